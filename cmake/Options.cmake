@@ -1,0 +1,36 @@
+# Options and the flags that every target shares.
+
+set(RKNPU2_LLAMA_DIR "" CACHE PATH "Source tree of llama.cpp (its ggml headers); scripts/host-llama.sh --source-dir prints one")
+set(RKNPU2_LLAMA_BIN_DIR "" CACHE PATH "Programs of a built llama.cpp, for the end-to-end tests; empty: those tests are skipped")
+set(RKNPU2_MODEL "" CACHE FILEPATH "The default GGUF model, for the end-to-end tests; empty: those tests are skipped")
+option(RKNPU2_WERROR "Treat warnings as errors" OFF)
+option(RKNPU2_TESTS "Build the tests" ON)
+option(RKNPU2_BENCH "Build the benchmarks" OFF)
+set(RKNPU2_SANITIZE "" CACHE STRING "Sanitizers, as for -fsanitize=")
+
+set(CMAKE_CXX_STANDARD 20)
+set(CMAKE_CXX_STANDARD_REQUIRED ON)
+set(CMAKE_CXX_EXTENSIONS OFF)
+set(CMAKE_C_STANDARD 99)
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+set(CMAKE_CXX_VISIBILITY_PRESET hidden)
+set(CMAKE_C_VISIBILITY_PRESET hidden)
+set(CMAKE_VISIBILITY_INLINES_HIDDEN ON)
+set(CMAKE_RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/bin")
+if(NOT CMAKE_BUILD_TYPE)
+  set(CMAKE_BUILD_TYPE Release)
+endif()
+set(CMAKE_CXX_FLAGS_RELEASE "-O3 -DNDEBUG")
+
+add_library(rknpu2_flags INTERFACE)
+# Contraction is off everywhere: results must not depend on whether a compiler fuses a multiply and an add.
+target_compile_options(rknpu2_flags INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Wno-missing-field-initializers
+                                              -ffp-contract=off)
+if(RKNPU2_WERROR)
+  target_compile_options(rknpu2_flags INTERFACE -Werror)
+endif()
+if(RKNPU2_SANITIZE)
+  target_compile_options(rknpu2_flags INTERFACE -fsanitize=${RKNPU2_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
+  target_link_options(rknpu2_flags INTERFACE -fsanitize=${RKNPU2_SANITIZE})
+endif()
+find_package(Threads REQUIRED)

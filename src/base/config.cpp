@@ -1,0 +1,183 @@
+#include "base/config.hpp"
+
+#include <unistd.h>
+
+#include <array>
+#include <charconv>
+#include <cstdlib>
+#include <cstring>
+#include <optional>
+#include <string_view>
+
+#include "base/format.hpp"
+
+namespace rknpu2 {
+namespace {
+
+constexpr std::string_view kPrefix = "GGML_RKNPU2_";
+constexpr int kMaxThreads = 256;
+constexpr int kMaxCpu = 1023;
+
+std::optional<int> parse_int(std::string_view text) {
+    int value = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+    if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
+    return value;
+}
+
+Status parse_runtime(const std::string& text, Config& config) {
+    config.runtime = text;
+    return {};
+}
+
+Status parse_precision(const std::string& text, Config& config) {
+    for (const Precision precision : {Precision::kBalanced, Precision::kFast, Precision::kExact,
+                                      Precision::kReference, Precision::kNaive}) {
+        if (text == precision_name(precision)) {
+            config.precision = precision;
+            return {};
+        }
+    }
+    return {StatusCode::kInvalidArgument, "not a precision"};
+}
+
+Status parse_range(const std::string& text, int low, int high, int& out) {
+    const std::optional<int> value = parse_int(text);
+    if (!value || *value < low || *value > high) return {StatusCode::kInvalidArgument, "not in the range"};
+    out = *value;
+    return {};
+}
+
+Status parse_cores(const std::string& text, Config& config) {
+    return parse_range(text, 1, 3, config.cores);
+}
+Status parse_threads(const std::string& text, Config& config) {
+    return parse_range(text, 0, kMaxThreads, config.threads);
+}
+
+Status parse_affinity(const std::string& text, Config& config) {
+    Result<std::vector<int>> list = parse_cpu_list(text);
+    RKNPU2_RETURN_IF_ERROR(list.status());
+    config.affinity = list.take();
+    return {};
+}
+
+Status parse_stats(const std::string& text, Config& config) {
+    config.stats_file = text;
+    return {};
+}
+
+Status parse_abi(const std::string& text, Config& config) {
+    if (text != "0" && text != "1") return {StatusCode::kInvalidArgument, "neither 0 nor 1"};
+    config.allow_abi_mismatch = text == "1";
+    return {};
+}
+
+struct Setting {
+    const char* name;
+    const char* type;
+    const char* default_text;
+    const char* range;
+    const char* help;
+    Status (*parse)(const std::string&, Config&);
+};
+
+constexpr std::array kSettings = {
+    Setting{
+        "GGML_RKNPU2_RUNTIME", "text", "auto", "auto, sim, or the path of a librknnrt.so",
+        "auto: the vendor's library if the board has an NPU device node, else no device; sim: the simulator",
+        parse_runtime},
+    Setting{"GGML_RKNPU2_PRECISION", "name", "balanced", "balanced, fast, exact, reference, naive",
+            "arithmetic of the matrix multiplications", parse_precision},
+    Setting{"GGML_RKNPU2_CORES", "number", "3", "1 to 3", "NPU cores to use", parse_cores},
+    Setting{"GGML_RKNPU2_THREADS", "number", "0", "0 to 256",
+            "CPU threads that quantise and pack; 0: as many as there are fast CPU cores", parse_threads},
+    Setting{"GGML_RKNPU2_AFFINITY", "CPU list", "", "such as 4-7 or 0,2",
+            "CPUs for our threads; empty: the Cortex-A76 cores of an RK3588, any elsewhere", parse_affinity},
+    Setting{"GGML_RKNPU2_STATS", "file", "", "a path; %p becomes the process id",
+            "write counters of the whole process there, as JSON, at its end", parse_stats},
+    Setting{"GGML_RKNPU2_ALLOW_ABI_MISMATCH", "switch", "0", "0 or 1",
+            "1: load into a ggml whose structures are not known to be the same; may crash", parse_abi},
+};
+
+const char* environment_of(const Setting& setting) {
+    const char* text = std::getenv(setting.name);
+    return text != nullptr && *text != '\0' ? text : nullptr;
+}
+
+std::vector<std::string> unknown_names() {
+    std::vector<std::string> names;
+    for (char** entry = environ; entry != nullptr && *entry != nullptr; ++entry) {
+        const std::string_view line(*entry);
+        const std::string_view name = line.substr(0, line.find('='));
+        if (name.substr(0, kPrefix.size()) != kPrefix) continue;
+        bool known = false;
+        for (const Setting& setting : kSettings)
+            known = known || name == setting.name;
+        if (!known) names.emplace_back(name);
+    }
+    return names;
+}
+
+}  // namespace
+
+const char* precision_name(Precision precision) {
+    switch (precision) {
+        case Precision::kBalanced:
+            return "balanced";
+        case Precision::kFast:
+            return "fast";
+        case Precision::kExact:
+            return "exact";
+        case Precision::kReference:
+            return "reference";
+        case Precision::kNaive:
+            return "naive";
+    }
+    return "?";
+}
+
+Result<std::vector<int>> parse_cpu_list(const std::string& text) {
+    std::vector<int> cpus;
+    std::string_view rest(text);
+    while (!rest.empty()) {
+        const std::string_view item = rest.substr(0, rest.find(','));
+        rest.remove_prefix(item.size() < rest.size() ? item.size() + 1 : item.size());
+        const size_t dash = item.find('-');
+        const std::optional<int> first = parse_int(item.substr(0, dash));
+        const std::optional<int> last =
+            dash == std::string_view::npos ? first : parse_int(item.substr(dash + 1));
+        if (!first || !last || *first < 0 || *last < *first || *last > kMaxCpu) {
+            return Status(StatusCode::kInvalidArgument, format("\"%s\" is not a CPU list", text.c_str()));
+        }
+        for (int cpu = *first; cpu <= *last; ++cpu)
+            cpus.push_back(cpu);
+    }
+    return cpus;
+}
+
+Result<Config> Config::from_environment() {
+    Config config;
+    for (const Setting& setting : kSettings) {
+        const char* text = environment_of(setting);
+        if (text == nullptr) continue;
+        if (!setting.parse(text, config).ok()) {
+            return Status(StatusCode::kInvalidArgument,
+                          format("%s=%s: must be %s", setting.name, text, setting.range));
+        }
+    }
+    config.unknown = unknown_names();
+    return config;
+}
+
+std::vector<SettingInfo> describe_settings() {
+    std::vector<SettingInfo> rows;
+    for (const Setting& setting : kSettings) {
+        const char* text = environment_of(setting);
+        rows.push_back({setting.name, setting.type, setting.default_text, setting.range, setting.help,
+                        text != nullptr ? text : setting.default_text});
+    }
+    return rows;
+}
+
+}  // namespace rknpu2

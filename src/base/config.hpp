@@ -1,0 +1,56 @@
+// Every setting of the plug-in, in one table; the one place in src/ that reads the environment.
+//
+// Config::from_environment() reads all GGML_RKNPU2_* variables once. A value out of range is a Status that
+// names the variable, what it was and what it may be: a typo never silently becomes a default. Unknown
+// GGML_RKNPU2_* names are reported, since a misspelt name is a setting that does nothing. `rknpu2-info`
+// prints the table.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "base/status.hpp"
+
+namespace rknpu2 {
+
+enum class Precision {
+    kBalanced,   // the default; at present the same arithmetic as kFast
+    kFast,       // int8 weights per channel, int8 activations per token
+    kExact,      // fp16 by fp16, accumulated wide
+    kReference,  // dequantised float32 on the CPU, accumulated in double: the yardstick
+    kNaive,      // int8 with one scale per tensor: for comparison only
+};
+
+const char* precision_name(Precision precision);
+
+struct Config {
+    std::string runtime = "auto";
+    Precision precision = Precision::kBalanced;
+    int cores = 3;
+    int threads = 0;  // 0: decided from the machine
+    std::vector<int> affinity;
+    std::string stats_file;
+    bool allow_abi_mismatch = false;
+
+    // Names of GGML_RKNPU2_* variables that are set but unknown.
+    std::vector<std::string> unknown;
+
+    static Result<Config> from_environment();
+};
+
+// One row of the table, for help texts.
+struct SettingInfo {
+    const char* name;
+    const char* type;
+    const char* default_text;
+    const char* range;
+    const char* help;
+    std::string current;  // what the environment says, or the default
+};
+
+std::vector<SettingInfo> describe_settings();
+
+// Parses "4-7,9" into CPU numbers; used for GGML_RKNPU2_AFFINITY.
+Result<std::vector<int>> parse_cpu_list(const std::string& text);
+
+}  // namespace rknpu2

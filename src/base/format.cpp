@@ -1,0 +1,25 @@
+#include "base/format.hpp"
+
+#include <cstdio>
+
+namespace rknpu2 {
+
+std::string format_v(const char* pattern, va_list arguments) {
+    va_list again;
+    va_copy(again, arguments);
+    const int length = std::vsnprintf(nullptr, 0, pattern, arguments);
+    std::string text(length > 0 ? static_cast<size_t>(length) : 0, '\0');
+    if (length > 0) std::vsnprintf(text.data(), text.size() + 1, pattern, again);
+    va_end(again);
+    return text;
+}
+
+std::string format(const char* pattern, ...) {
+    va_list arguments;
+    va_start(arguments, pattern);
+    std::string text = format_v(pattern, arguments);
+    va_end(arguments);
+    return text;
+}
+
+}  // namespace rknpu2

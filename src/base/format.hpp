@@ -1,0 +1,12 @@
+// printf-style formatting into std::string, checked by the compiler. (g++ 12 has no <format>.)
+#pragma once
+
+#include <cstdarg>
+#include <string>
+
+namespace rknpu2 {
+
+[[gnu::format(printf, 1, 2)]] std::string format(const char* pattern, ...);
+std::string format_v(const char* pattern, va_list arguments);
+
+}  // namespace rknpu2

@@ -1,0 +1,46 @@
+#include "base/status.hpp"
+
+namespace rknpu2 {
+
+const char* status_code_name(StatusCode code) {
+    switch (code) {
+        case StatusCode::kOk:
+            return "ok";
+        case StatusCode::kInvalidArgument:
+            return "invalid argument";
+        case StatusCode::kUnsupported:
+            return "unsupported";
+        case StatusCode::kOutOfMemory:
+            return "out of memory";
+        case StatusCode::kDeviceUnavailable:
+            return "device unavailable";
+        case StatusCode::kDeviceError:
+            return "device error";
+        case StatusCode::kTimeout:
+            return "timeout";
+        case StatusCode::kIo:
+            return "input/output error";
+        case StatusCode::kAborted:
+            return "aborted";
+        case StatusCode::kInternal:
+            return "internal error";
+    }
+    return "unknown status";
+}
+
+const std::string& Status::message() const {
+    static const std::string empty;
+    return rep_ ? rep_->message : empty;
+}
+
+std::string Status::to_string() const {
+    if (ok()) return status_code_name(StatusCode::kOk);
+    return std::string(status_code_name(code())) + ": " + message();
+}
+
+Status Status::with_context(const std::string& context) && {
+    if (ok()) return std::move(*this);
+    return Status(code(), context + ": " + message());
+}
+
+}  // namespace rknpu2

@@ -1,0 +1,81 @@
+// How our code reports failure: a value, never an exception and never an abort.
+//
+// Status is a code and a text; Result<T> is a Status or a T. Both are [[nodiscard]]: dropping one is a
+// compiler warning. Whoever passes a failure on adds what only it knows
+// (`std::move(status).with_context("packing blk.0.ffn_up")`), so that the line a user reads at the edge names
+// the tensor and the cause. Cost: one pointer when all is well.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <utility>
+#include <variant>
+
+namespace rknpu2 {
+
+enum class StatusCode {
+    kOk,
+    kInvalidArgument,    // the caller broke a documented rule
+    kUnsupported,        // legal, but not something we do
+    kOutOfMemory,        // host or device memory
+    kDeviceUnavailable,  // no runtime, no device
+    kDeviceError,        // the runtime reported a failure
+    kTimeout,            // the device did not answer
+    kIo,                 // files
+    kAborted,            // the user asked to stop
+    kInternal,           // a bug of ours
+};
+
+// A short name such as "out of memory", for messages.
+const char* status_code_name(StatusCode code);
+
+class [[nodiscard]] Status {
+  public:
+    Status() = default;  // ok
+    Status(StatusCode code, std::string message)
+        : rep_(std::make_shared<const Rep>(Rep{code, std::move(message)})) {}
+
+    bool ok() const { return rep_ == nullptr; }
+    StatusCode code() const { return rep_ ? rep_->code : StatusCode::kOk; }
+    const std::string& message() const;  // empty when ok
+    // "out of memory: packing blk.0.ffn_up.weight: ..."
+    std::string to_string() const;
+
+    // Puts "context: " in front of the message; does nothing to an ok status.
+    Status with_context(const std::string& context) &&;
+
+  private:
+    struct Rep {
+        StatusCode code;
+        std::string message;
+    };
+    std::shared_ptr<const Rep> rep_;
+};
+
+inline Status ok_status() {
+    return {};
+}
+
+template <typename T>
+class [[nodiscard]] Result {
+  public:
+    Result(T value) : value_(std::move(value)) {}  // NOLINT: implicit, so that `return value;` reads well
+    Result(Status status) : value_(std::move(status)) {}  // NOLINT: the same; `status` must not be ok
+
+    bool ok() const { return std::holds_alternative<T>(value_); }
+    Status status() const { return ok() ? Status() : std::get<Status>(value_); }
+    T& value() { return std::get<T>(value_); }
+    const T& value() const { return std::get<T>(value_); }
+    T take() { return std::move(std::get<T>(value_)); }
+
+  private:
+    std::variant<Status, T> value_;
+};
+
+}  // namespace rknpu2
+
+// Returns the status from the calling function unless it is ok.
+#define RKNPU2_RETURN_IF_ERROR(expression)                                          \
+    do {                                                                            \
+        if (::rknpu2::Status status_ = (expression); !status_.ok()) return status_; \
+    } while (false)

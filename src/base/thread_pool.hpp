@@ -1,0 +1,49 @@
+// A fixed team of threads for short, equal pieces of work (packing, quantising, one task per NPU core).
+//
+// parallel_for(n, f) calls f(0) .. f(n-1), each once, on the caller and the team, and returns when all are
+// done. Calls from several threads are served one after the other; f must not call parallel_for of the same
+// pool. Idle threads sleep. A body that throws ends the process, so bodies report failure through what they
+// capture.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <cstddef>
+#include <functional>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+namespace rknpu2 {
+
+class ThreadPool {
+  public:
+    // `threads` counts the caller: 1 means no extra thread. `cpus`: CPU numbers that the team may run on,
+    // empty for all.
+    explicit ThreadPool(int threads, std::vector<int> cpus = {});
+    ~ThreadPool();
+    ThreadPool(const ThreadPool&) = delete;
+    ThreadPool& operator=(const ThreadPool&) = delete;
+
+    int threads() const { return static_cast<int>(team_.size()) + 1; }
+
+    void parallel_for(size_t count, const std::function<void(size_t)>& body);
+
+  private:
+    void work();
+    void drain();
+
+    std::mutex call_mutex_;  // one parallel_for at a time
+    std::mutex mutex_;       // guards what follows
+    std::condition_variable start_;
+    std::condition_variable done_;
+    const std::function<void(size_t)>* body_ = nullptr;
+    size_t count_ = 0;
+    std::atomic<size_t> next_{0};
+    size_t busy_ = 0;
+    uint64_t round_ = 0;
+    bool stop_ = false;
+    std::vector<std::thread> team_;
+};
+
+}  // namespace rknpu2

@@ -1,0 +1,45 @@
+// What the RK3588's NPU and its matmul runtime can do, as data. The one home of each fact; docs/hardware.md
+// gives sources.
+//
+// Confidence: [D] documented by Rockchip, [W] seen in code that its authors report running on the chip, [M]
+// measured by others, [G] inferred. None of these was checked on a board by this project yet.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "matrix/layout.hpp"
+
+namespace rknpu2::rk3588 {
+
+// Three identical cores; one matmul context runs on one core, so work is split over contexts [D, W].
+inline constexpr int kCores = 3;
+
+// K of one run: B is cut into segments of 8192 and librknnrt's limit beyond is not established; we never ask
+// for more [D, W].
+inline constexpr size_t kMaxK = kSegmentK;
+
+// Channel fields of the output are 13 bits of N-1 [D: register description].
+inline constexpr size_t kMaxN = 8192;
+
+// Width and height fields of a task are 11 bits [D]; the runtime's own limit on M is not documented. We stay
+// far below.
+inline constexpr size_t kMaxM = 2047;
+
+// K is aligned to 32 for every type; N to one kernel group (int4 64, int8 32, fp16 16) [D].
+inline constexpr size_t kAlignK = kTileK;
+constexpr size_t align_n(DType type) {
+    return kernel_group(type);
+}
+
+// IOVA space is 32 bits per IOMMU domain; 16 domains; driver 0.9.8 or later for other domains than 0 [D, W].
+inline constexpr uint64_t kDomainBytes = uint64_t{4} << 30;
+inline constexpr int kDomains = 16;
+
+// About 150 live contexts a process before runs begin to fail [M].
+inline constexpr int kMaxContexts = 150;
+
+// Shapes of one dynamic-shape context [W].
+inline constexpr int kMaxDynamicShapes = 512;
+
+}  // namespace rknpu2::rk3588

@@ -1,0 +1,85 @@
+#include "base/config.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+
+namespace rknpu2 {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+// Clears every setting around a test, and puts nothing back: tests set what they need.
+class ConfigTest : public ::testing::Test {
+  protected:
+    void SetUp() override { clear(); }
+    void TearDown() override { clear(); }
+    static void clear() {
+        for (const SettingInfo& setting : describe_settings())
+            unsetenv(setting.name);
+        unsetenv("GGML_RKNPU2_PRECISON");
+    }
+};
+
+TEST_F(ConfigTest, DefaultsWithoutEnvironment) {
+    const Result<Config> config = Config::from_environment();
+    ASSERT_TRUE(config.ok());
+    EXPECT_EQ(config.value().runtime, "auto");
+    EXPECT_EQ(config.value().precision, Precision::kBalanced);
+    EXPECT_EQ(config.value().cores, 3);
+    EXPECT_TRUE(config.value().unknown.empty());
+}
+
+TEST_F(ConfigTest, ReadsEachSetting) {
+    setenv("GGML_RKNPU2_RUNTIME", "sim", 1);
+    setenv("GGML_RKNPU2_PRECISION", "exact", 1);
+    setenv("GGML_RKNPU2_CORES", "2", 1);
+    setenv("GGML_RKNPU2_THREADS", "5", 1);
+    setenv("GGML_RKNPU2_AFFINITY", "4-6,1", 1);
+    setenv("GGML_RKNPU2_STATS", "/tmp/x.json", 1);
+    setenv("GGML_RKNPU2_ALLOW_ABI_MISMATCH", "1", 1);
+    const Result<Config> config = Config::from_environment();
+    ASSERT_TRUE(config.ok());
+    EXPECT_EQ(config.value().runtime, "sim");
+    EXPECT_EQ(config.value().precision, Precision::kExact);
+    EXPECT_EQ(config.value().cores, 2);
+    EXPECT_EQ(config.value().threads, 5);
+    EXPECT_THAT(config.value().affinity, ElementsAre(4, 5, 6, 1));
+    EXPECT_EQ(config.value().stats_file, "/tmp/x.json");
+    EXPECT_TRUE(config.value().allow_abi_mismatch);
+}
+
+TEST_F(ConfigTest, RefusesWhatIsOutOfRangeByName) {
+    const std::pair<const char*, const char*> bad[] = {
+        {"GGML_RKNPU2_CORES", "9"},
+        {"GGML_RKNPU2_CORES", "0"},
+        {"GGML_RKNPU2_CORES", "two"},
+        {"GGML_RKNPU2_CORES", "2x"},
+        {"GGML_RKNPU2_THREADS", "-1"},
+        {"GGML_RKNPU2_PRECISION", "best"},
+        {"GGML_RKNPU2_AFFINITY", "3-1"},
+        {"GGML_RKNPU2_AFFINITY", "a"},
+        {"GGML_RKNPU2_AFFINITY", "1,,2"},
+        {"GGML_RKNPU2_AFFINITY", "99999"},
+        {"GGML_RKNPU2_ALLOW_ABI_MISMATCH", "yes"},
+    };
+    for (const auto& [name, value] : bad) {
+        clear();
+        setenv(name, value, 1);
+        const Result<Config> config = Config::from_environment();
+        ASSERT_FALSE(config.ok()) << name << "=" << value;
+        EXPECT_THAT(config.status().message(), HasSubstr(std::string(name) + "=" + value + ": must be "));
+    }
+}
+
+TEST_F(ConfigTest, ReportsUnknownNames) {
+    setenv("GGML_RKNPU2_PRECISON", "exact", 1);
+    const Result<Config> config = Config::from_environment();
+    ASSERT_TRUE(config.ok());
+    EXPECT_THAT(config.value().unknown, ElementsAre("GGML_RKNPU2_PRECISON"));
+}
+
+}  // namespace
+}  // namespace rknpu2
