@@ -1,0 +1,52 @@
+// Weights: float rows into the NPU's native B block, int8 or fp16, with one scale for each output channel.
+//
+// A GGUF stores B transposed: row n holds the K weights of output channel n (a "kernel"). The block is
+// [N_padded/g, K_padded/32, g, 32] with g = 32 kernels for int8 and 16 for fp16 (matrix/layout.hpp): runs of
+// 32 weights of one kernel. A call writes its own kernels only, whole, with zeros from k_count to K_padded:
+// threads may pack disjoint ranges of n into one block, and n0 need not be a multiple of g. Kernels N ..
+// N_padded-1 are cleared with zero_kernels().
+//
+// One block is one K segment: K_padded <= kSegmentK. A longer K is cut by the caller, who passes the range
+// [k0, k0 + k_count) of the source and, for each segment, its own block. Segments may share the scale of the
+// full row (then their int32 sums can simply be added) or have a scale each.
+//
+// int8 value = clamp(round(w * storing_factor(scale)), -127, 127), half = float_to_float16(w *
+// storing_factor(scale)), as in quantise.hpp; see scale.hpp for zero, tiny and non-finite rows. A weight that
+// is not finite under a scale that is (the caller did not take channel_scale_*) is stored as something in
+// range, the same in every tier.
+//
+// Cost: one pass; 4 bytes read for 1 or 2 written. Preconditions, unchecked: k_count <= K_padded, K_padded a
+// multiple of 32, n0 + n_count <= N_padded, N_padded a multiple of g.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/tier.hpp"
+
+namespace rknpu2 {
+
+// The scale for K weights of one channel, by the rules of scale.hpp (NaN when one of them is not finite).
+float channel_scale_int8(const float* row, size_t K, KernelTier tier = kDefaultTier);
+float channel_scale_fp16(const float* row, size_t K, KernelTier tier = kDefaultTier);
+
+// rows: n_count source rows, the first of which becomes kernel n0; rows[i * row_stride + k0 + k] is weight k
+// of kernel n0 + i. native: the whole block. scales: n_count values, read; scales[i] belongs to kernel n0+i.
+void pack_rows_int8(const float* rows, size_t row_stride, size_t n0, size_t n_count, size_t k0,
+                    size_t k_count, size_t K_padded, size_t N_padded, int8_t* native, const float* scales,
+                    KernelTier tier = kDefaultTier);
+void pack_rows_fp16(const float* rows, size_t row_stride, size_t n0, size_t n_count, size_t k0,
+                    size_t k_count, size_t K_padded, size_t N_padded, uint16_t* native, const float* scales,
+                    KernelTier tier = kDefaultTier);
+
+// Clears kernels n_begin .. n_end-1 of a block.
+void zero_kernels(size_t n_begin, size_t n_end, size_t K_padded, size_t N_padded, int8_t* native);
+void zero_kernels(size_t n_begin, size_t n_end, size_t K_padded, size_t N_padded, uint16_t* native);
+
+// For tests and tools: weight k < k_count of kernel n0+i as out[i * out_stride + k]. Plain loops.
+void unpack_kernels(const int8_t* native, size_t K_padded, size_t N_padded, size_t n0, size_t n_count,
+                    size_t k_count, int8_t* out, size_t out_stride);
+void unpack_kernels(const uint16_t* native, size_t K_padded, size_t N_padded, size_t n0, size_t n_count,
+                    size_t k_count, uint16_t* out, size_t out_stride);
+
+}  // namespace rknpu2

@@ -1,0 +1,52 @@
+// Activations: float rows into the native A cube of the NPU, int8 or fp16, with one scale for each row.
+//
+// The cube is [K_padded / a, M_total, a] with a = 16 int8 or 8 halves (matrix/layout.hpp): each run of 16
+// bytes belongs to one row, so several threads may fill disjoint row ranges of one cube at once. A call
+// writes rows m0 .. m0+M-1 and nothing else, including the zeros from K to K_padded; rows that no call fills
+// are padding and are cleared with zero_rows().
+//
+// int8 value = clamp(round(x * storing_factor(scale)), -127, 127), the product rounded to float, then to the
+// nearest integer, ties to even. Half = float_to_float16(x * storing_factor(scale)). scale.hpp says how a
+// scale is chosen and what NaN, infinity, zero and tiny rows become.
+//
+// Cost: two passes over each row (absmax, then store), the second from cache. No allocation, no locking.
+// Preconditions, unchecked: K <= K_padded, K_padded a multiple of 32, m0 + M <= M_total, row_stride >= K (in
+// elements), buffers do not overlap. Rounding mode: the default, to nearest.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/tier.hpp"
+
+namespace rknpu2 {
+
+// The largest magnitude among K values: 0 for K = 0, NaN when any value is NaN or infinite.
+float row_absmax(const float* x, size_t K, KernelTier tier = kDefaultTier);
+
+// x: M rows; native: the whole cube [K_padded/16, M_total, 16]; scales: M values, written.
+void quantise_rows_int8(const float* x, size_t row_stride, size_t M, size_t K, size_t K_padded,
+                        size_t M_total, size_t m0, int8_t* native, float* scales,
+                        KernelTier tier = kDefaultTier);
+
+// The same with a scale chosen by the caller (one for the whole tensor: the `naive` precision). Values beyond
+// 127 * scale saturate. scales[m] = scale, or NaN for a row that is not finite.
+void quantise_rows_int8_scaled(const float* x, size_t row_stride, size_t M, size_t K, size_t K_padded,
+                               size_t M_total, size_t m0, int8_t* native, float scale, float* scales,
+                               KernelTier tier = kDefaultTier);
+
+// x: M rows; native: the whole cube [K_padded/8, M_total, 8] of IEEE halves; scales: M values, written.
+void convert_rows_fp16(const float* x, size_t row_stride, size_t M, size_t K, size_t K_padded, size_t M_total,
+                       size_t m0, uint16_t* native, float* scales, KernelTier tier = kDefaultTier);
+
+// Clears rows m_begin .. m_end-1 of a cube.
+void zero_rows(size_t m_begin, size_t m_end, size_t K_padded, size_t M_total, int8_t* native);
+void zero_rows(size_t m_begin, size_t m_end, size_t K_padded, size_t M_total, uint16_t* native);
+
+// For tests and tools: row m0+m of a cube as `out[m * out_stride + k]`, k < K. Plain loops.
+void unpack_rows(const int8_t* native, size_t K_padded, size_t M_total, size_t m0, size_t M, size_t K,
+                 int8_t* out, size_t out_stride);
+void unpack_rows(const uint16_t* native, size_t K_padded, size_t M_total, size_t m0, size_t M, size_t K,
+                 uint16_t* out, size_t out_stride);
+
+}  // namespace rknpu2
