@@ -44,9 +44,9 @@ void zero_rows(size_t m_begin, size_t m_end, size_t K_padded, size_t M_total, in
 void zero_rows(size_t m_begin, size_t m_end, size_t K_padded, size_t M_total, uint16_t* native);
 
 // For tests and tools: row m0+m of a cube as `out[m * out_stride + k]`, k < K. Plain loops.
-void unpack_rows(const int8_t* native, size_t K_padded, size_t M_total, size_t m0, size_t M, size_t K,
-                 int8_t* out, size_t out_stride);
-void unpack_rows(const uint16_t* native, size_t K_padded, size_t M_total, size_t m0, size_t M, size_t K,
-                 uint16_t* out, size_t out_stride);
+void unpack_rows(const int8_t* native, size_t M_total, size_t m0, size_t M, size_t K, int8_t* out,
+                 size_t out_stride);
+void unpack_rows(const uint16_t* native, size_t M_total, size_t m0, size_t M, size_t K, uint16_t* out,
+                 size_t out_stride);
 
 }  // namespace rknpu2

@@ -1,0 +1,49 @@
+// The generic tier's entry points, one for each operation of quantise.hpp, pack.hpp, dequantise.hpp and
+// reference_matmul.hpp, which say what they do. Only the dispatching files of this folder include this.
+//
+// RKNPU2_CLONES compiles a function twice on x86-64, for the baseline and for AVX2 (x86-64-v3), and the
+// loader picks one. The bits are equal: contraction is off, so nothing becomes a fused multiply-add. The
+// selection runs before sanitizers have set up their state, and crashes under ThreadSanitizer: not there.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/dequantise.hpp"
+
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_THREAD__)
+#define RKNPU2_CLONES __attribute__((target_clones("default", "arch=x86-64-v3")))
+#else
+#define RKNPU2_CLONES
+#endif
+
+namespace rknpu2::generic {
+
+float row_absmax(const float* x, size_t K);
+
+// Rows that are stored together: four rows of an atom column are one cache line of the cube.
+inline constexpr size_t kRowGroup = 4;
+
+// M <= kRowGroup. scales[m] is read: the caller has chosen it.
+void store_rows_int8(const float* x, size_t row_stride, size_t M, size_t K, size_t K_padded, size_t M_total,
+                     size_t m0, int8_t* native, const float* scales);
+void store_rows_fp16(const float* x, size_t row_stride, size_t M, size_t K, size_t K_padded, size_t M_total,
+                     size_t m0, uint16_t* native, const float* scales);
+
+void pack_rows_int8(const float* rows, size_t row_stride, size_t n0, size_t n_count, size_t k0,
+                    size_t k_count, size_t K_padded, int8_t* native, const float* scales);
+void pack_rows_fp16(const float* rows, size_t row_stride, size_t n0, size_t n_count, size_t k0,
+                    size_t k_count, size_t K_padded, uint16_t* native, const float* scales);
+
+void dequantise_rows_int32(const int32_t* native, size_t M_total, size_t m0, size_t M, size_t N,
+                           const float* row_scales, const float* channel_scales, float* out,
+                           size_t out_stride, Accumulate mode);
+void scale_rows_fp32(const float* native, size_t M_total, size_t m0, size_t M, size_t N,
+                     const float* row_scales, const float* channel_scales, float* out, size_t out_stride,
+                     Accumulate mode);
+void add_int32(int32_t* dst, const int32_t* src, size_t count);
+
+void matmul_reference(const float* a, size_t a_stride, const float* b_rows, size_t M, size_t n_count,
+                      size_t K, float* out, size_t out_stride);
+
+}  // namespace rknpu2::generic

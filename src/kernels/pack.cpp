@@ -1,0 +1,100 @@
+#include "kernels/pack.hpp"
+
+#include <cstring>
+
+#include "kernels/generic.hpp"
+#include "kernels/quantise.hpp"
+#include "kernels/reference_lanes.hpp"
+#include "kernels/scale.hpp"
+#include "matrix/layout.hpp"
+
+namespace rknpu2 {
+namespace {
+
+template <typename Element>
+void pack_rows_reference(const float* rows, size_t row_stride, size_t n0, size_t n_count, size_t k0,
+                         size_t k_count, size_t K_padded, size_t N_padded, Element* native,
+                         const float* scales) {
+    for (size_t i = 0; i < n_count; ++i) {
+        const float factor = storing_factor(scales[i]);
+        for (size_t k = 0; k < K_padded; ++k) {
+            const bool stored = k < k_count && factor != 0.0F;
+            native[b_index_native(k, n0 + i, K_padded, N_padded, dtype_of<Element>())] =
+                stored ? reference_lane<Element>(rows[i * row_stride + k0 + k] * factor) : Element{0};
+        }
+    }
+}
+
+template <typename Element>
+void zero_kernels_of(size_t n_begin, size_t n_end, size_t K_padded, size_t N_padded, Element* native) {
+    for (size_t n = n_begin; n < n_end; ++n) {
+        for (size_t k = 0; k < K_padded; k += kTileK) {
+            std::memset(native + b_index_native(k, n, K_padded, N_padded, dtype_of<Element>()), 0,
+                        kTileK * sizeof(Element));
+        }
+    }
+}
+
+template <typename Element>
+void unpack_kernels_of(const Element* native, size_t K_padded, size_t N_padded, size_t n0, size_t n_count,
+                       size_t k_count, Element* out, size_t out_stride) {
+    for (size_t i = 0; i < n_count; ++i) {
+        for (size_t k = 0; k < k_count; ++k) {
+            out[i * out_stride + k] =
+                native[b_index_native(k, n0 + i, K_padded, N_padded, dtype_of<Element>())];
+        }
+    }
+}
+
+}  // namespace
+
+float channel_scale_int8(const float* row, size_t K, KernelTier tier) {
+    return int8_scale(row_absmax(row, K, tier));
+}
+float channel_scale_fp16(const float* row, size_t K, KernelTier tier) {
+    return fp16_scale(row_absmax(row, K, tier));
+}
+
+void pack_rows_int8(const float* rows, size_t row_stride, size_t n0, size_t n_count, size_t k0,
+                    size_t k_count, size_t K_padded, size_t N_padded, int8_t* native, const float* scales,
+                    KernelTier tier) {
+    switch (tier) {
+        case KernelTier::kReference:
+            return pack_rows_reference(rows, row_stride, n0, n_count, k0, k_count, K_padded, N_padded, native,
+                                       scales);
+        case KernelTier::kGeneric:
+            return generic::pack_rows_int8(rows, row_stride, n0, n_count, k0, k_count, K_padded, native,
+                                           scales);
+    }
+}
+
+void pack_rows_fp16(const float* rows, size_t row_stride, size_t n0, size_t n_count, size_t k0,
+                    size_t k_count, size_t K_padded, size_t N_padded, uint16_t* native, const float* scales,
+                    KernelTier tier) {
+    switch (tier) {
+        case KernelTier::kReference:
+            return pack_rows_reference(rows, row_stride, n0, n_count, k0, k_count, K_padded, N_padded, native,
+                                       scales);
+        case KernelTier::kGeneric:
+            return generic::pack_rows_fp16(rows, row_stride, n0, n_count, k0, k_count, K_padded, native,
+                                           scales);
+    }
+}
+
+void zero_kernels(size_t n_begin, size_t n_end, size_t K_padded, size_t N_padded, int8_t* native) {
+    zero_kernels_of(n_begin, n_end, K_padded, N_padded, native);
+}
+void zero_kernels(size_t n_begin, size_t n_end, size_t K_padded, size_t N_padded, uint16_t* native) {
+    zero_kernels_of(n_begin, n_end, K_padded, N_padded, native);
+}
+
+void unpack_kernels(const int8_t* native, size_t K_padded, size_t N_padded, size_t n0, size_t n_count,
+                    size_t k_count, int8_t* out, size_t out_stride) {
+    unpack_kernels_of(native, K_padded, N_padded, n0, n_count, k_count, out, out_stride);
+}
+void unpack_kernels(const uint16_t* native, size_t K_padded, size_t N_padded, size_t n0, size_t n_count,
+                    size_t k_count, uint16_t* out, size_t out_stride) {
+    unpack_kernels_of(native, K_padded, N_padded, n0, n_count, k_count, out, out_stride);
+}
+
+}  // namespace rknpu2

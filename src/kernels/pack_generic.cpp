@@ -1,0 +1,70 @@
+#include <algorithm>
+#include <cstring>
+
+#include "kernels/generic.hpp"
+#include "kernels/lanes.hpp"
+#include "kernels/scale.hpp"
+#include "matrix/layout.hpp"
+
+namespace rknpu2::generic {
+namespace {
+
+// Up to kTogether kernels side by side: their runs of 32 weights are neighbours in the block, so the writes
+// fill whole cache lines, while the reads go along as many rows.
+inline constexpr size_t kTogether = 4;
+
+template <typename Lanes>
+[[gnu::always_inline]] inline void pack_kernels(const float* rows, size_t row_stride, size_t count,
+                                                size_t k_count, size_t K_padded,
+                                                typename Lanes::Element* first, const float* scales) {
+    using Element = typename Lanes::Element;
+    constexpr size_t kTile = kTileK * (kTileK / sizeof(Element));  // g kernels of 32 weights
+    float factors[kTogether];
+    for (size_t i = 0; i < count; ++i)
+        factors[i] = storing_factor(scales[i]);
+    const size_t whole = k_count / kTileK * kTileK;
+    Element* tile = first;
+    for (size_t k = 0; k < K_padded; k += kTileK, tile += kTile) {
+        for (size_t i = 0; i < count; ++i) {
+            const float* source = rows + i * row_stride + k;
+            Element* run = tile + i * kTileK;
+            if (factors[i] == 0.0F || k >= k_count) {
+                std::memset(run, 0, kTileK * sizeof(Element));
+            } else if (k < whole) {
+                Lanes::template store<kTileK>(source, factors[i], run);
+            } else {
+                float padded[kTileK] = {};
+                std::memcpy(padded, source, (k_count - k) * sizeof(float));
+                Lanes::template store<kTileK>(padded, factors[i], run);
+            }
+        }
+    }
+}
+
+template <typename Lanes>
+[[gnu::always_inline]] inline void pack_rows(const float* rows, size_t row_stride, size_t n0, size_t n_count,
+                                             size_t k_count, size_t K_padded, typename Lanes::Element* native,
+                                             const float* scales) {
+    constexpr size_t kGroup = kTileK / sizeof(typename Lanes::Element);
+    for (size_t i = 0; i < n_count;) {
+        const size_t n = n0 + i;
+        const size_t count = std::min(kTogether - n % kTogether, n_count - i);
+        pack_kernels<Lanes>(rows + i * row_stride, row_stride, count, k_count, K_padded,
+                            native + n / kGroup * kGroup * K_padded + n % kGroup * kTileK, scales + i);
+        i += count;
+    }
+}
+
+}  // namespace
+
+RKNPU2_CLONES void pack_rows_int8(const float* rows, size_t row_stride, size_t n0, size_t n_count, size_t k0,
+                                  size_t k_count, size_t K_padded, int8_t* native, const float* scales) {
+    pack_rows<Int8Lanes>(rows + k0, row_stride, n0, n_count, k_count, K_padded, native, scales);
+}
+
+RKNPU2_CLONES void pack_rows_fp16(const float* rows, size_t row_stride, size_t n0, size_t n_count, size_t k0,
+                                  size_t k_count, size_t K_padded, uint16_t* native, const float* scales) {
+    pack_rows<HalfLanes>(rows + k0, row_stride, n0, n_count, k_count, K_padded, native, scales);
+}
+
+}  // namespace rknpu2::generic

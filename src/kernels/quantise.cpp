@@ -1,0 +1,153 @@
+#include "kernels/quantise.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include "kernels/generic.hpp"
+#include "kernels/reference_lanes.hpp"
+#include "kernels/scale.hpp"
+#include "matrix/layout.hpp"
+
+namespace rknpu2 {
+namespace {
+
+float row_absmax_reference(const float* x, size_t K) {
+    float largest = 0.0F;
+    for (size_t k = 0; k < K; ++k) {
+        if (!std::isfinite(x[k])) return std::numeric_limits<float>::quiet_NaN();
+        largest = std::max(largest, std::fabs(x[k]));
+    }
+    return largest;
+}
+
+template <typename Element>
+void store_rows_reference(const float* x, size_t row_stride, size_t M, size_t K, size_t K_padded,
+                          size_t M_total, size_t m0, Element* native, const float* scales) {
+    for (size_t m = 0; m < M; ++m) {
+        const float factor = storing_factor(scales[m]);
+        for (size_t k = 0; k < K_padded; ++k) {
+            const bool stored = k < K && factor != 0.0F;
+            native[a_index_native(m0 + m, k, M_total, dtype_of<Element>())] =
+                stored ? reference_lane<Element>(x[m * row_stride + k] * factor) : Element{0};
+        }
+    }
+}
+
+template <typename Element>
+void zero_rows_of(size_t m_begin, size_t m_end, size_t K_padded, size_t M_total, Element* native) {
+    if (m_begin >= m_end) return;
+    const size_t atom = atom_elements(dtype_of<Element>());
+    for (size_t k = 0; k < K_padded; k += atom) {
+        std::memset(native + a_index_native(m_begin, k, M_total, dtype_of<Element>()), 0,
+                    (m_end - m_begin) * kAtomBytes);
+    }
+}
+
+template <typename Element>
+void unpack_rows_of(const Element* native, size_t M_total, size_t m0, size_t M, size_t K, Element* out,
+                    size_t out_stride) {
+    for (size_t m = 0; m < M; ++m) {
+        for (size_t k = 0; k < K; ++k)
+            out[m * out_stride + k] = native[a_index_native(m0 + m, k, M_total, dtype_of<Element>())];
+    }
+}
+
+void store_rows_int8(const float* x, size_t row_stride, size_t M, size_t K, size_t K_padded, size_t M_total,
+                     size_t m0, int8_t* native, const float* scales, KernelTier tier) {
+    switch (tier) {
+        case KernelTier::kReference:
+            return store_rows_reference(x, row_stride, M, K, K_padded, M_total, m0, native, scales);
+        case KernelTier::kGeneric:
+            return generic::store_rows_int8(x, row_stride, M, K, K_padded, M_total, m0, native, scales);
+    }
+}
+
+void store_rows_fp16(const float* x, size_t row_stride, size_t M, size_t K, size_t K_padded, size_t M_total,
+                     size_t m0, uint16_t* native, const float* scales, KernelTier tier) {
+    switch (tier) {
+        case KernelTier::kReference:
+            return store_rows_reference(x, row_stride, M, K, K_padded, M_total, m0, native, scales);
+        case KernelTier::kGeneric:
+            return generic::store_rows_fp16(x, row_stride, M, K, K_padded, M_total, m0, native, scales);
+    }
+}
+
+// Rows whose scales are chosen, then stored while they are still in the cache, a group at a time. Groups
+// start at multiples of kRowGroup in the cube, not in the call, so that whole cache lines are written.
+template <typename Choose, typename Store>
+void by_row_groups(size_t M, size_t m0, Choose choose, Store store) {
+    for (size_t m = 0; m < M;) {
+        const size_t count = std::min(generic::kRowGroup - (m0 + m) % generic::kRowGroup, M - m);
+        for (size_t r = m; r < m + count; ++r)
+            choose(r);
+        store(m, count);
+        m += count;
+    }
+}
+
+}  // namespace
+
+float row_absmax(const float* x, size_t K, KernelTier tier) {
+    switch (tier) {
+        case KernelTier::kReference:
+            return row_absmax_reference(x, K);
+        case KernelTier::kGeneric:
+            return generic::row_absmax(x, K);
+    }
+    return std::numeric_limits<float>::quiet_NaN();
+}
+
+void quantise_rows_int8(const float* x, size_t row_stride, size_t M, size_t K, size_t K_padded,
+                        size_t M_total, size_t m0, int8_t* native, float* scales, KernelTier tier) {
+    by_row_groups(
+        M, m0, [&](size_t m) { scales[m] = int8_scale(row_absmax(x + m * row_stride, K, tier)); },
+        [&](size_t m, size_t count) {
+            store_rows_int8(x + m * row_stride, row_stride, count, K, K_padded, M_total, m0 + m, native,
+                            scales + m, tier);
+        });
+}
+
+void quantise_rows_int8_scaled(const float* x, size_t row_stride, size_t M, size_t K, size_t K_padded,
+                               size_t M_total, size_t m0, int8_t* native, float scale, float* scales,
+                               KernelTier tier) {
+    by_row_groups(
+        M, m0,
+        [&](size_t m) {
+            const float absmax = row_absmax(x + m * row_stride, K, tier);
+            scales[m] = std::isnan(absmax) ? absmax : scale;
+        },
+        [&](size_t m, size_t count) {
+            store_rows_int8(x + m * row_stride, row_stride, count, K, K_padded, M_total, m0 + m, native,
+                            scales + m, tier);
+        });
+}
+
+void convert_rows_fp16(const float* x, size_t row_stride, size_t M, size_t K, size_t K_padded, size_t M_total,
+                       size_t m0, uint16_t* native, float* scales, KernelTier tier) {
+    by_row_groups(
+        M, m0, [&](size_t m) { scales[m] = fp16_scale(row_absmax(x + m * row_stride, K, tier)); },
+        [&](size_t m, size_t count) {
+            store_rows_fp16(x + m * row_stride, row_stride, count, K, K_padded, M_total, m0 + m, native,
+                            scales + m, tier);
+        });
+}
+
+void zero_rows(size_t m_begin, size_t m_end, size_t K_padded, size_t M_total, int8_t* native) {
+    zero_rows_of(m_begin, m_end, K_padded, M_total, native);
+}
+void zero_rows(size_t m_begin, size_t m_end, size_t K_padded, size_t M_total, uint16_t* native) {
+    zero_rows_of(m_begin, m_end, K_padded, M_total, native);
+}
+
+void unpack_rows(const int8_t* native, size_t M_total, size_t m0, size_t M, size_t K, int8_t* out,
+                 size_t out_stride) {
+    unpack_rows_of(native, M_total, m0, M, K, out, out_stride);
+}
+void unpack_rows(const uint16_t* native, size_t M_total, size_t m0, size_t M, size_t K, uint16_t* out,
+                 size_t out_stride) {
+    unpack_rows_of(native, M_total, m0, M, K, out, out_stride);
+}
+
+}  // namespace rknpu2
