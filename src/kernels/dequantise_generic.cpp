@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cstring>
 
 #include "kernels/generic.hpp"
 #include "matrix/layout.hpp"
@@ -6,45 +7,67 @@
 namespace rknpu2::generic {
 namespace {
 
-// A block of C that is read along rows of the cube (runs of kBlockM atoms) and written along rows of the
-// output (runs of kBlockN floats): long enough on both sides for the prefetchers, small enough for L1 and for
-// the first-level TLB, since each column group and each output row is a page of its own in large matrices.
-inline constexpr size_t kBlockM = 32;
-inline constexpr size_t kBlockN = 64;
 inline constexpr size_t kAtom = 4;
 
+// A tile of 4 rows by 16 columns is four whole cache lines of the cube and four of the output: each line is
+// touched once and can be forgotten. (In matrices with a power of two of rows or columns all these lines fall
+// into one set of the cache, so nothing survives there for a second visit.) Tiles go down kBlockM rows first,
+// then right, kBlockN columns: each column group of the cube and each row of the output is a page of its own,
+// and a block keeps to as many as the first-level TLB can hold.
+inline constexpr size_t kTileM = 4;
+inline constexpr size_t kTileN = 16;
+inline constexpr size_t kBlockM = 32;
+inline constexpr size_t kBlockN = 128;
+
 template <Accumulate kMode, typename Element>
-[[gnu::always_inline]] inline void apply_atom(const Element* atom, float row_scale,
-                                              const float* channel_scales, float* out) {
-    for (size_t j = 0; j < kAtom; ++j) {
-        const float value = (static_cast<float>(atom[j]) * row_scale) * channel_scales[j];
-        out[j] = kMode == Accumulate::kAdd ? out[j] + value : value;
+[[gnu::always_inline]] inline void apply(Element acc, float row_scale, float channel_scale, float& out) {
+    const float value = (static_cast<float>(acc) * row_scale) * channel_scale;
+    out = kMode == Accumulate::kAdd ? out + value : value;
+}
+
+// Where a call's rows are: pointers to row 0, column 0, and the steps between column groups and output rows.
+template <typename Element>
+struct Rows {
+    const Element* native;
+    size_t group_step;
+    const float* row_scales;
+    const float* channel_scales;
+    float* out;
+    size_t out_stride;
+};
+
+// One atom is one vector: written as such, since g++ does not find it in four nested loops.
+using Float4 = float __attribute__((vector_size(16)));
+
+template <Accumulate kMode, size_t kRows, typename Element>
+[[gnu::always_inline]] inline void apply_tile(const Rows<Element>& rows, size_t m, size_t n) {
+    using Atom = Element __attribute__((vector_size(16)));
+    const Element* native = rows.native + n / kAtom * rows.group_step + m * kAtom;
+    Float4 channels[kTileN / kAtom];
+    std::memcpy(channels, rows.channel_scales + n, sizeof channels);
+    for (size_t r = 0; r < kRows; ++r) {
+        float* out = rows.out + (m + r) * rows.out_stride + n;
+        const float row_scale = rows.row_scales[m + r];
+        for (size_t g = 0; g < kTileN / kAtom; ++g) {
+            Atom atom;
+            std::memcpy(&atom, native + g * rows.group_step + r * kAtom, sizeof atom);
+            Float4 value = (__builtin_convertvector(atom, Float4) * row_scale) * channels[g];
+            if (kMode == Accumulate::kAdd) {
+                Float4 sum;
+                std::memcpy(&sum, out + g * kAtom, sizeof sum);
+                value = sum + value;
+            }
+            std::memcpy(out + g * kAtom, &value, sizeof value);
+        }
     }
 }
 
-// One row whose atoms lie `step` elements apart.
+// Columns n .. n_end-1 of one row, at the right edge.
 template <Accumulate kMode, typename Element>
-[[gnu::always_inline]] inline void apply_row(const Element* __restrict native, size_t step, size_t N,
-                                             float row_scale, const float* __restrict channel_scales,
-                                             float* __restrict out) {
-    const size_t whole = N / kAtom * kAtom;
-    for (size_t n = 0; n < whole; n += kAtom)
-        apply_atom<kMode>(native + n / kAtom * step, row_scale, channel_scales + n, out + n);
-    for (size_t n = whole; n < N; ++n) {
-        const float value =
-            (static_cast<float>(native[n / kAtom * step + n % kAtom]) * row_scale) * channel_scales[n];
-        out[n] = kMode == Accumulate::kAdd ? out[n] + value : value;
-    }
-}
-
-// The cube of one row is a plain row.
-template <Accumulate kMode, typename Element>
-[[gnu::always_inline]] inline void apply_plain_row(const Element* __restrict native, size_t N,
-                                                   float row_scale, const float* __restrict channel_scales,
-                                                   float* __restrict out) {
-    for (size_t n = 0; n < N; ++n) {
-        const float value = (static_cast<float>(native[n]) * row_scale) * channel_scales[n];
-        out[n] = kMode == Accumulate::kAdd ? out[n] + value : value;
+[[gnu::always_inline]] inline void apply_edge(const Rows<Element>& rows, size_t m, size_t n, size_t n_end) {
+    for (; n < n_end; ++n) {
+        apply<kMode>(rows.native[n / kAtom * rows.group_step + m * kAtom + n % kAtom], rows.row_scales[m],
+                     rows.channel_scales[n], rows.out[m * rows.out_stride + n]);
     }
 }
 
@@ -52,18 +75,27 @@ template <Accumulate kMode, typename Element>
 [[gnu::always_inline]] inline void apply_rows(const Element* native, size_t M_total, size_t m0, size_t M,
                                               size_t N, const float* row_scales, const float* channel_scales,
                                               float* out, size_t out_stride) {
-    if (M_total == 1) {
-        if (M == 1) apply_plain_row<kMode>(native, N, row_scales[0], channel_scales, out);
+    if (M_total == 1) {  // a plain row
+        for (size_t n = 0; M == 1 && n < N; ++n)
+            apply<kMode>(native[n], row_scales[0], channel_scales[n], out[n]);
         return;
     }
+    const Rows<Element> rows{native + m0 * kAtom, M_total * kAtom, row_scales, channel_scales, out,
+                             out_stride};
     for (size_t mb = 0; mb < M; mb += kBlockM) {
         const size_t m_end = std::min(mb + kBlockM, M);
         for (size_t nb = 0; nb < N; nb += kBlockN) {
-            const Element* block = native + (nb / kAtom * M_total + m0) * kAtom;
-            for (size_t m = mb; m < m_end; ++m) {
-                apply_row<kMode>(block + m * kAtom, M_total * kAtom, std::min(kBlockN, N - nb), row_scales[m],
-                                 channel_scales + nb, out + m * out_stride + nb);
+            const size_t n_end = std::min(nb + kBlockN, N);
+            size_t n = nb;
+            for (; n + kTileN <= n_end; n += kTileN) {
+                size_t m = mb;
+                for (; m + kTileM <= m_end; m += kTileM)
+                    apply_tile<kMode, kTileM>(rows, m, n);
+                for (; m < m_end; ++m)
+                    apply_tile<kMode, 1>(rows, m, n);
             }
+            for (size_t m = mb; m < m_end; ++m)
+                apply_edge<kMode>(rows, m, n, n_end);
         }
     }
 }

@@ -8,54 +8,78 @@
 
 namespace rknpu2::generic {
 
+// By value: std::min's references keep g++ from seeing a vector minimum.
+constexpr int32_t lesser(int32_t a, int32_t b) {
+    return a < b ? a : b;
+}
+constexpr int32_t greater(int32_t a, int32_t b) {
+    return a > b ? a : b;
+}
+
 // Adding 1.5 * 2^23 to a value in [-127, 127] leaves no bits for a fraction: the sum is rounded to nearest
-// even, and its low byte is the integer in two's complement. (lrintf would be a call for each element.) NaN
-// becomes -127, as in the reference.
+// even, and its low byte is the integer in two's complement. (lrintf would be a call for each element.) The
+// clamp is on the bit pattern of the sum, which as an integer is ordered as the sum is, infinities and NaN at
+// the ends: integer minima vectorise, while g++ takes float ones apart into narrow selects.
 inline int8_t int8_lane(float x, float factor) {
-    const float scaled = x * factor;
-    const float above = scaled > -127.0F ? scaled : -127.0F;
-    const float clamped = above < 127.0F ? above : 127.0F;
-    return static_cast<int8_t>(std::bit_cast<int32_t>(clamped + 12582912.0F));
+    constexpr float kMagic = 12582912.0F;
+    constexpr int32_t kLowest = std::bit_cast<int32_t>(kMagic - 127.0F);
+    constexpr int32_t kHighest = std::bit_cast<int32_t>(kMagic + 127.0F);
+    const int32_t bits = std::bit_cast<int32_t>(x * factor + kMagic);
+    return static_cast<int8_t>(lesser(greater(bits, kLowest), kHighest));
 }
 
-// matrix/float16.hpp's float_to_float16 with selects for branches. Normal halves: round by adding to the bit
-// pattern. Subnormal ones: adding 0.5 puts the half's last bit at the float's last bit, and the adder rounds.
-// Magnitudes are below 2^31, and signed compares are what SSE2 and AVX2 have.
+// matrix/float16.hpp's float_to_float16 for magnitudes clamped to 65504, without branches and selects. Let
+// 2^e be the power of two at or below |x|, but at least 2^-14, where subnormal halves begin. In |x| +
+// 2^(e+13) the last bit of the float is worth 2^(e-10), which is the last bit of the half: the adder rounds
+// to nearest even, and the bits that it adds to those of 2^(e+13) are the mantissa with its leading one.
+// Adding that to the exponent field, less one, gives the half; a carry out of the mantissa, or a missing
+// leading one, comes out right.
+//
+// The half is built in the upper 16 bits and shifted down last: a truncation that g++ cannot push upwards
+// into the arithmetic, where it would have to narrow every operand instead of one.
 inline uint16_t half_lane(float x, float factor) {
-    const uint32_t bits = std::bit_cast<uint32_t>(x * factor);
-    const uint32_t sign = (bits >> 16) & 0x8000U;
-    const uint32_t magnitude = bits & 0x7FFFFFFFU;
-    const auto order = static_cast<int32_t>(magnitude);
-    const uint32_t normal = (magnitude + 0xFFFU + ((magnitude >> 13) & 1U) - 0x38000000U) >> 13;
-    const float shifted = std::bit_cast<float>(magnitude) + 0.5F;
-    const uint32_t subnormal = std::bit_cast<uint32_t>(shifted) - 0x3F000000U;
-    uint32_t half = order < 0x38800000 ? subnormal : normal;
-    half = order >= 0x477FF000 ? 0x7C00U : half;
-    half = order > 0x7F800000 ? 0x7E00U | ((magnitude >> 13) & 0x1FFU) : half;
-    return static_cast<uint16_t>(sign | half);
+    constexpr uint32_t kThirteenUp = 13U << 23;
+    const auto bits = std::bit_cast<uint32_t>(x * factor);
+    const int32_t magnitude = lesser(static_cast<int32_t>(bits & 0x7FFFFFFFU), 0x477FE000);
+    const auto power = static_cast<uint32_t>(greater(magnitude & 0x7F800000, 0x38800000));
+    const float sum = std::bit_cast<float>(magnitude) + std::bit_cast<float>(power + kThirteenUp);
+    const uint32_t mantissa = std::bit_cast<uint32_t>(sum) - (power + kThirteenUp);
+    const uint32_t half = (power << 3) - (113U << 26) + (mantissa << 16);
+    return static_cast<uint16_t>((half | (bits & 0x80000000U)) >> 16);
 }
 
-// The element types as policies: Count elements from x to out.
+// The element types as policies. `convert` is one long plain loop into contiguous memory: that is what g++
+// turns into full vectors. (A loop over a single 16-byte atom is unrolled before it can be vectorised, and
+// comes out ten times slower.) The callers convert into a small buffer and copy atoms from there.
 struct Int8Lanes {
     using Element = int8_t;
-    template <size_t Count>
-    [[gnu::always_inline]] static inline void store(const float* x, float factor, int8_t* out) {
-        int8_t run[Count];  // a local cannot alias x
-        for (size_t j = 0; j < Count; ++j)
-            run[j] = int8_lane(x[j], factor);
-        __builtin_memcpy(out, run, sizeof run);
+    [[gnu::always_inline]] static inline void convert(const float* __restrict x, float factor, size_t count,
+                                                      int8_t* __restrict out) {
+        for (size_t k = 0; k < count; ++k)
+            out[k] = int8_lane(x[k], factor);
     }
 };
 
 struct HalfLanes {
     using Element = uint16_t;
-    template <size_t Count>
-    [[gnu::always_inline]] static inline void store(const float* x, float factor, uint16_t* out) {
-        uint16_t run[Count];
-        for (size_t j = 0; j < Count; ++j)
-            run[j] = half_lane(x[j], factor);
-        __builtin_memcpy(out, run, sizeof run);
+    [[gnu::always_inline]] static inline void convert(const float* __restrict x, float factor, size_t count,
+                                                      uint16_t* __restrict out) {
+        for (size_t k = 0; k < count; ++k)
+            out[k] = half_lane(x[k], factor);
     }
 };
+
+// Elements converted at once: a few KiB of buffer for all rows of a group.
+inline constexpr size_t kRun = 512;
+
+// Elements k .. k+count-1 of a row that has `valid` ones, zeros after them; a factor of 0 makes all zero.
+template <typename Lanes>
+[[gnu::always_inline]] inline void convert_run(const float* row, float factor, size_t valid, size_t k,
+                                               size_t count, typename Lanes::Element* out) {
+    const size_t real = factor == 0.0F || k >= valid ? 0 : (valid - k < count ? valid - k : count);
+    Lanes::convert(row + k, factor, real, out);
+    for (size_t i = real; i < count; ++i)
+        out[i] = 0;
+}
 
 }  // namespace rknpu2::generic

@@ -22,21 +22,15 @@ template <typename Lanes>
     float factors[kTogether];
     for (size_t i = 0; i < count; ++i)
         factors[i] = storing_factor(scales[i]);
-    const size_t whole = k_count / kTileK * kTileK;
+    Element runs[kTogether][kRun];
     Element* tile = first;
-    for (size_t k = 0; k < K_padded; k += kTileK, tile += kTile) {
-        for (size_t i = 0; i < count; ++i) {
-            const float* source = rows + i * row_stride + k;
-            Element* run = tile + i * kTileK;
-            if (factors[i] == 0.0F || k >= k_count) {
-                std::memset(run, 0, kTileK * sizeof(Element));
-            } else if (k < whole) {
-                Lanes::template store<kTileK>(source, factors[i], run);
-            } else {
-                float padded[kTileK] = {};
-                std::memcpy(padded, source, (k_count - k) * sizeof(float));
-                Lanes::template store<kTileK>(padded, factors[i], run);
-            }
+    for (size_t k = 0; k < K_padded; k += kRun) {
+        const size_t run = std::min(kRun, K_padded - k);
+        for (size_t i = 0; i < count; ++i)
+            convert_run<Lanes>(rows + i * row_stride, factors[i], k_count, k, run, runs[i]);
+        for (size_t t = 0; t < run; t += kTileK, tile += kTile) {
+            for (size_t i = 0; i < count; ++i)
+                std::memcpy(tile + i * kTileK, &runs[i][t], kTileK * sizeof(Element));
         }
     }
 }

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <bit>
 #include <cstring>
 #include <limits>
@@ -10,33 +11,50 @@
 namespace rknpu2::generic {
 namespace {
 
-// Rows in the inner loop: neighbouring rows of an atom column share cache lines, which are thus written
-// whole.
+// Deals runs of kRows rows out to the cube, atom by atom with the rows in the inner loop: neighbouring rows
+// of an atom column share a cache line, which is thus written whole.
+template <size_t kRows, typename Element>
+[[gnu::always_inline]] inline void deal_atoms(const Element (*runs)[kRun], size_t count, size_t column_stride,
+                                              Element* column) {
+    constexpr size_t kAtom = kAtomBytes / sizeof(Element);
+    for (size_t i = 0; i < count; i += kAtom, column += column_stride) {
+        for (size_t m = 0; m < kRows; ++m)
+            std::memcpy(column + m * kAtom, &runs[m][i], kAtomBytes);
+    }
+}
+
+template <size_t kRows, typename Lanes>
+[[gnu::always_inline]] inline void store_group(const float* x, size_t row_stride, size_t K, size_t K_padded,
+                                               size_t M_total, size_t m0, typename Lanes::Element* native,
+                                               const float* factors) {
+    using Element = typename Lanes::Element;
+    constexpr size_t kAtom = kAtomBytes / sizeof(Element);
+    Element runs[kRows][kRun];
+    for (size_t k = 0; k < K_padded; k += kRun) {
+        const size_t count = std::min(kRun, K_padded - k);
+        for (size_t m = 0; m < kRows; ++m)
+            convert_run<Lanes>(x + m * row_stride, factors[m], K, k, count, runs[m]);
+        deal_atoms<kRows>(runs, count, M_total * kAtom, native + k * M_total + m0 * kAtom);
+    }
+}
+
+// A cube of one row is the plain row. Otherwise groups of kRowGroup, where the loops have constant counts,
+// and single rows at the edges.
 template <typename Lanes>
 [[gnu::always_inline]] inline void store_rows(const float* x, size_t row_stride, size_t M, size_t K,
                                               size_t K_padded, size_t M_total, size_t m0,
                                               typename Lanes::Element* native, const float* scales) {
-    using Element = typename Lanes::Element;
-    constexpr size_t kAtom = kAtomBytes / sizeof(Element);
     float factors[kRowGroup];
     for (size_t m = 0; m < M; ++m)
         factors[m] = storing_factor(scales[m]);
-    const size_t whole = K / kAtom * kAtom;
-    Element* column = native + m0 * kAtom;
-    for (size_t k = 0; k < K_padded; k += kAtom, column += M_total * kAtom) {
-        for (size_t m = 0; m < M; ++m) {
-            const float factor = factors[m];
-            Element* atom = column + m * kAtom;
-            if (factor == 0.0F || k >= K) {
-                std::memset(atom, 0, kAtomBytes);
-            } else if (k < whole) {
-                Lanes::template store<kAtom>(x + m * row_stride + k, factor, atom);
-            } else {
-                float padded[kAtom] = {};
-                std::memcpy(padded, x + m * row_stride + k, (K - k) * sizeof(float));
-                Lanes::template store<kAtom>(padded, factor, atom);
-            }
-        }
+    if (M_total == 1 && M == 1) {
+        convert_run<Lanes>(x, factors[0], K, 0, K_padded, native);
+    } else if (M == kRowGroup) {
+        store_group<kRowGroup, Lanes>(x, row_stride, K, K_padded, M_total, m0, native, factors);
+    } else {
+        for (size_t m = 0; m < M; ++m)
+            store_group<1, Lanes>(x + m * row_stride, row_stride, K, K_padded, M_total, m0 + m, native,
+                                  factors + m);
     }
 }
 

@@ -19,15 +19,18 @@ constexpr DType dtype_of() {
     if constexpr (std::is_same_v<Element, float>) return DType::kFloat32;
 }
 
-// `scaled` is x * storing_factor(scale). NaN, which only a caller's own scale can let in, becomes -127.
+// `scaled` is x * storing_factor(scale). Magnitudes beyond the type's largest saturate, infinities and NaN
+// (by its sign bit) too, so nothing but numbers reaches the NPU; with the scales of scale.hpp none of this
+// happens.
 template <typename Element>
 Element reference_lane(float scaled) {
+    const float largest = std::is_same_v<Element, int8_t> ? 127.0F : kFloat16Max;
+    const float magnitude = std::fabs(scaled) <= largest ? std::fabs(scaled) : largest;
+    const float clamped = std::copysign(magnitude, scaled);
     if constexpr (std::is_same_v<Element, uint16_t>) {
-        return float_to_float16(scaled);
+        return float_to_float16(clamped);
     } else {
         static_assert(std::is_same_v<Element, int8_t>);
-        const float above = scaled > -127.0F ? scaled : -127.0F;
-        const float clamped = above < 127.0F ? above : 127.0F;
         return static_cast<int8_t>(std::nearbyint(clamped));  // ties to even, in the default rounding mode
     }
 }

@@ -1,0 +1,113 @@
+#!/usr/bin/env bash
+# quickstart.sh - from a fresh clone to text that stock llama.cpp generated with its matrix multiplications on the NPU.
+#
+#   scripts/quickstart.sh [--prompt TEXT] [-n N] [--model FILE] [-- llama.cpp options]
+#
+#   --prompt TEXT  what to ask (default: "The capital of France is")
+#   -n N           how many tokens to generate at most (default: 64)
+#   --model FILE   a GGUF of yours (default: SmolLM2-135M-Instruct, which is downloaded)
+#   --             the rest goes to llama-completion as it is, for example: -- -ngl 10 --temp 0.8
+#   --help
+#
+# It installs what lacks (with apt-get, if it may; else it prints the line to run), obtains and builds llama.cpp once, builds
+# the plug-in, and runs. The first time takes 10 minutes on two cores, later ones seconds. Where there is no NPU, the
+# simulator stands in for it; $GGML_RKNPU2_RUNTIME and the other settings (rknpu2-info lists them) decide otherwise.
+# The text is on stdout; progress and the closing summary are on stderr.
+
+# shellcheck source=scripts/lib.sh
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+PROMPT="The capital of France is"
+COUNT=64
+MODEL=
+LAYERS=(-ngl 99)
+EXTRA=()
+
+parse_options() {
+    local option
+    while (($#)); do
+        case $1 in
+            --prompt | -p) need_value "$@" && PROMPT=$2 && shift ;;
+            -n) need_value "$@" && COUNT=$2 && shift ;;
+            --model | -m) need_value "$@" && MODEL=$2 && shift ;;
+            --help | -h) usage && exit 0 ;;
+            --)
+                shift
+                EXTRA=("$@")
+                break
+                ;;
+            *) die "unknown option $1; --help lists them, and options of llama.cpp stand after --" ;;
+        esac
+        shift
+    done
+    [[ $COUNT =~ ^-?[0-9]+$ ]] || die "-n takes a number, not '$COUNT'"
+    [[ -z $MODEL || -r $MODEL ]] || die "there is no model $MODEL"
+    for option in "${EXTRA[@]}"; do
+        case $option in -ngl | --gpu-layers | --n-gpu-layers) LAYERS=() ;; esac
+    done
+}
+
+# Is the vendor's kernel driver here? It is /dev/rknpu, or a DRM device whose driver is called RKNPU.
+has_npu() {
+    local driver
+    [[ ! -e /dev/rknpu ]] || return 0
+    for driver in /sys/class/drm/*/device/driver; do
+        [[ ! -e $driver ]] || [[ $(basename "$(readlink -f "$driver")") != [Rr][Kk][Nn][Pp][Uu] ]] || return 0
+    done
+    return 1
+}
+
+build_plugin() {
+    need_packages cmake:cmake ninja:ninja-build g++:g++ git:git pip:python3-pip \
+        /usr/include/nlohmann/json.hpp:nlohmann-json3-dev /usr/include/CLI/CLI.hpp:libcli11-dev
+    local source_dir tests=()
+    BIN=$("$RKNPU2_ROOT/scripts/host-llama.sh" --bin-dir)
+    source_dir=$("$RKNPU2_ROOT/scripts/host-llama.sh" --source-dir)
+    mkdir -p "$RKNPU2_ROOT/build"
+    take_lock "$RKNPU2_ROOT/build/.lock" "the build folder"
+    # The tests' own library is not needed here; a folder that test.sh has configured stays as it is.
+    [[ -f $RKNPU2_ROOT/build/release/build.ninja ]] || tests=(RKNPU2_TESTS=OFF)
+    configure_project release "RKNPU2_LLAMA_DIR=$source_dir" "${tests[@]}"
+    build_project release ggml-rknpu2 rknpu2-info rknnrt
+    drop_locks
+}
+
+# Runs the model; the text goes to our stdout, llama.cpp's log to a file.
+generate() {
+    local status=0 cause
+    export GGML_BACKEND_PATH=$RKNPU2_ROOT/build/release/bin/libggml-rknpu2.so
+    export GGML_RKNPU2_STATS=$TEMP/stats.json
+    if [[ -z ${GGML_RKNPU2_RUNTIME:-} ]]; then
+        if has_npu; then GGML_RKNPU2_RUNTIME=auto; else GGML_RKNPU2_RUNTIME=sim; fi
+    fi
+    export GGML_RKNPU2_RUNTIME
+    say ""
+    say "> $PROMPT"
+    # One turn with the model's own chat template, greedy, so that everyone reads the same text.
+    "$BIN/llama-completion" -m "$MODEL" -p "$PROMPT" -n "$COUNT" --temp 0 --conversation --single-turn --no-display-prompt \
+        "${LAYERS[@]}" "${EXTRA[@]}" 2>"$LOG" </dev/null || status=$?
+    if ((status)); then
+        # The first line of level E is nearest to the cause.
+        cause=$(grep -m 1 -E '^[0-9.]+ E |error:' "$LOG" | sed -E 's/^[0-9.]+ E //' || true)
+        die "llama-completion ended with status $status: ${cause:-no reason given}; its log: $LOG"
+    fi
+}
+
+main() {
+    parse_options "$@"
+    find_cache
+    LOG=$REPLY/logs/quickstart.log
+    build_plugin
+    [[ -n $MODEL ]] || MODEL=$("$RKNPU2_ROOT/scripts/model.sh")
+    make_temp "${TMPDIR:-/tmp}"
+    TEMP=$REPLY
+    generate
+    [[ -s $TEMP/stats.json ]] || die "the text was generated without the plug-in; llama.cpp's log says why: $LOG"
+    "$RKNPU2_ROOT/build/release/bin/rknpu2-info" "$MODEL" --json >"$TEMP/info.json" 2>>"$LOG" ||
+        say "note: rknpu2-info failed on $MODEL (see $LOG)"
+    say ""
+    python3 "$RKNPU2_ROOT/scripts/summary.py" "$TEMP/stats.json" "$TEMP/info.json" >&2
+    say "$(printf '%10s  %s' log "$LOG")"
+}
+
+main "$@"

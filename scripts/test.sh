@@ -1,0 +1,146 @@
+#!/usr/bin/env bash
+# test.sh - builds and runs the tests; from a fresh clone it first obtains all that they need.
+#
+#   scripts/test.sh [--quick | --full] [--filter REGEX] [--preset NAME]
+#
+#   --quick         only the unit tests: needs llama.cpp's sources but neither its build nor a model
+#   --full          the long tests too (all operations of test-backend-ops take half an hour)
+#   --filter REGEX  only tests whose name matches, in one preset
+#   --preset NAME   only this preset (default: release; then the unit and simulator tests in asan; then lint)
+#   --help
+#
+# Labels of tests, for ctest: unit, sim, backend-ops, e2e, full, lint (lint runs by scripts/lint.sh, not twice).
+# The last line counts all runs together: `N passed, N failed, N skipped`. Exit 1 when one failed or none passed.
+
+# shellcheck source=scripts/lib.sh
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+MODE=default
+FILTER=
+PRESET=
+PASSED=0
+FAILED=0
+SKIPPED=0
+FAILURES=()
+
+parse_options() {
+    while (($#)); do
+        case $1 in
+            --quick) MODE=quick ;;
+            --full) MODE=full ;;
+            --filter) need_value "$@" && FILTER=$2 && shift ;;
+            --preset) need_value "$@" && PRESET=$2 && shift ;;
+            --help | -h) usage && exit 0 ;;
+            *) die "unknown option $1; --help lists them" ;;
+        esac
+        shift
+    done
+    local cmake_presets
+    cmake_presets=$(grep -oE '"name": "[a-z]+"' "$RKNPU2_ROOT/CMakePresets.json" | cut -d'"' -f4 | sort -u | grep -v '^base$' | xargs)
+    [[ -z $PRESET || " $cmake_presets " == *" $PRESET "* ]] || die "no preset $PRESET; there are: $cmake_presets"
+}
+
+obtain_all() {
+    need_packages cmake:cmake ninja:ninja-build g++:g++ git:git pip:python3-pip \
+        /usr/include/nlohmann/json.hpp:nlohmann-json3-dev /usr/include/CLI/CLI.hpp:libcli11-dev \
+        /usr/include/gtest/gtest.h:libgtest-dev /usr/include/gmock/gmock.h:libgmock-dev
+    SETTINGS=(RKNPU2_TESTS=ON "RKNPU2_LLAMA_DIR=$("$RKNPU2_ROOT/scripts/host-llama.sh" --source-dir)")
+    [[ $MODE != quick ]] || return 0
+    SETTINGS+=("RKNPU2_LLAMA_BIN_DIR=$("$RKNPU2_ROOT/scripts/host-llama.sh" --bin-dir)")
+    SETTINGS+=("RKNPU2_MODEL=$("$RKNPU2_ROOT/scripts/model.sh")")
+}
+
+# count_junit FILE: adds the file's tests to the totals. A test that ctest could not start is a failure, not a skip.
+count_junit() {
+    local passed failed skipped names
+    {
+        read -r passed failed skipped
+        mapfile -t names
+    } < <(python3 - "$1" <<'PYTHON'
+import sys, xml.etree.ElementTree as tree
+
+counts, failed = {"passed": 0, "failed": 0, "skipped": 0}, []
+for case in tree.parse(sys.argv[1]).getroot().iter("testcase"):
+    skip = case.find("skipped")
+    why = skip.get("message", "") if skip is not None else ""
+    status = case.get("status")
+    result = "passed" if status == "run" else "failed"
+    if status == "disabled" or (status == "notrun" and why.startswith("SKIP_")):
+        result = "skipped"
+    counts[result] += 1
+    if result == "failed":
+        failed.append(case.get("name"))
+print(*counts.values())
+print("\n".join(failed))
+PYTHON
+    )
+    PASSED=$((PASSED + passed)) FAILED=$((FAILED + failed)) SKIPPED=$((SKIPPED + skipped))
+    for name in "${names[@]}"; do [[ -z $name ]] || FAILURES+=("$PRESET_NOW: $name"); done
+    JUNIT_FAILED=$failed
+}
+
+# run_tests PRESET [ctest options]: builds, runs, counts.
+run_tests() {
+    local status=0 junit
+    PRESET_NOW=$1
+    shift
+    make_temp "${TMPDIR:-/tmp}"
+    junit=$REPLY/junit.xml
+    mkdir -p "$RKNPU2_ROOT/build"
+    take_lock "$RKNPU2_ROOT/build/.lock" "the build folder"
+    configure_project "$PRESET_NOW" "${SETTINGS[@]}"
+    build_project "$PRESET_NOW"
+    drop_locks # some tests run scripts that build
+    say "testing build/$PRESET_NOW ..."
+    # Tests say themselves how many cores they take (PROCESSORS) or that they run alone (RUN_SERIAL).
+    ctest --test-dir "$RKNPU2_ROOT/build/$PRESET_NOW" --output-on-failure --no-tests=ignore --parallel "$(nproc)" \
+        --timeout "$TIMEOUT" --output-junit "$junit" ${FILTER:+-R "$FILTER"} "$@" || status=$?
+    JUNIT_FAILED=0
+    [[ ! -s $junit ]] || count_junit "$junit"
+    if ((status && JUNIT_FAILED == 0)); then
+        FAILED=$((FAILED + 1))
+        FAILURES+=("$PRESET_NOW: ctest itself, with status $status")
+    fi
+}
+
+# Strict sanitizers, unless the caller has options of his own; end-to-end tests would need a sanitized host.
+run_sanitized() {
+    ASAN_OPTIONS=${ASAN_OPTIONS:-detect_stack_use_after_return=1:strict_string_checks=1} \
+        UBSAN_OPTIONS=${UBSAN_OPTIONS:-print_stacktrace=1:halt_on_error=1} run_tests asan -L '^(unit|sim)$'
+}
+
+run_lint() {
+    local line output
+    make_temp "${TMPDIR:-/tmp}"
+    output=$REPLY/lint
+    "$RKNPU2_ROOT/scripts/lint.sh" --tidy | tee "$output" || true
+    line=$(tail -n 1 "$output")
+    if [[ $line =~ ^lint:\ ([0-9]+)\ passed,\ ([0-9]+)\ failed,\ ([0-9]+)\ skipped$ ]]; then
+        PASSED=$((PASSED + BASH_REMATCH[1])) FAILED=$((FAILED + BASH_REMATCH[2])) SKIPPED=$((SKIPPED + BASH_REMATCH[3]))
+        ((BASH_REMATCH[2] == 0)) || FAILURES+=("lint: see above, or run scripts/lint.sh --tidy")
+    else
+        FAILED=$((FAILED + 1))
+        FAILURES+=("lint: scripts/lint.sh did not finish")
+    fi
+}
+
+main() {
+    parse_options "$@"
+    TIMEOUT=1200
+    [[ $MODE != full ]] || TIMEOUT=4000
+    obtain_all
+    case $MODE in
+        quick) run_tests "${PRESET:-release}" -L '^unit$' ;;
+        full) run_tests "${PRESET:-release}" -LE '^lint$' ;;
+        default) run_tests "${PRESET:-release}" -LE '^(full|lint)$' ;;
+    esac
+    if [[ $MODE != quick && -z $PRESET && -z $FILTER ]]; then
+        run_sanitized
+        run_lint
+    fi
+    ((${#FAILURES[@]} == 0)) || printf 'failed: %s\n' "${FAILURES[@]}"
+    printf '%d passed, %d failed, %d skipped\n' "$PASSED" "$FAILED" "$SKIPPED"
+    ((FAILED == 0 && PASSED > 0))
+}
+
+main "$@"

@@ -1,0 +1,57 @@
+#include "base/system_memory.hpp"
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cinttypes>
+#include <cstdint>
+#include <cstdio>
+#include <fstream>
+#include <string>
+
+namespace rknpu2 {
+
+SystemMemory system_memory() {
+    SystemMemory memory;
+    std::ifstream file("/proc/meminfo");
+    std::string name;
+    size_t kibibytes = 0;
+    std::string unit;
+    while (file >> name >> kibibytes && std::getline(file, unit)) {
+        if (name == "MemTotal:") memory.total = kibibytes * 1024;
+        if (name == "MemAvailable:") memory.available = kibibytes * 1024;
+    }
+    return memory;
+}
+
+bool is_shared_file_mapping(const void* data, size_t bytes) {
+    const auto first = reinterpret_cast<uintptr_t>(data);
+    const uintptr_t last = first + bytes;
+    uintptr_t covered = first;  // everything below is known to be shared and of a file
+    std::ifstream file("/proc/self/maps");
+    std::string line;
+    while (covered < last && std::getline(file, line)) {
+        uint64_t low = 0;
+        uint64_t high = 0;
+        uint64_t inode = 0;
+        char flags[5] = {};
+        if (std::sscanf(line.c_str(), "%" SCNx64 "-%" SCNx64 " %4s %*x %*s %" SCNu64, &low, &high, flags,
+                        &inode) != 4) {
+            continue;
+        }
+        if (high <= covered) continue;
+        if (low > covered || flags[3] != 's' || inode == 0) return false;
+        covered = high;
+    }
+    return bytes > 0 && covered >= last;
+}
+
+void give_back_pages(const void* data, size_t bytes) {
+    const auto page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
+    const uintptr_t first = (reinterpret_cast<uintptr_t>(data) + page - 1) / page * page;
+    const uintptr_t last = (reinterpret_cast<uintptr_t>(data) + bytes) / page * page;
+    // Failure (locked pages) costs memory, nothing else.
+    if (first < last) madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED);
+}
+
+}  // namespace rknpu2

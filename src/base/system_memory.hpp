@@ -1,0 +1,25 @@
+// What the operating system says about memory: how much there is, and who may take pages back.
+#pragma once
+
+#include <cstddef>
+
+namespace rknpu2 {
+
+struct SystemMemory {
+    size_t total = 0;      // bytes
+    size_t available = 0;  // bytes that can be had without swapping
+};
+
+// From /proc/meminfo; zeros where that cannot be read.
+SystemMemory system_memory();
+
+// True if [data, data + bytes) lies in one or more *shared* mappings of a file, as a memory-mapped model
+// does. Only such pages may be given back: they can always be read again, whereas dropping private pages
+// would lose what was written to them.
+bool is_shared_file_mapping(const void* data, size_t bytes);
+
+// Lets the OS take back the whole pages inside [data, data + bytes); the caller has checked
+// is_shared_file_mapping(). A later read brings them back from the file. Locked pages stay.
+void give_back_pages(const void* data, size_t bytes);
+
+}  // namespace rknpu2

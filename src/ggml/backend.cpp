@@ -1,0 +1,196 @@
+// ggml's backend object: takes a graph, multiplies by stored weights on the NPU, gives the rest to the inner
+// CPU backend.
+#include <algorithm>
+#include <memory>
+
+#include "base/format.hpp"
+#include "base/system_memory.hpp"
+#include "ggml/buffer.hpp"
+#include "ggml/guard.hpp"
+#include "ggml/inner_cpu.hpp"
+#include "ggml/plugin.hpp"
+#include "ggml/problem_from_tensor.hpp"
+#include "matmul/support.hpp"
+
+namespace rknpu2 {
+namespace {
+
+ggml_guid kGuid = {0x72, 0x6b, 0x6e, 0x70, 0x75, 0x32, 0x2d, 0x67,
+                   0x67, 0x6d, 0x6c, 0x2d, 0x33, 0x35, 0x38, 0x38};
+
+struct Backend {
+    explicit Backend(Host& owner) : host(owner), cpu(owner) {}
+
+    Host& host;
+    InnerCpu cpu;
+    ggml_abort_callback abort = nullptr;
+    void* abort_data = nullptr;
+    bool computed = false;  // an idle backend writes nothing
+    ggml_backend object{};
+};
+
+Backend& of(ggml_backend_t backend) {
+    return *static_cast<Backend*>(backend->context);
+}
+
+const char* get_name(ggml_backend_t) noexcept {
+    return kDeviceName;
+}
+
+void free_backend(ggml_backend_t backend) noexcept {
+    Backend* const ours = &of(backend);
+    guard(ours->host, "freeing a backend", false, [&] {
+        if (ours->computed) write_statistics();
+        delete ours;
+        return true;
+    });
+}
+
+Result<std::shared_ptr<PackedWeight>> packed_weight(Backend& backend, const ggml_tensor* weight) {
+    Host& host = backend.host;
+    Buffer& buffer = *our_buffer(host, weight->buffer);
+    const WeightSource source = weight_source(host, weight);
+    const WeightKey key{static_cast<size_t>(source.data - buffer.base), source.bytes(),
+                        static_cast<int>(weight->type), source.K, source.N};
+    bool made = false;
+    Result<std::shared_ptr<PackedWeight>> packed = buffer.weights.get(
+        key, [&] { return host.npu->pack(source); }, made);
+    if (made) {
+        // From here on only the packed form is read; the file can bring the raw bytes back if anyone asks for
+        // them.
+        if (buffer.shared_file_mapping) give_back_pages(source.data, source.bytes());
+        log(LogLevel::kDebug, "packed %s %s [%zu, %zu]: %zu bytes", source.name.c_str(),
+            source.type_name.c_str(), source.K, source.N, packed.value()->plan.packed_bytes());
+    }
+    return packed;
+}
+
+Status multiply(Backend& backend, ggml_tensor* op) {
+    Host& host = backend.host;
+    const ggml_tensor* const weight = op->src[0];
+    const auto* const a = static_cast<const float*>(op->src[1]->data);
+    auto* const out = static_cast<float*>(op->data);
+    const auto M = static_cast<size_t>(host.ggml.ggml_nrows(op->src[1]));
+    if (host.config.precision == Precision::kReference) {
+        return host.npu->multiply_reference(weight_source(host, weight), a, M, out);
+    }
+    Result<std::shared_ptr<PackedWeight>> packed = packed_weight(backend, weight);
+    RKNPU2_RETURN_IF_ERROR(packed.status().with_context("packing"));
+    return host.npu->multiply(*packed.value(), a, M, out);
+}
+
+// A buffer that a failed write left half written must not take part in anything.
+const ggml_tensor* poisoned_tensor(const Host& host, const ggml_tensor* node) {
+    for (const ggml_tensor* const source : node->src) {
+        if (source == nullptr) continue;
+        const Buffer* const buffer = our_buffer(host, source->buffer);
+        if (buffer != nullptr && buffer->poisoned) return source;
+    }
+    return nullptr;
+}
+
+// What a node run by the CPU writes: its own tensor and, for optimiser steps, the parameters and moments it
+// updates in place.
+void note_writes(const Host& host, const ggml_tensor* node) {
+    note_write(host, node);
+    if (node->op != GGML_OP_OPT_STEP_ADAMW && node->op != GGML_OP_OPT_STEP_SGD) return;
+    for (const ggml_tensor* const source : node->src) {
+        if (source != nullptr) note_write(host, source);
+    }
+}
+
+ggml_status run_on_cpu(Backend& backend, ggml_cgraph* graph, int first, int last) {
+    Host& host = backend.host;
+    const PhaseTimer timer(*host.statistics, Phase::kCpu);
+    ++host.statistics->cpu_segments;
+    for (int i = first; i < last; ++i) {
+        const ggml_tensor* const node = graph->nodes[i];
+        if (is_no_op(node)) continue;
+        if (const ggml_tensor* const bad = poisoned_tensor(host, node); bad != nullptr) {
+            log(LogLevel::kError, "%s: an earlier write to its buffer failed; load the model again",
+                bad->name);
+            return GGML_STATUS_FAILED;
+        }
+        ++host.statistics->cpu_nodes;
+        if (is_matmul(node)) host.statistics->add_refusal(support(describe(host, node)));
+        note_writes(host, node);
+    }
+    return backend.cpu.compute(graph, first, last);
+}
+
+ggml_status run_on_npu(Backend& backend, ggml_tensor* node) {
+    Host& host = backend.host;
+    const ggml_tensor* const weight = node->src[0];
+    if (const ggml_tensor* const bad = poisoned_tensor(host, node); bad != nullptr) {
+        log(LogLevel::kError, "%s: an earlier write to its buffer failed; load the model again", bad->name);
+        return GGML_STATUS_FAILED;
+    }
+    note_write(host, node);
+    const Status status = multiply(backend, node);
+    if (status.ok()) return GGML_STATUS_SUCCESS;
+    ++host.statistics->failures;
+    log(LogLevel::kError, "%s with %s (%s): %s", host.ggml.ggml_op_name(node->op), weight->name,
+        host.ggml.ggml_type_name(weight->type), status.to_string().c_str());
+    return status.code() == StatusCode::kOutOfMemory ? GGML_STATUS_ALLOC_FAILED : GGML_STATUS_FAILED;
+}
+
+bool runs_on_npu(const Host& host, const ggml_tensor* node) {
+    return is_matmul(node) && support(describe(host, node)) == Reason::kSupported;
+}
+
+// Runs of other nodes between two matmuls go to the CPU as one graph.
+ggml_status compute(Backend& backend, ggml_cgraph* graph) {
+    Host& host = backend.host;
+    ++host.statistics->graphs;
+    backend.computed = true;
+    int i = 0;
+    while (i < graph->n_nodes) {
+        if (backend.abort != nullptr && backend.abort(backend.abort_data)) return GGML_STATUS_ABORTED;
+        ggml_tensor* const node = graph->nodes[i];
+        ggml_status status = GGML_STATUS_SUCCESS;
+        if (is_no_op(node)) {
+            ++i;
+        } else if (runs_on_npu(host, node)) {
+            status = run_on_npu(backend, node);
+            ++i;
+        } else {
+            int last = i + 1;
+            while (last < graph->n_nodes && !runs_on_npu(host, graph->nodes[last]))
+                ++last;
+            status = run_on_cpu(backend, graph, i, last);
+            i = last;
+        }
+        if (status != GGML_STATUS_SUCCESS) return status;
+    }
+    return GGML_STATUS_SUCCESS;
+}
+
+ggml_status graph_compute(ggml_backend_t backend, ggml_cgraph* graph) noexcept {
+    Backend& ours = of(backend);
+    return guard(ours.host, "computing a graph", GGML_STATUS_FAILED, [&] { return compute(ours, graph); });
+}
+
+}  // namespace
+
+ggml_backend_t new_backend(Host& host) {
+    auto backend = std::make_unique<Backend>(host);
+    backend->object.guid = &kGuid;
+    backend->object.iface.get_name = get_name;
+    backend->object.iface.free = free_backend;
+    backend->object.iface.graph_compute = graph_compute;
+    backend->object.device = &host.device;
+    backend->object.context = backend.get();
+    return &backend.release()->object;
+}
+
+void backend_set_n_threads(ggml_backend_t backend, int n_threads) noexcept {
+    of(backend).cpu.set_threads(n_threads);
+}
+
+void backend_set_abort_callback(ggml_backend_t backend, ggml_abort_callback callback, void* data) noexcept {
+    of(backend).abort = callback;
+    of(backend).abort_data = data;
+    of(backend).cpu.set_abort_callback(callback, data);
+}
+
+}  // namespace rknpu2

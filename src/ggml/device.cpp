@@ -1,0 +1,125 @@
+// ggml's device object: a GPU-type device, so that -ngl, --device, overrides, split modes and RPC work as
+// users know them.
+#include <algorithm>
+
+#include "base/system_memory.hpp"
+#include "ggml/buffer.hpp"
+#include "ggml/guard.hpp"
+#include "ggml/host.hpp"
+#include "ggml/problem_from_tensor.hpp"
+#include "matmul/plan.hpp"
+#include "matmul/support.hpp"
+
+namespace rknpu2 {
+namespace {
+
+const char* get_name(ggml_backend_dev_t) noexcept {
+    return kDeviceName;
+}
+const char* get_description(ggml_backend_dev_t device) noexcept {
+    return host_of(device).description.c_str();
+}
+ggml_backend_dev_type get_type(ggml_backend_dev_t) noexcept {
+    return GGML_BACKEND_DEVICE_TYPE_GPU;
+}
+
+// Memory that a model's *file bytes* may take here. The NPU shares the machine's memory, and a weight is held
+// packed: llama.cpp compares the bytes of the file with what we report, so what packing adds is taken off
+// first: weights that wait to be packed, and, by the forecast's ratio, weights still to come. A smaller
+// packed form (int8 from F16) is not counted in our favour.
+size_t free_memory(Host& host, const SystemMemory& memory) {
+    const double ratio = host.forecast.ratio();
+    const double waiting = static_cast<double>(unpacked_weight_bytes(host)) * ratio;
+    const double available = std::max(0.0, static_cast<double>(memory.available) - waiting);
+    const double share = host.config.precision == Precision::kReference ? 1.0 : 1.0 / std::max(1.0, ratio);
+    return static_cast<size_t>(available * share);
+}
+
+void get_memory(ggml_backend_dev_t device, size_t* free, size_t* total) noexcept {
+    Host& host = host_of(device);
+    *free = 0;
+    *total = 0;
+    guard(host, "asking for memory", false, [&] {
+        const SystemMemory memory = system_memory();
+        *total = memory.total;
+        *free = free_memory(host, memory);
+        return true;
+    });
+}
+
+void get_props(ggml_backend_dev_t device, ggml_backend_dev_props* props) noexcept {
+    *props = {};
+    props->name = get_name(device);
+    props->description = get_description(device);
+    props->type = get_type(device);
+    get_memory(device, &props->memory_free, &props->memory_total);
+    props->caps.buffer_from_host_ptr = true;
+    props->caps.mmap_support = true;
+}
+
+ggml_backend_t init_backend(ggml_backend_dev_t device, const char*) noexcept {
+    Host& host = host_of(device);
+    return guard(host, "making a backend", ggml_backend_t{}, [&] { return new_backend(host); });
+}
+
+ggml_backend_buffer_type_t get_buffer_type(ggml_backend_dev_t device) noexcept {
+    return &host_of(device).buffer_type;
+}
+
+ggml_backend_buffer_t buffer_from_host_ptr(ggml_backend_dev_t device, void* data, size_t size,
+                                           size_t) noexcept {
+    Host& host = host_of(device);
+    return guard(host, "using mapped memory", ggml_backend_buffer_t{},
+                 [&] { return new_borrowed_buffer(host, data, size); });
+}
+
+// While a model is loaded, llama.cpp asks about each weight once, with a tensor that has no data yet.
+void note_weight(Host& host, const ggml_tensor* weight, const MatmulProblem& problem) {
+    if (weight->data != nullptr || host.config.precision == Precision::kReference) return;
+    const WeightPlan plan =
+        plan_weight(problem.N, problem.K, arithmetic_of(host.config.precision), host.config.cores);
+    host.forecast.add(host.ggml.ggml_nbytes(weight), plan.packed_bytes());
+}
+
+// Whole layers stay here: what the NPU does not take runs on the CPU backend that we own, so we say yes to
+// what that one supports.
+bool supports_op(ggml_backend_dev_t device, const ggml_tensor* op) noexcept {
+    Host& host = host_of(device);
+    return guard(host, "asking for support", false, [&] {
+        if (is_no_op(op)) return true;
+        if (is_matmul(op)) {
+            const MatmulProblem problem = describe(host, op);
+            if (support(problem) == Reason::kSupported) {
+                note_weight(host, op->src[0], problem);
+                return true;
+            }
+        }
+        const ggml_backend_dev_t cpu = host.cpu_device();
+        return cpu != nullptr && host.ggml.ggml_backend_dev_supports_op(cpu, op);
+    });
+}
+
+// Ours only: accepting any host memory would make the scheduler pull neighbouring operations over.
+bool supports_buft(ggml_backend_dev_t device, ggml_backend_buffer_type_t type) noexcept {
+    return type == &host_of(device).buffer_type;
+}
+
+}  // namespace
+
+void init_device(Host& host) {
+    ggml_backend_device_i& i = host.device.iface;
+    i.get_name = get_name;
+    i.get_description = get_description;
+    i.get_memory = get_memory;
+    i.get_type = get_type;
+    i.get_props = get_props;
+    i.init_backend = init_backend;
+    i.get_buffer_type = get_buffer_type;
+    i.buffer_from_host_ptr = buffer_from_host_ptr;
+    i.supports_op = supports_op;
+    i.supports_buft = supports_buft;
+    host.device.reg = &host.reg;
+    host.device.context = &host;
+}
+
+}  // namespace rknpu2

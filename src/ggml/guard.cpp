@@ -1,0 +1,38 @@
+#include "ggml/guard.hpp"
+
+namespace rknpu2 {
+namespace {
+
+thread_local Host* current_host = nullptr;
+
+ggml_log_level to_ggml(LogLevel level) {
+    switch (level) {
+        case LogLevel::kDebug:
+            return GGML_LOG_LEVEL_DEBUG;
+        case LogLevel::kInfo:
+            return GGML_LOG_LEVEL_INFO;
+        case LogLevel::kWarning:
+            return GGML_LOG_LEVEL_WARN;
+        case LogLevel::kError:
+            return GGML_LOG_LEVEL_ERROR;
+    }
+    return GGML_LOG_LEVEL_ERROR;
+}
+
+}  // namespace
+
+LogTo::LogTo(Host& host) : previous_(current_host) {
+    current_host = &host;
+}
+LogTo::~LogTo() {
+    current_host = previous_;
+}
+
+void log_to_hosts(Host& first) {
+    set_log_sink([first = &first](LogLevel level, const std::string& line) {
+        const Host& host = current_host != nullptr ? *current_host : *first;
+        host.ggml.ggml_log_internal(to_ggml(level), "ggml-rknpu2: %s\n", line.c_str());
+    });
+}
+
+}  // namespace rknpu2

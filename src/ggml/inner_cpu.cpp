@@ -1,0 +1,123 @@
+#include "ggml/inner_cpu.hpp"
+
+#include <algorithm>
+
+#include "base/log.hpp"
+#include "ggml-cpu.h"
+#include "ggml/problem_from_tensor.hpp"
+
+namespace rknpu2 {
+namespace {
+
+// Elements that one thread passes through in about the time another needs to wake up (some tens of
+// microseconds).
+constexpr int64_t kElementsPerThread = 65536;
+
+// A rough count of what a node touches; attention reads the whole cache for each query.
+int64_t elements_of(const GgmlFunctions& ggml, const ggml_tensor* node) {
+    int64_t elements = ggml.ggml_nelements(node);
+    for (const ggml_tensor* const source : {node->src[0], node->src[1], node->src[2]}) {
+        if (source != nullptr) elements = std::max(elements, ggml.ggml_nelements(source));
+    }
+    const bool product = is_matmul(node) || node->op == GGML_OP_FLASH_ATTN_EXT;
+    // A product does work for every row of its second operand or query.
+    return product
+               ? elements * std::max<int64_t>(
+                                1, node->src[product && node->op == GGML_OP_FLASH_ATTN_EXT ? 0 : 1]->ne[1])
+               : elements;
+}
+
+}  // namespace
+
+InnerCpu::~InnerCpu() {
+    if (backend_ != nullptr) host_.ggml.ggml_backend_free(backend_);
+    if (pool_ == nullptr) return;
+    using Free = decltype(&::ggml_threadpool_free);
+    if (const auto free_pool = reinterpret_cast<Free>(proc("ggml_threadpool_free"))) free_pool(pool_);
+}
+
+void* InnerCpu::proc(const char* name) const {
+    const ggml_backend_dev_t device = host_.cpu_device();
+    if (device == nullptr) return nullptr;
+    return host_.ggml.ggml_backend_reg_get_proc_address(host_.ggml.ggml_backend_dev_backend_reg(device),
+                                                        name);
+}
+
+void InnerCpu::set_threads(int threads) {
+    threads_ = std::max(1, threads);
+}
+
+void InnerCpu::set_abort_callback(ggml_abort_callback callback, void* data) {
+    abort_ = callback;
+    abort_data_ = data;
+    if (backend_ == nullptr) return;
+    using Set = ggml_backend_set_abort_callback_t;
+    if (const auto set = reinterpret_cast<Set>(proc("ggml_backend_set_abort_callback")))
+        set(backend_, callback, data);
+}
+
+Status InnerCpu::create() {
+    if (backend_ == nullptr) {
+        const ggml_backend_dev_t device = host_.cpu_device();
+        if (device == nullptr) {
+            return {StatusCode::kUnsupported,
+                    "the host has no CPU backend for the operations between matmuls"};
+        }
+        backend_ = host_.ggml.ggml_backend_dev_init(device, nullptr);
+        if (backend_ == nullptr) return {StatusCode::kOutOfMemory, "cannot make a CPU backend"};
+        if (threads_ == 0) threads_ = cpu_threads(host_.config);
+        set_abort_callback(abort_, abort_data_);
+    }
+    return pool_threads_ == threads_ ? ok_status() : create_pool();
+}
+
+// Without a pool, a CPU backend built without OpenMP makes and joins its threads for every run of nodes.
+Status InnerCpu::create_pool() {
+    using New = decltype(&::ggml_threadpool_new);
+    using Free = decltype(&::ggml_threadpool_free);
+    using Set = decltype(&::ggml_backend_cpu_set_threadpool);
+    const auto new_pool = reinterpret_cast<New>(proc("ggml_threadpool_new"));
+    const auto free_pool = reinterpret_cast<Free>(proc("ggml_threadpool_free"));
+    const auto set_pool = reinterpret_cast<Set>(proc("ggml_backend_cpu_set_threadpool"));
+    pool_threads_ = threads_;
+    if (new_pool == nullptr || free_pool == nullptr || set_pool == nullptr)
+        return {};  // the backend does without
+    ggml_threadpool_params params = host_.ggml.ggml_threadpool_params_default(threads_);
+    params.poll = 0;  // threads that wait must not take cores from those that feed the NPU
+    for (const int cpu : cpu_affinity(host_.config)) {
+        if (cpu < GGML_MAX_N_THREADS) params.cpumask[cpu] = true;
+    }
+    const ggml_threadpool_t pool = new_pool(&params);
+    if (pool == nullptr) return {StatusCode::kOutOfMemory, "cannot make the CPU threads"};
+    set_pool(backend_, pool);
+    if (pool_ != nullptr) free_pool(pool_);
+    pool_ = pool;
+    return {};
+}
+
+int InnerCpu::threads_for(const ggml_cgraph* graph, int first, int last) const {
+    int64_t elements = 0;
+    for (int i = first; i < last; ++i) {
+        if (!is_no_op(graph->nodes[i])) elements += elements_of(host_.ggml, graph->nodes[i]);
+    }
+    return static_cast<int>(std::clamp<int64_t>(elements / kElementsPerThread, 1, threads_));
+}
+
+ggml_status InnerCpu::compute(ggml_cgraph* graph, int first, int last) {
+    if (const Status status = create(); !status.ok()) {
+        log(LogLevel::kError, "%s", status.to_string().c_str());
+        return GGML_STATUS_FAILED;
+    }
+    const int threads = threads_for(graph, first, last);
+    if (threads != current_threads_) {
+        if (const auto set =
+                reinterpret_cast<ggml_backend_set_n_threads_t>(proc("ggml_backend_set_n_threads"))) {
+            set(backend_, threads);
+        }
+        current_threads_ = threads;
+    }
+    ggml_cgraph part = host_.ggml.ggml_graph_view(graph, first, last);
+    return host_.ggml.ggml_backend_graph_compute(backend_, &part);
+}
+
+}  // namespace rknpu2

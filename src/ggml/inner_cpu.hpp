@@ -1,0 +1,43 @@
+// The CPU backend that we own: it computes what the NPU does not, so that whole layers stay on one device.
+//
+// It is the host's own CPU backend, made when first needed, with a thread pool that lives as long as it does.
+// Short runs of nodes, as between two matmuls of one generated token, are computed by one thread: waking
+// others would take longer. One object a backend instance, used by one thread at a time, as ggml prescribes.
+#pragma once
+
+#include "base/status.hpp"
+#include "ggml/host.hpp"
+
+namespace rknpu2 {
+
+class InnerCpu {
+  public:
+    explicit InnerCpu(Host& host) : host_(host) {}
+    ~InnerCpu();
+    InnerCpu(const InnerCpu&) = delete;
+    InnerCpu& operator=(const InnerCpu&) = delete;
+
+    void set_threads(int threads);
+    void set_abort_callback(ggml_abort_callback callback, void* data);
+
+    // Computes nodes [first, last) of the graph.
+    ggml_status compute(ggml_cgraph* graph, int first, int last);
+
+  private:
+    Status create();
+    Status create_pool();
+    int threads_for(const ggml_cgraph* graph, int first, int last) const;
+    void* proc(const char* name) const;
+
+    Host& host_;
+    int threads_ = 0;  // 0: not told yet
+    ggml_abort_callback abort_ = nullptr;
+    void* abort_data_ = nullptr;
+
+    ggml_backend_t backend_ = nullptr;
+    ggml_threadpool_t pool_ = nullptr;
+    int pool_threads_ = 0;
+    int current_threads_ = 0;
+};
+
+}  // namespace rknpu2

@@ -1,0 +1,173 @@
+// The plug-in's one entry point, and what a process has once: settings, counters, the NPU.
+#include <dlfcn.h>
+
+#include <cstdio>
+#include <filesystem>
+#include <map>
+#include <mutex>
+
+#include "base/format.hpp"
+#include "ggml/abi.hpp"
+#include "ggml/guard.hpp"
+#include "ggml/host.hpp"
+#include "ggml/plugin.hpp"
+#include "runtime/locate.hpp"
+#include "runtime/rknn_runtime.hpp"
+
+namespace rknpu2 {
+namespace {
+
+std::string own_directory() {
+    Dl_info info{};
+    if (dladdr(reinterpret_cast<const void*>(&own_directory), &info) == 0 || info.dli_fname == nullptr)
+        return ".";
+    return std::filesystem::path(info.dli_fname).parent_path().string();
+}
+
+// Leaked on purpose: threads of the host may still call us while the process ends.
+class Plugin {
+  public:
+    static Plugin& instance() {
+        static auto* const plugin = new Plugin;
+        return *plugin;
+    }
+
+    // The host's registry: the same pointer at every call. Null after a refusal, which has been logged.
+    ggml_backend_reg_t registry_for(const void* caller) {
+        const std::lock_guard lock(mutex_);
+        Result<HostLibrary> library = find_host(caller);
+        if (!library.ok()) return refuse_without_host(library.status());
+        const auto known = hosts_.find(library.value().handle);
+        if (known != hosts_.end()) return known->second ? &known->second->reg : nullptr;
+        return add_host(library.take());
+    }
+
+    void write_statistics(bool may_log) {
+        std::shared_ptr<NpuDevice> npu;
+        {
+            const std::lock_guard lock(mutex_);
+            npu = npu_;
+        }
+        if (!npu || config_.stats_file.empty()) return;
+        const Status status = write_file_atomically(
+            config_.stats_file, statistics_.to_json(config_, npu->info(), RKNPU2_VERSION));
+        if (!status.ok() && may_log)
+            log(LogLevel::kError, "GGML_RKNPU2_STATS: %s", status.to_string().c_str());
+    }
+
+  private:
+    // Nobody has told us where to log, so this one line goes to stderr.
+    static ggml_backend_reg_t refuse_without_host(const Status& status) {
+        std::fprintf(stderr, "ggml-rknpu2: not loaded: %s\n", status.message().c_str());
+        return nullptr;
+    }
+
+    ggml_backend_reg_t add_host(HostLibrary library) {
+        const std::string version = host_ggml_version(library);
+        Result<Config> config = Config::from_environment();
+        const bool allow = config.ok() && config.value().allow_abi_mismatch;
+        if (!is_known_ggml(version) && !allow) {
+            hosts_[library.handle] = nullptr;
+            return refuse_without_host(
+                {StatusCode::kUnsupported,
+                 format(
+                     "the host's ggml (%s) is version %s, and the layouts of its structures are known for %s "
+                     "only; "
+                     "use a plug-in built for it, or set GGML_RKNPU2_ALLOW_ABI_MISMATCH=1 at your own risk",
+                     library.path.c_str(), version.empty() ? "unknown" : version.c_str(),
+                     known_ggml_versions().c_str())});
+        }
+        Result<GgmlFunctions> functions = import_functions(library);
+        if (!functions.ok()) {
+            hosts_[library.handle] = nullptr;
+            return refuse_without_host(functions.status());
+        }
+        auto host = std::make_unique<Host>();
+        host->library = library;
+        host->ggml = functions.value();
+        host->statistics = &statistics_;
+        if (!first_host_) {
+            first_host_ = host.get();
+            log_to_hosts(*host);
+        }
+        const LogTo scope(*host);
+        if (!config.ok()) {
+            log(LogLevel::kError, "not loaded: %s", config.status().message().c_str());
+            if (first_host_ == host.get()) first_host_ = nullptr;
+            retired_.push_back(std::move(host));  // the log may still point at it
+            hosts_[library.handle] = nullptr;
+            return nullptr;
+        }
+        host->config = config.take();
+        open_npu(*host);
+        init_registry(*host);
+        init_device(*host);
+        init_buffer_type(*host);
+        return &hosts_.emplace(library.handle, std::move(host)).first->second->reg;
+    }
+
+    void open_npu(Host& host) {
+        if (!npu_ && !npu_failed_) {
+            config_ = host.config;
+            for (const std::string& name : config_.unknown) {
+                log(LogLevel::kWarning, "%s is not a setting; rknpu2-info lists them", name.c_str());
+            }
+            const Status status = open_runtime();
+            npu_failed_ = !status.ok();
+            if (npu_failed_) {
+                const bool expected = config_.runtime == "auto" && npu_device_nodes().empty();
+                log(expected ? LogLevel::kInfo : LogLevel::kError, "no NPU: %s", status.message().c_str());
+            }
+        }
+        host.npu = npu_;
+        if (!npu_) return;
+        host.description = npu_->info().simulated ? "Rockchip RK3588 NPU (simulated)" : "Rockchip RK3588 NPU";
+        log(LogLevel::kInfo, "%s, %d cores, precision %s, runtime %s %s", host.description.c_str(),
+            config_.cores, precision_name(config_.precision), npu_->info().library.c_str(),
+            npu_->info().api_version.c_str());
+    }
+
+    Status open_runtime() {
+        Result<std::string> path = locate_runtime(config_.runtime, own_directory());
+        RKNPU2_RETURN_IF_ERROR(path.status());
+        Result<std::unique_ptr<NpuRuntime>> runtime = open_rknn_runtime(path.value());
+        RKNPU2_RETURN_IF_ERROR(runtime.status());
+        npu_ = std::make_shared<NpuDevice>(runtime.take(), config_, statistics_);
+        return {};
+    }
+
+    std::mutex mutex_;
+    Config config_;
+    Statistics statistics_;
+    std::shared_ptr<NpuDevice> npu_;
+    bool npu_failed_ = false;
+    Host* first_host_ = nullptr;
+    std::map<void*, std::unique_ptr<Host>> hosts_;
+    std::vector<std::unique_ptr<Host>> retired_;
+};
+
+}  // namespace
+
+void write_statistics() {
+    Plugin::instance().write_statistics(true);
+}
+
+}  // namespace rknpu2
+
+// The plug-in is never unloaded (-z nodelete), so this runs when the process ends; the host's log may be gone
+// by then.
+__attribute__((destructor)) static void at_exit() {
+    try {
+        rknpu2::Plugin::instance().write_statistics(false);
+    } catch (...) {  // NOLINT(bugprone-empty-catch): the process ends, and there is nobody to tell
+    }
+}
+
+extern "C" __attribute__((visibility("default"))) ggml_backend_reg_t ggml_backend_init() {
+    try {
+        return rknpu2::Plugin::instance().registry_for(__builtin_return_address(0));
+    } catch (const std::exception& error) {
+        std::fprintf(stderr, "ggml-rknpu2: not loaded: %s\n", error.what());
+        return nullptr;
+    }
+}

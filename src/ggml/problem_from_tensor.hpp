@@ -1,0 +1,22 @@
+// From ggml's tensors to our own values.
+#pragma once
+
+#include "ggml/host.hpp"
+#include "matmul/problem.hpp"
+#include "matmul/weight_source.hpp"
+
+namespace rknpu2 {
+
+// True for GGML_OP_MUL_MAT and GGML_OP_MUL_MAT_ID.
+bool is_matmul(const ggml_tensor* op);
+
+// True for operations that move no data.
+bool is_no_op(const ggml_tensor* op);
+
+// `op` is a matmul; its data need not be allocated.
+MatmulProblem describe(const Host& host, const ggml_tensor* op);
+
+// `weight` is a two-dimensional tensor with data.
+WeightSource weight_source(const Host& host, const ggml_tensor* weight);
+
+}  // namespace rknpu2

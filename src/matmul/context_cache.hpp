@@ -1,0 +1,81 @@
+// The contexts we keep: one for each (arithmetic, K, N, core, domain) in use, the least recently used dropped
+// first.
+//
+// Making a context is slow on the chip and about 150 are all a process may have, so they are shared by every
+// weight of the same shape and kept. A cached context remembers the views of device memory it has imported
+// and what is bound to it. A view is a slice id and a length, never an address. Not thread safe as a whole;
+// different contexts may be used by different threads.
+#pragma once
+
+#include <cstdint>
+#include <list>
+#include <map>
+#include <memory>
+#include <utility>
+
+#include "matmul/device_memory.hpp"
+#include "runtime/npu_runtime.hpp"
+
+namespace rknpu2 {
+
+// The first `bytes` of a slice. Cache maintenance costs by the byte, so work areas are bound no longer than a
+// call needs.
+struct View {
+    uint64_t slice = 0;  // 0: none
+    size_t bytes = 0;
+    auto operator<=>(const View&) const = default;
+};
+
+class CachedContext {
+  public:
+    CachedContext(const ContextSpec& spec, std::unique_ptr<NpuContext> context)
+        : spec_(spec), context_(std::move(context)) {}
+
+    const ContextSpec& spec() const { return spec_; }
+
+    // The operand's part of `slice` when row count `row_index` is selected; imported at the first call. Fails
+    // if the runtime wants more bytes than the slice has.
+    Result<View> view(Operand operand, size_t row_index, const DeviceMemoryPool::Slice& slice);
+
+    // Makes what the CPU wrote to the view visible to the device.
+    Status sync_to_device(const View& view) { return context_->sync_to_device(*imports_.at(view)); }
+
+    // Selects the row count and binds what is not bound already.
+    Status prepare(size_t row_index, const View& activations, const View& weights, const View& result);
+    // Runs what prepare() bound and makes the result visible to the CPU.
+    Status run();
+
+    // Drops all views of a slice that is about to be freed.
+    void forget(uint64_t slice);
+
+  private:
+    Status bind(Operand operand, const View& view, View& bound);
+
+    ContextSpec spec_;
+    std::unique_ptr<NpuContext> context_;
+    std::map<View, std::unique_ptr<NpuMemory>> imports_;  // destroyed before the context
+    size_t row_index_ = SIZE_MAX;
+    View activations_;
+    View weights_;
+    View result_;
+};
+
+class ContextCache {
+  public:
+    ContextCache(NpuRuntime& runtime, size_t capacity) : runtime_(runtime), capacity_(capacity) {}
+
+    // The pointer stays valid until `capacity` other contexts have been asked for, or drop() or clear().
+    Result<CachedContext*> get(const ContextSpec& spec);
+    // After a failed run a context is not trusted any more.
+    void drop(const CachedContext* context);
+    void forget(uint64_t slice);
+    void clear() { order_.clear(); }
+    size_t size() const { return order_.size(); }
+
+  private:
+    NpuRuntime& runtime_;
+    size_t capacity_;
+    std::list<std::unique_ptr<CachedContext>> order_;  // most recently used first
+};
+
+}  // namespace rknpu2

@@ -1,0 +1,51 @@
+// Which CPU cores our threads use: see npu_device.hpp.
+#include <sched.h>
+
+#include <algorithm>
+#include <fstream>
+#include <sstream>
+#include <thread>
+
+#include "matmul/npu_device.hpp"
+
+namespace rknpu2 {
+namespace {
+
+// Cortex-A76: part number 0xd0b in /proc/cpuinfo. The RK3588 has four of them beside four slower Cortex-A55.
+std::vector<int> a76_cores() {
+    std::vector<int> cores;
+    std::ifstream file("/proc/cpuinfo");
+    std::string line;
+    int current = -1;
+    while (std::getline(file, line)) {
+        const size_t colon = line.find(':');
+        if (colon == std::string::npos) continue;
+        if (line.compare(0, 9, "processor") == 0) {
+            std::istringstream(line.substr(colon + 1)) >> current;
+        } else if (line.compare(0, 8, "CPU part") == 0 && line.find("0xd0b", colon) != std::string::npos) {
+            cores.push_back(current);
+        }
+    }
+    return cores;
+}
+
+int allowed_cpus() {
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    if (sched_getaffinity(0, sizeof(set), &set) == 0) return CPU_COUNT(&set);
+    return static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
+}
+
+}  // namespace
+
+std::vector<int> cpu_affinity(const Config& config) {
+    return config.affinity.empty() ? a76_cores() : config.affinity;
+}
+
+int cpu_threads(const Config& config) {
+    if (config.threads > 0) return config.threads;
+    const std::vector<int> cpus = cpu_affinity(config);
+    return cpus.empty() ? allowed_cpus() : static_cast<int>(cpus.size());
+}
+
+}  // namespace rknpu2

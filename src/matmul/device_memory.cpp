@@ -1,0 +1,178 @@
+#include "matmul/device_memory.hpp"
+
+#include <algorithm>
+
+#include "base/format.hpp"
+#include "soc/rk3588.hpp"
+
+namespace rknpu2 {
+namespace {
+
+constexpr size_t kSliceAlignment = 64;
+constexpr size_t kSmallestSlab = size_t{16} << 20;
+constexpr size_t kLargestSlab = size_t{256} << 20;
+// Room in a 4 GiB domain that we leave to the runtime's own command buffers.
+constexpr uint64_t kDomainReserve = uint64_t{256} << 20;
+
+}  // namespace
+
+struct DeviceMemoryPool::Slab {
+    std::unique_ptr<NpuMemory> memory;
+    std::map<size_t, size_t> gaps;  // offset -> bytes, never adjacent
+    size_t slices = 0;
+
+    // Takes `bytes` from the smallest gap that holds them; SIZE_MAX if there is none.
+    size_t take(size_t bytes) {
+        auto best = gaps.end();
+        for (auto gap = gaps.begin(); gap != gaps.end(); ++gap) {
+            if (gap->second >= bytes && (best == gaps.end() || gap->second < best->second)) best = gap;
+        }
+        if (best == gaps.end()) return SIZE_MAX;
+        const auto [offset, length] = *best;
+        gaps.erase(best);
+        if (length > bytes) gaps.emplace(offset + bytes, length - bytes);
+        ++slices;
+        return offset;
+    }
+
+    void give_back(size_t offset, size_t bytes) {
+        --slices;
+        auto next = gaps.lower_bound(offset);
+        if (next != gaps.end() && offset + bytes == next->first) {
+            bytes += next->second;
+            next = gaps.erase(next);
+        }
+        if (next != gaps.begin()) {
+            const auto previous = std::prev(next);
+            if (previous->first + previous->second == offset) {
+                previous->second += bytes;
+                return;
+            }
+        }
+        gaps.emplace(offset, bytes);
+    }
+};
+
+struct DeviceMemoryPool::Domain {
+    int index = 0;
+    uint64_t reserved = 0;
+    std::unique_ptr<NpuContext> allocator;  // made at the first allocation; outlives the slabs
+    std::vector<std::unique_ptr<Slab>> slabs;
+};
+
+std::byte* DeviceMemoryPool::Slice::data() const {
+    return slab->memory->data() + offset;
+}
+
+DeviceMemoryPool::DeviceMemoryPool(NpuRuntime& runtime) : runtime_(runtime) {}
+DeviceMemoryPool::~DeviceMemoryPool() {
+    for (auto& domain : domains_)
+        domain->slabs.clear();
+}
+
+DeviceMemoryPool::Domain& DeviceMemoryPool::domain(int index) {
+    while (static_cast<int>(domains_.size()) <= index) {
+        domains_.push_back(std::make_unique<Domain>());
+        domains_.back()->index = static_cast<int>(domains_.size()) - 1;
+    }
+    return *domains_[static_cast<size_t>(index)];
+}
+
+Result<std::vector<DeviceMemoryPool::Slice>> DeviceMemoryPool::allocate_together(
+    const std::vector<size_t>& sizes) {
+    size_t total = 0;
+    for (const size_t bytes : sizes)
+        total += bytes;
+    Status last;
+    for (int index = 0; index < rk3588::kDomains; ++index) {
+        Domain& where = domain(index);
+        std::vector<Slice> slices;
+        for (const size_t bytes : sizes) {
+            Result<Slice> slice = allocate_from(where, bytes);
+            if (!slice.ok()) {
+                last = slice.status();
+                break;
+            }
+            slices.push_back(slice.take());
+        }
+        if (slices.size() == sizes.size()) return slices;
+        for (const Slice& slice : slices)
+            free(slice);
+        // Only a full domain is a reason to try the next; a device that is out of memory stays so.
+        if (where.reserved + total + kLargestSlab + kDomainReserve <= rk3588::kDomainBytes) break;
+    }
+    return std::move(last).with_context(format("%zu bytes for the NPU", total));
+}
+
+Result<DeviceMemoryPool::Slice> DeviceMemoryPool::allocate_in(int index, size_t bytes) {
+    return allocate_from(domain(index), bytes);
+}
+
+Result<DeviceMemoryPool::Slice> DeviceMemoryPool::allocate_from(Domain& where, size_t bytes) {
+    const size_t rounded = round_up(std::max<size_t>(bytes, 1), kSliceAlignment);
+    Slab* home = nullptr;
+    size_t offset = SIZE_MAX;
+    for (const auto& slab : where.slabs) {
+        offset = slab->take(rounded);
+        if (offset != SIZE_MAX) {
+            home = slab.get();
+            break;
+        }
+    }
+    if (home == nullptr) {
+        Result<Slab*> added = add_slab(where, rounded);
+        RKNPU2_RETURN_IF_ERROR(added.status());
+        home = added.value();
+        offset = home->take(rounded);
+    }
+    bytes_in_use_ += rounded;
+    return Slice{next_id_++, home, offset, rounded, where.index};
+}
+
+Result<DeviceMemoryPool::Slab*> DeviceMemoryPool::add_slab(Domain& where, size_t bytes) {
+    // Slabs grow with what is there already: few descriptors for a large model, little waste for a small one.
+    const size_t wish =
+        round_up(std::clamp(bytes_reserved_ / 8, kSmallestSlab, kLargestSlab), kSliceAlignment);
+    const size_t size = std::max(bytes, wish);
+    if (where.reserved + size + kDomainReserve > rk3588::kDomainBytes) {
+        return Status(StatusCode::kOutOfMemory, format("IOMMU domain %d is full", where.index));
+    }
+    if (!where.allocator) {
+        ContextSpec smallest;
+        smallest.K = rk3588::kAlignK;
+        smallest.N = rk3588::align_n(operand_type(smallest.arithmetic));
+        smallest.rows = {1};
+        smallest.domain = where.index;
+        Result<std::unique_ptr<NpuContext>> context = runtime_.create_context(smallest);
+        RKNPU2_RETURN_IF_ERROR(context.status());
+        where.allocator = context.take();
+    }
+    Result<std::unique_ptr<NpuMemory>> memory = where.allocator->allocate(size);
+    RKNPU2_RETURN_IF_ERROR(memory.status());
+    auto slab = std::make_unique<Slab>();
+    slab->memory = memory.take();
+    slab->gaps.emplace(0, size);
+    where.reserved += size;
+    bytes_reserved_ += size;
+    where.slabs.push_back(std::move(slab));
+    return where.slabs.back().get();
+}
+
+void DeviceMemoryPool::free(const Slice& slice) {
+    if (slice.id == 0) return;
+    Domain& where = domain(slice.domain);
+    slice.slab->give_back(slice.offset, slice.bytes);
+    bytes_in_use_ -= slice.bytes;
+    if (slice.slab->slices > 0) return;
+    where.reserved -= slice.slab->memory->size();
+    bytes_reserved_ -= slice.slab->memory->size();
+    std::erase_if(where.slabs, [&](const auto& slab) { return slab.get() == slice.slab; });
+    if (where.slabs.empty()) where.allocator.reset();
+}
+
+Result<std::unique_ptr<NpuMemory>> DeviceMemoryPool::import_into(NpuContext& context, const Slice& slice,
+                                                                 size_t bytes) {
+    return context.import_slice(*slice.slab->memory, slice.offset, bytes);
+}
+
+}  // namespace rknpu2

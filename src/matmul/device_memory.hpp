@@ -1,0 +1,66 @@
+// Device memory for weights and work areas: few large buffers, many slices.
+//
+// Every buffer of the vendor's runtime costs a file descriptor and an entry in a 4 GiB address space, so
+// weights do not get one each. The pool allocates slabs through one tiny "allocator" context a domain and
+// hands out slices; a context that needs a slice imports it by the slab's descriptor
+// (NpuContext::import_slice), without a copy. When a domain is full the next one is used. A slab that has no
+// slice left is given back.
+//
+// A slice is known by its id, which is never used again: nothing can be confused with what lay at the same
+// address before. Not thread safe: the device's lock guards it.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <vector>
+
+#include "base/status.hpp"
+#include "runtime/npu_runtime.hpp"
+
+namespace rknpu2 {
+
+class DeviceMemoryPool {
+  public:
+    struct Slab;
+
+    struct Slice {
+        uint64_t id = 0;  // 0: no slice
+        Slab* slab = nullptr;
+        size_t offset = 0;  // from the slab's first byte
+        size_t bytes = 0;
+        int domain = 0;
+        std::byte* data() const;
+    };
+
+    explicit DeviceMemoryPool(NpuRuntime& runtime);
+    ~DeviceMemoryPool();
+
+    // One slice for each size, all in the same domain, the first that has room; all or nothing. Sizes >= 1;
+    // slices start at multiples of 64 bytes.
+    Result<std::vector<Slice>> allocate_together(const std::vector<size_t>& sizes);
+    // In a given domain: work areas must lie where the context lies.
+    Result<Slice> allocate_in(int domain, size_t bytes);
+    void free(const Slice& slice);
+
+    // The first `bytes` of the slice as seen by another context of its domain.
+    static Result<std::unique_ptr<NpuMemory>> import_into(NpuContext& context, const Slice& slice,
+                                                          size_t bytes);
+
+    size_t bytes_in_use() const { return bytes_in_use_; }
+    size_t bytes_reserved() const { return bytes_reserved_; }
+
+  private:
+    struct Domain;
+    Domain& domain(int index);
+    Result<Slice> allocate_from(Domain& where, size_t bytes);
+    Result<Slab*> add_slab(Domain& where, size_t bytes);
+
+    NpuRuntime& runtime_;
+    std::vector<std::unique_ptr<Domain>> domains_;
+    uint64_t next_id_ = 1;
+    size_t bytes_in_use_ = 0;
+    size_t bytes_reserved_ = 0;
+};
+
+}  // namespace rknpu2

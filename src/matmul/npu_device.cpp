@@ -1,0 +1,294 @@
+#include "matmul/npu_device.hpp"
+
+#include <algorithm>
+#include <array>
+
+#include "base/aligned_buffer.hpp"
+#include "base/format.hpp"
+#include "kernels/dequantise.hpp"
+#include "kernels/quantise.hpp"
+#include "kernels/reference_matmul.hpp"
+#include "kernels/scale.hpp"
+#include "matmul/packer.hpp"
+#include "soc/rk3588.hpp"
+
+namespace rknpu2 {
+namespace {
+
+// Contexts we keep: some below where runs are reported to begin to fail.
+constexpr size_t kContextCapacity = 120;
+static_assert(kContextCapacity < rk3588::kMaxContexts);
+
+// Fewer activations than this are quantised faster by one thread than others wake up.
+constexpr size_t kParallelElements = 32768;
+constexpr size_t kRowsPerTask = 16;
+constexpr size_t kReferenceColumns = 64;
+
+}  // namespace
+
+// One run of one core: which context, what it reads and writes, and where the result goes.
+struct NpuDevice::Step {
+    CachedContext* context;
+    size_t segment;
+    size_t tile;
+    View activations;
+    View weights;
+    View result;
+    const std::byte* result_data;
+};
+
+struct NpuDevice::Call {
+    const PackedWeight& weight;
+    const float* a;
+    float* out;
+    float tensor_scale = 0.0F;                         // naive precision
+    std::vector<DeviceMemoryPool::Slice> activations;  // by segment
+    std::vector<std::vector<float>> row_scales;        // [segment][row of the chunk]
+    std::array<std::vector<Step>, rk3588::kCores> steps;
+};
+
+NpuDevice::NpuDevice(std::unique_ptr<NpuRuntime> runtime, const Config& config, Statistics& statistics)
+    : runtime_(std::move(runtime)),
+      config_(config),
+      statistics_(statistics),
+      pool_(std::max(cpu_threads(config), config.cores), cpu_affinity(config)),
+      memory_(*runtime_),
+      contexts_(*runtime_, kContextCapacity),
+      areas_(memory_, contexts_) {}
+
+NpuDevice::~NpuDevice() {
+    areas_.clear();
+    contexts_.clear();
+}
+
+size_t NpuDevice::device_bytes() {
+    const std::lock_guard lock(mutex_);
+    return memory_.bytes_in_use();
+}
+
+Result<std::shared_ptr<PackedWeight>> NpuDevice::pack(const WeightSource& source) {
+    const PhaseTimer timer(statistics_, Phase::kPack);
+    auto packed = std::make_shared<PackedWeight>();
+    packed->plan = plan_weight(source.N, source.K, arithmetic_of(config_.precision), config_.cores);
+    packed->one_scale_per_tensor = config_.precision == Precision::kNaive;
+    const WeightPlan& plan = packed->plan;
+    std::vector<size_t> sizes;
+    for (const KSegment& segment : plan.segments) {
+        for (const NTile& tile : plan.tiles)
+            sizes.push_back(plan.cell_bytes(segment, tile));
+    }
+    {
+        const std::lock_guard lock(mutex_);
+        Result<std::vector<DeviceMemoryPool::Slice>> slices = memory_.allocate_together(sizes);
+        RKNPU2_RETURN_IF_ERROR(slices.status());
+        auto next = slices.value().begin();
+        for (size_t s = 0; s < plan.segments.size(); ++s) {
+            const auto count = static_cast<std::ptrdiff_t>(plan.tiles.size());
+            packed->cells.emplace_back(next, next + count);
+            next += count;
+        }
+        ++packed_weights_;
+        packed->release = [device = shared_from_this()](const PackedWeight& weight) {
+            device->release(weight);
+        };
+    }
+    RKNPU2_RETURN_IF_ERROR(pack_weight(source, *packed, pool_));
+    statistics_.add_weight({source.name, source.type_name, source.K, source.N,
+                            dtype_name(operand_type(plan.arithmetic)), plan.packed_bytes()});
+    return packed;
+}
+
+void NpuDevice::release(const PackedWeight& weight) {
+    const std::lock_guard lock(mutex_);
+    for (const auto& row : weight.cells) {
+        for (const DeviceMemoryPool::Slice& cell : row) {
+            contexts_.forget(cell.id);
+            memory_.free(cell);
+        }
+    }
+    // With the last weight gone nothing is worth keeping: an idle process holds no NPU memory and no context.
+    if (--packed_weights_ == 0) {
+        areas_.clear();
+        contexts_.clear();
+    }
+}
+
+Status NpuDevice::multiply(const PackedWeight& weight, const float* a, size_t M, float* out) {
+    const std::lock_guard lock(mutex_);
+    Call call{weight, a, out, 0.0F, {}, {}, {}};
+    if (weight.one_scale_per_tensor) call.tensor_scale = int8_scale(row_absmax(a, M * weight.plan.K));
+    for (const RowChunk& chunk : plan_rows(M))
+        RKNPU2_RETURN_IF_ERROR(multiply_chunk(call, chunk));
+    ++statistics_.npu_matmuls;
+    ++(weight.plan.arithmetic == NpuArithmetic::kInt8 ? statistics_.int8_matmuls : statistics_.fp16_matmuls);
+    return {};
+}
+
+Status NpuDevice::multiply_chunk(Call& call, const RowChunk& chunk) {
+    RKNPU2_RETURN_IF_ERROR(write_activations(call, chunk));
+    RKNPU2_RETURN_IF_ERROR(schedule(call, chunk));
+    std::array<Status, rk3588::kCores> statuses;
+    std::array<const CachedContext*, rk3588::kCores> failed{};
+    pool_.parallel_for(static_cast<size_t>(config_.cores), [&](size_t core) {
+        statuses[core] = run_core(call, chunk, static_cast<int>(core), failed[core]);
+    });
+    for (const CachedContext* context : failed) {
+        if (context != nullptr) contexts_.drop(context);
+    }
+    for (Status& status : statuses)
+        RKNPU2_RETURN_IF_ERROR(std::move(status));
+    return {};
+}
+
+// Fills the activations' cubes, one for each K segment, with `bucket` rows of which `count` are real.
+Status NpuDevice::write_activations(Call& call, const RowChunk& chunk) {
+    const PhaseTimer timer(statistics_, Phase::kQuantise);
+    const WeightPlan& plan = call.weight.plan;
+    const size_t rows = row_buckets()[chunk.bucket];
+    const int domain = call.weight.cells[0][0].domain;
+    call.activations.resize(plan.segments.size());
+    call.row_scales.resize(plan.segments.size());
+    for (size_t s = 0; s < plan.segments.size(); ++s) {
+        const size_t bytes = dtype_bytes(operand_type(plan.arithmetic), rows * plan.segments[s].K_padded);
+        Result<DeviceMemoryPool::Slice> area = areas_.activations(domain, s, bytes);
+        RKNPU2_RETURN_IF_ERROR(area.status());
+        call.activations[s] = area.value();
+        call.row_scales[s].resize(chunk.count);
+        quantise_segment(call, chunk, s);
+        statistics_.activation_bytes += bytes;
+    }
+    return {};
+}
+
+void NpuDevice::quantise_segment(Call& call, const RowChunk& chunk, size_t s) {
+    const WeightPlan& plan = call.weight.plan;
+    const KSegment& segment = plan.segments[s];
+    const size_t rows = row_buckets()[chunk.bucket];
+    std::byte* const cube = call.activations[s].data();
+    float* const scales = call.row_scales[s].data();
+    const auto quantise = [&](size_t first, size_t count) {
+        const float* const from = call.a + (chunk.m0 + first) * plan.K + segment.k0;
+        if (plan.arithmetic == NpuArithmetic::kFloat16) {
+            convert_rows_fp16(from, plan.K, count, segment.k_count, segment.K_padded, rows, first,
+                              reinterpret_cast<uint16_t*>(cube), scales + first);
+        } else if (call.weight.one_scale_per_tensor) {
+            quantise_rows_int8_scaled(from, plan.K, count, segment.k_count, segment.K_padded, rows, first,
+                                      reinterpret_cast<int8_t*>(cube), call.tensor_scale, scales + first);
+        } else {
+            quantise_rows_int8(from, plan.K, count, segment.k_count, segment.K_padded, rows, first,
+                               reinterpret_cast<int8_t*>(cube), scales + first);
+        }
+    };
+    if (chunk.count * segment.k_count < kParallelElements) {
+        quantise(0, chunk.count);
+    } else {
+        pool_.parallel_for(ceil_div(chunk.count, kRowsPerTask), [&](size_t task) {
+            const size_t first = task * kRowsPerTask;
+            quantise(first, std::min(kRowsPerTask, chunk.count - first));
+        });
+    }
+    if (plan.arithmetic == NpuArithmetic::kFloat16) {
+        zero_rows(chunk.count, rows, segment.K_padded, rows, reinterpret_cast<uint16_t*>(cube));
+    } else {
+        zero_rows(chunk.count, rows, segment.K_padded, rows, reinterpret_cast<int8_t*>(cube));
+    }
+}
+
+// Finds the context and the views for every run, core by core, so that the cores themselves touch nothing
+// shared.
+Status NpuDevice::schedule(Call& call, const RowChunk& chunk) {
+    const WeightPlan& plan = call.weight.plan;
+    const int domain = call.weight.cells[0][0].domain;
+    const size_t rows = row_buckets()[chunk.bucket];
+    std::vector<bool> synced(plan.segments.size(), false);
+    for (auto& steps : call.steps)
+        steps.clear();
+    size_t widest = 0;
+    for (const NTile& tile : plan.tiles)
+        widest = std::max(widest, tile.N_padded);
+    for (size_t t = 0; t < plan.tiles.size(); ++t) {
+        const NTile& tile = plan.tiles[t];
+        Result<DeviceMemoryPool::Slice> result =
+            areas_.result(domain, tile.core, dtype_bytes(result_type(plan.arithmetic), rows * widest));
+        RKNPU2_RETURN_IF_ERROR(result.status());
+        for (size_t s = 0; s < plan.segments.size(); ++s) {
+            Result<CachedContext*> context = contexts_.get({plan.arithmetic, plan.segments[s].K_padded,
+                                                            tile.N_padded, row_buckets(), tile.core, domain});
+            RKNPU2_RETURN_IF_ERROR(context.status());
+            CachedContext& cached = *context.value();
+            Result<View> a = cached.view(Operand::kActivations, chunk.bucket, call.activations[s]);
+            Result<View> b = cached.view(Operand::kWeights, chunk.bucket, call.weight.cells[s][t]);
+            Result<View> c = cached.view(Operand::kResult, chunk.bucket, result.value());
+            for (const Result<View>* view : {&a, &b, &c})
+                RKNPU2_RETURN_IF_ERROR(view->status());
+            if (!synced[s]) RKNPU2_RETURN_IF_ERROR(cached.sync_to_device(a.value()));
+            synced[s] = true;
+            call.steps[static_cast<size_t>(tile.core)].push_back(
+                {&cached, s, t, a.value(), b.value(), c.value(), result.value().data()});
+            statistics_.weight_bytes += b.value().bytes;
+            statistics_.result_bytes += c.value().bytes;
+        }
+    }
+    return {};
+}
+
+Status NpuDevice::run_core(const Call& call, const RowChunk& chunk, int core, const CachedContext*& failed) {
+    const WeightPlan& plan = call.weight.plan;
+    const size_t rows = row_buckets()[chunk.bucket];
+    for (const Step& step : call.steps[static_cast<size_t>(core)]) {
+        {
+            const PhaseTimer timer(statistics_, Phase::kNpu);
+            Status status = step.context->prepare(chunk.bucket, step.activations, step.weights, step.result);
+            if (status.ok()) status = step.context->run();
+            ++statistics_.runs;
+            if (!status.ok()) {
+                failed = step.context;
+                return std::move(status).with_context(format("M=%zu K=%zu N=%zu on core %d", rows,
+                                                             step.context->spec().K, step.context->spec().N,
+                                                             core));
+            }
+        }
+        const PhaseTimer timer(statistics_, Phase::kDequantise);
+        const NTile& tile = plan.tiles[step.tile];
+        const float* const channel_scales = call.weight.channel_scales[step.segment].data() + tile.n0;
+        const float* const row_scales = call.row_scales[step.segment].data();
+        float* const out = call.out + chunk.m0 * plan.N + tile.n0;
+        // Segments are added in ascending order, whatever the core: the bits do not depend on the schedule.
+        const Accumulate mode = step.segment == 0 ? Accumulate::kStore : Accumulate::kAdd;
+        if (plan.arithmetic == NpuArithmetic::kInt8) {
+            dequantise_rows_int32(reinterpret_cast<const int32_t*>(step.result_data), rows, 0, chunk.count,
+                                  tile.n_count, row_scales, channel_scales, out, plan.N, mode);
+        } else {
+            scale_rows_fp32(reinterpret_cast<const float*>(step.result_data), rows, 0, chunk.count,
+                            tile.n_count, row_scales, channel_scales, out, plan.N, mode);
+        }
+    }
+    return {};
+}
+
+Status NpuDevice::multiply_reference(const WeightSource& source, const float* a, size_t M, float* out) {
+    const PhaseTimer timer(statistics_, Phase::kReference);
+    std::mutex mutex;
+    Status failure;
+    pool_.parallel_for(ceil_div(source.N, kReferenceColumns), [&](size_t task) {
+        const size_t n0 = task * kReferenceColumns;
+        const size_t count = std::min(kReferenceColumns, source.N - n0);
+        Result<AlignedBuffer> rows = AlignedBuffer::allocate(count * source.K * sizeof(float));
+        if (!rows.ok()) {
+            const std::lock_guard lock(mutex);
+            failure = rows.status();
+            return;
+        }
+        auto* const b = rows.value().as<float>();
+        for (size_t i = 0; i < count; ++i) {
+            source.dequantise(source.row(n0 + i), b + i * source.K, static_cast<int64_t>(source.K));
+        }
+        matmul_reference(a, source.K, b, M, count, source.K, out + n0, source.N);
+    });
+    RKNPU2_RETURN_IF_ERROR(std::move(failure));
+    statistics_.add_weight({source.name, source.type_name, source.K, source.N, "reference", 0});
+    ++statistics_.reference_matmuls;
+    return {};
+}
+
+}  // namespace rknpu2

@@ -1,0 +1,81 @@
+// The NPU of this machine as the rest of the plug-in sees it: pack a weight, multiply by it.
+//
+// One object a process and runtime, shared by every model, context and thread. A multiplication has the whole
+// NPU to itself (a lock): it quantises the activations once into memory that all cores read, gives each core
+// its tiles, and turns results into floats on the thread that ran them. A row of a result depends on its own
+// row of activations and on the weight only: not on M, the other rows, the cores or the threads (the naive
+// precision excepted, which has one scale for all rows).
+//
+// A failing run fails the call with a Status; the context it happened in is thrown away and the device stays
+// usable.
+#pragma once
+
+#include <memory>
+#include <mutex>
+#include <string>
+
+#include "base/config.hpp"
+#include "base/status.hpp"
+#include "base/thread_pool.hpp"
+#include "matmul/context_cache.hpp"
+#include "matmul/device_memory.hpp"
+#include "matmul/packed_weight.hpp"
+#include "matmul/statistics.hpp"
+#include "matmul/weight_source.hpp"
+#include "matmul/work_areas.hpp"
+#include "runtime/npu_runtime.hpp"
+
+namespace rknpu2 {
+
+class NpuDevice : public std::enable_shared_from_this<NpuDevice> {
+  public:
+    // Use through a shared_ptr: packed weights keep their device alive.
+    NpuDevice(std::unique_ptr<NpuRuntime> runtime, const Config& config, Statistics& statistics);
+    ~NpuDevice();
+
+    const RuntimeInfo& info() const { return runtime_->info(); }
+    const Config& config() const { return config_; }
+    Statistics& statistics() { return statistics_; }
+
+    // Thread safe. The precision must not be kReference, which has no packed form.
+    Result<std::shared_ptr<PackedWeight>> pack(const WeightSource& source);
+
+    // out[m * N + n] = sum over k of a[m * K + k] * weight[n][k], m < M. Thread safe.
+    Status multiply(const PackedWeight& weight, const float* a, size_t M, float* out);
+
+    // The same by float64 arithmetic on the CPU from the stored weight. Thread safe.
+    Status multiply_reference(const WeightSource& source, const float* a, size_t M, float* out);
+
+    // Device memory that packed weights and work areas hold now, in bytes.
+    size_t device_bytes();
+
+  private:
+    struct Step;
+    struct Call;
+
+    Status multiply_chunk(Call& call, const RowChunk& chunk);
+    Status write_activations(Call& call, const RowChunk& chunk);
+    void quantise_segment(Call& call, const RowChunk& chunk, size_t segment);
+    Status schedule(Call& call, const RowChunk& chunk);
+    Status run_core(const Call& call, const RowChunk& chunk, int core, const CachedContext*& failed);
+    void release(const PackedWeight& weight);
+
+    std::unique_ptr<NpuRuntime> runtime_;
+    Config config_;
+    Statistics& statistics_;
+    ThreadPool pool_;
+
+    std::mutex mutex_;  // guards what follows
+    DeviceMemoryPool memory_;
+    ContextCache contexts_;
+    WorkAreas areas_;
+    size_t packed_weights_ = 0;
+};
+
+// CPU threads that a configuration asks for: its own number, or the machine's fast cores.
+int cpu_threads(const Config& config);
+
+// CPUs for our threads: the configured ones, else the Cortex-A76 cores of an RK3588, else any (empty).
+std::vector<int> cpu_affinity(const Config& config);
+
+}  // namespace rknpu2

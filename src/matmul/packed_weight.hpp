@@ -1,0 +1,35 @@
+// A weight in the form the NPU multiplies: the plan's grid of native blocks in device memory, and the scales
+// of its channels.
+//
+// Owned by whoever packed it; when the last owner lets go, the device memory returns to the pool. Immutable
+// once packed, so any number of threads may multiply with it.
+#pragma once
+
+#include <functional>
+#include <vector>
+
+#include "matmul/device_memory.hpp"
+#include "matmul/plan.hpp"
+
+namespace rknpu2 {
+
+struct PackedWeight {
+    WeightPlan plan;
+    // Naive precision: the activations, too, get one scale for the whole tensor.
+    bool one_scale_per_tensor = false;
+    // [segment][tile], as in the plan.
+    std::vector<std::vector<DeviceMemoryPool::Slice>> cells;
+    // [segment][n], n < N.
+    std::vector<std::vector<float>> channel_scales;
+    // Gives the cells back; set by the device that made them.
+    std::function<void(const PackedWeight&)> release;
+
+    PackedWeight() = default;
+    PackedWeight(const PackedWeight&) = delete;
+    PackedWeight& operator=(const PackedWeight&) = delete;
+    ~PackedWeight() {
+        if (release) release(*this);
+    }
+};
+
+}  // namespace rknpu2

@@ -1,0 +1,19 @@
+// From a stored weight to packed cells: dequantise, choose scales, write native blocks, in parallel over
+// rows.
+//
+// Each (segment, channel) has its own scale: segments are multiplied one by one and added as floats anyway,
+// so sharing a scale would only lose accuracy. Cost: one pass over the weight (two for the naive precision,
+// which needs the largest value first) and a scratch of 32 float rows for each thread.
+#pragma once
+
+#include "base/thread_pool.hpp"
+#include "matmul/packed_weight.hpp"
+#include "matmul/weight_source.hpp"
+
+namespace rknpu2 {
+
+// Fills packed.cells (allocated by the caller) and packed.channel_scales from the source. Fails when there is
+// no memory for the scratch rows; the cells' content is undefined then.
+Status pack_weight(const WeightSource& source, PackedWeight& packed, ThreadPool& pool);
+
+}  // namespace rknpu2

@@ -1,0 +1,95 @@
+#include "matmul/plan.hpp"
+
+#include <algorithm>
+
+#include "soc/rk3588.hpp"
+
+namespace rknpu2 {
+namespace {
+
+// The documented maximum of N. More works in some reports, and in others leaves the NPU hanging
+// (docs/hardware.md).
+constexpr size_t kMaxTileColumns = 4096;
+static_assert(kMaxTileColumns <= rk3588::kMaxN && kMaxRows <= rk3588::kMaxM);
+
+std::vector<KSegment> cut_k(size_t K) {
+    const size_t count = ceil_div(K, rk3588::kMaxK);
+    const size_t depth = round_up(ceil_div(K, count), rk3588::kAlignK);
+    std::vector<KSegment> segments;
+    for (size_t k0 = 0; k0 < K; k0 += depth) {
+        const size_t k_count = std::min(depth, K - k0);
+        segments.push_back({k0, k_count, round_up(k_count, rk3588::kAlignK)});
+    }
+    return segments;
+}
+
+// Equal tiles as far as kernel groups allow: few distinct shapes mean few contexts, and the cores finish
+// together.
+std::vector<NTile> cut_n(size_t N, size_t group, int cores) {
+    const size_t groups = ceil_div(N, group);
+    const auto core_count = static_cast<size_t>(cores);
+    const size_t rounds = ceil_div(groups * group, kMaxTileColumns * core_count);
+    const size_t tile_groups = ceil_div(groups, rounds * core_count);
+    const size_t width = tile_groups * group;
+    std::vector<NTile> tiles;
+    for (size_t n0 = 0; n0 < N; n0 += width) {
+        const size_t n_count = std::min(width, N - n0);
+        const int core = static_cast<int>(tiles.size() % core_count);
+        tiles.push_back({n0, n_count, round_up(n_count, group), core});
+    }
+    return tiles;
+}
+
+}  // namespace
+
+size_t WeightPlan::cell_bytes(const KSegment& segment, const NTile& tile) const {
+    return dtype_bytes(operand_type(arithmetic), segment.K_padded * tile.N_padded);
+}
+
+size_t WeightPlan::packed_bytes() const {
+    size_t bytes = 0;
+    for (const KSegment& segment : segments) {
+        for (const NTile& tile : tiles)
+            bytes += cell_bytes(segment, tile);
+    }
+    return bytes;
+}
+
+WeightPlan plan_weight(size_t N, size_t K, NpuArithmetic arithmetic, int cores) {
+    WeightPlan plan;
+    plan.N = N;
+    plan.K = K;
+    plan.arithmetic = arithmetic;
+    plan.segments = cut_k(K);
+    plan.tiles = cut_n(N, rk3588::align_n(operand_type(arithmetic)), cores);
+    return plan;
+}
+
+NpuArithmetic arithmetic_of(Precision precision) {
+    return precision == Precision::kExact ? NpuArithmetic::kFloat16 : NpuArithmetic::kInt8;
+}
+
+const std::vector<size_t>& row_buckets() {
+    // Steps of at most a quarter above 8 rows: padding wastes little, and a context has few shapes to hold.
+    static const std::vector<size_t> buckets = {1,  2,  3,   4,   5,   6,   7,   8,       10, 12,
+                                                14, 16, 20,  24,  28,  32,  40,  48,      56, 64,
+                                                80, 96, 112, 128, 160, 192, 224, kMaxRows};
+    static_assert(kMaxRows == 256);
+    return buckets;
+}
+
+size_t bucket_for(size_t rows) {
+    const std::vector<size_t>& buckets = row_buckets();
+    return static_cast<size_t>(std::lower_bound(buckets.begin(), buckets.end(), rows) - buckets.begin());
+}
+
+std::vector<RowChunk> plan_rows(size_t M) {
+    std::vector<RowChunk> chunks;
+    for (size_t m0 = 0; m0 < M; m0 += kMaxRows) {
+        const size_t count = std::min(kMaxRows, M - m0);
+        chunks.push_back({m0, count, bucket_for(count)});
+    }
+    return chunks;
+}
+
+}  // namespace rknpu2

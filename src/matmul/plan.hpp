@@ -1,0 +1,64 @@
+// How one weight is cut for the NPU, and how the rows of one call are: pure arithmetic, immutable once made.
+//
+// A weight [N,K] becomes a grid: K in segments of at most 8192 (a limit of one run), N in tiles of at most
+// 4096 columns dealt to the cores (the largest N that the vendor documents). Every cell is one native block
+// with K and N padded to the chip's alignment, and one run computes rows x cell. M is cut in chunks of at
+// most kMaxRows, and each chunk is rounded up to one of row_buckets(), so that one context per cell shape
+// serves every M. Nothing is padded in the caller's tensors.
+#pragma once
+
+#include <cstddef>
+#include <vector>
+
+#include "base/config.hpp"
+#include "runtime/npu_runtime.hpp"
+
+namespace rknpu2 {
+
+struct KSegment {
+    size_t k0;        // first K of the segment
+    size_t k_count;   // real elements
+    size_t K_padded;  // multiple of 32
+};
+
+struct NTile {
+    size_t n0;        // first column
+    size_t n_count;   // real columns
+    size_t N_padded;  // multiple of the kernel group
+    int core;
+};
+
+struct WeightPlan {
+    size_t N = 0;
+    size_t K = 0;
+    NpuArithmetic arithmetic = NpuArithmetic::kInt8;
+    std::vector<KSegment> segments;  // ascending, covering 0 .. K
+    std::vector<NTile> tiles;        // ascending, covering 0 .. N
+
+    size_t cell_bytes(const KSegment& segment, const NTile& tile) const;
+    size_t packed_bytes() const;  // of all cells
+};
+
+// N, K >= 1; cores 1 .. 3.
+WeightPlan plan_weight(size_t N, size_t K, NpuArithmetic arithmetic, int cores);
+
+// The NPU arithmetic of a precision that runs on the NPU (all but kReference).
+NpuArithmetic arithmetic_of(Precision precision);
+
+struct RowChunk {
+    size_t m0;      // first row
+    size_t count;   // real rows
+    size_t bucket;  // index into row_buckets()
+};
+
+inline constexpr size_t kMaxRows = 256;
+
+// Row counts a context is made for, ascending; the last is kMaxRows.
+const std::vector<size_t>& row_buckets();
+
+// Index of the smallest bucket that holds `rows` (1 .. kMaxRows).
+size_t bucket_for(size_t rows);
+
+std::vector<RowChunk> plan_rows(size_t M);
+
+}  // namespace rknpu2

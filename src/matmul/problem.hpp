@@ -1,0 +1,28 @@
+// A matrix multiplication as a value: what was asked, without any tensor of a host.
+//
+// C[M,N] = A[M,K] * B[K,N]. B, the weights, is stored as N rows of K elements, the order of a GGUF file. The
+// flags are the facts on which support() decides; whoever makes a problem sets all of them.
+#pragma once
+
+#include <cstddef>
+
+namespace rknpu2 {
+
+struct MatmulProblem {
+    size_t M = 0;
+    size_t N = 0;
+    size_t K = 0;
+
+    bool selects_experts = false;            // rows of A choose among several B (mixture of experts)
+    bool weight_is_stored = false;           // a leaf of the graph, not a view and not computed
+    bool weight_in_our_memory = false;       // in a buffer of our buffer type
+    bool weight_in_compute_buffer = false;   // in a buffer that the scheduler reuses between graphs
+    bool weight_is_rotation = false;         // the fixed rotation of a quantised KV cache
+    bool weight_is_matrix = false;           // exactly two dimensions
+    bool weight_is_contiguous = false;       // rows follow each other without gaps
+    bool weight_can_be_dequantised = false;  // its type has a conversion to float
+    bool activations_are_float = false;      // float32 in, float32 out
+    bool activations_are_contiguous = false;
+};
+
+}  // namespace rknpu2

@@ -1,0 +1,112 @@
+#include "matmul/statistics.hpp"
+
+#include <unistd.h>
+
+#include <cerrno>
+#include <chrono>
+#include <cstdio>
+#include <cstring>
+#include <nlohmann/json.hpp>
+
+#include "base/format.hpp"
+
+namespace rknpu2 {
+namespace {
+
+uint64_t now_ns() {
+    return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(
+                                     std::chrono::steady_clock::now().time_since_epoch())
+                                     .count());
+}
+
+constexpr const char* kPhaseNames[kPhases] = {"pack", "quantise", "npu", "dequantise", "reference", "cpu"};
+
+}  // namespace
+
+PhaseTimer::PhaseTimer(Statistics& statistics, Phase phase)
+    : statistics_(statistics), phase_(phase), start_ns_(now_ns()) {}
+PhaseTimer::~PhaseTimer() {
+    statistics_.add_time(phase_, now_ns() - start_ns_);
+}
+
+void Statistics::add_weight(const WeightRecord& record) {
+    const std::string key =
+        format("%s %s %zux%zu", record.name.c_str(), record.type.c_str(), record.K, record.N);
+    const std::lock_guard lock(mutex_);
+    weights_[key] = record;
+}
+
+std::string Statistics::to_json(const Config& config, const RuntimeInfo& runtime,
+                                const std::string& version) const {
+    using nlohmann::json;
+    json weights = json::array();
+    {
+        const std::lock_guard lock(mutex_);
+        for (const auto& [key, w] : weights_) {
+            weights.push_back({{"name", w.name},
+                               {"type", w.type},
+                               {"K", w.K},
+                               {"N", w.N},
+                               {"precision", w.precision},
+                               {"packed_bytes", w.packed_bytes}});
+        }
+    }
+    json refused = json::object();
+    for (int r = 0; r < kReasons; ++r) {
+        const uint64_t count = refusals_[static_cast<size_t>(r)].load();
+        if (count > 0) refused[reason_text(static_cast<Reason>(r))] = count;
+    }
+    json time = json::object();
+    for (size_t p = 0; p < kPhases; ++p)
+        time[kPhaseNames[p]] = time_ns_[p].load() / 1000;
+
+    const json document = {
+        {"schema", 1},
+        {"version", version},
+        {"runtime",
+         {{"path", runtime.library},
+          {"api_version", runtime.api_version},
+          {"driver_version", runtime.driver_version},
+          {"simulated", runtime.simulated}}},
+        {"precision", precision_name(config.precision)},
+        {"cores", config.cores},
+        {"weights", weights},
+        {"matmuls",
+         {{"npu", npu_matmuls.load()},
+          {"cpu_reference", reference_matmuls.load()},
+          {"by_precision", {{"int8", int8_matmuls.load()}, {"fp16", fp16_matmuls.load()}}}}},
+        {"runs", runs.load()},
+        {"failures", failures.load()},
+        {"refused", refused},
+        {"graphs", graphs.load()},
+        {"cpu_segments", cpu_segments.load()},
+        {"cpu_nodes", cpu_nodes.load()},
+        {"bytes",
+         {{"weights", weight_bytes.load()},
+          {"activations", activation_bytes.load()},
+          {"results", result_bytes.load()}}},
+        {"time_us", time},
+    };
+    return document.dump(2, ' ', false, json::error_handler_t::replace) + "\n";
+}
+
+Status write_file_atomically(const std::string& path_pattern, const std::string& content) {
+    std::string path = path_pattern;
+    if (const size_t at = path.find("%p"); at != std::string::npos)
+        path.replace(at, 2, std::to_string(getpid()));
+    const std::string partial = path + format(".%d.part", static_cast<int>(getpid()));
+    std::FILE* const file = std::fopen(partial.c_str(), "wb");
+    if (file == nullptr)
+        return {StatusCode::kIo, format("cannot write %s: %s", partial.c_str(), std::strerror(errno))};
+    const bool written = std::fwrite(content.data(), 1, content.size(), file) == content.size();
+    const bool closed = std::fclose(file) == 0;
+    if (!written || !closed || std::rename(partial.c_str(), path.c_str()) != 0) {
+        const Status status(StatusCode::kIo,
+                            format("cannot write %s: %s", path.c_str(), std::strerror(errno)));
+        std::remove(partial.c_str());
+        return status;
+    }
+    return {};
+}
+
+}  // namespace rknpu2

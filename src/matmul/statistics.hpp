@@ -1,0 +1,83 @@
+// What happened in this process, as numbers: matmuls, runs, bytes, refusals, time by phase.
+//
+// These are the figures behind GGML_RKNPU2_STATS, the quickstart's summary and the tests that prove where
+// something ran. Counting costs an atomic add; weights and refusals are rare and take a lock. Times are sums
+// of wall time in each phase, to be read as shares.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <map>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "base/config.hpp"
+#include "base/status.hpp"
+#include "matmul/support.hpp"
+#include "runtime/npu_runtime.hpp"
+
+namespace rknpu2 {
+
+enum class Phase { kPack, kQuantise, kNpu, kDequantise, kReference, kCpu };
+inline constexpr int kPhases = static_cast<int>(Phase::kCpu) + 1;
+
+struct WeightRecord {
+    std::string name;
+    std::string type;
+    size_t K = 0;
+    size_t N = 0;
+    std::string precision;  // "int8", "fp16" or "reference"
+    size_t packed_bytes = 0;
+};
+
+class Statistics {
+  public:
+    std::atomic<uint64_t> npu_matmuls{0};
+    std::atomic<uint64_t> reference_matmuls{0};
+    std::atomic<uint64_t> int8_matmuls{0};
+    std::atomic<uint64_t> fp16_matmuls{0};
+    std::atomic<uint64_t> runs{0};
+    std::atomic<uint64_t> graphs{0};
+    std::atomic<uint64_t> cpu_segments{0};
+    std::atomic<uint64_t> cpu_nodes{0};
+    std::atomic<uint64_t> failures{0};
+    std::atomic<uint64_t> weight_bytes{0};      // streamed by runs
+    std::atomic<uint64_t> activation_bytes{0};  // written for the NPU
+    std::atomic<uint64_t> result_bytes{0};      // read back from the NPU
+
+    void add_time(Phase phase, uint64_t nanoseconds) { time_ns_[static_cast<size_t>(phase)] += nanoseconds; }
+    // Each distinct weight is listed once, whenever it is packed again.
+    void add_weight(const WeightRecord& record);
+    void add_refusal(Reason reason) { refusals_[static_cast<size_t>(reason)] += 1; }
+
+    // The JSON text: see docs/statistics.md for the fields.
+    std::string to_json(const Config& config, const RuntimeInfo& runtime, const std::string& version) const;
+
+  private:
+    std::array<std::atomic<uint64_t>, kPhases> time_ns_{};
+    std::array<std::atomic<uint64_t>, kReasons> refusals_{};
+    mutable std::mutex mutex_;
+    std::map<std::string, WeightRecord> weights_;  // by name, type and shape
+};
+
+// Adds the time from construction to destruction to a phase.
+class PhaseTimer {
+  public:
+    PhaseTimer(Statistics& statistics, Phase phase);
+    ~PhaseTimer();
+    PhaseTimer(const PhaseTimer&) = delete;
+    PhaseTimer& operator=(const PhaseTimer&) = delete;
+
+  private:
+    Statistics& statistics_;
+    Phase phase_;
+    uint64_t start_ns_;
+};
+
+// Writes a file so that a reader sees either the old or the new content, whole. "%p" in the path becomes the
+// process id.
+Status write_file_atomically(const std::string& path_pattern, const std::string& content);
+
+}  // namespace rknpu2

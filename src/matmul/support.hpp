@@ -1,0 +1,34 @@
+// Whether the NPU takes a multiplication, and if not, why.
+//
+// A yes is a promise: plan and run succeed then, short of a failing device or exhausted memory, because a
+// ggml scheduler that heard yes has no second choice. This is capability only; whether it is worth it is a
+// matter of policy, which today always says yes: a whole layer that stays on one device beats any single
+// product that would be faster elsewhere.
+#pragma once
+
+#include "matmul/problem.hpp"
+
+namespace rknpu2 {
+
+enum class Reason {
+    kSupported,
+    kEmpty,
+    kSelectsExperts,
+    kWeightIsComputed,
+    kWeightElsewhere,
+    kWeightIsTemporary,
+    kWeightIsRotation,
+    kWeightHasMoreDimensions,
+    kWeightHasGaps,
+    kWeightType,
+    kActivationsType,
+    kActivationsHaveGaps,
+};
+inline constexpr int kReasons = static_cast<int>(Reason::kActivationsHaveGaps) + 1;
+
+// One short phrase, the same in logs, statistics and rknpu2-info.
+const char* reason_text(Reason reason);
+
+Reason support(const MatmulProblem& problem);
+
+}  // namespace rknpu2

@@ -1,0 +1,76 @@
+#include "runtime/locate.hpp"
+
+#include <algorithm>
+#include <filesystem>
+#include <system_error>
+
+#include "base/format.hpp"
+
+namespace rknpu2 {
+namespace {
+
+namespace fs = std::filesystem;
+
+bool path_exists(const fs::path& path) {
+    std::error_code ignored;
+    return fs::exists(path, ignored);
+}
+
+// The name of the kernel driver behind /sys/class/drm/<node>, lower case.
+std::string driver_of(const fs::path& node) {
+    std::error_code error;
+    const fs::path link = fs::read_symlink(node / "device" / "driver", error);
+    if (error) return {};
+    std::string name = link.filename().string();
+    std::transform(name.begin(), name.end(), name.begin(), [](unsigned char c) { return std::tolower(c); });
+    return name;
+}
+
+}  // namespace
+
+std::vector<std::string> npu_device_nodes() {
+    std::vector<std::string> nodes;
+    if (path_exists("/dev/rknpu")) nodes.emplace_back("/dev/rknpu");
+    std::error_code error;
+    for (const fs::directory_entry& entry : fs::directory_iterator("/sys/class/drm", error)) {
+        const std::string name = entry.path().filename().string();
+        if (driver_of(entry.path()) != "rknpu") continue;
+        const fs::path node = fs::path("/dev/dri") / name;
+        if (path_exists(node)) nodes.push_back(node.string());
+    }
+    std::sort(nodes.begin(), nodes.end());
+    return nodes;
+}
+
+bool has_rocket_driver() {
+    return path_exists("/dev/accel/accel0");
+}
+
+Result<std::string> locate_runtime(const std::string& setting, const std::string& own_directory) {
+    if (setting == "auto") {
+        if (!npu_device_nodes().empty()) return std::string("librknnrt.so");
+        const char* const why = has_rocket_driver()
+                                    ? "the kernel drives the NPU with rocket, which librknnrt.so does not use"
+                                    : "no device node of the rknpu kernel driver";
+        return Status(StatusCode::kDeviceUnavailable,
+                      format("%s on this machine; GGML_RKNPU2_RUNTIME=sim simulates the NPU", why));
+    }
+    if (setting == "sim") {
+        const fs::path own(own_directory.empty() ? "." : own_directory);
+        const fs::path candidates[] = {own / ".." / "sim" / "librknnrt.so", own / "rknnsim" / "librknnrt.so"};
+        for (const fs::path& path : candidates) {
+            if (path_exists(path)) return fs::absolute(path).lexically_normal().string();
+        }
+        return Status(
+            StatusCode::kDeviceUnavailable,
+            format("the simulator is neither %s nor %s; build the target rknnrt",
+                   candidates[0].lexically_normal().c_str(), candidates[1].lexically_normal().c_str()));
+    }
+    if (!path_exists(setting)) {
+        return Status(StatusCode::kDeviceUnavailable,
+                      format("GGML_RKNPU2_RUNTIME=%s: no such file", setting.c_str()));
+    }
+    return setting;
+}
+
+}  // namespace rknpu2

@@ -1,0 +1,25 @@
+// Which librknnrt.so to open: the setting GGML_RKNPU2_RUNTIME turned into a path.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "base/status.hpp"
+
+namespace rknpu2 {
+
+// Device nodes of the vendor's kernel driver (rknpu) found on this machine, such as /dev/dri/card1; empty on
+// a PC.
+std::vector<std::string> npu_device_nodes();
+
+// True if the mainline kernel driver (rocket, /dev/accel/accel*) is there: librknnrt does not work with it.
+bool has_rocket_driver();
+
+// Path or soname to open.
+//   auto  the vendor's librknnrt.so if a device node exists; kDeviceUnavailable, saying why and how to
+//   simulate, if not sim   the simulator: ../sim/librknnrt.so from `own_directory`, or rknnsim/librknnrt.so
+//   beside it (as installed) else  the path itself, which must exist
+// `own_directory` is the directory of the plug-in or tool that asks.
+Result<std::string> locate_runtime(const std::string& setting, const std::string& own_directory);
+
+}  // namespace rknpu2

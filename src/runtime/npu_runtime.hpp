@@ -1,0 +1,107 @@
+// The one seam to the device.
+//
+// Everything above this file sees three small interfaces and no vendor name: a runtime makes contexts, a
+// context holds one (type, K, N, set of row counts, core, domain) and multiplies, memory is what the device
+// can address. The implementation over the vendor library is in this folder; the simulator is such a library
+// too, so there is no second path; tests put fakes here.
+//
+// Layouts are native on all three sides (matrix/layout.hpp). One context runs on one core, so parallel work
+// means several contexts on several threads. A context must not be used by two threads at once; memory must
+// not outlive its context.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/status.hpp"
+#include "matrix/dtype.hpp"
+
+namespace rknpu2 {
+
+struct RuntimeInfo {
+    std::string library;         // path as opened
+    std::string api_version;     // as the library reports it
+    std::string driver_version;  // as the library reports it
+    bool simulated = false;
+};
+
+// The element types of one multiplication; what the chip offers of them is support's business.
+enum class NpuArithmetic : uint8_t {
+    kInt8,     // int8 by int8 to int32, exact
+    kFloat16,  // fp16 by fp16 to fp32
+};
+
+constexpr DType operand_type(NpuArithmetic a) {
+    return a == NpuArithmetic::kInt8 ? DType::kInt8 : DType::kFloat16;
+}
+constexpr DType result_type(NpuArithmetic a) {
+    return a == NpuArithmetic::kInt8 ? DType::kInt32 : DType::kFloat32;
+}
+
+enum class Operand : uint8_t { kActivations, kWeights, kResult };
+
+struct ContextSpec {
+    NpuArithmetic arithmetic = NpuArithmetic::kInt8;
+    size_t K = 0;              // multiple of rk3588::kAlignK, at most rk3588::kMaxK
+    size_t N = 0;              // multiple of rk3588::align_n, at most rk3588::kMaxN
+    std::vector<size_t> rows;  // the row counts M that may be selected, ascending
+    int core = 0;              // 0 .. rk3588::kCores - 1
+    int domain = 0;            // IOMMU domain, 0 .. rk3588::kDomains - 1
+};
+
+class NpuMemory {
+  public:
+    NpuMemory() = default;
+    NpuMemory(const NpuMemory&) = delete;
+    NpuMemory& operator=(const NpuMemory&) = delete;
+    virtual ~NpuMemory() = default;
+
+    virtual std::byte* data() const = 0;  // first byte of this memory, as the CPU sees it
+    virtual size_t size() const = 0;
+};
+
+class NpuContext {
+  public:
+    NpuContext() = default;
+    NpuContext(const NpuContext&) = delete;
+    NpuContext& operator=(const NpuContext&) = delete;
+    virtual ~NpuContext() = default;
+
+    // Bytes the runtime asks for the operand when `rows[index]` is selected.
+    virtual size_t operand_bytes(Operand operand, size_t index) const = 0;
+
+    // New device memory in the context's domain.
+    virtual Result<std::unique_ptr<NpuMemory>> allocate(size_t bytes) = 0;
+    // A part of memory that another context of the same domain allocated, for use with this one. No copy.
+    virtual Result<std::unique_ptr<NpuMemory>> import_slice(const NpuMemory& memory, size_t offset,
+                                                            size_t bytes) = 0;
+
+    // Chooses M = rows[index]; activations and result must be bound again afterwards.
+    virtual Status select_rows(size_t index) = 0;
+    virtual Status bind(Operand operand, NpuMemory& memory) = 0;
+
+    // Makes what the CPU wrote visible to the device, and back. A bind of activations or weights does the
+    // former too.
+    virtual Status sync_to_device(NpuMemory& memory) = 0;
+    virtual Status sync_from_device(NpuMemory& memory) = 0;
+
+    // Multiplies; returns when the result is there.
+    virtual Status run() = 0;
+};
+
+class NpuRuntime {
+  public:
+    NpuRuntime() = default;
+    NpuRuntime(const NpuRuntime&) = delete;
+    NpuRuntime& operator=(const NpuRuntime&) = delete;
+    virtual ~NpuRuntime() = default;
+
+    virtual const RuntimeInfo& info() const = 0;
+    // Thread safe.
+    virtual Result<std::unique_ptr<NpuContext>> create_context(const ContextSpec& spec) = 0;
+};
+
+}  // namespace rknpu2

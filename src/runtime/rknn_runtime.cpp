@@ -1,0 +1,255 @@
+#include "runtime/rknn_runtime.hpp"
+
+#include <dlfcn.h>
+
+#include <climits>
+#include <cstring>
+#include <utility>
+
+#include "base/format.hpp"
+#include "runtime/rknn_abi.hpp"
+
+namespace rknpu2 {
+namespace {
+
+// What a code of the runtime means; the numbers are part of the ABI.
+const char* error_text(int code) {
+    switch (code) {
+        case -1:
+            return "failed";
+        case -2:
+            return "timed out";
+        case -3:
+            return "device unavailable";
+        case -4:
+            return "no memory";
+        case -5:
+            return "invalid parameter";
+        case -6:
+            return "invalid model";
+        case -7:
+            return "invalid context";
+        case -8:
+            return "invalid input";
+        case -9:
+            return "invalid output";
+        case -10:
+            return "wrong device";
+        default:
+            return "unknown error";
+    }
+}
+
+Status check(int code, const char* call) {
+    if (code == 0) return {};
+    StatusCode kind = StatusCode::kDeviceError;
+    if (code == -2) kind = StatusCode::kTimeout;
+    if (code == -3) kind = StatusCode::kDeviceUnavailable;
+    if (code == -4) kind = StatusCode::kOutOfMemory;
+    return {kind, format("%s: the runtime answered %d (%s)", call, code, error_text(code))};
+}
+
+class RknnMemory final : public NpuMemory {
+  public:
+    RknnMemory(const rknn::Functions& functions, rknn::Context context, rknn::TensorMem* memory)
+        : functions_(functions), context_(context), memory_(memory) {}
+    ~RknnMemory() override { functions_.destroy_mem(context_, memory_); }
+
+    std::byte* data() const override { return static_cast<std::byte*>(memory_->virt_addr) + memory_->offset; }
+    size_t size() const override { return memory_->size; }
+    rknn::TensorMem* raw() const { return memory_; }
+
+  private:
+    const rknn::Functions& functions_;
+    rknn::Context context_;
+    rknn::TensorMem* memory_;
+};
+
+class RknnContext final : public NpuContext {
+  public:
+    explicit RknnContext(const rknn::Functions& functions) : functions_(functions) {}
+    ~RknnContext() override {
+        if (created_) functions_.matmul_destroy(context_);
+    }
+
+    Status create(const ContextSpec& spec) {
+        rknn::MatmulInfo info{};
+        info.M = static_cast<int32_t>(spec.rows.back());
+        info.K = static_cast<int32_t>(spec.K);
+        info.N = static_cast<int32_t>(spec.N);
+        info.type =
+            spec.arithmetic == NpuArithmetic::kInt8 ? rknn::kTypeInt8ToInt32 : rknn::kTypeFloat16ToFloat32;
+        info.B_layout = rknn::kLayoutNative;
+        info.AC_layout = rknn::kLayoutNative;
+        info.iommu_domain_id = spec.domain;
+        for (const size_t rows : spec.rows)
+            shapes_.push_back({static_cast<int32_t>(rows), info.K, info.N});
+        attributes_.resize(shapes_.size());
+        RKNPU2_RETURN_IF_ERROR(
+            check(functions_.matmul_create_dynamic_shape(&context_, &info, static_cast<int>(shapes_.size()),
+                                                         shapes_.data(), attributes_.data()),
+                  "rknn_matmul_create_dynamic_shape"));
+        created_ = true;
+        return check(functions_.matmul_set_core_mask(context_, 1 << spec.core), "rknn_matmul_set_core_mask");
+    }
+
+    Status query_version(rknn::Version& version) {
+        return check(functions_.query(context_, rknn::kQueryVersion, &version, sizeof(version)),
+                     "rknn_query");
+    }
+
+    size_t operand_bytes(Operand operand, size_t index) const override {
+        return attribute(operand, index).size;
+    }
+
+    Result<std::unique_ptr<NpuMemory>> allocate(size_t bytes) override {
+        if (bytes > INT32_MAX) {
+            return Status(StatusCode::kInvalidArgument,
+                          format("%zu bytes in one device buffer are too many", bytes));
+        }
+        return wrap(functions_.create_mem(context_, static_cast<uint32_t>(bytes)), "rknn_create_mem", bytes);
+    }
+
+    Result<std::unique_ptr<NpuMemory>> import_slice(const NpuMemory& memory, size_t offset,
+                                                    size_t bytes) override {
+        const rknn::TensorMem* const whole = static_cast<const RknnMemory&>(memory).raw();
+        const size_t first = static_cast<size_t>(whole->offset) + offset;
+        if (offset + bytes > memory.size() || first > INT32_MAX) {
+            return Status(StatusCode::kInternal,
+                          format("a slice of %zu bytes at %zu is not in its buffer", bytes, offset));
+        }
+        return wrap(functions_.create_mem_from_fd(context_, whole->fd, whole->virt_addr,
+                                                  static_cast<uint32_t>(bytes), static_cast<int32_t>(first)),
+                    "rknn_create_mem_from_fd", bytes);
+    }
+
+    Status select_rows(size_t index) override {
+        RKNPU2_RETURN_IF_ERROR(check(functions_.matmul_set_dynamic_shape(context_, &shapes_[index]),
+                                     "rknn_matmul_set_dynamic_shape"));
+        selected_ = index;
+        return {};
+    }
+
+    Status bind(Operand operand, NpuMemory& memory) override {
+        rknn::TensorAttr copy = attribute(operand, selected_);
+        return check(functions_.matmul_set_io_mem(context_, static_cast<RknnMemory&>(memory).raw(), &copy),
+                     "rknn_matmul_set_io_mem");
+    }
+
+    Status sync_to_device(NpuMemory& memory) override { return sync(memory, rknn::kSyncToDevice); }
+    Status sync_from_device(NpuMemory& memory) override { return sync(memory, rknn::kSyncFromDevice); }
+    Status run() override { return check(functions_.matmul_run(context_), "rknn_matmul_run"); }
+
+  private:
+    const rknn::TensorAttr& attribute(Operand operand, size_t index) const {
+        const rknn::IoAttr& io = attributes_[index];
+        if (operand == Operand::kActivations) return io.A;
+        return operand == Operand::kWeights ? io.B : io.C;
+    }
+
+    Status sync(NpuMemory& memory, int direction) {
+        return check(functions_.mem_sync(context_, static_cast<RknnMemory&>(memory).raw(), direction),
+                     "rknn_mem_sync");
+    }
+
+    Result<std::unique_ptr<NpuMemory>> wrap(rknn::TensorMem* memory, const char* call, size_t bytes) {
+        if (memory == nullptr) {
+            return Status(StatusCode::kOutOfMemory, format("%s: no %zu bytes of device memory", call, bytes));
+        }
+        return std::unique_ptr<NpuMemory>(std::make_unique<RknnMemory>(functions_, context_, memory));
+    }
+
+    const rknn::Functions& functions_;
+    rknn::Context context_ = 0;
+    bool created_ = false;
+    size_t selected_ = 0;
+    std::vector<rknn::Shape> shapes_;
+    std::vector<rknn::IoAttr> attributes_;
+};
+
+class RknnRuntime final : public NpuRuntime {
+  public:
+    const RuntimeInfo& info() const override { return info_; }
+
+    Result<std::unique_ptr<NpuContext>> create_context(const ContextSpec& spec) override {
+        if (spec.rows.empty()) return Status(StatusCode::kInternal, "a context without a row count");
+        auto context = std::make_unique<RknnContext>(functions_);
+        RKNPU2_RETURN_IF_ERROR(context->create(spec).with_context(
+            format("K=%zu N=%zu %s on core %d, domain %d", spec.K, spec.N,
+                   dtype_name(operand_type(spec.arithmetic)), spec.core, spec.domain)));
+        return std::unique_ptr<NpuContext>(std::move(context));
+    }
+
+    Status open(const std::string& library) {
+        info_.library = library;
+        void* const handle = dlopen(library.c_str(), RTLD_NOW | RTLD_LOCAL);
+        if (handle == nullptr) {
+            const char* const why = dlerror();
+            return {StatusCode::kDeviceUnavailable,
+                    format("cannot load %s: %s", library.c_str(), why ? why : "?")};
+        }
+        RKNPU2_RETURN_IF_ERROR(find_functions(handle));
+        return ask_version();
+    }
+
+  private:
+    template <typename F>
+    static Status find(void* handle, const char* name, F& function) {
+        function = reinterpret_cast<F>(dlsym(handle, name));
+        if (function != nullptr) return {};
+        return {StatusCode::kDeviceUnavailable,
+                format("it has no function %s: not a librknnrt.so of version 2.0 or later", name)};
+    }
+
+    Status find_functions(void* handle) {
+        rknn::Functions& f = functions_;
+        Status status = [&]() -> Status {
+            RKNPU2_RETURN_IF_ERROR(
+                find(handle, "rknn_matmul_create_dynamic_shape", f.matmul_create_dynamic_shape));
+            RKNPU2_RETURN_IF_ERROR(find(handle, "rknn_matmul_set_dynamic_shape", f.matmul_set_dynamic_shape));
+            RKNPU2_RETURN_IF_ERROR(find(handle, "rknn_matmul_set_io_mem", f.matmul_set_io_mem));
+            RKNPU2_RETURN_IF_ERROR(find(handle, "rknn_matmul_set_core_mask", f.matmul_set_core_mask));
+            RKNPU2_RETURN_IF_ERROR(find(handle, "rknn_matmul_run", f.matmul_run));
+            RKNPU2_RETURN_IF_ERROR(find(handle, "rknn_matmul_destroy", f.matmul_destroy));
+            RKNPU2_RETURN_IF_ERROR(find(handle, "rknn_create_mem", f.create_mem));
+            RKNPU2_RETURN_IF_ERROR(find(handle, "rknn_create_mem_from_fd", f.create_mem_from_fd));
+            RKNPU2_RETURN_IF_ERROR(find(handle, "rknn_destroy_mem", f.destroy_mem));
+            RKNPU2_RETURN_IF_ERROR(find(handle, "rknn_mem_sync", f.mem_sync));
+            return find(handle, "rknn_query", f.query);
+        }();
+        return std::move(status).with_context(info_.library);
+    }
+
+    // The version can only be asked of a context, so the smallest one is made for it; this also shows that
+    // the device answers.
+    Status ask_version() {
+        RknnContext context(functions_);
+        ContextSpec smallest;
+        smallest.K = 32;
+        smallest.N = 32;
+        smallest.rows = {1};
+        RKNPU2_RETURN_IF_ERROR(
+            context.create(smallest).with_context(info_.library + ": the NPU does not answer"));
+        rknn::Version version{};
+        RKNPU2_RETURN_IF_ERROR(context.query_version(version).with_context(info_.library));
+        version.api_version[sizeof(version.api_version) - 1] = '\0';
+        version.drv_version[sizeof(version.drv_version) - 1] = '\0';
+        info_.api_version = version.api_version;
+        info_.driver_version = version.drv_version;
+        info_.simulated = info_.api_version.find("rknnsim") != std::string::npos;
+        return {};
+    }
+
+    RuntimeInfo info_;
+    rknn::Functions functions_{};
+};
+
+}  // namespace
+
+Result<std::unique_ptr<NpuRuntime>> open_rknn_runtime(const std::string& library) {
+    auto runtime = std::make_unique<RknnRuntime>();
+    RKNPU2_RETURN_IF_ERROR(runtime->open(library));
+    return std::unique_ptr<NpuRuntime>(std::move(runtime));
+}
+
+}  // namespace rknpu2
