@@ -12,12 +12,10 @@ inline constexpr size_t kAtom = 4;
 // A tile of 4 rows by 16 columns is four whole cache lines of the cube and four of the output: each line is
 // touched once and can be forgotten. (In matrices with a power of two of rows or columns all these lines fall
 // into one set of the cache, so nothing survives there for a second visit.) Tiles go down kBlockM rows first,
-// then right, kBlockN columns: each column group of the cube and each row of the output is a page of its own,
-// and a block keeps to as many as the first-level TLB can hold.
+// along four sequential streams of the cube, then right, where the output rows' pages are still in the TLB.
 inline constexpr size_t kTileM = 4;
 inline constexpr size_t kTileN = 16;
-inline constexpr size_t kBlockM = 32;
-inline constexpr size_t kBlockN = 128;
+inline constexpr size_t kBlockM = 128;
 
 template <Accumulate kMode, typename Element>
 [[gnu::always_inline]] inline void apply(Element acc, float row_scale, float channel_scale, float& out) {
@@ -38,10 +36,19 @@ struct Rows {
 
 // One atom is one vector: written as such, since g++ does not find it in four nested loops.
 using Float4 = float __attribute__((vector_size(16)));
+using Int4 = int32_t __attribute__((vector_size(16)));
+
+[[gnu::always_inline]] inline void load(const float* from, Float4& value) {
+    std::memcpy(&value, from, sizeof value);
+}
+[[gnu::always_inline]] inline void load(const int32_t* from, Float4& value) {
+    Int4 integers;
+    std::memcpy(&integers, from, sizeof integers);
+    value = __builtin_convertvector(integers, Float4);
+}
 
 template <Accumulate kMode, size_t kRows, typename Element>
 [[gnu::always_inline]] inline void apply_tile(const Rows<Element>& rows, size_t m, size_t n) {
-    using Atom = Element __attribute__((vector_size(16)));
     const Element* native = rows.native + n / kAtom * rows.group_step + m * kAtom;
     Float4 channels[kTileN / kAtom];
     std::memcpy(channels, rows.channel_scales + n, sizeof channels);
@@ -49,12 +56,12 @@ template <Accumulate kMode, size_t kRows, typename Element>
         float* out = rows.out + (m + r) * rows.out_stride + n;
         const float row_scale = rows.row_scales[m + r];
         for (size_t g = 0; g < kTileN / kAtom; ++g) {
-            Atom atom;
-            std::memcpy(&atom, native + g * rows.group_step + r * kAtom, sizeof atom);
-            Float4 value = (__builtin_convertvector(atom, Float4) * row_scale) * channels[g];
+            Float4 value;
+            load(native + g * rows.group_step + r * kAtom, value);
+            value = (value * row_scale) * channels[g];
             if (kMode == Accumulate::kAdd) {
                 Float4 sum;
-                std::memcpy(&sum, out + g * kAtom, sizeof sum);
+                load(out + g * kAtom, sum);
                 value = sum + value;
             }
             std::memcpy(out + g * kAtom, &value, sizeof value);
@@ -84,19 +91,16 @@ template <Accumulate kMode, typename Element>
                              out_stride};
     for (size_t mb = 0; mb < M; mb += kBlockM) {
         const size_t m_end = std::min(mb + kBlockM, M);
-        for (size_t nb = 0; nb < N; nb += kBlockN) {
-            const size_t n_end = std::min(nb + kBlockN, N);
-            size_t n = nb;
-            for (; n + kTileN <= n_end; n += kTileN) {
-                size_t m = mb;
-                for (; m + kTileM <= m_end; m += kTileM)
-                    apply_tile<kMode, kTileM>(rows, m, n);
-                for (; m < m_end; ++m)
-                    apply_tile<kMode, 1>(rows, m, n);
-            }
-            for (size_t m = mb; m < m_end; ++m)
-                apply_edge<kMode>(rows, m, n, n_end);
+        size_t n = 0;
+        for (; n + kTileN <= N; n += kTileN) {
+            size_t m = mb;
+            for (; m + kTileM <= m_end; m += kTileM)
+                apply_tile<kMode, kTileM>(rows, m, n);
+            for (; m < m_end; ++m)
+                apply_tile<kMode, 1>(rows, m, n);
         }
+        for (size_t m = mb; m < m_end; ++m)
+            apply_edge<kMode>(rows, m, n, N);
     }
 }
 

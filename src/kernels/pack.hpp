@@ -10,10 +10,9 @@
 // [k0, k0 + k_count) of the source and, for each segment, its own block. Segments may share the scale of the
 // full row (then their int32 sums can simply be added) or have a scale each.
 //
-// int8 value = clamp(round(w * storing_factor(scale)), -127, 127), half = float_to_float16(w *
-// storing_factor(scale)), as in quantise.hpp; see scale.hpp for zero, tiny and non-finite rows. A weight that
-// is not finite under a scale that is (the caller did not take channel_scale_*) is stored as something in
-// range, the same in every tier.
+// value = round(clamp(w * storing_factor(scale))), as in quantise.hpp; see scale.hpp for zero, tiny and
+// non-finite rows. Weights beyond what the scale allows for (the caller did not take channel_scale_*)
+// saturate, infinities and NaN (by its sign bit) too: nothing but numbers reaches the NPU.
 //
 // Cost: one pass; 4 bytes read for 1 or 2 written. Preconditions, unchecked: k_count <= K_padded, K_padded a
 // multiple of 32, n0 + n_count <= N_padded, N_padded a multiple of g.

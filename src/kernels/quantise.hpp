@@ -5,9 +5,9 @@
 // writes rows m0 .. m0+M-1 and nothing else, including the zeros from K to K_padded; rows that no call fills
 // are padding and are cleared with zero_rows().
 //
-// int8 value = clamp(round(x * storing_factor(scale)), -127, 127), the product rounded to float, then to the
-// nearest integer, ties to even. Half = float_to_float16(x * storing_factor(scale)). scale.hpp says how a
-// scale is chosen and what NaN, infinity, zero and tiny rows become.
+// value = round(clamp(x * storing_factor(scale))): the product is rounded to float; clamped to +-127 or
+// +-65504; rounded to the nearest integer or half, ties to even. scale.hpp says how a scale is chosen and
+// what NaN, infinity, zero and tiny rows become.
 //
 // Cost: two passes over each row (absmax, then store), the second from cache. No allocation, no locking.
 // Preconditions, unchecked: K <= K_padded, K_padded a multiple of 32, m0 + M <= M_total, row_stride >= K (in

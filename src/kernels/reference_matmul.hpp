@@ -6,7 +6,7 @@
 // output has the same bits whatever is computed beside it. The relative error against the sum of magnitudes
 // is below K * 2^-53, less than the final rounding for any K in use.
 //
-// Cost: blocked for the cache, about 64 KiB of stack, no allocation. NaN and infinity behave as in
+// Cost: blocked for the cache, 128 KiB of stack, no allocation. NaN and infinity behave as in
 // arithmetic: they reach the outputs of their own row or column only.
 #pragma once
 
