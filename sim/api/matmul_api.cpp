@@ -1,0 +1,158 @@
+// rknn_matmul_*: creation, binding, running.
+#include <cstring>
+
+#include "api/runtime_state.hpp"
+#include "api/translate.hpp"
+#include "base/format.hpp"
+#include "core/convert.hpp"
+
+// The visibility of the C functions; exports.map lists them by prefix.
+#define RKNNSIM_EXPORT extern "C" __attribute__((visibility("default")))
+
+using namespace rknnsim;  // NOLINT: every function below is a thin frame around it
+
+namespace {
+
+Outcome refuse(const char* text) {
+    return {Code::kInvalidParameter, text};
+}
+
+}  // namespace
+
+RKNNSIM_EXPORT int rknn_matmul_create(rknn_matmul_ctx* ctx, rknn_matmul_info* info,
+                                      rknn_matmul_io_attr* io_attr) {
+    return call("rknn_matmul_create", [&](RuntimeState& state) -> Outcome {
+        if (ctx == nullptr || info == nullptr || io_attr == nullptr) return refuse("an argument is NULL");
+        Request request = to_request(*info);
+        request.shapes = {request.info};
+        std::shared_ptr<Context> context;
+        RKNNSIM_RETURN_IF_ERROR(state.simulator().create_context(request, ctx, &context));
+        fill_io_attr(context->problem(), context->problem().rows.front(), io_attr);
+        return {};
+    });
+}
+
+RKNNSIM_EXPORT int rknn_matmul_create_dynamic_shape(rknn_matmul_ctx* ctx, rknn_matmul_info* info,
+                                                    int shape_num, rknn_matmul_shape dynamic_shapes[],
+                                                    rknn_matmul_io_attr io_attrs[]) {
+    return call("rknn_matmul_create_dynamic_shape", [&](RuntimeState& state) -> Outcome {
+        if (ctx == nullptr || info == nullptr || dynamic_shapes == nullptr || io_attrs == nullptr) {
+            return refuse("an argument is NULL");
+        }
+        Request request = to_request(*info);
+        request.dynamic = true;
+        for (int i = 0; i < shape_num; ++i)
+            request.shapes.push_back(to_shape(dynamic_shapes[i]));
+        std::shared_ptr<Context> context;
+        RKNNSIM_RETURN_IF_ERROR(state.simulator().create_context(request, ctx, &context));
+        for (int i = 0; i < shape_num; ++i)
+            fill_io_attr(context->problem(), context->problem().rows[static_cast<size_t>(i)], &io_attrs[i]);
+        return {};
+    });
+}
+
+RKNNSIM_EXPORT int rknn_matmul_set_dynamic_shape(rknn_matmul_ctx ctx, rknn_matmul_shape* shape) {
+    return call_context("rknn_matmul_set_dynamic_shape", ctx,
+                        [&](RuntimeState&, Context& context) -> Outcome {
+                            if (shape == nullptr) return refuse("the shape is NULL");
+                            return context.select_shape(to_shape(*shape));
+                        });
+}
+
+RKNNSIM_EXPORT int rknn_matmul_set_io_mem(rknn_matmul_ctx ctx, rknn_tensor_mem* mem,
+                                          rknn_matmul_tensor_attr* attr) {
+    return call_context("rknn_matmul_set_io_mem", ctx, [&](RuntimeState& state, Context& context) -> Outcome {
+        if (attr == nullptr) return refuse("the attributes are NULL");
+        std::shared_ptr<Memory> memory;
+        RKNNSIM_RETURN_IF_ERROR(state.find_memory(mem, &memory));
+        OperandDesc desc;
+        RKNNSIM_RETURN_IF_ERROR(to_desc(*attr, &desc));
+        return context.bind(desc, memory, ctx);
+    });
+}
+
+RKNNSIM_EXPORT int rknn_matmul_set_core_mask(rknn_matmul_ctx ctx, rknn_core_mask core_mask) {
+    constexpr const char* kName = "rknn_matmul_set_core_mask";
+    return call_context(kName, ctx, [&](RuntimeState& state, Context&) -> Outcome {
+        switch (core_mask) {
+            case 0:
+            case 1:
+            case 2:
+            case 4:
+                return {};
+            case 3:
+            case 7:
+            case 0xffff:
+                if (state.simulator().first_core_warning()) {
+                    print_line(
+                        "warning", kName,
+                        rknpu2::format("core mask 0x%x falls back to AUTO: one matmul runs on one core",
+                                       static_cast<unsigned>(core_mask)));
+                }
+                return {};
+            default:
+                return {Code::kInvalidParameter,
+                        rknpu2::format("core mask 0x%x is unknown", static_cast<unsigned>(core_mask))};
+        }
+    });
+}
+
+RKNNSIM_EXPORT int rknn_matmul_set_quant_params(rknn_matmul_ctx ctx, rknn_quant_params* params) {
+    return call_context("rknn_matmul_set_quant_params", ctx, [&](RuntimeState&, Context& context) -> Outcome {
+        if (params == nullptr || params->scale == nullptr || params->zp == nullptr) {
+            return refuse("the parameters, their scale or their zp are NULL");
+        }
+        if (params->scale_len < 1 || params->zp_len < 1) return refuse("scale_len and zp_len must be 1");
+        Operand which{};
+        RKNNSIM_RETURN_IF_ERROR(to_operand(params->name, &which));
+        return context.set_quant(which, {params->scale, params->scale + params->scale_len},
+                                 {params->zp, params->zp + params->zp_len});
+    });
+}
+
+RKNNSIM_EXPORT int rknn_matmul_get_quant_params(rknn_matmul_ctx ctx, rknn_quant_params* params,
+                                                float* scale) {
+    return call_context("rknn_matmul_get_quant_params", ctx, [&](RuntimeState&, Context& context) -> Outcome {
+        if (params == nullptr || scale == nullptr) return refuse("an argument is NULL");
+        Operand which{};
+        RKNNSIM_RETURN_IF_ERROR(to_operand(params->name, &which));
+        RKNNSIM_RETURN_IF_ERROR(context.check_get_quant(which));
+        *scale = 1.0F;
+        return {};
+    });
+}
+
+RKNNSIM_EXPORT int rknn_matmul_run(rknn_matmul_ctx ctx) {
+    return call_context("rknn_matmul_run", ctx, [](RuntimeState& state, Context& context) -> Outcome {
+        return state.simulator().run(context);
+    });
+}
+
+RKNNSIM_EXPORT int rknn_matmul_destroy(rknn_matmul_ctx ctx) {
+    constexpr const char* kName = "rknn_matmul_destroy";
+    return call_context(kName, ctx, [&](RuntimeState& state, Context&) -> Outcome {
+        if (const size_t left = state.memory_count(ctx); left > 0) {
+            const std::string text =
+                rknpu2::format("%zu memories made with this context are still alive", left);
+            if (state.simulator().settings().strict_destroy) return {Code::kFail, text};
+            print_line("warning", kName, text);
+        }
+        return state.simulator().destroy_context(ctx);
+    });
+}
+
+RKNNSIM_EXPORT int rknn_B_normal_layout_to_native_layout(void* B_input, void* B_output, int K, int N,
+                                                         rknn_matmul_info* info) {
+    return call("rknn_B_normal_layout_to_native_layout", [&](RuntimeState& state) -> Outcome {
+        if (B_input == nullptr || B_output == nullptr || info == nullptr)
+            return refuse("an argument is NULL");
+        Request request = to_request(*info);
+        request.b_layout = 1;
+        request.shapes = {{1, K, N}};
+        Problem problem;
+        RKNNSIM_RETURN_IF_ERROR(check_request(request, state.simulator().settings(), &problem));
+        b_normal_to_native(input_type(problem.type), problem.K, problem.N,
+                           state.simulator().settings().int4_bytes, B_input, B_output);
+        return {};
+    });
+}

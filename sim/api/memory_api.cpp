@@ -1,0 +1,205 @@
+// rknn_create_mem*, rknn_destroy_mem, rknn_mem_sync, rknn_query, and the rknnsim_ functions.
+#include <cstring>
+
+#include "api/rknnsim.h"
+#include "api/runtime_state.hpp"
+#include "base/format.hpp"
+
+#define RKNNSIM_EXPORT extern "C" __attribute__((visibility("default")))
+
+using namespace rknnsim;  // NOLINT: every function below is a thin frame around it
+
+namespace {
+
+// The domain that memory made with `ctx` belongs to. Memory functions may be called while the context runs.
+Outcome domain_of(RuntimeState& state, uint64_t ctx, int* domain) {
+    const std::shared_ptr<Context> context = state.simulator().find_context(ctx);
+    if (context == nullptr) return {Code::kInvalidContext, "unknown or destroyed context"};
+    *domain = context->problem().domain;
+    return {};
+}
+
+// Runs `body`, which sets the result, in the frame of call(); NULL when it fails.
+template <typename Body>
+rknn_tensor_mem* call_memory(const char* function, Body&& body) noexcept {
+    rknn_tensor_mem* result = nullptr;
+    const int code = call(function, [&](RuntimeState& state) { return body(state, &result); });
+    return code == 0 ? result : nullptr;
+}
+
+Outcome create(RuntimeState& state, uint64_t ctx, int domain, uint64_t size, bool cached,
+               rknn_tensor_mem** result) {
+    if (size > UINT32_MAX) {
+        return {Code::kInvalidParameter,
+                rknpu2::format("size=%llu must be below 4 GiB", static_cast<unsigned long long>(size))};
+    }
+    auto memory = std::make_shared<Memory>();
+    RKNNSIM_RETURN_IF_ERROR(state.simulator().memory().allocate(domain, size, cached, &memory->allocation));
+    memory->size = size;
+    memory->context = ctx;
+    Allocation& allocation = *memory->allocation;
+    *result = state.add_memory(std::move(memory), allocation.cpu(), allocation.fd(), 0);
+    return {};
+}
+
+// `virt` is the address that `fd` is mapped at, from its first byte: the data start at virt + offset.
+Outcome import(RuntimeState& state, uint64_t ctx, int fd, void* virt, uint64_t size, int64_t offset,
+               rknn_tensor_mem** result) {
+    int domain = 0;
+    RKNNSIM_RETURN_IF_ERROR(domain_of(state, ctx, &domain));
+    const auto refuse = [](std::string text) { return Outcome(Code::kInvalidParameter, std::move(text)); };
+    if (virt == nullptr) return refuse("virt_addr is NULL");
+    std::shared_ptr<Allocation> allocation = state.simulator().memory().find_by_fd(fd);
+    if (allocation == nullptr) return refuse(rknpu2::format("fd %d is not memory of this library", fd));
+    if (size == 0 || offset < 0 || static_cast<uint64_t>(offset) + size > allocation->size()) {
+        return refuse(rknpu2::format("offset=%lld size=%llu does not lie within the %zu bytes of the buffer",
+                                     static_cast<long long>(offset), static_cast<unsigned long long>(size),
+                                     allocation->size()));
+    }
+    const auto* address = static_cast<const std::byte*>(virt);
+    if (address > allocation->cpu() && address < allocation->cpu() + allocation->size()) {
+        return refuse("virt_addr must be the start of the buffer; offset is added to it");
+    }
+    auto memory = std::make_shared<Memory>();
+    memory->allocation = std::move(allocation);
+    memory->offset = static_cast<size_t>(offset);
+    memory->size = size;
+    memory->context = ctx;
+    *result = state.add_memory(std::move(memory), virt, fd, static_cast<int>(offset));
+    return {};
+}
+
+}  // namespace
+
+RKNNSIM_EXPORT rknn_tensor_mem* rknn_create_mem(rknn_context ctx, uint32_t size) {
+    return call_memory("rknn_create_mem", [&](RuntimeState& state, rknn_tensor_mem** result) -> Outcome {
+        int domain = 0;
+        RKNNSIM_RETURN_IF_ERROR(domain_of(state, ctx, &domain));
+        return create(state, ctx, domain, size, true, result);
+    });
+}
+
+RKNNSIM_EXPORT rknn_tensor_mem* rknn_create_mem2(rknn_context ctx, uint64_t size, uint64_t alloc_flags) {
+    return call_memory("rknn_create_mem2", [&](RuntimeState& state, rknn_tensor_mem** result) -> Outcome {
+        constexpr uint64_t kKnown = RKNN_FLAG_MEMORY_CACHEABLE | RKNN_FLAG_MEMORY_NON_CACHEABLE |
+                                    RKNN_FLAG_MEMORY_TRY_ALLOC_SRAM | RKNN_MEM_FLAG_ALLOC_NO_CONTEXT;
+        constexpr uint64_t kBoth = RKNN_FLAG_MEMORY_CACHEABLE | RKNN_FLAG_MEMORY_NON_CACHEABLE;
+        if ((alloc_flags & ~kKnown) != 0 || (alloc_flags & kBoth) == kBoth) {
+            return {Code::kInvalidParameter,
+                    rknpu2::format("flags 0x%llx are unknown or contradict each other",
+                                   static_cast<unsigned long long>(alloc_flags))};
+        }
+        int domain = 0;
+        if (ctx != 0 || (alloc_flags & RKNN_MEM_FLAG_ALLOC_NO_CONTEXT) == 0) {
+            RKNNSIM_RETURN_IF_ERROR(domain_of(state, ctx, &domain));
+        }
+        return create(state, ctx, domain, size, (alloc_flags & RKNN_FLAG_MEMORY_NON_CACHEABLE) == 0, result);
+    });
+}
+
+RKNNSIM_EXPORT rknn_tensor_mem* rknn_create_mem_from_fd(rknn_context ctx, int32_t fd, void* virt_addr,
+                                                        uint32_t size, int32_t offset) {
+    return call_memory("rknn_create_mem_from_fd", [&](RuntimeState& state, rknn_tensor_mem** result) {
+        return import(state, ctx, fd, virt_addr, size, offset, result);
+    });
+}
+
+RKNNSIM_EXPORT rknn_tensor_mem* rknn_create_mem_from_phys(rknn_context ctx, uint64_t phys_addr,
+                                                          void* virt_addr, uint32_t size) {
+    return call_memory(
+        "rknn_create_mem_from_phys", [&](RuntimeState& state, rknn_tensor_mem** result) -> Outcome {
+            int domain = 0;
+            RKNNSIM_RETURN_IF_ERROR(domain_of(state, ctx, &domain));
+            if (virt_addr == nullptr || size == 0) {
+                return {Code::kInvalidParameter, "virt_addr must not be NULL, nor size 0"};
+            }
+            auto memory = std::make_shared<Memory>();
+            memory->allocation = state.simulator().memory().find_by_iova(domain, phys_addr, size);
+            if (memory->allocation == nullptr) {
+                return {Code::kInvalidParameter,
+                        rknpu2::format("0x%llx is not the address of a buffer in domain %d",
+                                       static_cast<unsigned long long>(phys_addr), domain)};
+            }
+            memory->offset = phys_addr - memory->allocation->iova();
+            memory->size = size;
+            memory->context = ctx;
+            *result = state.add_memory(std::move(memory), virt_addr, -1, 0);
+            return {};
+        });
+}
+
+RKNNSIM_EXPORT int rknn_destroy_mem(rknn_context ctx, rknn_tensor_mem* mem) {
+    return call("rknn_destroy_mem", [&](RuntimeState& state) -> Outcome {
+        std::shared_ptr<Memory> memory;
+        RKNNSIM_RETURN_IF_ERROR(state.find_memory(mem, &memory));
+        int domain = 0;
+        // Memory made without a context is destroyed without one.
+        if (ctx != 0 || memory->context != 0) RKNNSIM_RETURN_IF_ERROR(domain_of(state, ctx, &domain));
+        if (!state.simulator().settings().foreign_memory && memory->context != ctx) {
+            return {Code::kInvalidParameter, "the memory was created with another context"};
+        }
+        return state.remove_memory(mem);
+    });
+}
+
+RKNNSIM_EXPORT int rknn_mem_sync(rknn_context ctx, rknn_tensor_mem* mem, int mode) {
+    return call("rknn_mem_sync", [&](RuntimeState& state) -> Outcome {
+        int domain = 0;
+        if (ctx != 0) RKNNSIM_RETURN_IF_ERROR(domain_of(state, ctx, &domain));
+        std::shared_ptr<Memory> memory;
+        RKNNSIM_RETURN_IF_ERROR(state.find_memory(mem, &memory));
+        if (mode < RKNN_MEMORY_SYNC_TO_DEVICE || mode > RKNN_MEMORY_SYNC_BIDIRECTIONAL) {
+            return {Code::kInvalidParameter, rknpu2::format("mode %d must be 1, 2 or 3", mode)};
+        }
+        if ((mode & RKNN_MEMORY_SYNC_TO_DEVICE) != 0) {
+            memory->allocation->view().clean(memory->offset, memory->size);
+        }
+        return {};
+    });
+}
+
+RKNNSIM_EXPORT int rknn_query(rknn_context ctx, int cmd, void* info, uint32_t size) {
+    return call("rknn_query", [&](RuntimeState& state) -> Outcome {
+        int domain = 0;
+        RKNNSIM_RETURN_IF_ERROR(domain_of(state, ctx, &domain));
+        if (info == nullptr) return {Code::kInvalidParameter, "info is NULL"};
+        if (cmd != RKNN_QUERY_SDK_VERSION) {
+            return {Code::kInvalidParameter, rknpu2::format("command %d is not simulated (5 is)", cmd)};
+        }
+        if (size < sizeof(rknn_sdk_version)) {
+            return {Code::kInvalidParameter,
+                    rknpu2::format("size=%u must be at least %zu", size, sizeof(rknn_sdk_version))};
+        }
+        auto* version = static_cast<rknn_sdk_version*>(info);
+        *version = {};
+        std::strncpy(version->api_version, "2.3.2 (rknnsim " RKNNSIM_VERSION ")",
+                     sizeof version->api_version - 1);
+        std::strncpy(version->drv_version, "0.9.8 (simulated)", sizeof version->drv_version - 1);
+        return {};
+    });
+}
+
+RKNNSIM_EXPORT int rknnsim_live(struct rknnsim_live_counts* counts) {
+    RuntimeState* state = RuntimeState::get();
+    if (state == nullptr || counts == nullptr) return RKNN_ERR_FAIL;
+    *counts = {};
+    counts->contexts = state->simulator().context_count();
+    counts->memories = state->memory_count();
+    const auto used = state->simulator().memory().used();
+    for (size_t i = 0; i < used.size(); ++i) {
+        counts->domain_bytes[i] = used[i];
+        counts->bytes += used[i];
+    }
+    counts->runs = state->simulator().runs();
+    counts->macs = state->simulator().macs();
+    return 0;
+}
+
+RKNNSIM_EXPORT const char* rknnsim_kernel(void) {
+    RuntimeState* state = RuntimeState::get();
+    return state == nullptr ? "none" : state->simulator().tier().name;
+}
+
+RKNNSIM_EXPORT int rknnsim_reset(void) {
+    return RuntimeState::reset() ? 0 : RKNN_ERR_FAIL;
+}

@@ -1,0 +1,38 @@
+/* What the simulator offers besides the vendor's interface: counters and a look at its choices. Plain C99.
+ *
+ * A program that has opened some librknnrt.so can tell the simulator from the real thing by looking for
+ * rknnsim_live with dlsym.
+ */
+#ifndef RKNNSIM_RKNNSIM_H
+#define RKNNSIM_RKNNSIM_H
+
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct rknnsim_live_counts {
+    uint64_t contexts;         /* alive */
+    uint64_t memories;         /* alive, imports included */
+    uint64_t bytes;            /* of IOVA in use, over all domains */
+    uint64_t domain_bytes[16]; /* the same by domain */
+    uint64_t runs;             /* that succeeded since the start */
+    uint64_t macs;             /* multiply-accumulate operations in them */
+};
+
+/* 0, or -1 when `counts` is NULL or the settings are bad. */
+int rknnsim_live(struct rknnsim_live_counts* counts);
+
+/* "reference", "generic" or "avx2". */
+const char* rknnsim_kernel(void);
+
+/* Starts afresh: reads the settings again, counts from 0. -1 while any context or memory is alive. For tests.
+ */
+int rknnsim_reset(void);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

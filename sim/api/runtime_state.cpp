@@ -1,0 +1,158 @@
+#include "api/runtime_state.hpp"
+
+#include <unistd.h>
+
+#include <atomic>
+#include <vector>
+
+#include "base/format.hpp"
+
+namespace rknnsim {
+namespace {
+
+using rknpu2::format;
+
+// What RKNNSIM_FAIL may name.
+const std::vector<std::string>& functions() {
+    static const std::vector<std::string> names = {
+        "rknn_matmul_create",
+        "rknn_matmul_create_dynamic_shape",
+        "rknn_matmul_set_dynamic_shape",
+        "rknn_matmul_set_io_mem",
+        "rknn_matmul_set_core_mask",
+        "rknn_matmul_set_quant_params",
+        "rknn_matmul_get_quant_params",
+        "rknn_matmul_run",
+        "rknn_matmul_destroy",
+        "rknn_B_normal_layout_to_native_layout",
+        "rknn_create_mem",
+        "rknn_create_mem2",
+        "rknn_create_mem_from_fd",
+        "rknn_create_mem_from_phys",
+        "rknn_destroy_mem",
+        "rknn_mem_sync",
+        "rknn_query",
+    };
+    return names;
+}
+
+// Never destroyed: other libraries' destructors may still call us at exit.
+struct Global {
+    std::mutex mutex;  // for starting and resetting
+    std::atomic<bool> started{false};
+    std::unique_ptr<RuntimeState> state;
+};
+
+Global& global() {
+    static auto* instance = new Global;
+    return *instance;
+}
+
+std::unique_ptr<RuntimeState> start() {
+    Settings settings;
+    Faults faults;
+    Outcome outcome = Settings::from_environment(&settings);
+    if (outcome.ok()) outcome = Faults::parse(settings.fail, functions(), &faults);
+    if (!outcome.ok()) {
+        print_line("error", "settings", outcome.text);
+        return nullptr;
+    }
+    for (const std::string& name : settings.unknown)
+        print_line("warning", "settings", format("%s is not a setting of the simulator", name.c_str()));
+    return std::make_unique<RuntimeState>(std::move(settings), std::move(faults));
+}
+
+bool same(const rknn_tensor_mem& a, const rknn_tensor_mem& b) {
+    return a.virt_addr == b.virt_addr && a.fd == b.fd && a.offset == b.offset && a.size == b.size;
+}
+
+}  // namespace
+
+RuntimeState* RuntimeState::get() {
+    Global& shared = global();
+    if (!shared.started.load(std::memory_order_acquire)) {
+        const std::lock_guard<std::mutex> lock(shared.mutex);
+        if (!shared.started.load(std::memory_order_relaxed)) {
+            shared.state = start();
+            shared.started.store(true, std::memory_order_release);
+        }
+    }
+    return shared.state.get();
+}
+
+bool RuntimeState::reset() {
+    Global& shared = global();
+    const std::lock_guard<std::mutex> lock(shared.mutex);
+    if (shared.state != nullptr &&
+        (shared.state->simulator().context_count() > 0 || shared.state->memory_count() > 0)) {
+        return false;
+    }
+    shared.started = false;
+    shared.state = nullptr;
+    return true;
+}
+
+rknn_tensor_mem* RuntimeState::add_memory(std::shared_ptr<Memory> memory, void* virt, int fd, int offset) {
+    auto handle = std::make_unique<MemoryHandle>();
+    rknn_tensor_mem& mem = handle->visible;
+    mem = {};
+    mem.virt_addr = virt;
+    mem.phys_addr = memory->allocation->iova() + memory->offset;
+    mem.fd = fd;
+    mem.offset = offset;
+    mem.size = static_cast<uint32_t>(memory->size);
+    handle->original = mem;
+    handle->memory = std::move(memory);
+    rknn_tensor_mem* result = &mem;
+    const std::lock_guard<std::mutex> lock(mutex_);
+    memories_[result] = std::move(handle);
+    return result;
+}
+
+Outcome RuntimeState::find_memory(const rknn_tensor_mem* mem, std::shared_ptr<Memory>* memory) {
+    if (mem == nullptr) return {Code::kInvalidParameter, "the memory is NULL"};
+    const std::lock_guard<std::mutex> lock(mutex_);
+    const auto found = memories_.find(mem);
+    if (found == memories_.end()) return {Code::kInvalidParameter, "unknown or destroyed memory"};
+    if (!same(found->second->visible, found->second->original)) {
+        return {Code::kInvalidParameter, "the caller has changed fields of the rknn_tensor_mem"};
+    }
+    *memory = found->second->memory;
+    return {};
+}
+
+Outcome RuntimeState::remove_memory(const rknn_tensor_mem* mem) {
+    if (mem == nullptr) return {Code::kInvalidParameter, "the memory is NULL"};
+    std::unique_ptr<MemoryHandle> last;  // released after the lock
+    const std::lock_guard<std::mutex> lock(mutex_);
+    const auto found = memories_.find(mem);
+    if (found == memories_.end()) return {Code::kInvalidParameter, "unknown or destroyed memory"};
+    last = std::move(found->second);
+    memories_.erase(found);
+    return {};
+}
+
+size_t RuntimeState::memory_count() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return memories_.size();
+}
+
+size_t RuntimeState::memory_count(uint64_t context) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    size_t count = 0;
+    for (const auto& [mem, handle] : memories_)
+        count += handle->memory->context == context ? 1 : 0;
+    return count;
+}
+
+void print_line(const char* kind, const char* function, const std::string& text) {
+    const std::string line = format("rknnsim: %s: %s: %s\n", kind, function, text.c_str());
+    [[maybe_unused]] const ssize_t written = write(STDERR_FILENO, line.data(), line.size());
+}
+
+int finish(const char* function, const Outcome& outcome) {
+    if (!outcome.ok() && !outcome.text.empty()) print_line("error", function, outcome.text);
+    return static_cast<int>(outcome.code);
+}
+
+}  // namespace rknnsim

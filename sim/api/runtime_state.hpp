@@ -1,0 +1,82 @@
+// The process-wide state behind the C functions, and the frame that every one of them runs in.
+//
+// call() is that frame: it counts the call for RKNNSIM_FAIL, refuses everything while a setting is bad,
+// catches what might be thrown, and prints the one line that explains a failure. call_context() also finds
+// the context and holds it for the duration of the call.
+#pragma once
+
+#include <exception>
+#include <memory>
+#include <mutex>
+#include <unordered_map>
+
+#include "api/rknn_abi.h"
+#include "core/simulator.hpp"
+
+namespace rknnsim {
+
+// The rknn_tensor_mem that callers hold, and what it stands for.
+struct MemoryHandle {
+    rknn_tensor_mem visible;
+    rknn_tensor_mem original;  // as it was handed out; a caller may not edit it
+    std::shared_ptr<Memory> memory;
+};
+
+class RuntimeState {
+  public:
+    // nullptr when a setting is bad; the reason has then been printed.
+    static RuntimeState* get();
+    // False while anything is alive. No other call may be in progress.
+    static bool reset();
+
+    RuntimeState(Settings settings, Faults faults) : simulator_(std::move(settings), std::move(faults)) {}
+
+    Simulator& simulator() { return simulator_; }
+
+    rknn_tensor_mem* add_memory(std::shared_ptr<Memory> memory, void* virt, int fd, int offset);
+    // An error unless `mem` is alive and unedited.
+    Outcome find_memory(const rknn_tensor_mem* mem, std::shared_ptr<Memory>* memory);
+    Outcome remove_memory(const rknn_tensor_mem* mem);
+    size_t memory_count();
+    // Memories made with a context that are still alive.
+    size_t memory_count(uint64_t context);
+
+  private:
+    Simulator simulator_;
+    std::mutex mutex_;  // guards the table
+    std::unordered_map<const rknn_tensor_mem*, std::unique_ptr<MemoryHandle>> memories_;
+};
+
+// "rknnsim: <kind>: <function>: <text>" on stderr, as one write.
+void print_line(const char* kind, const char* function, const std::string& text);
+
+// Prints the outcome's text if there is one; gives its code.
+int finish(const char* function, const Outcome& outcome);
+
+template <typename Body>
+int call(const char* function, Body&& body) noexcept {
+    try {
+        RuntimeState* state = RuntimeState::get();
+        if (state == nullptr) return RKNN_ERR_FAIL;
+        if (const int code = state->simulator().faults().call(function); code != 0) {
+            print_line("fault", function, "fails as RKNNSIM_FAIL asks for");
+            return code;
+        }
+        return finish(function, body(*state));
+    } catch (const std::exception& error) {
+        return finish(function, {Code::kOutOfMemory, error.what()});
+    }
+}
+
+template <typename Body>
+int call_context(const char* function, uint64_t handle, Body&& body) noexcept {
+    return call(function, [&](RuntimeState& state) -> Outcome {
+        const std::shared_ptr<Context> context = state.simulator().find_context(handle);
+        if (context == nullptr) return {Code::kInvalidContext, "unknown or destroyed context"};
+        const Context::Use use = context->use();
+        if (!use.owns_lock()) return {Code::kFail, "the context is in use by another thread"};
+        return body(state, *context);
+    });
+}
+
+}  // namespace rknnsim

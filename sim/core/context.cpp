@@ -1,0 +1,216 @@
+#include "core/context.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "base/format.hpp"
+#include "core/convert.hpp"
+
+namespace rknnsim {
+namespace {
+
+using rknpu2::format;
+
+Outcome refuse(std::string text) {
+    return {Code::kInvalidParameter, std::move(text)};
+}
+
+Outcome no_memory() {
+    return {Code::kOutOfMemory, "no host memory for the simulation"};
+}
+
+}  // namespace
+
+Context::Context(Problem problem, const Settings& settings)
+    : problem_(std::move(problem)), settings_(settings) {
+    if (!problem_.dynamic) M_ = problem_.rows.front();
+}
+
+Context::Use Context::use() {
+    if (settings_.serialise) return Use(mutex_);
+    return Use(mutex_, std::try_to_lock);
+}
+
+Outcome Context::select_shape(const RequestedShape& shape) {
+    if (!problem_.dynamic) return refuse("the context was not created with dynamic shapes");
+    const auto M = static_cast<size_t>(shape.M);
+    const bool known = shape.M > 0 && shape.K == static_cast<int64_t>(problem_.K) &&
+                       shape.N == static_cast<int64_t>(problem_.N) &&
+                       std::find(problem_.rows.begin(), problem_.rows.end(), M) != problem_.rows.end();
+    if (!known) {
+        return refuse(format("M=%lld K=%lld N=%lld is none of the shapes of this context",
+                             static_cast<long long>(shape.M), static_cast<long long>(shape.K),
+                             static_cast<long long>(shape.N)));
+    }
+    M_ = M;
+    return {};
+}
+
+Outcome Context::check_attr(const OperandDesc& attr) const {
+    const char* name = operand_name(attr.which);
+    if (M_ == 0 && attr.which != Operand::kB) {
+        return refuse(format("%s: no shape was selected (rknn_matmul_set_dynamic_shape)", name));
+    }
+    const OperandDesc own = describe(problem_, attr.which, std::max<size_t>(M_, 1));
+    if (attr.dims == own.dims && attr.bytes == own.bytes && attr.type == own.type) return {};
+    return refuse(format("the attributes of %s are not those of this context%s (size %zu, expected %zu)",
+                         name, problem_.dynamic ? " in its current shape" : "", attr.bytes, own.bytes));
+}
+
+Outcome Context::snapshot(const OperandDesc& attr, const std::byte* from, Binding* target) const {
+    if (target->snapshot.size() < attr.bytes) {
+        auto buffer = rknpu2::AlignedBuffer::allocate(attr.bytes);
+        if (!buffer.ok()) return no_memory();
+        target->snapshot = buffer.take();
+    }
+    std::byte* to = target->snapshot.data();
+    if (attr.which == Operand::kA) {
+        a_normal_to_native(attr.type, M_, problem_.K, from, to);
+    } else if (problem_.b_layout == Layout::kTransposed) {
+        b_transposed_to_native(attr.type, problem_.K, problem_.N, from, to);
+    } else {
+        b_normal_to_native(attr.type, problem_.K, problem_.N, false, from, to);
+    }
+    target->snapshot_taken = true;
+    return {};
+}
+
+Outcome Context::bind(const OperandDesc& attr, const std::shared_ptr<Memory>& memory, uint64_t self) {
+    const char* name = operand_name(attr.which);
+    RKNNSIM_RETURN_IF_ERROR(check_attr(attr));
+    Allocation& allocation = *memory->allocation;
+    if (allocation.domain() != problem_.domain) {
+        return refuse(format("%s: the memory is in domain %d, the context in domain %d", name,
+                             allocation.domain(), problem_.domain));
+    }
+    if (!settings_.foreign_memory && memory->context != self) {
+        return refuse(format("%s: the memory was created with another context", name));
+    }
+    if (memory->size < attr.bytes) {
+        return refuse(format("%s: the memory has %zu bytes, %zu are needed", name, memory->size, attr.bytes));
+    }
+    Binding& target = binding(attr.which);
+    if (attr.which == Operand::kB && target.bound && !settings_.rebind_b) {
+        return refuse("B is already bound (RKNNSIM_REBIND_B)");
+    }
+    target.bound = false;
+    target.snapshot_taken = false;
+    const bool normal =
+        attr.which == Operand::kA ? !problem_.ac_native : problem_.b_layout != Layout::kNative;
+    if (attr.which != Operand::kC && normal) {
+        RKNNSIM_RETURN_IF_ERROR(snapshot(attr, memory->cpu(), &target));
+    } else if (attr.which == Operand::kA || (attr.which == Operand::kB && settings_.shadow_b)) {
+        RKNNSIM_RETURN_IF_ERROR(allocation.view().track(memory->offset, attr.bytes));
+    }
+    target.memory = memory;
+    target.M = M_;
+    target.bound = true;
+    return {};
+}
+
+Outcome Context::set_quant(Operand which, const std::vector<float>& scales,
+                           const std::vector<int>& zero_points) {
+    if (problem_.type != MatmulType::kI8I8I32 && problem_.type != MatmulType::kI8I8I8) {
+        return refuse("quantisation parameters are for types 2 and 3 only");
+    }
+    const bool per_channel = problem_.quant == QuantMode::kPerChannel && which == Operand::kB;
+    const size_t expected = per_channel ? problem_.N : 1;
+    if (scales.size() != expected || zero_points.size() != expected) {
+        return refuse(format("%s: scale_len=%zu and zp_len=%zu must be %zu", operand_name(which),
+                             scales.size(), zero_points.size(), expected));
+    }
+    for (const int zero_point : zero_points) {
+        if (zero_point != 0) return refuse(format("%s: zp=%d must be 0", operand_name(which), zero_point));
+    }
+    for (const float scale : scales) {
+        if (!std::isfinite(scale) || scale <= 0) {
+            return refuse(format("%s: scale=%g must be positive", operand_name(which), scale));
+        }
+    }
+    if (!per_channel) scales_[static_cast<size_t>(which)] = scales[0];
+    return {};
+}
+
+Outcome Context::check_get_quant(Operand which) const {
+    if (problem_.quant == QuantMode::kPerChannel && problem_.type == MatmulType::kI8I8I32 &&
+        which == Operand::kB)
+        return {};
+    return refuse("only B of a per-channel context of type 2 has a normalised scale");
+}
+
+// Gives the bound memory, or nullptr when a snapshot makes it unnecessary.
+Outcome Context::find_bound(Operand which, std::shared_ptr<Memory>* memory) {
+    const Binding& bound = binding(which);
+    const Code code = which == Operand::kC ? Code::kInvalidOutput : Code::kInvalidInput;
+    const char* name = operand_name(which);
+    if (!bound.bound) return {code, format("%s is not bound (rknn_matmul_set_io_mem)", name)};
+    if (which != Operand::kB && bound.M != M_) {
+        return {code, format("%s was bound for M=%zu, the current shape has M=%zu", name, bound.M, M_)};
+    }
+    *memory = bound.memory.lock();
+    if (*memory == nullptr && !bound.snapshot_taken) {
+        return {code, format("the memory bound to %s was destroyed", name)};
+    }
+    return {};
+}
+
+bool Context::multiply(const KernelTier& tier, Scratch& scratch, const Job& job, const Memory* b) const {
+    if (bindings_[1].snapshot_taken || !settings_.shadow_b) return tier.multiply(job, scratch);
+    const DeviceView::Reading reading(b->allocation->view(), b->offset);
+    Job from_view = job;
+    from_view.b = reading.data();
+    return tier.multiply(from_view, scratch);
+}
+
+Outcome Context::compute(const KernelTier& tier, Scratch& scratch, const Memory* a, const Memory* b,
+                         const Memory& c) {
+    Job job{.type = problem_.type, .M = M_, .K = problem_.K, .N = problem_.N};
+    job.scale = scales_[0] * scales_[1] / scales_[2];
+    job.rounding = settings_.rounding;
+    job.int4_saturation = settings_.int4_saturation;
+    bool ok = false;
+    if (binding(Operand::kA).snapshot_taken) {
+        job.a = binding(Operand::kA).snapshot.data();
+        ok = tier.load_a(job, scratch);
+    } else {
+        const DeviceView::Reading reading(a->allocation->view(), a->offset);
+        job.a = reading.data();
+        ok = tier.load_a(job, scratch);
+    }
+    if (!ok) return no_memory();
+    job.b = binding(Operand::kB).snapshot_taken ? binding(Operand::kB).snapshot.data() : b->cpu();
+    const DType c_type = output_type(problem_.type);
+    job.c = problem_.ac_native
+                ? c.cpu()
+                : scratch.get<std::byte>(Scratch::kOutput, rknpu2::dtype_bytes(c_type, M_ * problem_.N));
+    if (job.c == nullptr || !multiply(tier, scratch, job, b)) return no_memory();
+    if (!problem_.ac_native) c_native_to_normal(c_type, M_, problem_.N, job.c, c.cpu());
+    return {};
+}
+
+Outcome Context::run(const KernelTier& tier, ScratchPool& pool) {
+    if (M_ == 0) return {Code::kFail, "no shape was selected (rknn_matmul_set_dynamic_shape)"};
+    std::shared_ptr<Memory> memory[3];
+    bool zero = problem_.result_is_zero();
+    for (const Operand which : {Operand::kC, Operand::kA, Operand::kB}) {
+        Outcome found = find_bound(which, &memory[static_cast<size_t>(which)]);
+        if (found.ok()) continue;
+        if (settings_.unbound_fails || which == Operand::kC) return found;
+        zero = true;
+    }
+    const Memory& c = *memory[2];
+    const size_t c_bytes = describe(problem_, Operand::kC, M_).bytes;
+    if (zero) {
+        std::memset(c.cpu(), 0, c_bytes);
+    } else {
+        std::unique_ptr<Scratch> scratch = pool.borrow();
+        Outcome computed = compute(tier, *scratch, memory[0].get(), memory[1].get(), c);
+        pool.give_back(std::move(scratch));
+        RKNNSIM_RETURN_IF_ERROR(computed);
+    }
+    c.allocation->view().clean(c.offset, c_bytes);
+    return {};
+}
+
+}  // namespace rknnsim

@@ -1,0 +1,72 @@
+// One matmul context: a Problem, the shape in force, what is bound to A, B and C, and the run itself.
+//
+// Binding an operand in normal layout takes a snapshot, converted to native form: later stores to the buffer
+// are not seen until it is bound again. Binding native A makes the device see what is in the buffer now, and
+// from then on it sees only what is cleaned (device_view.hpp). Native B behaves so under RKNNSIM_SHADOW=full;
+// otherwise the device reads the CPU's memory, and binding B costs nothing whatever its size.
+//
+// Not thread safe: callers hold a Use. By default a second thread that finds the context in use gets an
+// error.
+#pragma once
+
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "base/aligned_buffer.hpp"
+#include "core/kernels/tier.hpp"
+#include "core/memory.hpp"
+#include "core/problem.hpp"
+
+namespace rknnsim {
+
+class Context {
+  public:
+    Context(Problem problem, const Settings& settings);
+
+    const Problem& problem() const { return problem_; }
+
+    // Exclusive use of a context for the duration of a call; empty when another thread has it.
+    using Use = std::unique_lock<std::mutex>;
+    Use use();
+
+    Outcome select_shape(const RequestedShape& shape);
+
+    // `attr` is the caller's copy of an operand's description.
+    Outcome bind(const OperandDesc& attr, const std::shared_ptr<Memory>& memory, uint64_t self);
+
+    // `scales` and `zero_points` as the caller gave them.
+    Outcome set_quant(Operand which, const std::vector<float>& scales, const std::vector<int>& zero_points);
+    Outcome check_get_quant(Operand which) const;
+
+    Outcome run(const KernelTier& tier, ScratchPool& pool);
+
+    // Multiply-accumulate operations of one run in the current shape.
+    uint64_t macs() const { return static_cast<uint64_t>(M_) * problem_.K * problem_.N; }
+
+  private:
+    struct Binding {
+        bool bound = false;
+        bool snapshot_taken = false;
+        size_t M = 0;
+        std::weak_ptr<Memory> memory;
+        rknpu2::AlignedBuffer snapshot;
+    };
+
+    Binding& binding(Operand which) { return bindings_[static_cast<size_t>(which)]; }
+    Outcome check_attr(const OperandDesc& attr) const;
+    Outcome snapshot(const OperandDesc& attr, const std::byte* from, Binding* target) const;
+    Outcome find_bound(Operand which, std::shared_ptr<Memory>* memory);
+    Outcome compute(const KernelTier& tier, Scratch& scratch, const Memory* a, const Memory* b,
+                    const Memory& c);
+    bool multiply(const KernelTier& tier, Scratch& scratch, const Job& job, const Memory* b) const;
+
+    const Problem problem_;
+    const Settings& settings_;
+    std::mutex mutex_;
+    size_t M_ = 0;  // 0: no shape selected yet
+    Binding bindings_[3];
+    double scales_[3] = {1.0, 1.0, 1.0};
+};
+
+}  // namespace rknnsim

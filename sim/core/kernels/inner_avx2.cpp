@@ -1,0 +1,259 @@
+// AVX2, FMA and F16C inner loops for the blocking of blocked.hpp. This file alone is compiled with -mavx2
+// -mfma -mf16c; it must contain no inline function or template that other files instantiate too, or the
+// linker could hand AVX2 code to a CPU without it.
+#include <immintrin.h>
+
+#include "core/kernels/inner_avx2.hpp"
+
+namespace rknnsim {
+namespace {
+
+inline __m256i load16(const int16_t* p) {
+    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+}
+inline __m256i widen16(const int8_t* p) {
+    return _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+}
+
+void widen_b(const int8_t* b, size_t tiles, int16_t* panel) {
+    const size_t strip_size = 2 * tiles * kStrip * kStep;
+    for (size_t t = 0; t < tiles; ++t) {
+        for (size_t n = 0; n < kGroup; ++n) {
+            const int8_t* from = b + (t * kGroup + n) * 32;
+            int16_t* to = panel + (n / kStrip) * strip_size + (2 * t * kStrip + n % kStrip) * kStep;
+            _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), widen16(from));
+            _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + kStrip * kStep), widen16(from + kStep));
+        }
+    }
+}
+
+// The eight lanes of each of four vectors, summed: one atom of C.
+inline __m128i sum_lanes(__m256i s0, __m256i s1, __m256i s2, __m256i s3) {
+    const __m256i all = _mm256_hadd_epi32(_mm256_hadd_epi32(s0, s1), _mm256_hadd_epi32(s2, s3));
+    return _mm_add_epi32(_mm256_castsi256_si128(all), _mm256_extracti128_si256(all, 1));
+}
+
+inline void store_atom(int32_t* to, __m128i sum, bool accumulate) {
+    auto* at = reinterpret_cast<__m128i*>(to);
+    if (accumulate) sum = _mm_add_epi32(sum, _mm_loadu_si128(at));
+    _mm_storeu_si128(at, sum);
+}
+
+// vpmaddwd is exact: two products of at most 2^14 each.
+template <int kRows>
+inline void multiply_block(const int16_t* a, const int16_t* b, size_t steps, int32_t* sums, bool accumulate) {
+    __m256i s[kRows][kStrip];
+    for (auto& row : s) {
+        for (__m256i& v : row)
+            v = _mm256_setzero_si256();
+    }
+    for (size_t i = 0; i < steps; ++i) {
+        __m256i x[kRows];
+#pragma GCC unroll 4
+        for (int r = 0; r < kRows; ++r)
+            x[r] = load16(a + r * kStep);
+#pragma GCC unroll 4
+        for (size_t n = 0; n < kStrip; ++n) {
+            const __m256i y = load16(b + n * kStep);
+#pragma GCC unroll 4
+            for (int r = 0; r < kRows; ++r)
+                s[r][n] = _mm256_add_epi32(s[r][n], _mm256_madd_epi16(x[r], y));
+        }
+        a += kRowBlock * kStep;
+        b += kStrip * kStep;
+    }
+    for (int r = 0; r < kRows; ++r)
+        store_atom(sums + r * kStrip, sum_lanes(s[r][0], s[r][1], s[r][2], s[r][3]), accumulate);
+}
+
+void multiply(RowPanels a, const int16_t* panel, size_t steps, size_t row, size_t rows, size_t M,
+              int32_t* sums, bool accumulate) {
+    for (size_t strip = 0; strip < kGroup / kStrip; ++strip) {
+        const int16_t* b = panel + strip * steps * kStrip * kStep;
+        for (size_t m = row; m < row + rows; m += kRowBlock) {
+            const int16_t* x = a.data + (m / kRowBlock) * a.stride;
+            int32_t* to = sums + (strip * M + m) * kStrip;
+            switch (row + rows - m) {
+                case 1:
+                    multiply_block<1>(x, b, steps, to, accumulate);
+                    break;
+                case 2:
+                    multiply_block<2>(x, b, steps, to, accumulate);
+                    break;
+                default:
+                    multiply_block<3>(x, b, steps, to, accumulate);
+                    break;
+            }
+        }
+    }
+}
+
+// kRows rows times kColumns columns of int8 tiles, k chunk of `tiles` tiles.
+template <int kRows, int kColumns>
+inline void multiply_tiles(const int16_t* a, const int8_t* b, size_t tiles, int32_t* sums, size_t M,
+                           bool accumulate) {
+    __m256i s[kRows][kColumns];
+    for (auto& row : s) {
+        for (__m256i& v : row)
+            v = _mm256_setzero_si256();
+    }
+    for (size_t t = 0; t < tiles; ++t) {
+#pragma GCC unroll 2
+        for (int half = 0; half < 2; ++half) {
+#pragma GCC unroll 8
+            for (int n = 0; n < kColumns; ++n) {
+                const __m256i y = widen16(b + n * 32 + half * 16);
+#pragma GCC unroll 4
+                for (int r = 0; r < kRows; ++r) {
+                    const __m256i x = load16(a + (half * kRowBlock + r) * kStep);
+                    s[r][n] = _mm256_add_epi32(s[r][n], _mm256_madd_epi16(x, y));
+                }
+            }
+        }
+        a += 2 * kRowBlock * kStep;
+        b += kGroup * 32;
+    }
+    for (int r = 0; r < kRows; ++r) {
+        for (int n = 0; n < kColumns; n += kStrip) {
+            store_atom(sums + (n / kStrip * M + r) * kStrip,
+                       sum_lanes(s[r][n], s[r][n + 1], s[r][n + 2], s[r][n + 3]), accumulate);
+        }
+    }
+}
+
+void multiply_few(const int16_t* a, const int8_t* b, size_t tiles, size_t M, int32_t* sums, bool accumulate) {
+    if (M == 1) {
+        for (size_t n = 0; n < kGroup; n += 8)
+            multiply_tiles<1, 8>(a, b + n * 32, tiles, sums + n * M, M, accumulate);
+    } else if (M == 2) {
+        for (size_t n = 0; n < kGroup; n += 4)
+            multiply_tiles<2, 4>(a, b + n * 32, tiles, sums + n * M, M, accumulate);
+    } else {
+        for (size_t n = 0; n < kGroup; n += 4)
+            multiply_tiles<3, 4>(a, b + n * 32, tiles, sums + n * M, M, accumulate);
+    }
+}
+
+void widen(const uint16_t* from, size_t count, float* to) {
+    for (size_t i = 0; i < count; i += 8) {
+        const __m128i halves = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + i));
+        _mm256_storeu_ps(to + i, _mm256_cvtph_ps(halves));
+    }
+}
+
+// Rows n and n+8 of a tile, 8 k each, side by side in one vector.
+inline __m256i load_pair(const uint16_t* tile, size_t n, size_t k) {
+    const __m128i low = _mm_loadu_si128(reinterpret_cast<const __m128i*>(tile + n * 32 + k));
+    const __m128i high = _mm_loadu_si128(reinterpret_cast<const __m128i*>(tile + (n + 8) * 32 + k));
+    return _mm256_inserti128_si256(_mm256_castsi128_si256(low), high, 1);
+}
+
+inline void store_widened(float* to, __m256i halves) {
+    _mm256_storeu_ps(to, _mm256_cvtph_ps(_mm256_castsi256_si128(halves)));
+    _mm256_storeu_ps(to + 8, _mm256_cvtph_ps(_mm256_extracti128_si256(halves, 1)));
+}
+
+// An 8 x 8 transposition of 16-bit elements in each 128-bit lane, four times.
+void transpose_tile(const uint16_t* tile, float* to) {
+    for (size_t k = 0; k < 32; k += 8) {
+        __m256i r[8];
+        for (size_t n = 0; n < 8; ++n)
+            r[n] = load_pair(tile, n, k);
+        __m256i s[8];
+        for (int i = 0; i < 4; ++i) {
+            s[2 * i] = _mm256_unpacklo_epi16(r[2 * i], r[2 * i + 1]);
+            s[2 * i + 1] = _mm256_unpackhi_epi16(r[2 * i], r[2 * i + 1]);
+        }
+        __m256i t[8];
+        for (int i = 0; i < 2; ++i) {
+            for (int j = 0; j < 2; ++j) {
+                t[4 * i + 2 * j] = _mm256_unpacklo_epi32(s[4 * i + j], s[4 * i + 2 + j]);
+                t[4 * i + 2 * j + 1] = _mm256_unpackhi_epi32(s[4 * i + j], s[4 * i + 2 + j]);
+            }
+        }
+        for (size_t j = 0; j < 4; ++j) {
+            store_widened(to + (k + 2 * j) * kFloatGroup, _mm256_unpacklo_epi64(t[j], t[4 + j]));
+            store_widened(to + (k + 2 * j + 1) * kFloatGroup, _mm256_unpackhi_epi64(t[j], t[4 + j]));
+        }
+    }
+}
+
+inline void add_to(double* sums, __m256 lanes) {
+    const __m256d low = _mm256_cvtps_pd(_mm256_castps256_ps128(lanes));
+    const __m256d high = _mm256_cvtps_pd(_mm256_extractf128_ps(lanes, 1));
+    _mm256_storeu_pd(sums, _mm256_add_pd(_mm256_loadu_pd(sums), low));
+    _mm256_storeu_pd(sums + 4, _mm256_add_pd(_mm256_loadu_pd(sums + 4), high));
+}
+
+// kRows rows times kGroups tiles of 16 columns. The products are exact, so a fused multiply-add rounds
+// exactly where a multiplication followed by an addition would.
+template <int kRows, int kGroups>
+inline void multiply_float_block(const float* a, const float* tiles, double* sums, size_t stride) {
+    __m256 s[kRows][kGroups][2];
+    for (auto& row : s) {
+        for (auto& group : row) {
+            group[0] = _mm256_setzero_ps();
+            group[1] = _mm256_setzero_ps();
+        }
+    }
+    for (int k = 0; k < 32; ++k) {
+#pragma GCC unroll 4
+        for (int g = 0; g < kGroups; ++g) {
+            const __m256 y0 = _mm256_loadu_ps(tiles + (g * 32 + k) * kFloatGroup);
+            const __m256 y1 = _mm256_loadu_ps(tiles + (g * 32 + k) * kFloatGroup + 8);
+#pragma GCC unroll 8
+            for (int r = 0; r < kRows; ++r) {
+                const __m256 x = _mm256_broadcast_ss(a + r * 32 + k);
+                s[r][g][0] = _mm256_fmadd_ps(x, y0, s[r][g][0]);
+                s[r][g][1] = _mm256_fmadd_ps(x, y1, s[r][g][1]);
+            }
+        }
+    }
+    for (int g = 0; g < kGroups; ++g) {
+        for (int r = 0; r < kRows; ++r) {
+            double* to = sums + (g * stride + r) * kFloatGroup;
+            add_to(to, s[r][g][0]);
+            add_to(to + 8, s[r][g][1]);
+        }
+    }
+}
+
+void multiply_float_rest(const float* a, size_t rows, const float* tile, double* sums) {
+    switch (rows) {
+        case 1:
+            return multiply_float_block<1, 1>(a, tile, sums, 0);
+        case 2:
+            return multiply_float_block<2, 1>(a, tile, sums, 0);
+        case 3:
+            return multiply_float_block<3, 1>(a, tile, sums, 0);
+        case 4:
+            return multiply_float_block<4, 1>(a, tile, sums, 0);
+        case 5:
+            return multiply_float_block<5, 1>(a, tile, sums, 0);
+        default:
+            return;
+    }
+}
+
+void multiply_floats(const float* a, size_t rows, const float* tiles, size_t groups, double* sums,
+                     size_t stride) {
+    if (rows == 1 && groups == kFloatGroupsAtOnce) {
+        multiply_float_block<1, kFloatGroupsAtOnce>(a, tiles, sums, stride);
+        return;
+    }
+    for (size_t g = 0; g < groups; ++g) {
+        const float* tile = tiles + g * 32 * kFloatGroup;
+        double* to = sums + g * stride * kFloatGroup;
+        size_t r = 0;
+        for (; r + 6 <= rows; r += 6)
+            multiply_float_block<6, 1>(a + r * 32, tile, to + r * kFloatGroup, 0);
+        multiply_float_rest(a + r * 32, rows - r, tile, to + r * kFloatGroup);
+    }
+}
+
+}  // namespace
+
+const IntKernels kAvx2Ints = {widen_b, multiply, multiply_few};
+const FloatKernels kAvx2Floats = {widen, transpose_tile, multiply_floats};
+
+}  // namespace rknnsim

@@ -1,0 +1,41 @@
+// What a call to the simulator came to: a code that the caller will see, and a text for whoever reads the
+// log.
+//
+// The codes are the vendor runtime's numbers, so that api/ only has to pass them on. An Outcome with a text
+// is printed once, as one line, at the C interface; the core itself never prints.
+#pragma once
+
+#include <string>
+#include <utility>
+
+namespace rknnsim {
+
+enum class Code : int {
+    kOk = 0,
+    kFail = -1,
+    kTimeout = -2,
+    kDeviceUnavailable = -3,
+    kOutOfMemory = -4,
+    kInvalidParameter = -5,
+    kInvalidContext = -7,
+    kInvalidInput = -8,
+    kInvalidOutput = -9,
+};
+
+struct [[nodiscard]] Outcome {
+    Code code = Code::kOk;
+    std::string text;
+
+    Outcome() = default;
+    Outcome(Code c, std::string t) : code(c), text(std::move(t)) {}
+
+    bool ok() const { return code == Code::kOk; }
+};
+
+}  // namespace rknnsim
+
+// Returns from the calling function unless the expression is ok.
+#define RKNNSIM_RETURN_IF_ERROR(expression)                                              \
+    do {                                                                                 \
+        if (::rknnsim::Outcome outcome_ = (expression); !outcome_.ok()) return outcome_; \
+    } while (false)

@@ -1,0 +1,136 @@
+#include "core/settings.hpp"
+
+#include <unistd.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+
+#include "base/format.hpp"
+#include "core/kernels/tier.hpp"
+
+namespace rknnsim {
+namespace {
+
+using rknpu2::format;
+
+using Parse = std::function<bool(const std::string& text, Settings& settings)>;
+
+struct Row {
+    const char* name;
+    const char* allowed;
+    Parse parse;
+};
+
+bool parse_integer(const std::string& text, int64_t low, int64_t high, int64_t* value) {
+    if (text.empty()) return false;
+    char* end = nullptr;
+    errno = 0;
+    const long long parsed = std::strtoll(text.c_str(), &end, 10);
+    if (*end != '\0' || errno != 0 || parsed < low || parsed > high) return false;
+    *value = parsed;
+    return true;
+}
+
+Parse integer(int64_t Settings::*field, int64_t low, int64_t high) {
+    return [=](const std::string& text, Settings& settings) {
+        return parse_integer(text, low, high, &(settings.*field));
+    };
+}
+
+// One of two words; the second one means true.
+Parse choice(bool Settings::*field, const char* no, const char* yes) {
+    return [=](const std::string& text, Settings& settings) {
+        settings.*field = text == yes;
+        return text == yes || text == no;
+    };
+}
+
+bool parse_types(const std::string& text, Settings& settings) {
+    settings.tp_norm_types.clear();
+    for (size_t at = 0; at <= text.size();) {
+        const size_t end = std::min(text.find(',', at), text.size());
+        int64_t type = 0;
+        if (!parse_integer(text.substr(at, end - at), 1, 15, &type)) return false;
+        settings.tp_norm_types.push_back(static_cast<int>(type));
+        at = end + 1;
+    }
+    return true;
+}
+
+bool parse_rounding(const std::string& text, Settings& settings) {
+    if (text == "half-even") return settings.rounding = Rounding::kHalfEven, true;
+    if (text == "half-away") return settings.rounding = Rounding::kHalfAway, true;
+    if (text == "down") return settings.rounding = Rounding::kDown, true;
+    return false;
+}
+
+bool parse_saturation(const std::string& text, Settings& settings) {
+    if (text == "run") return settings.int4_saturation = Int4Saturation::kRun, true;
+    if (text == "segment") return settings.int4_saturation = Int4Saturation::kSegment, true;
+    return false;
+}
+
+bool parse_kernel(const std::string& text, Settings& settings) {
+    settings.kernel = text;
+    return find_tier(text.c_str()) != nullptr;
+}
+
+const std::vector<Row>& table() {
+    static const std::vector<Row> rows = {
+        {"RKNNSIM_KERNEL", "auto, reference, generic, or avx2 on a CPU that has it", parse_kernel},
+        {"RKNNSIM_FAIL", "", [](const std::string& text, Settings& s) { return s.fail = text, true; }},
+        {"RKNNSIM_SHADOW", "lazy or full", choice(&Settings::shadow_b, "lazy", "full")},
+        {"RKNNSIM_K_MAX", "32 to 1048576", integer(&Settings::k_max, 32, 1 << 20)},
+        {"RKNNSIM_N_MAX", "16 to 1048576", integer(&Settings::n_max, 16, 1 << 20)},
+        {"RKNNSIM_M_MAX", "1 to 1048576", integer(&Settings::m_max, 1, 1 << 20)},
+        {"RKNNSIM_CONTEXTS", "1 to 1000000", integer(&Settings::contexts, 1, 1000000)},
+        {"RKNNSIM_DOMAIN_BYTES", "65536 to 4294967296",
+         integer(&Settings::domain_bytes, 65536, int64_t{4} << 30)},
+        {"RKNNSIM_TP_NORM_TYPES", "type numbers separated by commas", parse_types},
+        {"RKNNSIM_INT4_NORMAL_B", "reject or allow", choice(&Settings::int4_normal_b, "reject", "allow")},
+        {"RKNNSIM_INT4_INPUT", "nibbles or bytes", choice(&Settings::int4_bytes, "nibbles", "bytes")},
+        {"RKNNSIM_INT4_SATURATE", "run or segment", parse_saturation},
+        {"RKNNSIM_INT8_ROUND", "half-even, half-away or down", parse_rounding},
+        {"RKNNSIM_QUANT", "reject or zeros", choice(&Settings::quant_zeros, "reject", "zeros")},
+        {"RKNNSIM_DYNAMIC_INFO", "ignore or match",
+         choice(&Settings::dynamic_info_matters, "ignore", "match")},
+        {"RKNNSIM_FOREIGN_MEMORY", "context or domain",
+         choice(&Settings::foreign_memory, "context", "domain")},
+        {"RKNNSIM_REBIND_B", "reject or allow", choice(&Settings::rebind_b, "reject", "allow")},
+        {"RKNNSIM_DESTROY", "warn or strict", choice(&Settings::strict_destroy, "warn", "strict")},
+        {"RKNNSIM_THREADS", "strict or serialise", choice(&Settings::serialise, "strict", "serialise")},
+        {"RKNNSIM_UNBOUND", "zeros or fail", choice(&Settings::unbound_fails, "zeros", "fail")},
+    };
+    return rows;
+}
+
+bool known(const std::string& name) {
+    for (const Row& row : table()) {
+        if (name == row.name) return true;
+    }
+    return false;
+}
+
+}  // namespace
+
+Outcome Settings::from_environment(Settings* settings) {
+    *settings = {};
+    for (const Row& row : table()) {
+        const char* text = std::getenv(row.name);
+        if (text == nullptr) continue;
+        if (!row.parse(text, *settings)) {
+            return {Code::kFail,
+                    format("%s is \"%s\", but must be %s; every call will fail until it is put right",
+                           row.name, text, row.allowed)};
+        }
+    }
+    for (char** variable = environ; variable != nullptr && *variable != nullptr; ++variable) {
+        if (std::strncmp(*variable, "RKNNSIM_", 8) != 0) continue;
+        const std::string name(*variable, std::strcspn(*variable, "="));
+        if (!known(name)) settings->unknown.push_back(name);
+    }
+    return {};
+}
+
+}  // namespace rknnsim

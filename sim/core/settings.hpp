@@ -1,0 +1,47 @@
+// Every setting of the simulator, in one table; the one place in sim/ that reads the environment.
+//
+// Where no source says what the real runtime does, the simulator takes the stricter guess and makes it a
+// setting; docs/simulator.md lists them with their reasons. A value that is not allowed is an error, and the
+// simulator then refuses every call: a mistyped setting must not pass for a run without it. Unknown RKNNSIM_*
+// names are reported.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "core/kernels/job.hpp"
+#include "core/outcome.hpp"
+
+namespace rknnsim {
+
+struct Settings {
+    std::string kernel = "auto";  // RKNNSIM_KERNEL
+    std::string fail;             // RKNNSIM_FAIL, see faults.hpp
+    bool shadow_b = false;        // RKNNSIM_SHADOW=full: staleness of native B too
+
+    int64_t k_max = 10240;
+    int64_t n_max = 8192;
+    int64_t m_max = 2047;
+    int64_t contexts = 150;
+    int64_t domain_bytes = int64_t{4} << 30;
+    std::vector<int> tp_norm_types = {1, 2, 4};
+    bool int4_normal_b = false;
+    bool int4_bytes = false;  // input of the layout conversion: one byte an element instead of a nibble
+    bool quant_zeros = true;  // per-channel and per-group: create succeeds, C is zero
+    bool dynamic_info_matters = true;
+    bool foreign_memory = true;  // memory made with another context of the same domain
+    bool rebind_b = true;
+    bool strict_destroy = false;
+    bool serialise = false;  // a context used by two threads at once waits instead of failing
+    bool unbound_fails = true;
+    Int4Saturation int4_saturation = Int4Saturation::kRun;
+    Rounding rounding = Rounding::kHalfEven;
+
+    std::vector<std::string> unknown;  // RKNNSIM_* names that are set but mean nothing
+
+    // Reads the environment; on failure the text says which variable, what it was and what it may be.
+    static Outcome from_environment(Settings* settings);
+};
+
+}  // namespace rknnsim

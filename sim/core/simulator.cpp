@@ -1,0 +1,60 @@
+#include "core/simulator.hpp"
+
+#include <mutex>
+
+#include "base/format.hpp"
+
+namespace rknnsim {
+
+Simulator::Simulator(Settings settings, Faults faults)
+    : settings_(std::move(settings)),
+      faults_(std::move(faults)),
+      tier_(find_tier(settings_.kernel.c_str())),
+      memory_(static_cast<uint64_t>(settings_.domain_bytes)) {}
+
+Outcome Simulator::create_context(const Request& request, uint64_t* handle,
+                                  std::shared_ptr<Context>* context) {
+    Problem problem;
+    RKNNSIM_RETURN_IF_ERROR(check_request(request, settings_, &problem));
+    *context = std::make_shared<Context>(std::move(problem), settings_);
+    const std::unique_lock<std::shared_mutex> lock(mutex_);
+    *handle = next_handle_++;
+    contexts_[*handle] = *context;
+    return {};
+}
+
+std::shared_ptr<Context> Simulator::find_context(uint64_t handle) const {
+    const std::shared_lock<std::shared_mutex> lock(mutex_);
+    const auto found = contexts_.find(handle);
+    return found == contexts_.end() ? nullptr : found->second;
+}
+
+Outcome Simulator::destroy_context(uint64_t handle) {
+    std::shared_ptr<Context> last;  // released after the lock
+    const std::unique_lock<std::shared_mutex> lock(mutex_);
+    const auto found = contexts_.find(handle);
+    if (found == contexts_.end()) return {Code::kInvalidContext, "unknown context"};
+    last = std::move(found->second);
+    contexts_.erase(found);
+    if (contexts_.empty()) scratch_.trim();
+    return {};
+}
+
+size_t Simulator::context_count() const {
+    const std::shared_lock<std::shared_mutex> lock(mutex_);
+    return contexts_.size();
+}
+
+Outcome Simulator::run(Context& context) {
+    const size_t live = context_count();
+    if (static_cast<int64_t>(live) > settings_.contexts) {
+        return {Code::kFail, rknpu2::format("%zu contexts are alive, more than %lld (RKNNSIM_CONTEXTS)", live,
+                                            static_cast<long long>(settings_.contexts))};
+    }
+    RKNNSIM_RETURN_IF_ERROR(context.run(*tier_, scratch_));
+    ++runs_;
+    macs_ += context.macs();
+    return {};
+}
+
+}  // namespace rknnsim

@@ -1,0 +1,56 @@
+// Everything that one process shares: settings, faults, the kernel tier, memory, the table of contexts,
+// counters.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <shared_mutex>
+#include <unordered_map>
+
+#include "core/context.hpp"
+#include "core/faults.hpp"
+#include "core/memory.hpp"
+#include "core/settings.hpp"
+
+namespace rknnsim {
+
+class Simulator {
+  public:
+    // `settings` have been checked.
+    Simulator(Settings settings, Faults faults);
+
+    const Settings& settings() const { return settings_; }
+    const KernelTier& tier() const { return *tier_; }
+    Faults& faults() { return faults_; }
+    MemoryPool& memory() { return memory_; }
+
+    // Context handles are numbers, never reused and never addresses.
+    Outcome create_context(const Request& request, uint64_t* handle, std::shared_ptr<Context>* context);
+    std::shared_ptr<Context> find_context(uint64_t handle) const;
+    Outcome destroy_context(uint64_t handle);
+    size_t context_count() const;
+
+    Outcome run(Context& context);
+
+    uint64_t runs() const { return runs_; }
+    uint64_t macs() const { return macs_; }
+
+    // True once: several contexts may want to say the same thing.
+    bool first_core_warning() { return !core_warning_given_.exchange(true); }
+
+  private:
+    Settings settings_;
+    Faults faults_;
+    const KernelTier* tier_;
+    MemoryPool memory_;
+    ScratchPool scratch_;
+
+    mutable std::shared_mutex mutex_;  // guards the table
+    std::unordered_map<uint64_t, std::shared_ptr<Context>> contexts_;
+    uint64_t next_handle_ = 0x52330001;
+    std::atomic<uint64_t> runs_{0};
+    std::atomic<uint64_t> macs_{0};
+    std::atomic<bool> core_warning_given_{false};
+};
+
+}  // namespace rknnsim
