@@ -19,7 +19,7 @@ const char* get_name(ggml_backend_dev_t) noexcept {
 const char* get_description(ggml_backend_dev_t device) noexcept {
     return host_of(device).description.c_str();
 }
-ggml_backend_dev_type get_type(ggml_backend_dev_t) noexcept {
+enum ggml_backend_dev_type get_type(ggml_backend_dev_t) noexcept {
     return GGML_BACKEND_DEVICE_TYPE_GPU;
 }
 

@@ -1,0 +1,109 @@
+#include "matmul/device_memory.hpp"
+
+#include <gtest/gtest.h>
+
+#include <random>
+
+#include "matmul/context_cache.hpp"
+#include "support/fake_runtime.hpp"
+
+namespace rknpu2 {
+namespace {
+
+using testing::FakeRuntime;
+using testing::FakeState;
+
+TEST(DeviceMemoryPool, SlicesNeverOverlapAndAllIsGivenBack) {
+    FakeState state;
+    FakeRuntime runtime(state);
+    {
+        DeviceMemoryPool pool(runtime);
+        std::mt19937 random(7);
+        std::vector<DeviceMemoryPool::Slice> live;
+        std::set<uint64_t> ids;
+        for (int step = 0; step < 2000; ++step) {
+            if (live.empty() || random() % 3 != 0) {
+                const size_t bytes = 1 + random() % (random() % 10 == 0 ? 40'000'000 : 300'000);
+                auto slice = pool.allocate_in(0, bytes);
+                ASSERT_TRUE(slice.ok());
+                EXPECT_GE(slice.value().bytes, bytes);
+                EXPECT_EQ(slice.value().offset % 64, 0U);
+                EXPECT_TRUE(ids.insert(slice.value().id).second) << "an id was used twice";
+                for (const auto& other : live) {
+                    const bool apart = other.slab != slice.value().slab ||
+                                       other.offset + other.bytes <= slice.value().offset ||
+                                       slice.value().offset + slice.value().bytes <= other.offset;
+                    ASSERT_TRUE(apart);
+                }
+                live.push_back(slice.take());
+            } else {
+                const size_t victim = random() % live.size();
+                pool.free(live[victim]);
+                live.erase(live.begin() + static_cast<std::ptrdiff_t>(victim));
+            }
+        }
+        for (const auto& slice : live)
+            pool.free(slice);
+        EXPECT_EQ(pool.bytes_in_use(), 0U);
+        EXPECT_EQ(pool.bytes_reserved(), 0U);
+        EXPECT_EQ(state.memories, 0);
+        EXPECT_EQ(state.contexts, 0);
+    }
+}
+
+TEST(DeviceMemoryPool, GoesToTheNextDomainWhenOneIsFull) {
+    FakeState state;
+    FakeRuntime runtime(state);
+    DeviceMemoryPool pool(runtime);
+    // The pool keeps its own account of 4 GiB a domain; 64 MiB pieces need the second domain for the last
+    // ones. Pages that nobody touches cost nothing.
+    std::vector<DeviceMemoryPool::Slice> slices;
+    for (int i = 0; i < 70; ++i) {
+        auto together = pool.allocate_together({size_t{60} << 20, size_t{4} << 20});
+        ASSERT_TRUE(together.ok()) << together.status().to_string();
+        EXPECT_EQ(together.value()[0].domain, together.value()[1].domain);
+        slices.insert(slices.end(), together.value().begin(), together.value().end());
+    }
+    EXPECT_EQ(slices.front().domain, 0);
+    EXPECT_EQ(slices.back().domain, 1);
+    for (const auto& slice : slices)
+        pool.free(slice);
+    EXPECT_EQ(pool.bytes_reserved(), 0U);
+}
+
+TEST(DeviceMemoryPool, FailureLeavesNothingBehind) {
+    FakeState state;
+    FakeRuntime runtime(state);
+    DeviceMemoryPool pool(runtime);
+    state.allocations_until_failure = 1;
+    const auto together = pool.allocate_together({size_t{16} << 20, size_t{16} << 20, size_t{16} << 20});
+    ASSERT_FALSE(together.ok());
+    EXPECT_EQ(together.status().code(), StatusCode::kOutOfMemory);
+    EXPECT_EQ(pool.bytes_in_use(), 0U);
+    EXPECT_EQ(state.memories, 0);
+}
+
+TEST(ContextCache, KeepsToItsCapacityAndDropsTheOldest) {
+    FakeState state;
+    FakeRuntime runtime(state);
+    ContextCache cache(runtime, 4);
+    const auto spec = [](size_t K) {
+        ContextSpec s;
+        s.K = K;
+        s.N = 32;
+        s.rows = {1, 2};
+        return s;
+    };
+    for (size_t i = 1; i <= 10; ++i)
+        ASSERT_TRUE(cache.get(spec(32 * i)).ok());
+    EXPECT_EQ(cache.size(), 4U);
+    EXPECT_EQ(state.contexts, 4);
+    CachedContext* const kept = cache.get(spec(32 * 7)).value();
+    ASSERT_TRUE(cache.get(spec(32 * 99)).ok());
+    EXPECT_EQ(cache.get(spec(32 * 7)).value(), kept);
+    cache.drop(kept);
+    EXPECT_EQ(state.contexts, 3);
+}
+
+}  // namespace
+}  // namespace rknpu2

@@ -1,0 +1,54 @@
+#include "matmul/statistics.hpp"
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+namespace rknpu2 {
+namespace {
+
+TEST(Statistics, JsonHasWhatWasCounted) {
+    Statistics statistics;
+    statistics.npu_matmuls += 3;
+    statistics.runs += 9;
+    statistics.add_refusal(Reason::kSelectsExperts);
+    statistics.add_refusal(Reason::kSelectsExperts);
+    statistics.add_weight({"a", "q4_0", 32, 64, "int8", 2048});
+    statistics.add_weight({"a", "q4_0", 32, 64, "int8", 2048});
+    statistics.add_weight({"b", "f16", 64, 32, "int8", 2048});
+    RuntimeInfo runtime;
+    runtime.simulated = true;
+    const auto json = nlohmann::json::parse(statistics.to_json(Config(), runtime, "1.2.3"));
+    EXPECT_EQ(json["schema"], 1);
+    EXPECT_EQ(json["version"], "1.2.3");
+    EXPECT_EQ(json["weights"].size(), 2U);
+    EXPECT_EQ(json["weights"][0]["K"], 32);
+    EXPECT_EQ(json["matmuls"]["npu"], 3);
+    EXPECT_EQ(json["runs"], 9);
+    EXPECT_EQ(json["refused"].size(), 1U);
+    EXPECT_EQ(json["refused"][reason_text(Reason::kSelectsExperts)], 2);
+    EXPECT_EQ(json["runtime"]["simulated"], true);
+}
+
+TEST(WriteFileAtomically, ReplacesWholeAndNamesTheProcess) {
+    const std::string directory = ::testing::TempDir() + "rknpu2_stats_" + std::to_string(getpid());
+    std::filesystem::create_directories(directory);
+    for (const char* const content : {"one", "two"}) {
+        ASSERT_TRUE(write_file_atomically(directory + "/s_%p.json", content).ok());
+        std::ifstream file(directory + "/s_" + std::to_string(getpid()) + ".json");
+        std::stringstream text;
+        text << file.rdbuf();
+        EXPECT_EQ(text.str(), content);
+    }
+    EXPECT_EQ(std::distance(std::filesystem::directory_iterator(directory), {}), 1)
+        << "a partial file was left";
+    EXPECT_EQ(write_file_atomically(directory + "/none/s.json", "x").code(), StatusCode::kIo);
+    std::filesystem::remove_all(directory);
+}
+
+}  // namespace
+}  // namespace rknpu2

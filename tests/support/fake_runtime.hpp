@@ -1,0 +1,182 @@
+// An NpuRuntime for tests: multiplies by the layout specification alone, fails on request, and counts what is
+// alive.
+//
+// It checks what the chip would punish silently: wrong sizes, operands not bound after a change of rows,
+// memory that outlives its context.
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "matrix/float16.hpp"
+#include "matrix/layout.hpp"
+#include "runtime/npu_runtime.hpp"
+
+namespace rknpu2::testing {
+
+struct FakeState {
+    std::atomic<int> contexts{0};
+    std::atomic<int> memories{0};
+    std::atomic<int> runs{0};
+    std::atomic<int> largest_contexts{0};
+    std::atomic<int> allocations_until_failure{-1};  // -1: never
+    std::atomic<int> runs_until_failure{-1};
+    size_t domain_bytes = SIZE_MAX;  // of device memory in each domain
+    std::atomic<size_t> domain_used[16] = {};
+};
+
+class FakeMemory final : public NpuMemory {
+  public:
+    FakeMemory(FakeState& state, std::shared_ptr<std::byte[]> bytes, size_t offset, size_t size, int domain,
+               bool owner)
+        : state_(state),
+          bytes_(std::move(bytes)),
+          offset_(offset),
+          size_(size),
+          domain_(domain),
+          owner_(owner) {
+        ++state_.memories;
+        if (owner_) state_.domain_used[domain_] += size_;
+    }
+    ~FakeMemory() override {
+        --state_.memories;
+        if (owner_) state_.domain_used[domain_] -= size_;
+    }
+    std::byte* data() const override { return bytes_.get() + offset_; }
+    size_t size() const override { return size_; }
+
+    std::shared_ptr<std::byte[]> bytes() const { return bytes_; }
+    size_t offset() const { return offset_; }
+    int domain() const { return domain_; }
+
+  private:
+    FakeState& state_;
+    std::shared_ptr<std::byte[]> bytes_;
+    size_t offset_;
+    size_t size_;
+    int domain_;
+    bool owner_;
+};
+
+class FakeContext final : public NpuContext {
+  public:
+    FakeContext(FakeState& state, ContextSpec spec) : state_(state), spec_(std::move(spec)) {
+        const int now = ++state_.contexts;
+        state_.largest_contexts = std::max(state_.largest_contexts.load(), now);
+    }
+    ~FakeContext() override { --state_.contexts; }
+
+    size_t operand_bytes(Operand operand, size_t index) const override {
+        const size_t M = spec_.rows[index];
+        const DType in = operand_type(spec_.arithmetic);
+        if (operand == Operand::kActivations) return dtype_bytes(in, M * spec_.K);
+        if (operand == Operand::kWeights) return dtype_bytes(in, spec_.K * spec_.N);
+        return dtype_bytes(result_type(spec_.arithmetic), M * spec_.N);
+    }
+
+    Result<std::unique_ptr<NpuMemory>> allocate(size_t bytes) override {
+        const bool full = state_.domain_used[spec_.domain] + bytes > state_.domain_bytes;
+        if (full || state_.allocations_until_failure-- == 0) {
+            return Status(StatusCode::kOutOfMemory, "the fake has no memory");
+        }
+        return std::unique_ptr<NpuMemory>(std::make_unique<FakeMemory>(
+            state_, std::shared_ptr<std::byte[]>(new std::byte[bytes]), 0, bytes, spec_.domain, true));
+    }
+
+    Result<std::unique_ptr<NpuMemory>> import_slice(const NpuMemory& memory, size_t offset,
+                                                    size_t bytes) override {
+        const auto& whole = static_cast<const FakeMemory&>(memory);
+        if (offset + bytes > whole.size()) return Status(StatusCode::kInvalidArgument, "slice out of bounds");
+        if (whole.domain() != spec_.domain)
+            return Status(StatusCode::kInvalidArgument, "memory of another domain");
+        return std::unique_ptr<NpuMemory>(std::make_unique<FakeMemory>(
+            state_, whole.bytes(), whole.offset() + offset, bytes, spec_.domain, false));
+    }
+
+    Status select_rows(size_t index) override {
+        row_index_ = index;
+        a_ = c_ = nullptr;
+        return {};
+    }
+
+    Status bind(Operand operand, NpuMemory& memory) override {
+        if (memory.size() < operand_bytes(operand, row_index_)) {
+            return {StatusCode::kInvalidArgument, "memory too small for its operand"};
+        }
+        if (operand == Operand::kActivations) a_ = memory.data();
+        if (operand == Operand::kWeights) b_ = memory.data();
+        if (operand == Operand::kResult) c_ = memory.data();
+        return {};
+    }
+
+    Status sync_to_device(NpuMemory&) override { return {}; }
+    Status sync_from_device(NpuMemory&) override { return {}; }
+
+    Status run() override {
+        ++state_.runs;
+        if (state_.runs_until_failure-- == 0) return {StatusCode::kTimeout, "the fake does not answer"};
+        if (a_ == nullptr || b_ == nullptr || c_ == nullptr)
+            return {StatusCode::kInternal, "an operand is not bound"};
+        return spec_.arithmetic == NpuArithmetic::kInt8 ? run_as<int8_t, int32_t>()
+                                                        : run_as<uint16_t, float>();
+    }
+
+  private:
+    static int32_t widen(int8_t x) { return x; }
+    static float widen(uint16_t x) { return float16_to_float(x); }
+
+    template <typename In, typename Out>
+    Status run_as() {
+        const size_t M = spec_.rows[row_index_];
+        const DType in = operand_type(spec_.arithmetic);
+        const auto* const a = reinterpret_cast<const In*>(a_);
+        const auto* const b = reinterpret_cast<const In*>(b_);
+        auto* const c = reinterpret_cast<Out*>(c_);
+        for (size_t m = 0; m < M; ++m) {
+            for (size_t n = 0; n < spec_.N; ++n) {
+                Out sum{};
+                for (size_t k = 0; k < spec_.K; ++k) {
+                    sum += widen(a[a_index_native(m, k, M, in)]) *
+                           widen(b[b_index_native(k, n, spec_.K, spec_.N, in)]);
+                }
+                c[c_index_native(m, n, M, result_type(spec_.arithmetic))] = sum;
+            }
+        }
+        return {};
+    }
+
+    FakeState& state_;
+    ContextSpec spec_;
+    size_t row_index_ = 0;
+    std::byte* a_ = nullptr;
+    std::byte* b_ = nullptr;
+    std::byte* c_ = nullptr;
+};
+
+class FakeRuntime final : public NpuRuntime {
+  public:
+    explicit FakeRuntime(FakeState& state) : state_(state) {
+        info_.library = "fake";
+        info_.simulated = true;
+    }
+    const RuntimeInfo& info() const override { return info_; }
+    Result<std::unique_ptr<NpuContext>> create_context(const ContextSpec& spec) override {
+        if (spec.K == 0 || spec.K % 32 != 0 || spec.K > 8192)
+            return Status(StatusCode::kInvalidArgument, "K");
+        if (spec.N == 0 || spec.N % kernel_group(operand_type(spec.arithmetic)) != 0 || spec.N > 8192) {
+            return Status(StatusCode::kInvalidArgument, "N");
+        }
+        return std::unique_ptr<NpuContext>(std::make_unique<FakeContext>(state_, spec));
+    }
+
+  private:
+    FakeState& state_;
+    RuntimeInfo info_;
+};
+
+}  // namespace rknpu2::testing
