@@ -1,0 +1,163 @@
+#include "kernels/dequantise.hpp"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "kernels/kernel_cases.hpp"
+#include "matrix/layout.hpp"
+
+namespace rknpu2 {
+namespace {
+
+using test::Edge;
+using test::GuardedBuffer;
+using test::Random;
+using test::same_float;
+using test::same_floats;
+
+struct Case {
+    size_t M, N, M_total, m0, stride;
+    Accumulate mode;
+
+    explicit Case(Random& random) {
+        M = random.one_in(4) ? 1 : random.size(1, random.one_in(10) ? 300 : 20);
+        N = random.one_in(20) ? 1 : random.size(1, 300);
+        m0 = random.one_in(2) ? 0 : random.size(0, 6);
+        M_total = m0 + M + (random.one_in(2) ? 0 : random.size(0, 6));
+        stride = N + random.size(0, 5);
+        mode = random.one_in(2) ? Accumulate::kStore : Accumulate::kAdd;
+    }
+    // Only whole column groups up to N are needed of the cube.
+    size_t cube() const { return round_up(N, 4) * M_total; }
+    size_t out() const { return (M - 1) * stride + N; }
+    std::string text() const {
+        return "M=" + std::to_string(M) + " N=" + std::to_string(N) + " M_total=" + std::to_string(M_total) +
+               " m0=" + std::to_string(m0) + " stride=" + std::to_string(stride) +
+               (mode == Accumulate::kAdd ? " add" : " store");
+    }
+};
+
+void run(const int32_t* native, const Case& c, const float* row_scales, const float* channel_scales,
+         float* out, KernelTier tier) {
+    dequantise_rows_int32(native, c.M_total, c.m0, c.M, c.N, row_scales, channel_scales, out, c.stride,
+                          c.mode, tier);
+}
+void run(const float* native, const Case& c, const float* row_scales, const float* channel_scales, float* out,
+         KernelTier tier) {
+    scale_rows_fp32(native, c.M_total, c.m0, c.M, c.N, row_scales, channel_scales, out, c.stride, c.mode,
+                    tier);
+}
+
+void draw(Random& random, int32_t& value) {
+    value = static_cast<int32_t>(random.bits());
+    if (random.one_in(2)) value >>= 12;
+}
+void draw(Random& random, float& value) {
+    value = random.one_in(50) ? random.not_finite() : random.normal() * 1000;
+}
+float draw_scale(Random& random) {
+    if (random.one_in(20)) return std::numeric_limits<float>::quiet_NaN();
+    if (random.one_in(20)) return random.any_finite();
+    return random.one_in(20) ? 0.0F : std::fabs(random.normal());
+}
+
+template <typename Element>
+void expect_tiers_agree() {
+    Random random;
+    for (int i = 0; i < 400; ++i) {
+        const Case c(random);
+        SCOPED_TRACE(c.text());
+        const GuardedBuffer<Element> native(c.cube(), random.one_in(2) ? Edge::kEnd : Edge::kBegin);
+        for (Element& value : native)
+            draw(random, value);
+        const GuardedBuffer<float> row_scales(c.M);
+        const GuardedBuffer<float> channel_scales(c.N);
+        for (float& scale : row_scales)
+            scale = draw_scale(random);
+        for (float& scale : channel_scales)
+            scale = draw_scale(random);
+        const GuardedBuffer<float> before(c.out());
+        for (float& value : before)
+            value = random.normal();
+        const GuardedBuffer<float> expected(c.out());
+        std::copy(before.begin(), before.end(), expected.begin());
+        run(native.data(), c, row_scales.data(), channel_scales.data(), expected.data(),
+            KernelTier::kReference);
+        for (const KernelTier tier : kAllTiers) {
+            for (const Edge edge : {Edge::kEnd, Edge::kBegin}) {
+                const GuardedBuffer<float> out(c.out(), edge);
+                std::copy(before.begin(), before.end(), out.begin());
+                run(native.data(), c, row_scales.data(), channel_scales.data(), out.data(), tier);
+                ASSERT_TRUE(same_floats(out, expected)) << kernel_tier_name(tier);
+            }
+        }
+        // By the definition, and nothing between the rows.
+        for (size_t at = 0; at < c.out(); ++at) {
+            const size_t m = at / c.stride;
+            const size_t n = at % c.stride;
+            if (n >= c.N) {
+                ASSERT_TRUE(same_float(expected[at], before[at])) << "gap after row " << m;
+                continue;
+            }
+            const auto acc =
+                static_cast<float>(native[c_index_native(c.m0 + m, n, c.M_total, DType::kInt32)]);
+            const float scaled = acc * row_scales[m];
+            const float value = scaled * channel_scales[n];
+            const float sum = before[at] + value;
+            ASSERT_TRUE(same_float(expected[at], c.mode == Accumulate::kAdd ? sum : value)) << m << "," << n;
+        }
+    }
+}
+
+TEST(Dequantise, TiersAgreeInt32) {
+    expect_tiers_agree<int32_t>();
+}
+TEST(Dequantise, TiersAgreeFloat32) {
+    expect_tiers_agree<float>();
+}
+
+TEST(Dequantise, AScaleOfNaNIsConfinedToItsRowAndColumn) {
+    constexpr size_t kM = 6;
+    constexpr size_t kN = 21;
+    const std::vector<int32_t> native(24 * kM, 0);  // even an accumulator of zero
+    std::vector<float> row_scales(kM, 1.0F);
+    std::vector<float> channel_scales(kN, 1.0F);
+    row_scales[2] = channel_scales[17] = std::numeric_limits<float>::quiet_NaN();
+    for (const KernelTier tier : kAllTiers) {
+        std::vector<float> out(kM * kN);
+        dequantise_rows_int32(native.data(), kM, 0, kM, kN, row_scales.data(), channel_scales.data(),
+                              out.data(), kN, Accumulate::kStore, tier);
+        for (size_t m = 0; m < kM; ++m) {
+            for (size_t n = 0; n < kN; ++n)
+                ASSERT_EQ(std::isnan(out[m * kN + n]), m == 2 || n == 17) << m << "," << n;
+        }
+    }
+}
+
+TEST(Dequantise, AddInt32IsExactAndWraps) {
+    Random random;
+    for (size_t count = 0; count < 80; ++count) {
+        const GuardedBuffer<int32_t> source(count);
+        const GuardedBuffer<int32_t> start(count);
+        for (size_t i = 0; i < count; ++i) {
+            source[i] = static_cast<int32_t>(random.bits());
+            start[i] = static_cast<int32_t>(random.bits());
+        }
+        for (const KernelTier tier : kAllTiers) {
+            const GuardedBuffer<int32_t> sum(count);
+            std::copy(start.begin(), start.end(), sum.begin());
+            add_int32(sum.data(), source.data(), count, tier);
+            for (size_t i = 0; i < count; ++i) {
+                const int64_t exact = int64_t{start[i]} + source[i];
+                ASSERT_EQ(sum[i], static_cast<int32_t>(static_cast<uint64_t>(exact)));
+            }
+        }
+    }
+}
+
+}  // namespace
+}  // namespace rknpu2
