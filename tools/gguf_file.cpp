@@ -1,0 +1,383 @@
+#include "gguf_file.hpp"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <bit>
+#include <cerrno>
+#include <cinttypes>
+#include <cstring>
+#include <memory>
+#include <set>
+
+#include "base/format.hpp"
+
+namespace rknpu2 {
+namespace {
+
+// Type numbers of metadata values, from enum gguf_type.
+enum ValueType : uint32_t {
+    kUint8 = 0,
+    kInt8 = 1,
+    kUint16 = 2,
+    kInt16 = 3,
+    kUint32 = 4,
+    kInt32 = 5,
+    kFloat32 = 6,
+    kBool = 7,
+    kString = 8,
+    kArray = 9,
+    kUint64 = 10,
+    kInt64 = 11,
+    kFloat64 = 12,
+};
+
+// The least that one entry takes in a file; a count that needs more than the rest of the file is refused.
+constexpr uint64_t kLeastPair = 8 + 1 + 4 + 1;          // key length, key, type, value
+constexpr uint64_t kLeastTensor = 8 + 4 + 4 + 8;        // name length, dimensions, type, offset
+constexpr uint64_t kMaxKey = 65535;                     // the format's own limit
+constexpr uint64_t kMaxName = 63;                       // GGML_MAX_NAME less its zero
+constexpr uint64_t kMaxKeptString = 4096;               // longer values are stepped over
+constexpr uint64_t kMaxLength = uint64_t{1} << 30;      // ggml's limit for strings and arrays
+constexpr uint64_t kMaxElements = uint64_t{INT64_MAX};  // ggml's limit for a tensor
+
+Status malformed(std::string what) {
+    return {StatusCode::kInvalidArgument, "malformed: " + std::move(what)};
+}
+
+// Bytes of one value; 0 for strings, arrays and unknown numbers.
+uint64_t value_bytes(uint32_t type) {
+    switch (type) {
+        case kUint8:
+        case kInt8:
+        case kBool:
+            return 1;
+        case kUint16:
+        case kInt16:
+            return 2;
+        case kUint32:
+        case kInt32:
+        case kFloat32:
+            return 4;
+        case kUint64:
+        case kInt64:
+        case kFloat64:
+            return 8;
+        default:
+            return 0;
+    }
+}
+
+bool multiply(uint64_t a, uint64_t b, uint64_t& product) {
+    return !__builtin_mul_overflow(a, b, &product);
+}
+
+class Parser {
+  public:
+    explicit Parser(ByteReader reader) : reader_(std::move(reader)) {}
+
+    Result<GgufFile> run() {
+        RKNPU2_RETURN_IF_ERROR(read_header());
+        RKNPU2_RETURN_IF_ERROR(read_metadata());
+        RKNPU2_RETURN_IF_ERROR(read_tensors());
+        RKNPU2_RETURN_IF_ERROR(check_data());
+        return std::move(file_);
+    }
+
+  private:
+    Status read_header() {
+        char magic[4];
+        RKNPU2_RETURN_IF_ERROR(reader_.read(magic, sizeof(magic), "the magic number"));
+        if (std::memcmp(magic, "GGUF", 4) != 0) {
+            return {StatusCode::kInvalidArgument, "not a GGUF file: it does not begin with \"GGUF\""};
+        }
+        RKNPU2_RETURN_IF_ERROR(reader_.read_number(file_.version, "the version"));
+        if (file_.version != 0 && (file_.version & 0xffff) == 0) {
+            return {StatusCode::kUnsupported, "a big-endian GGUF file; only little-endian ones can be used"};
+        }
+        if (file_.version != 2 && file_.version != 3) {
+            return {StatusCode::kUnsupported,
+                    format("GGUF version %" PRIu32 "; only 2 and 3 can be read", file_.version)};
+        }
+        RKNPU2_RETURN_IF_ERROR(reader_.read_number(tensor_count_, "the number of tensors"));
+        RKNPU2_RETURN_IF_ERROR(reader_.read_number(pair_count_, "the number of metadata entries"));
+        if (pair_count_ > reader_.remaining() / kLeastPair) {
+            return malformed(format("%" PRIu64 " metadata entries do not fit in the file", pair_count_));
+        }
+        if (tensor_count_ > reader_.remaining() / kLeastTensor) {
+            return malformed(format("%" PRIu64 " tensors do not fit in the file", tensor_count_));
+        }
+        return {};
+    }
+
+    Status read_length(uint64_t& length, uint64_t most, const char* what) {
+        RKNPU2_RETURN_IF_ERROR(reader_.read_number(length, what));
+        if (length <= most && length <= reader_.remaining()) return {};
+        return malformed(format("%s is %" PRIu64 " bytes long, with %" PRIu64 " left in the file and %" PRIu64
+                                " allowed",
+                                what, length, reader_.remaining(), most));
+    }
+
+    Status read_string(std::string& out, uint64_t most, const char* what) {
+        uint64_t length = 0;
+        RKNPU2_RETURN_IF_ERROR(read_length(length, most, what));
+        out.resize(static_cast<size_t>(length));
+        return reader_.read(out.data(), out.size(), what);
+    }
+
+    Status read_metadata() {
+        std::set<std::string> seen;
+        for (uint64_t i = 0; i < pair_count_; ++i) {
+            std::string key;
+            RKNPU2_RETURN_IF_ERROR(read_string(key, kMaxKey, "a metadata key"));
+            if (key.empty()) return malformed("a metadata key is empty");
+            const std::string shown = "metadata \"" + printable(key) + "\"";
+            if (!seen.insert(key).second) return malformed(shown + " is there twice");
+            RKNPU2_RETURN_IF_ERROR(read_value(key).with_context(shown));
+        }
+        return check_alignment();
+    }
+
+    Status check_alignment() {
+        const auto entry = file_.metadata.find("general.alignment");
+        if (entry == file_.metadata.end()) return {};
+        file_.alignment = file_.number("general.alignment");
+        if (!alignment_is_uint32_ || !std::has_single_bit(file_.alignment)) {
+            return malformed("general.alignment is not a power of two of type uint32");
+        }
+        return {};
+    }
+
+    Status read_value(const std::string& key) {
+        uint32_t type = 0;
+        RKNPU2_RETURN_IF_ERROR(reader_.read_number(type, "a value's type"));
+        if (key == "general.alignment") alignment_is_uint32_ = type == kUint32;
+        switch (type) {
+            case kUint8:
+                return keep<uint8_t, uint64_t>(key);
+            case kUint16:
+                return keep<uint16_t, uint64_t>(key);
+            case kUint32:
+                return keep<uint32_t, uint64_t>(key);
+            case kUint64:
+                return keep<uint64_t, uint64_t>(key);
+            case kInt8:
+                return keep<int8_t, int64_t>(key);
+            case kInt16:
+                return keep<int16_t, int64_t>(key);
+            case kInt32:
+                return keep<int32_t, int64_t>(key);
+            case kInt64:
+                return keep<int64_t, int64_t>(key);
+            case kFloat32:
+                return keep<float, double>(key);
+            case kFloat64:
+                return keep<double, double>(key);
+            case kBool:
+                return keep<uint8_t, bool>(key);
+            case kString:
+                return read_text(key);
+            case kArray:
+                return skip_array();
+            default:
+                return malformed(format("its value has the unknown type %" PRIu32, type));
+        }
+    }
+
+    template <typename Stored, typename Kept>
+    Status keep(const std::string& key) {
+        Stored value{};
+        RKNPU2_RETURN_IF_ERROR(reader_.read_number(value, "a value"));
+        file_.metadata[key] = static_cast<Kept>(value);
+        return {};
+    }
+
+    Status read_text(const std::string& key) {
+        uint64_t length = 0;
+        RKNPU2_RETURN_IF_ERROR(read_length(length, kMaxLength, "a string"));
+        if (length > kMaxKeptString) return reader_.skip(length, "a string");
+        std::string text(static_cast<size_t>(length), '\0');
+        RKNPU2_RETURN_IF_ERROR(reader_.read(text.data(), text.size(), "a string"));
+        file_.metadata[key] = std::move(text);
+        return {};
+    }
+
+    Status skip_array() {
+        uint32_t type = 0;
+        uint64_t count = 0;
+        RKNPU2_RETURN_IF_ERROR(reader_.read_number(type, "an array's type"));
+        RKNPU2_RETURN_IF_ERROR(reader_.read_number(count, "an array's length"));
+        const uint64_t least = type == kString ? sizeof(uint64_t) : value_bytes(type);
+        if (least == 0) {
+            return malformed(
+                format("its array has elements of the type %" PRIu32 ", which ggml refuses", type));
+        }
+        if (count > kMaxLength || count > reader_.remaining() / least) {
+            return malformed(format("its array of %" PRIu64 " elements does not fit in the file", count));
+        }
+        if (type != kString) return reader_.skip(count * least, "an array");
+        for (uint64_t i = 0; i < count; ++i) {
+            uint64_t length = 0;
+            RKNPU2_RETURN_IF_ERROR(read_length(length, kMaxLength, "a string of its array"));
+            RKNPU2_RETURN_IF_ERROR(reader_.skip(length, "a string of its array"));
+        }
+        return {};
+    }
+
+    Status read_tensors() {
+        std::set<std::string> seen;
+        for (uint64_t i = 0; i < tensor_count_; ++i) {
+            GgufTensor tensor;
+            RKNPU2_RETURN_IF_ERROR(read_string(tensor.name, kMaxName, "a tensor's name"));
+            const std::string shown = "tensor \"" + printable(tensor.name) + "\"";
+            if (!seen.insert(tensor.name).second) return malformed(shown + " is there twice");
+            RKNPU2_RETURN_IF_ERROR(read_shape(tensor).with_context(shown));
+            RKNPU2_RETURN_IF_ERROR(reader_.read_number(tensor.offset, "its offset").with_context(shown));
+            file_.tensors.push_back(std::move(tensor));
+        }
+        return {};
+    }
+
+    Status read_shape(GgufTensor& tensor) {
+        RKNPU2_RETURN_IF_ERROR(reader_.read_number(tensor.dimensions, "its number of dimensions"));
+        if (tensor.dimensions > kGgufDimensions) {
+            return malformed(
+                format("%" PRIu32 " dimensions; ggml has %zu", tensor.dimensions, kGgufDimensions));
+        }
+        // As in ggml, what counts against the limit is the product of the dimensions that are not zero.
+        uint64_t limit_product = 1;
+        uint64_t elements = 1;
+        for (uint32_t d = 0; d < tensor.dimensions; ++d) {
+            uint64_t& ne = tensor.ne[d];
+            RKNPU2_RETURN_IF_ERROR(reader_.read_number(ne, "a dimension"));
+            if (ne > kMaxElements || !multiply(limit_product, std::max<uint64_t>(1, ne), limit_product) ||
+                limit_product > kMaxElements) {
+                return malformed(format("dimension %" PRIu32 " of %" PRIu64 " makes it too large", d, ne));
+            }
+            elements *= ne;
+        }
+        uint32_t id = 0;
+        RKNPU2_RETURN_IF_ERROR(reader_.read_number(id, "its type"));
+        tensor.type = find_ggml_type(id);
+        if (tensor.type == nullptr) return malformed(format("its type %" PRIu32 " is unknown", id));
+        if (tensor.ne[0] % tensor.type->block != 0) {
+            return malformed(format("rows of %" PRIu64 " are not whole blocks of %" PRIu32
+                                    " as %s needs them",
+                                    tensor.ne[0], tensor.type->block, tensor.type->name));
+        }
+        if (!multiply(elements / tensor.type->block, tensor.type->bytes, tensor.bytes)) {
+            return malformed("its size in bytes is too large");
+        }
+        return {};
+    }
+
+    // As ggml does, requires the tensors one after the other, each start aligned, without gaps.
+    Status check_data() {
+        const uint64_t mask = file_.alignment - 1;
+        file_.data_offset = reader_.position();
+        if (file_.tensors.empty()) return {};
+        file_.data_offset = (reader_.position() + mask) & ~mask;
+        if (file_.data_offset > reader_.size()) {
+            return {StatusCode::kIo, format("truncated: the tensor data would begin at offset %" PRIu64
+                                            ", and the file ends at %" PRIu64,
+                                            file_.data_offset, reader_.size())};
+        }
+        const uint64_t available = reader_.size() - file_.data_offset;
+        uint64_t expected = 0;
+        for (const GgufTensor& tensor : file_.tensors) {
+            const std::string shown = "tensor \"" + printable(tensor.name) + "\"";
+            if (tensor.offset != expected) {
+                return malformed(shown + format(" is at offset %" PRIu64 " of the data, not at %" PRIu64,
+                                                tensor.offset, expected));
+            }
+            if (tensor.offset > available || tensor.bytes > available - tensor.offset) {
+                return {StatusCode::kIo, "truncated: " + shown +
+                                             format(" needs %" PRIu64 " bytes at offset %" PRIu64
+                                                    " of the data, which has %" PRIu64,
+                                                    tensor.bytes, tensor.offset, available)};
+            }
+            // No overflow: the end is inside the file, whose size is far from the limit of 64 bits.
+            expected = (tensor.offset + tensor.bytes + mask) & ~mask;
+        }
+        return {};
+    }
+
+    ByteReader reader_;
+    GgufFile file_;
+    uint64_t tensor_count_ = 0;
+    uint64_t pair_count_ = 0;
+    bool alignment_is_uint32_ = false;
+};
+
+bool read_at(int fd, uint64_t offset, void* out, size_t bytes) {
+    auto* to = static_cast<char*>(out);
+    while (bytes > 0) {
+        const ssize_t count = pread(fd, to, bytes, static_cast<off_t>(offset));
+        if (count < 0 && errno == EINTR) continue;
+        if (count <= 0) return false;  // 0: the file became shorter while it was read
+        to += count;
+        offset += static_cast<uint64_t>(count);
+        bytes -= static_cast<size_t>(count);
+    }
+    return true;
+}
+
+}  // namespace
+
+Result<GgufFile> GgufFile::parse(ByteReader reader) {
+    return Parser(std::move(reader)).run();
+}
+
+Result<GgufFile> GgufFile::open(const std::string& path) {
+    // O_NONBLOCK: a named pipe must give a message, not wait for a writer.
+    const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0) return Status(StatusCode::kIo, format("%s: %s", path.c_str(), std::strerror(errno)));
+    const std::shared_ptr<const int> closer(new int(fd), [](const int* p) {
+        ::close(*p);
+        delete p;
+    });
+    struct stat info {};
+    if (fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)) {
+        return Status(StatusCode::kIo, format("%s: not a regular file", path.c_str()));
+    }
+    const auto source = [fd](uint64_t offset, void* out, size_t bytes) {
+        return read_at(fd, offset, out, bytes);
+    };
+    Result<GgufFile> file = parse(ByteReader(source, static_cast<uint64_t>(info.st_size)));
+    if (file.ok()) return file;
+    return file.status().with_context(path);
+}
+
+const GgufTensor* GgufFile::find(const std::string& name) const {
+    const auto found = std::find_if(tensors.begin(), tensors.end(),
+                                    [&](const GgufTensor& tensor) { return tensor.name == name; });
+    return found != tensors.end() ? &*found : nullptr;
+}
+
+std::string GgufFile::text(const std::string& key, const std::string& missing) const {
+    const auto entry = metadata.find(key);
+    if (entry == metadata.end()) return missing;
+    const auto* const value = std::get_if<std::string>(&entry->second);
+    return value != nullptr ? *value : missing;
+}
+
+uint64_t GgufFile::number(const std::string& key, uint64_t missing) const {
+    const auto entry = metadata.find(key);
+    if (entry == metadata.end()) return missing;
+    if (const auto* const value = std::get_if<uint64_t>(&entry->second)) return *value;
+    const auto* const value = std::get_if<int64_t>(&entry->second);
+    return value != nullptr && *value >= 0 ? static_cast<uint64_t>(*value) : missing;
+}
+
+std::string printable(const std::string& text) {
+    std::string out = text;
+    for (char& c : out) {
+        const auto byte = static_cast<unsigned char>(c);
+        if (byte < 0x20 || byte == 0x7f) c = '?';
+    }
+    return out;
+}
+
+}  // namespace rknpu2

@@ -1,0 +1,161 @@
+#include "machine_report.hpp"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <nlohmann/json.hpp>
+
+#include "base/format.hpp"
+#include "gguf_file.hpp"
+#include "matmul/npu_device.hpp"
+#include "runtime/locate.hpp"
+#include "runtime/rknn_runtime.hpp"
+#include "soc/rk3588.hpp"
+#include "text_table.hpp"
+
+namespace rknpu2 {
+namespace {
+
+using nlohmann::ordered_json;
+
+// Vendor libraries print to stdout, where our JSON goes: while one is opened, stdout is stderr.
+class StdoutToStderr {
+  public:
+    StdoutToStderr() : saved_(fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3)) {
+        std::fflush(stdout);
+        if (saved_ >= 0) dup2(STDERR_FILENO, STDOUT_FILENO);
+    }
+    ~StdoutToStderr() {
+        std::fflush(stdout);
+        if (saved_ < 0) return;
+        dup2(saved_, STDOUT_FILENO);
+        close(saved_);
+    }
+    StdoutToStderr(const StdoutToStderr&) = delete;
+    StdoutToStderr& operator=(const StdoutToStderr&) = delete;
+
+  private:
+    int saved_;
+};
+
+Status ask_runtime(const std::string& own_directory, MachineReport& report) {
+    Result<std::string> path = locate_runtime(report.config.runtime, own_directory);
+    RKNPU2_RETURN_IF_ERROR(path.status());
+    report.runtime_path = path.value();
+    const StdoutToStderr guard;
+    const Result<std::unique_ptr<NpuRuntime>> runtime = open_rknn_runtime(report.runtime_path);
+    RKNPU2_RETURN_IF_ERROR(runtime.status());
+    report.runtime = runtime.value()->info();
+    return {};
+}
+
+std::string joined(const std::vector<std::string>& items, const std::string& none) {
+    std::string text;
+    for (const std::string& item : items)
+        text += (text.empty() ? "" : ", ") + item;
+    return text.empty() ? none : text;
+}
+
+std::string cpu_text(const MachineReport& report) {
+    std::vector<std::string> cpus;
+    for (const int cpu : report.cpu_affinity)
+        cpus.push_back(std::to_string(cpu));
+    const std::string where =
+        cpus.empty() ? "any CPU" : (cpus.size() == 1 ? "CPU " : "CPUs ") + joined(cpus, "");
+    return format("%d on %s", report.cpu_threads, where.c_str());
+}
+
+std::string facts_table(const MachineReport& report) {
+    TextTable table("ll");
+    if (report.runtime_error.empty()) {
+        table.add({"runtime", report.runtime.library});
+        table.add(
+            {"", report.runtime.simulated ? "a simulator: no NPU is used" : "the vendor's, for a real NPU"});
+        table.add({"API version", printable(report.runtime.api_version)});
+        table.add({"driver version", printable(report.runtime.driver_version)});
+    } else {
+        table.add({"runtime", "none: " + printable(report.runtime_error)});
+    }
+    table.add({"device nodes", joined(report.device_nodes, "none of the rknpu kernel driver")});
+    if (report.rocket_driver) {
+        table.add({"rocket", "the mainline kernel driver is here; librknnrt.so does not work with it"});
+    }
+    table.add({"NPU cores", format("%d of the RK3588's %d", report.config.cores, rk3588::kCores)});
+    table.add({"memory",
+               human_bytes(report.memory.available) + " available of " + human_bytes(report.memory.total)});
+    table.add({"CPU threads", cpu_text(report)});
+    table.add({"precision", precision_name(report.config.precision)});
+    return table.to_string();
+}
+
+std::string settings_table(const MachineReport& report) {
+    TextTable table("llll");
+    table.add({"SETTING", "NOW", "DEFAULT", "MAY BE"});
+    const auto shown = [](const std::string& value) { return value.empty() ? "-" : printable(value); };
+    for (const SettingInfo& setting : report.settings) {
+        table.add({setting.name, shown(setting.current), shown(setting.default_text), setting.range});
+    }
+    TextTable help("ll");
+    for (const SettingInfo& setting : report.settings)
+        help.add({setting.name, setting.help});
+    return table.to_string() + "\n" + help.to_string();
+}
+
+}  // namespace
+
+MachineReport look_at_machine(const Config& config, const std::string& own_directory) {
+    MachineReport report;
+    report.config = config;
+    const Status status = ask_runtime(own_directory, report);
+    if (!status.ok()) report.runtime_error = status.message();
+    report.device_nodes = npu_device_nodes();
+    report.rocket_driver = has_rocket_driver();
+    report.memory = system_memory();
+    report.cpu_threads = cpu_threads(config);
+    report.cpu_affinity = cpu_affinity(config);
+    report.settings = describe_settings();
+    return report;
+}
+
+std::string to_json(const MachineReport& report) {
+    ordered_json runtime = {{"setting", report.config.runtime}};
+    runtime["found"] = report.runtime_error.empty();
+    runtime["path"] = report.runtime_path.empty() ? ordered_json(nullptr) : ordered_json(report.runtime_path);
+    if (report.runtime_error.empty()) {
+        runtime["api_version"] = report.runtime.api_version;
+        runtime["driver_version"] = report.runtime.driver_version;
+        runtime["simulated"] = report.runtime.simulated;
+    } else {
+        runtime["error"] = report.runtime_error;
+    }
+    ordered_json settings = ordered_json::array();
+    for (const SettingInfo& setting : report.settings) {
+        settings.push_back({{"name", setting.name},
+                            {"type", setting.type},
+                            {"current", setting.current},
+                            {"default", setting.default_text},
+                            {"range", setting.range},
+                            {"help", setting.help}});
+    }
+    const ordered_json document = {
+        {"schema", 1},
+        {"version", RKNPU2_VERSION},
+        {"runtime", runtime},
+        {"device_nodes", report.device_nodes},
+        {"rocket_driver", report.rocket_driver},
+        {"npu_cores", {{"used", report.config.cores}, {"total", rk3588::kCores}}},
+        {"memory", {{"total", report.memory.total}, {"available", report.memory.available}}},
+        {"cpu", {{"threads", report.cpu_threads}, {"affinity", report.cpu_affinity}}},
+        {"precision", precision_name(report.config.precision)},
+        {"settings", settings},
+        {"unknown_settings", report.config.unknown},
+    };
+    return document.dump(2, ' ', false, ordered_json::error_handler_t::replace) + "\n";
+}
+
+std::string to_text(const MachineReport& report) {
+    return format("ggml-rknpu2 %s\n\n", RKNPU2_VERSION) + facts_table(report) + "\n" + settings_table(report);
+}
+
+}  // namespace rknpu2

@@ -1,0 +1,36 @@
+// What this machine offers the plug-in: runtime, device nodes, NPU cores, memory, CPU threads, settings.
+//
+// look_at_machine() does what the plug-in does when it is loaded: it resolves GGML_RKNPU2_RUNTIME with the
+// same locate_runtime() and opens the library with the same open_rknn_runtime(). That no runtime can be
+// opened is an answer, not a failure: the reason stands in `runtime_error`.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "base/config.hpp"
+#include "base/system_memory.hpp"
+#include "runtime/npu_runtime.hpp"
+
+namespace rknpu2 {
+
+struct MachineReport {
+    Config config;
+    std::string runtime_path;   // what was or would be opened; empty if not even that is known
+    std::string runtime_error;  // empty if the runtime answers
+    RuntimeInfo runtime;        // valid if runtime_error is empty
+    std::vector<std::string> device_nodes;
+    bool rocket_driver = false;
+    SystemMemory memory;
+    int cpu_threads = 0;
+    std::vector<int> cpu_affinity;  // empty: any CPU
+    std::vector<SettingInfo> settings;
+};
+
+// `own_directory` plays the part of the plug-in's directory.
+MachineReport look_at_machine(const Config& config, const std::string& own_directory);
+
+std::string to_json(const MachineReport& report);
+std::string to_text(const MachineReport& report);
+
+}  // namespace rknpu2

@@ -1,0 +1,116 @@
+#include "model_report.hpp"
+
+#include <cinttypes>
+
+#include "base/format.hpp"
+#include "matmul/plan.hpp"
+#include "matmul/support.hpp"
+
+namespace rknpu2 {
+namespace {
+
+// Dimensions that plan_weight() is asked about; beyond, its list of cells would be long, and no such weight
+// exists. (A file may claim any shape for an empty tensor.)
+constexpr uint64_t kMaxPlanned = uint64_t{1} << 31;
+
+// As src/ggml/problem_from_tensor.cpp describes it, for one row of float32 activations.
+MatmulProblem problem_of(const GgufTensor& tensor, TensorRole role) {
+    MatmulProblem problem;
+    problem.M = 1;
+    problem.K = static_cast<size_t>(tensor.ne[0]);
+    problem.N = static_cast<size_t>(tensor.ne[1]);
+    problem.selects_experts = role == TensorRole::kExperts;
+    problem.weight_is_stored = true;
+    problem.weight_in_our_memory = true;
+    problem.weight_is_matrix = tensor.ne[2] == 1 && tensor.ne[3] == 1;
+    problem.weight_is_contiguous = true;
+    problem.weight_can_be_dequantised = tensor.type->to_float;
+    problem.activations_are_float = true;
+    problem.activations_are_contiguous = true;
+    return problem;
+}
+
+TensorReport report_on(const GgufTensor& tensor, const ModelReport& model) {
+    TensorReport report;
+    report.tensor = &tensor;
+    report.role = role_of(tensor, model.traits);
+    if (report.role == TensorRole::kLookup) {
+        report.reason = "not a matrix multiplication weight: its rows are looked up";
+        return report;
+    }
+    if (!is_weight_matrix(report.role) && report.role != TensorRole::kExperts) {
+        report.reason = "not a matrix multiplication weight";
+        return report;
+    }
+    const MatmulProblem problem = problem_of(tensor, report.role);
+    const Reason reason = support(problem);
+    if (!is_offloaded(tensor, report.role, model.traits, model.ngl)) {
+        report.reason = format("-ngl %" PRId64 " leaves it on the CPU", model.ngl);
+    } else if (reason != Reason::kSupported) {
+        report.reason = reason_text(reason);
+    } else if (problem.N > kMaxPlanned || problem.K > kMaxPlanned) {
+        report.reason = "larger than any weight that can be packed";
+    } else if (model.precision == Precision::kReference) {
+        report.precision = "reference";
+        report.reason = "precision reference computes on the CPU";
+    } else {
+        const NpuArithmetic arithmetic = arithmetic_of(model.precision);
+        report.on_npu = true;
+        report.precision = arithmetic == NpuArithmetic::kInt8 ? "int8" : "fp16";
+        report.packed_bytes = plan_weight(problem.N, problem.K, arithmetic, model.cores).packed_bytes();
+    }
+    return report;
+}
+
+std::vector<std::string> notes_on(const GgufFile& file, const ModelTraits& traits) {
+    std::vector<std::string> notes;
+    const uint64_t parts = file.number("split.count", 1);
+    if (parts > 1) {
+        notes.push_back(format("file %" PRIu64 " of %" PRIu64 " of a split model: the others are not counted",
+                               file.number("split.no") + 1, parts));
+    }
+    if (file.tensors.empty()) notes.emplace_back("the file has no tensors (a vocabulary only?)");
+    if (traits.tied_output) {
+        notes.emplace_back(
+            "no output.weight: token_embd.weight is looked up on the CPU and is the output head too");
+    }
+    if (traits.all_on_device) notes.emplace_back("a multimodal projector: not a matter of -ngl");
+    return notes;
+}
+
+}  // namespace
+
+void Totals::add(const TensorReport& report) {
+    ++matrices;
+    raw_bytes += report.tensor->bytes;
+    if (!report.on_npu) return;
+    ++on_npu;
+    raw_bytes_on_npu += report.tensor->bytes;
+    packed_bytes += report.packed_bytes;
+}
+
+ModelReport analyse(const GgufFile& file, const std::string& path, const Config& config, int64_t ngl) {
+    ModelReport model;
+    model.path = path;
+    model.traits = traits_of(file);
+    model.ngl = ngl;
+    model.precision = config.precision;
+    model.cores = config.cores;
+    model.notes = notes_on(file, model.traits);
+    for (const GgufTensor& tensor : file.tensors) {
+        const TensorReport report = report_on(tensor, model);
+        model.tensor_bytes += tensor.bytes;
+        const bool matrix = is_weight_matrix(report.role);
+        if (matrix) {
+            model.totals.add(report);
+            model.by_type[tensor.type->name].add(report);
+        }
+        if (report.role == TensorRole::kExperts) ++model.expert_tensors;
+        if ((matrix || report.role == TensorRole::kExperts) && !report.on_npu)
+            ++model.refusals[report.reason];
+        model.tensors.push_back(report);
+    }
+    return model;
+}
+
+}  // namespace rknpu2

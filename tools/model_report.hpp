@@ -1,0 +1,61 @@
+// Where each tensor of a model will run under stock llama.cpp with our plug-in, and why.
+//
+// analyse() is pure: it describes every weight as the MatmulProblem that the plug-in will see, asks the same
+// support(), and takes sizes from the same plan_weight(). It needs no device and reads no tensor data. What
+// it cannot know is the host's other options (-ot, --device, LoRA); it answers for `-ngl` alone.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "base/config.hpp"
+#include "gguf_file.hpp"
+#include "tensor_role.hpp"
+
+namespace rknpu2 {
+
+inline constexpr int64_t kDefaultNgl = 99;
+
+struct TensorReport {
+    const GgufTensor* tensor = nullptr;
+    TensorRole role = TensorRole::kOther;
+    bool on_npu = false;
+    std::string precision;      // int8, fp16 or reference; empty for what is not multiplied by us
+    uint64_t packed_bytes = 0;  // 0 unless on_npu
+    std::string reason;         // why not on the NPU; empty if on_npu
+};
+
+struct Totals {
+    uint64_t matrices = 0;
+    uint64_t on_npu = 0;
+    uint64_t raw_bytes = 0;         // of the matrices, as in the file
+    uint64_t raw_bytes_on_npu = 0;  // of those on the NPU
+    uint64_t packed_bytes = 0;      // of those on the NPU
+
+    void add(const TensorReport& report);
+};
+
+struct ModelReport {
+    std::string path;
+    ModelTraits traits;
+    int64_t ngl = kDefaultNgl;
+    Precision precision = Precision::kBalanced;
+    int cores = 0;
+    std::vector<TensorReport> tensors;         // in the order of the file
+    Totals totals;                             // over all weight matrices
+    std::map<std::string, Totals> by_type;     // the same by tensor type
+    std::map<std::string, uint64_t> refusals;  // reason -> weight matrices and expert stacks not on the NPU
+    uint64_t expert_tensors = 0;
+    uint64_t tensor_bytes = 0;       // of all tensors
+    std::vector<std::string> notes;  // what a reader should know besides
+};
+
+// `file` must outlive the report. A negative ngl means all layers, as in llama.cpp.
+ModelReport analyse(const GgufFile& file, const std::string& path, const Config& config, int64_t ngl);
+
+std::string to_json(const ModelReport& report);
+std::string to_text(const ModelReport& report);
+
+}  // namespace rknpu2

@@ -1,0 +1,131 @@
+// How a ModelReport is shown: JSON for programs, aligned text for people.
+#include <algorithm>
+#include <cinttypes>
+#include <nlohmann/json.hpp>
+
+#include "base/format.hpp"
+#include "model_report.hpp"
+#include "text_table.hpp"
+
+namespace rknpu2 {
+namespace {
+
+using nlohmann::ordered_json;
+
+ordered_json text_or_null(const std::string& text) {
+    return text.empty() ? ordered_json(nullptr) : ordered_json(text);
+}
+
+size_t shown_dimensions(const GgufTensor& tensor) {
+    return std::max<size_t>(1, tensor.dimensions);
+}
+
+ordered_json json_of(const TensorReport& report) {
+    const GgufTensor& tensor = *report.tensor;
+    ordered_json shape = ordered_json::array();
+    for (size_t d = 0; d < shown_dimensions(tensor); ++d)
+        shape.push_back(tensor.ne[d]);
+    return {
+        {"name", tensor.name},
+        {"type", tensor.type->name},
+        {"shape", shape},
+        {"K", tensor.ne[0]},
+        {"N", tensor.ne[1]},
+        {"role", role_name(report.role)},
+        {"runs_on", report.on_npu ? "npu" : "cpu"},
+        {"precision", text_or_null(report.precision)},
+        {"raw_bytes", tensor.bytes},
+        {"packed_bytes", report.packed_bytes},
+        {"reason", text_or_null(report.reason)},
+    };
+}
+
+std::string shape_text(const GgufTensor& tensor) {
+    std::string text;
+    for (size_t d = 0; d < shown_dimensions(tensor); ++d)
+        text += (d > 0 ? " x " : "") + std::to_string(tensor.ne[d]);
+    return text;
+}
+
+std::string tensor_table(const ModelReport& model) {
+    TextTable table("lllllrl");
+    table.add({"TENSOR", "TYPE", "SHAPE", "RUNS ON", "AS", "PACKED", "WHY NOT THE NPU"});
+    for (const TensorReport& report : model.tensors) {
+        table.add({printable(report.tensor->name), report.tensor->type->name, shape_text(*report.tensor),
+                   report.on_npu ? "NPU" : "CPU", report.precision.empty() ? "-" : report.precision,
+                   report.on_npu ? human_bytes(report.packed_bytes) : "-", report.reason});
+    }
+    return table.to_string();
+}
+
+std::vector<std::string> totals_row(const std::string& name, const Totals& totals) {
+    return {name, format("%" PRIu64 " of %" PRIu64, totals.on_npu, totals.matrices),
+            human_bytes(totals.raw_bytes), human_bytes(totals.raw_bytes_on_npu),
+            human_bytes(totals.packed_bytes)};
+}
+
+std::string totals_table(const ModelReport& model) {
+    TextTable table("lrrrr");
+    table.add({"WEIGHT MATRICES", "ON THE NPU", "IN THE FILE", "OF THOSE ON THE NPU", "PACKED"});
+    for (const auto& [type, totals] : model.by_type)
+        table.add(totals_row(type, totals));
+    table.add(totals_row("all", model.totals));
+    return table.to_string();
+}
+
+}  // namespace
+
+std::string to_json(const ModelReport& model) {
+    ordered_json by_type = ordered_json::object();
+    for (const auto& [type, totals] : model.by_type) {
+        by_type[type] = {{"weight_matrices", totals.matrices},
+                         {"weight_matrices_on_npu", totals.on_npu},
+                         {"raw_bytes", totals.raw_bytes},
+                         {"packed_bytes", totals.packed_bytes}};
+    }
+    ordered_json refusals = ordered_json::object();
+    for (const auto& [reason, count] : model.refusals)
+        refusals[reason] = count;
+    ordered_json tensors = ordered_json::array();
+    for (const TensorReport& report : model.tensors)
+        tensors.push_back(json_of(report));
+    const ordered_json document = {
+        {"schema", 1},
+        {"version", RKNPU2_VERSION},
+        {"model", model.path},
+        {"architecture", model.traits.architecture},
+        {"layers", model.traits.layers},
+        {"ngl", model.ngl},
+        {"precision", precision_name(model.precision)},
+        {"cores", model.cores},
+        {"weight_matrices", model.totals.matrices},
+        {"weight_matrices_on_npu", model.totals.on_npu},
+        {"expert_tensors", model.expert_tensors},
+        {"raw_bytes", model.totals.raw_bytes},
+        {"raw_bytes_on_npu", model.totals.raw_bytes_on_npu},
+        {"packed_bytes", model.totals.packed_bytes},
+        {"tensor_bytes", model.tensor_bytes},
+        {"by_type", by_type},
+        {"refused", refusals},
+        {"notes", model.notes},
+        {"tensors", tensors},
+    };
+    return document.dump(2, ' ', false, ordered_json::error_handler_t::replace) + "\n";
+}
+
+std::string to_text(const ModelReport& model) {
+    std::string text = tensor_table(model) + "\n" + totals_table(model) + "\n";
+    text += format("%s: %s, %" PRIu64 " layers, %zu tensors, %s\n", printable(model.path).c_str(),
+                   model.traits.architecture.empty() ? "no architecture named"
+                                                     : printable(model.traits.architecture).c_str(),
+                   model.traits.layers, model.tensors.size(), human_bytes(model.tensor_bytes).c_str());
+    text += format("-ngl %" PRId64 ", precision %s: %" PRIu64 " of %" PRIu64 " weight matrices on the NPU\n",
+                   model.ngl, precision_name(model.precision), model.totals.on_npu, model.totals.matrices);
+    for (const auto& [reason, count] : model.refusals)
+        text += format("not on the NPU: %" PRIu64 " x %s\n", count, reason.c_str());
+    for (const std::string& note : model.notes)
+        text += "note: " + note + "\n";
+    return text;
+}
+
+}  // namespace rknpu2
