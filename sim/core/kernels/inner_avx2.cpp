@@ -8,6 +8,9 @@
 namespace rknnsim {
 namespace {
 
+constexpr size_t kChunkTiles = 8;
+constexpr size_t kAhead = 8192;  // bytes
+
 inline __m256i load16(const int16_t* p) {
     return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
 }
@@ -39,29 +42,46 @@ inline void store_atom(int32_t* to, __m128i sum, bool accumulate) {
     _mm_storeu_si128(at, sum);
 }
 
-// vpmaddwd is exact: two products of at most 2^14 each.
+// s += the pairwise products of x and y; vpmaddwd is exact: two products of at most 2^14 each. In assembly,
+// because g++ 12 would compute all products of a block first and then run out of registers.
+inline void add_products(__m256i& s, __m256i x, __m256i y) {
+    __m256i product;
+    asm("vpmaddwd %[y], %[x], %[product]\n\tvpaddd %[product], %[s], %[s]"
+        : [s] "+x"(s), [product] "=&x"(product)
+        : [x] "x"(x), [y] "x"(y));
+}
+inline void add_products(__m256i& s, const int16_t* x, __m256i y) {
+    __m256i product;
+    asm("vpmaddwd %[x], %[y], %[product]\n\tvpaddd %[product], %[s], %[s]"
+        : [s] "+x"(s), [product] "=&x"(product)
+        : [x] "m"(*reinterpret_cast<const __m256i_u*>(x)), [y] "x"(y));
+}
+
 template <int kRows>
 inline void multiply_block(const int16_t* a, const int16_t* b, size_t steps, int32_t* sums, bool accumulate) {
     __m256i s[kRows][kStrip];
-    for (auto& row : s) {
-        for (__m256i& v : row)
-            v = _mm256_setzero_si256();
+#pragma GCC unroll 4
+    for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 4
+        for (size_t n = 0; n < kStrip; ++n)
+            s[r][n] = _mm256_setzero_si256();
     }
     for (size_t i = 0; i < steps; ++i) {
-        __m256i x[kRows];
-#pragma GCC unroll 4
-        for (int r = 0; r < kRows; ++r)
-            x[r] = load16(a + r * kStep);
+        // 12 sums, two rows of A, a vector of B and a product fill the 16 registers; the third row stays in
+        // memory.
+        const __m256i x0 = load16(a);
+        const __m256i x1 = kRows > 1 ? load16(a + kStep) : x0;
 #pragma GCC unroll 4
         for (size_t n = 0; n < kStrip; ++n) {
             const __m256i y = load16(b + n * kStep);
-#pragma GCC unroll 4
-            for (int r = 0; r < kRows; ++r)
-                s[r][n] = _mm256_add_epi32(s[r][n], _mm256_madd_epi16(x[r], y));
+            add_products(s[0][n], x0, y);
+            if constexpr (kRows > 1) add_products(s[1][n], x1, y);
+            if constexpr (kRows > 2) add_products(s[2][n], a + 2 * kStep, y);
         }
         a += kRowBlock * kStep;
         b += kStrip * kStep;
     }
+#pragma GCC unroll 4
     for (int r = 0; r < kRows; ++r)
         store_atom(sums + r * kStrip, sum_lanes(s[r][0], s[r][1], s[r][2], s[r][3]), accumulate);
 }
@@ -88,49 +108,71 @@ void multiply(RowPanels a, const int16_t* panel, size_t steps, size_t row, size_
     }
 }
 
-// kRows rows times kColumns columns of int8 tiles, k chunk of `tiles` tiles.
+// kRows rows times kColumns columns of int8 tiles; adds to sums in vector form. Asks for what comes a chunk
+// later.
 template <int kRows, int kColumns>
-inline void multiply_tiles(const int16_t* a, const int8_t* b, size_t tiles, int32_t* sums, size_t M,
-                           bool accumulate) {
+inline void add_tiles(const int16_t* a, const int8_t* b, size_t tiles, __m256i* sums) {
     __m256i s[kRows][kColumns];
-    for (auto& row : s) {
-        for (__m256i& v : row)
-            v = _mm256_setzero_si256();
+#pragma GCC unroll 4
+    for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 8
+        for (int n = 0; n < kColumns; ++n)
+            s[r][n] = _mm256_load_si256(sums + r * kGroup + n);
     }
     for (size_t t = 0; t < tiles; ++t) {
+#pragma GCC unroll 4
+        for (int line = 0; line < kColumns / 2; ++line)
+            _mm_prefetch(reinterpret_cast<const char*>(b + kAhead + line * 64), _MM_HINT_T0);
 #pragma GCC unroll 2
         for (int half = 0; half < 2; ++half) {
 #pragma GCC unroll 8
             for (int n = 0; n < kColumns; ++n) {
                 const __m256i y = widen16(b + n * 32 + half * 16);
 #pragma GCC unroll 4
-                for (int r = 0; r < kRows; ++r) {
-                    const __m256i x = load16(a + (half * kRowBlock + r) * kStep);
-                    s[r][n] = _mm256_add_epi32(s[r][n], _mm256_madd_epi16(x, y));
-                }
+                for (int r = 0; r < kRows; ++r)
+                    add_products(s[r][n], a + (half * kRowBlock + r) * kStep, y);
             }
         }
         a += 2 * kRowBlock * kStep;
         b += kGroup * 32;
     }
+#pragma GCC unroll 4
     for (int r = 0; r < kRows; ++r) {
-        for (int n = 0; n < kColumns; n += kStrip) {
-            store_atom(sums + (n / kStrip * M + r) * kStrip,
-                       sum_lanes(s[r][n], s[r][n + 1], s[r][n + 2], s[r][n + 3]), accumulate);
+#pragma GCC unroll 8
+        for (int n = 0; n < kColumns; ++n)
+            _mm256_store_si256(sums + r * kGroup + n, s[r][n]);
+    }
+}
+
+// Few rows are limited by how fast B arrives from memory. B is read in chunks of 8 KiB, nearly in the order
+// in which it lies there; the sums wait in the cache meanwhile.
+template <int kRows, int kColumns>
+inline void multiply_rows(const int16_t* a, const int8_t* b, size_t tiles, int32_t* sums, bool accumulate) {
+    alignas(32) __m256i s[kRows * kGroup];
+    for (__m256i& v : s)
+        v = _mm256_setzero_si256();
+    for (size_t t = 0; t < tiles; t += kChunkTiles) {
+        const size_t count = tiles - t < kChunkTiles ? tiles - t : kChunkTiles;
+        for (size_t n = 0; n < kGroup; n += kColumns)
+            add_tiles<kRows, kColumns>(a + t * 2 * kRowBlock * kStep, b + (t * kGroup + n) * 32, count,
+                                       s + n);
+    }
+    for (size_t n = 0; n < kGroup; n += kStrip) {
+        for (size_t r = 0; r < kRows; ++r) {
+            const __m256i* v = s + r * kGroup + n;
+            store_atom(sums + (n / kStrip * kRows + r) * kStrip, sum_lanes(v[0], v[1], v[2], v[3]),
+                       accumulate);
         }
     }
 }
 
 void multiply_few(const int16_t* a, const int8_t* b, size_t tiles, size_t M, int32_t* sums, bool accumulate) {
     if (M == 1) {
-        for (size_t n = 0; n < kGroup; n += 8)
-            multiply_tiles<1, 8>(a, b + n * 32, tiles, sums + n * M, M, accumulate);
+        multiply_rows<1, 8>(a, b, tiles, sums, accumulate);
     } else if (M == 2) {
-        for (size_t n = 0; n < kGroup; n += 4)
-            multiply_tiles<2, 4>(a, b + n * 32, tiles, sums + n * M, M, accumulate);
+        multiply_rows<2, 4>(a, b, tiles, sums, accumulate);
     } else {
-        for (size_t n = 0; n < kGroup; n += 4)
-            multiply_tiles<3, 4>(a, b + n * 32, tiles, sums + n * M, M, accumulate);
+        multiply_rows<3, 4>(a, b, tiles, sums, accumulate);
     }
 }
 
@@ -190,10 +232,12 @@ inline void add_to(double* sums, __m256 lanes) {
 template <int kRows, int kGroups>
 inline void multiply_float_block(const float* a, const float* tiles, double* sums, size_t stride) {
     __m256 s[kRows][kGroups][2];
-    for (auto& row : s) {
-        for (auto& group : row) {
-            group[0] = _mm256_setzero_ps();
-            group[1] = _mm256_setzero_ps();
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 4
+        for (int g = 0; g < kGroups; ++g) {
+            s[r][g][0] = _mm256_setzero_ps();
+            s[r][g][1] = _mm256_setzero_ps();
         }
     }
     for (int k = 0; k < 32; ++k) {
@@ -209,7 +253,9 @@ inline void multiply_float_block(const float* a, const float* tiles, double* sum
             }
         }
     }
+#pragma GCC unroll 4
     for (int g = 0; g < kGroups; ++g) {
+#pragma GCC unroll 8
         for (int r = 0; r < kRows; ++r) {
             double* to = sums + (g * stride + r) * kFloatGroup;
             add_to(to, s[r][g][0]);
