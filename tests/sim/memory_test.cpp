@@ -1,0 +1,398 @@
+// Memory: staleness, domains, imports, lifetimes; sections D.3, D.4 and D.6 of the contract.
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "sim/sim_fixture.hpp"
+
+namespace rknnsim_test {
+namespace {
+
+class MemoryTest : public SimTest {
+  protected:
+    static constexpr Shape kShape{3, 96, 64};
+    const Operands first_ = random_operands(kI8I32, kShape, 1);
+    const Operands second_ = random_operands(kI8I32, kShape, 2);
+    // A of one, B of the other.
+    std::vector<double> product(const Operands& a, const Operands& b) const {
+        return expected({a.a, b.b}, kShape);
+    }
+};
+
+// D.3
+TEST_F(MemoryTest, D3_NormalLayoutsAreSnapshots) {
+    Matmul matmul(kI8I32, kShape, kBNormal, 0);
+    EXPECT_EQ(matmul.compute(first_), product(first_, first_));
+    matmul.write_a(second_.a);
+    matmul.write_b(second_.b);
+    EXPECT_EQ(rknn_mem_sync(matmul.ctx(), matmul.a(), RKNN_MEMORY_SYNC_TO_DEVICE), 0);
+    EXPECT_EQ(matmul.run(), 0);
+    EXPECT_EQ(matmul.read_c(), product(first_, first_));  // a sync does not convert
+    EXPECT_EQ(matmul.bind_a(), 0);
+    EXPECT_EQ(matmul.run(), 0);
+    EXPECT_EQ(matmul.read_c(), product(second_, first_));
+    EXPECT_EQ(matmul.bind_b(), 0);
+    EXPECT_EQ(matmul.run(), 0);
+    EXPECT_EQ(matmul.read_c(), product(second_, second_));
+}
+
+// D.4
+TEST_F(MemoryTest, D4_NativeAIsStaleUntilSyncedOrBoundAgain) {
+    Matmul matmul(kI8I32, kShape);
+    EXPECT_EQ(matmul.compute(first_), product(first_, first_));
+    matmul.write_a(second_.a);
+    EXPECT_EQ(matmul.run(), 0);
+    EXPECT_EQ(matmul.read_c(), product(first_, first_));
+    EXPECT_EQ(rknn_mem_sync(matmul.ctx(), matmul.a(), RKNN_MEMORY_SYNC_FROM_DEVICE), 0);
+    EXPECT_EQ(matmul.run(), 0);
+    EXPECT_EQ(matmul.read_c(), product(first_, first_));
+    EXPECT_EQ(rknn_mem_sync(matmul.ctx(), matmul.a(), RKNN_MEMORY_SYNC_TO_DEVICE), 0);
+    EXPECT_EQ(matmul.run(), 0);
+    EXPECT_EQ(matmul.read_c(), product(second_, first_));
+    matmul.write_a(first_.a);
+    EXPECT_EQ(matmul.bind_a(), 0);
+    EXPECT_EQ(matmul.run(), 0);
+    EXPECT_EQ(matmul.read_c(), product(first_, first_));
+}
+
+TEST_F(MemoryTest, D4_NativeBIsStaleOnlyInFullShadowMode) {
+    {
+        Matmul matmul(kI8I32, kShape);
+        matmul.compute(first_);
+        matmul.write_b(second_.b);
+        EXPECT_EQ(matmul.run(), 0);
+        EXPECT_EQ(matmul.read_c(), product(first_, second_));  // lazy: not modelled
+    }
+    set("RKNNSIM_SHADOW", "full");
+    Matmul matmul(kI8I32, kShape);
+    matmul.compute(first_);
+    matmul.write_b(second_.b);
+    EXPECT_EQ(matmul.run(), 0);
+    EXPECT_EQ(matmul.read_c(), product(first_, first_));
+    EXPECT_EQ(matmul.bind_b(), 0);
+    EXPECT_EQ(matmul.run(), 0);
+    EXPECT_EQ(matmul.read_c(), product(first_, second_));
+    matmul.write_b(first_.b);
+    EXPECT_EQ(rknn_mem_sync(matmul.ctx(), matmul.b(), RKNN_MEMORY_SYNC_BIDIRECTIONAL), 0);
+    EXPECT_EQ(matmul.run(), 0);
+    EXPECT_EQ(matmul.read_c(), product(first_, first_));
+}
+
+TEST_F(MemoryTest, D4_MemoryWithoutCacheIsNeverStale) {
+    Matmul matmul(kI8I32, kShape);
+    matmul.compute(first_);
+    rknn_tensor_mem* a = rknn_create_mem2(matmul.ctx(), matmul.attr().A.size, RKNN_FLAG_MEMORY_NON_CACHEABLE);
+    ASSERT_NE(a, nullptr);
+    EXPECT_EQ(rknn_matmul_set_io_mem(matmul.ctx(), a, &matmul.attr().A), 0);
+    matmul.write_a(second_.a);
+    std::memcpy(a->virt_addr, matmul.a()->virt_addr, matmul.attr().A.size);
+    EXPECT_EQ(matmul.run(), 0);
+    EXPECT_EQ(matmul.read_c(), product(second_, first_));
+    EXPECT_EQ(rknn_destroy_mem(matmul.ctx(), a), 0);
+}
+
+// What one matmul wrote, another reads without a sync: both are the device.
+TEST_F(MemoryTest, D4_AResultCanBeTheNextInput) {
+    const Shape one{4, 64, 96};
+    const Shape two{4, 96, 32};
+    Matmul producer(kF16F16, one);
+    Matmul consumer(kF16F32, two);
+    ASSERT_EQ(producer.attr().C.size, consumer.attr().A.size);
+    ASSERT_EQ(rknn_matmul_set_io_mem(consumer.ctx(), producer.c(), &consumer.attr().A), 0);
+    const Operands weights = random_operands(kF16F32, two, 4);
+    consumer.write_b(weights.b);
+    EXPECT_EQ(consumer.bind_b(), 0);
+    EXPECT_EQ(consumer.bind_c(), 0);
+    Operands next = weights;
+    const std::vector<double> middle = producer.compute(random_operands(kF16F16, one, 3));
+    for (size_t i = 0; i < middle.size(); ++i)
+        next.a[i] = static_cast<float>(middle[i]);
+    EXPECT_EQ(consumer.run(), 0);
+    const std::vector<double> want = expected(next, two);
+    const std::vector<double> got = consumer.read_c();
+    for (size_t i = 0; i < want.size(); ++i)
+        ASSERT_NEAR(got[i], want[i], 1e-3 * (1 + std::abs(want[i])));
+}
+
+TEST_F(MemoryTest, BindingChecksTheBuffer) {
+    Matmul matmul(kI8I32, kShape);
+    Matmul other(kI8I32, {3, 128, 64});
+    rknn_tensor_mem* small = rknn_create_mem(matmul.ctx(), matmul.attr().B.size - 1);
+    EXPECT_EQ(rknn_matmul_set_io_mem(matmul.ctx(), small, &matmul.attr().B), RKNN_ERR_PARAM_INVALID);
+    EXPECT_EQ(rknn_matmul_set_io_mem(matmul.ctx(), other.b(), &other.attr().B), RKNN_ERR_PARAM_INVALID);
+    EXPECT_EQ(rknn_matmul_set_io_mem(matmul.ctx(), nullptr, &matmul.attr().B), RKNN_ERR_PARAM_INVALID);
+    EXPECT_EQ(rknn_matmul_set_io_mem(matmul.ctx(), matmul.b(), nullptr), RKNN_ERR_PARAM_INVALID);
+    EXPECT_EQ(rknn_destroy_mem(matmul.ctx(), small), 0);
+    EXPECT_EQ(rknn_matmul_set_io_mem(matmul.ctx(), small, &matmul.attr().B), RKNN_ERR_PARAM_INVALID);
+    EXPECT_EQ(rknn_destroy_mem(matmul.ctx(), small), RKNN_ERR_PARAM_INVALID);
+    rknn_tensor_mem edited = *matmul.b();
+    EXPECT_EQ(rknn_matmul_set_io_mem(matmul.ctx(), &edited, &matmul.attr().B), RKNN_ERR_PARAM_INVALID);
+    matmul.b()->offset = 64;
+    EXPECT_EQ(matmul.bind_b(), RKNN_ERR_PARAM_INVALID);
+    matmul.b()->offset = 0;
+    EXPECT_EQ(matmul.bind_b(), 0);
+}
+
+TEST_F(MemoryTest, RunNeedsAllThreeBuffers) {
+    Matmul matmul(kI8I32, kShape);
+    EXPECT_EQ(matmul.run(), RKNN_ERR_OUTPUT_INVALID);
+    EXPECT_EQ(matmul.bind_c(), 0);
+    EXPECT_EQ(matmul.run(), RKNN_ERR_INPUT_INVALID);
+    EXPECT_EQ(matmul.bind_a(), 0);
+    EXPECT_EQ(matmul.run(), RKNN_ERR_INPUT_INVALID);
+    EXPECT_EQ(matmul.bind_b(), 0);
+    EXPECT_EQ(matmul.run(), 0);
+}
+
+TEST_F(MemoryTest, ADestroyedBufferFailsTheRun) {
+    Matmul matmul(kI8I32, kShape);
+    matmul.compute(first_);
+    rknn_tensor_mem* b = rknn_create_mem(matmul.ctx(), matmul.attr().B.size);
+    EXPECT_EQ(rknn_matmul_set_io_mem(matmul.ctx(), b, &matmul.attr().B), 0);
+    EXPECT_EQ(matmul.run(), 0);
+    EXPECT_EQ(rknn_destroy_mem(matmul.ctx(), b), 0);
+    EXPECT_EQ(matmul.run(), RKNN_ERR_INPUT_INVALID);
+}
+
+TEST_F(MemoryTest, UnboundMemoryAndRebindingAreSettings) {
+    set("RKNNSIM_UNBOUND", "zeros");
+    set("RKNNSIM_REBIND_B", "reject");
+    Matmul matmul(kI8I32, kShape);
+    EXPECT_EQ(matmul.bind_c(), 0);
+    EXPECT_EQ(matmul.run(), 0);
+    EXPECT_EQ(matmul.read_c(), std::vector<double>(3 * 64, 0.0));
+    EXPECT_EQ(matmul.bind_b(), 0);
+    EXPECT_EQ(matmul.bind_b(), RKNN_ERR_PARAM_INVALID);
+}
+
+// D.6
+TEST_F(MemoryTest, D6_ADomainHolds4GiB) {
+    Matmul matmul(kI8I32, {1, 32, 32});
+    Matmul elsewhere(kI8I32, {1, 32, 32}, kBNative, 1, 7);
+    std::vector<rknn_tensor_mem*> held;
+    for (int i = 0; i < 3; ++i)
+        held.push_back(rknn_create_mem(matmul.ctx(), 1U << 30));
+    for (const rknn_tensor_mem* mem : held)
+        ASSERT_NE(mem, nullptr);
+    EXPECT_EQ(rknn_create_mem(matmul.ctx(), 1U << 30), nullptr);
+    rknn_tensor_mem* other = rknn_create_mem(elsewhere.ctx(), 1U << 30);
+    EXPECT_NE(other, nullptr);
+    rknnsim_live_counts live;
+    ASSERT_EQ(rknnsim_live(&live), 0);
+    EXPECT_GE(live.domain_bytes[0], uint64_t{3} << 30);
+    EXPECT_GE(live.domain_bytes[7], uint64_t{1} << 30);
+    EXPECT_EQ(live.domain_bytes[1], 0U);
+    EXPECT_EQ(rknn_destroy_mem(matmul.ctx(), held.back()), 0);
+    held.back() = rknn_create_mem(matmul.ctx(), 1U << 30);
+    EXPECT_NE(held.back(), nullptr);
+    EXPECT_EQ(rknn_create_mem2(matmul.ctx(), uint64_t{5} << 30, 0), nullptr);
+    for (rknn_tensor_mem* mem : held)
+        EXPECT_EQ(rknn_destroy_mem(matmul.ctx(), mem), 0);
+    EXPECT_EQ(rknn_destroy_mem(elsewhere.ctx(), other), 0);
+}
+
+TEST_F(MemoryTest, D6_ABufferOfAnotherDomainIsRefused) {
+    Matmul matmul(kI8I32, kShape);
+    Matmul elsewhere(kI8I32, kShape, kBNative, 1, 1);
+    EXPECT_EQ(rknn_matmul_set_io_mem(matmul.ctx(), elsewhere.a(), &matmul.attr().A), RKNN_ERR_PARAM_INVALID);
+}
+
+TEST_F(MemoryTest, D6_TooManyContextsFailTheRun) {
+    set("RKNNSIM_CONTEXTS", "2");
+    Matmul one(kI8I32, kShape);
+    Matmul two(kI8I32, kShape);
+    one.compute(first_);
+    {
+        Matmul three(kI8I32, kShape);
+        EXPECT_EQ(three.created(), 0);
+        EXPECT_EQ(one.run(), RKNN_ERR_FAIL);
+    }
+    EXPECT_EQ(one.run(), 0);
+}
+
+TEST_F(MemoryTest, MemoryOfAnotherContext) {
+    {
+        Matmul owner(kI8I32, kShape);
+        Matmul user(kI8I32, kShape);
+        EXPECT_EQ(rknn_matmul_set_io_mem(user.ctx(), owner.a(), &user.attr().A), 0);
+    }
+    set("RKNNSIM_FOREIGN_MEMORY", "context");
+    Matmul owner(kI8I32, kShape);
+    Matmul user(kI8I32, kShape);
+    EXPECT_EQ(rknn_matmul_set_io_mem(user.ctx(), owner.a(), &user.attr().A), RKNN_ERR_PARAM_INVALID);
+    EXPECT_EQ(rknn_destroy_mem(user.ctx(), owner.a()), RKNN_ERR_PARAM_INVALID);
+}
+
+// How the plug-in places weights: one big buffer, a slice of it for each matrix, bound anew before every run.
+TEST_F(MemoryTest, SlicesOfOneBufferAreImportedByFd) {
+    Matmul owner(kI8I32, {1, 32, 32});
+    Matmul matmul(kI8I32, kShape);
+    matmul.compute(first_);
+    constexpr int kOffset = 8192;
+    rknn_tensor_mem* slab = rknn_create_mem(owner.ctx(), 1 << 20);
+    rknn_tensor_mem* slice =
+        rknn_create_mem_from_fd(matmul.ctx(), slab->fd, slab->virt_addr, matmul.attr().B.size, kOffset);
+    ASSERT_NE(slice, nullptr);
+    EXPECT_EQ(slice->virt_addr, slab->virt_addr);
+    EXPECT_EQ(slice->offset, kOffset);
+    EXPECT_EQ(slice->size, matmul.attr().B.size);
+    EXPECT_EQ(slice->phys_addr, slab->phys_addr + kOffset);
+    for (const Operands* operands : {&first_, &second_}) {
+        matmul.write_b(operands->b);
+        std::memcpy(static_cast<char*>(slab->virt_addr) + kOffset, matmul.b()->virt_addr,
+                    matmul.attr().B.size);
+        EXPECT_EQ(rknn_matmul_set_io_mem(matmul.ctx(), slice, &matmul.attr().B), 0);
+        EXPECT_EQ(matmul.run(), 0);
+        EXPECT_EQ(matmul.read_c(), product(first_, *operands));
+    }
+    // The buffer lives as long as a slice of it.
+    EXPECT_EQ(rknn_destroy_mem(owner.ctx(), slab), 0);
+    EXPECT_EQ(matmul.run(), 0);
+    EXPECT_EQ(matmul.read_c(), product(first_, second_));
+    EXPECT_EQ(rknn_destroy_mem(matmul.ctx(), slice), 0);
+}
+
+TEST_F(MemoryTest, SlicesOfAShareOneDeviceView) {
+    Matmul matmul(kI8I32, kShape);
+    matmul.compute(first_);
+    rknn_tensor_mem* slab = rknn_create_mem(matmul.ctx(), 1 << 16);
+    const uint32_t size = matmul.attr().A.size;
+    rknn_tensor_mem* slice = rknn_create_mem_from_fd(matmul.ctx(), slab->fd, slab->virt_addr, size, 4096);
+    ASSERT_NE(slice, nullptr);
+    EXPECT_EQ(rknn_matmul_set_io_mem(matmul.ctx(), slice, &matmul.attr().A), 0);
+    matmul.write_a(second_.a);
+    std::memcpy(data_of(slice), matmul.a()->virt_addr, size);
+    EXPECT_EQ(matmul.run(), 0);
+    EXPECT_EQ(matmul.read_c(), std::vector<double>(3 * 64, 0.0));  // the slab was zero when it was bound
+    EXPECT_EQ(rknn_mem_sync(matmul.ctx(), slab, RKNN_MEMORY_SYNC_TO_DEVICE), 0);
+    EXPECT_EQ(matmul.run(), 0);
+    EXPECT_EQ(matmul.read_c(), product(second_, first_));
+    EXPECT_EQ(rknn_destroy_mem(matmul.ctx(), slice), 0);
+    EXPECT_EQ(rknn_destroy_mem(matmul.ctx(), slab), 0);
+}
+
+TEST_F(MemoryTest, ImportsAreChecked) {
+    Matmul matmul(kI8I32, kShape);
+    rknn_tensor_mem* slab = rknn_create_mem(matmul.ctx(), 65536);
+    char* virt = static_cast<char*>(slab->virt_addr);
+    const auto import = [&](int fd, void* address, uint32_t size, int offset) {
+        rknn_tensor_mem* mem = rknn_create_mem_from_fd(matmul.ctx(), fd, address, size, offset);
+        if (mem != nullptr) {
+            EXPECT_EQ(rknn_destroy_mem(matmul.ctx(), mem), 0);
+        }
+        return mem != nullptr;
+    };
+    EXPECT_TRUE(import(slab->fd, virt, 65536, 0));
+    EXPECT_FALSE(import(slab->fd, virt, 65536, 4096));
+    EXPECT_FALSE(import(slab->fd, virt, 0, 0));
+    EXPECT_FALSE(import(slab->fd, virt, 16, -16));
+    EXPECT_FALSE(import(slab->fd, virt + 4096, 16, 4096));  // the offset counted twice
+    EXPECT_FALSE(import(slab->fd, nullptr, 16, 0));
+    EXPECT_FALSE(import(-1, virt, 16, 0));
+    const int foreign = memfd_create("foreign", MFD_CLOEXEC);
+    EXPECT_FALSE(import(foreign, virt, 16, 0));
+    close(foreign);
+    // Another descriptor and another mapping of the same buffer will do.
+    const int copy = dup(slab->fd);
+    void* mapping = mmap(nullptr, 65536, PROT_READ | PROT_WRITE, MAP_SHARED, copy, 0);
+    EXPECT_TRUE(import(copy, mapping, 16, 4096));
+    munmap(mapping, 65536);
+    close(copy);
+    EXPECT_EQ(rknn_destroy_mem(matmul.ctx(), slab), 0);
+}
+
+TEST_F(MemoryTest, ImportByPhysicalAddress) {
+    Matmul matmul(kI8I32, kShape);
+    matmul.compute(first_);
+    const uint32_t size = matmul.attr().B.size;
+    rknn_tensor_mem* same =
+        rknn_create_mem_from_phys(matmul.ctx(), matmul.b()->phys_addr, matmul.b()->virt_addr, size);
+    ASSERT_NE(same, nullptr);
+    EXPECT_EQ(rknn_matmul_set_io_mem(matmul.ctx(), same, &matmul.attr().B), 0);
+    EXPECT_EQ(matmul.run(), 0);
+    EXPECT_EQ(matmul.read_c(), product(first_, first_));
+    EXPECT_EQ(rknn_create_mem_from_phys(matmul.ctx(), 0x1000, matmul.b()->virt_addr, size), nullptr);
+    EXPECT_EQ(rknn_destroy_mem(matmul.ctx(), same), 0);
+}
+
+TEST_F(MemoryTest, FlagsAndModes) {
+    Matmul matmul(kI8I32, kShape);
+    for (const uint64_t flags : {0, 1, 2, 4, 5}) {
+        rknn_tensor_mem* mem = rknn_create_mem2(matmul.ctx(), 4096, flags);
+        ASSERT_NE(mem, nullptr) << flags;
+        EXPECT_EQ(rknn_destroy_mem(matmul.ctx(), mem), 0);
+    }
+    EXPECT_EQ(rknn_create_mem2(matmul.ctx(), 4096, 3), nullptr);
+    EXPECT_EQ(rknn_create_mem2(matmul.ctx(), 4096, 0x100), nullptr);
+    EXPECT_EQ(rknn_create_mem(matmul.ctx(), 0), nullptr);
+    rknn_tensor_mem* without = rknn_create_mem2(0, 4096, RKNN_MEM_FLAG_ALLOC_NO_CONTEXT);
+    ASSERT_NE(without, nullptr);
+    EXPECT_EQ(rknn_destroy_mem(0, without), 0);
+    EXPECT_EQ(rknn_mem_sync(matmul.ctx(), matmul.a(), 0), RKNN_ERR_PARAM_INVALID);
+    EXPECT_EQ(rknn_mem_sync(matmul.ctx(), matmul.a(), 4), RKNN_ERR_PARAM_INVALID);
+    EXPECT_EQ(rknn_mem_sync(matmul.ctx(), nullptr, 1), RKNN_ERR_PARAM_INVALID);
+}
+
+TEST_F(MemoryTest, OrderOfDestruction) {
+    rknn_matmul_info info = info_of(kI8I32, kShape);
+    rknn_matmul_io_attr attr;
+    rknn_matmul_ctx ctx = 0;
+    Matmul other(kI8I32, kShape);
+    ASSERT_EQ(rknn_matmul_create(&ctx, &info, &attr), 0);
+    rknn_tensor_mem* mem = rknn_create_mem(ctx, 4096);
+    EXPECT_THAT(stderr_of([&] { EXPECT_EQ(rknn_matmul_destroy(ctx), 0); }),
+                ::testing::HasSubstr("1 memories made with this context are still alive"));
+    EXPECT_EQ(rknn_destroy_mem(ctx, mem), RKNN_ERR_CTX_INVALID);
+    EXPECT_EQ(rknn_destroy_mem(other.ctx(), mem), 0);
+}
+
+TEST_F(MemoryTest, OrderOfDestructionStrict) {
+    set("RKNNSIM_DESTROY", "strict");
+    rknn_matmul_info info = info_of(kI8I32, kShape);
+    rknn_matmul_io_attr attr;
+    rknn_matmul_ctx ctx = 0;
+    ASSERT_EQ(rknn_matmul_create(&ctx, &info, &attr), 0);
+    rknn_tensor_mem* mem = rknn_create_mem(ctx, 4096);
+    EXPECT_EQ(rknn_matmul_destroy(ctx), RKNN_ERR_FAIL);
+    EXPECT_EQ(rknn_destroy_mem(ctx, mem), 0);
+    EXPECT_EQ(rknn_matmul_destroy(ctx), 0);
+}
+
+TEST_F(MemoryTest, NothingIsWrittenBehindC) {
+    Matmul matmul(kI8I32, kShape);
+    rknn_tensor_mem* c = rknn_create_mem(matmul.ctx(), 2 * matmul.attr().C.size);
+    std::memset(c->virt_addr, 0xAA, c->size);
+    EXPECT_EQ(rknn_matmul_set_io_mem(matmul.ctx(), c, &matmul.attr().C), 0);
+    EXPECT_EQ(static_cast<uint8_t*>(c->virt_addr)[0], 0xAA);  // C is as it was until the run
+    EXPECT_EQ(matmul.bind_a(), 0);
+    EXPECT_EQ(matmul.bind_b(), 0);
+    EXPECT_EQ(matmul.run(), 0);
+    for (uint32_t i = matmul.attr().C.size; i < c->size; ++i)
+        ASSERT_EQ(static_cast<uint8_t*>(c->virt_addr)[i], 0xAA);
+    EXPECT_EQ(rknn_destroy_mem(matmul.ctx(), c), 0);
+}
+
+TEST_F(MemoryTest, DescriptorsAndCountersComeBackToWhereTheyWere) {
+    const auto open_descriptors = [] {
+        int count = 0;
+        for (int fd = 0; fd < 1024; ++fd)
+            count += fcntl(fd, F_GETFD) != -1 ? 1 : 0;
+        return count;
+    };
+    const int before = open_descriptors();
+    for (int i = 0; i < 20; ++i) {
+        Matmul matmul(kI8I32, kShape);
+        matmul.compute(first_);
+        rknnsim_live_counts live;
+        ASSERT_EQ(rknnsim_live(&live), 0);
+        EXPECT_EQ(live.contexts, 1U);
+        EXPECT_EQ(live.memories, 3U);
+        EXPECT_EQ(live.bytes, 2U * 4096 + 8192);  // A and C in a page each, B in two
+        EXPECT_EQ(live.runs, static_cast<uint64_t>(i) + 1);
+        EXPECT_EQ(live.macs, (static_cast<uint64_t>(i) + 1) * 3 * 96 * 64);
+    }
+    EXPECT_EQ(open_descriptors(), before);
+}
+
+}  // namespace
+}  // namespace rknnsim_test
