@@ -3,6 +3,9 @@
 #include <pthread.h>
 #include <sched.h>
 
+#include <algorithm>
+#include <chrono>
+
 namespace rknpu2 {
 namespace {
 
@@ -17,9 +20,40 @@ void pin_to(const std::vector<int>& cpus) {
     pthread_setaffinity_np(pthread_self(), sizeof(set), &set);
 }
 
+constexpr std::chrono::microseconds kSpin{50};
+
+// With fewer CPUs, a thread that spins stands in the way of the one it waits for.
+constexpr int kSpinCpus = 4;
+
+// Looks at `condition` until it holds or the time for it is over; true if it holds.
+template <typename Condition>
+bool spin_until(const Condition& condition) {
+    const auto end = std::chrono::steady_clock::now() + kSpin;
+    do {
+        for (int i = 0; i < 64; ++i) {
+            if (condition()) return true;
+#if defined(__x86_64__)
+            __builtin_ia32_pause();
+#elif defined(__aarch64__)
+            asm volatile("yield");
+#endif
+        }
+    } while (std::chrono::steady_clock::now() < end);
+    return false;
+}
+
 }  // namespace
 
+int allowed_cpus() {
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    if (sched_getaffinity(0, sizeof(set), &set) == 0) return CPU_COUNT(&set);
+    return static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
+}
+
 ThreadPool::ThreadPool(int threads, std::vector<int> cpus) {
+    const int available = cpus.empty() ? allowed_cpus() : static_cast<int>(cpus.size());
+    spin_ = threads <= available && available >= kSpinCpus;
     for (int i = 1; i < threads; ++i) {
         team_.emplace_back([this, cpus] {
             pin_to(cpus);
@@ -45,11 +79,15 @@ void ThreadPool::drain() {
 
 void ThreadPool::work() {
     uint64_t seen = 0;
-    std::unique_lock lock(mutex_);
     while (true) {
-        start_.wait(lock, [&] { return stop_ || (round_ != seen && body_ != nullptr); });
+        if (spin_) spin_until([&] { return stop_.load() || round_.load() != seen; });
+        std::unique_lock lock(mutex_);
+        ++sleeping_;
+        start_.wait(lock, [&] { return stop_.load() || round_.load() != seen; });
+        --sleeping_;
         if (stop_) return;
         seen = round_;
+        if (body_ == nullptr) continue;  // too late, all is done
         ++busy_;
         lock.unlock();
         drain();
@@ -66,23 +104,29 @@ void ThreadPool::parallel_for(size_t count, const std::function<void(size_t)>& b
             body(i);
         return;
     }
+    size_t to_wake = 0;
     {
         const std::lock_guard lock(mutex_);
         body_ = &body;
         count_ = count;
         next_.store(0);
         ++round_;
+        to_wake = std::min(sleeping_, count - 1);
     }
-    if (count - 1 < team_.size()) {
-        for (size_t i = 1; i < count; ++i)
-            start_.notify_one();
-    } else {
-        start_.notify_all();
-    }
+    for (size_t i = 0; i < to_wake; ++i)
+        start_.notify_one();
     drain();
+    {
+        const std::lock_guard lock(mutex_);
+        body_ = nullptr;  // a thread that wakes late finds nothing to do
+    }
+    if (spin_ && spin_until([&] { return busy_.load() == 0; })) {
+        // The last thread may still hold the lock on its way out; taking it once makes its writes ours.
+        const std::lock_guard lock(mutex_);
+        return;
+    }
     std::unique_lock lock(mutex_);
-    body_ = nullptr;  // a thread that wakes late finds nothing to do
-    done_.wait(lock, [&] { return busy_ == 0; });
+    done_.wait(lock, [&] { return busy_.load() == 0; });
 }
 
 }  // namespace rknpu2

@@ -1,8 +1,12 @@
 // A fixed team of threads for short, equal pieces of work (packing, quantising, one task per NPU core).
 //
+// A thread that runs out of work looks for more for some tens of microseconds before it sleeps: matmuls
+// follow each other that closely, and waking a thread takes longer. A team larger than the CPUs it may use
+// does not spin, it would stand in its own way.
+//
 // parallel_for(n, f) calls f(0) .. f(n-1), each once, on the caller and the team, and returns when all are
 // done. Calls from several threads are served one after the other; f must not call parallel_for of the same
-// pool. Idle threads sleep. A body that throws ends the process, so bodies report failure through what they
+// pool. A body that throws ends the process, so bodies report failure through what they
 // capture.
 #pragma once
 
@@ -33,17 +37,22 @@ class ThreadPool {
     void work();
     void drain();
 
+    bool spin_ = false;
     std::mutex call_mutex_;  // one parallel_for at a time
-    std::mutex mutex_;       // guards what follows
+    std::mutex mutex_;       // guards what follows, for writing; the atomics are also read without it
     std::condition_variable start_;
     std::condition_variable done_;
     const std::function<void(size_t)>* body_ = nullptr;
     size_t count_ = 0;
+    size_t sleeping_ = 0;
     std::atomic<size_t> next_{0};
-    size_t busy_ = 0;
-    uint64_t round_ = 0;
-    bool stop_ = false;
+    std::atomic<size_t> busy_{0};
+    std::atomic<uint64_t> round_{0};
+    std::atomic<bool> stop_{false};
     std::vector<std::thread> team_;
 };
+
+// CPUs that the process may run on.
+int allowed_cpus();
 
 }  // namespace rknpu2

@@ -1,10 +1,7 @@
 // Which CPU cores our threads use: see npu_device.hpp.
-#include <sched.h>
-
 #include <algorithm>
 #include <fstream>
 #include <sstream>
-#include <thread>
 
 #include "matmul/npu_device.hpp"
 
@@ -29,17 +26,14 @@ std::vector<int> a76_cores() {
     return cores;
 }
 
-int allowed_cpus() {
-    cpu_set_t set;
-    CPU_ZERO(&set);
-    if (sched_getaffinity(0, sizeof(set), &set) == 0) return CPU_COUNT(&set);
-    return static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
-}
-
 }  // namespace
 
 std::vector<int> cpu_affinity(const Config& config) {
     return config.affinity.empty() ? a76_cores() : config.affinity;
+}
+
+int team_size(const Config& config) {
+    return std::max(cpu_threads(config), std::min(config.cores, allowed_cpus()));
 }
 
 int cpu_threads(const Config& config) {

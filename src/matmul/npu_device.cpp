@@ -51,7 +51,7 @@ NpuDevice::NpuDevice(std::unique_ptr<NpuRuntime> runtime, const Config& config, 
     : runtime_(std::move(runtime)),
       config_(config),
       statistics_(statistics),
-      pool_(std::max(cpu_threads(config), config.cores), cpu_affinity(config)),
+      pool_(team_size(config), cpu_affinity(config)),
       memory_(*runtime_),
       contexts_(*runtime_, kContextCapacity),
       areas_(memory_, contexts_) {}

@@ -75,6 +75,10 @@ class NpuDevice : public std::enable_shared_from_this<NpuDevice> {
 // CPU threads that a configuration asks for: its own number, or the machine's fast cores.
 int cpu_threads(const Config& config);
 
+// Threads of the device's own team: those, and one for each NPU core, since a run blocks; but never more than
+// there are CPUs only to wait.
+int team_size(const Config& config);
+
 // CPUs for our threads: the configured ones, else the Cortex-A76 cores of an RK3588, else any (empty).
 std::vector<int> cpu_affinity(const Config& config);
 
