@@ -84,6 +84,32 @@ TEST(ReferenceMatmul, AgreesWithLongDouble) {
     }
 }
 
+// Numbers that cancel show the order of the sum: four running sums, then (s0 + s1) + (s2 + s3).
+TEST(ReferenceMatmul, SumsInTheDocumentedOrder) {
+    constexpr float kHuge = 0x1p60F;  // 1 vanishes beside it, even in double
+    const float ones[8] = {1, 1, 1, 1, 1, 1, 1, 1};
+    const struct {
+        float b[8];
+        float expected;
+    } cases[] = {
+        {{kHuge, 0, 0, 0, -kHuge, 1, 0, 0}, 1},  // s0 cancels by itself
+        {{kHuge, 1, -kHuge, 1, 0, 0, 0, 0}, 0},  // both ones are lost
+        {{kHuge, -kHuge, 1, 1, 0, 0, 0, 0}, 2},  // s0 + s1 cancels first
+        {{1, kHuge, 1, -kHuge, 0, 0, 0, 0}, 0}, {{1, 1, kHuge, -kHuge, 1, 0, 0, 0}, 3},
+        {{kHuge, 0, 0, 0, 1, -kHuge, 0, 0}, 0},
+    };
+    for (const KernelTier tier : kAllTiers) {
+        for (const auto& c : cases) {
+            for (const size_t M : {1, 5}) {  // both strategies of the generic tier
+                std::vector<float> out(M);
+                matmul_reference(ones, 0, c.b, M, 1, 8, out.data(), 1, tier);
+                for (const float value : out)
+                    EXPECT_EQ(value, c.expected) << &c - cases << " " << kernel_tier_name(tier);
+            }
+        }
+    }
+}
+
 // The bits of an output depend on its row and its column only: not on how many others are computed with it.
 TEST(ReferenceMatmul, OutputsAreIndependent) {
     Random random;
