@@ -141,19 +141,16 @@ class Parser {
     }
 
     Status check_alignment() {
-        const auto entry = file_.metadata.find("general.alignment");
-        if (entry == file_.metadata.end()) return {};
-        file_.alignment = file_.number("general.alignment");
-        if (!alignment_is_uint32_ || !std::has_single_bit(file_.alignment)) {
-            return malformed("general.alignment is not a power of two of type uint32");
-        }
-        return {};
+        file_.alignment = file_.number("general.alignment", file_.alignment);
+        if (std::has_single_bit(file_.alignment)) return {};
+        return malformed("general.alignment is not a power of two");
     }
 
     Status read_value(const std::string& key) {
         uint32_t type = 0;
         RKNPU2_RETURN_IF_ERROR(reader_.read_number(type, "a value's type"));
-        if (key == "general.alignment") alignment_is_uint32_ = type == kUint32;
+        if (key == "general.alignment" && type != kUint32)
+            return malformed("its value is not of type uint32");
         switch (type) {
             case kUint8:
                 return keep<uint8_t, uint64_t>(key);
@@ -308,7 +305,6 @@ class Parser {
     GgufFile file_;
     uint64_t tensor_count_ = 0;
     uint64_t pair_count_ = 0;
-    bool alignment_is_uint32_ = false;
 };
 
 bool read_at(int fd, uint64_t offset, void* out, size_t bytes) {

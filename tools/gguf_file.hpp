@@ -18,7 +18,7 @@
 
 #include "base/status.hpp"
 #include "byte_reader.hpp"
-#include "ggml_types.hpp"
+#include "tensor_types.hpp"
 
 namespace rknpu2 {
 

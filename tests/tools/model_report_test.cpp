@@ -1,0 +1,162 @@
+#include "model_report.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "matmul/plan.hpp"
+#include "matmul/support.hpp"
+#include "tools/gguf_writer.hpp"
+
+namespace rknpu2 {
+namespace {
+
+using nlohmann::json;
+using ::testing::HasSubstr;
+
+json analysed(const GgufWriter& writer, const Config& config = Config(), int64_t ngl = kDefaultNgl) {
+    const Result<GgufFile> file = parse_bytes(writer.bytes());
+    EXPECT_TRUE(file.ok()) << file.status().message();
+    return json::parse(to_json(analyse(file.value(), "small.gguf", config, ngl)));
+}
+
+json entry(const json& report, const std::string& name) {
+    for (const json& tensor : report["tensors"]) {
+        if (tensor["name"] == name) return tensor;
+    }
+    ADD_FAILURE() << "no tensor " << name;
+    return {};
+}
+
+TEST(ModelReport, AllMatricesOnTheNpu) {
+    const json report = analysed(small_model());
+    EXPECT_EQ(report["schema"], 1);
+    EXPECT_EQ(report["model"], "small.gguf");
+    EXPECT_EQ(report["architecture"], "llama");
+    EXPECT_EQ(report["layers"], 2);
+    EXPECT_EQ(report["ngl"], 99);
+    EXPECT_EQ(report["precision"], "balanced");
+    EXPECT_EQ(report["weight_matrices"], 7);
+    EXPECT_EQ(report["weight_matrices_on_npu"], 7);
+    EXPECT_EQ(report["raw_bytes"], report["raw_bytes_on_npu"]);
+    EXPECT_EQ(report["refused"], json::object());
+    EXPECT_EQ(report["tensors"].size(), 10U);
+
+    const json up = entry(report, "blk.0.ffn_up.weight");
+    EXPECT_EQ(up["type"], "q4_0");
+    EXPECT_EQ(up["shape"], json({64, 128}));
+    EXPECT_EQ(up["K"], 64);
+    EXPECT_EQ(up["N"], 128);
+    EXPECT_EQ(up["role"], "matrix");
+    EXPECT_EQ(up["runs_on"], "npu");
+    EXPECT_EQ(up["precision"], "int8");
+    EXPECT_EQ(up["packed_bytes"], plan_weight(128, 64, NpuArithmetic::kInt8, 3).packed_bytes());
+    EXPECT_EQ(up["reason"], nullptr);
+
+    const json norm = entry(report, "blk.0.attn_norm.weight");
+    EXPECT_EQ(norm["runs_on"], "cpu");
+    EXPECT_EQ(norm["precision"], nullptr);
+    EXPECT_EQ(norm["packed_bytes"], 0);
+    EXPECT_EQ(norm["reason"], "not a matrix multiplication weight");
+    EXPECT_EQ(entry(report, "token_embd.weight")["role"], "embedding+output");
+}
+
+TEST(ModelReport, TotalsAreSums) {
+    const json report = analysed(small_model(), Config(), 2);
+    uint64_t raw = 0;
+    uint64_t raw_on_npu = 0;
+    uint64_t packed = 0;
+    uint64_t by_type = 0;
+    for (const json& tensor : report["tensors"]) {
+        if (tensor["role"] != "matrix" && tensor["role"] != "embedding+output") continue;
+        raw += tensor["raw_bytes"].get<uint64_t>();
+        if (tensor["runs_on"] == "npu") raw_on_npu += tensor["raw_bytes"].get<uint64_t>();
+        packed += tensor["packed_bytes"].get<uint64_t>();
+    }
+    for (const auto& [type, totals] : report["by_type"].items())
+        by_type += totals["packed_bytes"].get<uint64_t>();
+    EXPECT_EQ(report["raw_bytes"], raw);
+    EXPECT_EQ(report["raw_bytes_on_npu"], raw_on_npu);
+    EXPECT_EQ(report["packed_bytes"], packed);
+    EXPECT_EQ(by_type, packed);
+    EXPECT_LT(raw_on_npu, raw);
+}
+
+TEST(ModelReport, NglDecidesByLayer) {
+    const int expected[] = {0, 1, 4, 7, 7};
+    for (int ngl = 0; ngl < 5; ++ngl) {
+        const json report = analysed(small_model(), Config(), ngl);
+        EXPECT_EQ(report["weight_matrices"], 7);
+        EXPECT_EQ(report["weight_matrices_on_npu"], expected[ngl]) << "-ngl " << ngl;
+    }
+    const json head_only = analysed(small_model(), Config(), 1);
+    EXPECT_EQ(entry(head_only, "blk.1.attn_q.weight")["reason"], "-ngl 1 leaves it on the CPU");
+    EXPECT_EQ(head_only["refused"]["-ngl 1 leaves it on the CPU"], 6);
+    EXPECT_EQ(analysed(small_model(), Config(), -1)["weight_matrices_on_npu"], 7);
+}
+
+TEST(ModelReport, PrecisionDecidesTypeAndBytes) {
+    Config config;
+    config.precision = Precision::kExact;
+    const json exact = analysed(small_model(), config);
+    EXPECT_EQ(entry(exact, "blk.0.ffn_up.weight")["precision"], "fp16");
+    EXPECT_EQ(entry(exact, "blk.0.ffn_up.weight")["packed_bytes"],
+              plan_weight(128, 64, NpuArithmetic::kFloat16, 3).packed_bytes());
+    config.precision = Precision::kReference;
+    const json reference = analysed(small_model(), config);
+    EXPECT_EQ(reference["weight_matrices_on_npu"], 0);
+    EXPECT_EQ(entry(reference, "blk.0.ffn_up.weight")["precision"], "reference");
+    EXPECT_EQ(entry(reference, "blk.0.ffn_up.weight")["runs_on"], "cpu");
+}
+
+TEST(ModelReport, RefusalsAreThoseOfSupport) {
+    GgufWriter writer = small_model();
+    writer.tensor("blk.0.ffn_up_exps.weight", 2, {64, 32, 4});
+    writer.tensor("blk.0.attn_k_b.weight", 0, {64, 32, 4});
+    writer.tensor("blk.0.strange.weight", 26, {64, 32});
+    writer.tensor("blk.0.nothing.weight", 0, {64, 0});
+    const json report = analysed(writer);
+    const auto reason = [&](const char* name) { return entry(report, name)["reason"]; };
+    EXPECT_EQ(reason("blk.0.ffn_up_exps.weight"), reason_text(Reason::kSelectsExperts));
+    EXPECT_EQ(reason("blk.0.attn_k_b.weight"), reason_text(Reason::kWeightHasMoreDimensions));
+    EXPECT_EQ(reason("blk.0.strange.weight"), reason_text(Reason::kWeightType));
+    EXPECT_EQ(reason("blk.0.nothing.weight"), reason_text(Reason::kEmpty));
+    EXPECT_EQ(report["weight_matrices"], 10) << "expert stacks are counted apart";
+    EXPECT_EQ(report["weight_matrices_on_npu"], 7);
+    EXPECT_EQ(report["expert_tensors"], 1);
+    EXPECT_EQ(report["refused"].size(), 4U);
+}
+
+TEST(ModelReport, HostileNamesAreHarmless) {
+    GgufWriter writer;
+    writer.text("general.architecture", "\x1b[31m\nx\xff");
+    writer.tensor("bad\n\x1b[2Jname\xfe.weight", 0, {4, 4});
+    const Result<GgufFile> file = parse_bytes(writer.bytes());
+    const ModelReport report = analyse(file.value(), "a\nb", Config(), 99);
+    EXPECT_TRUE(json::accept(to_json(report)));
+    const std::string text = to_text(report);
+    EXPECT_EQ(text.find('\x1b'), std::string::npos);
+    EXPECT_THAT(text, HasSubstr("bad??[2Jname"));
+}
+
+TEST(ModelReport, TextSaysTheSame) {
+    const Result<GgufFile> file = parse_bytes(small_model().bytes());
+    const std::string text = to_text(analyse(file.value(), "small.gguf", Config(), 2));
+    EXPECT_THAT(text, HasSubstr("4 of 7 weight matrices on the NPU"));
+    EXPECT_THAT(text, HasSubstr("not on the NPU: 3 x -ngl 2 leaves it on the CPU"));
+    EXPECT_THAT(text, HasSubstr("no output.weight"));
+}
+
+TEST(ModelReport, ProblemsWithUnlikelyShapes) {
+    GgufWriter writer;
+    writer.text("general.architecture", "x");
+    writer.tensor("a.weight", 0, {1, 1}).tensor("b.weight", 0, {1, 9000}).tensor("c.weight", 0, {9000, 1});
+    const json report = analysed(writer);
+    EXPECT_EQ(report["weight_matrices_on_npu"], 3);
+    EXPECT_EQ(entry(report, "c.weight")["packed_bytes"],
+              plan_weight(1, 9000, NpuArithmetic::kInt8, 3).packed_bytes());
+}
+
+}  // namespace
+}  // namespace rknpu2
