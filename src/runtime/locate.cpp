@@ -57,7 +57,12 @@ Result<std::string> locate_runtime(const std::string& setting, const std::string
     }
     if (setting == "sim") {
         const fs::path own(own_directory.empty() ? "." : own_directory);
-        const fs::path candidates[] = {own / ".." / "sim" / "librknnrt.so", own / "rknnsim" / "librknnrt.so"};
+        // In a build tree; installed beside the plug-in; installed, as seen from a program in bin/.
+        const fs::path candidates[] = {
+            own / ".." / "sim" / "librknnrt.so",
+            own / "rknnsim" / "librknnrt.so",
+            own / ".." / RKNPU2_INSTALL_LIBDIR / "ggml-rknpu2" / "rknnsim" / "librknnrt.so",
+        };
         for (const fs::path& path : candidates) {
             if (path_exists(path)) return fs::absolute(path).lexically_normal().string();
         }
