@@ -65,6 +65,8 @@ int call(const char* function, Body&& body) noexcept {
         return finish(function, body(*state));
     } catch (const std::exception& error) {
         return finish(function, {Code::kOutOfMemory, error.what()});
+    } catch (...) {
+        return RKNN_ERR_FAIL;
     }
 }
 
