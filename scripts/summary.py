@@ -38,7 +38,8 @@ def by_count(counts):
 def summarise(stats, info):
     weights, matmuls = stats.get("weights", []), stats.get("matmuls", {})
     total = info.get("weight_matrices")
-    packed = stats.get("bytes", {}).get("weights") or sum(w.get("packed_bytes", 0) for w in weights)
+    weights = [w for w in weights if w.get("precision") != "reference"]
+    packed = sum(w.get("packed_bytes", 0) for w in weights)
     on_cpu = matmuls.get("cpu_reference", 0)
     precisions = ", ".join(f"{count} {name}" for name, count in by_count(matmuls.get("by_precision", {})))
     yield "runtime", where(stats.get("runtime", {}))
