@@ -50,7 +50,7 @@ Outcome Context::select_shape(const RequestedShape& shape) {
 Outcome Context::check_attr(const OperandDesc& attr) const {
     const char* name = operand_name(attr.which);
     if (M_ == 0 && attr.which != Operand::kB) {
-        return refuse(format("%s: no shape was selected (rknn_matmul_set_dynamic_shape)", name));
+        return refuse(format("%s: no shape was selected yet", name));
     }
     const OperandDesc own = describe(problem_, attr.which, std::max<size_t>(M_, 1));
     if (attr.dims == own.dims && attr.bytes == own.bytes && attr.type == own.type) return {};
@@ -144,7 +144,7 @@ Outcome Context::find_bound(Operand which, std::shared_ptr<Memory>* memory) {
     const Binding& bound = binding(which);
     const Code code = which == Operand::kC ? Code::kInvalidOutput : Code::kInvalidInput;
     const char* name = operand_name(which);
-    if (!bound.bound) return {code, format("%s is not bound (rknn_matmul_set_io_mem)", name)};
+    if (!bound.bound) return {code, format("%s is not bound", name)};
     if (which != Operand::kB && bound.M != M_) {
         return {code, format("%s was bound for M=%zu, the current shape has M=%zu", name, bound.M, M_)};
     }
@@ -190,7 +190,7 @@ Outcome Context::compute(const KernelTier& tier, Scratch& scratch, const Memory*
 }
 
 Outcome Context::run(const KernelTier& tier, ScratchPool& pool) {
-    if (M_ == 0) return {Code::kFail, "no shape was selected (rknn_matmul_set_dynamic_shape)"};
+    if (M_ == 0) return {Code::kFail, "no shape was selected yet"};
     std::shared_ptr<Memory> memory[3];
     bool zero = problem_.result_is_zero();
     for (const Operand which : {Operand::kC, Operand::kA, Operand::kB}) {

@@ -25,6 +25,10 @@ inline constexpr size_t kFewRows = 3;      // up to here B is widened on the fly
 inline constexpr size_t kFloatGroup = 16;  // columns of one fp16 tile
 inline constexpr size_t kFloatGroupsAtOnce = 4;
 
+inline int16_t widen_int8(int8_t x) {
+    return static_cast<int16_t>(x);  // NOLINT(bugprone-signed-char-misuse): numbers, not characters
+}
+
 // int16 panels of A.
 struct RowPanels {
     const int16_t* data;  // the first panel, at the first step of this chunk

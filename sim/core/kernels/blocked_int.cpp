@@ -31,7 +31,7 @@ void pack_a_int8(const int8_t* a, size_t M, size_t K, int16_t* panels) {
         for (size_t s = 0; s < steps; ++s) {
             const int8_t* from = a + (s * M + m) * kStep;
             for (size_t i = 0; i < kStep; ++i)
-                to[s * kRowBlock * kStep + i] = from[i];
+                to[s * kRowBlock * kStep + i] = widen_int8(from[i]);
         }
     }
 }

@@ -18,9 +18,9 @@ void widen_b(const int8_t* b, size_t tiles, int16_t* panel) {
             const int8_t* from = b + (t * kGroup + n) * kTileK;
             int16_t* to = panel + (n / kStrip) * strip_size + (2 * t * kStrip + n % kStrip) * kStep;
             for (size_t i = 0; i < kStep; ++i)
-                to[i] = from[i];
+                to[i] = widen_int8(from[i]);
             for (size_t i = 0; i < kStep; ++i)
-                to[kStrip * kStep + i] = from[kStep + i];
+                to[kStrip * kStep + i] = widen_int8(from[kStep + i]);
         }
     }
 }
