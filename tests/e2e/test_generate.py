@@ -1,0 +1,117 @@
+"""Text generation: which weights go to the NPU for each -ngl, in which precision, and that nothing depends on chance."""
+
+import hashlib
+import re
+
+import harness
+from harness import HostTest, english
+
+PARIS = re.compile(r"The capital of France is\s+Paris\b")
+
+
+def splits_of(log):
+    """The numbers of graph splits that llama.cpp reserved, for prompts and for single tokens."""
+    lines = re.findall(r"graph: nodes = .*?, splits = (.*?), input", log)
+    return [int(number) for line in lines for number in re.findall(r"(?<![=\d])\b(\d+)\b", line)]
+
+
+class Layers(HostTest):
+    """-ngl N puts the matrices of N layers (the head counts as one) on the NPU; the graph stays in 1 or 2 pieces."""
+
+    def check(self, layers, weights, splits):
+        run = self.complete(layers=layers, count=8)
+        self.assertRegex(run.out, PARIS)
+        self.assert_ran_on_npu(run, weights)
+        found = splits_of(run.log)
+        self.assertTrue(found, "llama.cpp printed no number of splits")
+        self.assertLessEqual(set(found), splits)
+        self.assert_says(r"Flash Attention enabled", run.log)
+        self.assertNotRegex(run.log, r"Flash Attention (was )?(auto, set to )?disabled")
+        print(f"-ngl {layers}: {len(run.stats.weights)} weights, {run.stats.npu} matmuls, splits {sorted(set(found))}")
+
+    def test_none(self):
+        self.check(0, 0, {1})
+
+    def test_head_only(self):
+        self.check(1, 1, {1, 2})
+
+    def test_ten(self):
+        self.check(10, 64, {1, 2})
+
+    def test_twenty(self):
+        self.check(20, 134, {1, 2})
+
+    def test_all(self):
+        self.check(99, harness.ALL_WEIGHTS, {1, 2})
+
+
+class Precisions(HostTest):
+    """Each precision runs, and the statistics say which arithmetic multiplied."""
+
+    def check(self, precision, arithmetic, counter):
+        run = self.complete(precision=precision, count=6)
+        self.assertRegex(run.out, PARIS)
+        self.assertEqual(run.stats.weight_precisions(), {arithmetic})
+        self.assertEqual(len(run.stats.weights), harness.ALL_WEIGHTS)
+        counters = {"int8": run.stats.int8, "fp16": run.stats.fp16, "reference": run.stats.reference}
+        self.assertGreater(counters.pop(counter), harness.ALL_WEIGHTS)
+        self.assertEqual(set(counters.values()), {0})
+        self.assertEqual(run.stats.failures, 0)
+        if precision != "default":
+            self.assertEqual(run.stats.precision, precision)
+
+    def test_default(self):
+        self.check("default", "int8", "int8")
+
+    def test_fast(self):
+        self.check("fast", "int8", "int8")
+
+    def test_exact(self):
+        self.check("exact", "fp16", "fp16")
+
+    def test_reference(self):
+        self.check("reference", "reference", "reference")
+
+    def test_naive(self):
+        """One scale a tensor is too coarse to promise an answer; it must run, in int8."""
+        run = self.complete(precision="naive", count=6)
+        self.assert_ran_on_npu(run)
+        self.assertEqual(run.stats.precision, "naive")
+        self.assertEqual((run.stats.int8, run.stats.fp16), (run.stats.npu, 0))
+
+
+class Repeatable(HostTest):
+    """The same command gives the same bits, twice and however the file is read."""
+
+    def unmapped(self):
+        """What --no-mmap is called here: newer hosts say --load-mode none."""
+        known = self.host("llama-completion", "--help", precision=None)
+        return ["--load-mode", "none"] if "--load-mode" in known.out + known.log else ["--no-mmap"]
+
+    def logits(self, text, name, *arguments):
+        """Digest of all logits of two chunks, as llama-perplexity saves them, and the perplexity it prints."""
+        path = self.folder / name
+        run = self.host("llama-perplexity", "-m", harness.MODEL, "-ngl", 99, "-f", text, "-c", 128, "--chunks", 2,
+                        "--kl-divergence-base", path, *arguments)
+        self.assert_ran_on_npu(run)
+        self.assertGreater(path.stat().st_size, 2 * 64 * 49152, "the file with the logits is too short")
+        numbers = self.assert_says(r"\[1\][0-9.]+,\[2\][0-9.]+", run.out + run.log).group(0)
+        return hashlib.sha256(path.read_bytes()).hexdigest(), numbers
+
+    def test_mapped_or_read(self):
+        text = english(self.folder, 4000)
+        mapped, read = self.logits(text, "mapped"), self.logits(text, "read", *self.unmapped())
+        self.assertEqual(mapped, read)
+        self.assertEqual(mapped, self.logits(text, "again"))
+        print("perplexities", mapped[1])
+
+    def test_same_text(self):
+        first, second = self.complete(count=24), self.complete(count=24)
+        read = self.complete(*self.unmapped(), count=24)
+        self.assertGreater(len(first.out.split()), 8)
+        self.assertEqual(first.out, second.out)
+        self.assertEqual(first.out, read.out)
+
+
+if __name__ == "__main__":
+    harness.main()
