@@ -1,5 +1,6 @@
 // The plug-in's one entry point, and what a process has once: settings, counters, the NPU.
 #include <dlfcn.h>
+#include <sys/auxv.h>
 
 #include <cstdio>
 #include <filesystem>
@@ -162,6 +163,17 @@ __attribute__((destructor)) static void at_exit() {
     } catch (...) {  // NOLINT(bugprone-empty-catch): the process ends, and there is nobody to tell
     }
 }
+
+#if defined(__aarch64__)
+// ggml asks on Arm: 0 says that this build needs what the CPU lacks.
+extern "C" __attribute__((visibility("default"))) int ggml_backend_score() {
+#if defined(__ARM_FEATURE_DOTPROD)
+    return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0 ? 1 : 0;
+#else
+    return 1;
+#endif
+}
+#endif
 
 extern "C" __attribute__((visibility("default"))) ggml_backend_reg_t ggml_backend_init() {
     try {

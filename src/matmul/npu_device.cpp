@@ -95,6 +95,7 @@ Result<std::shared_ptr<PackedWeight>> NpuDevice::pack(const WeightSource& source
     RKNPU2_RETURN_IF_ERROR(pack_weight(source, *packed, pool_));
     statistics_.add_weight({source.name, source.type_name, source.K, source.N,
                             dtype_name(operand_type(plan.arithmetic)), plan.packed_bytes()});
+    progress_.add(plan.packed_bytes());
     return packed;
 }
 

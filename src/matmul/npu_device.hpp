@@ -20,6 +20,7 @@
 #include "matmul/context_cache.hpp"
 #include "matmul/device_memory.hpp"
 #include "matmul/packed_weight.hpp"
+#include "matmul/packing_progress.hpp"
 #include "matmul/statistics.hpp"
 #include "matmul/weight_source.hpp"
 #include "matmul/work_areas.hpp"
@@ -64,6 +65,8 @@ class NpuDevice : public std::enable_shared_from_this<NpuDevice> {
     Config config_;
     Statistics& statistics_;
     ThreadPool pool_;
+
+    PackingProgress progress_;
 
     std::mutex mutex_;  // guards what follows
     DeviceMemoryPool memory_;

@@ -47,6 +47,9 @@ TEST(WriteFileAtomically, ReplacesWholeAndNamesTheProcess) {
     EXPECT_EQ(std::distance(std::filesystem::directory_iterator(directory), {}), 1)
         << "a partial file was left";
     EXPECT_EQ(write_file_atomically(directory + "/none/s.json", "x").code(), StatusCode::kIo);
+    // What is not a file is written to, not replaced.
+    ASSERT_TRUE(write_file_atomically("/dev/null", "x").ok());
+    EXPECT_TRUE(std::filesystem::is_character_file("/dev/null"));
     std::filesystem::remove_all(directory);
 }
 
