@@ -93,6 +93,8 @@ bool supports_op(ggml_backend_dev_t device, const ggml_tensor* op) noexcept {
                 note_weight(host, op->src[0], problem);
                 return true;
             }
+            // The CPU backend says yes to any type of weight and crashes on those that it cannot convert.
+            if (!problem.weight_can_be_dequantised) return false;
         }
         const ggml_backend_dev_t cpu = host.cpu_device();
         return cpu != nullptr && host.ggml.ggml_backend_dev_supports_op(cpu, op);
