@@ -48,10 +48,12 @@ bool is_shared_file_mapping(const void* data, size_t bytes) {
 
 void give_back_pages(const void* data, size_t bytes) {
     const auto page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
-    const uintptr_t first = (reinterpret_cast<uintptr_t>(data) + page - 1) / page * page;
-    const uintptr_t last = (reinterpret_cast<uintptr_t>(data) + bytes) / page * page;
+    const auto address = reinterpret_cast<uintptr_t>(data);
+    const uintptr_t first = (address + page - 1) / page * page;
+    const uintptr_t last = (address + bytes) / page * page;
+    char* const start = static_cast<char*>(const_cast<void*>(data)) + (first - address);
     // Failure (locked pages) costs memory, nothing else.
-    if (first < last) madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED);
+    if (first < last) madvise(start, last - first, MADV_DONTNEED);
 }
 
 }  // namespace rknpu2

@@ -51,7 +51,7 @@ int allowed_cpus() {
     return static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
 }
 
-ThreadPool::ThreadPool(int threads, std::vector<int> cpus) {
+ThreadPool::ThreadPool(int threads, const std::vector<int>& cpus) {
     const int available = cpus.empty() ? allowed_cpus() : static_cast<int>(cpus.size());
     spin_ = threads <= available && available >= kSpinCpus;
     for (int i = 1; i < threads; ++i) {

@@ -24,7 +24,7 @@ class ThreadPool {
   public:
     // `threads` counts the caller: 1 means no extra thread. `cpus`: CPU numbers that the team may run on,
     // empty for all.
-    explicit ThreadPool(int threads, std::vector<int> cpus = {});
+    explicit ThreadPool(int threads, const std::vector<int>& cpus = {});
     ~ThreadPool();
     ThreadPool(const ThreadPool&) = delete;
     ThreadPool& operator=(const ThreadPool&) = delete;

@@ -14,7 +14,9 @@ namespace {
 constexpr std::array kKnownVersions = {"0.25.1", "0.25.2", "0.25.3"};
 
 static_assert(GGML_BACKEND_API_VERSION == 2);
-static_assert(GGML_MAX_DIMS == 4 && GGML_MAX_SRC == 10 && GGML_MAX_OP_PARAMS == 64 && GGML_MAX_NAME == 64);
+static_assert(GGML_MAX_DIMS == 4 && GGML_MAX_SRC == 10);
+static_assert(GGML_MAX_OP_PARAMS == 64);
+static_assert(GGML_MAX_NAME == 64);
 static_assert(sizeof(ggml_tensor) == 336);
 static_assert(offsetof(ggml_tensor, buffer) == 8 && offsetof(ggml_tensor, ne) == 16 &&
               offsetof(ggml_tensor, nb) == 48);

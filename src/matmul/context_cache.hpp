@@ -23,7 +23,7 @@ namespace rknpu2 {
 struct View {
     uint64_t slice = 0;  // 0: none
     size_t bytes = 0;
-    auto operator<=>(const View&) const = default;
+    auto operator<=>(const View&) const = default;  // NOLINT(modernize-use-nullptr): the check trips over <=>
 };
 
 class CachedContext {

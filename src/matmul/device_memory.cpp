@@ -97,7 +97,7 @@ Result<std::vector<DeviceMemoryPool::Slice>> DeviceMemoryPool::allocate_together
         }
         if (slices.size() == sizes.size()) return slices;
         for (const Slice& slice : slices)
-            free(slice);
+            give_back(slice);
         // Only a full domain is a reason to try the next; a device that is out of memory stays so.
         if (where.reserved + total + kLargestSlab + kDomainReserve <= rk3588::kDomainBytes) break;
     }
@@ -158,7 +158,7 @@ Result<DeviceMemoryPool::Slab*> DeviceMemoryPool::add_slab(Domain& where, size_t
     return where.slabs.back().get();
 }
 
-void DeviceMemoryPool::free(const Slice& slice) {
+void DeviceMemoryPool::give_back(const Slice& slice) {
     if (slice.id == 0) return;
     Domain& where = domain(slice.domain);
     slice.slab->give_back(slice.offset, slice.bytes);

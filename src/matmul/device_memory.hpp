@@ -41,7 +41,7 @@ class DeviceMemoryPool {
     Result<std::vector<Slice>> allocate_together(const std::vector<size_t>& sizes);
     // In a given domain: work areas must lie where the context lies.
     Result<Slice> allocate_in(int domain, size_t bytes);
-    void free(const Slice& slice);
+    void give_back(const Slice& slice);
 
     // The first `bytes` of the slice as seen by another context of its domain.
     static Result<std::unique_ptr<NpuMemory>> import_into(NpuContext& context, const Slice& slice,

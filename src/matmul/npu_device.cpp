@@ -104,7 +104,7 @@ void NpuDevice::release(const PackedWeight& weight) {
     for (const auto& row : weight.cells) {
         for (const DeviceMemoryPool::Slice& cell : row) {
             contexts_.forget(cell.id);
-            memory_.free(cell);
+            memory_.give_back(cell);
         }
     }
     // With the last weight gone nothing is worth keeping: an idle process holds no NPU memory and no context.

@@ -38,12 +38,12 @@ TEST(DeviceMemoryPool, SlicesNeverOverlapAndAllIsGivenBack) {
                 live.push_back(slice.take());
             } else {
                 const size_t victim = random() % live.size();
-                pool.free(live[victim]);
+                pool.give_back(live[victim]);
                 live.erase(live.begin() + static_cast<std::ptrdiff_t>(victim));
             }
         }
         for (const auto& slice : live)
-            pool.free(slice);
+            pool.give_back(slice);
         EXPECT_EQ(pool.bytes_in_use(), 0U);
         EXPECT_EQ(pool.bytes_reserved(), 0U);
         EXPECT_EQ(state.memories, 0);
@@ -67,7 +67,7 @@ TEST(DeviceMemoryPool, GoesToTheNextDomainWhenOneIsFull) {
     EXPECT_EQ(slices.front().domain, 0);
     EXPECT_EQ(slices.back().domain, 1);
     for (const auto& slice : slices)
-        pool.free(slice);
+        pool.give_back(slice);
     EXPECT_EQ(pool.bytes_reserved(), 0U);
 }
 
