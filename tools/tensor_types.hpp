@@ -1,13 +1,12 @@
-// The tensor types of a GGUF file, as data: what a type number is called and how many bytes its elements
-// take.
+// The tensor types of a GGUF file, as data: what a type number is called and how many bytes it takes.
 //
 // Elements come in blocks of `block` along a row, `bytes` to a block. `to_float`: ggml can convert it to
 // float, which is what our plug-in needs of a weight (float32 itself counts). rknpu2-info does not link ggml,
 // so the table stands here; tests/tools/tensor_types_test.cpp compares it with the ggml of the host.
 //
 // Source: enum ggml_type in ggml/include/ggml.h, type_traits in ggml/src/ggml.c, and the block structures in
-// ggml/src/ggml-common.h, of ggml 0.25.3 (the same in 0.25.1). Numbers that are missing below (4, 5, 31 to
-// 33, 36 to 38) were removed from the format.
+// ggml/src/ggml-common.h, of ggml 0.25.3. The numbers that are missing below (4, 5, 31 to 33, 36 to 38) were
+// removed from the format.
 #pragma once
 
 #include <cstdint>

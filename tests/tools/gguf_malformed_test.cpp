@@ -131,7 +131,7 @@ TEST(GgufMalformed, RandomCorruption) {
     constexpr uint32_t kSeed = 20240611;
     std::mt19937 random(kSeed);
     int accepted = 0;
-    for (int round = 0; round < 5000; ++round) {
+    for (int round = 0; round < 2000; ++round) {
         SCOPED_TRACE(testing::Message() << "seed " << kSeed << ", round " << round);
         std::string bytes = whole;
         const size_t changes = 1 + random() % 4;
@@ -151,7 +151,7 @@ TEST(GgufMalformed, RandomCorruption) {
         EXPECT_FALSE(to_json(report).empty());
         EXPECT_FALSE(to_text(report).empty());
     }
-    EXPECT_GT(accepted, 100) << "names and values may change freely";
+    EXPECT_GT(accepted, 50) << "names and values may change freely";
 }
 
 }  // namespace

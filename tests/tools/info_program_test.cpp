@@ -81,6 +81,22 @@ TEST_F(InfoProgram, OverviewWithoutARuntimeSucceeds) {
     EXPECT_EQ(json::parse(machine.out)["runtime"]["found"], false);
 }
 
+// The tool finds the simulator where the plug-in does, beside its own directory.
+TEST_F(InfoProgram, OverviewWithTheSimulator) {
+#ifdef RKNPU2_SIMULATOR
+    const Outcome outcome = run("--json", "GGML_RKNPU2_RUNTIME=sim");
+    ASSERT_EQ(outcome.status, 0) << outcome.err;
+    const json runtime = json::parse(outcome.out)["runtime"];
+    EXPECT_EQ(runtime["found"], true) << runtime;
+    EXPECT_EQ(runtime["simulated"], true);
+    EXPECT_TRUE(std::filesystem::equivalent(runtime["path"].get<std::string>(), RKNPU2_SIMULATOR));
+    EXPECT_NE(runtime["api_version"], "");
+    EXPECT_THAT(run("", "GGML_RKNPU2_RUNTIME=sim").out, HasSubstr("a simulator"));
+#else
+    GTEST_SKIP() << "the target rknnrt is not part of this build";
+#endif
+}
+
 TEST_F(InfoProgram, UnknownSettingIsAWarning) {
     const Outcome outcome = run("--json", "GGML_RKNPU2_PRECISON=exact");
     EXPECT_EQ(outcome.status, 0);

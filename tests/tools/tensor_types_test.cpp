@@ -28,19 +28,32 @@ TEST(TensorTypes, NumbersAscendAndAreFound) {
         EXPECT_EQ(find_ggml_type(id), nullptr) << id;
 }
 
+// The structures of each family; the comparison with the library below covers every type. (Not static_assert:
+// g++ 12 with -fsanitize=undefined does not take a comparison of pointers as constant.)
+TEST(TensorTypes, SameAsGgmlsHeaders) {
 #ifdef RKNPU2_HAVE_GGML_HEADERS
-constexpr bool is(uint32_t id, size_t block, size_t bytes) {
-    const GgmlType* const type = find_ggml_type(id);
-    return type != nullptr && type->block == block && type->bytes == bytes;
-}
-// One structure of each family; the run-time test below covers every type.
-static_assert(is(GGML_TYPE_Q4_1, QK4_1, sizeof(block_q4_1)));
-static_assert(is(GGML_TYPE_Q8_0, QK8_0, sizeof(block_q8_0)));
-static_assert(is(GGML_TYPE_Q6_K, QK_K, sizeof(block_q6_K)));
-static_assert(is(GGML_TYPE_IQ4_XS, QK_K, sizeof(block_iq4_xs)));
-static_assert(is(GGML_TYPE_TQ2_0, QK_K, sizeof(block_tq2_0)));
-static_assert(is(GGML_TYPE_MXFP4, QK_MXFP4, sizeof(block_mxfp4)));
+    const struct {
+        uint32_t id;
+        size_t block;
+        size_t bytes;
+    } theirs[] = {
+        {GGML_TYPE_Q4_0, QK4_0, sizeof(block_q4_0)},      {GGML_TYPE_Q4_1, QK4_1, sizeof(block_q4_1)},
+        {GGML_TYPE_Q5_1, QK5_1, sizeof(block_q5_1)},      {GGML_TYPE_Q8_0, QK8_0, sizeof(block_q8_0)},
+        {GGML_TYPE_Q2_K, QK_K, sizeof(block_q2_K)},       {GGML_TYPE_Q4_K, QK_K, sizeof(block_q4_K)},
+        {GGML_TYPE_Q6_K, QK_K, sizeof(block_q6_K)},       {GGML_TYPE_IQ2_XS, QK_K, sizeof(block_iq2_xs)},
+        {GGML_TYPE_IQ4_XS, QK_K, sizeof(block_iq4_xs)},   {GGML_TYPE_TQ2_0, QK_K, sizeof(block_tq2_0)},
+        {GGML_TYPE_IQ4_NL, QK4_NL, sizeof(block_iq4_nl)}, {GGML_TYPE_MXFP4, QK_MXFP4, sizeof(block_mxfp4)},
+    };
+    for (const auto& type : theirs) {
+        const GgmlType* const ours = find_ggml_type(type.id);
+        ASSERT_NE(ours, nullptr) << type.id;
+        EXPECT_EQ(ours->block, type.block) << ours->name;
+        EXPECT_EQ(ours->bytes, type.bytes) << ours->name;
+    }
+#else
+    GTEST_SKIP() << "RKNPU2_LLAMA_DIR has no ggml headers";
 #endif
+}
 
 class Library {
   public:
@@ -76,6 +89,7 @@ TEST(TensorTypes, SameAsTheHostsGgml) {
     ASSERT_TRUE(name && block && bytes);
     for (const GgmlType& type : kGgmlTypes) {
         const int id = static_cast<int>(type.id);
+        if (std::string(name(id)) == "NONE") continue;  // newer than this ggml
         EXPECT_STREQ(type.name, name(id));
         EXPECT_EQ(type.block, block(id)) << type.name;
         EXPECT_EQ(type.bytes, bytes(id)) << type.name;
