@@ -104,19 +104,28 @@ rknnsim_live_counts simulator_counts() {
     return counts;
 }
 
-void run_alone(const std::function<void()>& body) {
+int run_in_child(const std::function<int()>& body) {
+    constexpr int kFailed = 101;
     std::fflush(nullptr);
     const pid_t child = fork();
-    ASSERT_GE(child, 0);
     if (child == 0) {
-        body();
+        const int result = body();
         std::fflush(nullptr);
-        _exit(::testing::Test::HasFailure() ? 1 : 0);
+        _exit(::testing::Test::HasFailure() ? kFailed : result);
     }
     int status = 0;
-    ASSERT_EQ(waitpid(child, &status, 0), child);
-    if (WIFSIGNALED(status)) FAIL() << "the child was ended by signal " << WTERMSIG(status);
-    ASSERT_EQ(WEXITSTATUS(status), 0) << "see the failures above";
+    EXPECT_TRUE(child > 0 && waitpid(child, &status, 0) == child);
+    EXPECT_FALSE(WIFSIGNALED(status)) << "the child was ended by signal " << WTERMSIG(status);
+    return WIFEXITED(status) && WEXITSTATUS(status) < kFailed ? WEXITSTATUS(status) : -1;
+}
+
+void run_alone(const std::function<void()>& body) {
+    EXPECT_EQ(run_in_child([&] {
+                  body();
+                  return 0;
+              }),
+              0)
+        << "see the failures above";
 }
 
 Ended run_program(const std::string& command) {

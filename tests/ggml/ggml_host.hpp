@@ -76,7 +76,9 @@ class GgmlHost {
 rknnsim_live_counts simulator_counts();
 
 // Runs `body` in a child process, for tests that set the environment or load a plug-in that must not stay.
-// Its failures are the test's.
+// What it returns (0 to 100), or -1 when it had failures or a signal ended it.
+int run_in_child(const std::function<int()>& body);
+// The same for a body without a result: its failures are the test's.
 void run_alone(const std::function<void()>& body);
 
 // What a program wrote (both streams) and how it ended.

@@ -1,0 +1,206 @@
+// What goes wrong gives one line of ours and a failure status, and what comes after works. Each test runs in
+// a process of its own, since settings are read when the plug-in is loaded.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+
+#include <cstdlib>
+
+#include "ggml/stored_matmul.hpp"
+
+namespace rknpu2::test {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+
+constexpr double kSmall = 0.03;
+
+// Loads the plug-in with one setting and gives back what it said.
+std::vector<std::string> lines_of_load(GgmlHost& host, const char* name, const std::string& value) {
+    setenv(name, value.c_str(), 1);
+    host.load_plugin();
+    return host.take_lines();
+}
+
+class FaultsTest : public ::testing::Test {
+  protected:
+    void SetUp() override { RKNPU2_NEEDS_HOST(); }
+
+    // A runtime that cannot be opened: the plug-in is there, without a device, and one line says why.
+    static void expect_no_device(const std::string& runtime, const std::string& why) {
+        run_alone([&] {
+            const auto host = GgmlHost::open(stock_files());
+            ASSERT_TRUE(host);
+            EXPECT_THAT(lines_of_load(*host, "GGML_RKNPU2_RUNTIME", runtime), ElementsAre(HasSubstr(why)));
+            EXPECT_NE(host->plugin, nullptr);
+            EXPECT_EQ(host->device, nullptr);
+        });
+    }
+};
+
+TEST_F(FaultsTest, RuntimeThatIsNotThere) {
+    expect_no_device("/nonexistent", "no NPU: GGML_RKNPU2_RUNTIME=/nonexistent: no such file");
+}
+
+TEST_F(FaultsTest, RuntimeThatIsNoLibrary) {
+    expect_no_device(__FILE__, "no NPU: cannot load " __FILE__);
+}
+
+TEST_F(FaultsTest, RuntimeThatIsAnotherLibrary) {
+    expect_no_device(stock_files().base, "no function rknn_matmul_create_dynamic_shape");
+}
+
+TEST_F(FaultsTest, RuntimeWhoseDeviceDoesNotAnswer) {
+    setenv("RKNNSIM_FAIL", "rknn_matmul_create_dynamic_shape:1:-3", 1);
+    expect_no_device(SIMULATOR, "the NPU does not answer");
+    unsetenv("RKNNSIM_FAIL");
+}
+
+TEST_F(FaultsTest, NumberOfCoresThatDoesNotExist) {
+    run_alone([] {
+        const auto host = GgmlHost::open(stock_files());
+        ASSERT_TRUE(host);
+        EXPECT_THAT(lines_of_load(*host, "GGML_RKNPU2_CORES", "9"),
+                    ElementsAre("not loaded: GGML_RKNPU2_CORES=9: must be 1 to 3"));
+        EXPECT_EQ(host->plugin, nullptr);
+    });
+}
+
+TEST_F(FaultsTest, PrecisionThatDoesNotExist) {
+    run_alone([] {
+        const auto host = GgmlHost::open(stock_files());
+        ASSERT_TRUE(host);
+        EXPECT_THAT(lines_of_load(*host, "GGML_RKNPU2_PRECISION", "best"),
+                    ElementsAre(HasSubstr("GGML_RKNPU2_PRECISION=best: must be balanced, fast, exact")));
+        EXPECT_EQ(host->plugin, nullptr);
+    });
+}
+
+TEST_F(FaultsTest, UnknownSettingIsWarnedAboutOnce) {
+    run_alone([] {
+        const auto host = GgmlHost::open(stock_files());
+        ASSERT_TRUE(host);
+        EXPECT_THAT(lines_of_load(*host, "GGML_RKNPU2_PRECISON", "exact"),
+                    ElementsAre(HasSubstr("GGML_RKNPU2_PRECISON is not a setting")));
+        EXPECT_NE(host->device, nullptr);
+        host->load_plugin();
+        EXPECT_THAT(host->take_lines(), IsEmpty());
+    });
+}
+
+// The directory for the counters cannot be written: the work goes on, and one line tells.
+TEST_F(FaultsTest, CountersThatCannotBeWritten) {
+    run_alone([] {
+        const auto host = GgmlHost::open(stock_files());
+        ASSERT_TRUE(host);
+        EXPECT_THAT(lines_of_load(*host, "GGML_RKNPU2_STATS", "/nonexistent/stats.json"), IsEmpty());
+        Random random;
+        {
+            const BackendPtr backend = new_backend(*host);
+            StoredMatmul product(*host, GGML_TYPE_F32, {3, 48, 96});
+            product.set_weight(random_weight(*host, GGML_TYPE_F32, 48, 96, random));
+            EXPECT_LT(product.error(backend.get(), random), kSmall);
+        }
+        EXPECT_THAT(host->take_lines(), ElementsAre(HasSubstr("/nonexistent/stats.json")));
+    });
+}
+
+// No memory for the floats between a weight's bytes and its packed form, after the device's memory was had.
+TEST_F(FaultsTest, MemoryThatRunsOutWhilePacking) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    GTEST_SKIP() << "a sanitizer's allocator does not live with a limit of the address space";
+#endif
+    run_alone([] {
+        const auto host = GgmlHost::open_with_device();
+        ASSERT_TRUE(host);
+        Random random;
+        const BackendPtr backend = new_backend(*host);
+        const Shape shape = {1, 32, size_t{1} << 20};  // 128 MiB for a thread's 32 rows of floats
+        StoredMatmul product(*host, GGML_TYPE_F16, shape);
+        product.set_weight(random_weight(*host, GGML_TYPE_F16, shape.N, shape.K, random));
+        rlimit before{};
+        ASSERT_EQ(getrlimit(RLIMIT_AS, &before), 0);
+        rlimit tight = before;
+        tight.rlim_cur = process_bytes("VmSize") + (size_t{110} << 20);
+        const std::vector<float> a = random_floats(random, shape.K);
+        std::vector<float> out;
+        ASSERT_EQ(setrlimit(RLIMIT_AS, &tight), 0);
+        const ggml_status status = product.compute(backend.get(), a, out);
+        ASSERT_EQ(setrlimit(RLIMIT_AS, &before), 0);
+        EXPECT_EQ(status, GGML_STATUS_ALLOC_FAILED);
+        EXPECT_THAT(host->take_lines(), ElementsAre(HasSubstr("weight (f16): out of memory: packing")));
+        EXPECT_EQ(simulator_counts().memories, 0U);
+        EXPECT_LT(product.error(backend.get(), random), kSmall);
+        EXPECT_THAT(host->take_lines(), IsEmpty());
+    });
+}
+
+// The n-th call of a runtime's function fails, for every n that three products reach: exactly one product
+// fails, with one line that names the function, the next is right, and nothing stays behind.
+class CallsTest : public FaultsTest, public ::testing::WithParamInterface<const char*> {
+  protected:
+    // True if the call was reached.
+    static bool fail_call(const std::string& function, int call) {
+        setenv("RKNNSIM_FAIL", (function + ":" + std::to_string(call)).c_str(), 1);
+        const auto host = GgmlHost::open_with_device();
+        if (!host) return false;
+        Random random;
+        int failures = 0;
+        {
+            const BackendPtr backend = new_backend(*host);
+            const Shape shape = {260, 300, 64};  // more rows than a run has, columns for every core
+            StoredMatmul product(*host, GGML_TYPE_Q4_0, shape);
+            product.set_weight(random_weight(*host, GGML_TYPE_Q4_0, shape.N, shape.K, random));
+            const std::vector<float> a = random_floats(random, shape.M * shape.K);
+            for (int round = 0; round < 3; ++round) {
+                std::vector<float> out;
+                host->take_lines();
+                const ggml_status status = product.compute(backend.get(), a, out);
+                const std::vector<std::string> lines = host->take_lines();
+                if (status == GGML_STATUS_SUCCESS) {
+                    EXPECT_THAT(lines, IsEmpty());
+                    EXPECT_LT(relative_error(*host, GGML_TYPE_Q4_0, shape, product.weight_content(), a, out),
+                              kSmall);
+                    continue;
+                }
+                ++failures;
+                EXPECT_THAT(lines, ElementsAre(::testing::AllOf(HasSubstr("MUL_MAT with weight (q4_0)"),
+                                                                HasSubstr(function + ":"))));
+            }
+            EXPECT_LE(failures, 1);
+        }
+        EXPECT_EQ(simulator_counts().memories, 0U);
+        EXPECT_EQ(simulator_counts().contexts, 0U);
+        return failures > 0;
+    }
+};
+
+TEST_P(CallsTest, FailingCallFailsOneProductOnly) {
+    const std::string function = GetParam();
+    int reached = 0;
+    // Opening the runtime makes the first context.
+    const bool at_start =
+        function == "rknn_matmul_create_dynamic_shape" || function == "rknn_matmul_set_core_mask";
+    const int first = at_start ? 2 : 1;
+    for (int call = first; call <= 24 && reached == call - first; ++call) {
+        SCOPED_TRACE(function + ":" + std::to_string(call));
+        const int status = run_in_child([&] { return fail_call(function, call) ? 1 : 0; });
+        ASSERT_GE(status, 0) << "see the failures above";
+        reached += status;
+    }
+    EXPECT_GT(reached, 0) << function << " is never called";
+    RecordProperty("calls", reached);
+}
+
+INSTANTIATE_TEST_SUITE_P(Runtime, CallsTest,
+                         ::testing::Values("rknn_matmul_create_dynamic_shape", "rknn_matmul_set_core_mask",
+                                           "rknn_matmul_set_dynamic_shape", "rknn_matmul_set_io_mem",
+                                           "rknn_matmul_run", "rknn_create_mem", "rknn_create_mem_from_fd",
+                                           "rknn_mem_sync"),
+                         [](const auto& tested) { return std::string(tested.param); });
+
+}  // namespace
+}  // namespace rknpu2::test

@@ -1,0 +1,101 @@
+// Stock llama.cpp with the plug-in when something breaks: one line of ours, an exit status, no crash.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+
+#include "ggml/ggml_host.hpp"
+
+namespace rknpu2::test {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+constexpr const char* kOurs = "ggml-rknpu2: ";
+
+class ProgramsTest : public ::testing::Test {
+  protected:
+    void SetUp() override { RKNPU2_NEEDS_MODEL(); }
+
+    // llama-completion of a few tokens. Threads that wait must not spin: the tests share the machine.
+    static Ended complete(const std::string& environment, const std::string& options = "",
+                          const std::string& model = MODEL) {
+        return run_program("OMP_WAIT_POLICY=passive GGML_BACKEND_PATH=" PLUGIN
+                           " GGML_RKNPU2_RUNTIME=" SIMULATOR " " +
+                           environment + " " HOST_BIN_DIR "/llama-completion -m " + model + " " + options +
+                           " -ngl 99 -c 128 -n 4 --temp 0 --seed 1 -no-cnv -p 'The capital of France is'");
+    }
+
+    // Errors of ours; the line about the device that was found is none.
+    static std::vector<std::string> complaints(const Ended& ended) {
+        std::vector<std::string> lines;
+        for (const std::string& line : lines_with(ended.output, kOurs)) {
+            if (line.find("precision") == std::string::npos) lines.push_back(line);
+        }
+        return lines;
+    }
+};
+
+TEST_F(ProgramsTest, NothingBreaks) {
+    const Ended ended = complete("");
+    EXPECT_EQ(ended.status, 0) << ended.output;
+    EXPECT_THAT(ended.output, HasSubstr("Paris"));
+    EXPECT_THAT(complaints(ended), IsEmpty());
+}
+
+// Calls that come while the prompt is read and while the answer is written.
+TEST_F(ProgramsTest, MatmulThatFailsInTheMiddleOfAGraph) {
+    for (const int call : {100, 1500}) {
+        const Ended ended =
+            complete("RKNNSIM_FAIL=rknn_matmul_run:" + std::to_string(call) + ":-2", "--no-warmup");
+        EXPECT_GT(ended.status, 0) << ended.output;
+        EXPECT_THAT(complaints(ended),
+                    ElementsAre(HasSubstr("rknn_matmul_run: the runtime answered -2 (timed out)")))
+            << ended.output;
+    }
+}
+
+TEST_F(ProgramsTest, AllocationThatFailsInTheMiddleOfPacking) {
+    const Ended ended = complete("RKNNSIM_FAIL=rknn_create_mem:3", "--no-warmup");
+    EXPECT_GT(ended.status, 0) << ended.output;
+    EXPECT_THAT(complaints(ended), ElementsAre(HasSubstr("out of memory: packing"))) << ended.output;
+}
+
+// llama.cpp does not look at what its warm-up gives; what comes after is right.
+TEST_F(ProgramsTest, FailureWhileWarmingUp) {
+    const Ended ended = complete("RKNNSIM_FAIL=rknn_create_mem:3");
+    EXPECT_EQ(ended.status, 0) << ended.output;
+    EXPECT_THAT(ended.output, HasSubstr("Paris"));
+    EXPECT_THAT(complaints(ended), ElementsAre(HasSubstr("out of memory: packing"))) << ended.output;
+}
+
+TEST_F(ProgramsTest, TruncatedModel) {
+    const TemporaryFolder folder;
+    const std::string model = folder.path("truncated.gguf");
+    const uintmax_t size = std::filesystem::file_size(MODEL);
+    for (const double part : {0.0, 0.01, 0.5, 0.999}) {
+        std::filesystem::copy_file(MODEL, model, std::filesystem::copy_options::overwrite_existing);
+        std::filesystem::resize_file(model, static_cast<uintmax_t>(static_cast<double>(size) * part));
+        const Ended ended = complete("", "", model);
+        EXPECT_GT(ended.status, 0) << "cut to " << part << "\n" << ended.output;
+        EXPECT_THAT(complaints(ended), IsEmpty()) << ended.output;
+    }
+}
+
+// Without an NPU the host goes on with its CPU, and knows why.
+TEST_F(ProgramsTest, RuntimeThatIsNotThere) {
+    const Ended ended = complete("GGML_RKNPU2_RUNTIME=/nonexistent");
+    EXPECT_EQ(ended.status, 0) << ended.output;
+    EXPECT_THAT(complaints(ended), ElementsAre(HasSubstr("/nonexistent: no such file")));
+}
+
+TEST_F(ProgramsTest, NumberOfCoresThatDoesNotExist) {
+    const Ended ended = complete("GGML_RKNPU2_CORES=9");
+    EXPECT_EQ(ended.status, 0) << ended.output;
+    EXPECT_THAT(complaints(ended), ElementsAre(HasSubstr("GGML_RKNPU2_CORES=9: must be 1 to 3")));
+}
+
+}  // namespace
+}  // namespace rknpu2::test
