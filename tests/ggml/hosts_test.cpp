@@ -1,0 +1,172 @@
+// Hosts that are not called libggml, two hosts in one process, and entry points called again.
+#include <dlfcn.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <thread>
+
+#include "ggml/renamed_host.hpp"
+#include "ggml/stored_matmul.hpp"
+
+namespace rknpu2::test {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+constexpr double kSmall = 1e-3;  // what fp16 loses
+
+// True if a library whose path contains `name` is loaded.
+bool is_loaded(const std::string& name) {
+    return !lines_with(run_program("cat /proc/" + std::to_string(getpid()) + "/maps").output, name).empty();
+}
+
+void expect_works(GgmlHost& host, ggml_backend_t backend, Random& random) {
+    const Shape shape = {7, 96, 160};
+    StoredMatmul product(host, GGML_TYPE_Q4_0, shape);
+    product.set_weight(random_weight(host, GGML_TYPE_Q4_0, shape.N, shape.K, random));
+    ASSERT_TRUE(product.supported());
+    const uint64_t runs = simulator_counts().runs;
+    EXPECT_LT(product.error(backend, random), kSmall);
+    EXPECT_GT(simulator_counts().runs, runs);
+}
+
+class HostsTest : public ::testing::Test {
+  protected:
+    void SetUp() override {
+        RKNPU2_NEEDS_HOST();
+        setenv("GGML_RKNPU2_PRECISION", "exact", 1);
+    }
+
+    std::unique_ptr<GgmlHost> open_renamed(const std::string& name) {
+        auto host = GgmlHost::open(renamed_files(folder_, name));
+        if (!host) return nullptr;
+        host->load_plugin();
+        EXPECT_THAT(host->take_lines(), IsEmpty());
+        EXPECT_NE(host->device, nullptr);
+        return host->device != nullptr ? std::move(host) : nullptr;
+    }
+
+    TemporaryFolder folder_;
+    Random random_;
+};
+
+TEST_F(HostsTest, HostOfAnotherName) {
+    run_alone([this] {
+        const auto host = open_renamed("libqqml");
+        ASSERT_TRUE(host);
+        EXPECT_FALSE(is_loaded("libggml-base")) << "a stock ggml came in by another way";
+        EXPECT_TRUE(is_loaded("libqqml-base"));
+        EXPECT_STREQ(host->ggml.ggml_backend_dev_name(host->device), "RKNPU0");
+        EXPECT_EQ(host->ggml.ggml_backend_dev_type(host->device), GGML_BACKEND_DEVICE_TYPE_GPU);
+        const BackendPtr backend = new_backend(*host);
+        expect_works(*host, backend.get(), random_);
+    });
+}
+
+// Tools load a backend more than once: the same registry each time, one device, and nothing said.
+TEST_F(HostsTest, LoadedThreeTimes) {
+    run_alone([this] {
+        const auto host = open_renamed("libqqml");
+        ASSERT_TRUE(host);
+        const ggml_backend_reg_t first = host->plugin;
+        const ggml_backend_dev_t device = host->device;
+        for (int round = 0; round < 2; ++round) {
+            host->load_plugin();
+            EXPECT_EQ(host->plugin, first);
+            EXPECT_EQ(host->device, device);
+        }
+        EXPECT_THAT(host->take_lines(), IsEmpty());
+        const BackendPtr backend = new_backend(*host);
+        expect_works(*host, backend.get(), random_);
+    });
+}
+
+TEST_F(HostsTest, TwoHostsInOneProcess) {
+    run_alone([this] {
+        auto one = open_renamed("libqqml");
+        const auto two = open_renamed("libzzml");
+        ASSERT_TRUE(one && two);
+        EXPECT_NE(one->plugin, two->plugin);
+        EXPECT_NE(one->device, two->device);
+        EXPECT_EQ(one->ggml.ggml_backend_dev_by_name("RKNPU0"), one->device);
+        EXPECT_EQ(two->ggml.ggml_backend_dev_by_name("RKNPU0"), two->device);
+        EXPECT_FALSE(two->ggml.ggml_backend_dev_supports_buft(
+            two->device, one->ggml.ggml_backend_dev_buffer_type(one->device)));
+        const BackendPtr backend_two = new_backend(*two);
+        {
+            const BackendPtr backend_one = new_backend(*one);
+            expect_works(*one, backend_one.get(), random_);
+            expect_works(*two, backend_two.get(), random_);
+        }
+        one->ggml.ggml_backend_unload(one->plugin);
+        expect_works(*two, backend_two.get(), random_);
+        // The first comes back, as the same device.
+        const ggml_backend_dev_t before = one->device;
+        one->load_plugin();
+        ASSERT_EQ(one->device, before);
+        const BackendPtr again = new_backend(*one);
+        expect_works(*one, again.get(), random_);
+        EXPECT_THAT(one->take_lines(), IsEmpty());
+        EXPECT_THAT(two->take_lines(), IsEmpty());
+    });
+}
+
+// Two hosts share the NPU, from two threads at once.
+TEST_F(HostsTest, TwoHostsOnTwoThreads) {
+    run_alone([this] {
+        const auto one = open_renamed("libqqml");
+        const auto two = open_renamed("libzzml");
+        ASSERT_TRUE(one && two);
+        const auto work = [](GgmlHost& host) {
+            Random random;
+            const BackendPtr backend = new_backend(host);
+            for (int round = 0; round < 20; ++round) {
+                StoredMatmul product(host, GGML_TYPE_Q8_0, {5, 64, 96});
+                product.set_weight(random_weight(host, GGML_TYPE_Q8_0, 64, 96, random));
+                EXPECT_LT(product.error(backend.get(), random), kSmall);
+            }
+        };
+        std::thread other([&] { work(*two); });
+        work(*one);
+        other.join();
+        EXPECT_EQ(simulator_counts().memories, 0U);
+        EXPECT_EQ(simulator_counts().contexts, 0U);
+    });
+}
+
+// Each host is told what concerns it.
+TEST_F(HostsTest, LogGoesToTheHostThatAsked) {
+    run_alone([this] {
+        const auto one = open_renamed("libqqml");
+        const auto two = open_renamed("libzzml");
+        ASSERT_TRUE(one && two);
+        const BackendPtr backend = new_backend(*two);
+        StoredMatmul product(*two, GGML_TYPE_F32, {3, 48, 64});
+        product.set_weight(random_weight(*two, GGML_TYPE_F32, 48, 64, random_));
+        EXPECT_LT(product.error(backend.get(), random_), kSmall);
+        EXPECT_THAT(two->take_lines(GGML_LOG_LEVEL_DEBUG), ::testing::Contains(HasSubstr("packed weight")));
+        EXPECT_THAT(one->take_lines(GGML_LOG_LEVEL_DEBUG),
+                    ::testing::Each(::testing::Not(HasSubstr("packed"))));
+    });
+}
+
+// A caller that is no ggml (this program) is refused in one line.
+TEST_F(HostsTest, CallerThatIsNoGgml) {
+    run_alone([] {
+        void* const library = dlopen(PLUGIN, RTLD_NOW | RTLD_LOCAL);
+        ASSERT_NE(library, nullptr) << dlerror();
+        using Init = ggml_backend_reg_t (*)();
+        const auto init = reinterpret_cast<Init>(dlsym(library, "ggml_backend_init"));
+        ASSERT_NE(init, nullptr);
+        ::testing::internal::CaptureStderr();
+        EXPECT_EQ(init(), nullptr);
+        const std::string said = ::testing::internal::GetCapturedStderr();
+        EXPECT_THAT(said, HasSubstr("ggml-rknpu2: not loaded: the host's ggml (the program itself)"));
+        EXPECT_EQ(lines_with(said, "").size(), 1U) << said;
+    });
+}
+
+}  // namespace
+}  // namespace rknpu2::test
