@@ -1,0 +1,77 @@
+"""ggml's own test-backend-ops on our device: it compares each operation with the CPU backend.
+
+That program ignores the status of a graph, seeds itself at random and is content when the device is missing; so the device's
+own lines and the number of cases that went through the NPU are required here.
+"""
+
+import re
+
+import harness
+from harness import HostTest
+
+DEVICE = "RKNPU0"
+# Two cases have 128 experts of 8192 x 5120 each: 12 GB and many minutes of random numbers. AllOperations runs them.
+NO_GIANTS = "^(?!.*n_mats=128,n_used=128)"
+
+
+class BackendOps(HostTest):
+    """Every case that our device accepts has the right result, and many cases were really multiplied by the NPU."""
+
+    def run_ops(self, precision, *arguments, timeout=1800):
+        """Runs the program; checks the device's lines and that N of N passed. Returns (stats, N)."""
+        run = self.host("test-backend-ops", "test", "-b", DEVICE, *arguments, precision=precision, timeout=timeout, code=None)
+        text = re.sub(r"\x1b\[[0-9;]*m", "", run.out)
+        failed = re.findall(r"^\s*(\w+\(.*\)): .*FAIL.*$", text, re.MULTILINE)
+        if run.code != 0 or failed:
+            shown = "\n".join(failed[:20]) or harness.tail(text + run.log)
+            self.fail(f"test-backend-ops ended with {run.code}, {len(failed)} cases failed:\n{shown}")
+        self.assert_says(r"Device description: Rockchip RK3588 NPU", text)
+        part = text[text.index(f": {DEVICE}\n"):]
+        passed, total = map(int, self.assert_says(r"(\d+)/(\d+) tests passed", part).groups())
+        self.assertEqual(passed, total)
+        self.assertGreater(total, 0, "no case ran")
+        self.assert_says(rf"Backend {DEVICE}: OK", part)
+        self.assertEqual(run.stats.failures, 0)
+        print(f"{precision} {' '.join(arguments)}: {passed}/{total} passed, {run.stats.npu} multiplied by the NPU; the CPU took",
+              ", ".join(f"{count} ({reason})" for reason, count in run.stats.refused.items()) or "no matmul")
+        return run.stats, total
+
+    def check_mul_mat(self, precision, counter):
+        stats, total = self.run_ops(precision, "-o", "MUL_MAT")
+        self.assertGreater(stats.npu, 300, "cases multiplied by the NPU")
+        self.assertEqual(getattr(stats, counter), stats.npu)
+        self.assertGreater(total, 1000)
+
+    def check_mul_mat_id(self, precision):
+        """Experts stay with the CPU for now, each with its reason."""
+        stats, total = self.run_ops(precision, "-o", "MUL_MAT_ID", "-p", NO_GIANTS)
+        self.assertGreater(total, 300)
+        self.assertGreater(stats.npu + sum(stats.refused.values()), 300)
+        self.assertGreater(stats.refused.get("chooses among experts row by row", 0) + stats.npu, 300)
+
+    def test_mul_mat_exact(self):
+        self.check_mul_mat("exact", "fp16")
+
+    def test_mul_mat_fast(self):
+        self.check_mul_mat("fast", "int8")
+
+    def test_mul_mat_id_exact(self):
+        self.check_mul_mat_id("exact")
+
+    def test_mul_mat_id_fast(self):
+        self.check_mul_mat_id("fast")
+
+
+class AllOperations(BackendOps):
+    """All operations of ggml, those that the inner CPU backend computes for us too: half an hour on two cores."""
+
+    test_mul_mat_exact = test_mul_mat_fast = test_mul_mat_id_exact = test_mul_mat_id_fast = None
+
+    def test_all(self):
+        stats, total = self.run_ops("default", timeout=3900)
+        self.assertGreater(total, 5000)
+        self.assertGreater(stats.npu, 300)
+
+
+if __name__ == "__main__":
+    harness.main()
