@@ -94,6 +94,15 @@ std::vector<std::string> GgmlHost::take_lines(ggml_log_level level) {
     return ours;
 }
 
+std::string GgmlHost::take_log() {
+    const std::lock_guard lock(mutex_);
+    std::string text;
+    for (const LogLine& line : lines_)
+        text += line.text + "\n";
+    lines_.clear();
+    return text;
+}
+
 rknnsim_live_counts simulator_counts() {
     rknnsim_live_counts counts{};
     void* const handle = dlopen(SIMULATOR, RTLD_NOW | RTLD_NOLOAD);

@@ -60,13 +60,17 @@ class GgmlHost {
     // "ggml-rknpu2: ".
     std::vector<std::string> take_lines(ggml_log_level level = GGML_LOG_LEVEL_WARN);
 
+    // All lines of the host since the last call of either.
+    std::string take_log();
+    // The host's log callback, with the GgmlHost as its data; llama.cpp wants to be told, too.
+    static void on_log(ggml_log_level level, const char* text, void* self);
+
     HostFunctions ggml;
     ggml_backend_reg_t plugin = nullptr;
     ggml_backend_dev_t device = nullptr;
 
   private:
     GgmlHost() = default;
-    static void on_log(ggml_log_level level, const char* text, void* self);
 
     std::mutex mutex_;
     std::vector<LogLine> lines_;

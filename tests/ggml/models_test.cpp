@@ -1,0 +1,126 @@
+// Whole models in one process: loading and freeing leaves nothing behind, and two at once do not disturb each
+// other.
+#include <gtest/gtest.h>
+#include <malloc.h>
+
+#include <filesystem>
+#include <thread>
+
+#include "ggml/llama_session.hpp"
+
+namespace rknpu2::test {
+namespace {
+
+constexpr int kAllLayers = 99;
+
+size_t open_files() {
+    const std::filesystem::directory_iterator files("/proc/self/fd");
+    return static_cast<size_t>(std::distance(begin(files), end(files)));
+}
+
+size_t anonymous_and_shared() {
+    malloc_trim(0);  // what was freed and kept for the next allocation does not count
+    return process_bytes("RssAnon") + process_bytes("RssShmem");
+}
+
+class ModelsTest : public ::testing::Test {
+  protected:
+    void SetUp() override {
+        RKNPU2_NEEDS_MODEL();
+        llama_ = Llama::open();
+        ASSERT_TRUE(llama_);
+    }
+
+    // A short text: the prompt, then the most likely token again and again; the logits of its last step.
+    static std::vector<float> write(LlamaSession& session, size_t prompt, int steps) {
+        EXPECT_TRUE(session.decode(some_tokens(prompt)));
+        for (int i = 0; i < steps; ++i)
+            EXPECT_TRUE(session.decode({session.most_likely()}));
+        return session.logits();
+    }
+
+    std::vector<float> write_alone(size_t prompt, int steps) {
+        LlamaSession session(*llama_, kAllLayers);
+        EXPECT_TRUE(session.ok());
+        return write(session, prompt, steps);
+    }
+
+    std::unique_ptr<Llama> llama_;
+};
+
+TEST_F(ModelsTest, TwentyTimesLoadedAndFreed) {
+    constexpr int kWarmUp = 5;
+    size_t files = 0;
+    size_t bytes = 0;
+    for (int round = 0; round < 20; ++round) {
+        {
+            LlamaSession session(*llama_, kAllLayers);
+            ASSERT_TRUE(session.ok());
+            ASSERT_TRUE(session.decode(some_tokens(3)));
+            EXPECT_GT(simulator_counts().contexts, 0U);
+            EXPECT_GT(simulator_counts().memories, 0U);
+        }
+        llama_->host->take_log();
+        const rknnsim_live_counts counts = simulator_counts();
+        EXPECT_EQ(counts.contexts, 0U) << "round " << round;
+        EXPECT_EQ(counts.memories, 0U) << "round " << round;
+        EXPECT_EQ(counts.bytes, 0U) << "round " << round;
+        if (round == kWarmUp - 1) {
+            files = open_files();
+            bytes = anonymous_and_shared();
+        }
+    }
+    const auto growth = static_cast<long long>(anonymous_and_shared()) - static_cast<long long>(bytes);
+    std::printf("resident after %d rounds %zu bytes, growth in the 15 that follow %lld, open files %zu\n",
+                kWarmUp, bytes, growth, open_files());
+    EXPECT_EQ(open_files(), files);
+    // The packed weights are 134 MB: a leak of a single one of them would be more than this.
+    EXPECT_LT(growth, 4 << 20);
+}
+
+TEST_F(ModelsTest, TwoAtOnceGiveWhatOneGives) {
+    const std::vector<float> first_alone = write_alone(5, 4);
+    const std::vector<float> second_alone = write_alone(9, 4);
+    LlamaSession first(*llama_, kAllLayers);
+    LlamaSession second(*llama_, kAllLayers);
+    ASSERT_TRUE(first.ok() && second.ok());
+    ASSERT_TRUE(first.decode(some_tokens(5)));
+    ASSERT_TRUE(second.decode(some_tokens(9)));
+    for (int i = 0; i < 4; ++i) {
+        ASSERT_TRUE(first.decode({first.most_likely()}));
+        ASSERT_TRUE(second.decode({second.most_likely()}));
+    }
+    EXPECT_EQ(first.logits(), first_alone);
+    EXPECT_EQ(second.logits(), second_alone);
+}
+
+TEST_F(ModelsTest, TwoOnTwoThreadsGiveWhatOneGives) {
+    const std::vector<float> first_alone = write_alone(5, 4);
+    const std::vector<float> second_alone = write_alone(9, 4);
+    LlamaSession first(*llama_, kAllLayers);
+    LlamaSession second(*llama_, kAllLayers);
+    ASSERT_TRUE(first.ok() && second.ok());
+    std::vector<float> second_logits;
+    std::thread other([&] { second_logits = write(second, 9, 4); });
+    EXPECT_EQ(write(first, 5, 4), first_alone);
+    other.join();
+    EXPECT_EQ(second_logits, second_alone);
+}
+
+// Freeing one of two leaves the other as it was.
+TEST_F(ModelsTest, OneGoesTheOtherStays) {
+    const std::vector<float> alone = write_alone(5, 4);
+    LlamaSession stays(*llama_, kAllLayers);
+    ASSERT_TRUE(stays.ok());
+    ASSERT_TRUE(stays.decode(some_tokens(5)));
+    for (int i = 0; i < 4; ++i) {
+        LlamaSession goes(*llama_, i % 2 == 0 ? kAllLayers : 10);
+        ASSERT_TRUE(goes.ok());
+        ASSERT_TRUE(goes.decode(some_tokens(7)));
+        ASSERT_TRUE(stays.decode({stays.most_likely()}));
+    }
+    EXPECT_EQ(stays.logits(), alone);
+}
+
+}  // namespace
+}  // namespace rknpu2::test
