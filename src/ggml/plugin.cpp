@@ -40,6 +40,8 @@ class Plugin {
         if (!library.ok()) return refuse_without_host(library.status());
         const auto known = hosts_.find(library.value().handle);
         if (known != hosts_.end()) return known->second ? &known->second->reg : nullptr;
+        const auto refused = refusals_.find(library.value().handle);
+        if (refused != refusals_.end()) return refuse_without_host(refused->second);
         return add_host(library.take());
     }
 
@@ -63,13 +65,19 @@ class Plugin {
         return nullptr;
     }
 
+    // What this host is will not change: it gets the same line at its next try.
+    ggml_backend_reg_t refuse_for_good(const HostLibrary& library, const Status& status) {
+        refusals_.emplace(library.handle, status);
+        return refuse_without_host(status);
+    }
+
     ggml_backend_reg_t add_host(HostLibrary library) {
         const std::string version = host_ggml_version(library);
         Result<Config> config = Config::from_environment();
         const bool allow = config.ok() && config.value().allow_abi_mismatch;
         if (!is_known_ggml(version) && !allow) {
-            hosts_[library.handle] = nullptr;
-            return refuse_without_host(
+            return refuse_for_good(
+                library,
                 {StatusCode::kUnsupported,
                  format(
                      "the host's ggml (%s) is version %s, and the layouts of its structures are known for %s "
@@ -80,8 +88,7 @@ class Plugin {
         }
         Result<GgmlFunctions> functions = import_functions(library);
         if (!functions.ok()) {
-            hosts_[library.handle] = nullptr;
-            return refuse_without_host(functions.status());
+            return refuse_for_good(library, functions.status());
         }
         auto host = std::make_unique<Host>();
         host->library = library;
@@ -144,6 +151,7 @@ class Plugin {
     bool npu_failed_ = false;
     Host* first_host_ = nullptr;
     std::map<void*, std::unique_ptr<Host>> hosts_;
+    std::map<void*, Status> refusals_;
     std::vector<std::unique_ptr<Host>> retired_;
 };
 
