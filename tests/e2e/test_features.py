@@ -1,0 +1,151 @@
+"""Features of llama.cpp around the matmuls: KV cache, context shift, state, overrides, splits, drafts, threads, adapters."""
+
+import re
+
+import harness
+import made_models
+from harness import HostTest, english
+from test_types import figures
+
+PARIS = r"The capital of France is\s+Paris\b"
+
+
+class Cache(HostTest):
+    """What llama.cpp does with its KV cache works with the cache in our memory."""
+
+    def test_quantised(self):
+        """The cache's rotation matrices are leaves as weights are, and must not be taken for weights."""
+        run = self.complete("-ctk", "q8_0", "-ctv", "q8_0", count=8)
+        self.assertRegex(run.out, PARIS)
+        self.assert_ran_on_npu(run)
+        self.assert_says(r"RKNPU0 KV buffer size", run.log)
+        self.assert_says(r"K \(q8_0\).*V \(q8_0\)", run.log)
+        self.assertEqual(len(run.stats.names(r"^blk\.\d+\.(attn|ffn)_\w+\.weight$")), 210)
+
+    def test_context_shift(self):
+        """More tokens than the context holds; the shift rewrites the cache."""
+        run = self.complete("-c", 256, "--context-shift", prompt="Once upon a time", count=290)
+        self.assert_says(r"n_ctx\s+= 256", run.log)
+        self.assert_ran_on_npu(run)
+        self.assertGreater(run.stats.npu, 285 * harness.ALL_WEIGHTS, "generation ended before the shift")
+
+    def test_prompt_cache(self):
+        """A state saved by one process continues in another one: fewer matmuls, the same text."""
+        arguments = ["--prompt-cache", self.folder / "state.bin"]
+        first = self.complete(*arguments, "--prompt-cache-all", count=8)
+        second = self.complete(*arguments, count=8)
+        self.assert_says(r"session file has exact match for prompt", second.log)
+        self.assert_ran_on_npu(second)
+        self.assertLess(second.stats.npu, first.stats.npu)
+        answers = [self.assert_says(r"(?s)The capital of France is.{20}", run.out).group(0) for run in (first, second)]
+        self.assertEqual(*answers)
+
+    def test_save_load_state(self):
+        run = self.host("test-save-load-state", "-m", harness.MODEL, "-ngl", 99, "-p", "The quick brown fox", "-n", 8, "-c", 256)
+        self.assert_says(r"All tests passed", run.out + run.log)
+        self.assert_ran_on_npu(run)
+
+
+class Placement(HostTest):
+    """Where the user puts tensors is where they are multiplied."""
+
+    def test_override_to_cpu(self):
+        run = self.complete("-ot", "ffn_.*=CPU", count=4)
+        self.assertRegex(run.out, PARIS)
+        self.assert_ran_on_npu(run, harness.ALL_WEIGHTS - 90)
+        self.assertEqual(run.stats.names("ffn_"), [])
+
+    def test_override_to_npu(self):
+        run = self.complete("-ot", "ffn_.*=RKNPU0", layers=0, count=4)
+        self.assertRegex(run.out, PARIS)
+        self.assert_ran_on_npu(run, 90)
+        self.assertEqual(len(run.stats.names(r"ffn_(gate|up|down)\.weight")), 90)
+
+    def test_split_tensor(self):
+        """One device in a tensor split: llama.cpp puts a device of its own in front of ours."""
+        run = self.complete("--split-mode", "tensor", count=8)
+        self.assertRegex(run.out, PARIS)
+        self.assert_says(r"tensor parallelism from 1 devices", run.log)
+        self.assert_ran_on_npu(run)
+
+
+class Several(HostTest):
+    """More than one model or context in a process."""
+
+    def test_draft(self):
+        """The model drafts for itself, so every drafted token is accepted, or nearly."""
+        run = self.host("llama-speculative-simple", "-m", harness.MODEL, "-md", harness.MODEL, "--spec-type", "draft-simple",
+                        "-ngl", 99, "-ngld", 99, "-p", harness.CAPITAL, "-n", 16, "--temp", 0, "-c", 256)
+        self.assertRegex(run.out + run.log, r"Paris")
+        self.assert_ran_on_npu(run)
+        drafted, accepted = (int(self.assert_says(rf"{name}\s*=\s*(\d+)", run.out + run.log).group(1))
+                             for name in ("n_drafted", "n_accept"))
+        self.assertGreater(drafted, 4)
+        self.assertGreaterEqual(accepted, 0.8 * drafted)
+
+    def test_threads(self):
+        """llama.cpp's test-thread-safety: our device, the CPU and a split, two contexts of each on threads of their own."""
+        run = self.host("test-thread-safety", "-m", harness.MODEL, "-ngl", 99, "-p", harness.CAPITAL, "-n", 8, "-c", 128,
+                        "-np", 2, "--temp", 0, "-t", 1)
+        text = run.out + run.log
+        self.assert_says(r"All threads finished without errors", text)
+        answers = re.findall(rf"Model (\d)/3, Context \d/2: {PARIS}", text)
+        self.assertEqual(sorted(answers), list("112233"))
+        self.assert_ran_on_npu(run)
+        self.assertGreater(run.stats.npu, 4 * 8 * harness.ALL_WEIGHTS)
+
+
+class Close(HostTest):
+    """Base for tests that compare logits with those of the CPU backend alone."""
+
+    def logits(self, name, *arguments, precision, base=None, chunks=2):
+        """With base: (run, (mean KLD, same top)) against it; without: writes it. A context of 256."""
+        path = base or self.folder / name
+        compare = ["--kl-divergence"] if base else []
+        run = self.host("llama-perplexity", "-ngl", 99, "-f", english(self.folder, 6000), "-c", 256, "--chunks", chunks,
+                        "--kl-divergence-base", path, *compare, *arguments, precision=precision)
+        return (run, figures(run.out)) if base else path
+
+
+class Adapter(Close):
+    """A LoRA adapter changes the text, its matrices are multiplied by the NPU, and the logits are those of the CPU."""
+
+    def test_lora(self):
+        adapter = self.folder / "adapter.gguf"
+        matrices = made_models.write_adapter(adapter)
+        arguments = ["-m", harness.MODEL, "--lora", adapter]
+        plain = self.logits("plain", "-m", harness.MODEL, precision=None)
+        cpu = self.logits("cpu", *arguments, precision=None)
+        _, (changed, _) = self.logits("", *arguments, precision="default", base=plain)
+        run, (divergence, same_top) = self.logits("", *arguments, precision="default", base=cpu)
+        print(f"KLD to the CPU {divergence}, same top {same_top} %; to the model without adapter {changed}")
+        self.assert_ran_on_npu(run, harness.ALL_WEIGHTS + matrices)
+        self.assertEqual(len(run.stats.names(r"\.lora_[ab]$")), matrices)
+        self.assertGreater(changed, 5 * divergence)
+        self.assertGreaterEqual(same_top, 80)
+
+
+class Experts(Close):
+    """A mixture-of-experts model runs: the experts on the CPU for now, with the reason, everything else on the NPU."""
+
+    def check(self, precision, least_same_top):
+        model = self.folder / "experts.gguf"
+        matrices = made_models.write_model(model, experts=made_models.EXPERTS)
+        cpu = self.logits("cpu", "-m", model, precision=None)
+        run, (divergence, same_top) = self.logits("", "-m", model, precision=precision, base=cpu)
+        print(f"{precision}: KLD {divergence}, same top {same_top} %, refused {run.stats.refused}")
+        self.assertEqual(run.stats.names(), matrices)
+        self.assert_ran_on_npu(run, len(matrices))
+        self.assertGreaterEqual(run.stats.refused.get("chooses among experts row by row", 0), 3 * made_models.LAYERS)
+        self.assertGreaterEqual(same_top, least_same_top)
+
+    def test_exact(self):
+        self.check("exact", 95)
+
+    def test_default(self):
+        """Random weights make a flat distribution, so that int8 moves more of the top tokens than in a trained model."""
+        self.check("default", 60)
+
+
+if __name__ == "__main__":
+    harness.main()
