@@ -13,6 +13,7 @@
 #include <atomic>
 #include <condition_variable>
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <mutex>
 #include <thread>
@@ -31,7 +32,10 @@ class ThreadPool {
 
     int threads() const { return static_cast<int>(team_.size()) + 1; }
 
-    void parallel_for(size_t count, const std::function<void(size_t)>& body);
+    // `estimated_ns`: what all the work takes one thread, if the caller knows. Work that is done sooner than
+    // a sleeping thread wakes up is done by the caller alone.
+    void parallel_for(size_t count, const std::function<void(size_t)>& body,
+                      uint64_t estimated_ns = UINT64_MAX);
 
   private:
     void work();

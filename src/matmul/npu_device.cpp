@@ -22,6 +22,11 @@ static_assert(kContextCapacity < rk3588::kMaxContexts);
 // Fewer activations than this are quantised faster by one thread than others wake up.
 constexpr size_t kParallelElements = 32768;
 constexpr size_t kRowsPerTask = 16;
+
+// What a CPU that simulates the NPU streams and multiplies in a nanosecond, roughly; the chip is faster at
+// the latter. Only tells whether other threads are worth waking.
+constexpr uint64_t kBytesPerNs = 10;
+constexpr uint64_t kMacsPerNs = 50;
 constexpr size_t kReferenceColumns = 64;
 
 }  // namespace
@@ -130,9 +135,13 @@ Status NpuDevice::multiply_chunk(Call& call, const RowChunk& chunk) {
     RKNPU2_RETURN_IF_ERROR(schedule(call, chunk));
     std::array<Status, rk3588::kCores> statuses;
     std::array<const CachedContext*, rk3588::kCores> failed{};
-    pool_.parallel_for(static_cast<size_t>(config_.cores), [&](size_t core) {
+    const WeightPlan& plan = call.weight.plan;
+    const uint64_t estimated_ns = std::max(plan.packed_bytes() / kBytesPerNs,
+                                           row_buckets()[chunk.bucket] * plan.N * plan.K / kMacsPerNs);
+    const auto run = [&](size_t core) {
         statuses[core] = run_core(call, chunk, static_cast<int>(core), failed[core]);
-    });
+    };
+    pool_.parallel_for(static_cast<size_t>(config_.cores), run, estimated_ns);
     for (const CachedContext* context : failed) {
         if (context != nullptr) contexts_.drop(context);
     }
