@@ -46,7 +46,6 @@ class BackendOps(HostTest):
         """Experts stay with the CPU for now, each with its reason."""
         stats, total = self.run_ops(precision, "-o", "MUL_MAT_ID", "-p", NO_GIANTS)
         self.assertGreater(total, 300)
-        self.assertGreater(stats.npu + sum(stats.refused.values()), 300)
         self.assertGreater(stats.refused.get("chooses among experts row by row", 0) + stats.npu, 300)
 
     def test_mul_mat_exact(self):
