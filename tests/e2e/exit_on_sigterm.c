@@ -1,5 +1,6 @@
-// Preloaded into a program that knows no end (ggml-rpc-server): SIGTERM then ends it as returning from main() would, so that
-// destructors run and the plug-in writes its statistics. The programs wait in accept() when the signal comes.
+// Preloaded into a program that knows no end (ggml-rpc-server): SIGTERM then ends it as returning from main()
+// would, so that destructors run and the plug-in writes its statistics. The programs wait in accept() when
+// the signal comes.
 #include <signal.h>
 #include <stdlib.h>
 

@@ -1,8 +1,10 @@
-// A weight that a graph overwrites after it has been multiplied: the next product must use the new value, not the packed old one.
+// A weight that a graph overwrites after it has been multiplied: the next product must use the new value, not
+// the packed old one.
 //
-// A host program of its own: it links to ggml as llama.cpp's programs do, loads the backends in a folder (the argument) and ours, and works on the
-// device RKNPU0. Weights change as in training: inside one graph and between graphs, as a whole (ggml_cpy), in part (a view), and
-// in place (ggml_scale_inplace). Prints a line for each case; exit 1 when a product is wrong.
+// A host program of its own: it links to ggml as llama.cpp's programs do, loads the backends in a folder (the
+// argument) and ours, and works on the device RKNPU0. Weights change as in training: inside one graph and
+// between graphs, as a whole (ggml_cpy), in part (a view), and in place (ggml_scale_inplace). Prints a line
+// for each case; exit 1 when a product is wrong.
 #include <cmath>
 #include <cstdio>
 #include <string>
@@ -79,7 +81,8 @@ struct Session {
 // Builds with body(context, graph), which returns the products to read back, and computes.
 template <typename Body>
 std::vector<std::vector<float>> run(Session& session, Body&& body) {
-    ggml_context* const context = ggml_init({64 * ggml_tensor_overhead() + ggml_graph_overhead(), nullptr, true});
+    ggml_context* const context =
+        ggml_init({64 * ggml_tensor_overhead() + ggml_graph_overhead(), nullptr, true});
     ggml_cgraph* const graph = ggml_new_graph(context);
     const std::vector<ggml_tensor*> results = body(context, graph);
     for (ggml_tensor* const result : results)
@@ -135,7 +138,8 @@ bool check_update(ggml_backend_t backend, const std::string& name, Update update
         return false;
     }
     const std::vector<float> updated = product(expected_weight(session), session.activations);
-    const bool before = check(name + ", before", in_graph[0], product(session.old_values, session.activations));
+    const bool before =
+        check(name + ", before", in_graph[0], product(session.old_values, session.activations));
     const bool after = check(name + ", after", in_graph[1], updated);
     return check(name + ", next graph", next_graph[0], updated) && before && after;
 }
@@ -153,7 +157,8 @@ ggml_tensor* negate(ggml_context* context, Session& s) {
 }
 
 bool check_all(ggml_backend_t backend) {
-    const bool all = check_update(backend, "whole copy", copy_all, [](const Session& s) { return s.new_values; });
+    const bool all =
+        check_update(backend, "whole copy", copy_all, [](const Session& s) { return s.new_values; });
     const bool half = check_update(backend, "copy into a view", copy_lower_half, [](const Session& s) {
         std::vector<float> weight = s.old_values;
         for (size_t i = weight.size() / 2; i < weight.size(); ++i)

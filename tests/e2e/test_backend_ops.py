@@ -32,7 +32,7 @@ class BackendOps(HostTest):
         self.assertGreater(total, 0, "no case ran")
         self.assert_says(rf"Backend {DEVICE}: OK", part)
         self.assertEqual(run.stats.failures, 0)
-        print(f"{precision} {' '.join(arguments)}: {passed}/{total} passed, {run.stats.npu} multiplied by the NPU; the CPU took",
+        print(f"{precision} {' '.join(arguments)}: {passed}/{total} passed, {run.stats.npu} multiplied by the NPU; the CPU:",
               ", ".join(f"{count} ({reason})" for reason, count in run.stats.refused.items()) or "no matmul")
         return run.stats, total
 

@@ -149,7 +149,7 @@ class Server(Service):
     def test_two_slots(self):
         port = free_port()
         self.address = f"http://127.0.0.1:{port}"
-        self.start("llama-server", ["-m", harness.MODEL, "-ngl", 99, "-np", 2, "-c", 1024, "--port", port, "--no-webui", "-lv", 3])
+        self.start("llama-server", ["-m", harness.MODEL, "-ngl", 99, "-np", 2, "-c", 1024, "--port", port, "--no-webui"])
         self.wait_until(self.healthy)
         self.assertEqual(len(self.ask("/slots")), 2)
         prompts = [harness.CAPITAL, "The largest ocean on Earth is the"]
