@@ -74,8 +74,9 @@ TEST_F(ModelsTest, TwentyTimesLoadedAndFreed) {
     std::printf("resident after %d rounds %zu bytes, growth in the 15 that follow %lld, open files %zu\n",
                 kWarmUp, bytes, growth, open_files());
     EXPECT_EQ(open_files(), files);
-    // The packed weights are 134 MB: a leak of a single one of them would be more than this.
-    EXPECT_LT(growth, 4 << 20);
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // which keep freed memory for a while
+    EXPECT_LT(growth, 4 << 20);                                      // the packed weights are 134 MB
+#endif
 }
 
 TEST_F(ModelsTest, TwoAtOnceGiveWhatOneGives) {
