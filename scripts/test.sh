@@ -21,7 +21,7 @@ PRESET=
 PASSED=0
 FAILED=0
 SKIPPED=0
-FAILURES=()
+FAILURES=() TARGETS=()
 
 parse_options() {
     while (($#)); do
@@ -89,7 +89,7 @@ run_tests() {
     mkdir -p "$RKNPU2_ROOT/build"
     take_lock "$RKNPU2_ROOT/build/.lock" "the build folder"
     configure_project "$PRESET_NOW" "${SETTINGS[@]}"
-    build_project "$PRESET_NOW"
+    build_project "$PRESET_NOW" ${TARGETS[@]+"${TARGETS[@]}"}
     drop_locks # some tests run scripts that build
     say "testing build/$PRESET_NOW ..."
     # Tests say themselves how many cores they take (PROCESSORS) or that they run alone (RUN_SERIAL).
@@ -107,6 +107,13 @@ run_tests() {
 run_sanitized() {
     ASAN_OPTIONS=${ASAN_OPTIONS:-detect_stack_use_after_return=1:strict_string_checks=1} \
         UBSAN_OPTIONS=${UBSAN_OPTIONS:-print_stacktrace=1:halt_on_error=1} run_tests asan -L '^(unit|sim)$'
+}
+
+# What threads share: the pool, the device, the weight store.
+run_threads() {
+    TARGETS=(test_base test_matmul)
+    TSAN_OPTIONS=${TSAN_OPTIONS:-halt_on_error=1} run_tests tsan -R '^(ThreadPool|NpuDeviceTest|WeightStoreTest)\.'
+    TARGETS=()
 }
 
 run_lint() {
@@ -136,6 +143,7 @@ main() {
     esac
     if [[ $MODE != quick && -z $PRESET && -z $FILTER ]]; then
         run_sanitized
+        run_threads
         run_lint
     fi
     ((${#FAILURES[@]} == 0)) || printf 'failed: %s\n' "${FAILURES[@]}"

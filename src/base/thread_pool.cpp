@@ -75,9 +75,9 @@ ThreadPool::~ThreadPool() {
         thread.join();
 }
 
-void ThreadPool::drain() {
-    for (size_t i = next_.fetch_add(1); i < count_; i = next_.fetch_add(1))
-        (*body_)(i);
+void ThreadPool::drain(const std::function<void(size_t)>& body, size_t count) {
+    for (size_t i = next_.fetch_add(1); i < count; i = next_.fetch_add(1))
+        body(i);
 }
 
 void ThreadPool::work() {
@@ -92,8 +92,10 @@ void ThreadPool::work() {
         seen = round_;
         if (body_ == nullptr) continue;  // too late, all is done
         ++busy_;
+        const std::function<void(size_t)>& body = *body_;
+        const size_t count = count_;
         lock.unlock();
-        drain();
+        drain(body, count);
         lock.lock();
         if (--busy_ == 0) done_.notify_all();
     }
@@ -118,7 +120,7 @@ void ThreadPool::parallel_for(size_t count, const std::function<void(size_t)>& b
     }
     for (size_t i = 0; i < to_wake; ++i)
         start_.notify_one();
-    drain();
+    drain(body, count);
     {
         const std::lock_guard lock(mutex_);
         body_ = nullptr;  // a thread that wakes late finds nothing to do

@@ -39,7 +39,7 @@ class ThreadPool {
 
   private:
     void work();
-    void drain();
+    void drain(const std::function<void(size_t)>& body, size_t count);
 
     bool spin_ = false;
     std::mutex call_mutex_;  // one parallel_for at a time
