@@ -67,22 +67,24 @@ RKNNSIM_EXPORT int rknn_matmul_set_io_mem(rknn_matmul_ctx ctx, rknn_tensor_mem* 
         RKNNSIM_RETURN_IF_ERROR(state.find_memory(mem, &memory));
         OperandDesc desc;
         RKNNSIM_RETURN_IF_ERROR(to_desc(*attr, &desc));
-        return context.bind(desc, memory, ctx);
+        return state.simulator().bind(context, desc, memory);
     });
 }
 
 RKNNSIM_EXPORT int rknn_matmul_set_core_mask(rknn_matmul_ctx ctx, rknn_core_mask core_mask) {
     constexpr const char* kName = "rknn_matmul_set_core_mask";
-    return call_context(kName, ctx, [&](RuntimeState& state, Context&) -> Outcome {
+    return call_context(kName, ctx, [&](RuntimeState& state, Context& context) -> Outcome {
         switch (core_mask) {
             case 0:
             case 1:
             case 2:
             case 4:
+                context.set_core_mask(core_mask);
                 return {};
             case 3:
             case 7:
             case 0xffff:
+                context.set_core_mask(0);
                 if (state.simulator().first_core_warning()) {
                     print_line(
                         "warning", kName,

@@ -151,9 +151,8 @@ RKNNSIM_EXPORT int rknn_mem_sync(rknn_context ctx, rknn_tensor_mem* mem, int mod
         if (mode < RKNN_MEMORY_SYNC_TO_DEVICE || mode > RKNN_MEMORY_SYNC_BIDIRECTIONAL) {
             return {Code::kInvalidParameter, rknpu2::format("mode %d must be 1, 2 or 3", mode)};
         }
-        if ((mode & RKNN_MEMORY_SYNC_TO_DEVICE) != 0) {
-            memory->allocation->view().clean(memory->offset, memory->size);
-        }
+        state.simulator().sync(memory, (mode & RKNN_MEMORY_SYNC_TO_DEVICE) != 0,
+                               (mode & RKNN_MEMORY_SYNC_FROM_DEVICE) != 0);
         return {};
     });
 }

@@ -59,7 +59,8 @@ std::unique_ptr<RuntimeState> start() {
     }
     for (const std::string& name : settings.unknown)
         print_line("warning", "settings", format("%s is not a setting of the simulator", name.c_str()));
-    return std::make_unique<RuntimeState>(std::move(settings), std::move(faults));
+    Simulator::Observers observers;
+    return std::make_unique<RuntimeState>(std::move(settings), std::move(faults), std::move(observers));
 }
 
 bool same(const rknn_tensor_mem& a, const rknn_tensor_mem& b) {

@@ -29,7 +29,8 @@ class RuntimeState {
     // False while anything is alive. No other call may be in progress.
     static bool reset();
 
-    RuntimeState(Settings settings, Faults faults) : simulator_(std::move(settings), std::move(faults)) {}
+    RuntimeState(Settings settings, Faults faults, Simulator::Observers observers)
+        : simulator_(std::move(settings), std::move(faults), std::move(observers)) {}
 
     Simulator& simulator() { return simulator_; }
 

@@ -22,8 +22,8 @@ Outcome no_memory() {
 
 }  // namespace
 
-Context::Context(Problem problem, const Settings& settings)
-    : problem_(std::move(problem)), settings_(settings) {
+Context::Context(Problem problem, uint64_t handle, const Settings& settings)
+    : problem_(std::move(problem)), handle_(handle), settings_(settings) {
     if (!problem_.dynamic) M_ = problem_.rows.front();
 }
 
@@ -76,7 +76,12 @@ Outcome Context::snapshot(const OperandDesc& attr, const std::byte* from, Bindin
     return {};
 }
 
-Outcome Context::bind(const OperandDesc& attr, const std::shared_ptr<Memory>& memory, uint64_t self) {
+bool Context::converts(Operand which) const {
+    if (which == Operand::kC) return false;
+    return which == Operand::kA ? !problem_.ac_native : problem_.b_layout != Layout::kNative;
+}
+
+Outcome Context::bind(const OperandDesc& attr, const std::shared_ptr<Memory>& memory) {
     const char* name = operand_name(attr.which);
     RKNNSIM_RETURN_IF_ERROR(check_attr(attr));
     Allocation& allocation = *memory->allocation;
@@ -84,7 +89,7 @@ Outcome Context::bind(const OperandDesc& attr, const std::shared_ptr<Memory>& me
         return refuse(format("%s: the memory is in domain %d, the context in domain %d", name,
                              allocation.domain(), problem_.domain));
     }
-    if (!settings_.foreign_memory && memory->context != self) {
+    if (!settings_.foreign_memory && memory->context != handle_) {
         return refuse(format("%s: the memory was created with another context", name));
     }
     if (memory->size < attr.bytes) {
@@ -96,9 +101,7 @@ Outcome Context::bind(const OperandDesc& attr, const std::shared_ptr<Memory>& me
     }
     target.bound = false;
     target.snapshot_taken = false;
-    const bool normal =
-        attr.which == Operand::kA ? !problem_.ac_native : problem_.b_layout != Layout::kNative;
-    if (attr.which != Operand::kC && normal) {
+    if (converts(attr.which)) {
         RKNNSIM_RETURN_IF_ERROR(snapshot(attr, memory->cpu(), &target));
     } else if (attr.which == Operand::kA || (attr.which == Operand::kB && settings_.shadow_b)) {
         RKNNSIM_RETURN_IF_ERROR(allocation.view().track(memory->offset, attr.bytes));
@@ -189,7 +192,7 @@ Outcome Context::compute(const KernelTier& tier, Scratch& scratch, const Memory*
     return {};
 }
 
-Outcome Context::run(const KernelTier& tier, ScratchPool& pool) {
+Outcome Context::run(const KernelTier& tier, ScratchPool& pool, std::optional<RunEvent>* event) {
     if (M_ == 0) return {Code::kFail, "no shape was selected yet"};
     std::shared_ptr<Memory> memory[3];
     bool zero = problem_.result_is_zero();
@@ -210,6 +213,12 @@ Outcome Context::run(const KernelTier& tier, ScratchPool& pool) {
         RKNNSIM_RETURN_IF_ERROR(computed);
     }
     c.allocation->view().clean(c.offset, c_bytes);
+    event->emplace(RunEvent{.context = handle_,
+                            .problem = problem_,
+                            .M = M_,
+                            .core_mask = core_mask_,
+                            .operands = {memory[0], memory[1], memory[2]},
+                            .computed = true});
     return {};
 }
 

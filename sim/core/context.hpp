@@ -11,20 +11,22 @@
 
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <vector>
 
 #include "base/aligned_buffer.hpp"
 #include "core/kernels/tier.hpp"
-#include "core/memory.hpp"
+#include "core/observer.hpp"
 #include "core/problem.hpp"
 
 namespace rknnsim {
 
 class Context {
   public:
-    Context(Problem problem, const Settings& settings);
+    Context(Problem problem, uint64_t handle, const Settings& settings);
 
     const Problem& problem() const { return problem_; }
+    uint64_t handle() const { return handle_; }
 
     // Exclusive use of a context for the duration of a call; empty when another thread has it.
     using Use = std::unique_lock<std::mutex>;
@@ -33,13 +35,20 @@ class Context {
     Outcome select_shape(const RequestedShape& shape);
 
     // `attr` is the caller's copy of an operand's description.
-    Outcome bind(const OperandDesc& attr, const std::shared_ptr<Memory>& memory, uint64_t self);
+    Outcome bind(const OperandDesc& attr, const std::shared_ptr<Memory>& memory);
+
+    // Does binding the operand copy it out of a normal layout?
+    bool converts(Operand which) const;
 
     // `scales` and `zero_points` as the caller gave them.
     Outcome set_quant(Operand which, const std::vector<float>& scales, const std::vector<int>& zero_points);
     Outcome check_get_quant(Operand which) const;
 
-    Outcome run(const KernelTier& tier, ScratchPool& pool);
+    // 1, 2, 4, or 0 for whichever core is free.
+    void set_core_mask(int mask) { core_mask_ = mask; }
+
+    // `event` is what observers are to be told; it is filled when the run succeeds.
+    Outcome run(const KernelTier& tier, ScratchPool& pool, std::optional<RunEvent>* event);
 
     // Multiply-accumulate operations of one run in the current shape.
     uint64_t macs() const { return static_cast<uint64_t>(M_) * problem_.K * problem_.N; }
@@ -62,11 +71,13 @@ class Context {
     bool multiply(const KernelTier& tier, Scratch& scratch, const Job& job, const Memory* b) const;
 
     const Problem problem_;
+    const uint64_t handle_;
     const Settings& settings_;
     std::mutex mutex_;
     size_t M_ = 0;  // 0: no shape selected yet
     Binding bindings_[3];
     double scales_[3] = {1.0, 1.0, 1.0};
+    int core_mask_ = 0;
 };
 
 }  // namespace rknnsim

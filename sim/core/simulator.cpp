@@ -6,19 +6,20 @@
 
 namespace rknnsim {
 
-Simulator::Simulator(Settings settings, Faults faults)
+Simulator::Simulator(Settings settings, Faults faults, Observers observers)
     : settings_(std::move(settings)),
       faults_(std::move(faults)),
       tier_(find_tier(settings_.kernel.c_str())),
-      memory_(static_cast<uint64_t>(settings_.domain_bytes)) {}
+      memory_(static_cast<uint64_t>(settings_.domain_bytes)),
+      observers_(std::move(observers)) {}
 
 Outcome Simulator::create_context(const Request& request, uint64_t* handle,
                                   std::shared_ptr<Context>* context) {
     Problem problem;
     RKNNSIM_RETURN_IF_ERROR(check_request(request, settings_, &problem));
-    *context = std::make_shared<Context>(std::move(problem), settings_);
     const std::unique_lock<std::shared_mutex> lock(mutex_);
     *handle = next_handle_++;
+    *context = std::make_shared<Context>(std::move(problem), *handle, settings_);
     contexts_[*handle] = *context;
     return {};
 }
@@ -45,13 +46,35 @@ size_t Simulator::context_count() const {
     return contexts_.size();
 }
 
+Outcome Simulator::bind(Context& context, const OperandDesc& attr, const std::shared_ptr<Memory>& memory) {
+    RKNNSIM_RETURN_IF_ERROR(context.bind(attr, memory));
+    for (const auto& observer : observers_) {
+        observer->on_bind({.context = context.handle(),
+                           .problem = context.problem(),
+                           .which = attr.which,
+                           .memory = memory,
+                           .bytes = attr.bytes,
+                           .converted = context.converts(attr.which)});
+    }
+    return {};
+}
+
+void Simulator::sync(const std::shared_ptr<Memory>& memory, bool to_device, bool from_device) {
+    if (to_device) memory->allocation->view().clean(memory->offset, memory->size);
+    for (const auto& observer : observers_)
+        observer->on_sync({.memory = memory, .to_device = to_device, .from_device = from_device});
+}
+
 Outcome Simulator::run(Context& context) {
     const size_t live = context_count();
     if (static_cast<int64_t>(live) > settings_.contexts) {
         return {Code::kFail, rknpu2::format("%zu contexts are alive, more than %lld (RKNNSIM_CONTEXTS)", live,
                                             static_cast<long long>(settings_.contexts))};
     }
-    RKNNSIM_RETURN_IF_ERROR(context.run(*tier_, scratch_));
+    std::optional<RunEvent> event;
+    RKNNSIM_RETURN_IF_ERROR(context.run(*tier_, scratch_, &event));
+    for (const auto& observer : observers_)
+        observer->on_run(*event);
     ++runs_;
     macs_ += context.macs();
     return {};

@@ -1,11 +1,12 @@
 // Everything that one process shares: settings, faults, the kernel tier, memory, the table of contexts,
-// counters.
+// counters, and who watches.
 #pragma once
 
 #include <atomic>
 #include <memory>
 #include <shared_mutex>
 #include <unordered_map>
+#include <vector>
 
 #include "core/context.hpp"
 #include "core/faults.hpp"
@@ -16,8 +17,10 @@ namespace rknnsim {
 
 class Simulator {
   public:
+    using Observers = std::vector<std::unique_ptr<Observer>>;
+
     // `settings` have been checked.
-    Simulator(Settings settings, Faults faults);
+    Simulator(Settings settings, Faults faults, Observers observers);
 
     const Settings& settings() const { return settings_; }
     const KernelTier& tier() const { return *tier_; }
@@ -30,7 +33,11 @@ class Simulator {
     Outcome destroy_context(uint64_t handle);
     size_t context_count() const;
 
+    // As Context::bind and Context::run; observers are told.
+    Outcome bind(Context& context, const OperandDesc& attr, const std::shared_ptr<Memory>& memory);
     Outcome run(Context& context);
+    // Cleans the range to the device when asked to; observers are told.
+    void sync(const std::shared_ptr<Memory>& memory, bool to_device, bool from_device);
 
     uint64_t runs() const { return runs_; }
     uint64_t macs() const { return macs_; }
@@ -44,6 +51,7 @@ class Simulator {
     const KernelTier* tier_;
     MemoryPool memory_;
     ScratchPool scratch_;
+    const Observers observers_;
 
     mutable std::shared_mutex mutex_;  // guards the table
     std::unordered_map<uint64_t, std::shared_ptr<Context>> contexts_;
