@@ -132,7 +132,7 @@ RKNNSIM_EXPORT int rknn_matmul_run(rknn_matmul_ctx ctx) {
 
 RKNNSIM_EXPORT int rknn_matmul_destroy(rknn_matmul_ctx ctx) {
     constexpr const char* kName = "rknn_matmul_destroy";
-    return call_context(kName, ctx, [&](RuntimeState& state, Context&) -> Outcome {
+    const auto destroy = [&](RuntimeState& state, Context&) -> Outcome {
         if (const size_t left = state.memory_count(ctx); left > 0) {
             const std::string text =
                 rknpu2::format("%zu memories made with this context are still alive", left);
@@ -140,7 +140,8 @@ RKNNSIM_EXPORT int rknn_matmul_destroy(rknn_matmul_ctx ctx) {
             print_line("warning", kName, text);
         }
         return state.simulator().destroy_context(ctx);
-    });
+    };
+    return call_context(kName, ctx, destroy, Rule::kDoubleDestroy);
 }
 
 RKNNSIM_EXPORT int rknn_B_normal_layout_to_native_layout(void* B_input, void* B_output, int K, int N,

@@ -14,7 +14,7 @@ namespace {
 // The domain that memory made with `ctx` belongs to. Memory functions may be called while the context runs.
 Outcome domain_of(RuntimeState& state, uint64_t ctx, int* domain) {
     const std::shared_ptr<Context> context = state.simulator().find_context(ctx);
-    if (context == nullptr) return {Code::kInvalidContext, "unknown or destroyed context"};
+    if (context == nullptr) return no_such_context(state, ctx);
     *domain = context->problem().domain;
     return {};
 }
@@ -131,14 +131,16 @@ RKNNSIM_EXPORT rknn_tensor_mem* rknn_create_mem_from_phys(rknn_context ctx, uint
 RKNNSIM_EXPORT int rknn_destroy_mem(rknn_context ctx, rknn_tensor_mem* mem) {
     return call("rknn_destroy_mem", [&](RuntimeState& state) -> Outcome {
         std::shared_ptr<Memory> memory;
-        RKNNSIM_RETURN_IF_ERROR(state.find_memory(mem, &memory));
+        RKNNSIM_RETURN_IF_ERROR(state.find_memory(mem, &memory, true));
         int domain = 0;
         // Memory made without a context is destroyed without one.
         if (ctx != 0 || memory->context != 0) RKNNSIM_RETURN_IF_ERROR(domain_of(state, ctx, &domain));
         if (!state.simulator().settings().foreign_memory && memory->context != ctx) {
             return {Code::kInvalidParameter, "the memory was created with another context"};
         }
-        return state.remove_memory(mem);
+        const Outcome found = state.simulator().checker().before_release(*memory);
+        RKNNSIM_RETURN_IF_ERROR(state.remove_memory(mem));
+        return found;
     });
 }
 
@@ -151,9 +153,8 @@ RKNNSIM_EXPORT int rknn_mem_sync(rknn_context ctx, rknn_tensor_mem* mem, int mod
         if (mode < RKNN_MEMORY_SYNC_TO_DEVICE || mode > RKNN_MEMORY_SYNC_BIDIRECTIONAL) {
             return {Code::kInvalidParameter, rknpu2::format("mode %d must be 1, 2 or 3", mode)};
         }
-        state.simulator().sync(memory, (mode & RKNN_MEMORY_SYNC_TO_DEVICE) != 0,
-                               (mode & RKNN_MEMORY_SYNC_FROM_DEVICE) != 0);
-        return {};
+        return state.simulator().sync(memory, (mode & RKNN_MEMORY_SYNC_TO_DEVICE) != 0,
+                                      (mode & RKNN_MEMORY_SYNC_FROM_DEVICE) != 0);
     });
 }
 
@@ -197,6 +198,29 @@ RKNNSIM_EXPORT int rknnsim_live(struct rknnsim_live_counts* counts) {
 RKNNSIM_EXPORT const char* rknnsim_kernel(void) {
     RuntimeState* state = RuntimeState::get();
     return state == nullptr ? "none" : state->simulator().tier().name;
+}
+
+RKNNSIM_EXPORT uint64_t rknnsim_check_count(const char* rule) {
+    RuntimeState* state = RuntimeState::get();
+    if (state == nullptr) return 0;
+    uint64_t count = 0;
+    for (int i = 1; i < kRules; ++i) {
+        if (rule == nullptr || std::strcmp(rule, rule_name(static_cast<Rule>(i))) == 0) {
+            count += state->simulator().checker().count_of(static_cast<Rule>(i));
+        }
+    }
+    return count;
+}
+
+RKNNSIM_EXPORT int rknnsim_declare_k(uint64_t ctx, int32_t k) {
+    return call_context("rknnsim_declare_k", ctx, [&](RuntimeState&, Context& context) -> Outcome {
+        const size_t K = context.problem().K;
+        if (k < 1 || static_cast<size_t>(k) > K) {
+            return {Code::kInvalidParameter, rknpu2::format("k=%d must be 1 to %zu", k, K)};
+        }
+        context.declare_k(static_cast<size_t>(k));
+        return {};
+    });
 }
 
 RKNNSIM_EXPORT int rknnsim_reset(void) {

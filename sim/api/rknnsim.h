@@ -27,6 +27,15 @@ int rknnsim_live(struct rknnsim_live_counts* counts);
 /* "reference", "generic" or "avx2". */
 const char* rknnsim_kernel(void);
 
+/* How often the checker (RKNNSIM_CHECK) has found that the rule was broken, or any rule when it is NULL. The
+ * names are those in the messages: missing-sync, needless-sync, stale-input, uncomputed, use-after-destroy,
+ * double-destroy, leak, small-buffer, overrun, two-threads, wrong-domain, padding. 0 for an unknown name. */
+uint64_t rknnsim_check_count(const char* rule);
+
+/* Tells the checker that only the first k of the context's K are the program's own (1 to K) and the rest is
+ * padding, which then must be zero in A and B at every run. Returns as the vendor's functions do. */
+int rknnsim_declare_k(uint64_t ctx, int32_t k);
+
 /* Starts afresh: reads the settings again, counts from 0. -1 while any context or memory is alive. For tests.
  */
 int rknnsim_reset(void);

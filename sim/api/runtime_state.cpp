@@ -81,6 +81,11 @@ RuntimeState* RuntimeState::get() {
     return shared.state.get();
 }
 
+RuntimeState* RuntimeState::peek() {
+    Global& shared = global();
+    return shared.started.load(std::memory_order_acquire) ? shared.state.get() : nullptr;
+}
+
 bool RuntimeState::reset() {
     Global& shared = global();
     const std::lock_guard<std::mutex> lock(shared.mutex);
@@ -106,15 +111,23 @@ rknn_tensor_mem* RuntimeState::add_memory(std::shared_ptr<Memory> memory, void* 
     handle->memory = std::move(memory);
     rknn_tensor_mem* result = &mem;
     const std::lock_guard<std::mutex> lock(mutex_);
+    destroyed_.erase(result);
     memories_[result] = std::move(handle);
     return result;
 }
 
-Outcome RuntimeState::find_memory(const rknn_tensor_mem* mem, std::shared_ptr<Memory>* memory) {
+Outcome RuntimeState::find_memory(const rknn_tensor_mem* mem, std::shared_ptr<Memory>* memory,
+                                  bool destroying) {
     if (mem == nullptr) return {Code::kInvalidParameter, "the memory is NULL"};
     const std::lock_guard<std::mutex> lock(mutex_);
     const auto found = memories_.find(mem);
-    if (found == memories_.end()) return {Code::kInvalidParameter, "unknown or destroyed memory"};
+    if (found == memories_.end()) {
+        if (destroyed_.count(mem) == 0) return {Code::kInvalidParameter, "the memory is unknown"};
+        return {Code::kInvalidParameter,
+                format("the memory %p was destroyed before: %s", static_cast<const void*>(mem),
+                       destroying ? "destroy it once" : "destroy it after its last use"),
+                destroying ? Rule::kDoubleDestroy : Rule::kUseAfterDestroy};
+    }
     if (!same(found->second->visible, found->second->original)) {
         return {Code::kInvalidParameter, "the caller has changed fields of the rknn_tensor_mem"};
     }
@@ -130,7 +143,16 @@ Outcome RuntimeState::remove_memory(const rknn_tensor_mem* mem) {
     if (found == memories_.end()) return {Code::kInvalidParameter, "unknown or destroyed memory"};
     last = std::move(found->second);
     memories_.erase(found);
+    destroyed_.insert(mem);
     return {};
+}
+
+std::vector<std::shared_ptr<Memory>> RuntimeState::memories() {
+    std::vector<std::shared_ptr<Memory>> all;
+    const std::lock_guard<std::mutex> lock(mutex_);
+    for (const auto& [mem, handle] : memories_)
+        all.push_back(handle->memory);
+    return all;
 }
 
 size_t RuntimeState::memory_count() {
@@ -151,8 +173,23 @@ void print_line(const char* kind, const char* function, const std::string& text)
     [[maybe_unused]] const ssize_t written = write(STDERR_FILENO, line.data(), line.size());
 }
 
-int finish(const char* function, const Outcome& outcome) {
-    if (!outcome.ok() && !outcome.text.empty()) print_line("error", function, outcome.text);
+Outcome no_such_context(RuntimeState& state, uint64_t handle, Rule if_destroyed) {
+    if (!state.simulator().was_context(handle)) {
+        return {Code::kInvalidContext,
+                format("0x%llx is not a context", static_cast<unsigned long long>(handle))};
+    }
+    return {Code::kInvalidContext,
+            format("context 0x%llx was destroyed before: destroy it after its last use, and once",
+                   static_cast<unsigned long long>(handle)),
+            if_destroyed};
+}
+
+int finish(RuntimeState* state, const char* function, const Outcome& outcome) {
+    if (state != nullptr && outcome.rule != Rule::kNone) state->simulator().checker().count(outcome.rule);
+    if (!outcome.ok() && !outcome.text.empty()) {
+        const std::string rule = outcome.rule == Rule::kNone ? "" : format("[%s] ", rule_name(outcome.rule));
+        print_line("error", function, rule + outcome.text);
+    }
     return static_cast<int>(outcome.code);
 }
 

@@ -9,8 +9,11 @@
 #include <memory>
 #include <mutex>
 #include <unordered_map>
+#include <unordered_set>
+#include <vector>
 
 #include "api/rknn_abi.h"
+#include "base/format.hpp"
 #include "core/simulator.hpp"
 
 namespace rknnsim {
@@ -22,22 +25,29 @@ struct MemoryHandle {
     std::shared_ptr<Memory> memory;
 };
 
+// "rknnsim: <kind>: <function>: <text>" on stderr, as one write.
+void print_line(const char* kind, const char* function, const std::string& text);
+
 class RuntimeState {
   public:
     // nullptr when a setting is bad; the reason has then been printed.
     static RuntimeState* get();
+    // nullptr when no call was made yet, too; starts nothing.
+    static RuntimeState* peek();
     // False while anything is alive. No other call may be in progress.
     static bool reset();
 
     RuntimeState(Settings settings, Faults faults, Simulator::Observers observers)
-        : simulator_(std::move(settings), std::move(faults), std::move(observers)) {}
+        : simulator_(std::move(settings), std::move(faults), std::move(observers), print_line) {}
 
     Simulator& simulator() { return simulator_; }
 
     rknn_tensor_mem* add_memory(std::shared_ptr<Memory> memory, void* virt, int fd, int offset);
-    // An error unless `mem` is alive and unedited.
-    Outcome find_memory(const rknn_tensor_mem* mem, std::shared_ptr<Memory>* memory);
+    // An error unless `mem` is alive and unedited. `destroying`: that is what the caller wants it for.
+    Outcome find_memory(const rknn_tensor_mem* mem, std::shared_ptr<Memory>* memory, bool destroying = false);
     Outcome remove_memory(const rknn_tensor_mem* mem);
+    // For the report at exit: size and context of what is alive.
+    std::vector<std::shared_ptr<Memory>> memories();
     size_t memory_count();
     // Memories made with a context that are still alive.
     size_t memory_count(uint64_t context);
@@ -46,39 +56,49 @@ class RuntimeState {
     Simulator simulator_;
     std::mutex mutex_;  // guards the table
     std::unordered_map<const rknn_tensor_mem*, std::unique_ptr<MemoryHandle>> memories_;
+    std::unordered_set<const rknn_tensor_mem*> destroyed_;  // addresses that stood for a memory once
 };
 
-// "rknnsim: <kind>: <function>: <text>" on stderr, as one write.
-void print_line(const char* kind, const char* function, const std::string& text);
+// Prints the outcome's text if there is one, counts its rule; gives its code. `state` may be nullptr.
+int finish(RuntimeState* state, const char* function, const Outcome& outcome);
 
-// Prints the outcome's text if there is one; gives its code.
-int finish(const char* function, const Outcome& outcome);
+// Tells a context that was destroyed from one that never was.
+Outcome no_such_context(RuntimeState& state, uint64_t handle, Rule if_destroyed = Rule::kUseAfterDestroy);
 
 template <typename Body>
 int call(const char* function, Body&& body) noexcept {
     try {
         RuntimeState* state = RuntimeState::get();
         if (state == nullptr) return RKNN_ERR_FAIL;
+        state->simulator().count_call();
         if (const int code = state->simulator().faults().call(function); code != 0) {
             print_line("fault", function, "fails as RKNNSIM_FAIL asks for");
             return code;
         }
-        return finish(function, body(*state));
+        return finish(state, function, body(*state));
     } catch (const std::exception& error) {
-        return finish(function, {Code::kOutOfMemory, error.what()});
+        return finish(nullptr, function, {Code::kOutOfMemory, error.what()});
     } catch (...) {
         return RKNN_ERR_FAIL;
     }
 }
 
 template <typename Body>
-int call_context(const char* function, uint64_t handle, Body&& body) noexcept {
+int call_context(const char* function, uint64_t handle, Body&& body,
+                 Rule if_destroyed = Rule::kUseAfterDestroy) noexcept {
     return call(function, [&](RuntimeState& state) -> Outcome {
         const std::shared_ptr<Context> context = state.simulator().find_context(handle);
-        if (context == nullptr) return {Code::kInvalidContext, "unknown or destroyed context"};
+        if (context == nullptr) return no_such_context(state, handle, if_destroyed);
         const Context::Use use = context->use();
-        if (!use.owns_lock()) return {Code::kFail, "the context is in use by another thread"};
-        return body(state, *context);
+        if (!use.owns_lock()) {
+            return {Code::kFail,
+                    rknpu2::format("context 0x%llx is in use by another thread: make one for each thread",
+                                   static_cast<unsigned long long>(handle)),
+                    Rule::kTwoThreads};
+        }
+        Outcome outcome = body(state, *context);
+        if (!outcome.text.empty()) outcome.text = context->name() + ": " + outcome.text;
+        return outcome;
     });
 }
 

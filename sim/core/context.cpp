@@ -6,6 +6,7 @@
 
 #include "base/format.hpp"
 #include "core/convert.hpp"
+#include "core/fingerprint.hpp"
 
 namespace rknnsim {
 namespace {
@@ -81,35 +82,84 @@ bool Context::converts(Operand which) const {
     return which == Operand::kA ? !problem_.ac_native : problem_.b_layout != Layout::kNative;
 }
 
-Outcome Context::bind(const OperandDesc& attr, const std::shared_ptr<Memory>& memory) {
+Outcome Context::check_memory(const OperandDesc& attr, const Memory& memory) const {
     const char* name = operand_name(attr.which);
-    RKNNSIM_RETURN_IF_ERROR(check_attr(attr));
-    Allocation& allocation = *memory->allocation;
-    if (allocation.domain() != problem_.domain) {
-        return refuse(format("%s: the memory is in domain %d, the context in domain %d", name,
-                             allocation.domain(), problem_.domain));
+    const int domain = memory.allocation->domain();
+    if (domain != problem_.domain) {
+        return {Code::kInvalidParameter,
+                format("%s: the memory is in domain %d, the context in domain %d: make the memory with a "
+                       "context of that domain",
+                       name, domain, problem_.domain),
+                Rule::kWrongDomain};
     }
-    if (!settings_.foreign_memory && memory->context != handle_) {
+    if (!settings_.foreign_memory && memory.context != handle_) {
         return refuse(format("%s: the memory was created with another context", name));
     }
-    if (memory->size < attr.bytes) {
-        return refuse(format("%s: the memory has %zu bytes, %zu are needed", name, memory->size, attr.bytes));
+    if (memory.size < attr.bytes) {
+        return {Code::kInvalidParameter,
+                format("%s: the memory has %zu bytes, %zu are needed: allocate what io_attr says", name,
+                       memory.size, attr.bytes),
+                Rule::kSmallBuffer};
     }
+    return {};
+}
+
+// Makes the device see what is in the memory now.
+Outcome Context::take(const OperandDesc& attr, const Memory& memory, Binding* target) const {
+    const bool whole = settings_.check == CheckMode::kStrict;
+    DeviceView& view = memory.allocation->view();
+    if (converts(attr.which)) {
+        if (settings_.check != CheckMode::kOff) {
+            target->source = fingerprint(memory.cpu(), attr.bytes, whole);
+        }
+        return snapshot(attr, memory.cpu(), target);
+    }
+    if (attr.which == Operand::kC) {
+        ResultMap& results = memory.allocation->results();
+        if (settings_.check != CheckMode::kOff) {
+            results.expect(memory.allocation->cpu(), memory.offset, attr.bytes);
+        }
+        return {};
+    }
+    target->shadowed =
+        attr.which == Operand::kA || attr.bytes <= static_cast<size_t>(settings_.shadow_b_bytes);
+    if (target->shadowed) return view.track(memory.offset, attr.bytes);
+    if (settings_.check != CheckMode::kOff) view.mark(memory.offset, attr.bytes, whole);
+    return {};
+}
+
+Outcome Context::bind(const OperandDesc& attr, const std::shared_ptr<Memory>& memory) {
+    RKNNSIM_RETURN_IF_ERROR(check_attr(attr));
+    RKNNSIM_RETURN_IF_ERROR(check_memory(attr, *memory));
     Binding& target = binding(attr.which);
     if (attr.which == Operand::kB && target.bound && !settings_.rebind_b) {
         return refuse("B is already bound (RKNNSIM_REBIND_B)");
     }
     target.bound = false;
     target.snapshot_taken = false;
-    if (converts(attr.which)) {
-        RKNNSIM_RETURN_IF_ERROR(snapshot(attr, memory->cpu(), &target));
-    } else if (attr.which == Operand::kA || (attr.which == Operand::kB && settings_.shadow_b)) {
-        RKNNSIM_RETURN_IF_ERROR(allocation.view().track(memory->offset, attr.bytes));
-    }
+    RKNNSIM_RETURN_IF_ERROR(take(attr, *memory, &target));
     target.memory = memory;
     target.M = M_;
+    target.bytes = attr.bytes;
     target.bound = true;
     return {};
+}
+
+BoundOperand Context::bound(Operand which) const {
+    const Binding& held = binding(which);
+    BoundOperand operand{.which = which};
+    if (!held.bound) return operand;
+    operand.memory = held.memory.lock();
+    operand.bytes = held.bytes;
+    operand.converted = held.snapshot_taken;
+    operand.source = held.source;
+    operand.whole = settings_.check == CheckMode::kStrict;
+    return operand;
+}
+
+std::string Context::name() const {
+    return format("context 0x%llx (type %d, M=%zu K=%zu N=%zu)", static_cast<unsigned long long>(handle_),
+                  static_cast<int>(problem_.type), M_, problem_.K, problem_.N);
 }
 
 Outcome Context::set_quant(Operand which, const std::vector<float>& scales,
@@ -153,13 +203,15 @@ Outcome Context::find_bound(Operand which, std::shared_ptr<Memory>* memory) {
     }
     *memory = bound.memory.lock();
     if (*memory == nullptr && !bound.snapshot_taken) {
-        return {code, format("the memory bound to %s was destroyed", name)};
+        return {code,
+                format("the memory bound to %s was destroyed: bind another one, or destroy it later", name),
+                Rule::kUseAfterDestroy};
     }
     return {};
 }
 
 bool Context::multiply(const KernelTier& tier, Scratch& scratch, const Job& job, const Memory* b) const {
-    if (bindings_[1].snapshot_taken || !settings_.shadow_b) return tier.multiply(job, scratch);
+    if (bindings_[1].snapshot_taken || !bindings_[1].shadowed) return tier.multiply(job, scratch);
     const DeviceView::Reading reading(b->allocation->view(), b->offset);
     Job from_view = job;
     from_view.b = reading.data();
@@ -213,6 +265,7 @@ Outcome Context::run(const KernelTier& tier, ScratchPool& pool, std::optional<Ru
         RKNNSIM_RETURN_IF_ERROR(computed);
     }
     c.allocation->view().clean(c.offset, c_bytes);
+    c.allocation->results().computed(c.offset, c_bytes);
     event->emplace(RunEvent{.context = handle_,
                             .problem = problem_,
                             .M = M_,

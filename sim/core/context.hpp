@@ -1,9 +1,9 @@
 // One matmul context: a Problem, the shape in force, what is bound to A, B and C, and the run itself.
 //
 // Binding an operand in normal layout takes a snapshot, converted to native form: later stores to the buffer
-// are not seen until it is bound again. Binding native A makes the device see what is in the buffer now, and
-// from then on it sees only what is cleaned (device_view.hpp). Native B behaves so under RKNNSIM_SHADOW=full;
-// otherwise the device reads the CPU's memory, and binding B costs nothing whatever its size.
+// are not seen until it is bound again. Binding native A or B makes the device see what is in the buffer now,
+// and from then on it sees only what is cleaned (device_view.hpp). B over a size (Settings::shadow_b_bytes)
+// is only marked: the device reads the CPU's memory, and binding it costs nothing whatever its size.
 //
 // Not thread safe: callers hold a Use. By default a second thread that finds the context in use gets an
 // error.
@@ -20,6 +20,16 @@
 #include "core/problem.hpp"
 
 namespace rknnsim {
+
+// What is bound to one operand, for those who look at a context from outside.
+struct BoundOperand {
+    Operand which = Operand::kA;
+    std::shared_ptr<Memory> memory;  // null when nothing is bound, or it was destroyed
+    size_t bytes = 0;
+    bool converted = false;  // binding has copied the data out of a normal layout
+    uint64_t source = 0;     // fingerprint of what was copied
+    bool whole = false;      // and whether it looked at every byte
+};
 
 class Context {
   public:
@@ -44,6 +54,18 @@ class Context {
     Outcome set_quant(Operand which, const std::vector<float>& scales, const std::vector<int>& zero_points);
     Outcome check_get_quant(Operand which) const;
 
+    // The number of the context, its type and its shape in force: what a message needs.
+    std::string name() const;
+
+    // M in force; 0 before one was selected.
+    size_t rows() const { return M_; }
+
+    // How much of K is the program's own, the rest being padding; 0: not said.
+    void declare_k(size_t k) { declared_k_ = k; }
+    size_t declared_k() const { return declared_k_; }
+
+    BoundOperand bound(Operand which) const;
+
     // 1, 2, 4, or 0 for whichever core is free.
     void set_core_mask(int mask) { core_mask_ = mask; }
 
@@ -57,13 +79,19 @@ class Context {
     struct Binding {
         bool bound = false;
         bool snapshot_taken = false;
+        bool shadowed = false;  // the device view has a copy of it
         size_t M = 0;
+        size_t bytes = 0;
+        uint64_t source = 0;
         std::weak_ptr<Memory> memory;
         rknpu2::AlignedBuffer snapshot;
     };
 
     Binding& binding(Operand which) { return bindings_[static_cast<size_t>(which)]; }
+    const Binding& binding(Operand which) const { return bindings_[static_cast<size_t>(which)]; }
     Outcome check_attr(const OperandDesc& attr) const;
+    Outcome check_memory(const OperandDesc& attr, const Memory& memory) const;
+    Outcome take(const OperandDesc& attr, const Memory& memory, Binding* target) const;
     Outcome snapshot(const OperandDesc& attr, const std::byte* from, Binding* target) const;
     Outcome find_bound(Operand which, std::shared_ptr<Memory>* memory);
     Outcome compute(const KernelTier& tier, Scratch& scratch, const Memory* a, const Memory* b,
@@ -78,6 +106,7 @@ class Context {
     Binding bindings_[3];
     double scales_[3] = {1.0, 1.0, 1.0};
     int core_mask_ = 0;
+    size_t declared_k_ = 0;
 };
 
 }  // namespace rknnsim

@@ -4,10 +4,10 @@
 
 #include <algorithm>
 #include <cstring>
-#include <iterator>
 #include <mutex>
 
 #include "base/format.hpp"
+#include "core/fingerprint.hpp"
 
 namespace rknnsim {
 
@@ -15,15 +15,16 @@ DeviceView::~DeviceView() {
     if (copy_ != nullptr) munmap(copy_, size_);
 }
 
-bool DeviceView::is_tracked(size_t offset, size_t end) const {
-    auto range = tracked_.upper_bound(offset);
-    if (range == tracked_.begin()) return false;
-    --range;
-    return range->second >= end;
-}
-
 void DeviceView::copy(size_t offset, size_t end) {
     std::memcpy(copy_ + offset, cpu_ + offset, end - offset);
+}
+
+bool DeviceView::differs(size_t offset, size_t end) const {
+    bool different = false;
+    tracked_.for_each_part(offset, end, [&](size_t from, size_t to) {
+        different = different || std::memcmp(copy_ + from, cpu_ + from, to - from) != 0;
+    });
+    return different;
 }
 
 Outcome DeviceView::track(size_t offset, size_t bytes) {
@@ -31,7 +32,7 @@ Outcome DeviceView::track(size_t offset, size_t bytes) {
     const size_t end = offset + bytes;
     {
         const std::shared_lock<std::shared_mutex> lock(mutex_);
-        if (is_tracked(offset, end) && std::memcmp(copy_ + offset, cpu_ + offset, bytes) == 0) return {};
+        if (tracked_.contains(offset, end) && !differs(offset, end)) return {};
     }
     const std::unique_lock<std::shared_mutex> lock(mutex_);
     if (copy_ == nullptr) {
@@ -44,42 +45,71 @@ Outcome DeviceView::track(size_t offset, size_t bytes) {
         copy_ = static_cast<std::byte*>(memory);
     }
     copy(offset, end);
-    if (is_tracked(offset, end)) return {};
-    // Join the ranges that this one touches.
-    size_t first = offset;
-    size_t last = end;
-    auto range = tracked_.upper_bound(offset);
-    if (range != tracked_.begin() && std::prev(range)->second >= offset) --range;
-    while (range != tracked_.end() && range->first <= last) {
-        first = std::min(first, range->first);
-        last = std::max(last, range->second);
-        range = tracked_.erase(range);
-    }
-    tracked_[first] = last;
+    tracked_.add(offset, end);
     return {};
+}
+
+void DeviceView::mark(size_t offset, size_t bytes, bool whole) {
+    if (!cached_ || bytes == 0) return;
+    const uint64_t now = fingerprint(cpu_ + offset, bytes, whole);
+    {
+        const std::shared_lock<std::shared_mutex> lock(mutex_);
+        const auto found = marks_.find(offset);
+        if (found != marks_.end() && found->second.bytes == bytes && found->second.fingerprint == now) return;
+    }
+    const std::unique_lock<std::shared_mutex> lock(mutex_);
+    marks_[offset] = {bytes, whole, now};
+    longest_mark_ = std::max(longest_mark_, bytes);
 }
 
 void DeviceView::clean(size_t offset, size_t bytes) {
     const size_t end = offset + bytes;
-    const auto for_each_part = [&](const auto& visit) {
-        auto range = tracked_.upper_bound(offset);
-        if (range != tracked_.begin()) --range;
-        for (; range != tracked_.end() && range->first < end; ++range) {
-            const size_t from = std::max(range->first, offset);
-            const size_t to = std::min(range->second, end);
-            if (from < to) visit(from, to);
-        }
-    };
-    bool stale = false;
     {
         const std::shared_lock<std::shared_mutex> lock(mutex_);
-        for_each_part([&](size_t from, size_t to) {
-            stale = stale || std::memcmp(copy_ + from, cpu_ + from, to - from) != 0;
-        });
+        if (!differs(offset, end) && !marks_differ(offset, end)) return;
     }
-    if (!stale) return;
     const std::unique_lock<std::shared_mutex> lock(mutex_);
-    for_each_part([&](size_t from, size_t to) { copy(from, to); });
+    tracked_.for_each_part(offset, end, [&](size_t from, size_t to) { copy(from, to); });
+    for (auto mark = marks_.lower_bound(offset > longest_mark_ ? offset - longest_mark_ : 0);
+         mark != marks_.end() && mark->first < end; ++mark) {
+        if (mark->first + mark->second.bytes <= offset) continue;
+        mark->second.fingerprint = fingerprint(cpu_ + mark->first, mark->second.bytes, mark->second.whole);
+    }
+}
+
+bool DeviceView::marks_differ(size_t offset, size_t end) const {
+    for (auto mark = marks_.lower_bound(offset > longest_mark_ ? offset - longest_mark_ : 0);
+         mark != marks_.end() && mark->first < end; ++mark) {
+        const auto& [bytes, whole, seen] = mark->second;
+        if (mark->first + bytes <= offset) continue;
+        if (fingerprint(cpu_ + mark->first, bytes, whole) != seen) return true;
+    }
+    return false;
+}
+
+void DeviceView::synced(size_t offset, size_t bytes, uint64_t activity) {
+    const std::unique_lock<std::shared_mutex> lock(mutex_);
+    if (!syncs_.empty() && syncs_.begin()->second.activity != activity) syncs_.clear();
+    syncs_[offset] = {bytes, activity};
+}
+
+bool DeviceView::synced_twice(size_t offset, size_t bytes, uint64_t activity) const {
+    const std::shared_lock<std::shared_mutex> lock(mutex_);
+    const auto sync = syncs_.find(offset);
+    if (sync == syncs_.end() || sync->second.bytes != bytes || sync->second.activity != activity)
+        return false;
+    if (tracked_.contains(offset, offset + bytes)) return !differs(offset, offset + bytes);
+    const auto mark = marks_.find(offset);
+    return mark != marks_.end() && mark->second.bytes == bytes && mark->second.whole &&
+           fingerprint(cpu_ + offset, bytes, true) == mark->second.fingerprint;
+}
+
+bool DeviceView::stale(size_t offset, size_t bytes) const {
+    const std::shared_lock<std::shared_mutex> lock(mutex_);
+    if (differs(offset, offset + bytes)) return true;
+    const auto mark = marks_.find(offset);
+    return mark != marks_.end() && mark->second.bytes == bytes &&
+           fingerprint(cpu_ + offset, bytes, mark->second.whole) != mark->second.fingerprint;
 }
 
 }  // namespace rknnsim

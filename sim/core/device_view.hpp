@@ -1,20 +1,23 @@
 // What the device sees of an allocation, as opposed to what the CPU has written.
 //
 // CPU caches are not coherent with the NPU: a store is invisible to it until the range is cleaned, by binding
-// the buffer or by a sync to the device. The view keeps a second copy of the ranges that somebody asked to
-// *track*, and updates it only when they are cleaned; a matmul that reads a tracked range gets what was there
-// at the last cleaning. Ranges that are not tracked are read straight from the CPU's memory, so their
-// staleness is not modelled; that is how big weights are spared a second copy (RKNNSIM_SHADOW).
+// the buffer or by a sync to the device. A range can be *tracked*: a second copy of it is kept, updated only
+// when it is cleaned, and a matmul that reads the range gets what was there at the last cleaning. Or it can
+// be *marked*: only a fingerprint is kept, the matmul reads the CPU's memory, and the checker can tell that
+// it is not what was cleaned; that is how big weights are spared a second copy (RKNNSIM_SHADOW).
 //
 // Cost: cleaning compares before it copies, under a shared lock, so that contexts which bind the same
 // unchanged buffer do not wait for each other. The copy's pages exist only where something was tracked.
+// Thread safe.
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <map>
 #include <shared_mutex>
 
 #include "core/outcome.hpp"
+#include "core/range_set.hpp"
 
 namespace rknnsim {
 
@@ -26,12 +29,27 @@ class DeviceView {
     DeviceView(const DeviceView&) = delete;
     DeviceView& operator=(const DeviceView&) = delete;
 
+    bool cached() const { return cached_; }
+
     // Tracks the range from now on and cleans it.
     Outcome track(size_t offset, size_t bytes);
 
-    // Cleans the tracked parts of a range; also what a device write to the range amounts to, since the
-    // runtime makes results visible to the CPU.
+    // Marks the range and cleans it. `whole`: the fingerprint looks at every byte.
+    void mark(size_t offset, size_t bytes, bool whole);
+
+    // Cleans the tracked and marked parts of a range; also what a device write to the range amounts to, since
+    // the runtime makes results visible to the CPU.
     void clean(size_t offset, size_t bytes);
+
+    // Has the CPU changed something in the range that the device does not see, as far as it is tracked, or
+    // marked as exactly this range?
+    bool stale(size_t offset, size_t bytes) const;
+
+    // Remembers a sync of the range. `activity` counts the calls of the program that were no syncs.
+    void synced(size_t offset, size_t bytes, uint64_t activity);
+
+    // Was the range synced before with no other call since, and is it for sure as it was then?
+    bool synced_twice(size_t offset, size_t bytes, uint64_t activity) const;
 
     // A stable sight of a tracked range; others may not clean while it exists.
     class Reading {
@@ -46,15 +64,30 @@ class DeviceView {
     };
 
   private:
-    bool is_tracked(size_t offset, size_t end) const;
+    struct Mark {
+        size_t bytes;
+        bool whole;
+        uint64_t fingerprint;
+    };
+
+    bool differs(size_t offset, size_t end) const;
     void copy(size_t offset, size_t end);
+    bool marks_differ(size_t offset, size_t end) const;
 
     const std::byte* cpu_;
     size_t size_;
     bool cached_;
     mutable std::shared_mutex mutex_;  // guards what follows
     std::byte* copy_ = nullptr;
-    std::map<size_t, size_t> tracked_;  // disjoint ranges, start -> end
+    RangeSet tracked_;
+    std::map<size_t, Mark> marks_;  // by offset; the last mark at an offset counts
+    size_t longest_mark_ = 0;
+
+    struct Sync {
+        size_t bytes;
+        uint64_t activity;
+    };
+    std::map<size_t, Sync> syncs_;  // by offset, since the last other call
 };
 
 }  // namespace rknnsim

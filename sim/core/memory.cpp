@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <vector>
@@ -16,8 +17,12 @@ using rknpu2::format;
 
 Allocation::~Allocation() {
     pool_.forget(*this);
-    munmap(cpu_, size_);
+    munmap(cpu_ - kPage, size_ + 2 * kPage);
     close(fd_);
+}
+
+bool Allocation::overrun() const {
+    return std::any_of(cpu_ + asked_, cpu_ + size_, [](std::byte value) { return value != std::byte{0}; });
 }
 
 MemoryPool::MemoryPool(uint64_t domain_bytes) {
@@ -54,11 +59,20 @@ Outcome MemoryPool::allocate(int domain, uint64_t size, bool cached,
     if (ftruncate(fd, static_cast<off_t>(rounded)) != 0) return undo("ftruncate", fd);
     struct stat status {};
     if (fstat(fd, &status) != 0) return undo("fstat", fd);
-    void* memory = mmap(nullptr, rounded, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
-    if (memory == MAP_FAILED) return undo("mmap", fd);
+    // A page before and a page behind that nobody may touch.
+    void* space =
+        mmap(nullptr, rounded + 2 * kPage, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (space == MAP_FAILED) return undo("mmap", fd);
+    auto* cpu = static_cast<std::byte*>(space) + kPage;
+    if (mmap(cpu, rounded, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE | MAP_FIXED, fd, 0) ==
+        MAP_FAILED) {
+        const int error = errno;
+        munmap(space, rounded + 2 * kPage);
+        errno = error;
+        return undo("mmap", fd);
+    }
 
-    allocation->reset(
-        new Allocation(*this, fd, static_cast<std::byte*>(memory), rounded, domain, iova, cached));
+    allocation->reset(new Allocation(*this, fd, cpu, size, rounded, domain, iova, cached));
     const std::lock_guard<std::mutex> lock(mutex_);
     by_file_[{status.st_dev, status.st_ino}] = *allocation;
     return {};

@@ -22,12 +22,32 @@ enum class Code : int {
     kInvalidOutput = -9,
 };
 
+// What a program does wrong although a board might let it pass; see checker/checker.hpp.
+enum class Rule {
+    kNone,
+    kMissingSync,
+    kNeedlessSync,
+    kStaleInput,
+    kUncomputed,
+    kUseAfterDestroy,
+    kDoubleDestroy,
+    kLeak,
+    kSmallBuffer,
+    kOverrun,
+    kTwoThreads,
+    kWrongDomain,
+    kPadding,
+};
+inline constexpr int kRules = 13;
+
+// `rule`: which of the checker's rules the refusal is about, if any.
 struct [[nodiscard]] Outcome {
     Code code = Code::kOk;
     std::string text;
+    Rule rule = Rule::kNone;
 
     Outcome() = default;
-    Outcome(Code c, std::string t) : code(c), text(std::move(t)) {}
+    Outcome(Code c, std::string t, Rule r = Rule::kNone) : code(c), text(std::move(t)), rule(r) {}
 
     bool ok() const { return code == Code::kOk; }
 };

@@ -71,6 +71,20 @@ bool parse_saturation(const std::string& text, Settings& settings) {
     return false;
 }
 
+bool parse_check(const std::string& text, Settings& settings) {
+    if (text == "off") return settings.check = CheckMode::kOff, true;
+    if (text == "warn") return settings.check = CheckMode::kWarn, true;
+    if (text == "strict") return settings.check = CheckMode::kStrict, true;
+    return false;
+}
+
+bool parse_shadow(const std::string& text, Settings& settings) {
+    if (text == "auto") return true;
+    if (text == "lazy") return settings.shadow_b_bytes = 0, true;
+    if (text == "full") return settings.shadow_b_bytes = INT64_MAX, true;
+    return false;
+}
+
 bool parse_kernel(const std::string& text, Settings& settings) {
     settings.kernel = text;
     return find_tier(text.c_str()) != nullptr;
@@ -80,7 +94,8 @@ const std::vector<Row>& table() {
     static const std::vector<Row> rows = {
         {"RKNNSIM_KERNEL", "auto, reference, generic, or avx2 on a CPU that has it", parse_kernel},
         {"RKNNSIM_FAIL", "", [](const std::string& text, Settings& s) { return s.fail = text, true; }},
-        {"RKNNSIM_SHADOW", "lazy or full", choice(&Settings::shadow_b, "lazy", "full")},
+        {"RKNNSIM_CHECK", "off, warn or strict", parse_check},
+        {"RKNNSIM_SHADOW", "auto, lazy or full", parse_shadow},
         {"RKNNSIM_K_MAX", "32 to 1048576", integer(&Settings::k_max, 32, 1 << 20)},
         {"RKNNSIM_N_MAX", "16 to 1048576", integer(&Settings::n_max, 16, 1 << 20)},
         {"RKNNSIM_M_MAX", "1 to 1048576", integer(&Settings::m_max, 1, 1 << 20)},

@@ -15,10 +15,13 @@
 
 namespace rknnsim {
 
+enum class CheckMode { kOff, kWarn, kStrict };
+
 struct Settings {
     std::string kernel = "auto";  // RKNNSIM_KERNEL
     std::string fail;             // RKNNSIM_FAIL, see faults.hpp
-    bool shadow_b = false;        // RKNNSIM_SHADOW=full: staleness of native B too
+    CheckMode check = CheckMode::kWarn;
+    int64_t shadow_b_bytes = int64_t{1} << 20;  // RKNNSIM_SHADOW: native B up to this size has a device copy
 
     int64_t k_max = 10240;
     int64_t n_max = 8192;

@@ -1,15 +1,17 @@
 #include "core/simulator.hpp"
 
+#include <algorithm>
 #include <mutex>
 
 #include "base/format.hpp"
 
 namespace rknnsim {
 
-Simulator::Simulator(Settings settings, Faults faults, Observers observers)
+Simulator::Simulator(Settings settings, Faults faults, Observers observers, Checker::Print print)
     : settings_(std::move(settings)),
       faults_(std::move(faults)),
       tier_(find_tier(settings_.kernel.c_str())),
+      checker_(settings_.check, print),
       memory_(static_cast<uint64_t>(settings_.domain_bytes)),
       observers_(std::move(observers)) {}
 
@@ -46,6 +48,22 @@ size_t Simulator::context_count() const {
     return contexts_.size();
 }
 
+std::vector<std::shared_ptr<Context>> Simulator::contexts() const {
+    std::vector<std::shared_ptr<Context>> all;
+    {
+        const std::shared_lock<std::shared_mutex> lock(mutex_);
+        for (const auto& [handle, context] : contexts_)
+            all.push_back(context);
+    }
+    std::sort(all.begin(), all.end(), [](const auto& a, const auto& b) { return a->handle() < b->handle(); });
+    return all;
+}
+
+bool Simulator::was_context(uint64_t handle) const {
+    const std::shared_lock<std::shared_mutex> lock(mutex_);
+    return handle >= kFirstHandle && handle < next_handle_;
+}
+
 Outcome Simulator::bind(Context& context, const OperandDesc& attr, const std::shared_ptr<Memory>& memory) {
     RKNNSIM_RETURN_IF_ERROR(context.bind(attr, memory));
     for (const auto& observer : observers_) {
@@ -59,10 +77,18 @@ Outcome Simulator::bind(Context& context, const OperandDesc& attr, const std::sh
     return {};
 }
 
-void Simulator::sync(const std::shared_ptr<Memory>& memory, bool to_device, bool from_device) {
-    if (to_device) memory->allocation->view().clean(memory->offset, memory->size);
+Outcome Simulator::sync(const std::shared_ptr<Memory>& memory, bool to_device, bool from_device) {
+    const uint64_t activity = calls_ - ++syncs_;
+    RKNNSIM_RETURN_IF_ERROR(checker_.before_sync(*memory, to_device, from_device, activity));
+    Allocation& allocation = *memory->allocation;
+    if (to_device) {
+        allocation.view().clean(memory->offset, memory->size);
+        if (checker_.on()) allocation.view().synced(memory->offset, memory->size, activity);
+    }
+    if (from_device) allocation.results().read(memory->offset, memory->size);
     for (const auto& observer : observers_)
         observer->on_sync({.memory = memory, .to_device = to_device, .from_device = from_device});
+    return {};
 }
 
 Outcome Simulator::run(Context& context) {
@@ -71,6 +97,7 @@ Outcome Simulator::run(Context& context) {
         return {Code::kFail, rknpu2::format("%zu contexts are alive, more than %lld (RKNNSIM_CONTEXTS)", live,
                                             static_cast<long long>(settings_.contexts))};
     }
+    RKNNSIM_RETURN_IF_ERROR(checker_.before_run(context));
     std::optional<RunEvent> event;
     RKNNSIM_RETURN_IF_ERROR(context.run(*tier_, scratch_, &event));
     for (const auto& observer : observers_)

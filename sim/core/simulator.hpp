@@ -8,6 +8,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "checker/checker.hpp"
 #include "core/context.hpp"
 #include "core/faults.hpp"
 #include "core/memory.hpp"
@@ -20,24 +21,31 @@ class Simulator {
     using Observers = std::vector<std::unique_ptr<Observer>>;
 
     // `settings` have been checked.
-    Simulator(Settings settings, Faults faults, Observers observers);
+    Simulator(Settings settings, Faults faults, Observers observers, Checker::Print print);
 
     const Settings& settings() const { return settings_; }
     const KernelTier& tier() const { return *tier_; }
     Faults& faults() { return faults_; }
     MemoryPool& memory() { return memory_; }
+    Checker& checker() { return checker_; }
 
     // Context handles are numbers, never reused and never addresses.
     Outcome create_context(const Request& request, uint64_t* handle, std::shared_ptr<Context>* context);
     std::shared_ptr<Context> find_context(uint64_t handle) const;
     Outcome destroy_context(uint64_t handle);
     size_t context_count() const;
+    std::vector<std::shared_ptr<Context>> contexts() const;  // the oldest first
+    // Was there ever a context of this handle?
+    bool was_context(uint64_t handle) const;
 
     // As Context::bind and Context::run; observers are told.
     Outcome bind(Context& context, const OperandDesc& attr, const std::shared_ptr<Memory>& memory);
     Outcome run(Context& context);
     // Cleans the range to the device when asked to; observers are told.
-    void sync(const std::shared_ptr<Memory>& memory, bool to_device, bool from_device);
+    Outcome sync(const std::shared_ptr<Memory>& memory, bool to_device, bool from_device);
+
+    // A call of the interface begins.
+    void count_call() { calls_.fetch_add(1, std::memory_order_relaxed); }
 
     uint64_t runs() const { return runs_; }
     uint64_t macs() const { return macs_; }
@@ -49,13 +57,17 @@ class Simulator {
     Settings settings_;
     Faults faults_;
     const KernelTier* tier_;
+    Checker checker_;
     MemoryPool memory_;
     ScratchPool scratch_;
     const Observers observers_;
 
     mutable std::shared_mutex mutex_;  // guards the table
     std::unordered_map<uint64_t, std::shared_ptr<Context>> contexts_;
-    uint64_t next_handle_ = 0x52330001;
+    static constexpr uint64_t kFirstHandle = 0x52330001;
+    uint64_t next_handle_ = kFirstHandle;
+    std::atomic<uint64_t> calls_{0};
+    std::atomic<uint64_t> syncs_{0};
     std::atomic<uint64_t> runs_{0};
     std::atomic<uint64_t> macs_{0};
     std::atomic<bool> core_warning_given_{false};

@@ -245,10 +245,10 @@ TEST_F(CreationTest, ABadSettingFailsEveryCallWithOneLine) {
         EXPECT_EQ(rknn_matmul_create(&ctx, &info, &attr), RKNN_ERR_FAIL);
         EXPECT_EQ(rknn_matmul_create(&ctx, &info, &attr), RKNN_ERR_FAIL);
     });
-    EXPECT_EQ(
-        text,
-        "rknnsim: error: settings: RKNNSIM_SHADOW is \"half\", but must be lazy or full; every call will "
-        "fail until it is put right\n");
+    EXPECT_EQ(text,
+              "rknnsim: error: settings: RKNNSIM_SHADOW is \"half\", but must be auto, lazy or full; every "
+              "call will "
+              "fail until it is put right\n");
     rknnsim_live_counts live;
     EXPECT_EQ(rknnsim_live(&live), RKNN_ERR_FAIL);
 }

@@ -1,0 +1,174 @@
+#include "checker/checker.hpp"
+
+#include "base/format.hpp"
+#include "checker/padding.hpp"
+#include "core/fingerprint.hpp"
+
+namespace rknnsim {
+namespace {
+
+using rknpu2::format;
+
+constexpr const char* kRun = "rknn_matmul_run";
+constexpr const char* kSync = "rknn_mem_sync";
+constexpr const char* kDestroy = "rknn_destroy_mem";
+
+}  // namespace
+
+const char* rule_name(Rule rule) {
+    switch (rule) {
+        case Rule::kNone:
+            return "none";
+        case Rule::kMissingSync:
+            return "missing-sync";
+        case Rule::kNeedlessSync:
+            return "needless-sync";
+        case Rule::kStaleInput:
+            return "stale-input";
+        case Rule::kUncomputed:
+            return "uncomputed";
+        case Rule::kUseAfterDestroy:
+            return "use-after-destroy";
+        case Rule::kDoubleDestroy:
+            return "double-destroy";
+        case Rule::kLeak:
+            return "leak";
+        case Rule::kSmallBuffer:
+            return "small-buffer";
+        case Rule::kOverrun:
+            return "overrun";
+        case Rule::kTwoThreads:
+            return "two-threads";
+        case Rule::kWrongDomain:
+            return "wrong-domain";
+        case Rule::kPadding:
+            return "padding";
+    }
+    return "none";
+}
+
+void Checker::say(Rule rule, const char* function, const std::string& text) {
+    const uint64_t number = ++counts_[static_cast<size_t>(rule)];
+    if (number > kLines) return;
+    const char* end = number == kLines ? " (more of this rule are counted, not printed)" : "";
+    print_("check", function, format("[%s] %s%s", rule_name(rule), text.c_str(), end));
+}
+
+Outcome Checker::hint(Rule rule, const char* function, const std::string& text) {
+    if (on()) say(rule, function, text);
+    return {};
+}
+
+Outcome Checker::find(Rule rule, const char* function, const std::string& text) {
+    if (!on()) return {};
+    say(rule, function, text);
+    if (!strict()) return {};
+    return {Code::kFail, format("refused by RKNNSIM_CHECK=strict: %s", rule_name(rule))};
+}
+
+Outcome Checker::check_overrun(const char* function, const std::string& who, const Memory& memory) {
+    if (!memory.allocation->overrun()) return {};
+    return find(Rule::kOverrun, function,
+                format("%s: something wrote behind the end of the memory of %zu bytes at %p: allocate what "
+                       "io_attr says, and look for the loop that goes too far",
+                       who.c_str(), memory.size, static_cast<const void*>(memory.cpu())));
+}
+
+Outcome Checker::check_input(const Context& context, const BoundOperand& operand) {
+    if (operand.memory == nullptr) return {};
+    const Memory& memory = *operand.memory;
+    const std::string who = context.name() + ": " + operand_name(operand.which);
+    if (memory.allocation->results().poisoned(memory.allocation->cpu(), memory.offset, operand.bytes)) {
+        RKNNSIM_RETURN_IF_ERROR(
+            find(Rule::kUncomputed, kRun,
+                 who + " holds a result that was never computed: run the matmul that writes it first"));
+    }
+    if (operand.converted) {
+        if (fingerprint(memory.cpu(), operand.bytes, operand.whole) != operand.source) {
+            return find(Rule::kStaleInput, kRun,
+                        who +
+                            " was changed after rknn_matmul_set_io_mem, which has copied it: the run uses "
+                            "the old data; call rknn_matmul_set_io_mem again after each change");
+        }
+    } else if (memory.allocation->view().stale(memory.offset, operand.bytes)) {
+        return find(Rule::kMissingSync, kRun,
+                    who +
+                        " was changed by the CPU and not synced: the chip uses the old data; call "
+                        "rknn_mem_sync(RKNN_MEMORY_SYNC_TO_DEVICE) after each change");
+    }
+    return {};
+}
+
+Outcome Checker::check_padding(const Context& context, const BoundOperand& a, const BoundOperand& b) {
+    const Problem& problem = context.problem();
+    if (a.memory == nullptr || b.memory == nullptr) return {};
+    const size_t declared = context.declared_k();
+    if (declared != 0) {
+        for (const BoundOperand& operand : {a, b}) {
+            if (padding_is_zero(problem, operand, context.rows(), declared)) continue;
+            RKNNSIM_RETURN_IF_ERROR(find(
+                Rule::kPadding, kRun,
+                format("%s: %s is not zero between k=%zu and K=%zu, though the program says that it "
+                       "uses %zu: fill the padding of both operands with zeros",
+                       context.name().c_str(), operand_name(operand.which), declared, problem.K, declared)));
+        }
+        return {};
+    }
+    const size_t tail = zero_tail(problem, b);
+    if (tail == 0 || padding_is_zero(problem, a, context.rows(), problem.K - tail)) return {};
+    return hint(Rule::kPadding, kRun,
+                format("%s: the last %zu k of B are zero for every n, which looks like padding, but A is not "
+                       "zero there: fill the padding of both operands with zeros",
+                       context.name().c_str(), tail));
+}
+
+Outcome Checker::before_run(const Context& context) {
+    if (!on()) return {};
+    std::array<BoundOperand, 3> operands;
+    for (const Operand which : {Operand::kA, Operand::kB, Operand::kC})
+        operands[static_cast<size_t>(which)] = context.bound(which);
+    for (const BoundOperand& operand : operands) {
+        if (operand.memory == nullptr) continue;
+        RKNNSIM_RETURN_IF_ERROR(check_overrun(kRun, context.name(), *operand.memory));
+    }
+    RKNNSIM_RETURN_IF_ERROR(check_input(context, operands[0]));
+    RKNNSIM_RETURN_IF_ERROR(check_input(context, operands[1]));
+    return check_padding(context, operands[0], operands[1]);
+}
+
+Outcome Checker::before_sync(const Memory& memory, bool to_device, bool from_device, uint64_t activity) {
+    if (!on()) return {};
+    Allocation& allocation = *memory.allocation;
+    const std::string who =
+        format("memory of %zu bytes at %p", memory.size, static_cast<void*>(memory.cpu()));
+    RKNNSIM_RETURN_IF_ERROR(check_overrun(kSync, who, memory));
+    if (!allocation.view().cached()) {
+        return find(Rule::kNeedlessSync, kSync,
+                    who + " was made with RKNN_FLAG_MEMORY_NON_CACHEABLE: it needs no sync");
+    }
+    if (to_device && !from_device && allocation.view().synced_twice(memory.offset, memory.size, activity)) {
+        RKNNSIM_RETURN_IF_ERROR(find(
+            Rule::kNeedlessSync, kSync,
+            who + " was synced already, has not changed and nothing has used it since: leave out this sync"));
+    }
+    const bool results = allocation.results().any(memory.offset, memory.size);
+    if (from_device && results &&
+        allocation.results().poisoned(allocation.cpu(), memory.offset, memory.size)) {
+        return find(Rule::kUncomputed, kSync,
+                    who + " is bound to C, and no run has written it yet: run first, then sync and read");
+    }
+    if (from_device && !to_device && !allocation.results().unread(memory.offset, memory.size)) {
+        return find(Rule::kNeedlessSync, kSync,
+                    who +
+                        " holds nothing that a run has written since the last sync: leave out this sync "
+                        "from the device");
+    }
+    return {};
+}
+
+Outcome Checker::before_release(const Memory& memory) {
+    if (!on()) return {};
+    return check_overrun(kDestroy, "rknn_destroy_mem", memory);
+}
+
+}  // namespace rknnsim

@@ -1,0 +1,60 @@
+// Watches a program for what a board would punish with garbage, a hang or a leak, though each call alone is
+// legal.
+//
+// The rules are below; docs/simulator.md describes them for users. A finding is counted and, up to kLines of
+// a rule, printed as one line that names the call, the context, the shape and what to do. In strict mode the
+// call that it was found in fails; kHints never fail a call, because they guess at what the program meant.
+// What the core refuses by itself (Outcome::rule) is counted here too.
+//
+// Cost: before a run A is compared with the device's view of it; of larger B and of normal-layout operands
+// only a fingerprint (core/fingerprint.hpp), of every byte in strict mode. Thread safe.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <string>
+
+#include "core/context.hpp"
+
+namespace rknnsim {
+
+// The name by which messages and rknnsim_check_count() know a rule.
+const char* rule_name(Rule rule);
+
+class Checker {
+  public:
+    // Writes one line; must be thread safe.
+    using Print = void (*)(const char* kind, const char* function, const std::string& text);
+
+    static constexpr uint64_t kLines = 20;  // of one rule, before it is only counted
+
+    Checker(CheckMode mode, Print print) : mode_(mode), print_(print) {}
+
+    bool on() const { return mode_ != CheckMode::kOff; }
+    bool strict() const { return mode_ == CheckMode::kStrict; }
+
+    // What the core has refused, or what the caller of this class saw itself.
+    void count(Rule rule) { ++counts_[static_cast<size_t>(rule)]; }
+    Outcome find(Rule rule, const char* function, const std::string& text);
+
+    uint64_t count_of(Rule rule) const { return counts_[static_cast<size_t>(rule)]; }
+
+    // Before the core acts. An error only in strict mode.
+    Outcome before_run(const Context& context);
+    // `activity`: how many calls the program has made that were no syncs.
+    Outcome before_sync(const Memory& memory, bool to_device, bool from_device, uint64_t activity);
+    Outcome before_release(const Memory& memory);
+
+  private:
+    Outcome check_input(const Context& context, const BoundOperand& operand);
+    Outcome check_padding(const Context& context, const BoundOperand& a, const BoundOperand& b);
+    Outcome check_overrun(const char* function, const std::string& who, const Memory& memory);
+    Outcome hint(Rule rule, const char* function, const std::string& text);
+    void say(Rule rule, const char* function, const std::string& text);
+
+    const CheckMode mode_;
+    const Print print_;
+    std::array<std::atomic<uint64_t>, kRules> counts_{};
+};
+
+}  // namespace rknnsim

@@ -1,0 +1,61 @@
+#include "core/result_map.hpp"
+
+#include <cstring>
+
+namespace rknnsim {
+namespace {
+
+// Comparing a range with itself, one byte later, is comparing every byte with the first.
+bool all_equal(const std::byte* data, size_t bytes, std::byte value) {
+    return bytes == 0 || (data[0] == value && std::memcmp(data, data + 1, bytes - 1) == 0);
+}
+
+}  // namespace
+
+void ResultMap::expect(std::byte* base, size_t offset, size_t bytes) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    RangeSet filled;
+    computed_.for_each_gap(offset, offset + bytes, [&](size_t from, size_t to) {
+        poisoned_.for_each_gap(from, to, [&](size_t begin, size_t end) {
+            if (!all_equal(base + begin, end - begin, std::byte{0})) return;
+            std::memset(base + begin, static_cast<int>(kPoison), end - begin);
+            filled.add(begin, end);
+        });
+    });
+    filled.for_each_part(offset, offset + bytes,
+                         [&](size_t begin, size_t end) { poisoned_.add(begin, end); });
+}
+
+void ResultMap::computed(size_t offset, size_t bytes) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    const size_t end = offset + bytes;
+    if (!computed_.contains(offset, end)) computed_.add(offset, end);
+    if (!unread_.contains(offset, end)) unread_.add(offset, end);
+    if (!poisoned_.empty()) poisoned_.remove(offset, end);
+}
+
+void ResultMap::read(size_t offset, size_t bytes) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    unread_.remove(offset, offset + bytes);
+}
+
+bool ResultMap::unread(size_t offset, size_t bytes) const {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return unread_.intersects(offset, offset + bytes);
+}
+
+bool ResultMap::any(size_t offset, size_t bytes) const {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return computed_.intersects(offset, offset + bytes) || poisoned_.intersects(offset, offset + bytes);
+}
+
+bool ResultMap::poisoned(const std::byte* base, size_t offset, size_t bytes) const {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    bool any = false;
+    poisoned_.for_each_part(offset, offset + bytes, [&](size_t from, size_t to) {
+        any = any || all_equal(base + from, to - from, kPoison);
+    });
+    return any;
+}
+
+}  // namespace rknnsim

@@ -1,0 +1,43 @@
+// Which bytes of an allocation hold results of runs, and which hold poison.
+//
+// Memory that is bound to C for the first time is filled with kPoison, so that a result which was never
+// computed cannot pass for one; only bytes that no run has written and that are still zero are filled,
+// because everything else may be somebody's data. A result stays *unread* until a sync from the device covers
+// it. Thread safe.
+#pragma once
+
+#include <cstddef>
+#include <mutex>
+
+#include "core/range_set.hpp"
+
+namespace rknnsim {
+
+inline constexpr auto kPoison = std::byte{0xAA};
+
+class ResultMap {
+  public:
+    // `base` is the allocation's memory. Poisons what [offset, offset + bytes) may be poisoned of.
+    void expect(std::byte* base, size_t offset, size_t bytes);
+
+    // A run has written the range.
+    void computed(size_t offset, size_t bytes);
+
+    // A sync from the device covers the range.
+    void read(size_t offset, size_t bytes);
+
+    // Is there a result in the range that no sync has covered? Is there a result or poison?
+    bool unread(size_t offset, size_t bytes) const;
+    bool any(size_t offset, size_t bytes) const;
+
+    // Is a part of the range poison still? What the CPU has written since is none.
+    bool poisoned(const std::byte* base, size_t offset, size_t bytes) const;
+
+  private:
+    mutable std::mutex mutex_;
+    RangeSet computed_;
+    RangeSet unread_;
+    RangeSet poisoned_;
+};
+
+}  // namespace rknnsim
