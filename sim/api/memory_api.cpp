@@ -1,5 +1,6 @@
 // rknn_create_mem*, rknn_destroy_mem, rknn_mem_sync, rknn_query, and the rknnsim_ functions.
 #include <cstring>
+#include <numeric>
 
 #include "api/rknnsim.h"
 #include "api/runtime_state.hpp"
@@ -32,6 +33,11 @@ Outcome create(RuntimeState& state, uint64_t ctx, int domain, uint64_t size, boo
     if (size > UINT32_MAX) {
         return {Code::kInvalidParameter,
                 rknpu2::format("size=%llu must be below 4 GiB", static_cast<unsigned long long>(size))};
+    }
+    const auto used = state.simulator().memory().used();
+    if (state.simulator().faults().refuses_memory(std::accumulate(used.begin(), used.end(), uint64_t{0}),
+                                                  size)) {
+        return {Code::kOutOfMemory, "memory has run out, as RKNNSIM_FAULTS asks for"};
     }
     auto memory = std::make_shared<Memory>();
     RKNNSIM_RETURN_IF_ERROR(state.simulator().memory().allocate(domain, size, cached, &memory->allocation));

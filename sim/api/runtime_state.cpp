@@ -12,7 +12,7 @@ namespace {
 
 using rknpu2::format;
 
-// What RKNNSIM_FAIL may name.
+// What RKNNSIM_FAULTS may name.
 const std::vector<std::string>& functions() {
     static const std::vector<std::string> names = {
         "rknn_matmul_create",
@@ -50,9 +50,9 @@ Global& global() {
 
 std::unique_ptr<RuntimeState> start() {
     Settings settings;
-    Faults faults;
+    std::unique_ptr<Faults> faults;
     Outcome outcome = Settings::from_environment(&settings);
-    if (outcome.ok()) outcome = Faults::parse(settings.fail, functions(), &faults);
+    if (outcome.ok()) outcome = Faults::parse(settings.faults, functions(), &faults);
     if (!outcome.ok()) {
         print_line("error", "settings", outcome.text);
         return nullptr;
@@ -186,9 +186,9 @@ Outcome no_such_context(RuntimeState& state, uint64_t handle, Rule if_destroyed)
 
 int finish(RuntimeState* state, const char* function, const Outcome& outcome) {
     if (state != nullptr && outcome.rule != Rule::kNone) state->simulator().checker().count(outcome.rule);
-    if (!outcome.ok() && !outcome.text.empty()) {
+    if (!outcome.text.empty()) {
         const std::string rule = outcome.rule == Rule::kNone ? "" : format("[%s] ", rule_name(outcome.rule));
-        print_line("error", function, rule + outcome.text);
+        print_line(outcome.ok() ? "fault" : "error", function, rule + outcome.text);
     }
     return static_cast<int>(outcome.code);
 }

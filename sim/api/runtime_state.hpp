@@ -1,6 +1,6 @@
 // The process-wide state behind the C functions, and the frame that every one of them runs in.
 //
-// call() is that frame: it counts the call for RKNNSIM_FAIL, refuses everything while a setting is bad,
+// call() is that frame: it counts the call for RKNNSIM_FAULTS, refuses everything while a setting is bad,
 // catches what might be thrown, and prints the one line that explains a failure. call_context() also finds
 // the context and holds it for the duration of the call.
 #pragma once
@@ -37,7 +37,7 @@ class RuntimeState {
     // False while anything is alive. No other call may be in progress.
     static bool reset();
 
-    RuntimeState(Settings settings, Faults faults, Simulator::Observers observers)
+    RuntimeState(Settings settings, std::unique_ptr<Faults> faults, Simulator::Observers observers)
         : simulator_(std::move(settings), std::move(faults), std::move(observers), print_line) {}
 
     Simulator& simulator() { return simulator_; }
@@ -72,7 +72,7 @@ int call(const char* function, Body&& body) noexcept {
         if (state == nullptr) return RKNN_ERR_FAIL;
         state->simulator().count_call();
         if (const int code = state->simulator().faults().call(function); code != 0) {
-            print_line("fault", function, "fails as RKNNSIM_FAIL asks for");
+            print_line("fault", function, "fails as RKNNSIM_FAULTS asks for");
             return code;
         }
         return finish(state, function, body(*state));

@@ -90,7 +90,8 @@ Outcome Checker::check_input(const Context& context, const BoundOperand& operand
                             " was changed after rknn_matmul_set_io_mem, which has copied it: the run uses "
                             "the old data; call rknn_matmul_set_io_mem again after each change");
         }
-    } else if (memory.allocation->view().stale(memory.offset, operand.bytes)) {
+    } else if (memory.allocation->view().stale(memory.offset, operand.bytes,
+                                               operand.whole || operand.which == Operand::kA)) {
         return find(Rule::kMissingSync, kRun,
                     who +
                         " was changed by the CPU and not synced: the chip uses the old data; call "

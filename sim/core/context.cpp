@@ -123,8 +123,10 @@ Outcome Context::take(const OperandDesc& attr, const Memory& memory, Binding* ta
     }
     target->shadowed =
         attr.which == Operand::kA || attr.bytes <= static_cast<size_t>(settings_.shadow_b_bytes);
-    if (target->shadowed) return view.track(memory.offset, attr.bytes);
-    if (settings_.check != CheckMode::kOff) view.mark(memory.offset, attr.bytes, whole);
+    if (target->shadowed) RKNNSIM_RETURN_IF_ERROR(view.track(memory.offset, attr.bytes));
+    if (settings_.check != CheckMode::kOff && attr.which == Operand::kB) {
+        view.mark(memory.offset, attr.bytes, whole);
+    }
     return {};
 }
 
@@ -244,7 +246,8 @@ Outcome Context::compute(const KernelTier& tier, Scratch& scratch, const Memory*
     return {};
 }
 
-Outcome Context::run(const KernelTier& tier, ScratchPool& pool, std::optional<RunEvent>* event) {
+Outcome Context::run(const KernelTier& tier, ScratchPool& pool, const FaultOfRun& fault,
+                     std::optional<RunEvent>* event) {
     if (M_ == 0) return {Code::kFail, "no shape was selected yet"};
     std::shared_ptr<Memory> memory[3];
     bool zero = problem_.result_is_zero();
@@ -256,6 +259,15 @@ Outcome Context::run(const KernelTier& tier, ScratchPool& pool, std::optional<Ru
     }
     const Memory& c = *memory[2];
     const size_t c_bytes = describe(problem_, Operand::kC, M_).bytes;
+    const RunFault outcome = fault(handle_, core_mask_);
+    event->emplace(RunEvent{.context = handle_,
+                            .problem = problem_,
+                            .M = M_,
+                            .core_mask = core_mask_,
+                            .operands = {memory[0], memory[1], memory[2]},
+                            .computed = outcome.computes,
+                            .delay_ns = outcome.delay_ns});
+    if (!outcome.computes) return {static_cast<Code>(outcome.code), outcome.text};
     if (zero) {
         std::memset(c.cpu(), 0, c_bytes);
     } else {
@@ -266,12 +278,6 @@ Outcome Context::run(const KernelTier& tier, ScratchPool& pool, std::optional<Ru
     }
     c.allocation->view().clean(c.offset, c_bytes);
     c.allocation->results().computed(c.offset, c_bytes);
-    event->emplace(RunEvent{.context = handle_,
-                            .problem = problem_,
-                            .M = M_,
-                            .core_mask = core_mask_,
-                            .operands = {memory[0], memory[1], memory[2]},
-                            .computed = true});
     return {};
 }
 

@@ -9,12 +9,14 @@
 // error.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <vector>
 
 #include "base/aligned_buffer.hpp"
+#include "core/faults.hpp"
 #include "core/kernels/tier.hpp"
 #include "core/observer.hpp"
 #include "core/problem.hpp"
@@ -69,8 +71,11 @@ class Context {
     // 1, 2, 4, or 0 for whichever core is free.
     void set_core_mask(int mask) { core_mask_ = mask; }
 
-    // `event` is what observers are to be told; it is filled when the run succeeds.
-    Outcome run(const KernelTier& tier, ScratchPool& pool, std::optional<RunEvent>* event);
+    // `fault` asks what happens to this run, once it is known to be legal. `event` is what observers are to
+    // be told; it stays empty unless the run was submitted.
+    using FaultOfRun = std::function<RunFault(uint64_t context, int core_mask)>;
+    Outcome run(const KernelTier& tier, ScratchPool& pool, const FaultOfRun& fault,
+                std::optional<RunEvent>* event);
 
     // Multiply-accumulate operations of one run in the current shape.
     uint64_t macs() const { return static_cast<uint64_t>(M_) * problem_.K * problem_.N; }

@@ -104,12 +104,14 @@ bool DeviceView::synced_twice(size_t offset, size_t bytes, uint64_t activity) co
            fingerprint(cpu_ + offset, bytes, true) == mark->second.fingerprint;
 }
 
-bool DeviceView::stale(size_t offset, size_t bytes) const {
+bool DeviceView::stale(size_t offset, size_t bytes, bool exact) const {
     const std::shared_lock<std::shared_mutex> lock(mutex_);
-    if (differs(offset, offset + bytes)) return true;
     const auto mark = marks_.find(offset);
-    return mark != marks_.end() && mark->second.bytes == bytes &&
-           fingerprint(cpu_ + offset, bytes, mark->second.whole) != mark->second.fingerprint;
+    const bool marked = mark != marks_.end() && mark->second.bytes == bytes;
+    if (marked && !(exact && tracked_.contains(offset, offset + bytes))) {
+        return fingerprint(cpu_ + offset, bytes, mark->second.whole) != mark->second.fingerprint;
+    }
+    return differs(offset, offset + bytes);
 }
 
 }  // namespace rknnsim

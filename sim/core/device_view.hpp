@@ -41,9 +41,9 @@ class DeviceView {
     // the runtime makes results visible to the CPU.
     void clean(size_t offset, size_t bytes);
 
-    // Has the CPU changed something in the range that the device does not see, as far as it is tracked, or
-    // marked as exactly this range?
-    bool stale(size_t offset, size_t bytes) const;
+    // Has the CPU changed something in the range that the device does not see? By comparing what is tracked,
+    // or, unless `exact`, by the fingerprint where exactly this range is marked.
+    bool stale(size_t offset, size_t bytes, bool exact) const;
 
     // Remembers a sync of the range. `activity` counts the calls of the program that were no syncs.
     void synced(size_t offset, size_t bytes, uint64_t activity);

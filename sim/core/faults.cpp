@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstdint>
 #include <cstdlib>
 
 #include "base/format.hpp"
@@ -11,6 +10,8 @@ namespace rknnsim {
 namespace {
 
 using rknpu2::format;
+
+constexpr int kTimeout = static_cast<int>(Code::kTimeout);
 
 std::vector<std::string> split(const std::string& text, char separator) {
     std::vector<std::string> parts;
@@ -30,43 +31,190 @@ bool parse_number(const std::string& text, long long low, long long high, long l
     return *end == '\0' && errno == 0 && *value >= low && *value <= high;
 }
 
+bool parse_unsigned(const std::string& text, uint64_t low, uint64_t high, uint64_t* value) {
+    long long parsed = 0;
+    if (!parse_number(text, static_cast<long long>(low), static_cast<long long>(high), &parsed)) return false;
+    *value = static_cast<uint64_t>(parsed);
+    return true;
+}
+
+// Evenly spread over 64 bits, the same on every machine (SplitMix64's finaliser).
+uint64_t scramble(uint64_t x) {
+    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9U;
+    x = (x ^ (x >> 27)) * 0x94d049bb133111ebU;
+    return x ^ (x >> 31);
+}
+
+bool drawn(uint64_t seed, size_t index, uint64_t number, double share) {
+    const uint64_t bits = scramble(scramble(seed + 0x9e3779b97f4a7c15U * (index + 1)) + number);
+    return static_cast<double>(bits >> 11) < share * static_cast<double>(uint64_t{1} << 53);
+}
+
 }  // namespace
 
-Outcome Faults::parse(const std::string& text, const std::vector<std::string>& functions, Faults* faults) {
-    *faults = {};
+Outcome Faults::parse(const std::string& text, const std::vector<std::string>& functions,
+                      std::unique_ptr<Faults>* faults) {
+    *faults = std::make_unique<Faults>();
     if (text.empty()) return {};
     for (const std::string& item : split(text, ',')) {
-        const std::vector<std::string> parts = split(item, ':');
-        const auto bad = [&](const char* why) {
-            return Outcome(Code::kFail,
-                           format("RKNNSIM_FAIL is \"%s\": \"%s\" %s; the form is function:n[:code]; "
-                                  "every call will fail until it is put right",
-                                  text.c_str(), item.c_str(), why));
-        };
-        if (parts.size() != 2 && parts.size() != 3) return bad("has the wrong number of parts");
-        if (std::find(functions.begin(), functions.end(), parts[0]) == functions.end()) {
-            return bad("names no function that can fail");
-        }
-        long long call = 0;
-        long long code = -1;
-        if (!parse_number(parts[1], 1, INT64_MAX, &call)) return bad("does not count calls from 1");
-        if (parts.size() == 3 && !parse_number(parts[2], -1000, -1, &code))
-            return bad("has no negative code");
-        faults->faults_.push_back({parts[0], static_cast<uint64_t>(call), static_cast<int>(code)});
-        faults->calls_.try_emplace(parts[0], std::make_unique<std::atomic<uint64_t>>(0));
+        const std::string why = (*faults)->add(split(item, ':'), functions);
+        if (why.empty()) continue;
+        return {
+            Code::kFail,
+            format("RKNNSIM_FAULTS is \"%s\": \"%s\" %s; docs/simulator.md has the grammar; every call will "
+                   "fail until it is put right",
+                   text.c_str(), item.c_str(), why.c_str())};
     }
     return {};
 }
 
-int Faults::call(const char* function) {
-    if (faults_.empty()) return 0;
-    const auto counter = calls_.find(function);
-    if (counter == calls_.end()) return 0;
-    const uint64_t number = counter->second->fetch_add(1) + 1;
-    for (const Fault& fault : faults_) {
-        if (fault.call == number && fault.function == function) return fault.code;
+std::string Faults::add(const Words& words, const std::vector<std::string>& functions) {
+    if (words[0] == "seed") {
+        const bool good = words.size() == 2 && parse_unsigned(words[1], 0, INT64_MAX, &seed_);
+        return good ? "" : "has no number";
     }
-    return 0;
+    auto fault = std::make_unique<Fault>();
+    const std::pair<const char*, Kind> kinds[] = {{"fail", Kind::kFail},
+                                                  {"lost", Kind::kLost},
+                                                  {"hang", Kind::kHang},
+                                                  {"memory", Kind::kMemory},
+                                                  {"delay", Kind::kDelay}};
+    const auto* kind = std::find_if(std::begin(kinds), std::end(kinds),
+                                    [&](const auto& known) { return words[0] == known.first; });
+    if (kind == std::end(kinds)) return "is none of fail, lost, hang, memory, delay, seed";
+    fault->kind = kind->second;
+    if (fault->kind != Kind::kFail) fault->code = kTimeout;
+    size_t at = 1;
+    if (fault->kind == Kind::kFail) {
+        if (words.size() < 2 || std::find(functions.begin(), functions.end(), words[1]) == functions.end()) {
+            return "names no function that can fail";
+        }
+        fault->function = words[at++];
+    }
+    for (; at < words.size(); ++at) {
+        const std::string why = read(words[at], fault.get());
+        if (!why.empty()) return why;
+    }
+    if ((fault->kind == Kind::kMemory) != (fault->when == When::kNone)) {
+        return fault->kind == Kind::kMemory ? "takes no nth, from, every or share"
+                                            : "needs one of nth, from, every and share";
+    }
+    if (fault->kind == Kind::kMemory && fault->bytes == 0) return "needs bytes=";
+    if (fault->kind == Kind::kDelay && fault->delay_ns == 0) return "needs us=";
+    faults_.push_back(std::move(fault));
+    return "";
+}
+
+std::string Faults::read_when(const std::string& key, const std::string& value, Fault* fault) {
+    if (fault->when != When::kNone) return "has more than one of nth, from, every and share";
+    if (key == "share") {
+        char* end = nullptr;
+        fault->share = std::strtod(value.c_str(), &end);
+        fault->when = When::kShare;
+        return !value.empty() && *end == '\0' && fault->share > 0 && fault->share <= 1
+                   ? ""
+                   : "needs a share above 0 and up to 1";
+    }
+    fault->when = key == "nth" ? When::kNth : key == "from" ? When::kFrom : When::kEvery;
+    return parse_unsigned(value, 1, INT64_MAX, &fault->number) ? "" : "does not count from 1";
+}
+
+std::string Faults::read(const std::string& word, Fault* fault) {
+    const size_t equal = word.find('=');
+    if (equal == std::string::npos) return "has a word without =";
+    const std::string key = word.substr(0, equal);
+    const std::string value = word.substr(equal + 1);
+    if (key == "nth" || key == "from" || key == "every" || key == "share")
+        return read_when(key, value, fault);
+    if (key == "code" && (fault->kind == Kind::kFail || fault->kind == Kind::kLost)) {
+        long long code = 0;
+        const long long highest = fault->kind == Kind::kLost ? 0 : -1;
+        if (!parse_number(value, -1000, highest, &code)) return "has no negative code";
+        fault->code = static_cast<int>(code);
+        return "";
+    }
+    if (key == "core" && fault->kind == Kind::kHang) {
+        long long core = 0;
+        if (!parse_number(value, 0, kCores - 1, &core)) return "has no core 0 to 2";
+        fault->core = static_cast<int>(core);
+        return "";
+    }
+    if (key == "bytes" && fault->kind == Kind::kMemory) {
+        return parse_unsigned(value, 1, INT64_MAX, &fault->bytes) ? "" : "has no number of bytes";
+    }
+    if (key == "us" && fault->kind == Kind::kDelay) {
+        if (!parse_unsigned(value, 1, 1000000000, &fault->delay_ns)) return "has no number of microseconds";
+        fault->delay_ns *= 1000;
+        return "";
+    }
+    return format("has the word \"%s\", which means nothing there", key.c_str());
+}
+
+bool Faults::hits(Fault& fault, size_t index) const {
+    const uint64_t number = fault.seen.fetch_add(1) + 1;
+    switch (fault.when) {
+        case When::kNth:
+            return number == fault.number;
+        case When::kFrom:
+            return number >= fault.number;
+        case When::kEvery:
+            return number % fault.number == 0;
+        case When::kShare:
+            return drawn(seed_, index, number, fault.share);
+        case When::kNone:
+            return false;
+    }
+    return false;
+}
+
+int Faults::call(const char* function) {
+    int code = 0;
+    for (size_t i = 0; i < faults_.size(); ++i) {
+        Fault& fault = *faults_[i];
+        if (fault.kind != Kind::kFail || fault.function != function) continue;
+        if (hits(fault, i) && code == 0) code = fault.code;
+    }
+    return code;
+}
+
+RunFault Faults::run(uint64_t context, int core_mask) {
+    RunFault result;
+    if (faults_.empty()) return result;
+    const std::lock_guard<std::mutex> lock(mutex_);
+    int core = core_mask == 4 ? 2 : core_mask == 2 ? 1 : 0;
+    if (core_mask == 0) {
+        const auto* free = std::find(hung_by_.begin(), hung_by_.end(), 0U);
+        core = free == hung_by_.end() ? 0 : static_cast<int>(free - hung_by_.begin());
+    }
+    for (size_t i = 0; i < faults_.size(); ++i) {
+        Fault& fault = *faults_[i];
+        if (fault.kind == Kind::kDelay && hits(fault, i)) result.delay_ns += fault.delay_ns;
+        if (fault.kind == Kind::kLost && hits(fault, i)) {
+            result = {false, fault.code, "the submit was accepted and never ran, as RKNNSIM_FAULTS asks for",
+                      result.delay_ns};
+        }
+        if (fault.kind == Kind::kHang && (fault.core < 0 || fault.core == core) && hits(fault, i)) {
+            hung_by_[static_cast<size_t>(core)] = context;
+        }
+    }
+    if (const uint64_t by = hung_by_[static_cast<size_t>(core)]; by != 0) {
+        result = {false, kTimeout,
+                  format("core %d hangs, as RKNNSIM_FAULTS asks for, until context 0x%llx is destroyed", core,
+                         static_cast<unsigned long long>(by)),
+                  result.delay_ns};
+    }
+    return result;
+}
+
+bool Faults::refuses_memory(uint64_t in_use, uint64_t bytes) const {
+    return std::any_of(faults_.begin(), faults_.end(), [&](const auto& fault) {
+        return fault->kind == Kind::kMemory && in_use + bytes > fault->bytes;
+    });
+}
+
+void Faults::context_destroyed(uint64_t context) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    std::replace(hung_by_.begin(), hung_by_.end(), context, uint64_t{0});
 }
 
 }  // namespace rknnsim

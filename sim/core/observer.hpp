@@ -40,6 +40,7 @@ struct RunEvent {
     int core_mask;
     std::array<std::shared_ptr<Memory>, 3> operands;
     bool computed;
+    uint64_t delay_ns;  // that a fault adds to its time
 };
 
 class Observer {

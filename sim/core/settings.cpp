@@ -93,7 +93,7 @@ bool parse_kernel(const std::string& text, Settings& settings) {
 const std::vector<Row>& table() {
     static const std::vector<Row> rows = {
         {"RKNNSIM_KERNEL", "auto, reference, generic, or avx2 on a CPU that has it", parse_kernel},
-        {"RKNNSIM_FAIL", "", [](const std::string& text, Settings& s) { return s.fail = text, true; }},
+        {"RKNNSIM_FAULTS", "", [](const std::string& text, Settings& s) { return s.faults = text, true; }},
         {"RKNNSIM_CHECK", "off, warn or strict", parse_check},
         {"RKNNSIM_SHADOW", "auto, lazy or full", parse_shadow},
         {"RKNNSIM_K_MAX", "32 to 1048576", integer(&Settings::k_max, 32, 1 << 20)},

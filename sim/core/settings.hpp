@@ -19,7 +19,7 @@ enum class CheckMode { kOff, kWarn, kStrict };
 
 struct Settings {
     std::string kernel = "auto";  // RKNNSIM_KERNEL
-    std::string fail;             // RKNNSIM_FAIL, see faults.hpp
+    std::string faults;           // RKNNSIM_FAULTS, see faults.hpp
     CheckMode check = CheckMode::kWarn;
     int64_t shadow_b_bytes = int64_t{1} << 20;  // RKNNSIM_SHADOW: native B up to this size has a device copy
 

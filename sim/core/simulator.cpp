@@ -7,7 +7,8 @@
 
 namespace rknnsim {
 
-Simulator::Simulator(Settings settings, Faults faults, Observers observers, Checker::Print print)
+Simulator::Simulator(Settings settings, std::unique_ptr<Faults> faults, Observers observers,
+                     Checker::Print print)
     : settings_(std::move(settings)),
       faults_(std::move(faults)),
       tier_(find_tier(settings_.kernel.c_str())),
@@ -40,6 +41,7 @@ Outcome Simulator::destroy_context(uint64_t handle) {
     last = std::move(found->second);
     contexts_.erase(found);
     if (contexts_.empty()) scratch_.trim();
+    faults_->context_destroyed(handle);
     return {};
 }
 
@@ -99,9 +101,14 @@ Outcome Simulator::run(Context& context) {
     }
     RKNNSIM_RETURN_IF_ERROR(checker_.before_run(context));
     std::optional<RunEvent> event;
-    RKNNSIM_RETURN_IF_ERROR(context.run(*tier_, scratch_, &event));
-    for (const auto& observer : observers_)
-        observer->on_run(*event);
+    const Outcome outcome = context.run(
+        *tier_, scratch_, [&](uint64_t handle, int core_mask) { return faults_->run(handle, core_mask); },
+        &event);
+    if (event.has_value()) {
+        for (const auto& observer : observers_)
+            observer->on_run(*event);
+    }
+    if (!outcome.ok() || !event->computed) return outcome;
     ++runs_;
     macs_ += context.macs();
     return {};

@@ -21,11 +21,11 @@ class Simulator {
     using Observers = std::vector<std::unique_ptr<Observer>>;
 
     // `settings` have been checked.
-    Simulator(Settings settings, Faults faults, Observers observers, Checker::Print print);
+    Simulator(Settings settings, std::unique_ptr<Faults> faults, Observers observers, Checker::Print print);
 
     const Settings& settings() const { return settings_; }
     const KernelTier& tier() const { return *tier_; }
-    Faults& faults() { return faults_; }
+    Faults& faults() { return *faults_; }
     MemoryPool& memory() { return memory_; }
     Checker& checker() { return checker_; }
 
@@ -55,7 +55,7 @@ class Simulator {
 
   private:
     Settings settings_;
-    Faults faults_;
+    const std::unique_ptr<Faults> faults_;
     const KernelTier* tier_;
     Checker checker_;
     MemoryPool memory_;

@@ -148,6 +148,7 @@ Result<DeviceMemoryPool::Slab*> DeviceMemoryPool::add_slab(Domain& where, size_t
         where.allocator = context.take();
     }
     Result<std::unique_ptr<NpuMemory>> memory = where.allocator->allocate(size);
+    if (!memory.ok() && where.slabs.empty()) where.allocator.reset();
     RKNPU2_RETURN_IF_ERROR(memory.status());
     auto slab = std::make_unique<Slab>();
     slab->memory = memory.take();

@@ -54,9 +54,9 @@ TEST_F(FaultsTest, RuntimeThatIsAnotherLibrary) {
 }
 
 TEST_F(FaultsTest, RuntimeWhoseDeviceDoesNotAnswer) {
-    setenv("RKNNSIM_FAIL", "rknn_matmul_create_dynamic_shape:1:-3", 1);
+    setenv("RKNNSIM_FAULTS", "fail:rknn_matmul_create_dynamic_shape:nth=1:code=-3", 1);
     expect_no_device(SIMULATOR, "the NPU does not answer");
-    unsetenv("RKNNSIM_FAIL");
+    unsetenv("RKNNSIM_FAULTS");
 }
 
 TEST_F(FaultsTest, NumberOfCoresThatDoesNotExist) {
@@ -138,13 +138,103 @@ TEST_F(FaultsTest, MemoryThatRunsOutWhilePacking) {
     });
 }
 
+// Every kind of fault of the simulator: products fail with one line or are right, and nothing stays behind.
+class KindsTest : public FaultsTest {
+  protected:
+    struct Seen {
+        int failed = 0;
+        int right = 0;
+        std::vector<std::string> lines;
+    };
+
+    // `rounds` products on all cores, with `faults` asked for.
+    static Seen multiply(const std::string& faults, int rounds) {
+        setenv("RKNNSIM_FAULTS", faults.c_str(), 1);
+        const auto host = GgmlHost::open_with_device();
+        Seen seen;
+        if (!host) return seen;
+        Random random;
+        {
+            const BackendPtr backend = new_backend(*host);
+            const Shape shape = {3, 300, 192};
+            StoredMatmul product(*host, GGML_TYPE_Q8_0, shape);
+            product.set_weight(random_weight(*host, GGML_TYPE_Q8_0, shape.N, shape.K, random));
+            host->take_lines();
+            for (int round = 0; round < rounds; ++round) {
+                const std::vector<float> a = random_floats(random, shape.M * shape.K);
+                std::vector<float> out;
+                const ggml_status status = product.compute(backend.get(), a, out);
+                const std::vector<std::string> lines = host->take_lines();
+                if (status == GGML_STATUS_SUCCESS) {
+                    EXPECT_THAT(lines, IsEmpty());
+                    EXPECT_LT(relative_error(*host, GGML_TYPE_Q8_0, shape, product.weight_content(), a, out),
+                              kSmall);
+                    ++seen.right;
+                    continue;
+                }
+                EXPECT_THAT(lines, SizeIs(1));
+                seen.lines.insert(seen.lines.end(), lines.begin(), lines.end());
+                ++seen.failed;
+            }
+        }
+        EXPECT_EQ(simulator_counts().memories, 0U);
+        EXPECT_EQ(simulator_counts().contexts, 0U);
+        return seen;
+    }
+};
+
+TEST_F(KindsTest, LostSubmit) {
+    run_alone([] {
+        const Seen seen = multiply("lost:nth=8", 6);
+        EXPECT_EQ(seen.failed, 1);
+        EXPECT_EQ(seen.right, 5);
+        EXPECT_THAT(seen.lines,
+                    ElementsAre(HasSubstr("rknn_matmul_run: the runtime answered -2 (timed out)")));
+    });
+}
+
+// The core hangs until the context is destroyed, which is what the device does with one that has failed.
+TEST_F(KindsTest, HungCore) {
+    run_alone([] {
+        const Seen seen = multiply("hang:core=1:nth=3", 6);
+        EXPECT_EQ(seen.right, 5);
+        EXPECT_THAT(seen.lines, ElementsAre(HasSubstr("(timed out)")));
+    });
+}
+
+TEST_F(KindsTest, MemoryThatRunsOut) {
+    run_alone([] {
+        const Seen seen = multiply("memory:bytes=20000", 3);
+        EXPECT_EQ(seen.failed, 3);
+        EXPECT_THAT(seen.lines, ::testing::Each(HasSubstr("out of memory")));
+    });
+}
+
+TEST_F(KindsTest, DelayedRuns) {
+    run_alone([] {
+        const Seen seen = multiply("delay:share=0.5:us=1000,seed:3", 6);
+        EXPECT_EQ(seen.right, 6);
+    });
+}
+
+TEST_F(KindsTest, RandomShareOfCalls) {
+    run_alone([] {
+        const Seen seen = multiply(
+            "fail:rknn_matmul_run:share=0.05:code=-1,lost:share=0.05,fail:rknn_matmul_set_io_mem:share=0.05,"
+            "seed:5",
+            40);
+        EXPECT_GT(seen.failed, 3);
+        EXPECT_GT(seen.right, 3);
+    });
+}
+
 // The n-th call of a runtime's function fails, for every n that three products reach: exactly one product
 // fails, with one line that names the function, the next is right, and nothing stays behind.
 class CallsTest : public FaultsTest, public ::testing::WithParamInterface<const char*> {
   protected:
     // True if the call was reached.
     static bool fail_call(const std::string& function, int call) {
-        setenv("RKNNSIM_FAIL", (function + ":" + std::to_string(call)).c_str(), 1);
+        setenv("RKNNSIM_FAULTS", ("fail:" + function + ":nth=" + std::to_string(call)).c_str(), 1);
         const auto host = GgmlHost::open_with_device();
         if (!host) return false;
         Random random;

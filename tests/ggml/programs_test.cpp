@@ -48,8 +48,8 @@ TEST_F(ProgramsTest, NothingBreaks) {
 // Calls that come while the prompt is read and while the answer is written.
 TEST_F(ProgramsTest, MatmulThatFailsInTheMiddleOfAGraph) {
     for (const int call : {100, 1500}) {
-        const Ended ended =
-            complete("RKNNSIM_FAIL=rknn_matmul_run:" + std::to_string(call) + ":-2", "--no-warmup");
+        const Ended ended = complete(
+            "RKNNSIM_FAULTS=fail:rknn_matmul_run:code=-2:nth=" + std::to_string(call), "--no-warmup");
         EXPECT_GT(ended.status, 0) << ended.output;
         EXPECT_THAT(complaints(ended),
                     ElementsAre(HasSubstr("rknn_matmul_run: the runtime answered -2 (timed out)")))
@@ -58,14 +58,14 @@ TEST_F(ProgramsTest, MatmulThatFailsInTheMiddleOfAGraph) {
 }
 
 TEST_F(ProgramsTest, AllocationThatFailsInTheMiddleOfPacking) {
-    const Ended ended = complete("RKNNSIM_FAIL=rknn_create_mem:3", "--no-warmup");
+    const Ended ended = complete("RKNNSIM_FAULTS=fail:rknn_create_mem:nth=3", "--no-warmup");
     EXPECT_GT(ended.status, 0) << ended.output;
     EXPECT_THAT(complaints(ended), ElementsAre(HasSubstr("out of memory: packing"))) << ended.output;
 }
 
 // llama.cpp does not look at what its warm-up gives; what comes after is right.
 TEST_F(ProgramsTest, FailureWhileWarmingUp) {
-    const Ended ended = complete("RKNNSIM_FAIL=rknn_create_mem:3");
+    const Ended ended = complete("RKNNSIM_FAULTS=fail:rknn_create_mem:nth=3");
     EXPECT_EQ(ended.status, 0) << ended.output;
     EXPECT_THAT(ended.output, HasSubstr("Paris"));
     EXPECT_THAT(complaints(ended), ElementsAre(HasSubstr("out of memory: packing"))) << ended.output;

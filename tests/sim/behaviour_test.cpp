@@ -212,33 +212,6 @@ TEST_F(BehaviourTest, Float16OutputOverflowsToInfinity) {
     EXPECT_TRUE(std::isinf(matmul.compute(operands)[0]));
 }
 
-TEST_F(BehaviourTest, FaultsHitTheCallTheyName) {
-    set("RKNNSIM_FAIL", "rknn_matmul_run:2:-2,rknn_create_mem:4,rknn_mem_sync:1:-6");
-    const Shape shape{2, 64, 96};
-    const Operands operands = random_operands(kI8I32, shape, 15);
-    Matmul matmul(kI8I32, shape);
-    EXPECT_EQ(matmul.compute(operands), expected(operands, shape));
-    EXPECT_EQ(stderr_of([&] { EXPECT_EQ(matmul.run(), RKNN_ERR_TIMEOUT); }),
-              "rknnsim: fault: rknn_matmul_run: fails as RKNNSIM_FAIL asks for\n");
-    EXPECT_EQ(matmul.run(), 0);
-    EXPECT_EQ(rknn_create_mem(matmul.ctx(), 4096), nullptr);
-    EXPECT_EQ(rknn_mem_sync(matmul.ctx(), matmul.a(), 1), -6);
-    EXPECT_EQ(rknn_mem_sync(matmul.ctx(), matmul.a(), 1), 0);
-    rknnsim_live_counts live;
-    ASSERT_EQ(rknnsim_live(&live), 0);
-    EXPECT_EQ(live.runs, 2U);
-}
-
-TEST_F(BehaviourTest, AMistypedFaultFailsEverything) {
-    set("RKNNSIM_FAIL", "rknn_matmul_rnu:5");
-    rknn_matmul_info info = info_of(kI8I32, {1, 32, 32});
-    rknn_matmul_io_attr attr;
-    rknn_matmul_ctx ctx = 0;
-    const std::string text =
-        stderr_of([&] { EXPECT_EQ(rknn_matmul_create(&ctx, &info, &attr), RKNN_ERR_FAIL); });
-    EXPECT_THAT(text, HasSubstr("\"rknn_matmul_rnu:5\" names no function that can fail"));
-}
-
 TEST_F(BehaviourTest, ContextsOfDifferentThreadsDoNotDisturbEachOther) {
     const Shape shape{9, 96, 160};
     const Operands shared = random_operands(kI8I32, shape, 30);

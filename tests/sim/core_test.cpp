@@ -5,7 +5,6 @@
 #include <vector>
 
 #include "core/device_view.hpp"
-#include "core/faults.hpp"
 #include "core/iova.hpp"
 
 namespace rknnsim {
@@ -79,26 +78,6 @@ TEST(DeviceView, WithoutACacheThereIsNothingStale) {
     ASSERT_TRUE(view.track(0, 10).ok());
     cpu[3] = std::byte{7};
     EXPECT_EQ(at(view, 3), 7);
-}
-
-TEST(Faults, CountCallsOfEachFunction) {
-    Faults faults;
-    ASSERT_TRUE(Faults::parse("f:2,g:1:-4,f:4:-2", {"f", "g"}, &faults).ok());
-    EXPECT_EQ(faults.call("f"), 0);
-    EXPECT_EQ(faults.call("h"), 0);
-    EXPECT_EQ(faults.call("f"), -1);
-    EXPECT_EQ(faults.call("g"), -4);
-    EXPECT_EQ(faults.call("f"), 0);
-    EXPECT_EQ(faults.call("f"), -2);
-    EXPECT_EQ(faults.call("g"), 0);
-}
-
-TEST(Faults, RefuseWhatTheyCannotRead) {
-    for (const char* text :
-         {"f", "f:", "f:0", "f:1:", "f:1:5", "f:1:-2:3", "h:1", "f:1,", ":1", "f:x", "f:1:-2x"}) {
-        Faults faults;
-        EXPECT_FALSE(Faults::parse(text, {"f", "g"}, &faults).ok()) << text;
-    }
 }
 
 }  // namespace
