@@ -1,5 +1,6 @@
-// The generic tier's entry points, one for each operation of quantise.hpp, pack.hpp, dequantise.hpp and
-// reference_matmul.hpp, which say what they do. Only the dispatching files of this folder include this.
+// The generic tier's entry points, one for each operation of quantise.hpp, rotate.hpp, pack.hpp,
+// dequantise.hpp and reference_matmul.hpp, which say what they do. Only the dispatching files of this folder
+// include this.
 //
 // RKNPU2_CLONES compiles a function twice on x86-64, for the baseline and for AVX2 (x86-64-v3), and the
 // loader picks one. The bits are equal: contraction is off, so nothing becomes a fused multiply-add. The
@@ -29,6 +30,12 @@ void store_rows_int8(const float* x, size_t row_stride, size_t M, size_t K, size
                      size_t m0, int8_t* native, const float* scales);
 void store_rows_fp16(const float* x, size_t row_stride, size_t M, size_t K, size_t K_padded, size_t M_total,
                      size_t m0, uint16_t* native, const float* scales);
+
+// The second plane: what store_rows_int8 leaves of each row, in steps 254 times finer.
+void store_residuals_int8(const float* x, size_t row_stride, size_t M, size_t K, size_t K_padded,
+                          size_t M_total, size_t m0, int8_t* native, const float* scales);
+
+void rotate_rows(const float* x, size_t row_stride, size_t M, size_t K, size_t K_padded, float* out);
 
 void pack_rows_int8(const float* rows, size_t row_stride, size_t n0, size_t n_count, size_t k0,
                     size_t k_count, size_t K_padded, int8_t* native, const float* scales);

@@ -6,6 +6,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/quantise.hpp"
+
 namespace rknpu2::generic {
 
 // By value: std::min's references keep g++ from seeing a vector minimum.
@@ -57,6 +59,25 @@ struct Int8Lanes {
                                                       int8_t* __restrict out) {
         for (size_t k = 0; k < count; ++k)
             out[k] = int8_lane(x[k], factor);
+    }
+};
+
+// What the int8 of a row leaves, in steps 254 times finer: at most half a step, hence 127 of them.
+inline int8_t residual_lane(float x, float factor) {
+    constexpr float kMagic = 12582912.0F;
+    constexpr int32_t kLowest = std::bit_cast<int32_t>(kMagic - 127.0F);
+    constexpr int32_t kHighest = std::bit_cast<int32_t>(kMagic + 127.0F);
+    const float steps = x * factor;
+    const int32_t bits = lesser(greater(std::bit_cast<int32_t>(steps + kMagic), kLowest), kHighest);
+    return int8_lane(steps - (std::bit_cast<float>(bits) - kMagic), kResidualSteps);
+}
+
+struct ResidualLanes {
+    using Element = int8_t;
+    [[gnu::always_inline]] static inline void convert(const float* __restrict x, float factor, size_t count,
+                                                      int8_t* __restrict out) {
+        for (size_t k = 0; k < count; ++k)
+            out[k] = residual_lane(x[k], factor);
     }
 };
 

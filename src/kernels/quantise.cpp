@@ -35,6 +35,19 @@ void store_rows_reference(const float* x, size_t row_stride, size_t M, size_t K,
     }
 }
 
+void store_residuals_reference(const float* x, size_t row_stride, size_t M, size_t K, size_t K_padded,
+                               size_t M_total, size_t m0, int8_t* native, const float* scales) {
+    for (size_t m = 0; m < M; ++m) {
+        const float factor = storing_factor(scales[m]);
+        for (size_t k = 0; k < K_padded; ++k) {
+            const float steps = k < K && factor != 0.0F ? x[m * row_stride + k] * factor : 0.0F;
+            const auto rounded = static_cast<float>(reference_lane<int8_t>(steps));
+            native[a_index_native(m0 + m, k, M_total, DType::kInt8)] =
+                reference_lane<int8_t>((steps - rounded) * kResidualSteps);
+        }
+    }
+}
+
 template <typename Element>
 void zero_rows_of(size_t m_begin, size_t m_end, size_t K_padded, size_t M_total, Element* native) {
     if (m_begin >= m_end) return;
@@ -61,6 +74,16 @@ void store_rows_int8(const float* x, size_t row_stride, size_t M, size_t K, size
             return store_rows_reference(x, row_stride, M, K, K_padded, M_total, m0, native, scales);
         case KernelTier::kGeneric:
             return generic::store_rows_int8(x, row_stride, M, K, K_padded, M_total, m0, native, scales);
+    }
+}
+
+void store_residuals_int8(const float* x, size_t row_stride, size_t M, size_t K, size_t K_padded,
+                          size_t M_total, size_t m0, int8_t* native, const float* scales, KernelTier tier) {
+    switch (tier) {
+        case KernelTier::kReference:
+            return store_residuals_reference(x, row_stride, M, K, K_padded, M_total, m0, native, scales);
+        case KernelTier::kGeneric:
+            return generic::store_residuals_int8(x, row_stride, M, K, K_padded, M_total, m0, native, scales);
     }
 }
 
@@ -121,6 +144,17 @@ void quantise_rows_int8_scaled(const float* x, size_t row_stride, size_t M, size
         [&](size_t m, size_t count) {
             store_rows_int8(x + m * row_stride, row_stride, count, K, K_padded, M_total, m0 + m, native,
                             scales + m, tier);
+        });
+}
+
+void quantise_residuals_int8(const float* x, size_t row_stride, size_t M, size_t K, size_t K_padded,
+                             size_t M_total, size_t m0, int8_t* native, const float* scales,
+                             float* residual_scales, KernelTier tier) {
+    by_row_groups(
+        M, m0, [&](size_t m) { residual_scales[m] = scales[m] / kResidualSteps; },
+        [&](size_t m, size_t count) {
+            store_residuals_int8(x + m * row_stride, row_stride, count, K, K_padded, M_total, m0 + m, native,
+                                 scales + m, tier);
         });
 }
 

@@ -35,6 +35,16 @@ void quantise_rows_int8_scaled(const float* x, size_t row_stride, size_t M, size
                                size_t M_total, size_t m0, int8_t* native, float scale, float* scales,
                                KernelTier tier = kDefaultTier);
 
+// A second plane: what rounding to int8 took from each row, in steps kResidualSteps times finer, as rows of a
+// cube like any others. scales: those that quantise_rows_int8 gave for the same rows, read; residual_scales:
+// M values, written. The sum of both planes, each with its scale, has 15.9 bits of the row's largest value
+// instead of 8.
+//   value = round((y - round(clamp(y))) * 254) with y = x * storing_factor(scale), each step rounded to float
+inline constexpr float kResidualSteps = 254.0F;
+void quantise_residuals_int8(const float* x, size_t row_stride, size_t M, size_t K, size_t K_padded,
+                             size_t M_total, size_t m0, int8_t* native, const float* scales,
+                             float* residual_scales, KernelTier tier = kDefaultTier);
+
 // x: M rows; native: the whole cube [K_padded/8, M_total, 8] of IEEE halves; scales: M values, written.
 void convert_rows_fp16(const float* x, size_t row_stride, size_t M, size_t K, size_t K_padded, size_t M_total,
                        size_t m0, uint16_t* native, float* scales, KernelTier tier = kDefaultTier);

@@ -76,6 +76,12 @@ RKNPU2_CLONES void store_rows_int8(const float* x, size_t row_stride, size_t M, 
     store_rows<Int8Lanes>(x, row_stride, M, K, K_padded, M_total, m0, native, scales);
 }
 
+RKNPU2_CLONES void store_residuals_int8(const float* x, size_t row_stride, size_t M, size_t K,
+                                        size_t K_padded, size_t M_total, size_t m0, int8_t* native,
+                                        const float* scales) {
+    store_rows<ResidualLanes>(x, row_stride, M, K, K_padded, M_total, m0, native, scales);
+}
+
 RKNPU2_CLONES void store_rows_fp16(const float* x, size_t row_stride, size_t M, size_t K, size_t K_padded,
                                    size_t M_total, size_t m0, uint16_t* native, const float* scales) {
     store_rows<HalfLanes>(x, row_stride, M, K, K_padded, M_total, m0, native, scales);
