@@ -54,10 +54,10 @@ TensorReport report_on(const GgufTensor& tensor, const ModelReport& model) {
         report.precision = "reference";
         report.reason = "precision reference computes on the CPU";
     } else {
-        const NpuArithmetic arithmetic = arithmetic_of(model.precision);
+        const Recipe recipe = recipe_of(model.precision);
         report.on_npu = true;
-        report.precision = arithmetic == NpuArithmetic::kInt8 ? "int8" : "fp16";
-        report.packed_bytes = plan_weight(problem.N, problem.K, arithmetic, model.cores).packed_bytes();
+        report.precision = recipe.arithmetic == NpuArithmetic::kInt8 ? "int8" : "fp16";
+        report.packed_bytes = plan_weight(problem.N, problem.K, recipe, model.cores).packed_bytes();
     }
     return report;
 }

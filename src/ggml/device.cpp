@@ -77,7 +77,7 @@ ggml_backend_buffer_t buffer_from_host_ptr(ggml_backend_dev_t device, void* data
 void note_weight(Host& host, const ggml_tensor* weight, const MatmulProblem& problem) {
     if (weight->data != nullptr || host.config.precision == Precision::kReference) return;
     const WeightPlan plan =
-        plan_weight(problem.N, problem.K, arithmetic_of(host.config.precision), host.config.cores);
+        plan_weight(problem.N, problem.K, recipe_of(host.config.precision), host.config.cores);
     host.forecast.add(host.ggml.ggml_nbytes(weight), plan.packed_bytes());
 }
 

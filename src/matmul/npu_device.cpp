@@ -8,6 +8,7 @@
 #include "kernels/dequantise.hpp"
 #include "kernels/quantise.hpp"
 #include "kernels/reference_matmul.hpp"
+#include "kernels/rotate.hpp"
 #include "kernels/scale.hpp"
 #include "matmul/packer.hpp"
 #include "soc/rk3588.hpp"
@@ -74,8 +75,7 @@ size_t NpuDevice::device_bytes() {
 Result<std::shared_ptr<PackedWeight>> NpuDevice::pack(const WeightSource& source) {
     const PhaseTimer timer(statistics_, Phase::kPack);
     auto packed = std::make_shared<PackedWeight>();
-    packed->plan = plan_weight(source.N, source.K, arithmetic_of(config_.precision), config_.cores);
-    packed->one_scale_per_tensor = config_.precision == Precision::kNaive;
+    packed->plan = plan_weight(source.N, source.K, recipe_of(config_.precision), config_.cores);
     const WeightPlan& plan = packed->plan;
     std::vector<size_t> sizes;
     for (const KSegment& segment : plan.segments) {
@@ -99,7 +99,7 @@ Result<std::shared_ptr<PackedWeight>> NpuDevice::pack(const WeightSource& source
     }
     RKNPU2_RETURN_IF_ERROR(pack_weight(source, *packed, pool_));
     statistics_.add_weight({source.name, source.type_name, source.K, source.N,
-                            dtype_name(operand_type(plan.arithmetic)), plan.packed_bytes()});
+                            dtype_name(operand_type(plan.recipe.arithmetic)), plan.packed_bytes()});
     progress_.add(plan.packed_bytes());
     return packed;
 }
@@ -116,17 +116,19 @@ void NpuDevice::release(const PackedWeight& weight) {
     if (--packed_weights_ == 0) {
         areas_.clear();
         contexts_.clear();
+        rotated_ = {};
     }
 }
 
 Status NpuDevice::multiply(const PackedWeight& weight, const float* a, size_t M, float* out) {
     const std::lock_guard lock(mutex_);
     Call call{weight, a, out, 0.0F, {}, {}, {}};
-    if (weight.one_scale_per_tensor) call.tensor_scale = int8_scale(row_absmax(a, M * weight.plan.K));
-    for (const RowChunk& chunk : plan_rows(M))
+    const Recipe& recipe = weight.plan.recipe;
+    if (recipe.one_scale_per_tensor) call.tensor_scale = int8_scale(row_absmax(a, M * weight.plan.K));
+    for (const RowChunk& chunk : plan_rows(M, recipe.planes))
         RKNPU2_RETURN_IF_ERROR(multiply_chunk(call, chunk));
     ++statistics_.npu_matmuls;
-    ++(weight.plan.arithmetic == NpuArithmetic::kInt8 ? statistics_.int8_matmuls : statistics_.fp16_matmuls);
+    ++(recipe.arithmetic == NpuArithmetic::kInt8 ? statistics_.int8_matmuls : statistics_.fp16_matmuls);
     return {};
 }
 
@@ -150,7 +152,8 @@ Status NpuDevice::multiply_chunk(Call& call, const RowChunk& chunk) {
     return {};
 }
 
-// Fills the activations' cubes, one for each K segment, with `bucket` rows of which `count` are real.
+// Fills the activations' cubes, one for each K segment: first the real rows, then those of the second plane
+// if there is one, then zeros up to the bucket.
 Status NpuDevice::write_activations(Call& call, const RowChunk& chunk) {
     const PhaseTimer timer(statistics_, Phase::kQuantise);
     const WeightPlan& plan = call.weight.plan;
@@ -159,34 +162,66 @@ Status NpuDevice::write_activations(Call& call, const RowChunk& chunk) {
     call.activations.resize(plan.segments.size());
     call.row_scales.resize(plan.segments.size());
     for (size_t s = 0; s < plan.segments.size(); ++s) {
-        const size_t bytes = dtype_bytes(operand_type(plan.arithmetic), rows * plan.segments[s].K_padded);
+        const size_t bytes =
+            dtype_bytes(operand_type(plan.recipe.arithmetic), rows * plan.segments[s].K_padded);
         Result<DeviceMemoryPool::Slice> area = areas_.activations(domain, s, bytes);
         RKNPU2_RETURN_IF_ERROR(area.status());
         call.activations[s] = area.value();
-        call.row_scales[s].resize(chunk.count);
-        quantise_segment(call, chunk, s);
+        call.row_scales[s].resize(chunk.count * plan.recipe.planes);
+        RKNPU2_RETURN_IF_ERROR(quantise_segment(call, chunk, s));
         statistics_.activation_bytes += bytes;
     }
     return {};
 }
 
-void NpuDevice::quantise_segment(Call& call, const RowChunk& chunk, size_t s) {
+// Room for the rotated rows of a chunk, kept for the next ones.
+Result<float*> NpuDevice::rotation_scratch(size_t elements) {
+    if (rotated_.size() < elements * sizeof(float)) {
+        rotated_ = {};
+        Result<AlignedBuffer> grown = AlignedBuffer::allocate(elements * sizeof(float));
+        RKNPU2_RETURN_IF_ERROR(grown.status());
+        rotated_ = grown.take();
+    }
+    return rotated_.as<float>();
+}
+
+Status NpuDevice::quantise_segment(Call& call, const RowChunk& chunk, size_t s) {
     const WeightPlan& plan = call.weight.plan;
+    const Recipe& recipe = plan.recipe;
     const KSegment& segment = plan.segments[s];
+    const size_t K_padded = segment.K_padded;
     const size_t rows = row_buckets()[chunk.bucket];
     std::byte* const cube = call.activations[s].data();
+    auto* const int8_cube = reinterpret_cast<int8_t*>(cube);
+    auto* const half_cube = reinterpret_cast<uint16_t*>(cube);
     float* const scales = call.row_scales[s].data();
+    float* rotated = nullptr;
+    if (recipe.rotate) {
+        Result<float*> scratch = rotation_scratch(chunk.count * K_padded);
+        RKNPU2_RETURN_IF_ERROR(scratch.status());
+        rotated = scratch.value();
+    }
     const auto quantise = [&](size_t first, size_t count) {
-        const float* const from = call.a + (chunk.m0 + first) * plan.K + segment.k0;
-        if (plan.arithmetic == NpuArithmetic::kFloat16) {
-            convert_rows_fp16(from, plan.K, count, segment.k_count, segment.K_padded, rows, first,
-                              reinterpret_cast<uint16_t*>(cube), scales + first);
-        } else if (call.weight.one_scale_per_tensor) {
-            quantise_rows_int8_scaled(from, plan.K, count, segment.k_count, segment.K_padded, rows, first,
-                                      reinterpret_cast<int8_t*>(cube), call.tensor_scale, scales + first);
+        const float* from = call.a + (chunk.m0 + first) * plan.K + segment.k0;
+        size_t stride = plan.K;
+        size_t K = segment.k_count;
+        if (recipe.rotate) {
+            float* const to = rotated + first * K_padded;
+            rotate_rows(from, stride, count, K, K_padded, to);
+            from = to;
+            stride = K = K_padded;
+        }
+        if (recipe.arithmetic == NpuArithmetic::kFloat16) {
+            convert_rows_fp16(from, stride, count, K, K_padded, rows, first, half_cube, scales + first);
+        } else if (recipe.one_scale_per_tensor) {
+            quantise_rows_int8_scaled(from, stride, count, K, K_padded, rows, first, int8_cube,
+                                      call.tensor_scale, scales + first);
         } else {
-            quantise_rows_int8(from, plan.K, count, segment.k_count, segment.K_padded, rows, first,
-                               reinterpret_cast<int8_t*>(cube), scales + first);
+            quantise_rows_int8(from, stride, count, K, K_padded, rows, first, int8_cube, scales + first);
+        }
+        if (recipe.planes == 2) {
+            quantise_residuals_int8(from, stride, count, K, K_padded, rows, chunk.count + first, int8_cube,
+                                    scales + first, scales + chunk.count + first);
         }
     };
     if (chunk.count * segment.k_count < kParallelElements) {
@@ -197,11 +232,13 @@ void NpuDevice::quantise_segment(Call& call, const RowChunk& chunk, size_t s) {
             quantise(first, std::min(kRowsPerTask, chunk.count - first));
         });
     }
-    if (plan.arithmetic == NpuArithmetic::kFloat16) {
-        zero_rows(chunk.count, rows, segment.K_padded, rows, reinterpret_cast<uint16_t*>(cube));
+    const size_t used = chunk.count * recipe.planes;
+    if (recipe.arithmetic == NpuArithmetic::kFloat16) {
+        zero_rows(used, rows, K_padded, rows, half_cube);
     } else {
-        zero_rows(chunk.count, rows, segment.K_padded, rows, reinterpret_cast<int8_t*>(cube));
+        zero_rows(used, rows, K_padded, rows, int8_cube);
     }
+    return {};
 }
 
 // Finds the context and the views for every run, core by core, so that the cores themselves touch nothing
@@ -219,10 +256,10 @@ Status NpuDevice::schedule(Call& call, const RowChunk& chunk) {
     for (size_t t = 0; t < plan.tiles.size(); ++t) {
         const NTile& tile = plan.tiles[t];
         Result<DeviceMemoryPool::Slice> result =
-            areas_.result(domain, tile.core, dtype_bytes(result_type(plan.arithmetic), rows * widest));
+            areas_.result(domain, tile.core, dtype_bytes(result_type(plan.recipe.arithmetic), rows * widest));
         RKNPU2_RETURN_IF_ERROR(result.status());
         for (size_t s = 0; s < plan.segments.size(); ++s) {
-            Result<CachedContext*> context = contexts_.get({plan.arithmetic, plan.segments[s].K_padded,
+            Result<CachedContext*> context = contexts_.get({plan.recipe.arithmetic, plan.segments[s].K_padded,
                                                             tile.N_padded, row_buckets(), tile.core, domain});
             RKNPU2_RETURN_IF_ERROR(context.status());
             CachedContext& cached = *context.value();
@@ -263,14 +300,19 @@ Status NpuDevice::run_core(const Call& call, const RowChunk& chunk, int core, co
         const float* const channel_scales = call.weight.channel_scales[step.segment].data() + tile.n0;
         const float* const row_scales = call.row_scales[step.segment].data();
         float* const out = call.out + chunk.m0 * plan.N + tile.n0;
-        // Segments are added in ascending order, whatever the core: the bits do not depend on the schedule.
-        const Accumulate mode = step.segment == 0 ? Accumulate::kStore : Accumulate::kAdd;
-        if (plan.arithmetic == NpuArithmetic::kInt8) {
-            dequantise_rows_int32(reinterpret_cast<const int32_t*>(step.result_data), rows, 0, chunk.count,
-                                  tile.n_count, row_scales, channel_scales, out, plan.N, mode);
-        } else {
-            scale_rows_fp32(reinterpret_cast<const float*>(step.result_data), rows, 0, chunk.count,
-                            tile.n_count, row_scales, channel_scales, out, plan.N, mode);
+        // Segments and planes are added in ascending order, whatever the core: the bits do not depend on the
+        // schedule.
+        for (size_t plane = 0; plane < plan.recipe.planes; ++plane) {
+            const size_t m0 = plane * chunk.count;
+            const Accumulate mode = step.segment == 0 && plane == 0 ? Accumulate::kStore : Accumulate::kAdd;
+            if (plan.recipe.arithmetic == NpuArithmetic::kInt8) {
+                dequantise_rows_int32(reinterpret_cast<const int32_t*>(step.result_data), rows, m0,
+                                      chunk.count, tile.n_count, row_scales + m0, channel_scales, out, plan.N,
+                                      mode);
+            } else {
+                scale_rows_fp32(reinterpret_cast<const float*>(step.result_data), rows, m0, chunk.count,
+                                tile.n_count, row_scales + m0, channel_scales, out, plan.N, mode);
+            }
         }
     }
     return {};

@@ -14,6 +14,7 @@
 #include <mutex>
 #include <string>
 
+#include "base/aligned_buffer.hpp"
 #include "base/config.hpp"
 #include "base/status.hpp"
 #include "base/thread_pool.hpp"
@@ -56,7 +57,8 @@ class NpuDevice : public std::enable_shared_from_this<NpuDevice> {
 
     Status multiply_chunk(Call& call, const RowChunk& chunk);
     Status write_activations(Call& call, const RowChunk& chunk);
-    void quantise_segment(Call& call, const RowChunk& chunk, size_t segment);
+    Status quantise_segment(Call& call, const RowChunk& chunk, size_t segment);
+    Result<float*> rotation_scratch(size_t elements);
     Status schedule(Call& call, const RowChunk& chunk);
     Status run_core(const Call& call, const RowChunk& chunk, int core, const CachedContext*& failed);
     void release(const PackedWeight& weight);
@@ -72,6 +74,7 @@ class NpuDevice : public std::enable_shared_from_this<NpuDevice> {
     DeviceMemoryPool memory_;
     ContextCache contexts_;
     WorkAreas areas_;
+    AlignedBuffer rotated_;
     size_t packed_weights_ = 0;
 };
 

@@ -15,11 +15,9 @@ namespace rknpu2 {
 
 struct PackedWeight {
     WeightPlan plan;
-    // Naive precision: the activations, too, get one scale for the whole tensor.
-    bool one_scale_per_tensor = false;
     // [segment][tile], as in the plan.
     std::vector<std::vector<DeviceMemoryPool::Slice>> cells;
-    // [segment][n], n < N.
+    // [segment][n], n < N. What the result is multiplied by; the rotation's factor is in it.
     std::vector<std::vector<float>> channel_scales;
     // Gives the cells back; set by the device that made them.
     std::function<void(const PackedWeight&)> release;

@@ -7,6 +7,7 @@
 #include "base/aligned_buffer.hpp"
 #include "kernels/pack.hpp"
 #include "kernels/quantise.hpp"
+#include "kernels/rotate.hpp"
 #include "kernels/scale.hpp"
 
 namespace rknpu2 {
@@ -46,21 +47,31 @@ class FirstFailure {
     Status first_;
 };
 
-// Calls body(task, float rows [count, K]) for every task.
+size_t longest_segment(const WeightPlan& plan) {
+    size_t longest = 0;
+    for (const KSegment& segment : plan.segments)
+        longest = std::max(longest, segment.K_padded);
+    return longest;
+}
+
+// Calls body(task, float rows [count, K], room for the rows of one segment when the plan rotates) for every
+// task.
 template <typename Body>
 Status for_each_task(const WeightSource& source, const WeightPlan& plan, ThreadPool& pool, const Body& body) {
     const std::vector<Task> tasks = cut_rows(plan);
     FirstFailure failure;
     pool.parallel_for(tasks.size(), [&](size_t index) {
         const Task& task = tasks[index];
-        Result<AlignedBuffer> scratch = AlignedBuffer::allocate(task.count * source.K * sizeof(float));
+        const size_t plain = task.count * source.K;
+        const size_t rotated = plan.recipe.rotate ? task.count * longest_segment(plan) : 0;
+        Result<AlignedBuffer> scratch = AlignedBuffer::allocate((plain + rotated) * sizeof(float));
         if (!scratch.ok()) return failure.note(scratch.status());
         auto* const rows = scratch.value().as<float>();
         const size_t n0 = plan.tiles[task.tile].n0 + task.first;
         for (size_t i = 0; i < task.count; ++i) {
             source.dequantise(source.row(n0 + i), rows + i * source.K, static_cast<int64_t>(source.K));
         }
-        body(task, rows);
+        body(task, rows, rows + plain);
     });
     return failure.take();
 }
@@ -69,39 +80,61 @@ float channel_scale(NpuArithmetic arithmetic, const float* row, size_t K) {
     return arithmetic == NpuArithmetic::kInt8 ? channel_scale_int8(row, K) : channel_scale_fp16(row, K);
 }
 
-void pack_task(const WeightSource& source, PackedWeight& packed, const Task& task, const float* rows,
+// The rows of one segment as they are to be stored: K values each, from `k0` on, `stride` apart.
+struct Rows {
+    const float* data;
+    size_t stride;
+    size_t k0;
+    size_t K;
+};
+
+void store_rows(const WeightPlan& plan, const KSegment& segment, const Task& task, const Rows& rows,
+                const float* scales, std::byte* cell) {
+    const NTile& tile = plan.tiles[task.tile];
+    const bool last = task.first + task.count == tile.n_count;
+    const auto store = [&](auto pack, auto* native) {
+        pack(rows.data, rows.stride, task.first, task.count, rows.k0, rows.K, segment.K_padded, tile.N_padded,
+             native, scales, kDefaultTier);
+        if (last) zero_kernels(tile.n_count, tile.N_padded, segment.K_padded, tile.N_padded, native);
+    };
+    if (plan.recipe.arithmetic == NpuArithmetic::kInt8) {
+        store(pack_rows_int8, reinterpret_cast<int8_t*>(cell));
+    } else {
+        store(pack_rows_fp16, reinterpret_cast<uint16_t*>(cell));
+    }
+}
+
+// `rotated` has room for the task's rows of the longest segment.
+void pack_task(PackedWeight& packed, const Task& task, const float* values, float* rotated,
                const float* common_scale) {
     const WeightPlan& plan = packed.plan;
     const NTile& tile = plan.tiles[task.tile];
-    const bool last = task.first + task.count == tile.n_count;
     for (size_t s = 0; s < plan.segments.size(); ++s) {
         const KSegment& segment = plan.segments[s];
+        Rows rows{values, plan.K, segment.k0, segment.k_count};
+        if (plan.recipe.rotate) {
+            rotate_rows(values + segment.k0, plan.K, task.count, segment.k_count, segment.K_padded, rotated);
+            rows = {rotated, segment.K_padded, 0, segment.K_padded};
+        }
         float* const scales = packed.channel_scales[s].data() + tile.n0 + task.first;
         for (size_t i = 0; i < task.count; ++i) {
+            const float* const row = rows.data + i * rows.stride + rows.k0;
             scales[i] =
-                common_scale != nullptr
-                    ? *common_scale
-                    : channel_scale(plan.arithmetic, rows + i * source.K + segment.k0, segment.k_count);
+                common_scale != nullptr ? *common_scale : channel_scale(plan.recipe.arithmetic, row, rows.K);
         }
-        std::byte* const cell = packed.cells[s][task.tile].data();
-        if (plan.arithmetic == NpuArithmetic::kInt8) {
-            auto* const native = reinterpret_cast<int8_t*>(cell);
-            pack_rows_int8(rows, source.K, task.first, task.count, segment.k0, segment.k_count,
-                           segment.K_padded, tile.N_padded, native, scales);
-            if (last) zero_kernels(tile.n_count, tile.N_padded, segment.K_padded, tile.N_padded, native);
-        } else {
-            auto* const native = reinterpret_cast<uint16_t*>(cell);
-            pack_rows_fp16(rows, source.K, task.first, task.count, segment.k0, segment.k_count,
-                           segment.K_padded, tile.N_padded, native, scales);
-            if (last) zero_kernels(tile.n_count, tile.N_padded, segment.K_padded, tile.N_padded, native);
-        }
+        store_rows(plan, segment, task, rows, scales, packed.cells[s][task.tile].data());
+        if (!plan.recipe.rotate) continue;
+        // The product of two rotated rows is `block` times the plain one; a power of two, so nothing is
+        // rounded.
+        for (size_t i = 0; i < task.count; ++i)
+            scales[i] /= static_cast<float>(rotation_block(segment.K_padded));
     }
 }
 
 Result<float> scale_of_tensor(const WeightSource& source, const WeightPlan& plan, ThreadPool& pool) {
     std::mutex mutex;
     float largest = 0.0F;
-    const Status status = for_each_task(source, plan, pool, [&](const Task& task, const float* rows) {
+    const Status status = for_each_task(source, plan, pool, [&](const Task& task, const float* rows, float*) {
         const float here = row_absmax(rows, task.count * source.K);
         const std::lock_guard lock(mutex);
         if (std::isnan(here) || here > largest) largest = here;  // a NaN stays: no number is larger
@@ -116,14 +149,14 @@ Status pack_weight(const WeightSource& source, PackedWeight& packed, ThreadPool&
     const WeightPlan& plan = packed.plan;
     packed.channel_scales.assign(plan.segments.size(), std::vector<float>(plan.N));
     float common_scale = 0.0F;
-    if (packed.one_scale_per_tensor) {
+    const bool one_scale = plan.recipe.one_scale_per_tensor;
+    if (one_scale) {
         Result<float> scale = scale_of_tensor(source, plan, pool);
         RKNPU2_RETURN_IF_ERROR(scale.status());
         common_scale = scale.value();
     }
-    const float* const common = packed.one_scale_per_tensor ? &common_scale : nullptr;
-    return for_each_task(source, plan, pool, [&](const Task& task, const float* rows) {
-        pack_task(source, packed, task, rows, common);
+    return for_each_task(source, plan, pool, [&](const Task& task, float* rows, float* rotated) {
+        pack_task(packed, task, rows, rotated, one_scale ? &common_scale : nullptr);
     });
 }
 

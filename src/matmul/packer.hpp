@@ -3,7 +3,8 @@
 //
 // Each (segment, channel) has its own scale: segments are multiplied one by one and added as floats anyway,
 // so sharing a scale would only lose accuracy. Cost: one pass over the weight (two for the naive precision,
-// which needs the largest value first) and a scratch of 32 float rows for each thread.
+// which needs the largest value first) and a scratch of 32 float rows for each thread, twice that when the
+// plan rotates.
 #pragma once
 
 #include "base/thread_pool.hpp"

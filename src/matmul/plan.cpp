@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "kernels/rotate.hpp"
 #include "soc/rk3588.hpp"
 
 namespace rknpu2 {
@@ -14,7 +15,9 @@ static_assert(kMaxTileColumns <= rk3588::kMaxN && kMaxRows <= rk3588::kMaxM);
 
 std::vector<KSegment> cut_k(size_t K) {
     const size_t count = ceil_div(K, rk3588::kMaxK);
-    const size_t depth = round_up(ceil_div(K, count), rk3588::kAlignK);
+    // Whole rotation blocks, so that a segment never has smaller ones than the row would.
+    const size_t align = count > 1 ? kLargestRotation : rk3588::kAlignK;
+    const size_t depth = round_up(ceil_div(K, count), align);
     std::vector<KSegment> segments;
     for (size_t k0 = 0; k0 < K; k0 += depth) {
         const size_t k_count = std::min(depth, K - k0);
@@ -43,7 +46,7 @@ std::vector<NTile> cut_n(size_t N, size_t group, int cores) {
 }  // namespace
 
 size_t WeightPlan::cell_bytes(const KSegment& segment, const NTile& tile) const {
-    return dtype_bytes(operand_type(arithmetic), segment.K_padded * tile.N_padded);
+    return dtype_bytes(operand_type(recipe.arithmetic), segment.K_padded * tile.N_padded);
 }
 
 size_t WeightPlan::packed_bytes() const {
@@ -55,18 +58,29 @@ size_t WeightPlan::packed_bytes() const {
     return bytes;
 }
 
-WeightPlan plan_weight(size_t N, size_t K, NpuArithmetic arithmetic, int cores) {
+WeightPlan plan_weight(size_t N, size_t K, const Recipe& recipe, int cores) {
     WeightPlan plan;
     plan.N = N;
     plan.K = K;
-    plan.arithmetic = arithmetic;
+    plan.recipe = recipe;
     plan.segments = cut_k(K);
-    plan.tiles = cut_n(N, rk3588::align_n(operand_type(arithmetic)), cores);
+    plan.tiles = cut_n(N, rk3588::align_n(operand_type(recipe.arithmetic)), cores);
     return plan;
 }
 
-NpuArithmetic arithmetic_of(Precision precision) {
-    return precision == Precision::kExact ? NpuArithmetic::kFloat16 : NpuArithmetic::kInt8;
+Recipe recipe_of(Precision precision) {
+    switch (precision) {
+        case Precision::kNaive:
+            return {.one_scale_per_tensor = true};
+        case Precision::kFast:
+            return {.rotate = true};
+        case Precision::kBalanced:
+            return {.rotate = true, .planes = 2};
+        case Precision::kExact:
+        case Precision::kReference:
+            break;
+    }
+    return {.arithmetic = NpuArithmetic::kFloat16};
 }
 
 const std::vector<size_t>& row_buckets() {
@@ -83,11 +97,12 @@ size_t bucket_for(size_t rows) {
     return static_cast<size_t>(std::lower_bound(buckets.begin(), buckets.end(), rows) - buckets.begin());
 }
 
-std::vector<RowChunk> plan_rows(size_t M) {
+std::vector<RowChunk> plan_rows(size_t M, size_t planes) {
+    const size_t most = kMaxRows / planes;
     std::vector<RowChunk> chunks;
-    for (size_t m0 = 0; m0 < M; m0 += kMaxRows) {
-        const size_t count = std::min(kMaxRows, M - m0);
-        chunks.push_back({m0, count, bucket_for(count)});
+    for (size_t m0 = 0; m0 < M; m0 += most) {
+        const size_t count = std::min(most, M - m0);
+        chunks.push_back({m0, count, bucket_for(count * planes)});
     }
     return chunks;
 }

@@ -15,6 +15,23 @@
 
 namespace rknpu2 {
 
+// How numbers become what the NPU multiplies.
+struct Recipe {
+    NpuArithmetic arithmetic = NpuArithmetic::kInt8;
+    bool rotate = false;                // along K, both operands (kernels/rotate.hpp)
+    bool one_scale_per_tensor = false;  // instead of one for each row and channel
+    size_t planes = 1;  // rows of the cube for each row of activations: 1, or 2 with the residual
+
+    friend bool operator==(const Recipe&, const Recipe&) = default;
+};
+
+// Of a precision that runs on the NPU (all but kReference).
+//   naive     int8, one scale for a tensor: what the first RKNPU2 experiment did
+//   fast      int8 for each row and channel, rotated
+//   balanced  the same with two planes: the error of the activations is gone, that of the weights remains
+//   exact     fp16
+Recipe recipe_of(Precision precision);
+
 struct KSegment {
     size_t k0;        // first K of the segment
     size_t k_count;   // real elements
@@ -31,7 +48,7 @@ struct NTile {
 struct WeightPlan {
     size_t N = 0;
     size_t K = 0;
-    NpuArithmetic arithmetic = NpuArithmetic::kInt8;
+    Recipe recipe;
     std::vector<KSegment> segments;  // ascending, covering 0 .. K
     std::vector<NTile> tiles;        // ascending, covering 0 .. N
 
@@ -40,10 +57,7 @@ struct WeightPlan {
 };
 
 // N, K >= 1; cores 1 .. 3.
-WeightPlan plan_weight(size_t N, size_t K, NpuArithmetic arithmetic, int cores);
-
-// The NPU arithmetic of a precision that runs on the NPU (all but kReference).
-NpuArithmetic arithmetic_of(Precision precision);
+WeightPlan plan_weight(size_t N, size_t K, const Recipe& recipe, int cores);
 
 struct RowChunk {
     size_t m0;      // first row
@@ -59,6 +73,7 @@ const std::vector<size_t>& row_buckets();
 // Index of the smallest bucket that holds `rows` (1 .. kMaxRows).
 size_t bucket_for(size_t rows);
 
-std::vector<RowChunk> plan_rows(size_t M);
+// `planes`: rows of the cube that each row takes; a chunk's bucket holds all of them.
+std::vector<RowChunk> plan_rows(size_t M, size_t planes);
 
 }  // namespace rknpu2

@@ -92,8 +92,10 @@ const Shape kShapes[] = {{1, 1, 1},     {1, 33, 31},    {2, 96, 64},   {3, 7, 20
 
 TEST_F(NpuDeviceTest, EveryShapeInEveryPrecision) {
     for (const int cores : {1, 2, 3}) {
-        for (const auto& [precision, bound] :
-             {std::pair{Precision::kFast, 0.02}, {Precision::kExact, 1e-3}, {Precision::kNaive, 0.06}}) {
+        for (const auto& [precision, bound] : {std::pair{Precision::kFast, 0.02},
+                                               {Precision::kBalanced, 0.012},
+                                               {Precision::kExact, 1e-3},
+                                               {Precision::kNaive, 0.06}}) {
             const auto npu = device(precision, cores);
             for (const auto& [M, N, K] : kShapes) {
                 const Matrices x(M, N, K, static_cast<uint32_t>(M + N + K));
@@ -116,7 +118,7 @@ TEST_F(NpuDeviceTest, ReferenceIsFloat64Arithmetic) {
 }
 
 TEST_F(NpuDeviceTest, ARowDoesNotDependOnTheOthersNorOnTheCores) {
-    for (const Precision precision : {Precision::kFast, Precision::kExact}) {
+    for (const Precision precision : {Precision::kFast, Precision::kBalanced, Precision::kExact}) {
         const Matrices x(37, 130, 8300, 3);
         const std::vector<float> whole = multiply(*device(precision, 3), x);
         const auto other = device(precision, 1);

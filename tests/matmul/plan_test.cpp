@@ -5,6 +5,7 @@
 #include <set>
 #include <tuple>
 
+#include "kernels/rotate.hpp"
 #include "soc/rk3588.hpp"
 
 namespace rknpu2 {
@@ -12,13 +13,16 @@ namespace {
 
 // What every plan must be, whatever the shape.
 void expect_sound(const WeightPlan& plan, int cores) {
-    const DType type = operand_type(plan.arithmetic);
+    const DType type = operand_type(plan.recipe.arithmetic);
     size_t k = 0;
     for (const KSegment& s : plan.segments) {
         EXPECT_EQ(s.k0, k);
         EXPECT_GE(s.k_count, 1U);
         EXPECT_EQ(s.K_padded, round_up(s.k_count, rk3588::kAlignK));
         EXPECT_LE(s.K_padded, rk3588::kMaxK);
+        if (plan.segments.size() > 1 && &s != &plan.segments.back()) {
+            EXPECT_EQ(s.K_padded % kLargestRotation, 0U);
+        }
         k += s.k_count;
     }
     EXPECT_EQ(k, plan.K);
@@ -36,14 +40,15 @@ void expect_sound(const WeightPlan& plan, int cores) {
 }
 
 TEST(PlanWeight, CoversEveryShape) {
-    for (const NpuArithmetic arithmetic : {NpuArithmetic::kInt8, NpuArithmetic::kFloat16}) {
+    for (const Precision precision :
+         {Precision::kNaive, Precision::kFast, Precision::kBalanced, Precision::kExact}) {
         for (const int cores : {1, 2, 3}) {
             for (const size_t N :
                  {1U, 15U, 16U, 33U, 192U, 576U, 4096U, 4097U, 12289U, 49152U, 50257U, 151936U}) {
                 for (const size_t K :
                      {1U, 31U, 32U, 576U, 1536U, 8192U, 8193U, 8960U, 16384U, 18944U, 140000U}) {
                     SCOPED_TRACE(::testing::Message() << "N=" << N << " K=" << K << " cores=" << cores);
-                    expect_sound(plan_weight(N, K, arithmetic, cores), cores);
+                    expect_sound(plan_weight(N, K, recipe_of(precision), cores), cores);
                 }
             }
         }
@@ -52,7 +57,7 @@ TEST(PlanWeight, CoversEveryShape) {
 
 TEST(PlanWeight, DealsWorkEvenlyToTheCores) {
     for (const size_t N : {576U, 1536U, 49152U, 11008U}) {
-        const WeightPlan plan = plan_weight(N, 576, NpuArithmetic::kInt8, 3);
+        const WeightPlan plan = plan_weight(N, 576, Recipe{}, 3);
         size_t columns[3] = {};
         for (const NTile& tile : plan.tiles)
             columns[tile.core] += tile.N_padded;
@@ -64,25 +69,27 @@ TEST(PlanWeight, DealsWorkEvenlyToTheCores) {
 TEST(PlanWeight, PadsLittle) {
     for (const auto& [N, K] :
          {std::tuple<size_t, size_t>{576, 576}, {192, 576}, {1536, 576}, {576, 1536}, {49152, 576}}) {
-        EXPECT_EQ(plan_weight(N, K, NpuArithmetic::kInt8, 3).packed_bytes(), N * K);
-        EXPECT_EQ(plan_weight(N, K, NpuArithmetic::kFloat16, 3).packed_bytes(), 2 * N * K);
+        EXPECT_EQ(plan_weight(N, K, Recipe{}, 3).packed_bytes(), N * K);
+        EXPECT_EQ(plan_weight(N, K, recipe_of(Precision::kExact), 3).packed_bytes(), 2 * N * K);
     }
 }
 
 TEST(PlanRows, CoversEveryM) {
-    for (size_t M = 1; M < 1100; ++M) {
-        size_t m = 0;
-        for (const RowChunk& chunk : plan_rows(M)) {
-            EXPECT_EQ(chunk.m0, m);
-            const size_t rows = row_buckets()[chunk.bucket];
-            ASSERT_GE(rows, chunk.count);
-            EXPECT_LE(rows, chunk.count + chunk.count / 4 + 1)
-                << "too much padding for " << chunk.count << " rows";
-            m += chunk.count;
+    for (const size_t planes : {1U, 2U}) {
+        for (size_t M = 1; M < 1100; ++M) {
+            size_t m = 0;
+            for (const RowChunk& chunk : plan_rows(M, planes)) {
+                EXPECT_EQ(chunk.m0, m);
+                const size_t rows = row_buckets()[chunk.bucket];
+                const size_t used = chunk.count * planes;
+                ASSERT_GE(rows, used);
+                EXPECT_LE(rows, used + used / 4 + 1) << "too much padding for " << used << " rows";
+                m += chunk.count;
+            }
+            ASSERT_EQ(m, M);
         }
-        ASSERT_EQ(m, M);
     }
-    EXPECT_TRUE(plan_rows(0).empty());
+    EXPECT_TRUE(plan_rows(0, 1).empty());
 }
 
 }  // namespace

@@ -51,7 +51,7 @@ TEST(ModelReport, AllMatricesOnTheNpu) {
     EXPECT_EQ(up["role"], "matrix");
     EXPECT_EQ(up["runs_on"], "npu");
     EXPECT_EQ(up["precision"], "int8");
-    EXPECT_EQ(up["packed_bytes"], plan_weight(128, 64, NpuArithmetic::kInt8, 3).packed_bytes());
+    EXPECT_EQ(up["packed_bytes"], plan_weight(128, 64, Recipe{}, 3).packed_bytes());
     EXPECT_EQ(up["reason"], nullptr);
 
     const json norm = entry(report, "blk.0.attn_norm.weight");
@@ -102,7 +102,7 @@ TEST(ModelReport, PrecisionDecidesTypeAndBytes) {
     const json exact = analysed(small_model(), config);
     EXPECT_EQ(entry(exact, "blk.0.ffn_up.weight")["precision"], "fp16");
     EXPECT_EQ(entry(exact, "blk.0.ffn_up.weight")["packed_bytes"],
-              plan_weight(128, 64, NpuArithmetic::kFloat16, 3).packed_bytes());
+              plan_weight(128, 64, Recipe{.arithmetic = NpuArithmetic::kFloat16}, 3).packed_bytes());
     config.precision = Precision::kReference;
     const json reference = analysed(small_model(), config);
     EXPECT_EQ(reference["weight_matrices_on_npu"], 0);
@@ -154,8 +154,7 @@ TEST(ModelReport, ProblemsWithUnlikelyShapes) {
     writer.tensor("a.weight", 0, {1, 1}).tensor("b.weight", 0, {1, 9000}).tensor("c.weight", 0, {9000, 1});
     const json report = analysed(writer);
     EXPECT_EQ(report["weight_matrices_on_npu"], 3);
-    EXPECT_EQ(entry(report, "c.weight")["packed_bytes"],
-              plan_weight(1, 9000, NpuArithmetic::kInt8, 3).packed_bytes());
+    EXPECT_EQ(entry(report, "c.weight")["packed_bytes"], plan_weight(1, 9000, Recipe{}, 3).packed_bytes());
 }
 
 }  // namespace
