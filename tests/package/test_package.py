@@ -91,7 +91,7 @@ class Package:
 
 
 def check_wrong_result_is_seen(package):
-    """The examples can fail: with A and B taken as unbound zeros or a failing run they exit with an error."""
+    """The examples can fail: they notice a run that fails and a matrix that was packed in the wrong order."""
     program = package.build_with_pkg_config("matmul_native")
     env = dict(package.env, RKNNSIM_FAIL="rknn_matmul_run:5:-2")
     done = subprocess.run([program], env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
@@ -106,6 +106,17 @@ def check_wrong_result_is_seen(package):
     done = subprocess.run([wrong], env=package.env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     if done.returncode == 0 or "WRONG" not in done.stdout:
         sys.exit(f"a wrong packing goes unnoticed\n{done.stdout}")
+
+
+def check_plugin_finds_simulator(build, prefix):
+    """With GGML_RKNPU2_RUNTIME=sim the plug-in looks for rknnsim/librknnrt.so beside itself (src/runtime/locate.cpp)."""
+    if not (pathlib.Path(build) / "bin" / "libggml-rknpu2.so").exists():
+        print("the plug-in is not built: its way to the simulator was not looked at")
+        return
+    run("cmake", "--install", build, "--component", "ggml-rknpu2", "--prefix", prefix)
+    [plugin] = prefix.glob("**/libggml-rknpu2.so")
+    if not (plugin.parent / "rknnsim" / "librknnrt.so").exists():
+        sys.exit(f"no simulator beside {plugin}")
 
 
 def main():
@@ -128,6 +139,7 @@ def main():
         package.check_all()
         package.check_run_script()
         check_wrong_result_is_seen(package)
+        check_plugin_finds_simulator(options.build, first)
         # Moved: what was built before runs with rknnsim-run, and new programs are built as before.
         first.rename(second)
         moved = Package(second, root / "work2", options.flags.split())
