@@ -32,7 +32,7 @@ class Package:
         self.prefix, self.work, self.flags = prefix, work, flags
         keep = {k: v for k, v in os.environ.items() if not k.startswith(("RKNNSIM_", "LD_LIBRARY_PATH", "PKG_CONFIG"))}
         [pc] = prefix.glob("**/pkgconfig/rknnsim.pc")
-        self.env = dict(keep, PKG_CONFIG_PATH=str(pc.parent))
+        self.env = dict(keep, PKG_CONFIG_PATH=str(pc.parent), RKNNSIM_CHECK="strict")
 
     def source(self, example):
         return self.prefix / "share" / "rknnsim" / "examples" / f"{example}.c"
@@ -93,7 +93,7 @@ class Package:
 def check_wrong_result_is_seen(package):
     """The examples can fail: they notice a run that fails and a matrix that was packed in the wrong order."""
     program = package.build_with_pkg_config("matmul_native")
-    env = dict(package.env, RKNNSIM_FAIL="rknn_matmul_run:5:-2")
+    env = dict(package.env, RKNNSIM_FAULTS="fail:rknn_matmul_run:nth=5:code=-2")
     done = subprocess.run([program], env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     if done.returncode == 0 or "rknn_matmul_run failed with -2" not in done.stdout:
         sys.exit(f"a failed run goes unnoticed\n{done.stdout}")
