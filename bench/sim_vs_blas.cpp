@@ -1,9 +1,8 @@
 // Is the simulator as fast as a float library? Compares its products with OpenBLAS' cblas_sgemm of the same
 // shape on as many threads.
 //
-//   sim_vs_blas [--threads 1,2] [--rounds 15] [--shape MxKxN]... [--type
-//   int8|fp16|fp16-fp16|int4|int8-int8]...
-//               [--library librknnrt.so] [--csv FILE] [--json FILE]
+//   sim_vs_blas [--threads 1,2] [--rounds 15] [--shape MxKxN]... [--type NAME]... [--library librknnrt.so]
+//               [--csv FILE] [--json FILE]     types: int8 fp16 fp16-fp16 int4 int8-int8
 //
 // Everything is interleaved: a round measures sgemm and each kind of product once, in turn, so that a machine
 // that slows down slows all of them; reported are medians over the rounds of the ratios within a round.
@@ -17,9 +16,9 @@
 #include <cblas.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <ctime>
 #include <fstream>
 #include <random>
 #include <sstream>
@@ -99,10 +98,18 @@ class Sgemm {
     std::vector<float> a_, b_, c_;
 };
 
-double seconds_of(const std::function<void()>& body) {
-    const auto start = std::chrono::steady_clock::now();
+// On one thread its processor time, so that being interrupted does not count; on several the time on the
+// wall.
+double now(int threads) {
+    timespec time{};
+    clock_gettime(threads == 1 ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC, &time);
+    return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
+}
+
+double seconds_of(int threads, const std::function<void()>& body) {
+    const double start = now(threads);
     body();
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    return now(threads) - start;
 }
 
 Row measure(const Options& options, Shape shape, int threads, const Type& type, Sgemm& sgemm,
@@ -122,7 +129,7 @@ Row measure(const Options& options, Shape shape, int threads, const Type& type, 
     for (int round = -1; round < rounds; ++round) {  // the first is for warming up
         for (int i = 0; i < kKinds; ++i) {
             const int kind = (i + round + 1) % kKinds;
-            const double seconds = seconds_of(bodies[kind]);
+            const double seconds = seconds_of(threads, bodies[kind]);
             if (round >= 0) times[kind].push_back(seconds);
         }
     }
