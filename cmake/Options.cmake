@@ -4,6 +4,7 @@ set(RKNPU2_LLAMA_DIR "" CACHE PATH "Source tree of llama.cpp (its ggml headers);
 set(RKNPU2_LLAMA_BIN_DIR "" CACHE PATH "Programs of a built llama.cpp, for the end-to-end tests; empty: those tests are skipped")
 set(RKNPU2_MODEL "" CACHE FILEPATH "The default GGUF model, for the end-to-end tests; empty: those tests are skipped")
 option(RKNPU2_WERROR "Treat warnings as errors" OFF)
+option(RKNPU2_SIM_ONLY "Build and install the simulator alone, which needs nothing but a C++ compiler" OFF)
 option(RKNPU2_TESTS "Build the tests" ON)
 option(RKNPU2_BENCH "Build the benchmarks" OFF)
 set(RKNPU2_SANITIZE "" CACHE STRING "Sanitizers, as for -fsanitize=")

@@ -100,6 +100,7 @@ TEST(Kernels, TiersAgreeBeyondTheBlockSizes) {
         check(job_of(type, 1, 8192 + 1056, group), seed++);    // segments of K
         check(job_of(type, 4, 8192 + 32, group), seed++);
         check(job_of(type, 97, 64, 5 * group), seed++);
+        check(job_of(type, 53, 1024 + 96, 3 * group), seed++);  // blocks of rows, each in chunks of K
     }
 }
 
@@ -112,6 +113,25 @@ TEST(Kernels, TiersAgreeOnSaturationPerSegmentAndOnRoundings) {
         job.rounding = rounding;
         job.scale = 1.0 / 1024;
         check(job, 2002);
+    }
+}
+
+TEST(Kernels, ZerosArePositive) {
+    // Every product is -0; a sum that starts from +0 stays +0. 1, 5 and 6 rows take different loops.
+    for (const size_t M : {1, 5, 6, 55}) {
+        const Job job = job_of(MatmulType::kF16F16F32, M, 96, 48);
+        Data data;
+        data.a.assign(job.M * job.K * 2, 0);
+        data.b.assign(job.K * job.N * 2, 0);
+        for (size_t i = 1; i < data.a.size(); i += 2)
+            data.a[i] = 0x80;  // -0
+        Scratch scratch;
+        const std::vector<uint8_t> zeros(job.M * job.N * 4, 0);
+        EXPECT_TRUE(compute(kReferenceTier, job, data, scratch) == zeros) << M;
+        EXPECT_TRUE(compute(kGenericTier, job, data, scratch) == zeros) << M;
+        if (avx2_tier() != nullptr) {
+            EXPECT_TRUE(compute(*avx2_tier(), job, data, scratch) == zeros) << M;
+        }
     }
 }
 

@@ -7,9 +7,9 @@
 // *are* its part of C. For few rows widening B would cost more than it saves: multiply_few() widens on the
 // fly.
 //
-// Floats. A is widened once per run to [K/32][M][32] fp32. B tiles of 16 columns by 32 k are transposed to
-// fp32 [32][16], so that one vector lane is one column and adds its 32 products in ascending k, as job.hpp
-// demands.
+// Floats. A is widened once per run to fp32, [M/48][K/32][48][32]. B tiles of 16 columns by 32 k are
+// transposed to fp32 [32][16], so that one vector lane is one column and adds its 32 products in ascending k,
+// as job.hpp demands.
 #pragma once
 
 #include "core/kernels/job.hpp"
@@ -23,7 +23,8 @@ inline constexpr size_t kGroup = 32;       // columns per B panel
 inline constexpr size_t kStep = 16;        // k per vector of int16
 inline constexpr size_t kFewRows = 3;      // up to here B is widened on the fly
 inline constexpr size_t kFloatGroup = 16;  // columns of one fp16 tile
-inline constexpr size_t kFloatGroupsAtOnce = 4;
+inline constexpr size_t kFloatGroupsAtOnce = 2;
+inline constexpr size_t kFloatRows = 6;  // a multiple of this at a time is best
 
 inline int16_t widen_int8(int8_t x) {
     return static_cast<int16_t>(x);  // NOLINT(bugprone-signed-char-misuse): numbers, not characters
@@ -46,15 +47,28 @@ struct IntKernels {
                          bool accumulate);
 };
 
+// What a float kernel multiplies: `depth` slices of A, each [rows][32], and as many tiles [32][16] of each of
+// `groups` groups of columns.
+struct FloatOperands {
+    const float* a;
+    size_t a_stride;     // floats from slice to slice
+    const float* tiles;  // [depth][kFloatGroupsAtOnce][32][16]
+    size_t depth;
+    size_t groups;
+
+    const float* a_at(size_t i) const { return a + i * a_stride; }
+    const float* tile_at(size_t group, size_t i) const {
+        return tiles + (i * kFloatGroupsAtOnce + group) * 32 * kFloatGroup;
+    }
+};
+
 struct FloatKernels {
     // `count` elements.
     void (*widen)(const uint16_t* from, size_t count, float* to);
     // One tile [16][32] fp16 to [32][16] fp32.
     void (*transpose_tile)(const uint16_t* tile, float* to);
-    // sums[group][row][16] += 32 products for each row of a [rows][32] and each of `groups` tiles [32][16];
-    // `stride`: rows between groups in sums.
-    void (*multiply)(const float* a, size_t rows, const float* tiles, size_t groups, double* sums,
-                     size_t stride);
+    // sums[group][row][16] += the products, slice by slice; `stride`: rows between groups in sums.
+    void (*multiply)(const FloatOperands& from, size_t rows, double* sums, size_t stride);
 };
 
 bool load_a_int(const Job& job, Scratch& scratch);

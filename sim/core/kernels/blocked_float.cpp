@@ -10,7 +10,11 @@ namespace {
 using rknpu2::kSegmentK;
 using rknpu2::kTileK;
 
-constexpr size_t kRowsAtOnce = 96;  // a slice of A: 12 KiB; sums of four groups: 48 KiB
+// A slice of A has 6 KiB, the tiles of two groups 4 KiB, their sums 12 KiB: together less than a cache of the
+// first level, so that a second thread on the same core leaves enough of it.
+constexpr size_t kRowsAtOnce = 48;
+// More rows than that share tiles: those of 1024 k have 128 KiB, for a cache of the second level.
+constexpr size_t kSlicesAtOnce = 32;
 constexpr size_t kTileElements = kTileK * kFloatGroup;
 
 // Tile of columns n .. n+15 and k .. k+31 in B native.
@@ -20,21 +24,20 @@ const uint16_t* tile_at(const Job& job, size_t n, size_t k) {
     return static_cast<const uint16_t*>(job.b) + first * job.N + n * depth + (k - first) * kFloatGroup;
 }
 
-// sums [groups][stride][16] of rows row .. row+rows-1 to C native.
-void write_rows(const Job& job, size_t n, size_t groups, size_t row, size_t rows, const double* sums,
-                size_t stride) {
+// sums [groups][M][16] to C native.
+void write_rows(const Job& job, size_t n, size_t groups, const double* sums) {
     const DType c_type = output_type(job.type);
     const size_t atom = rknpu2::atom_elements(c_type);
     for (size_t i = 0; i < groups * kFloatGroup; i += atom) {
-        const double* from = sums + (i / kFloatGroup) * stride * kFloatGroup + i % kFloatGroup;
-        const size_t to = rknpu2::c_index_native(row, n + i, job.M, c_type);
-        for (size_t r = 0; r < rows; ++r) {
+        const double* from = sums + (i / kFloatGroup) * job.M * kFloatGroup + i % kFloatGroup;
+        const size_t to = rknpu2::c_index_native(0, n + i, job.M, c_type);
+        for (size_t m = 0; m < job.M; ++m) {
             for (size_t j = 0; j < atom; ++j) {
-                const double sum = from[r * kFloatGroup + j];
+                const double sum = from[m * kFloatGroup + j];
                 if (c_type == DType::kFloat32) {
-                    static_cast<float*>(job.c)[to + r * atom + j] = round_to_float(sum);
+                    static_cast<float*>(job.c)[to + m * atom + j] = round_to_float(sum);
                 } else {
-                    static_cast<uint16_t*>(job.c)[to + r * atom + j] = round_to_float16(sum);
+                    static_cast<uint16_t*>(job.c)[to + m * atom + j] = round_to_float16(sum);
                 }
             }
         }
@@ -43,54 +46,53 @@ void write_rows(const Job& job, size_t n, size_t groups, size_t row, size_t rows
 
 }  // namespace
 
+// To [M/48][K/32][48][32] fp32: the slices of a block of rows follow each other.
 bool load_a_float(const FloatKernels& kernels, const Job& job, Scratch& scratch) {
     auto* to = scratch.get<float>(Scratch::kA, job.M * job.K);
     if (to == nullptr) return false;
     constexpr size_t kAtom = 8;
     const auto* from = static_cast<const uint16_t*>(job.a);
-    for (size_t k = 0; k < job.K; k += kAtom) {
-        float* column = to + (k / kTileK) * job.M * kTileK + k % kTileK;
-        for (size_t m = 0; m < job.M; ++m)
-            kernels.widen(from + (k * job.M + m * kAtom), kAtom, column + m * kTileK);
+    for (size_t row = 0; row < job.M; row += kRowsAtOnce) {
+        const size_t rows = std::min(kRowsAtOnce, job.M - row);
+        float* block = to + row * job.K;
+        for (size_t k = 0; k < job.K; k += kAtom) {
+            float* column = block + (k / kTileK) * rows * kTileK + k % kTileK;
+            for (size_t m = 0; m < rows; ++m)
+                kernels.widen(from + (k * job.M + (row + m) * kAtom), kAtom, column + m * kTileK);
+        }
     }
     return true;
 }
 
 bool multiply_float(const FloatKernels& kernels, const Job& job, Scratch& scratch) {
     const auto* a = scratch.held<float>(Scratch::kA);
-    // With one block of rows every tile of B is used once, right after it is transposed; with more, the tiles
-    // of four groups over all of K are transposed first and kept.
-    const size_t chunk = job.M <= kRowsAtOnce ? kTileK : job.K;
-    const size_t per_k_group = kFloatGroupsAtOnce * kTileElements;
-    auto* tiles = scratch.get<float>(Scratch::kB, chunk / kTileK * per_k_group);
-    auto* sums = scratch.get<double>(Scratch::kSums, kFloatGroupsAtOnce * kRowsAtOnce * kFloatGroup);
+    const size_t slices = job.K / kTileK;
+    // With one block of rows every tile of B is used once, right after it is transposed.
+    const size_t at_once = job.M <= kRowsAtOnce ? 1 : std::min(slices, kSlicesAtOnce);
+    const size_t per_slice = kFloatGroupsAtOnce * kTileElements;
+    const size_t sum_count = kFloatGroupsAtOnce * job.M * kFloatGroup;
+    auto* tiles = scratch.get<float>(Scratch::kB, at_once * per_slice);
+    auto* sums = scratch.get<double>(Scratch::kSums, sum_count);
     if (tiles == nullptr || sums == nullptr) return false;
 
     for (size_t n = 0; n < job.N; n += kFloatGroupsAtOnce * kFloatGroup) {
         const size_t groups = std::min(kFloatGroupsAtOnce, (job.N - n) / kFloatGroup);
-        const auto transpose = [&](size_t k, float* to) {
-            for (size_t g = 0; g < groups; ++g)
-                kernels.transpose_tile(tile_at(job, n + g * kFloatGroup, k), to + g * kTileElements);
-        };
-        if (chunk == job.K) {
-            for (size_t k = 0; k < job.K; k += kTileK)
-                transpose(k, tiles + k / kTileK * per_k_group);
-        }
-        for (size_t row = 0; row < job.M; row += kRowsAtOnce) {
-            const size_t rows = std::min(kRowsAtOnce, job.M - row);
-            std::fill(sums, sums + kFloatGroupsAtOnce * kRowsAtOnce * kFloatGroup, 0.0);
-            for (size_t k = 0; k < job.K; k += kTileK) {
-                float* tile = tiles;
-                if (chunk == job.K) {
-                    tile += k / kTileK * per_k_group;
-                } else {
-                    transpose(k, tile);
-                }
-                kernels.multiply(a + (k / kTileK * job.M + row) * kTileK, rows, tile, groups, sums,
-                                 kRowsAtOnce);
+        std::fill(sums, sums + sum_count, 0.0);
+        for (size_t slice = 0; slice < slices; slice += at_once) {
+            const size_t depth = std::min(at_once, slices - slice);
+            for (size_t i = 0; i < depth * groups; ++i) {
+                const size_t s = i / groups, g = i % groups;
+                kernels.transpose_tile(tile_at(job, n + g * kFloatGroup, (slice + s) * kTileK),
+                                       tiles + s * per_slice + g * kTileElements);
             }
-            write_rows(job, n, groups, row, rows, sums, kRowsAtOnce);
+            for (size_t row = 0; row < job.M; row += kRowsAtOnce) {
+                const size_t rows = std::min(kRowsAtOnce, job.M - row);
+                const float* from = a + row * job.K + slice * rows * kTileK;
+                kernels.multiply({from, rows * kTileK, tiles, depth, groups}, rows, sums + row * kFloatGroup,
+                                 job.M);
+            }
         }
+        write_rows(job, n, groups, sums);
     }
     return true;
 }

@@ -104,12 +104,13 @@ void multiply_float_row(const float* a, const float* tile, double* sums) {
         sums[n] += static_cast<double>(lanes[n]);
 }
 
-void multiply_floats(const float* a, size_t rows, const float* tiles, size_t groups, double* sums,
-                     size_t stride) {
-    for (size_t g = 0; g < groups; ++g) {
-        for (size_t r = 0; r < rows; ++r)
-            multiply_float_row(a + r * kTileK, tiles + g * kTileK * kFloatGroup,
-                               sums + (g * stride + r) * kFloatGroup);
+void multiply_floats(const FloatOperands& from, size_t rows, double* sums, size_t stride) {
+    for (size_t i = 0; i < from.depth; ++i) {
+        for (size_t g = 0; g < from.groups; ++g) {
+            for (size_t r = 0; r < rows; ++r)
+                multiply_float_row(from.a_at(i) + r * kTileK, from.tile_at(g, i),
+                                   sums + (g * stride + r) * kFloatGroup);
+        }
     }
 }
 

@@ -220,74 +220,159 @@ inline void add_to(double* sums, __m256 lanes) {
     _mm256_storeu_pd(sums + 4, _mm256_add_pd(_mm256_loadu_pd(sums + 4), high));
 }
 
-// kRows rows times kGroups tiles of 16 columns. The products are exact, so a fused multiply-add rounds
-// exactly where a multiplication followed by an addition would.
-template <int kRows, int kGroups>
-inline void multiply_float_block(const float* a, const float* tiles, double* sums, size_t stride) {
-    __m256 s[kRows][kGroups][2];
-#pragma GCC unroll 8
-    for (int r = 0; r < kRows; ++r) {
-#pragma GCC unroll 4
-        for (int g = 0; g < kGroups; ++g) {
-            s[r][g][0] = _mm256_setzero_ps();
-            s[r][g][1] = _mm256_setzero_ps();
-        }
+// A block's fp32 sums on their way to the fp64 ones. Converting them at the end of each block would hold up
+// the multiplications for an eighth of the time, so it is spread over the next block: four numbers with each
+// k.
+struct Pending {
+    static constexpr int kFours = static_cast<int>(kFloatRows * kFloatGroup / 4);
+    alignas(32) float lanes[kFloatRows * kFloatGroup] = {};
+    double none[kFloatRows * kFloatGroup] = {};
+    double* sums = none;  // where they belong
+
+    void add_all() {
+        for (int i = 0; i < kFours; ++i)
+            add_four(lanes + 4 * i, sums + 4 * i);
     }
-    for (int k = 0; k < 32; ++k) {
-#pragma GCC unroll 4
-        for (int g = 0; g < kGroups; ++g) {
-            const __m256 y0 = _mm256_loadu_ps(tiles + (g * 32 + k) * kFloatGroup);
-            const __m256 y1 = _mm256_loadu_ps(tiles + (g * 32 + k) * kFloatGroup + 8);
-#pragma GCC unroll 8
-            for (int r = 0; r < kRows; ++r) {
-                const __m256 x = _mm256_broadcast_ss(a + r * 32 + k);
-                s[r][g][0] = _mm256_fmadd_ps(x, y0, s[r][g][0]);
-                s[r][g][1] = _mm256_fmadd_ps(x, y1, s[r][g][1]);
-            }
-        }
+    static void add_four(const float* from, double* to) {
+        const __m256d four = _mm256_cvtps_pd(_mm_load_ps(from));
+        _mm256_storeu_pd(to, _mm256_add_pd(_mm256_loadu_pd(to), four));
     }
-#pragma GCC unroll 4
-    for (int g = 0; g < kGroups; ++g) {
+};
+
+// s += x * y, in assembly so that g++ 12 keeps every sum in its register when it unrolls. The products are
+// exact, so a fused multiply-add rounds exactly where a multiplication followed by an addition would.
+inline void add_product(__m256& s, __m256 x, __m256 y) {
+    asm("vfmadd231ps %[y], %[x], %[s]" : [s] "+x"(s) : [x] "x"(x), [y] "x"(y));
+}
+
+template <int kRows>
+struct FloatBlock {
+    __m256 s[kRows][2];
+
+    // A first product of -0 differs from +0 + -0; it makes no difference once it is added to the fp64 sum,
+    // which is never -0.
+    void start(const float* a, const float* tile) {
+        const __m256 y0 = _mm256_loadu_ps(tile);
+        const __m256 y1 = _mm256_loadu_ps(tile + 8);
 #pragma GCC unroll 8
         for (int r = 0; r < kRows; ++r) {
-            double* to = sums + (g * stride + r) * kFloatGroup;
-            add_to(to, s[r][g][0]);
-            add_to(to + 8, s[r][g][1]);
+            const __m256 x = _mm256_broadcast_ss(a + r * 32);
+            s[r][0] = _mm256_mul_ps(x, y0);
+            s[r][1] = _mm256_mul_ps(x, y1);
         }
+    }
+    void add(const float* a, const float* tile) {
+        const __m256 y0 = _mm256_loadu_ps(tile);
+        const __m256 y1 = _mm256_loadu_ps(tile + 8);
+#pragma GCC unroll 8
+        for (int r = 0; r < kRows; ++r) {
+            const __m256 x = _mm256_broadcast_ss(a + r * 32);
+            add_product(s[r][0], x, y0);
+            add_product(s[r][1], x, y1);
+        }
+    }
+};
+
+// Six rows times one tile; the sums of the block before are dealt with on the way.
+inline void multiply_six(const float* a, const float* tile, double* sums, Pending& pending) {
+    FloatBlock<kFloatRows> block;
+    block.start(a, tile);
+#pragma GCC unroll 8
+    for (int k = 1; k < 8; ++k)
+        block.add(a + k, tile + k * static_cast<int>(kFloatGroup));
+    static_assert(Pending::kFours == 24);
+    const float* from = pending.lanes;
+    double* to = pending.sums;  // in a register: the compiler must assume that the stores change the member
+    for (int i = 8; i < 32; i += 8) {
+#pragma GCC unroll 8
+        for (int k = 0; k < 8; ++k) {
+            block.add(a + i + k, tile + (i + k) * static_cast<int>(kFloatGroup));
+            Pending::add_four(from + 4 * k, to + 4 * k);
+        }
+        from += 32;
+        to += 32;
+    }
+#pragma GCC unroll 8
+    for (size_t r = 0; r < kFloatRows; ++r) {
+        _mm256_store_ps(pending.lanes + r * kFloatGroup, block.s[r][0]);
+        _mm256_store_ps(pending.lanes + r * kFloatGroup + 8, block.s[r][1]);
+    }
+    pending.sums = sums;
+}
+
+template <int kRows>
+void multiply_rest(const float* a, const float* tile, double* sums) {
+    FloatBlock<kRows> block;
+    block.start(a, tile);
+    for (int k = 1; k < 32; ++k)
+        block.add(a + k, tile + k * static_cast<int>(kFloatGroup));
+#pragma GCC unroll 8
+    for (size_t r = 0; r < kRows; ++r) {
+        add_to(sums + r * kFloatGroup, block.s[r][0]);
+        add_to(sums + r * kFloatGroup + 8, block.s[r][1]);
     }
 }
 
-void multiply_float_rest(const float* a, size_t rows, const float* tile, double* sums) {
+void multiply_rest(const float* a, size_t rows, const float* tile, double* sums) {
     switch (rows) {
         case 1:
-            return multiply_float_block<1, 1>(a, tile, sums, 0);
+            return multiply_rest<1>(a, tile, sums);
         case 2:
-            return multiply_float_block<2, 1>(a, tile, sums, 0);
+            return multiply_rest<2>(a, tile, sums);
         case 3:
-            return multiply_float_block<3, 1>(a, tile, sums, 0);
+            return multiply_rest<3>(a, tile, sums);
         case 4:
-            return multiply_float_block<4, 1>(a, tile, sums, 0);
+            return multiply_rest<4>(a, tile, sums);
         case 5:
-            return multiply_float_block<5, 1>(a, tile, sums, 0);
+            return multiply_rest<5>(a, tile, sums);
         default:
             return;
     }
 }
 
-void multiply_floats(const float* a, size_t rows, const float* tiles, size_t groups, double* sums,
-                     size_t stride) {
-    if (rows == 1 && groups == kFloatGroupsAtOnce) {
-        multiply_float_block<1, kFloatGroupsAtOnce>(a, tiles, sums, stride);
+// One row times the tiles of all groups at once, whose sums hide each other's latency.
+void multiply_row(const float* a, const float* tiles, double* sums, size_t stride) {
+    __m256 s[kFloatGroupsAtOnce][2];
+#pragma GCC unroll 4
+    for (auto& group : s)
+        group[0] = group[1] = _mm256_setzero_ps();
+    for (size_t k = 0; k < 32; ++k) {
+        const __m256 x = _mm256_broadcast_ss(a + k);
+#pragma GCC unroll 4
+        for (size_t g = 0; g < kFloatGroupsAtOnce; ++g) {
+            const float* tile = tiles + (g * 32 + k) * kFloatGroup;
+            s[g][0] = _mm256_fmadd_ps(x, _mm256_loadu_ps(tile), s[g][0]);
+            s[g][1] = _mm256_fmadd_ps(x, _mm256_loadu_ps(tile + 8), s[g][1]);
+        }
+    }
+#pragma GCC unroll 4
+    for (size_t g = 0; g < kFloatGroupsAtOnce; ++g) {
+        add_to(sums + g * stride * kFloatGroup, s[g][0]);
+        add_to(sums + g * stride * kFloatGroup + 8, s[g][1]);
+    }
+}
+
+void multiply_floats(const FloatOperands& from, size_t rows, double* sums, size_t stride) {
+    if (rows == 1 && from.groups == kFloatGroupsAtOnce) {
+        for (size_t i = 0; i < from.depth; ++i)
+            multiply_row(from.a_at(i), from.tile_at(0, i), sums, stride);
         return;
     }
-    for (size_t g = 0; g < groups; ++g) {
-        const float* tile = tiles + g * 32 * kFloatGroup;
-        double* to = sums + g * stride * kFloatGroup;
-        size_t r = 0;
-        for (; r + 6 <= rows; r += 6)
-            multiply_float_block<6, 1>(a + r * 32, tile, to + r * kFloatGroup, 0);
-        multiply_float_rest(a + r * 32, rows - r, tile, to + r * kFloatGroup);
+    Pending pending;
+    for (size_t i = 0; i < from.depth; ++i) {
+        for (size_t g = 0; g < from.groups; ++g) {
+            for (size_t r = 0; r < rows; r += kFloatRows) {
+                double* to = sums + (g * stride + r) * kFloatGroup;
+                const float* a = from.a_at(i) + r * 32;
+                if (rows - r >= kFloatRows) {
+                    multiply_six(a, from.tile_at(g, i), to, pending);
+                } else {
+                    multiply_rest(a, rows - r, from.tile_at(g, i), to);
+                }
+            }
+        }
     }
+    pending.add_all();
 }
 
 }  // namespace

@@ -1,0 +1,28 @@
+// The vendor's library also runs neural networks, and programs that can do both must find those functions to
+// be loaded at all. Here each of them says what it is and fails: only matmul is simulated.
+#include "api/runtime_state.hpp"
+
+// Callers pass arguments; a function that looks at none of them needs to name none in the C calling
+// convention.
+#define RKNNSIM_NOT_SIMULATED(name)                                                                   \
+    extern "C" __attribute__((visibility("default"))) int name() {                                    \
+        rknnsim::print_line("error", #name, "neural networks are not simulated, only rknn_matmul_*"); \
+        return RKNN_ERR_FAIL;                                                                         \
+    }
+
+RKNNSIM_NOT_SIMULATED(rknn_init)
+RKNNSIM_NOT_SIMULATED(rknn_dup_context)
+RKNNSIM_NOT_SIMULATED(rknn_destroy)
+RKNNSIM_NOT_SIMULATED(rknn_inputs_set)
+RKNNSIM_NOT_SIMULATED(rknn_set_batch_core_num)
+RKNNSIM_NOT_SIMULATED(rknn_set_core_mask)
+RKNNSIM_NOT_SIMULATED(rknn_run)
+RKNNSIM_NOT_SIMULATED(rknn_wait)
+RKNNSIM_NOT_SIMULATED(rknn_outputs_get)
+RKNNSIM_NOT_SIMULATED(rknn_outputs_release)
+RKNNSIM_NOT_SIMULATED(rknn_set_weight_mem)
+RKNNSIM_NOT_SIMULATED(rknn_set_internal_mem)
+RKNNSIM_NOT_SIMULATED(rknn_set_io_mem)
+RKNNSIM_NOT_SIMULATED(rknn_set_input_shape)
+RKNNSIM_NOT_SIMULATED(rknn_set_input_shapes)
+RKNNSIM_NOT_SIMULATED(rknn_register_custom_ops)
