@@ -125,8 +125,9 @@ RKNNSIM_EXPORT int rknn_matmul_get_quant_params(rknn_matmul_ctx ctx, rknn_quant_
 }
 
 RKNNSIM_EXPORT int rknn_matmul_run(rknn_matmul_ctx ctx) {
-    return call_context("rknn_matmul_run", ctx, [](RuntimeState& state, Context& context) -> Outcome {
-        return state.simulator().run(context);
+    constexpr const char* kName = "rknn_matmul_run";
+    return call_context(kName, ctx, [](RuntimeState& state, Context& context) -> Outcome {
+        return state.simulator().run(kName, context);
     });
 }
 

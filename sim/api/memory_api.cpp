@@ -135,7 +135,8 @@ RKNNSIM_EXPORT rknn_tensor_mem* rknn_create_mem_from_phys(rknn_context ctx, uint
 }
 
 RKNNSIM_EXPORT int rknn_destroy_mem(rknn_context ctx, rknn_tensor_mem* mem) {
-    return call("rknn_destroy_mem", [&](RuntimeState& state) -> Outcome {
+    constexpr const char* kName = "rknn_destroy_mem";
+    return call(kName, [&](RuntimeState& state) -> Outcome {
         std::shared_ptr<Memory> memory;
         RKNNSIM_RETURN_IF_ERROR(state.find_memory(mem, &memory, true));
         int domain = 0;
@@ -144,14 +145,15 @@ RKNNSIM_EXPORT int rknn_destroy_mem(rknn_context ctx, rknn_tensor_mem* mem) {
         if (!state.simulator().settings().foreign_memory && memory->context != ctx) {
             return {Code::kInvalidParameter, "the memory was created with another context"};
         }
-        const Outcome found = state.simulator().checker().before_release(*memory);
+        const Outcome found = state.simulator().checker().before_release(kName, *memory);
         RKNNSIM_RETURN_IF_ERROR(state.remove_memory(mem));
         return found;
     });
 }
 
 RKNNSIM_EXPORT int rknn_mem_sync(rknn_context ctx, rknn_tensor_mem* mem, int mode) {
-    return call("rknn_mem_sync", [&](RuntimeState& state) -> Outcome {
+    constexpr const char* kName = "rknn_mem_sync";
+    return call(kName, [&](RuntimeState& state) -> Outcome {
         int domain = 0;
         if (ctx != 0) RKNNSIM_RETURN_IF_ERROR(domain_of(state, ctx, &domain));
         std::shared_ptr<Memory> memory;
@@ -159,7 +161,7 @@ RKNNSIM_EXPORT int rknn_mem_sync(rknn_context ctx, rknn_tensor_mem* mem, int mod
         if (mode < RKNN_MEMORY_SYNC_TO_DEVICE || mode > RKNN_MEMORY_SYNC_BIDIRECTIONAL) {
             return {Code::kInvalidParameter, rknpu2::format("mode %d must be 1, 2 or 3", mode)};
         }
-        return state.simulator().sync(memory, (mode & RKNN_MEMORY_SYNC_TO_DEVICE) != 0,
+        return state.simulator().sync(kName, memory, (mode & RKNN_MEMORY_SYNC_TO_DEVICE) != 0,
                                       (mode & RKNN_MEMORY_SYNC_FROM_DEVICE) != 0);
     });
 }

@@ -9,10 +9,6 @@ namespace {
 
 using rknpu2::format;
 
-constexpr const char* kRun = "rknn_matmul_run";
-constexpr const char* kSync = "rknn_mem_sync";
-constexpr const char* kDestroy = "rknn_destroy_mem";
-
 }  // namespace
 
 const char* rule_name(Rule rule) {
@@ -74,33 +70,34 @@ Outcome Checker::check_overrun(const char* function, const std::string& who, con
                        who.c_str(), memory.size, static_cast<const void*>(memory.cpu())));
 }
 
-Outcome Checker::check_input(const Context& context, const BoundOperand& operand) {
+Outcome Checker::check_input(const char* call, const Context& context, const BoundOperand& operand) {
     if (operand.memory == nullptr) return {};
     const Memory& memory = *operand.memory;
     const std::string who = context.name() + ": " + operand_name(operand.which);
     if (memory.allocation->results().poisoned(memory.allocation->cpu(), memory.offset, operand.bytes)) {
         RKNNSIM_RETURN_IF_ERROR(
-            find(Rule::kUncomputed, kRun,
+            find(Rule::kUncomputed, call,
                  who + " holds a result that was never computed: run the matmul that writes it first"));
     }
     if (operand.converted) {
         if (fingerprint(memory.cpu(), operand.bytes, operand.whole) != operand.source) {
-            return find(Rule::kStaleInput, kRun,
+            return find(Rule::kStaleInput, call,
                         who +
-                            " was changed after rknn_matmul_set_io_mem, which has copied it: the run uses "
-                            "the old data; call rknn_matmul_set_io_mem again after each change");
+                            " was changed after set_io_mem, which has copied it: the run uses "
+                            "the old data; call set_io_mem again after each change");
         }
     } else if (memory.allocation->view().stale(memory.offset, operand.bytes,
                                                operand.whole || operand.which == Operand::kA)) {
-        return find(Rule::kMissingSync, kRun,
+        return find(Rule::kMissingSync, call,
                     who +
                         " was changed by the CPU and not synced: the chip uses the old data; call "
-                        "rknn_mem_sync(RKNN_MEMORY_SYNC_TO_DEVICE) after each change");
+                        "mem_sync(RKNN_MEMORY_SYNC_TO_DEVICE) after each change");
     }
     return {};
 }
 
-Outcome Checker::check_padding(const Context& context, const BoundOperand& a, const BoundOperand& b) {
+Outcome Checker::check_padding(const char* call, const Context& context, const BoundOperand& a,
+                               const BoundOperand& b) {
     const Problem& problem = context.problem();
     if (a.memory == nullptr || b.memory == nullptr) return {};
     const size_t declared = context.declared_k();
@@ -108,7 +105,7 @@ Outcome Checker::check_padding(const Context& context, const BoundOperand& a, co
         for (const BoundOperand& operand : {a, b}) {
             if (padding_is_zero(problem, operand, context.rows(), declared)) continue;
             RKNNSIM_RETURN_IF_ERROR(find(
-                Rule::kPadding, kRun,
+                Rule::kPadding, call,
                 format("%s: %s is not zero between k=%zu and K=%zu, though the program says that it "
                        "uses %zu: fill the padding of both operands with zeros",
                        context.name().c_str(), operand_name(operand.which), declared, problem.K, declared)));
@@ -117,49 +114,50 @@ Outcome Checker::check_padding(const Context& context, const BoundOperand& a, co
     }
     const size_t tail = zero_tail(problem, b);
     if (tail == 0 || padding_is_zero(problem, a, context.rows(), problem.K - tail)) return {};
-    return hint(Rule::kPadding, kRun,
+    return hint(Rule::kPadding, call,
                 format("%s: the last %zu k of B are zero for every n, which looks like padding, but A is not "
                        "zero there: fill the padding of both operands with zeros",
                        context.name().c_str(), tail));
 }
 
-Outcome Checker::before_run(const Context& context) {
+Outcome Checker::before_run(const char* call, const Context& context) {
     if (!on()) return {};
     std::array<BoundOperand, 3> operands;
     for (const Operand which : {Operand::kA, Operand::kB, Operand::kC})
         operands[static_cast<size_t>(which)] = context.bound(which);
     for (const BoundOperand& operand : operands) {
         if (operand.memory == nullptr) continue;
-        RKNNSIM_RETURN_IF_ERROR(check_overrun(kRun, context.name(), *operand.memory));
+        RKNNSIM_RETURN_IF_ERROR(check_overrun(call, context.name(), *operand.memory));
     }
-    RKNNSIM_RETURN_IF_ERROR(check_input(context, operands[0]));
-    RKNNSIM_RETURN_IF_ERROR(check_input(context, operands[1]));
-    return check_padding(context, operands[0], operands[1]);
+    RKNNSIM_RETURN_IF_ERROR(check_input(call, context, operands[0]));
+    RKNNSIM_RETURN_IF_ERROR(check_input(call, context, operands[1]));
+    return check_padding(call, context, operands[0], operands[1]);
 }
 
-Outcome Checker::before_sync(const Memory& memory, bool to_device, bool from_device, uint64_t activity) {
+Outcome Checker::before_sync(const char* call, const Memory& memory, bool to_device, bool from_device,
+                             uint64_t activity) {
     if (!on()) return {};
     Allocation& allocation = *memory.allocation;
     const std::string who =
         format("memory of %zu bytes at %p", memory.size, static_cast<void*>(memory.cpu()));
-    RKNNSIM_RETURN_IF_ERROR(check_overrun(kSync, who, memory));
+    RKNNSIM_RETURN_IF_ERROR(check_overrun(call, who, memory));
     if (!allocation.view().cached()) {
-        return find(Rule::kNeedlessSync, kSync,
+        return find(Rule::kNeedlessSync, call,
                     who + " was made with RKNN_FLAG_MEMORY_NON_CACHEABLE: it needs no sync");
     }
     if (to_device && !from_device && allocation.view().synced_twice(memory.offset, memory.size, activity)) {
         RKNNSIM_RETURN_IF_ERROR(find(
-            Rule::kNeedlessSync, kSync,
+            Rule::kNeedlessSync, call,
             who + " was synced already, has not changed and nothing has used it since: leave out this sync"));
     }
     const bool results = allocation.results().any(memory.offset, memory.size);
     if (from_device && results &&
         allocation.results().poisoned(allocation.cpu(), memory.offset, memory.size)) {
-        return find(Rule::kUncomputed, kSync,
+        return find(Rule::kUncomputed, call,
                     who + " is bound to C, and no run has written it yet: run first, then sync and read");
     }
     if (from_device && !to_device && !allocation.results().unread(memory.offset, memory.size)) {
-        return find(Rule::kNeedlessSync, kSync,
+        return find(Rule::kNeedlessSync, call,
                     who +
                         " holds nothing that a run has written since the last sync: leave out this sync "
                         "from the device");
@@ -167,9 +165,9 @@ Outcome Checker::before_sync(const Memory& memory, bool to_device, bool from_dev
     return {};
 }
 
-Outcome Checker::before_release(const Memory& memory) {
+Outcome Checker::before_release(const char* call, const Memory& memory) {
     if (!on()) return {};
-    return check_overrun(kDestroy, "rknn_destroy_mem", memory);
+    return check_overrun(call, format("memory of %zu bytes", memory.size), memory);
 }
 
 }  // namespace rknnsim

@@ -39,15 +39,17 @@ class Checker {
 
     uint64_t count_of(Rule rule) const { return counts_[static_cast<size_t>(rule)]; }
 
-    // Before the core acts. An error only in strict mode.
-    Outcome before_run(const Context& context);
+    // Before the core acts on `call`, which is how the caller knows it. An error only in strict mode.
+    Outcome before_run(const char* call, const Context& context);
     // `activity`: how many calls the program has made that were no syncs.
-    Outcome before_sync(const Memory& memory, bool to_device, bool from_device, uint64_t activity);
-    Outcome before_release(const Memory& memory);
+    Outcome before_sync(const char* call, const Memory& memory, bool to_device, bool from_device,
+                        uint64_t activity);
+    Outcome before_release(const char* call, const Memory& memory);
 
   private:
-    Outcome check_input(const Context& context, const BoundOperand& operand);
-    Outcome check_padding(const Context& context, const BoundOperand& a, const BoundOperand& b);
+    Outcome check_input(const char* call, const Context& context, const BoundOperand& operand);
+    Outcome check_padding(const char* call, const Context& context, const BoundOperand& a,
+                          const BoundOperand& b);
     Outcome check_overrun(const char* function, const std::string& who, const Memory& memory);
     Outcome hint(Rule rule, const char* function, const std::string& text);
     void say(Rule rule, const char* function, const std::string& text);

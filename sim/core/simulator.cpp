@@ -79,9 +79,10 @@ Outcome Simulator::bind(Context& context, const OperandDesc& attr, const std::sh
     return {};
 }
 
-Outcome Simulator::sync(const std::shared_ptr<Memory>& memory, bool to_device, bool from_device) {
+Outcome Simulator::sync(const char* call, const std::shared_ptr<Memory>& memory, bool to_device,
+                        bool from_device) {
     const uint64_t activity = calls_ - ++syncs_;
-    RKNNSIM_RETURN_IF_ERROR(checker_.before_sync(*memory, to_device, from_device, activity));
+    RKNNSIM_RETURN_IF_ERROR(checker_.before_sync(call, *memory, to_device, from_device, activity));
     Allocation& allocation = *memory->allocation;
     if (to_device) {
         allocation.view().clean(memory->offset, memory->size);
@@ -93,13 +94,13 @@ Outcome Simulator::sync(const std::shared_ptr<Memory>& memory, bool to_device, b
     return {};
 }
 
-Outcome Simulator::run(Context& context) {
+Outcome Simulator::run(const char* call, Context& context) {
     const size_t live = context_count();
     if (static_cast<int64_t>(live) > settings_.contexts) {
         return {Code::kFail, rknpu2::format("%zu contexts are alive, more than %lld (RKNNSIM_CONTEXTS)", live,
                                             static_cast<long long>(settings_.contexts))};
     }
-    RKNNSIM_RETURN_IF_ERROR(checker_.before_run(context));
+    RKNNSIM_RETURN_IF_ERROR(checker_.before_run(call, context));
     std::optional<RunEvent> event;
     const Outcome outcome = context.run(
         *tier_, scratch_, [&](uint64_t handle, int core_mask) { return faults_->run(handle, core_mask); },

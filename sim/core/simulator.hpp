@@ -38,11 +38,11 @@ class Simulator {
     // Was there ever a context of this handle?
     bool was_context(uint64_t handle) const;
 
-    // As Context::bind and Context::run; observers are told.
+    // As Context::bind and Context::run; observers are told. `call`: the function's name, for messages.
     Outcome bind(Context& context, const OperandDesc& attr, const std::shared_ptr<Memory>& memory);
-    Outcome run(Context& context);
+    Outcome run(const char* call, Context& context);
     // Cleans the range to the device when asked to; observers are told.
-    Outcome sync(const std::shared_ptr<Memory>& memory, bool to_device, bool from_device);
+    Outcome sync(const char* call, const std::shared_ptr<Memory>& memory, bool to_device, bool from_device);
 
     // A call of the interface begins.
     void count_call() { calls_.fetch_add(1, std::memory_order_relaxed); }
