@@ -101,6 +101,12 @@ Outcome Context::check_memory(const OperandDesc& attr, const Memory& memory) con
                        memory.size, attr.bytes),
                 Rule::kSmallBuffer};
     }
+    const bool native = attr.which == Operand::kC ? problem_.ac_native : !converts(attr.which);
+    const size_t alignment = native ? rknpu2::kAtomBytes : rknpu2::dtype_bytes(attr.type, 1);
+    if (memory.offset % alignment != 0) {
+        return refuse(format("%s: the memory begins at byte %zu of its buffer, which is no multiple of %zu",
+                             name, memory.offset, alignment));
+    }
     return {};
 }
 
@@ -123,7 +129,11 @@ Outcome Context::take(const OperandDesc& attr, const Memory& memory, Binding* ta
     }
     target->shadowed =
         attr.which == Operand::kA || attr.bytes <= static_cast<size_t>(settings_.shadow_b_bytes);
-    if (target->shadowed) RKNNSIM_RETURN_IF_ERROR(view.track(memory.offset, attr.bytes));
+    if (target->shadowed) {
+        RKNNSIM_RETURN_IF_ERROR(view.track(memory.offset, attr.bytes));
+    } else {
+        view.clean(memory.offset, attr.bytes);  // parts of it may be tracked as the A of others
+    }
     if (settings_.check != CheckMode::kOff && attr.which == Operand::kB) {
         view.mark(memory.offset, attr.bytes, whole);
     }
