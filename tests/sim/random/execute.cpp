@@ -25,11 +25,18 @@ std::string judge_lines(const Step& step, const Outcome& outcome, const std::str
     return "";
 }
 
+uint64_t stale_count() {
+    return rknnsim_check_count("missing-sync") + rknnsim_check_count("stale-input");
+}
+
 std::string alone(const Step& step, Machine& machine, Model& model, Messages& messages, Report* report) {
     messages.fresh();
+    const uint64_t before = rknnsim_check_count(nullptr);
+    const uint64_t stale = stale_count();
     Outcome outcome = machine.perform(step);
     const std::string said = messages.fresh();
-    outcome.messages = count_lines(said, "rknnsim: check: ");
+    outcome.messages = rknnsim_check_count(nullptr) - before;
+    outcome.stale = stale_count() - stale;
     report->refused += outcome.code != 0 ? 1 : 0;
     std::string problem = model.apply(step, outcome);
     return problem.empty() ? judge_lines(step, outcome, said) : problem;

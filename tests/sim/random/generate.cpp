@@ -11,7 +11,8 @@ namespace {
 
 Settings random_settings(Rng& rng, const Options& options) {
     Settings settings;
-    settings.shadow_full = options.shadow_full;
+    settings.shadow = options.shadow;
+    settings.check = !rng.one_in(4);
     settings.int4_normal_b = rng.one_in(3);
     settings.int4_bytes = rng.one_in(4);
     settings.saturate_segment = rng.one_in(4);

@@ -13,7 +13,7 @@ namespace rknnsim_random {
 
 struct Options {
     bool illegal = false;
-    bool shadow_full = false;
+    Settings::Shadow shadow = Settings::Shadow::kAuto;
     int threads = 3;                    // lanes of a section, at most; 1: no sections
     uint64_t macs = uint64_t{4} << 20;  // of all runs of a program, about
 };

@@ -149,11 +149,12 @@ Outcome Machine::bind(const Step& step) {
         attrs = slot->attrs[static_cast<size_t>(step.shape)];
     rknn_matmul_tensor_attr& attr = step.operand == kA ? attrs.A : step.operand == kB ? attrs.B : attrs.C;
     if (step.edit.has_value()) apply_edit(*step.edit, &attr);
-    const Outcome outcome{.code = rknn_matmul_set_io_mem(handle(step.ctx), pointer(step.mem),
-                                                         step.null_argument > 0 ? nullptr : &attr)};
+    Outcome outcome{.code = rknn_matmul_set_io_mem(handle(step.ctx), pointer(step.mem),
+                                                   step.null_argument > 0 ? nullptr : &attr)};
     if (outcome.code == 0 && slot != nullptr && attr.name[0] == 'C') {
         slot->c = data(step.mem);
         slot->c_bytes = attr.size;
+        read_c(*slot, &outcome);
     }
     return outcome;
 }

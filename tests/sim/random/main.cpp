@@ -26,7 +26,7 @@ struct Arguments {
     size_t programs = 200;
     Options options;
     std::string kernel;
-    std::string shadow = "lazy";
+    std::string shadow = "auto";
     bool print = false;
     bool self_test = false;
     bool keep_length = false;
@@ -36,7 +36,7 @@ struct Arguments {
 std::string repro(const Arguments& arguments, uint64_t seed) {
     std::string text = "test_sim_random --seed " + std::to_string(seed) + " --programs 1";
     if (arguments.options.illegal) text += " --illegal";
-    if (arguments.options.shadow_full) text += " --shadow full";
+    if (arguments.shadow != "auto") text += " --shadow " + arguments.shadow;
     if (arguments.options.threads != Options{}.threads)
         text += " --threads " + std::to_string(arguments.options.threads);
     if (arguments.options.macs != Options{}.macs) text += " --macs " + std::to_string(arguments.options.macs);
@@ -116,14 +116,16 @@ int main(int argc, char** argv) {
     app.add_option("--macs", arguments.options.macs, "multiplications in a program, about");
     app.add_option("--kernel", arguments.kernel, "reference, generic or avx2")
         ->check(CLI::IsMember({"reference", "generic", "avx2"}));
-    app.add_option("--shadow", arguments.shadow, "RKNNSIM_SHADOW")->check(CLI::IsMember({"lazy", "full"}));
+    app.add_option("--shadow", arguments.shadow, "RKNNSIM_SHADOW")
+        ->check(CLI::IsMember({"auto", "lazy", "full"}));
     app.add_option("--seconds", arguments.seconds, "for one program before it counts as hanging");
     app.add_flag("--illegal", arguments.options.illegal, "calls in between that have to be refused");
     app.add_flag("--print", arguments.print, "print the programs too");
     app.add_flag("--no-shrink", arguments.keep_length, "do not look for a shorter program that fails");
     app.add_flag("--self-test", arguments.self_test, "check that wrong results are seen");
     CLI11_PARSE(app, argc, argv);
-    arguments.options.shadow_full = arguments.shadow == "full";
+    if (arguments.shadow == "lazy") arguments.options.shadow = Settings::Shadow::kLazy;
+    if (arguments.shadow == "full") arguments.options.shadow = Settings::Shadow::kFull;
     if (!arguments.kernel.empty()) setenv("RKNNSIM_KERNEL", arguments.kernel.c_str(), 1);
     if (arguments.print) {
         for (size_t i = 0; i < arguments.programs; ++i)

@@ -127,8 +127,7 @@ std::string Model::effect(const Step& step, const Outcome* outcome) {
             contexts_[step.ctx].M = step.shapes.front().M;
             return "";
         case Call::kBind:
-            bind(step);
-            return "";
+            return bind(step, outcome);
         case Call::kSetQuant:
             if (!contexts_[step.ctx].computes_zero()) contexts_[step.ctx].scales[step.operand] = step.scale;
             return "";
@@ -209,6 +208,7 @@ std::string Model::add_memory(const Step& step, const Outcome* outcome) {
         if (with_data_ && step.size <= kMaxData) {
             mem.allocation->cpu.resize(mem.allocation->pages());
             mem.allocation->device.resize(mem.allocation->pages());
+            mem.allocation->computed.resize(mem.allocation->pages());
         }
         if (outcome != nullptr) mem.allocation->iova = outcome->mem.phys_addr;
     } else {
@@ -249,7 +249,22 @@ void Model::clean(const Memory& memory, uint64_t size) {
     std::memcpy(allocation.device.data() + memory.offset, allocation.cpu.data() + memory.offset, size);
 }
 
-void Model::bind(const Step& step) {
+// Binding C may fill with 0xAA what is still zero and no run has written: "poison".
+std::string Model::poison(const Memory& memory, const std::vector<uint8_t>& now) {
+    Allocation& allocation = *memory.allocation;
+    for (size_t i = 0; i < now.size(); ++i) {
+        const size_t at = memory.offset + i;
+        if (now[i] == allocation.cpu[at]) continue;
+        if (allocation.cpu[at] != 0 || now[i] != 0xAA || allocation.computed[at] != 0 || !settings_.check)
+            return format("byte %zu of C: binding it changes 0x%02x to 0x%02x", i, allocation.cpu[at],
+                          now[i]);
+        allocation.cpu[at] = now[i];
+        if (!allocation.cached) allocation.device[at] = now[i];
+    }
+    return "";
+}
+
+std::string Model::bind(const Step& step, const Outcome* outcome) {
     Context& context = contexts_[step.ctx];
     rknn_matmul_tensor_attr attr =
         attr_of(context.info, step.operand, context.rows.at(static_cast<size_t>(step.shape)));
@@ -259,13 +274,49 @@ void Model::bind(const Step& step) {
     binding = {.bound = true, .M = context.M, .mem = step.mem, .size = attr.size};
     binding.converted = context.converts(operand);
     const Memory& mem = memories_[step.mem];
-    if (!with_data_) return;
+    if (!with_data_) return "";
     if (binding.converted) {
         const uint8_t* from = mem.allocation->cpu.data() + mem.offset;
         binding.bytes.assign(from, from + attr.size);
     } else if (operand != kC) {
         clean(mem, attr.size);
+    } else if (outcome != nullptr) {
+        return poison(mem, outcome->bytes);
     }
+    return "";
+}
+
+// What the device computes with.
+const uint8_t* Model::seen(const Context& context, int operand) const {
+    const Binding& binding = context.bindings[operand];
+    if (binding.converted) return binding.bytes.data();
+    const Memory& mem = memories_.at(binding.mem);
+    constexpr uint64_t kAutoBytes = uint64_t{1} << 20;
+    const auto shadow = settings_.shadow;
+    const bool copied = operand == kA || shadow == Settings::Shadow::kFull ||
+                        (shadow == Settings::Shadow::kAuto && binding.size <= kAutoBytes);
+    return (copied ? mem.allocation->device : mem.allocation->cpu).data() + mem.offset;
+}
+
+// The checker has to tell when the program has stored other data than the device was shown, and only then.
+// Of large operands it looks only at samples, and may miss a change.
+std::string Model::check_staleness(const Context& context, const Outcome& outcome) const {
+    bool may = false;
+    bool must = false;
+    for (const int operand : {kA, kB}) {
+        const Binding& binding = context.bindings[operand];
+        const Memory* mem = memory(binding.mem);
+        if (!in_use(context, operand) || mem == nullptr) continue;
+        const uint8_t* cpu = mem->allocation->cpu.data() + mem->offset;
+        const uint8_t* device =
+            binding.converted ? binding.bytes.data() : mem->allocation->device.data() + mem->offset;
+        if (std::memcmp(cpu, device, binding.size) == 0) continue;
+        may = true;
+        must = must || binding.size <= 4096 || (operand == kA && !binding.converted);
+    }
+    if (outcome.stale > 0 && !may) return "the checker calls an input stale that is not";
+    if (outcome.stale == 0 && must && settings_.check) return "the checker says nothing of a stale input";
+    return "";
 }
 
 std::string Model::check_run(const Context& context, const uint8_t* got) const {
@@ -282,14 +333,7 @@ std::string Model::check_run(const Context& context, const uint8_t* got) const {
     std::copy(context.scales, context.scales + 3, op.scales);
     for (const int operand : {kA, kB}) {
         if (op.zero) break;
-        const Binding& binding = context.bindings[operand];
-        const uint8_t* data = binding.bytes.data();
-        if (!binding.converted) {
-            const Memory& mem = memories_.at(binding.mem);
-            const bool stale = operand == kA || settings_.shadow_full;
-            data = (stale ? mem.allocation->device : mem.allocation->cpu).data() + mem.offset;
-        }
-        (operand == kA ? op.a : op.b) = data;
+        (operand == kA ? op.a : op.b) = seen(context, operand);
     }
     ++compared_;
     return compare(op, multiply(op), got);
@@ -308,7 +352,10 @@ std::string Model::run(const Step& step, const Outcome* outcome) {
     std::vector<uint8_t> got = outcome->bytes;
     if (sabotage_ == Sabotage::kFlippedByte) got[got.size() / 2] ^= 0x40U;
     std::string problem = check_run(context, got.data());
+    if (problem.empty() && step.section == 0 && step.call == Call::kRun)
+        problem = check_staleness(context, *outcome);
     const Memory& mem = memories_[c.mem];
+    std::fill_n(mem.allocation->computed.begin() + static_cast<ptrdiff_t>(mem.offset), c.size, uint8_t{1});
     std::copy(got.begin(), got.end(), mem.allocation->cpu.begin() + static_cast<ptrdiff_t>(mem.offset));
     clean(mem, c.size);
     return problem;

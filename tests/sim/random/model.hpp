@@ -25,10 +25,11 @@ struct Outcome {
     uint64_t handle = 0;    // of a new context
     rknn_tensor_mem mem{};  // a copy of a new memory
     std::vector<rknn_matmul_io_attr> attrs;
-    std::vector<uint8_t> bytes;  // C after a run; all of a memory that was inspected
+    std::vector<uint8_t> bytes;  // C after a run or after it was bound; all of a memory that was inspected
     float scale = 0;
     uint64_t done = 0;    // runs of a collision that succeeded
     size_t messages = 0;  // of the checker, during the call
+    size_t stale = 0;     // of these, about inputs that the device has not seen
 };
 
 struct Expect {
@@ -45,6 +46,7 @@ struct Allocation {
     uint64_t iova = 0;
     std::vector<uint8_t> cpu;
     std::vector<uint8_t> device;
+    std::vector<uint8_t> computed;  // 1 where a run has written
 
     uint64_t pages() const { return (size + 4095) / 4096 * 4096; }
 };
@@ -127,7 +129,10 @@ class Model {
     std::string create(const Step& step, const Outcome* outcome);
     std::string add_memory(const Step& step, const Outcome* outcome);
     std::string check_address(const Memory& memory) const;
-    void bind(const Step& step);
+    std::string bind(const Step& step, const Outcome* outcome);
+    std::string poison(const Memory& memory, const std::vector<uint8_t>& now);
+    const uint8_t* seen(const Context& context, int operand) const;
+    std::string check_staleness(const Context& context, const Outcome& outcome) const;
     std::string run(const Step& step, const Outcome* outcome);
     std::string check_run(const Context& context, const uint8_t* got) const;
     std::string inspect(const Step& step, const Outcome* outcome) const;

@@ -61,7 +61,9 @@ void fill(Pattern pattern, uint64_t seed, uint8_t* data, size_t bytes) {
 
 std::vector<std::pair<const char*, const char*>> Settings::environment() const {
     constexpr const char* kRoundings[] = {"half-even", "half-away", "down"};
-    return {{"RKNNSIM_SHADOW", shadow_full ? "full" : "lazy"},
+    constexpr const char* kShadows[] = {"auto", "lazy", "full"};
+    return {{"RKNNSIM_SHADOW", kShadows[static_cast<int>(shadow)]},
+            {"RKNNSIM_CHECK", check ? "warn" : "off"},
             {"RKNNSIM_INT4_NORMAL_B", int4_normal_b ? "allow" : "reject"},
             {"RKNNSIM_INT4_INPUT", int4_bytes ? "bytes" : "nibbles"},
             {"RKNNSIM_INT4_SATURATE", saturate_segment ? "segment" : "run"},

@@ -88,7 +88,8 @@ struct Step {
 
 // How the simulator is set for a program.
 struct Settings {
-    bool shadow_full = false;
+    enum class Shadow { kAuto, kLazy, kFull } shadow = Shadow::kAuto;
+    bool check = true;
     bool int4_normal_b = false;
     bool int4_bytes = false;
     bool saturate_segment = false;
