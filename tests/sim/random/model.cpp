@@ -99,7 +99,7 @@ uint64_t Model::used(int domain) const {
 
 std::string Model::apply(const Step& step, const Outcome& outcome) {
     const Expect expect = predict(step);
-    if (expect.unsure && outcome.code != 0) return "";
+    if (expect.unsure && (outcome.code != 0 || !expect.ok)) return "";
     if (expect.ok) {
         if (outcome.code == 0) return effect(step, &outcome);
         return format("expected success, got %d", outcome.code);

@@ -143,11 +143,15 @@ Expect Model::refuse_import(const Step& step) const {
     const Allocation& allocation = *source->allocation;
     const bool by_fd = step.call == Call::kFromFd;
     if (by_fd && (step.fd > Fd::kDuplicate || source->by_address)) return refuse("foreign descriptor");
-    if (!by_fd && context(step.ctx)->info.iommu_domain_id != allocation.domain) return refuse("other domain");
+
     const int64_t first = step.offset + (by_fd ? 0 : static_cast<int64_t>(source->offset));
-    if (step.size == 0 || first < 0) return refuse("empty or before the buffer");
+    if (step.size == 0) return refuse("empty");
     const uint64_t end = static_cast<uint64_t>(first) + step.size;
-    if (end > allocation.pages()) return refuse("beyond the buffer");
+    const bool outside = first < 0 || end > allocation.pages();
+    const bool elsewhere = context(step.ctx)->info.iommu_domain_id != allocation.domain;
+    if (!by_fd && (outside || elsewhere))  // another buffer may have the address
+        return {.ok = false, .why = "not in this buffer", .unsure = true};
+    if (outside) return refuse("outside the buffer");
     return {.unsure = end > allocation.size};
 }
 
@@ -200,8 +204,12 @@ Expect Model::refuse_of_context(const Step& step) const {
         case Call::kGetQuant:
             return refuse_quant(step, *found);
         case Call::kRun:
-        case Call::kCollide:
             return refuse_run(*found);
+        case Call::kCollide: {
+            Expect expect = refuse_run(*found);
+            expect.code = 0;  // or that of the collision
+            return expect;
+        }
         case Call::kQuery:
             if (step.null_argument > 0) return refuse("NULL");
             return step.flags != 5 || step.size < 512 ? refuse("command or size") : Expect{};
