@@ -28,6 +28,21 @@ TEST_F(MisuseTest, BindingALargeWeightCleansWhatOthersReadAsA) {
     EXPECT_EQ(reader.read_c(), expected({second.a, first.b}, kShape));
 }
 
+// The reverse: an A that is cleaned is also the weight that another context has bound, and not stale there.
+TEST_F(MisuseTest, BindingAnAMakesAWeightOfTheSameBytesFresh) {
+    set("RKNNSIM_SHADOW", "lazy");
+    Matmul reader(kI8I32, kShape);
+    Matmul owner(kI8I32, {2, 128, 96});
+    owner.compute(random_operands(kI8I32, {2, 128, 96}, 1));
+    std::memset(owner.b()->virt_addr, 1, reader.attr().A.size);
+    ASSERT_EQ(rknn_matmul_set_io_mem(reader.ctx(), owner.b(), &reader.attr().A), 0);
+    EXPECT_EQ(owner.run(), 0);
+    EXPECT_EQ(rknnsim_check_count("missing-sync"), 0U);
+    std::memset(owner.b()->virt_addr, 2, reader.attr().A.size);
+    EXPECT_EQ(owner.run(), 0);
+    EXPECT_EQ(rknnsim_check_count("missing-sync"), 1U);
+}
+
 // The device reads and writes 16 bytes at a time.
 TEST_F(MisuseTest, OperandsBeginAtAMultipleOf16) {
     Matmul native(kF16F32, kShape);
