@@ -13,8 +13,8 @@ using namespace rknnsim;  // NOLINT: every function below is a thin frame around
 
 namespace {
 
-Outcome refuse(const char* text) {
-    return {Code::kInvalidParameter, text};
+Outcome refuse(std::string text) {
+    return {Code::kInvalidParameter, std::move(text)};
 }
 
 }  // namespace
@@ -38,6 +38,11 @@ RKNNSIM_EXPORT int rknn_matmul_create_dynamic_shape(rknn_matmul_ctx* ctx, rknn_m
     return call("rknn_matmul_create_dynamic_shape", [&](RuntimeState& state) -> Outcome {
         if (ctx == nullptr || info == nullptr || dynamic_shapes == nullptr || io_attrs == nullptr) {
             return refuse("an argument is NULL");
+        }
+        // Before anything is read: a wrong number must not lead beyond the arrays.
+        if (shape_num < 1 || static_cast<size_t>(shape_num) > kMaxShapes) {
+            return refuse(
+                rknpu2::format("the number of shapes is %d, but must be 1 to %zu", shape_num, kMaxShapes));
         }
         Request request = to_request(*info);
         request.dynamic = true;
@@ -104,9 +109,10 @@ RKNNSIM_EXPORT int rknn_matmul_set_quant_params(rknn_matmul_ctx ctx, rknn_quant_
         if (params == nullptr || params->scale == nullptr || params->zp == nullptr) {
             return refuse("the parameters, their scale or their zp are NULL");
         }
-        if (params->scale_len < 1 || params->zp_len < 1) return refuse("scale_len and zp_len must be 1");
         Operand which{};
         RKNNSIM_RETURN_IF_ERROR(to_operand(params->name, &which));
+        // Before anything is read: a wrong number must not lead beyond the arrays.
+        RKNNSIM_RETURN_IF_ERROR(context.check_quant_counts(which, params->scale_len, params->zp_len));
         return context.set_quant(which, {params->scale, params->scale + params->scale_len},
                                  {params->zp, params->zp + params->zp_len});
     });

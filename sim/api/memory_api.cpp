@@ -20,6 +20,21 @@ Outcome domain_of(RuntimeState& state, uint64_t ctx, int* domain) {
     return {};
 }
 
+// Memory is destroyed and synced with a context of its domain or the one it was made with, and memory that
+// was made without a context also without one.
+Outcome check_user(RuntimeState& state, uint64_t ctx, const Memory& memory) {
+    if (ctx == 0 && memory.context == 0) return {};
+    int domain = 0;
+    RKNNSIM_RETURN_IF_ERROR(domain_of(state, ctx, &domain));
+    const int own = memory.allocation->domain();
+    if (domain == own || ctx == memory.context) return {};
+    return {Code::kInvalidParameter,
+            rknpu2::format("the memory is in domain %d, the context in domain %d: call it with a context of "
+                           "the memory's domain",
+                           own, domain),
+            Rule::kWrongDomain};
+}
+
 // Runs `body`, which sets the result, in the frame of call(); NULL when it fails.
 template <typename Body>
 rknn_tensor_mem* call_memory(const char* function, Body&& body) noexcept {
@@ -139,9 +154,7 @@ RKNNSIM_EXPORT int rknn_destroy_mem(rknn_context ctx, rknn_tensor_mem* mem) {
     return call(kName, [&](RuntimeState& state) -> Outcome {
         std::shared_ptr<Memory> memory;
         RKNNSIM_RETURN_IF_ERROR(state.find_memory(mem, &memory, true));
-        int domain = 0;
-        // Memory made without a context is destroyed without one.
-        if (ctx != 0 || memory->context != 0) RKNNSIM_RETURN_IF_ERROR(domain_of(state, ctx, &domain));
+        RKNNSIM_RETURN_IF_ERROR(check_user(state, ctx, *memory));
         if (!state.simulator().settings().foreign_memory && memory->context != ctx) {
             return {Code::kInvalidParameter, "the memory was created with another context"};
         }
@@ -154,10 +167,9 @@ RKNNSIM_EXPORT int rknn_destroy_mem(rknn_context ctx, rknn_tensor_mem* mem) {
 RKNNSIM_EXPORT int rknn_mem_sync(rknn_context ctx, rknn_tensor_mem* mem, int mode) {
     constexpr const char* kName = "rknn_mem_sync";
     return call(kName, [&](RuntimeState& state) -> Outcome {
-        int domain = 0;
-        if (ctx != 0) RKNNSIM_RETURN_IF_ERROR(domain_of(state, ctx, &domain));
         std::shared_ptr<Memory> memory;
         RKNNSIM_RETURN_IF_ERROR(state.find_memory(mem, &memory));
+        RKNNSIM_RETURN_IF_ERROR(check_user(state, ctx, *memory));
         if (mode < RKNN_MEMORY_SYNC_TO_DEVICE || mode > RKNN_MEMORY_SYNC_BIDIRECTIONAL) {
             return {Code::kInvalidParameter, rknpu2::format("mode %d must be 1, 2 or 3", mode)};
         }

@@ -64,7 +64,8 @@ std::unique_ptr<RuntimeState> start() {
 }
 
 bool same(const rknn_tensor_mem& a, const rknn_tensor_mem& b) {
-    return a.virt_addr == b.virt_addr && a.fd == b.fd && a.offset == b.offset && a.size == b.size;
+    return a.virt_addr == b.virt_addr && a.phys_addr == b.phys_addr && a.fd == b.fd && a.offset == b.offset &&
+           a.size == b.size && a.flags == b.flags && a.priv_data == b.priv_data;
 }
 
 }  // namespace
@@ -111,7 +112,6 @@ rknn_tensor_mem* RuntimeState::add_memory(std::shared_ptr<Memory> memory, void* 
     handle->memory = std::move(memory);
     rknn_tensor_mem* result = &mem;
     const std::lock_guard<std::mutex> lock(mutex_);
-    destroyed_.erase(result);
     memories_[result] = std::move(handle);
     return result;
 }
@@ -137,13 +137,18 @@ Outcome RuntimeState::find_memory(const rknn_tensor_mem* mem, std::shared_ptr<Me
 
 Outcome RuntimeState::remove_memory(const rknn_tensor_mem* mem) {
     if (mem == nullptr) return {Code::kInvalidParameter, "the memory is NULL"};
-    std::unique_ptr<MemoryHandle> last;  // released after the lock
+    std::shared_ptr<Memory> last;  // released after the lock
     const std::lock_guard<std::mutex> lock(mutex_);
     const auto found = memories_.find(mem);
     if (found == memories_.end()) return {Code::kInvalidParameter, "unknown or destroyed memory"};
-    last = std::move(found->second);
+    last = std::move(found->second->memory);
+    quarantine_.push_back(std::move(found->second));
     memories_.erase(found);
     destroyed_.insert(mem);
+    if (quarantine_.size() > kQuarantine) {
+        destroyed_.erase(&quarantine_.front()->visible);
+        quarantine_.pop_front();
+    }
     return {};
 }
 

@@ -5,6 +5,7 @@
 // the context and holds it for the duration of the call.
 #pragma once
 
+#include <deque>
 #include <exception>
 #include <memory>
 #include <mutex>
@@ -56,7 +57,11 @@ class RuntimeState {
     Simulator simulator_;
     std::mutex mutex_;  // guards the table
     std::unordered_map<const rknn_tensor_mem*, std::unique_ptr<MemoryHandle>> memories_;
-    std::unordered_set<const rknn_tensor_mem*> destroyed_;  // addresses that stood for a memory once
+    // The last handles that were destroyed stay allocated, so that no new memory gets their address soon and
+    // a second destruction cannot hit it.
+    static constexpr size_t kQuarantine = 4096;
+    std::deque<std::unique_ptr<MemoryHandle>> quarantine_;
+    std::unordered_set<const rknn_tensor_mem*> destroyed_;  // the addresses of those in quarantine
 };
 
 // Prints the outcome's text if there is one, counts its rule; gives its code. `state` may be nullptr.

@@ -101,6 +101,12 @@ Outcome Context::check_memory(const OperandDesc& attr, const Memory& memory) con
                        memory.size, attr.bytes),
                 Rule::kSmallBuffer};
     }
+    const bool native = attr.which == Operand::kC ? problem_.ac_native : !converts(attr.which);
+    const size_t alignment = native ? rknpu2::kAtomBytes : rknpu2::dtype_bytes(attr.type, 1);
+    if (memory.offset % alignment != 0) {
+        return refuse(format("%s: the memory begins at byte %zu of its buffer, which is no multiple of %zu",
+                             name, memory.offset, alignment));
+    }
     return {};
 }
 
@@ -123,7 +129,11 @@ Outcome Context::take(const OperandDesc& attr, const Memory& memory, Binding* ta
     }
     target->shadowed =
         attr.which == Operand::kA || attr.bytes <= static_cast<size_t>(settings_.shadow_b_bytes);
-    if (target->shadowed) RKNNSIM_RETURN_IF_ERROR(view.track(memory.offset, attr.bytes));
+    if (target->shadowed) {
+        RKNNSIM_RETURN_IF_ERROR(view.track(memory.offset, attr.bytes));
+    } else {
+        view.clean(memory.offset, attr.bytes);  // parts of it may be tracked as the A of others
+    }
     if (settings_.check != CheckMode::kOff && attr.which == Operand::kB) {
         view.mark(memory.offset, attr.bytes, whole);
     }
@@ -164,17 +174,22 @@ std::string Context::name() const {
                   static_cast<int>(problem_.type), M_, problem_.K, problem_.N);
 }
 
-Outcome Context::set_quant(Operand which, const std::vector<float>& scales,
-                           const std::vector<int>& zero_points) {
+Outcome Context::check_quant_counts(Operand which, int64_t scales, int64_t zero_points) const {
     if (problem_.type != MatmulType::kI8I8I32 && problem_.type != MatmulType::kI8I8I8) {
         return refuse("quantisation parameters are for types 2 and 3 only");
     }
     const bool per_channel = problem_.quant == QuantMode::kPerChannel && which == Operand::kB;
-    const size_t expected = per_channel ? problem_.N : 1;
-    if (scales.size() != expected || zero_points.size() != expected) {
-        return refuse(format("%s: scale_len=%zu and zp_len=%zu must be %zu", operand_name(which),
-                             scales.size(), zero_points.size(), expected));
-    }
+    const auto expected = static_cast<int64_t>(per_channel ? problem_.N : 1);
+    if (scales == expected && zero_points == expected) return {};
+    return refuse(format("%s: scale_len=%lld and zp_len=%lld must be %lld", operand_name(which),
+                         static_cast<long long>(scales), static_cast<long long>(zero_points),
+                         static_cast<long long>(expected)));
+}
+
+Outcome Context::set_quant(Operand which, const std::vector<float>& scales,
+                           const std::vector<int>& zero_points) {
+    RKNNSIM_RETURN_IF_ERROR(check_quant_counts(which, static_cast<int64_t>(scales.size()),
+                                               static_cast<int64_t>(zero_points.size())));
     for (const int zero_point : zero_points) {
         if (zero_point != 0) return refuse(format("%s: zp=%d must be 0", operand_name(which), zero_point));
     }
@@ -183,7 +198,7 @@ Outcome Context::set_quant(Operand which, const std::vector<float>& scales,
             return refuse(format("%s: scale=%g must be positive", operand_name(which), scale));
         }
     }
-    if (!per_channel) scales_[static_cast<size_t>(which)] = scales[0];
+    if (scales.size() == 1) scales_[static_cast<size_t>(which)] = scales[0];
     return {};
 }
 

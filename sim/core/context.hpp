@@ -52,6 +52,8 @@ class Context {
     // Does binding the operand copy it out of a normal layout?
     bool converts(Operand which) const;
 
+    // How many scales and zero points the operand takes; to be asked before they are read.
+    Outcome check_quant_counts(Operand which, int64_t scales, int64_t zero_points) const;
     // `scales` and `zero_points` as the caller gave them.
     Outcome set_quant(Operand which, const std::vector<float>& scales, const std::vector<int>& zero_points);
     Outcome check_get_quant(Operand which) const;

@@ -46,6 +46,7 @@ Outcome DeviceView::track(size_t offset, size_t bytes) {
     }
     copy(offset, end);
     tracked_.add(offset, end);
+    refresh_marks(offset, end);
     return {};
 }
 
@@ -70,6 +71,10 @@ void DeviceView::clean(size_t offset, size_t bytes) {
     }
     const std::unique_lock<std::shared_mutex> lock(mutex_);
     tracked_.for_each_part(offset, end, [&](size_t from, size_t to) { copy(from, to); });
+    refresh_marks(offset, end);
+}
+
+void DeviceView::refresh_marks(size_t offset, size_t end) {
     for (auto mark = marks_.lower_bound(offset > longest_mark_ ? offset - longest_mark_ : 0);
          mark != marks_.end() && mark->first < end; ++mark) {
         if (mark->first + mark->second.bytes <= offset) continue;

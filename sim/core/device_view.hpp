@@ -73,6 +73,8 @@ class DeviceView {
     bool differs(size_t offset, size_t end) const;
     void copy(size_t offset, size_t end);
     bool marks_differ(size_t offset, size_t end) const;
+    // The marks that the range touches are as the CPU's memory is now.
+    void refresh_marks(size_t offset, size_t end);
 
     const std::byte* cpu_;
     size_t size_;

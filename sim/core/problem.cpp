@@ -13,7 +13,6 @@ constexpr int kTransposedB = 2;
 constexpr int kPerChannelSym = 2;
 constexpr int kPerGroupSym = 4;
 constexpr int kDomains = 16;
-constexpr size_t kMaxShapes = 512;
 
 Outcome refuse(std::string text) {
     return {Code::kInvalidParameter, std::move(text)};

@@ -14,6 +14,9 @@
 
 namespace rknnsim {
 
+// Of one context.
+inline constexpr size_t kMaxShapes = 512;
+
 struct RequestedShape {
     int64_t M, K, N;
 };
