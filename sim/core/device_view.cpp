@@ -59,7 +59,7 @@ void DeviceView::mark(size_t offset, size_t bytes, bool whole) {
         if (found != marks_.end() && found->second.bytes == bytes && found->second.fingerprint == now) return;
     }
     const std::unique_lock<std::shared_mutex> lock(mutex_);
-    marks_[offset] = {bytes, whole, now};
+    marks_[offset] = {bytes, whole, false, now};
     longest_mark_ = std::max(longest_mark_, bytes);
 }
 
@@ -79,13 +79,14 @@ void DeviceView::refresh_marks(size_t offset, size_t end) {
          mark != marks_.end() && mark->first < end; ++mark) {
         if (mark->first + mark->second.bytes <= offset) continue;
         mark->second.fingerprint = fingerprint(cpu_ + mark->first, mark->second.bytes, mark->second.whole);
+        mark->second.partial = mark->first < offset || mark->first + mark->second.bytes > end;
     }
 }
 
 bool DeviceView::marks_differ(size_t offset, size_t end) const {
     for (auto mark = marks_.lower_bound(offset > longest_mark_ ? offset - longest_mark_ : 0);
          mark != marks_.end() && mark->first < end; ++mark) {
-        const auto& [bytes, whole, seen] = mark->second;
+        const auto& [bytes, whole, partial, seen] = mark->second;
         if (mark->first + bytes <= offset) continue;
         if (fingerprint(cpu_ + mark->first, bytes, whole) != seen) return true;
     }
@@ -113,7 +114,8 @@ bool DeviceView::stale(size_t offset, size_t bytes, bool exact) const {
     const std::shared_lock<std::shared_mutex> lock(mutex_);
     const auto mark = marks_.find(offset);
     const bool marked = mark != marks_.end() && mark->second.bytes == bytes;
-    if (marked && !(exact && tracked_.contains(offset, offset + bytes))) {
+    const bool compare = exact || (marked && mark->second.partial);
+    if (marked && !(compare && tracked_.contains(offset, offset + bytes))) {
         return fingerprint(cpu_ + offset, bytes, mark->second.whole) != mark->second.fingerprint;
     }
     return differs(offset, offset + bytes);

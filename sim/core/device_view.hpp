@@ -67,6 +67,7 @@ class DeviceView {
     struct Mark {
         size_t bytes;
         bool whole;
+        bool partial;  // only a part was cleaned since: the fingerprint says nothing of the rest
         uint64_t fingerprint;
     };
 

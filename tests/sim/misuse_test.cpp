@@ -43,6 +43,17 @@ TEST_F(MisuseTest, BindingAnAMakesAWeightOfTheSameBytesFresh) {
     EXPECT_EQ(rknnsim_check_count("missing-sync"), 1U);
 }
 
+// Cleaning a part of a weight says nothing of the rest, which stays stale.
+TEST_F(MisuseTest, AWeightThatWasCleanedInPartIsStale) {
+    Matmul reader(kI8I32, kShape);
+    Matmul owner(kI8I32, {2, 128, 96});
+    owner.compute(random_operands(kI8I32, {2, 128, 96}, 1));
+    std::memset(owner.b()->virt_addr, 1, owner.attr().B.size);
+    ASSERT_EQ(rknn_matmul_set_io_mem(reader.ctx(), owner.b(), &reader.attr().A), 0);
+    EXPECT_EQ(owner.run(), 0);
+    EXPECT_EQ(rknnsim_check_count("missing-sync"), 1U);
+}
+
 // The device reads and writes 16 bytes at a time.
 TEST_F(MisuseTest, OperandsBeginAtAMultipleOf16) {
     Matmul native(kF16F32, kShape);
