@@ -2,6 +2,7 @@
 // that fits no alignment and K beyond one run, in the precision of GGML_RKNPU2_PRECISION.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <string>
 
@@ -42,7 +43,9 @@ class TypesTest : public ::testing::Test {
         check(type, shape, random_weight(*host_, type, shape.N, shape.K, random_));
     }
 
-    void check(ggml_type type, const Shape& shape, const std::vector<uint8_t>& weight) {
+    // The error of a few int8 products is mostly chance, so it is taken over 64 or more.
+    void check(ggml_type type, Shape shape, const std::vector<uint8_t>& weight) {
+        if (precision() == "fast") shape.M *= std::max<size_t>(1, 64 / (shape.M * shape.N));
         SCOPED_TRACE(::testing::Message() << host_->ggml.ggml_type_name(type) << ", M " << shape.M << ", N "
                                           << shape.N << ", K " << shape.K << ", " << precision());
         StoredMatmul product(*host_, type, shape);
