@@ -53,6 +53,8 @@ std::unique_ptr<RuntimeState> start() {
     std::unique_ptr<Faults> faults;
     Outcome outcome = Settings::from_environment(&settings);
     if (outcome.ok()) outcome = Faults::parse(settings.faults, functions(), &faults);
+    Profile profile;
+    if (outcome.ok()) outcome = load_profile(settings.profile, &profile);
     if (!outcome.ok()) {
         print_line("error", "settings", outcome.text);
         return nullptr;
@@ -60,7 +62,11 @@ std::unique_ptr<RuntimeState> start() {
     for (const std::string& name : settings.unknown)
         print_line("warning", "settings", format("%s is not a setting of the simulator", name.c_str()));
     Simulator::Observers observers;
-    return std::make_unique<RuntimeState>(std::move(settings), std::move(faults), std::move(observers));
+    auto clock = std::make_unique<VirtualClock>(profile, std::vector<Timeline::Listener*>{});
+    VirtualClock& clock_seen = *clock;
+    observers.push_back(std::move(clock));
+    return std::make_unique<RuntimeState>(std::move(settings), std::move(faults), std::move(observers),
+                                          clock_seen);
 }
 
 bool same(const rknn_tensor_mem& a, const rknn_tensor_mem& b) {

@@ -16,6 +16,7 @@
 #include "api/rknn_abi.h"
 #include "base/format.hpp"
 #include "core/simulator.hpp"
+#include "timing/clock.hpp"
 
 namespace rknnsim {
 
@@ -38,10 +39,13 @@ class RuntimeState {
     // False while anything is alive. No other call may be in progress.
     static bool reset();
 
-    RuntimeState(Settings settings, std::unique_ptr<Faults> faults, Simulator::Observers observers)
-        : simulator_(std::move(settings), std::move(faults), std::move(observers), print_line) {}
+    // `clock` is one of the observers.
+    RuntimeState(Settings settings, std::unique_ptr<Faults> faults, Simulator::Observers observers, VirtualClock& clock)
+        : simulator_(std::move(settings), std::move(faults), std::move(observers), print_line),
+          clock_(clock) {}
 
     Simulator& simulator() { return simulator_; }
+    VirtualClock& clock() { return clock_; }
 
     rknn_tensor_mem* add_memory(std::shared_ptr<Memory> memory, void* virt, int fd, int offset);
     // An error unless `mem` is alive and unedited. `destroying`: that is what the caller wants it for.
@@ -55,6 +59,7 @@ class RuntimeState {
 
   private:
     Simulator simulator_;
+    VirtualClock& clock_;
     std::mutex mutex_;  // guards the table
     std::unordered_map<const rknn_tensor_mem*, std::unique_ptr<MemoryHandle>> memories_;
     // The last handles that were destroyed stay allocated, so that no new memory gets their address soon and

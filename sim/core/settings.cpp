@@ -46,6 +46,13 @@ Parse choice(bool Settings::*field, const char* no, const char* yes) {
     };
 }
 
+Parse path(std::string Settings::*field) {
+    return [=](const std::string& text, Settings& settings) {
+        settings.*field = text;
+        return true;
+    };
+}
+
 bool parse_types(const std::string& text, Settings& settings) {
     settings.tp_norm_types.clear();
     for (size_t at = 0; at <= text.size();) {
@@ -115,6 +122,10 @@ const std::vector<Row>& table() {
         {"RKNNSIM_REBIND_B", "reject or allow", choice(&Settings::rebind_b, "reject", "allow")},
         {"RKNNSIM_DESTROY", "warn or strict", choice(&Settings::strict_destroy, "warn", "strict")},
         {"RKNNSIM_THREADS", "strict or serialise", choice(&Settings::serialise, "strict", "serialise")},
+        {"RKNNSIM_PROFILE", "a file", path(&Settings::profile)},
+        {"RKNNSIM_REPORT", "a file, or - for stderr", path(&Settings::report)},
+        {"RKNNSIM_TRACE", "a file", path(&Settings::trace)},
+        {"RKNNSIM_REALTIME", "0 or 1", choice(&Settings::real_time, "0", "1")},
         {"RKNNSIM_UNBOUND", "zeros or fail", choice(&Settings::unbound_fails, "zeros", "fail")},
     };
     return rows;

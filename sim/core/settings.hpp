@@ -41,6 +41,11 @@ struct Settings {
     Int4Saturation int4_saturation = Int4Saturation::kRun;
     Rounding rounding = Rounding::kHalfEven;
 
+    std::string profile;     // RKNNSIM_PROFILE, a file; empty: the compiled-in one
+    std::string report;      // RKNNSIM_REPORT, a file or "-"; empty: none
+    std::string trace;       // RKNNSIM_TRACE, a file; empty: none
+    bool real_time = false;  // RKNNSIM_REALTIME
+
     std::vector<std::string> unknown;  // RKNNSIM_* names that are set but mean nothing
 
     // Reads the environment; on failure the text says which variable, what it was and what it may be.

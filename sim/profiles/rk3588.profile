@@ -1,0 +1,45 @@
+# How fast the simulated RK3588 is. One `name = value  # where the value is from` a line; every name is needed.
+# "fitted": chosen by scripts/fit_profile.py from docs/measurements/npu-timings.csv, which rewrites the value; the
+# others are fixed. The model that reads these numbers is described in docs/simulator.md, section Time.
+
+# Clocks. Bandwidths below hold at ddr_mhz = 2112 and are scaled with it.
+clock_mhz = 1000                # highest NPU clock of the vendor's kernel: technical reference manual, device tree
+ddr_mhz = 2112                  # LPDDR of common boards at full speed; under a governor it may run at 528
+
+# Arithmetic, for each core.
+macs_per_cycle.int4 = 2048      # technical reference manual
+macs_per_cycle.int8 = 1024      # technical reference manual
+macs_per_cycle.fp16 = 512       # technical reference manual
+mac_efficiency = 0.92           # fitted: share of the peak that a long MAC block reaches
+
+# The core's buffer, and how much of it a tile of A may take: the tile rule.
+buffer_banks = 12               # Mesa and other drivers; data and weight banks add up to 12 in all captures
+bank_bytes = 32768              # same
+data_banks.native.int4 = 4      # as int8; no figure tells
+data_banks.native.int8 = 4      # an open driver's tested limit for this form of task
+data_banks.native.fp16 = 8      # fitted, 4 to 8
+data_banks.normal.int4 = 8      # as int8
+data_banks.normal.int8 = 8      # an open driver's tested limit for this form of task
+data_banks.normal.fp16 = 8      # as int8
+tile_rows.int4 = 128            # an open driver's tested limit
+tile_rows.int8 = 128            # same
+tile_rows.fp16 = 1022           # same
+k_segment = 8192                # user guide: a longer K is cut into segments
+
+# Memory, GB/s summed over the cores that are busy. "stream": runs that read B once; "mixed": those that read it again.
+stream_gbps.1 = 11.1            # fitted
+stream_gbps.2 = 21.1            # 1.90 x one core: fused attention at 1790 and 941 us on one and two cores
+stream_gbps.3 = 29.5            # 1x4096x4096 int4 on three cores in 315 us; "28.5" elsewhere
+mixed_gbps.1 = 11.1             # fitted, equal to stream_gbps.1
+mixed_gbps.2 = 21.1             # as stream_gbps.2
+mixed_gbps.3 = 25.5             # 256x3584x3584 and x18944 int8 in tiles of 15 rows: 700 and 731 GOPS
+
+# The host's part.
+submit_us = 33                  # rknn-toolkit2 issue 154: 30 us for a 1x32x16 run; mainline driver 27 to 52
+bind_us = 8                     # rknn_matmul_set_io_mem of native memory; guess
+convert_gbps = 8.8              # normal layouts, bytes of the operand: fp16 at about 750 normal, 900 native GOPS
+
+# How far the model is from publications, as factors (1.2: 20 % off); scripts/fit_profile.py writes them.
+error.typical = 1               # median over the rows of the fit
+error.left_out = 1              # median over the same rows, each predicted without the rows of its source
+error.worst = 1                 # largest factor among the latter

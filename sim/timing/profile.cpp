@@ -1,0 +1,162 @@
+#include "timing/profile.hpp"
+
+#include <cerrno>
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <sstream>
+
+#include "base/format.hpp"
+#include "timing/default_profile.hpp"
+
+namespace rknnsim {
+namespace {
+
+using rknpu2::format;
+
+Outcome refuse(std::string text) {
+    return {Code::kFail, std::move(text)};
+}
+
+Outcome unknown_parameter(const std::string& name) {
+    return {Code::kInvalidParameter, format("\"%s\" is not a parameter of the profile", name.c_str())};
+}
+
+std::string trim(const std::string& text) {
+    const size_t first = text.find_first_not_of(" \t\r");
+    if (first == std::string::npos) return {};
+    return text.substr(first, text.find_last_not_of(" \t\r") - first + 1);
+}
+
+const ProfileParameter* find_parameter(const std::string& name) {
+    for (const ProfileParameter& parameter : profile_parameters()) {
+        if (name == parameter.name) return &parameter;
+    }
+    return nullptr;
+}
+
+std::string allowed(const ProfileParameter& parameter) {
+    return format("%s from %g to %g", parameter.whole ? "an integer" : "a number", parameter.low,
+                  parameter.high);
+}
+
+bool in_range(const ProfileParameter& parameter, double value) {
+    if (!(value >= parameter.low && value <= parameter.high)) return false;  // NaN is not
+    return !parameter.whole || value == std::floor(value);
+}
+
+Outcome parse_line(const std::string& line, Profile* profile, std::vector<std::string>* seen) {
+    const size_t equals = line.find('=');
+    if (equals == std::string::npos) return refuse("expected `name = value`");
+    const std::string name = trim(line.substr(0, equals));
+    const std::string text = trim(line.substr(equals + 1));
+    const ProfileParameter* parameter = find_parameter(name);
+    if (parameter == nullptr) return refuse(format("\"%s\" is not a parameter", name.c_str()));
+    for (const std::string& earlier : *seen) {
+        if (earlier == name) return refuse(format("%s is given twice", name.c_str()));
+    }
+    char* end = nullptr;
+    const double value = std::strtod(text.c_str(), &end);
+    if (text.empty() || *end != '\0' || !in_range(*parameter, value)) {
+        return refuse(
+            format("%s is \"%s\", but must be %s", name.c_str(), text.c_str(), allowed(*parameter).c_str()));
+    }
+    parameter->value(*profile) = value;
+    seen->push_back(name);
+    return {};
+}
+
+}  // namespace
+
+#define RKNNSIM_FIELD(field) [](Profile& p) -> double& { return p.field; }
+
+const std::vector<ProfileParameter>& profile_parameters() {
+    static const std::vector<ProfileParameter> parameters = {
+        {"clock_mhz", 1, 10000, false, RKNNSIM_FIELD(clock_mhz)},
+        {"ddr_mhz", 1, 20000, false, RKNNSIM_FIELD(ddr_mhz)},
+        {"macs_per_cycle.int4", 1, 1e6, true, RKNNSIM_FIELD(macs_per_cycle[kInt4])},
+        {"macs_per_cycle.int8", 1, 1e6, true, RKNNSIM_FIELD(macs_per_cycle[kInt8])},
+        {"macs_per_cycle.fp16", 1, 1e6, true, RKNNSIM_FIELD(macs_per_cycle[kFp16])},
+        {"mac_efficiency", 0.01, 1, false, RKNNSIM_FIELD(mac_efficiency)},
+        {"buffer_banks", 2, 1024, true, RKNNSIM_FIELD(buffer_banks)},
+        {"bank_bytes", 1024, 1 << 24, true, RKNNSIM_FIELD(bank_bytes)},
+        {"data_banks.native.int4", 1, 1023, true, RKNNSIM_FIELD(native_banks[kInt4])},
+        {"data_banks.native.int8", 1, 1023, true, RKNNSIM_FIELD(native_banks[kInt8])},
+        {"data_banks.native.fp16", 1, 1023, true, RKNNSIM_FIELD(native_banks[kFp16])},
+        {"data_banks.normal.int4", 1, 1023, true, RKNNSIM_FIELD(normal_banks[kInt4])},
+        {"data_banks.normal.int8", 1, 1023, true, RKNNSIM_FIELD(normal_banks[kInt8])},
+        {"data_banks.normal.fp16", 1, 1023, true, RKNNSIM_FIELD(normal_banks[kFp16])},
+        {"tile_rows.int4", 1, 1 << 20, true, RKNNSIM_FIELD(tile_rows[kInt4])},
+        {"tile_rows.int8", 1, 1 << 20, true, RKNNSIM_FIELD(tile_rows[kInt8])},
+        {"tile_rows.fp16", 1, 1 << 20, true, RKNNSIM_FIELD(tile_rows[kFp16])},
+        {"k_segment", 32, 1 << 20, true, RKNNSIM_FIELD(k_segment)},
+        {"stream_gbps.1", 0.01, 1e4, false, RKNNSIM_FIELD(stream_gbps[0])},
+        {"stream_gbps.2", 0.01, 1e4, false, RKNNSIM_FIELD(stream_gbps[1])},
+        {"stream_gbps.3", 0.01, 1e4, false, RKNNSIM_FIELD(stream_gbps[2])},
+        {"mixed_gbps.1", 0.01, 1e4, false, RKNNSIM_FIELD(mixed_gbps[0])},
+        {"mixed_gbps.2", 0.01, 1e4, false, RKNNSIM_FIELD(mixed_gbps[1])},
+        {"mixed_gbps.3", 0.01, 1e4, false, RKNNSIM_FIELD(mixed_gbps[2])},
+        {"submit_us", 0, 1e6, false, RKNNSIM_FIELD(submit_us)},
+        {"bind_us", 0, 1e6, false, RKNNSIM_FIELD(bind_us)},
+        {"convert_gbps", 0.01, 1e4, false, RKNNSIM_FIELD(convert_gbps)},
+        {"error.typical", 1, 1000, false, RKNNSIM_FIELD(error_typical)},
+        {"error.left_out", 1, 1000, false, RKNNSIM_FIELD(error_left_out)},
+        {"error.worst", 1, 1000, false, RKNNSIM_FIELD(error_worst)},
+    };
+    return parameters;
+}
+
+#undef RKNNSIM_FIELD
+
+Outcome get_parameter(const std::string& name, Profile profile, double* value) {
+    const ProfileParameter* parameter = find_parameter(name);
+    if (parameter == nullptr) return unknown_parameter(name);
+    *value = parameter->value(profile);
+    return {};
+}
+
+Outcome set_parameter(const std::string& name, double value, Profile* profile) {
+    const ProfileParameter* parameter = find_parameter(name);
+    if (parameter == nullptr) return unknown_parameter(name);
+    if (!in_range(*parameter, value)) {
+        return {Code::kInvalidParameter,
+                format("%s must be %s, not %g", name.c_str(), allowed(*parameter).c_str(), value)};
+    }
+    parameter->value(*profile) = value;
+    return {};
+}
+
+Outcome parse_profile(const std::string& text, const std::string& file, Profile* profile) {
+    std::vector<std::string> seen;
+    std::istringstream lines(text);
+    std::string line;
+    for (int number = 1; std::getline(lines, line); ++number) {
+        line = trim(line.substr(0, line.find('#')));
+        if (line.empty()) continue;
+        const Outcome outcome = parse_line(line, profile, &seen);
+        if (!outcome.ok()) return refuse(format("%s:%d: %s", file.c_str(), number, outcome.text.c_str()));
+    }
+    for (const ProfileParameter& parameter : profile_parameters()) {
+        bool found = false;
+        for (const std::string& name : seen)
+            found = found || name == parameter.name;
+        if (!found) return refuse(format("%s: %s is missing", file.c_str(), parameter.name));
+    }
+    return {};
+}
+
+Outcome load_profile(const std::string& path, Profile* profile) {
+    if (path.empty()) return parse_profile(default_profile_text(), "the compiled-in profile", profile);
+    errno = 0;
+    std::ifstream file(path);
+    std::ostringstream text;
+    if (file) text << file.rdbuf();
+    if (!file || text.fail()) {
+        return refuse(format("cannot read %s: %s", path.c_str(),
+                             errno != 0 ? std::strerror(errno) : "it is empty or not a file"));
+    }
+    return parse_profile(text.str(), path, profile);
+}
+
+}  // namespace rknnsim
