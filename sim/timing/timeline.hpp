@@ -13,6 +13,7 @@
 // All times are whole nanoseconds since the start. No wall time, no locks: VirtualClock has the lock.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <memory>
 #include <vector>
@@ -61,6 +62,15 @@ struct HostThread {
 // The operations, by id, that another one waits for, and a time before which it does not start.
 class Dependencies {
   public:
+    Dependencies() {}  // NOLINT: the ids are left as they are
+    Dependencies(const Dependencies& other) { *this = other; }
+    Dependencies& operator=(const Dependencies& other) {
+        std::copy(other.begin(), other.end(), ids_.begin());
+        count_ = other.count_;
+        all_up_to_ = other.all_up_to_;
+        ns_ = other.ns_;
+        return *this;
+    }
     void add(uint64_t id) {
         for (int i = 0; i < count_; ++i) {
             if (ids_[i] == id) return;
@@ -76,14 +86,14 @@ class Dependencies {
         if (ns > ns_) ns_ = ns;
     }
     uint64_t ns() const { return ns_; }
-    const uint64_t* begin() const { return ids_; }
-    const uint64_t* end() const { return ids_ + count_; }
+    const uint64_t* begin() const { return ids_.data(); }
+    const uint64_t* end() const { return ids_.data() + count_; }
     // Every operation up to this id, too.
     uint64_t all_up_to() const { return all_up_to_; }
 
   private:
     static constexpr int kRoom = 12;
-    uint64_t ids_[kRoom] = {};
+    std::array<uint64_t, kRoom> ids_;  // only the first count_ mean anything
     int count_ = 0;
     uint64_t all_up_to_ = 0;
     uint64_t ns_ = 0;
