@@ -1,4 +1,5 @@
-// What is said when the library is unloaded or the process ends: leaks, and how often each rule was broken.
+// What is said when the library is unloaded or the process ends: leaks, how often each rule was broken, and
+// the virtual time when that was asked for.
 //
 // In strict mode a leak ends the process with kLeakStatus, since there is no call left that could fail.
 #include <dirent.h>
@@ -78,7 +79,9 @@ void print_counts(const Checker& checker) {
 
 __attribute__((destructor)) void report_at_exit() {
     RuntimeState* state = RuntimeState::peek();
-    if (state == nullptr || !state->simulator().checker().on()) return;
+    if (state == nullptr) return;
+    state->write_time_output();  // before a leak can end the process
+    if (!state->simulator().checker().on()) return;
     const Outcome leaks = find_leaks(*state);
     print_counts(state->simulator().checker());
     if (leaks.ok()) return;

@@ -1,5 +1,7 @@
 // rknn_matmul_*: creation, binding, running.
+#include <chrono>
 #include <cstring>
+#include <thread>
 
 #include "api/runtime_state.hpp"
 #include "api/translate.hpp"
@@ -15,6 +17,15 @@ namespace {
 
 Outcome refuse(std::string text) {
     return {Code::kInvalidParameter, std::move(text)};
+}
+
+// RKNNSIM_REALTIME: the call lasts at least as long as it would on the chip.
+Outcome run_in_real_time(const char* function, RuntimeState& state, Context& context) {
+    const auto begin = std::chrono::steady_clock::now();
+    RKNNSIM_RETURN_IF_ERROR(state.simulator().run(function, context));
+    const RunTime run = state.clock().last_run();
+    std::this_thread::sleep_until(begin + std::chrono::nanoseconds(run.end_ns - run.call_ns));
+    return {};
 }
 
 }  // namespace
@@ -133,6 +144,7 @@ RKNNSIM_EXPORT int rknn_matmul_get_quant_params(rknn_matmul_ctx ctx, rknn_quant_
 RKNNSIM_EXPORT int rknn_matmul_run(rknn_matmul_ctx ctx) {
     constexpr const char* kName = "rknn_matmul_run";
     return call_context(kName, ctx, [](RuntimeState& state, Context& context) -> Outcome {
+        if (state.simulator().settings().real_time) return run_in_real_time(kName, state, context);
         return state.simulator().run(kName, context);
     });
 }

@@ -55,6 +55,8 @@ std::unique_ptr<RuntimeState> start() {
     if (outcome.ok()) outcome = Faults::parse(settings.faults, functions(), &faults);
     Profile profile;
     if (outcome.ok()) outcome = load_profile(settings.profile, &profile);
+    std::unique_ptr<TimeOutput> output;
+    if (outcome.ok()) outcome = TimeOutput::create(settings, &output);
     if (!outcome.ok()) {
         print_line("error", "settings", outcome.text);
         return nullptr;
@@ -62,11 +64,11 @@ std::unique_ptr<RuntimeState> start() {
     for (const std::string& name : settings.unknown)
         print_line("warning", "settings", format("%s is not a setting of the simulator", name.c_str()));
     Simulator::Observers observers;
-    auto clock = std::make_unique<VirtualClock>(profile, std::vector<Timeline::Listener*>{});
+    auto clock = std::make_unique<VirtualClock>(profile, output->listeners());
     VirtualClock& clock_seen = *clock;
     observers.push_back(std::move(clock));
     return std::make_unique<RuntimeState>(std::move(settings), std::move(faults), std::move(observers),
-                                          clock_seen);
+                                          clock_seen, std::move(output));
 }
 
 bool same(const rknn_tensor_mem& a, const rknn_tensor_mem& b) {
@@ -100,6 +102,7 @@ bool RuntimeState::reset() {
         (shared.state->simulator().context_count() > 0 || shared.state->memory_count() > 0)) {
         return false;
     }
+    if (shared.state != nullptr) shared.state->write_time_output();
     shared.started = false;
     shared.state = nullptr;
     return true;

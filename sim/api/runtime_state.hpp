@@ -14,9 +14,9 @@
 #include <vector>
 
 #include "api/rknn_abi.h"
+#include "api/time_output.hpp"
 #include "base/format.hpp"
 #include "core/simulator.hpp"
-#include "timing/clock.hpp"
 
 namespace rknnsim {
 
@@ -39,13 +39,16 @@ class RuntimeState {
     // False while anything is alive. No other call may be in progress.
     static bool reset();
 
-    // `clock` is one of the observers.
-    RuntimeState(Settings settings, std::unique_ptr<Faults> faults, Simulator::Observers observers, VirtualClock& clock)
-        : simulator_(std::move(settings), std::move(faults), std::move(observers), print_line),
+    // `clock` is one of the observers and tells `output`.
+    RuntimeState(Settings settings, std::unique_ptr<Faults> faults, Simulator::Observers observers,
+                 VirtualClock& clock, std::unique_ptr<TimeOutput> output)
+        : output_(std::move(output)),
+          simulator_(std::move(settings), std::move(faults), std::move(observers), print_line),
           clock_(clock) {}
 
     Simulator& simulator() { return simulator_; }
     VirtualClock& clock() { return clock_; }
+    void write_time_output() { output_->write(clock_); }
 
     rknn_tensor_mem* add_memory(std::shared_ptr<Memory> memory, void* virt, int fd, int offset);
     // An error unless `mem` is alive and unedited. `destroying`: that is what the caller wants it for.
@@ -58,6 +61,7 @@ class RuntimeState {
     size_t memory_count(uint64_t context);
 
   private:
+    std::unique_ptr<TimeOutput> output_;  // outlives the clock
     Simulator simulator_;
     VirtualClock& clock_;
     std::mutex mutex_;  // guards the table

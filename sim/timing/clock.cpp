@@ -122,7 +122,7 @@ HostThread& VirtualClock::new_thread() {
 
 VirtualClock::ContextTime& VirtualClock::context_time(uint64_t handle) {
     ContextTime& entry = contexts_[handle % kContextsKept];
-    if (entry.handle != handle) entry = {handle, {}};
+    if (entry.handle != handle) entry = {.handle = handle};
     return entry;
 }
 
@@ -132,8 +132,11 @@ std::shared_ptr<const RunCost> VirtualClock::cost_of(const MatmulShape& shape) {
     auto cost = std::make_shared<RunCost>();
     cost->shape = shape;
     cost->work = work_of(shape, profile_);
-    for (int cores = 1; cores <= kCores; ++cores)
+    for (int cores = 1; cores <= kCores; ++cores) {
+        cost->bytes_a_ns[cores - 1] = bandwidth(cost->work, profile_, cores);
         cost->by_cores[cores - 1] = duration_of(shape, cost->work, profile_, cores);
+    }
+    cost->macs_a_ns = 1 / mac_ns(shape, profile_, 1);
     cost->ideal_ns = mac_ns(shape, profile_, cost->work.macs) * profile_.mac_efficiency;
     entry = cost;
     return entry;
@@ -153,14 +156,44 @@ void VirtualClock::settle_moments() {
         context.last.settle(timeline_);
 }
 
+// An operand of a run.
+struct VirtualClock::Use {
+    const Memory* memory = nullptr;  // nullptr: not used
+    size_t bytes = 0;
+    bool writes = false;
+    MemoryTimes::Range* range = nullptr;  // when it is known as one
+};
+
+void VirtualClock::wait_for(const Use& use, int waiter, Dependencies* after) {
+    if (use.range != nullptr) {
+        use.writes ? use.range->wait_for_users(waiter, after) : use.range->wait_for_data(waiter, after);
+    } else if (use.writes) {
+        memory_times_.wait_for_users(*use.memory, use.bytes, waiter, after);
+    } else {
+        memory_times_.wait_for_data(*use.memory, use.bytes, waiter, after);
+    }
+}
+
+void VirtualClock::note(const Use& use, const Moment& moment) {
+    if (use.memory == nullptr) return;
+    if (use.range != nullptr) {
+        use.writes ? void(use.range->data = moment) : use.range->add_user(moment);
+    } else if (use.writes) {
+        memory_times_.set_data(*use.memory, use.bytes, moment);
+    } else {
+        memory_times_.add_user(*use.memory, use.bytes, moment);
+    }
+}
+
 void VirtualClock::on_bind(const BindEvent& event) {
     const std::lock_guard<std::mutex> lock(mutex_);
     settle_moments();
     HostThread& caller = thread();
     ContextTime& context = context_time(event.context);
     Dependencies after;
-    context.last.wait(&after);
-    if (event.which != Operand::kC) memory_times_.wait_for_data(*event.memory, event.bytes, &after);
+    context.last.wait(caller.number, &after);
+    if (event.which != Operand::kC)
+        memory_times_.wait_for_data(*event.memory, event.bytes, caller.number, &after);
     const double us = profile_.bind_us;
     const double ns = us * 1e3 + (event.converted ? convert_ns(profile_, event.bytes) : 0);
     const char* what = event.converted ? kConvert : kBind;
@@ -174,9 +207,9 @@ void VirtualClock::on_sync(const SyncEvent& event) {
     const Memory& memory = *event.memory;
     Dependencies after;
     if (event.to_device) {
-        memory_times_.wait_for_users(memory, memory.size, &after);
+        memory_times_.wait_for_users(memory, memory.size, caller.number, &after);
     } else {
-        memory_times_.wait_for_data(memory, memory.size, &after);
+        memory_times_.wait_for_data(memory, memory.size, caller.number, &after);
     }
     const uint64_t id = timeline_.add_cpu(caller, kSync, 0, after);
     if (event.to_device) memory_times_.set_data(memory, memory.size, {id, 0, caller.number});
@@ -194,24 +227,22 @@ void VirtualClock::on_run(const RunEvent& event) {
     HostThread& caller = thread();
     ContextTime& context = context_time(event.context);
     Dependencies after;
-    context.last.wait(&after);
+    context.last.wait(caller.number, &after);
     // Operands in normal layout were copied when they were bound.
-    const Memory* a = problem.ac_native ? event.operands[0].get() : nullptr;
-    const Memory* b = problem.b_layout == Layout::kNative ? event.operands[1].get() : nullptr;
-    const Memory* c = event.operands[2].get();
-    const size_t a_bytes = operand_bytes(shape, Operand::kA);
-    const size_t b_bytes = operand_bytes(shape, Operand::kB);
-    const size_t c_bytes = operand_bytes(shape, Operand::kC);
-    if (a != nullptr) memory_times_.wait_for_data(*a, a_bytes, &after);
-    if (b != nullptr) memory_times_.wait_for_data(*b, b_bytes, &after);
-    if (c != nullptr) memory_times_.wait_for_users(*c, c_bytes, &after);
+    const bool used[3] = {problem.ac_native, problem.b_layout == Layout::kNative, true};
+    Use uses[3];
+    for (const Operand which : {Operand::kA, Operand::kB, Operand::kC}) {
+        const auto i = static_cast<size_t>(which);
+        if (!used[i] || event.operands[i] == nullptr) continue;
+        uses[i] = {event.operands[i].get(), operand_bytes(shape, which), which == Operand::kC};
+        uses[i].range = memory_times_.exact(*uses[i].memory, uses[i].bytes, &context.cursors[i]);
+        wait_for(uses[i], caller.number, &after);
+    }
     const uint64_t id = timeline_.add_run(caller, event.context, event.core_mask, cost_of(shape),
                                           whole(profile_.submit_us * 1e3), convert_c_ns(shape), after);
-    const Moment moment{id, 0, caller.number};
-    context.last = moment;
-    if (a != nullptr) memory_times_.add_user(*a, a_bytes, moment);
-    if (b != nullptr) memory_times_.add_user(*b, b_bytes, moment);
-    if (c != nullptr) memory_times_.set_data(*c, c_bytes, moment);
+    context.last = {id, 0, caller.number};
+    for (const Use& use : uses)
+        note(use, context.last);
 }
 
 void VirtualClock::on_run_time(const RunTime& run) {

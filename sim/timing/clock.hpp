@@ -68,12 +68,16 @@ class VirtualClock : public Observer, private Timeline::Listener {
     struct ContextTime {
         uint64_t handle = 0;
         Moment last;
+        std::array<MemoryTimes::Cursor, 3> cursors;  // for A, B and C
     };
+    struct Use;
 
     HostThread& thread();
     HostThread& new_thread();
     ContextTime& context_time(uint64_t handle);
     std::shared_ptr<const RunCost> cost_of(const MatmulShape& shape);
+    void wait_for(const Use& use, int waiter, Dependencies* after);
+    void note(const Use& use, const Moment& moment);
     uint64_t convert_c_ns(const MatmulShape& shape) const;
     void settle_moments();
 

@@ -27,6 +27,8 @@ struct RunCost {
     MatmulShape shape;
     Work work;
     std::array<Duration, kCores> by_cores;
+    std::array<double, kCores> bytes_a_ns{};  // of one core, with 1, 2 and 3 of them busy
+    double macs_a_ns = 0;
     double ideal_ns = 0;  // at the peak of one core
 };
 
