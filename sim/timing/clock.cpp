@@ -20,7 +20,7 @@ constexpr const char* kSync = "sync";
 constexpr const char* kOther = "host";
 
 uint64_t whole(double ns) {
-    return static_cast<uint64_t>(std::llround(ns));
+    return static_cast<uint64_t>(ns + 0.5);
 }
 
 size_t operand_bytes(const MatmulShape& shape, Operand which) {

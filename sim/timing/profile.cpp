@@ -37,7 +37,7 @@ const ProfileParameter* find_parameter(const std::string& name) {
 }
 
 std::string allowed(const ProfileParameter& parameter) {
-    return format("%s from %g to %g", parameter.whole ? "an integer" : "a number", parameter.low,
+    return format("%s from %.10g to %.10g", parameter.whole ? "an integer" : "a number", parameter.low,
                   parameter.high);
 }
 
