@@ -279,7 +279,8 @@ class Fit:
             if time:
                 fill = "#c22" if row.used else "none"
                 lines.append(f'<circle cx="{place(row.published):.1f}" cy="{size - place(time):.1f}" r="4" fill="{fill}" stroke="#c22">'
-                             f"<title>{row.shape()} {row.types}, {row.cores} cores: published {digits(row.published)} µs, model {digits(time)} µs</title></circle>")
+                             f"<title>{row.shape()} {row.types}, {row.cores} cores: published {digits(row.published)} µs, "
+                             f"model {digits(time)} µs</title></circle>")
         lines += [f'<text x="{size / 2}" y="{size - 12}" text-anchor="middle">published</text>',
                   f'<text x="16" y="{size / 2}" text-anchor="middle" transform="rotate(-90 16 {size / 2})">model</text>',
                   f'<text x="{margin + 8}" y="{margin - 12}">filled: rows of the fit; dashed: a factor of two</text>', "</svg>", ""]
