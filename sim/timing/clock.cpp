@@ -20,7 +20,7 @@ constexpr const char* kSync = "sync";
 constexpr const char* kOther = "host";
 
 uint64_t whole(double ns) {
-    return static_cast<uint64_t>(ns + 0.5);
+    return static_cast<uint64_t>(ns + 0.5);  // NOLINT: never negative; llround is a call
 }
 
 size_t operand_bytes(const MatmulShape& shape, Operand which) {

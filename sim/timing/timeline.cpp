@@ -11,7 +11,7 @@ namespace {
 constexpr double kNoise = 1e-6;
 
 uint64_t rounded(double ns) {
-    return static_cast<uint64_t>(ns + 0.5);
+    return static_cast<uint64_t>(ns + 0.5);  // NOLINT: never negative; llround is a call
 }
 
 }  // namespace

@@ -111,13 +111,13 @@ void draw_run(const RunTime& run, Writer& writer) {
     char name[96];
     std::snprintf(name, sizeof name, "%s %ux%ux%u", rknpu2::dtype_name(input_type(shape.type)), shape.M,
                   shape.K, shape.N);
+    const uint64_t read = work.read_a + work.read_b + work.read_c;
     char arguments[320];
     std::snprintf(arguments, sizeof arguments,
                   R"("context":%llu,"thread":%d,"passes":%llu,"read_bytes":%llu,"written_bytes":%llu,)"
                   R"("mac_ns":%llu,"stall_ns":%llu,"peak_percent":%.1f)",
                   static_cast<unsigned long long>(run.context), run.thread,
-                  static_cast<unsigned long long>(work.passes),
-                  static_cast<unsigned long long>(work.read_a + work.read_b + work.read_c),
+                  static_cast<unsigned long long>(work.passes), static_cast<unsigned long long>(read),
                   static_cast<unsigned long long>(work.write_c),
                   static_cast<unsigned long long>(run.mac_ns()),
                   static_cast<unsigned long long>(run.stall_ns()),
