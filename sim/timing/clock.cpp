@@ -238,8 +238,9 @@ void VirtualClock::on_run(const RunEvent& event) {
         uses[i].range = memory_times_.exact(*uses[i].memory, uses[i].bytes, &context.cursors[i]);
         wait_for(uses[i], caller.number, &after);
     }
-    const uint64_t id = timeline_.add_run(caller, event.context, event.core_mask, cost_of(shape),
-                                          whole(profile_.submit_us * 1e3), convert_c_ns(shape), after);
+    const uint64_t id =
+        timeline_.add_run(caller, event.context, event.core_mask, cost_of(shape),
+                          whole(profile_.submit_us * 1e3), convert_c_ns(shape), event.delay_ns, after);
     context.last = {id, 0, caller.number};
     for (const Use& use : uses)
         note(use, context.last);

@@ -59,7 +59,7 @@ uint64_t Timeline::add_cpu(HostThread& thread, const char* what, uint64_t cpu_ns
 
 uint64_t Timeline::add_run(HostThread& thread, uint64_t context, int core_mask,
                            std::shared_ptr<const RunCost> cost, uint64_t submit_ns, uint64_t convert_ns,
-                           const Dependencies& after) {
+                           uint64_t delay_ns, const Dependencies& after) {
     uint64_t id = 0;
     Operation& operation = append(thread, &id);
     operation.what = "submit";
@@ -68,6 +68,7 @@ uint64_t Timeline::add_run(HostThread& thread, uint64_t context, int core_mask,
     operation.core_mask = core_mask;
     operation.context = context;
     operation.convert_ns = convert_ns;
+    operation.delay_ns = delay_ns;
     operation.cost = std::move(cost);
     return id;
 }
@@ -213,8 +214,8 @@ void Timeline::end_run(Core& core) {
     const Operation& operation = operations_[core.operation];
     HostThread& thread = *operation.thread;
     core.busy = false;
-    core.run.stop_ns = now_;
-    core.run.end_ns = now_ + operation.convert_ns;
+    core.run.stop_ns = now_ + operation.delay_ns;
+    core.run.end_ns = core.run.stop_ns + operation.convert_ns;
     end_operation(core.operation, core.run.end_ns);
     thread.waiting = false;
     thread.last_run = core.run;

@@ -118,9 +118,10 @@ class Timeline {
 
     // Both return the operation's id; ids grow by one, from 1. `what` is a literal.
     uint64_t add_cpu(HostThread& thread, const char* what, uint64_t cpu_ns, const Dependencies& after);
-    // `core_mask` is 1, 2, 4 or 0; `convert_ns` is CPU time after the run.
+    // `core_mask` is 1, 2, 4 or 0; `convert_ns` is CPU time after the run. For `delay_ns`
+    // after its work the core is taken, but leaves the memory alone.
     uint64_t add_run(HostThread& thread, uint64_t context, int core_mask, std::shared_ptr<const RunCost> cost,
-                     uint64_t submit_ns, uint64_t convert_ns, const Dependencies& after);
+                     uint64_t submit_ns, uint64_t convert_ns, uint64_t delay_ns, const Dependencies& after);
 
     void resolve();
 
@@ -141,6 +142,7 @@ class Timeline {
         int core_mask = -1;  // -1: not a run
         uint64_t context = 0;
         uint64_t convert_ns = 0;
+        uint64_t delay_ns = 0;
         std::shared_ptr<const RunCost> cost;
     };
     struct Request {

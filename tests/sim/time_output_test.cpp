@@ -221,6 +221,27 @@ TEST_F(TimeOutputTest, TheTraceIsJsonWhoseSlicesDoNotOverlap) {
         static_cast<double>(sums.all.dma_ns), 400);
 }
 
+// A delayed run holds its core; a lost one takes its time as well.
+TEST_F(TimeOutputTest, FaultsTakeVirtualTime) {
+    set("RKNNSIM_FAULTS", "delay:nth=2:us=500,lost:nth=3");
+    Matmul matmul(kI8I32, {2, 64, 96});
+    ASSERT_EQ(matmul.bind_a() | matmul.bind_b() | matmul.bind_c(), 0);
+    uint64_t lasted[4] = {};
+    for (int i = 0; i < 4; ++i) {
+        EXPECT_EQ(matmul.run(), i == 2 ? -2 : 0);
+        rknnsim_run_time time{};
+        ASSERT_EQ(rknnsim_last_run(&time), 0);
+        lasted[i] = time.end_ns - time.call_ns;
+    }
+    EXPECT_EQ(lasted[1], lasted[0] + 500000);
+    EXPECT_EQ(lasted[2], lasted[0]);
+    EXPECT_EQ(lasted[3], lasted[0]);
+    rknnsim_time_sums sums{};
+    ASSERT_EQ(rknnsim_time_totals(&sums), 0);
+    EXPECT_EQ(sums.all.runs, 4U);
+    EXPECT_EQ(sums.core[0].busy_ns, 500000 + 4 * (lasted[0] - sums.submit_ns / 4));
+}
+
 TEST_F(TimeOutputTest, RealTimeLastsAsLongAsTheChipWould) {
     set("RKNNSIM_REALTIME", "1");
     const auto begin = std::chrono::steady_clock::now();

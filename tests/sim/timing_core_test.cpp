@@ -74,7 +74,7 @@ class TimelineTest : public ::testing::Test {
     uint64_t run(int thread, int mask, std::shared_ptr<const RunCost> what, uint64_t submit,
                  const Dependencies& after = {}) {
         return timeline_.add_run(threads_[thread], static_cast<uint64_t>(thread), mask, std::move(what),
-                                 submit, 0, after);
+                                 submit, 0, 0, after);
     }
 
     Log log_;
@@ -128,6 +128,16 @@ TEST_F(TimelineTest, CoresAreGivenInTheOrderOfRequests) {
     EXPECT_EQ(log_.runs[3].start_ns, 210U);
 }
 
+TEST_F(TimelineTest, ADelayHoldsTheCore) {
+    timeline_.add_run(threads_[0], 1, 1, cost(100, 200, 300), 0, 0, 1000, {});
+    run(1, 1, cost(100, 200, 300), 10);
+    timeline_.resolve();
+    ASSERT_EQ(log_.runs.size(), 2U);
+    EXPECT_EQ(log_.runs[0].stop_ns, 1100U);
+    EXPECT_EQ(log_.runs[1].start_ns, 1100U);
+    EXPECT_EQ(log_.runs[1].stop_ns, 1200U);
+}
+
 TEST_F(TimelineTest, DependenciesHoldWithinAndAcrossRounds) {
     Dependencies after;
     after.add(run(0, 1, cost(100, 100, 100), 0));
@@ -174,7 +184,8 @@ class ClockTest : public ::testing::Test {
                        .M = M,
                        .core_mask = 1,
                        .operands = memories_,
-                       .computed = true});
+                       .computed = true,
+                       .delay_ns = 0});
     }
     void sync(bool to_device) {
         clock_.on_sync({.memory = memories_[2], .to_device = to_device, .from_device = !to_device});
@@ -240,7 +251,8 @@ TEST_F(ClockTest, AFullTraceCountsWhatItLeavesOut) {
                       .M = 2,
                       .core_mask = 1,
                       .operands = memories_,
-                      .computed = true});
+                      .computed = true,
+                      .delay_ns = 0});
     }
     clock.settled([&] {
         char* text = nullptr;
