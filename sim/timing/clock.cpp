@@ -304,11 +304,13 @@ uint64_t VirtualClock::now() {
 
 void VirtualClock::advance(uint64_t ns) {
     const std::lock_guard<std::mutex> lock(mutex_);
+    settle_moments();
     timeline_.add_cpu(thread(), kOther, ns, {});
 }
 
 void VirtualClock::advance_to(uint64_t ns) {
     const std::lock_guard<std::mutex> lock(mutex_);
+    settle_moments();
     Dependencies after;
     after.not_before(ns);
     timeline_.add_cpu(thread(), kSync, 0, after);
@@ -316,6 +318,7 @@ void VirtualClock::advance_to(uint64_t ns) {
 
 void VirtualClock::join() {
     const std::lock_guard<std::mutex> lock(mutex_);
+    settle_moments();
     timeline_.resolve();
     Dependencies after;
     after.not_before(timeline_.latest());
