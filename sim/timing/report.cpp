@@ -10,7 +10,7 @@ namespace {
 
 using rknpu2::format;
 
-constexpr size_t kMaxShapes = 60;  // lines of the table
+constexpr size_t kReportedShapes = 60;  // lines of the table
 
 double share(double part, double whole) {
     return whole > 0 ? 100 * part / whole : 0;
@@ -65,7 +65,7 @@ std::string Report::text(const TimeTotals& totals, const Profile& profile) const
     text +=
         "  type       layout   M x K x N               calls    total ms     mean us    read MB   "
         "write MB      GOPS   peak\n";
-    for (size_t i = 0; i < std::min(rows.size(), kMaxShapes); ++i) {
+    for (size_t i = 0; i < std::min(rows.size(), kReportedShapes); ++i) {
         const auto& [type, native, M, K, N] = rows[i].first;
         const Sums& sums = rows[i].second;
         const auto call_ns = static_cast<double>(sums.call_ns);
@@ -78,7 +78,8 @@ std::string Report::text(const TimeTotals& totals, const Profile& profile) const
                        static_cast<double>(sums.core.written_bytes) / 1e6,
                        2 * static_cast<double>(sums.core.macs) / call_ns, share(sums.core.ideal_ns, call_ns));
     }
-    if (rows.size() > kMaxShapes) text += format("  and %zu other shapes\n", rows.size() - kMaxShapes);
+    if (rows.size() > kReportedShapes)
+        text += format("  and %zu other shapes\n", rows.size() - kReportedShapes);
     return text + error_line(profile);
 }
 
