@@ -41,7 +41,7 @@ TEST_F(CheckerTest, UseAfterDestroyAndDoubleDestroy) {
 }
 
 TEST_F(CheckerTest, TwoThreads) {
-    constexpr Shape kLong{256, 1024, 512};
+    constexpr Shape kLong{1024, 2048, 1024};  // longer than a thread's turn on a busy CPU
     Matmul matmul(kI8I32, kLong);
     EXPECT_EQ(matmul.bind_a() | matmul.bind_b() | matmul.bind_c(), 0);
     for (int attempt = 0; attempt < 200 && rknnsim_check_count("two-threads") == 0; ++attempt) {
