@@ -30,6 +30,16 @@ constexpr uint64_t kBytesPerNs = 10;
 constexpr uint64_t kMacsPerNs = 50;
 constexpr size_t kReferenceColumns = 64;
 
+// One scale for all rows that are finite; the others become NaN by themselves.
+float scale_of_rows(const float* a, size_t M, size_t K) {
+    float largest = 0.0F;
+    for (size_t m = 0; m < M; ++m) {
+        const float here = row_absmax(a + m * K, K);
+        if (here > largest) largest = here;
+    }
+    return int8_scale(largest);
+}
+
 }  // namespace
 
 // One run of one core: which context, what it reads and writes, and where the result goes.
@@ -124,7 +134,7 @@ Status NpuDevice::multiply(const PackedWeight& weight, const float* a, size_t M,
     const std::lock_guard lock(mutex_);
     Call call{weight, a, out, 0.0F, {}, {}, {}};
     const Recipe& recipe = weight.plan.recipe;
-    if (recipe.one_scale_per_tensor) call.tensor_scale = int8_scale(row_absmax(a, M * weight.plan.K));
+    if (recipe.one_scale_per_tensor) call.tensor_scale = scale_of_rows(a, M, weight.plan.K);
     for (const RowChunk& chunk : plan_rows(M, recipe.planes))
         RKNPU2_RETURN_IF_ERROR(multiply_chunk(call, chunk));
     ++statistics_.npu_matmuls;

@@ -4,9 +4,9 @@
 
 #include <cmath>
 #include <cstring>
-#include <random>
 #include <thread>
 
+#include "matmul/matrices.hpp"
 #include "support/fake_runtime.hpp"
 
 namespace rknpu2 {
@@ -14,51 +14,7 @@ namespace {
 
 using testing::FakeRuntime;
 using testing::FakeState;
-
-struct Matrices {
-    size_t M, N, K;
-    std::vector<float> a;  // [M, K]
-    std::vector<float> w;  // [N, K]
-
-    Matrices(size_t m, size_t n, size_t k, uint32_t seed) : M(m), N(n), K(k), a(m * k), w(n * k) {
-        std::mt19937 random(seed);
-        std::normal_distribution<float> normal;
-        for (float& x : a)
-            x = normal(random);
-        for (float& x : w)
-            x = normal(random);
-    }
-
-    WeightSource source() const {
-        WeightSource s;
-        s.name = "w";
-        s.type_name = "f32";
-        s.N = N;
-        s.K = K;
-        s.data = reinterpret_cast<const std::byte*>(w.data());
-        s.row_bytes = K * sizeof(float);
-        s.dequantise = [](const void* row, float* out, int64_t count) {
-            std::memcpy(out, row, static_cast<size_t>(count) * sizeof(float));
-        };
-        return s;
-    }
-
-    // Frobenius norm of the difference from float64 arithmetic over that of the result.
-    double error_of(const std::vector<float>& out) const {
-        double difference = 0;
-        double total = 0;
-        for (size_t m = 0; m < M; ++m) {
-            for (size_t n = 0; n < N; ++n) {
-                double sum = 0;
-                for (size_t k = 0; k < K; ++k)
-                    sum += static_cast<double>(a[m * K + k]) * w[n * K + k];
-                difference += (out[m * N + n] - sum) * (out[m * N + n] - sum);
-                total += sum * sum;
-            }
-        }
-        return std::sqrt(difference / total);
-    }
-};
+using testing::Matrices;
 
 class NpuDeviceTest : public ::testing::Test {
   protected:
