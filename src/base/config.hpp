@@ -14,8 +14,8 @@
 namespace rknpu2 {
 
 enum class Precision {
-    kBalanced,   // the default; at present the same arithmetic as kFast
-    kFast,       // int8 weights per channel, int8 activations per token
+    kBalanced,   // the default: as kFast, activations in two planes
+    kFast,       // rotated int8, weights per channel, activations per token
     kExact,      // fp16 by fp16, accumulated wide
     kReference,  // dequantised float32 on the CPU, accumulated in double: the yardstick
     kNaive,      // int8 with one scale per tensor: for comparison only
