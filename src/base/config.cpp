@@ -67,6 +67,16 @@ Status parse_stats(const std::string& text, Config& config) {
     return {};
 }
 
+Status parse_calibrate(const std::string& text, Config& config) {
+    config.calibrate_file = text;
+    return {};
+}
+
+Status parse_statistics(const std::string& text, Config& config) {
+    config.statistics_file = text;
+    return {};
+}
+
 Status parse_abi(const std::string& text, Config& config) {
     if (text != "0" && text != "1") return {StatusCode::kInvalidArgument, "neither 0 nor 1"};
     config.allow_abi_mismatch = text == "1";
@@ -96,6 +106,11 @@ constexpr std::array kSettings = {
             "CPUs for our threads; empty: the Cortex-A76 cores of an RK3588, any elsewhere", parse_affinity},
     Setting{"GGML_RKNPU2_STATS", "file", "", "a path; %p becomes the process id",
             "write counters of the whole process there, as JSON, at its end", parse_stats},
+    Setting{"GGML_RKNPU2_CALIBRATE", "file", "", "a path; %p becomes the process id",
+            "gather what the activations of each weight are like and write it there at the end",
+            parse_calibrate},
+    Setting{"GGML_RKNPU2_STATISTICS", "file", "", "a file that GGML_RKNPU2_CALIBRATE has made",
+            "pack weights with these statistics of their activations: better int8", parse_statistics},
     Setting{"GGML_RKNPU2_ALLOW_ABI_MISMATCH", "switch", "0", "0 or 1",
             "1: load into a ggml whose structures are not known to be the same; may crash", parse_abi},
 };

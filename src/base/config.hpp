@@ -30,6 +30,8 @@ struct Config {
     int threads = 0;  // 0: decided from the machine
     std::vector<int> affinity;
     std::string stats_file;
+    std::string calibrate_file;   // where to write statistics of activations; empty: do not gather any
+    std::string statistics_file;  // where to read them; empty: none
     bool allow_abi_mismatch = false;
 
     // Names of GGML_RKNPU2_* variables that are set but unknown.

@@ -71,6 +71,7 @@ Status multiply(Backend& backend, ggml_tensor* op) {
     const auto* const a = static_cast<const float*>(op->src[1]->data);
     auto* const out = static_cast<float*>(op->data);
     const auto M = static_cast<size_t>(host.ggml.ggml_nrows(op->src[1]));
+    if (host.calibration != nullptr) host.calibration->add(weight_source(host, weight), a, M);
     if (host.config.precision == Precision::kReference) {
         return host.npu->multiply_reference(weight_source(host, weight), a, M, out);
     }

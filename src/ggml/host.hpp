@@ -14,6 +14,7 @@
 #include "base/aligned_buffer.hpp"
 #include "base/config.hpp"
 #include "ggml/imports.hpp"
+#include "matmul/calibration.hpp"
 #include "matmul/npu_device.hpp"
 
 namespace rknpu2 {
@@ -44,9 +45,10 @@ struct Host {
     HostLibrary library;
     GgmlFunctions ggml;
     Config config;
-    Statistics* statistics = nullptr;  // of the process
-    std::shared_ptr<NpuDevice> npu;    // null: no device
-    std::string description;           // such as "Rockchip RK3588 NPU (simulated)"
+    Statistics* statistics = nullptr;    // of the process
+    Calibration* calibration = nullptr;  // of the process; null unless activations are to be gathered
+    std::shared_ptr<NpuDevice> npu;      // null: no device
+    std::string description;             // such as "Rockchip RK3588 NPU (simulated)"
     PackingForecast forecast;
     std::mutex buffers_mutex;
     std::set<const Buffer*> buffers;  // alive, guarded by buffers_mutex

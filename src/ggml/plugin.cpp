@@ -51,11 +51,19 @@ class Plugin {
             const std::lock_guard lock(mutex_);
             npu = npu_;
         }
-        if (!npu || config_.stats_file.empty()) return;
-        const Status status = write_file_atomically(
-            config_.stats_file, statistics_.to_json(config_, npu->info(), RKNPU2_VERSION));
-        if (!status.ok() && may_log)
-            log(LogLevel::kError, "GGML_RKNPU2_STATS: %s", status.to_string().c_str());
+        if (!npu) return;
+        const auto write = [&](const char* setting, const std::string& path, const std::string& content) {
+            const Status status = write_file_atomically(path, content);
+            if (!status.ok() && may_log) log(LogLevel::kError, "%s: %s", setting, status.to_string().c_str());
+        };
+        if (!config_.stats_file.empty()) {
+            write("GGML_RKNPU2_STATS", config_.stats_file,
+                  statistics_.to_json(config_, npu->info(), RKNPU2_VERSION));
+        }
+        if (!config_.calibrate_file.empty()) {
+            write("GGML_RKNPU2_CALIBRATE", config_.calibrate_file,
+                  encode_statistics(calibration_.statistics()));
+        }
     }
 
   private:
@@ -128,6 +136,7 @@ class Plugin {
             }
         }
         host.npu = npu_;
+        host.calibration = config_.calibrate_file.empty() ? nullptr : &calibration_;
         if (!npu_) return;
         host.description = npu_->info().simulated ? "Rockchip RK3588 NPU (simulated)" : "Rockchip RK3588 NPU";
         log(LogLevel::kInfo, "%s, %d cores, precision %s, runtime %s %s", host.description.c_str(),
@@ -138,15 +147,23 @@ class Plugin {
     Status open_runtime() {
         Result<std::string> path = locate_runtime(config_.runtime, own_directory());
         RKNPU2_RETURN_IF_ERROR(path.status());
+        ModelStatistics statistics;
+        if (!config_.statistics_file.empty()) {
+            Result<ModelStatistics> read = read_statistics(config_.statistics_file);
+            RKNPU2_RETURN_IF_ERROR(read.status().with_context("GGML_RKNPU2_STATISTICS"));
+            statistics = read.take();
+        }
         Result<std::unique_ptr<NpuRuntime>> runtime = open_rknn_runtime(path.value());
         RKNPU2_RETURN_IF_ERROR(runtime.status());
         npu_ = std::make_shared<NpuDevice>(runtime.take(), config_, statistics_);
+        npu_->use_statistics(std::move(statistics));
         return {};
     }
 
     std::mutex mutex_;
     Config config_;
     Statistics statistics_;
+    Calibration calibration_;
     std::shared_ptr<NpuDevice> npu_;
     bool npu_failed_ = false;
     Host* first_host_ = nullptr;

@@ -35,7 +35,8 @@ void store_rows_fp16(const float* x, size_t row_stride, size_t M, size_t K, size
 void store_residuals_int8(const float* x, size_t row_stride, size_t M, size_t K, size_t K_padded,
                           size_t M_total, size_t m0, int8_t* native, const float* scales);
 
-void rotate_rows(const float* x, size_t row_stride, size_t M, size_t K, size_t K_padded, float* out);
+void rotate_rows(const float* x, size_t row_stride, size_t M, size_t K, size_t K_padded, const float* factors,
+                 float* out);
 
 void pack_rows_int8(const float* rows, size_t row_stride, size_t n0, size_t n_count, size_t k0,
                     size_t k_count, size_t K_padded, int8_t* native, const float* scales);

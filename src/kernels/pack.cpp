@@ -48,6 +48,17 @@ void unpack_kernels_of(const Element* native, size_t K_padded, size_t N_padded, 
 
 }  // namespace
 
+double rounding_error_int8(const float* row, size_t K, float scale, const float* values) {
+    const float factor = storing_factor(scale);
+    if (factor == 0.0F) return 0;
+    double sum = 0;
+    for (size_t k = 0; k < K; ++k) {
+        const double stored = reference_lane<int8_t>(row[k] * factor);
+        sum += (row[k] - stored * scale) * values[k];
+    }
+    return sum;
+}
+
 float channel_scale_int8(const float* row, size_t K, KernelTier tier) {
     return int8_scale(row_absmax(row, K, tier));
 }

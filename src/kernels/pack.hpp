@@ -38,6 +38,11 @@ void pack_rows_fp16(const float* rows, size_t row_stride, size_t n0, size_t n_co
                     size_t k_count, size_t K_padded, size_t N_padded, uint16_t* native, const float* scales,
                     KernelTier tier = kDefaultTier);
 
+// What rounding took from one channel's weights, times `values`: the sum over k of (row[k] - stored value *
+// scale) * values[k], in float64, ascending. 0 for a row that is stored as zeros. One tier: it runs once for
+// a weight.
+double rounding_error_int8(const float* row, size_t K, float scale, const float* values);
+
 // Clears kernels n_begin .. n_end-1 of a block.
 void zero_kernels(size_t n_begin, size_t n_end, size_t K_padded, size_t N_padded, int8_t* native);
 void zero_kernels(size_t n_begin, size_t n_end, size_t K_padded, size_t N_padded, uint16_t* native);

@@ -5,37 +5,48 @@
 namespace rknpu2 {
 namespace {
 
-// Element k of row x, rotated: the sum over the block with the signs of a Hadamard matrix, in the order in
-// which the butterflies add. A butterfly at distance d combines the sums of two halves of 2d elements.
-float rotated(const float* block, size_t first, size_t size, size_t k, size_t valid) {
-    if (size == 1) return first < valid ? block[first] : 0.0F;
+// Element k of a block of `size` elements from `first` on, rotated: the sum over the block with the signs of
+// a Hadamard matrix, in the order in which the butterflies add. A butterfly at distance d combines the sums
+// of two halves of 2d elements.
+struct Row {
+    const float* x;
+    const float* factors;
+    size_t K;
+
+    float element(size_t k) const {
+        if (k >= K) return 0.0F;
+        return factors == nullptr ? x[k] : x[k] * factors[k];
+    }
+};
+
+float rotated(const Row& row, size_t first, size_t size, size_t k) {
+    if (size == 1) return row.element(first);
     const size_t half = size / 2;
-    const float low = rotated(block, first, half, k % half, valid);
-    const float high = rotated(block, first + half, half, k % half, valid);
+    const float low = rotated(row, first, half, k % half);
+    const float high = rotated(row, first + half, half, k % half);
     return k < half ? low + high : low - high;
 }
 
 void rotate_rows_reference(const float* x, size_t row_stride, size_t M, size_t K, size_t K_padded,
-                           float* out) {
+                           const float* factors, float* out) {
     const size_t block = rotation_block(K_padded);
     for (size_t m = 0; m < M; ++m) {
         for (size_t k = 0; k < K_padded; ++k) {
             const size_t first = k / block * block;
-            const size_t valid = K > first ? K - first : 0;
-            out[m * K_padded + k] = rotated(x + m * row_stride + first, 0, block, k - first, valid);
+            out[m * K_padded + k] = rotated({x + m * row_stride, factors, K}, first, block, k - first);
         }
     }
 }
 
 }  // namespace
 
-void rotate_rows(const float* x, size_t row_stride, size_t M, size_t K, size_t K_padded, float* out,
-                 KernelTier tier) {
+void rotate_rows(const float* x, size_t row_stride, size_t M, size_t K, size_t K_padded, const float* factors,
+                 float* out, KernelTier tier) {
     switch (tier) {
         case KernelTier::kReference:
-            return rotate_rows_reference(x, row_stride, M, K, K_padded, out);
+            return rotate_rows_reference(x, row_stride, M, K, K_padded, factors, out);
         case KernelTier::kGeneric:
-            return generic::rotate_rows(x, row_stride, M, K, K_padded, out);
+            return generic::rotate_rows(x, row_stride, M, K, K_padded, factors, out);
     }
 }
 

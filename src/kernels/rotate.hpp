@@ -32,8 +32,9 @@ constexpr size_t rotation_block(size_t K_padded) {
 }
 
 // x: M rows of K elements, row_stride apart; out: M rows of K_padded elements, K_padded apart, written whole.
-// K <= K_padded; the buffers do not overlap.
-void rotate_rows(const float* x, size_t row_stride, size_t M, size_t K, size_t K_padded, float* out,
-                 KernelTier tier = kDefaultTier);
+// K <= K_padded; the buffers do not overlap. factors: K numbers that the elements of each row are multiplied
+// by first (each product rounded to float), or nullptr.
+void rotate_rows(const float* x, size_t row_stride, size_t M, size_t K, size_t K_padded, const float* factors,
+                 float* out, KernelTier tier = kDefaultTier);
 
 }  // namespace rknpu2

@@ -1,6 +1,3 @@
-#include <algorithm>
-#include <cstring>
-
 #include "kernels/generic.hpp"
 #include "kernels/rotate.hpp"
 
@@ -38,29 +35,48 @@ template <size_t kBlock>
     }
 }
 
-template <size_t kBlock>
-[[gnu::always_inline]] inline void rotate_row(const float* x, size_t K, size_t K_padded, float* out) {
+template <size_t kBlock, bool kScaled>
+[[gnu::always_inline]] inline void rotate_row(const float* x, size_t K, size_t K_padded, const float* factors,
+                                              float* out) {
     const size_t whole = K / kBlock * kBlock;
-    for (size_t k = 0; k < whole; k += kBlock)
-        rotate_block<kBlock>(x + k, out + k);
+    for (size_t k = 0; k < whole; k += kBlock) {
+        if constexpr (kScaled) {
+            float scaled[kBlock];
+            for (size_t i = 0; i < kBlock; ++i)
+                scaled[i] = x[k + i] * factors[k + i];
+            rotate_block<kBlock>(scaled, out + k);
+        } else {
+            rotate_block<kBlock>(x + k, out + k);
+        }
+    }
     for (size_t k = whole; k < K_padded; k += kBlock) {
         float padded[kBlock] = {};
-        if (k < K) std::memcpy(padded, x + k, (K - k) * sizeof(float));
+        for (size_t i = k; i < K && i < k + kBlock; ++i)
+            padded[i - k] = kScaled ? x[i] * factors[i] : x[i];
         rotate_block<kBlock>(padded, out + k);
+    }
+}
+
+template <size_t kBlock>
+[[gnu::always_inline]] inline void rotate_blocks(const float* x, size_t row_stride, size_t M, size_t K,
+                                                 size_t K_padded, const float* factors, float* out) {
+    for (size_t m = 0; m < M; ++m) {
+        if (factors != nullptr) {
+            rotate_row<kBlock, true>(x + m * row_stride, K, K_padded, factors, out + m * K_padded);
+        } else {
+            rotate_row<kBlock, false>(x + m * row_stride, K, K_padded, factors, out + m * K_padded);
+        }
     }
 }
 
 }  // namespace
 
 RKNPU2_CLONES void rotate_rows(const float* x, size_t row_stride, size_t M, size_t K, size_t K_padded,
-                               float* out) {
-    const bool large = rotation_block(K_padded) == kLargestRotation;
-    for (size_t m = 0; m < M; ++m) {
-        if (large) {
-            rotate_row<kLargestRotation>(x + m * row_stride, K, K_padded, out + m * K_padded);
-        } else {
-            rotate_row<kLargestRotation / 2>(x + m * row_stride, K, K_padded, out + m * K_padded);
-        }
+                               const float* factors, float* out) {
+    if (rotation_block(K_padded) == kLargestRotation) {
+        rotate_blocks<kLargestRotation>(x, row_stride, M, K, K_padded, factors, out);
+    } else {
+        rotate_blocks<kLargestRotation / 2>(x, row_stride, M, K, K_padded, factors, out);
     }
 }
 

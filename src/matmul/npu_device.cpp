@@ -5,6 +5,7 @@
 
 #include "base/aligned_buffer.hpp"
 #include "base/format.hpp"
+#include "base/log.hpp"
 #include "kernels/dequantise.hpp"
 #include "kernels/quantise.hpp"
 #include "kernels/reference_matmul.hpp"
@@ -107,11 +108,34 @@ Result<std::shared_ptr<PackedWeight>> NpuDevice::pack(const WeightSource& source
             device->release(weight);
         };
     }
-    RKNPU2_RETURN_IF_ERROR(pack_weight(source, *packed, pool_));
+    const ChannelStatistics* const statistics = statistics_for(source);
+    RKNPU2_RETURN_IF_ERROR(pack_weight(source, statistics, *packed, pool_));
     statistics_.add_weight({source.name, source.type_name, source.K, source.N,
-                            dtype_name(operand_type(plan.recipe.arithmetic)), plan.packed_bytes()});
+                            dtype_name(operand_type(plan.recipe.arithmetic)), plan.packed_bytes(),
+                            !packed->bias.empty()});
     progress_.add(plan.packed_bytes());
     return packed;
+}
+
+void NpuDevice::use_statistics(ModelStatistics statistics) {
+    model_statistics_ = std::move(statistics);
+}
+
+const ChannelStatistics* NpuDevice::statistics_for(const WeightSource& source) {
+    const auto found = model_statistics_.find(source.name);
+    if (found == model_statistics_.end()) return nullptr;
+    const ChannelStatistics& entry = found->second;
+    if (entry.N == source.N && entry.K == source.K && entry.fingerprint == weight_fingerprint(source)) {
+        return &entry;
+    }
+    if (!other_model_reported_.exchange(true)) {
+        log(LogLevel::kWarning,
+            "the activation statistics are not of this model (%s differs), and are not used for it: make "
+            "them with "
+            "GGML_RKNPU2_CALIBRATE",
+            source.name.c_str());
+    }
+    return nullptr;
 }
 
 void NpuDevice::release(const PackedWeight& weight) {
@@ -205,6 +229,8 @@ Status NpuDevice::quantise_segment(Call& call, const RowChunk& chunk, size_t s) 
     auto* const int8_cube = reinterpret_cast<int8_t*>(cube);
     auto* const half_cube = reinterpret_cast<uint16_t*>(cube);
     float* const scales = call.row_scales[s].data();
+    const std::vector<float>& smoothing = call.weight.input_factors;
+    const float* const factors = smoothing.empty() ? nullptr : smoothing.data() + segment.k0;
     float* rotated = nullptr;
     if (recipe.rotate) {
         Result<float*> scratch = rotation_scratch(chunk.count * K_padded);
@@ -217,7 +243,7 @@ Status NpuDevice::quantise_segment(Call& call, const RowChunk& chunk, size_t s) 
         size_t K = segment.k_count;
         if (recipe.rotate) {
             float* const to = rotated + first * K_padded;
-            rotate_rows(from, stride, count, K, K_padded, to);
+            rotate_rows(from, stride, count, K, K_padded, factors, to);
             from = to;
             stride = K = K_padded;
         }
@@ -310,6 +336,11 @@ Status NpuDevice::run_core(const Call& call, const RowChunk& chunk, int core, co
         const float* const channel_scales = call.weight.channel_scales[step.segment].data() + tile.n0;
         const float* const row_scales = call.row_scales[step.segment].data();
         float* const out = call.out + chunk.m0 * plan.N + tile.n0;
+        const std::vector<float>& bias = call.weight.bias;
+        if (step.segment == 0 && !bias.empty()) {
+            for (size_t m = 0; m < chunk.count; ++m)
+                std::copy_n(bias.data() + tile.n0, tile.n_count, out + m * plan.N);
+        }
         // Segments and planes are added in ascending order, whatever the core: the bits do not depend on the
         // schedule.
         for (size_t plane = 0; plane < plan.recipe.planes; ++plane) {

@@ -10,6 +10,7 @@
 // usable.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -18,6 +19,7 @@
 #include "base/config.hpp"
 #include "base/status.hpp"
 #include "base/thread_pool.hpp"
+#include "matmul/channel_statistics.hpp"
 #include "matmul/context_cache.hpp"
 #include "matmul/device_memory.hpp"
 #include "matmul/packed_weight.hpp"
@@ -38,6 +40,9 @@ class NpuDevice : public std::enable_shared_from_this<NpuDevice> {
     const RuntimeInfo& info() const { return runtime_->info(); }
     const Config& config() const { return config_; }
     Statistics& statistics() { return statistics_; }
+
+    // What weights that are packed from now on may use. Before the first pack().
+    void use_statistics(ModelStatistics statistics);
 
     // Thread safe. The precision must not be kReference, which has no packed form.
     Result<std::shared_ptr<PackedWeight>> pack(const WeightSource& source);
@@ -62,6 +67,8 @@ class NpuDevice : public std::enable_shared_from_this<NpuDevice> {
     Status schedule(Call& call, const RowChunk& chunk);
     Status run_core(const Call& call, const RowChunk& chunk, int core, const CachedContext*& failed);
     void release(const PackedWeight& weight);
+    // nullptr when there are none for it; says so when they are of another model.
+    const ChannelStatistics* statistics_for(const WeightSource& source);
 
     std::unique_ptr<NpuRuntime> runtime_;
     Config config_;
@@ -69,6 +76,8 @@ class NpuDevice : public std::enable_shared_from_this<NpuDevice> {
     ThreadPool pool_;
 
     PackingProgress progress_;
+    ModelStatistics model_statistics_;
+    std::atomic<bool> other_model_reported_{false};
 
     std::mutex mutex_;  // guards what follows
     DeviceMemoryPool memory_;

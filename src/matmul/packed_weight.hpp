@@ -19,6 +19,10 @@ struct PackedWeight {
     std::vector<std::vector<DeviceMemoryPool::Slice>> cells;
     // [segment][n], n < N. What the result is multiplied by; the rotation's factor is in it.
     std::vector<std::vector<float>> channel_scales;
+    // With activation statistics (smoothing.hpp), else empty: what activations are multiplied by before they
+    // are rotated, [K]; and what is added to each result, [N].
+    std::vector<float> input_factors;
+    std::vector<float> bias;
     // Gives the cells back; set by the device that made them.
     std::function<void(const PackedWeight&)> release;
 

@@ -9,6 +9,7 @@
 #include "kernels/quantise.hpp"
 #include "kernels/rotate.hpp"
 #include "kernels/scale.hpp"
+#include "matmul/smoothing.hpp"
 
 namespace rknpu2 {
 namespace {
@@ -104,16 +105,41 @@ void store_rows(const WeightPlan& plan, const KSegment& segment, const Task& tas
     }
 }
 
-// `rotated` has room for the task's rows of the longest segment.
+// What the statistics say, in the form that packing a row needs.
+struct Correction {
+    std::vector<float> inverse_factors;  // [K], for the weights
+    std::vector<std::vector<float>>
+        rotated_means;  // [segment][K_padded], of the activations as they are stored
+
+    const float* factors_from(size_t k0) const {
+        return inverse_factors.empty() ? nullptr : inverse_factors.data() + k0;
+    }
+};
+
+Correction correction_of(const ChannelStatistics& statistics, const WeightPlan& plan,
+                         const std::vector<float>& factors) {
+    Correction correction;
+    for (const float factor : factors)
+        correction.inverse_factors.push_back(1.0F / factor);
+    for (const KSegment& segment : plan.segments) {
+        std::vector<float>& means = correction.rotated_means.emplace_back(segment.K_padded);
+        rotate_rows(statistics.mean.data() + segment.k0, segment.k_count, 1, segment.k_count,
+                    segment.K_padded, factors.data() + segment.k0, means.data());
+    }
+    return correction;
+}
+
+// `rotated` has room for the task's rows of the longest segment. `common_scale` may be nullptr.
 void pack_task(PackedWeight& packed, const Task& task, const float* values, float* rotated,
-               const float* common_scale) {
+               const float* common_scale, const Correction& correction) {
     const WeightPlan& plan = packed.plan;
     const NTile& tile = plan.tiles[task.tile];
     for (size_t s = 0; s < plan.segments.size(); ++s) {
         const KSegment& segment = plan.segments[s];
         Rows rows{values, plan.K, segment.k0, segment.k_count};
         if (plan.recipe.rotate) {
-            rotate_rows(values + segment.k0, plan.K, task.count, segment.k_count, segment.K_padded, rotated);
+            rotate_rows(values + segment.k0, plan.K, task.count, segment.k_count, segment.K_padded,
+                        correction.factors_from(segment.k0), rotated);
             rows = {rotated, segment.K_padded, 0, segment.K_padded};
         }
         float* const scales = packed.channel_scales[s].data() + tile.n0 + task.first;
@@ -126,8 +152,15 @@ void pack_task(PackedWeight& packed, const Task& task, const float* values, floa
         if (!plan.recipe.rotate) continue;
         // The product of two rotated rows is `block` times the plain one; a power of two, so nothing is
         // rounded.
-        for (size_t i = 0; i < task.count; ++i)
-            scales[i] /= static_cast<float>(rotation_block(segment.K_padded));
+        const auto block = static_cast<float>(rotation_block(segment.K_padded));
+        for (size_t i = 0; i < task.count; ++i) {
+            if (!packed.bias.empty()) {
+                const double error = rounding_error_int8(rows.data + i * rows.stride, rows.K, scales[i],
+                                                         correction.rotated_means[s].data());
+                packed.bias[tile.n0 + task.first + i] += static_cast<float>(error / block);
+            }
+            scales[i] /= block;
+        }
     }
 }
 
@@ -145,7 +178,8 @@ Result<float> scale_of_tensor(const WeightSource& source, const WeightPlan& plan
 
 }  // namespace
 
-Status pack_weight(const WeightSource& source, PackedWeight& packed, ThreadPool& pool) {
+Status pack_weight(const WeightSource& source, const ChannelStatistics* statistics, PackedWeight& packed,
+                   ThreadPool& pool) {
     const WeightPlan& plan = packed.plan;
     packed.channel_scales.assign(plan.segments.size(), std::vector<float>(plan.N));
     float common_scale = 0.0F;
@@ -155,8 +189,14 @@ Status pack_weight(const WeightSource& source, PackedWeight& packed, ThreadPool&
         RKNPU2_RETURN_IF_ERROR(scale.status());
         common_scale = scale.value();
     }
+    Correction correction;
+    if (statistics != nullptr && plan.recipe.rotate) {
+        packed.input_factors = smoothing_factors(*statistics);
+        packed.bias.assign(plan.N, 0.0F);
+        correction = correction_of(*statistics, plan, packed.input_factors);
+    }
     return for_each_task(source, plan, pool, [&](const Task& task, float* rows, float* rotated) {
-        pack_task(packed, task, rows, rotated, one_scale ? &common_scale : nullptr);
+        pack_task(packed, task, rows, rotated, one_scale ? &common_scale : nullptr, correction);
     });
 }
 

@@ -8,13 +8,16 @@
 #pragma once
 
 #include "base/thread_pool.hpp"
+#include "matmul/channel_statistics.hpp"
 #include "matmul/packed_weight.hpp"
 #include "matmul/weight_source.hpp"
 
 namespace rknpu2 {
 
-// Fills packed.cells (allocated by the caller) and packed.channel_scales from the source. Fails when there is
-// no memory for the scratch rows; the cells' content is undefined then.
-Status pack_weight(const WeightSource& source, PackedWeight& packed, ThreadPool& pool);
+// Fills packed.cells (allocated by the caller) and packed.channel_scales from the source; with statistics
+// (nullptr: none, and none are used unless the plan rotates) also packed.input_factors and packed.bias. Fails
+// when there is no memory for the scratch rows; the cells' content is undefined then.
+Status pack_weight(const WeightSource& source, const ChannelStatistics* statistics, PackedWeight& packed,
+                   ThreadPool& pool);
 
 }  // namespace rknpu2

@@ -49,7 +49,8 @@ std::string Statistics::to_json(const Config& config, const RuntimeInfo& runtime
                                {"K", w.K},
                                {"N", w.N},
                                {"precision", w.precision},
-                               {"packed_bytes", w.packed_bytes}});
+                               {"packed_bytes", w.packed_bytes},
+                               {"activation_statistics", w.with_statistics}});
         }
     }
     json refused = json::object();

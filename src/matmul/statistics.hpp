@@ -30,6 +30,7 @@ struct WeightRecord {
     size_t N = 0;
     std::string precision;  // "int8", "fp16" or "reference"
     size_t packed_bytes = 0;
+    bool with_statistics = false;  // of activations, when it was packed
 };
 
 class Statistics {

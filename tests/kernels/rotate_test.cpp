@@ -32,7 +32,7 @@ struct Case {
 std::vector<float> rotated(const std::vector<float>& x, size_t M, size_t K, size_t K_padded,
                            KernelTier tier = kDefaultTier) {
     std::vector<float> out(M * K_padded);
-    rotate_rows(x.data(), K, M, K, K_padded, out.data(), tier);
+    rotate_rows(x.data(), K, M, K, K_padded, nullptr, out.data(), tier);
     return out;
 }
 
@@ -45,14 +45,21 @@ TEST(Rotate, EveryTierEqualsTheReference) {
             GuardedBuffer<float> x((c.M - 1) * c.stride + c.K, edge);
             for (size_t m = 0; m < c.M; ++m)
                 test::fill_row(random, x.data() + m * c.stride, c.K);
-            std::vector<float> expected(c.M * c.K_padded);
-            rotate_rows(x.data(), c.stride, c.M, c.K, c.K_padded, expected.data(), KernelTier::kReference);
-            for (const KernelTier tier : kAllTiers) {
-                GuardedBuffer<float> out(c.M * c.K_padded, edge);
-                std::fill(out.begin(), out.end(), 7.0F);
-                rotate_rows(x.data(), c.stride, c.M, c.K, c.K_padded, out.data(), tier);
-                ASSERT_TRUE(std::equal(expected.begin(), expected.end(), out.begin(), test::same_float))
-                    << kernel_tier_name(tier) << " M=" << c.M << " K=" << c.K << " K_padded=" << c.K_padded;
+            GuardedBuffer<float> factors(c.K, edge);
+            for (float& factor : factors)
+                factor = std::exp(random.normal());
+            for (const float* const used :
+                 {static_cast<const float*>(nullptr), static_cast<const float*>(factors.data())}) {
+                std::vector<float> expected(c.M * c.K_padded);
+                rotate_rows(x.data(), c.stride, c.M, c.K, c.K_padded, used, expected.data(),
+                            KernelTier::kReference);
+                for (const KernelTier tier : kAllTiers) {
+                    GuardedBuffer<float> out(c.M * c.K_padded, edge);
+                    rotate_rows(x.data(), c.stride, c.M, c.K, c.K_padded, used, out.data(), tier);
+                    ASSERT_TRUE(std::equal(expected.begin(), expected.end(), out.begin(), test::same_float))
+                        << kernel_tier_name(tier) << " M=" << c.M << " K=" << c.K
+                        << " K_padded=" << c.K_padded << (used != nullptr ? " with factors" : "");
+                }
             }
         }
     }
@@ -87,6 +94,17 @@ TEST(Rotate, SpreadsAnOutlier) {
     const std::vector<float> out = rotated(x, 1, 128, 128);
     for (size_t k = 0; k < 128; ++k)
         EXPECT_EQ(std::fabs(out[k]), k < 64 ? 0.0F : 64.0F) << k;
+}
+
+TEST(Rotate, FactorsComeFirst) {
+    std::vector<float> x(64, 0.0F);
+    std::vector<float> factors(64, 1.0F);
+    x[3] = 2.0F;
+    factors[3] = 0.5F;
+    std::vector<float> out(64);
+    rotate_rows(x.data(), 64, 1, 64, 64, factors.data(), out.data());
+    for (const float value : out)
+        EXPECT_EQ(std::fabs(value), 1.0F);
 }
 
 TEST(Rotate, WhatIsNotFiniteShowsInTheRowAndNowhereElse) {

@@ -1,0 +1,46 @@
+// What the activations of a weight are like: mean and mean square of every input channel, and the file that
+// holds them for a model.
+//
+// Gathered once while some text runs through the model (calibration.hpp), read when weights are packed. An
+// entry belongs to one tensor: name, shape and a fingerprint of its bytes must agree, so that the statistics
+// of another model, or of another quantisation of the same one, are never taken for this one's.
+//
+// The file, little endian: "RKNPUCAL", version (u32, 1), number of entries (u32); for each entry the length
+// of its name (u32, 1 to 255) and the name, N, K, fingerprint and rows (u64 each), K means and K mean squares
+// (f32); at the end a checksum of all before it (u64). Reading checks everything and trusts nothing.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "base/status.hpp"
+#include "matmul/weight_source.hpp"
+
+namespace rknpu2 {
+
+struct ChannelStatistics {
+    size_t N = 0;
+    size_t K = 0;
+    uint64_t fingerprint = 0;        // of the weight, weight_fingerprint()
+    uint64_t rows = 0;               // activation rows that were seen, 1 or more
+    std::vector<float> mean;         // [K], finite
+    std::vector<float> mean_square;  // [K], finite, not negative
+};
+
+// By tensor name.
+using ModelStatistics = std::map<std::string, ChannelStatistics>;
+
+// Of the type, the shape and some of the bytes of a weight, the first and the last included: enough to tell
+// models apart, cheap for any size.
+uint64_t weight_fingerprint(const WeightSource& weight);
+
+std::string encode_statistics(const ModelStatistics& statistics);
+
+// kInvalidArgument with one line that says what is wrong with the content.
+Result<ModelStatistics> decode_statistics(const std::string& content);
+
+// The same from a file; kIo when it cannot be read. The message names the file.
+Result<ModelStatistics> read_statistics(const std::string& path);
+
+}  // namespace rknpu2

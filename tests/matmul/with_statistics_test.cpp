@@ -1,0 +1,115 @@
+// Weights packed with statistics of their activations: nearer to exact arithmetic, and only for the weight
+// they belong to.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "base/log.hpp"
+#include "matmul/calibration.hpp"
+#include "matmul/matrices.hpp"
+#include "matmul/npu_device.hpp"
+#include "support/fake_runtime.hpp"
+
+namespace rknpu2 {
+namespace {
+
+using testing::FakeRuntime;
+using testing::FakeState;
+using testing::Matrices;
+
+// Activations as a language model has them: a few loud channels, and means that are not zero.
+Matrices model_like(size_t M, size_t N, size_t K, uint32_t seed) {
+    Matrices x(M, N, K, seed);
+    for (size_t k = 0; k < K; ++k) {
+        const float loudness = k % 37 == 0 ? 40.0F : k % 5 == 0 ? 3.0F : 0.2F;
+        for (size_t m = 0; m < M; ++m)
+            x.a[m * K + k] = (x.a[m * K + k] + 0.7F) * loudness;
+    }
+    return x;
+}
+
+class WithStatisticsTest : public ::testing::Test {
+  protected:
+    std::shared_ptr<NpuDevice> device(Precision precision) {
+        Config config;
+        config.precision = precision;
+        config.threads = 2;
+        return std::make_shared<NpuDevice>(std::make_unique<FakeRuntime>(state_), config, statistics_);
+    }
+
+    static std::vector<float> multiply(NpuDevice& npu, const Matrices& x) {
+        std::vector<float> out(x.M * x.N, std::nanf(""));
+        const auto packed = npu.pack(x.source());
+        EXPECT_TRUE(packed.ok());
+        EXPECT_TRUE(npu.multiply(*packed.value(), x.a.data(), x.M, out.data()).ok());
+        return out;
+    }
+
+    static ModelStatistics gathered(const Matrices& x) {
+        Calibration calibration;
+        calibration.add(x.source(), x.a.data(), x.M);
+        return calibration.statistics();
+    }
+
+    FakeState state_;
+    Statistics statistics_;
+};
+
+TEST_F(WithStatisticsTest, TheErrorShrinks) {
+    for (const auto& [N, K] : {std::pair<size_t, size_t>{65, 576}, {40, 1000}, {33, 8300}}) {
+        const Matrices x = model_like(40, N, K, 1);
+        Matrices other = model_like(40, N, K, 2);  // the same weight, other activations of the same kind
+        other.w = x.w;
+        for (const Precision precision : {Precision::kFast, Precision::kBalanced}) {
+            const double without = other.error_of(multiply(*device(precision), other));
+            const auto npu = device(precision);
+            npu->use_statistics(gathered(x));
+            const double with = other.error_of(multiply(*npu, other));
+            EXPECT_LT(with, 0.8 * without)
+                << precision_name(precision) << " N=" << N << " K=" << K << ": " << with << ", " << without;
+        }
+    }
+}
+
+TEST_F(WithStatisticsTest, ARowDoesNotDependOnTheOthers) {
+    const Matrices x = model_like(37, 65, 8300, 3);
+    for (const Precision precision : {Precision::kFast, Precision::kBalanced}) {
+        const auto npu = device(precision);
+        npu->use_statistics(gathered(x));
+        const std::vector<float> whole = multiply(*npu, x);
+        const auto packed = npu->pack(x.source());
+        for (const size_t m : {0U, 5U, 36U}) {
+            std::vector<float> row(x.N);
+            ASSERT_TRUE(npu->multiply(*packed.value(), x.a.data() + m * x.K, 1, row.data()).ok());
+            EXPECT_EQ(std::memcmp(row.data(), whole.data() + m * x.N, x.N * sizeof(float)), 0) << m;
+        }
+    }
+}
+
+// Wrong statistics would make a wrong bias; they are refused by the weight's bytes, once, in one line.
+TEST_F(WithStatisticsTest, AnotherModelsStatisticsAreNotUsed) {
+    const Matrices x = model_like(5, 33, 100, 4);
+    const Matrices other = model_like(5, 33, 100, 5);  // same name, same shape, other weights
+    std::vector<std::string> lines;
+    set_log_sink([&](LogLevel, const std::string& line) { lines.push_back(line); });
+    const auto npu = device(Precision::kBalanced);
+    npu->use_statistics(gathered(other));
+    EXPECT_EQ(multiply(*npu, x), multiply(*device(Precision::kBalanced), x));
+    EXPECT_EQ(multiply(*npu, x), multiply(*device(Precision::kBalanced), x));
+    set_log_sink({});
+    const auto says = ::testing::HasSubstr("not of this model (w differs)");
+    EXPECT_EQ(std::count_if(lines.begin(), lines.end(),
+                            [&](const std::string& line) { return ::testing::Value(line, says); }),
+              1);
+}
+
+TEST_F(WithStatisticsTest, PrecisionsThatDoNotRotateIgnoreThem) {
+    const Matrices x = model_like(5, 33, 100, 6);
+    for (const Precision precision : {Precision::kExact, Precision::kNaive}) {
+        const auto npu = device(precision);
+        npu->use_statistics(gathered(x));
+        EXPECT_EQ(multiply(*npu, x), multiply(*device(precision), x));
+    }
+}
+
+}  // namespace
+}  // namespace rknpu2
