@@ -15,7 +15,6 @@ import hashlib
 import json
 import os
 import pathlib
-import re
 import shlex
 import shutil
 import subprocess
@@ -151,11 +150,13 @@ class Study:
         case = Case("reference", ALL_LAYERS)
         out, repeat = self._run(case, ["-f", self.text, "--chunks", str(self.chunks), "--kl-divergence-base", str(partial)],
                                 "base", progress)
-        self._counted(case, "base", repeat)
         done = quality_figures.chunks_done(out)
+        if not done:
+            raise Failure(f"{case}: no chunk was done: {self._cause('base')}; the log: {self._log('base')}", repeat)
         if done != self.chunks:
             raise Failure(f"{self.text} has {done} chunks of {CONTEXT} tokens, not {self.chunks}: "
                           "take a longer text or fewer --chunks", repeat)
+        self._counted(case, "base", repeat)
         os.replace(partial, self.base)
 
     def measure(self, case, progress):
@@ -178,6 +179,9 @@ class Study:
     def _log(self, name):
         return self.folder / f"{name}.log"
 
+    def _cause(self, name):
+        return quality_figures.cause(self._log(name).read_text(encoding="utf-8", errors="replace"))
+
     def _counted(self, case, name, repeat):
         """{matrices, simulated}: from the plug-in's counters, after checking that it did what was asked for."""
         if case.mode == "cpu":
@@ -187,8 +191,8 @@ class Study:
         except (OSError, ValueError):
             if case.ngl == 0:  # no backend of ours was asked to compute
                 return {"matrices": 0, "simulated": None}
-            why = quality_figures.cause(self._log(name).read_text(encoding="utf-8", errors="replace"))
-            raise Failure(f"{case}: the plug-in did not take part: {why}; the log: {self._log(name)}", repeat) from None
+            raise Failure(f"{case}: the plug-in did not take part: {self._cause(name)}; the log: {self._log(name)}",
+                          repeat) from None
         on_reference = case.mode == "reference"
         matrices = len({weight["name"] for weight in stats["weights"]})
         ran, other = stats["matmuls"]["npu"], stats["matmuls"]["cpu_reference"]
@@ -223,9 +227,8 @@ class Study:
             except BaseException:
                 process.kill()
                 raise
-        log = self._log(name).read_text(encoding="utf-8", errors="replace")
-        if process.returncode or not re.search(r"\S", out):
-            raise Failure(f"{case}: llama-perplexity ended with status {process.returncode}: {quality_figures.cause(log)}; "
+        if process.returncode:
+            raise Failure(f"{case}: llama-perplexity ended with status {process.returncode}: {self._cause(name)}; "
                           f"its log: {self._log(name)}", repeat)
         return out, repeat
 
