@@ -177,15 +177,20 @@ def device(rows):
     return "NPU not used" if not known else "simulated NPU" if known == {True} else "real NPU" if known == {False} else "NPU partly simulated"
 
 
+def counted_chunks(number):
+    return f"{number} chunk" + ("" if number == 1 else "s")
+
+
 def markdown(result):
     rows = result["rows"]
     dates = sorted({row["date"] for row in rows})
+    when = " to ".join(dict.fromkeys((dates[0], dates[-1])))
     return "\n".join([
         f"# Distance from exact arithmetic: {result['model']}", "",
-        f"{' and '.join(dict.fromkeys((dates[0], dates[-1])))}, {result['machine']}, {device(rows)}; {result['chunks']} chunks of {CONTEXT} tokens of "
-        f"{result['text']}. KLD: divergence of the next-token distribution from that of `reference` (float64 sums of the",
-        "dequantised weights) on the same file, in nats; ± is the standard error of the mean. `-ngl 99` is all layers and the output head;",
-        "other values of `-ngl` count the head, too.", "", "```sh", result["command"], "```", "", table(rows, result["weight_matrices"]), "",
+        f"{when}, {result['machine']}, {device(rows)}; {counted_chunks(result['chunks'])} of {CONTEXT} tokens of {result['text']}.",
+        "KLD: divergence of the next-token distribution from that of `reference` (float64 sums of the dequantised weights) on the",
+        "same file, in nats; ± is the standard error of the mean. `-ngl 99` is all layers and the output head; other values of",
+        "`-ngl` count the head, too.", "", "```sh", result["command"], "```", "", table(rows, result["weight_matrices"]), "",
         "![KLD by mode, and against the number of matrices on the NPU](quality.svg)", ""])
 
 
@@ -199,16 +204,17 @@ def report(options, model, study, rows):
     result = {"schema": 1, "model": os.path.basename(options.model), "text": os.path.basename(options.text),
               "machine": machine(), "chunks": options.chunks, "weight_matrices": model["weight_matrices"],
               "command": command_line(options), "identity": study.identity, "rows": rows}
-    title = f"{result['model']}, {result['chunks']} chunks, {device(rows)}"
+    title = f"{result['model']}, {counted_chunks(result['chunks'])}, {device(rows)}"
     return write_files(options.out, "quality", {
         "md": markdown(result), "csv": csv_text(rows), "json": json.dumps(result, indent=2) + "\n",
         "svg": quality_plots.draw(rows, result["weight_matrices"], title)})
 
 
 def run(options):
-    library = os.path.join(options.build_dir, "sim", "librknnrt.so")
-    programs = Programs(os.path.abspath(options.bin_dir), os.path.abspath(os.path.join(options.build_dir, "bin", "libggml-rknpu2.so")),
-                        options.runtime, os.path.abspath(library) if options.runtime == "sim" else "")
+    build = os.path.abspath(options.build_dir)
+    library = os.path.join(build, "sim", "librknnrt.so") if options.runtime == "sim" else options.runtime
+    programs = Programs(os.path.abspath(options.bin_dir), os.path.join(build, "bin", "libggml-rknpu2.so"), options.runtime,
+                        library if os.path.isfile(library) else "")
     try:
         os.makedirs(options.out, exist_ok=True)
     except OSError as error:
