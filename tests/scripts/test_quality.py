@@ -21,7 +21,7 @@ import quality  # noqa: E402
 import quality_figures  # noqa: E402
 import quality_plots  # noqa: E402
 import report  # noqa: E402
-from quality_study import Case, Failure  # noqa: E402
+from quality_study import Case  # noqa: E402
 
 BASE = """0.13 minutes
 [1]18.1711,[2]20.0019,
@@ -277,6 +277,21 @@ class Program(unittest.TestCase):
         self.assertEqual(self.runs(), [("fast", "99")], "the base and two rows were there")
         self.assertEqual(self.run_program("--again").returncode, 0)
         self.assertEqual(len(self.runs()), 4)
+
+    def test_terminated(self):
+        """It takes the program that it runs with it, and goes on from there the next time."""
+        flag, fifo, pid = self.folder / "terminate", self.folder / "fifo", self.folder / "pid"
+        flag.write_text("")
+        os.mkfifo(fifo)
+        self.host(extra=f'[ -e {flag} ] && [ "$ngl" = 99 ] && [ "$compare" ] && '
+                        f'{{ echo $$ >{pid}; kill -TERM $PPID; exec cat {fifo}; }}')
+        self.assertEqual(self.run_program().returncode, 130)
+        with self.assertRaises(ProcessLookupError):
+            os.kill(int(pid.read_text()), 0)
+        self.runs()
+        flag.unlink()
+        self.assertEqual(self.run_program().returncode, 0)
+        self.assertEqual(self.runs(), [("fast", "99")])
 
     def test_changed_inputs_start_anew(self):
         self.run_program()
