@@ -97,6 +97,6 @@ def draw(rows, total, title):
     cpu = next((row for row in rows if row["mode"] == "cpu"), None)
     svg = Svg(WIDTH, HEIGHT, title)
     svg.text(WIDTH / 2, 22, title, text_anchor="middle", font_size=15)
-    draw_bars(svg, rows, cpu, 60, 430)
+    draw_bars(svg, rows, cpu, 72, 442)
     draw_curves(svg, rows, cpu, total, 510, 880)
     return str(svg)
