@@ -17,6 +17,7 @@ import os
 import pathlib
 import shlex
 import shutil
+import signal
 import subprocess
 import time
 from dataclasses import dataclass
@@ -38,6 +39,14 @@ class Failure(Exception):
         self.repeat = repeat
 
 
+def hash_of(path, digest=None):
+    digest = digest or hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
 @dataclass(frozen=True)
 class Programs:
     """What takes part in a run besides the model and the text."""
@@ -51,6 +60,12 @@ class Programs:
         libraries = {path.resolve() for path in pathlib.Path(self.host_dir).glob("lib*.so*")}
         return [self.plugin, *filter(None, [self.runtime_library]), os.path.join(self.host_dir, "llama-perplexity"),
                 *sorted(map(str, libraries))]
+
+    def hash(self):
+        digest = hashlib.sha256()
+        for path in self.files():
+            hash_of(path, digest)
+        return digest.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -66,18 +81,27 @@ class Case:
         return f"{self.mode}, {'all layers' if self.ngl == ALL_LAYERS else f'-ngl {self.ngl}'}"
 
 
-def hash_of(path, digest=None):
-    digest = digest or hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
 def write_whole(path, text):
     partial = path.with_name(path.name + ".part")
     partial.write_text(text, encoding="utf-8")
     os.replace(partial, path)
+
+
+@contextlib.contextmanager
+def undisturbed():
+    """Signals that end us take effect after the block: a program is started and known, or it is not started."""
+    seen = []
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: handler for number, handler in before.items() if handler != signal.SIG_IGN}
+    for number in before:
+        signal.signal(number, lambda received, _: seen.append(received))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if seen:
+        raise KeyboardInterrupt
 
 
 class Study:
@@ -87,11 +111,8 @@ class Study:
         self.programs, self.model, self.text, self.chunks = programs, model, text, chunks
         self.vocabulary = vocabulary
         say(f"reading {os.path.basename(model)} and {os.path.basename(text)} ...")
-        parts = hashlib.sha256()
-        for path in programs.files():
-            hash_of(path, parts)
         self.identity = {"schema": 1, "model": hash_of(model), "text": hash_of(text), "chunks": chunks, "context": CONTEXT,
-                         "runtime": programs.runtime, "programs": parts.hexdigest()}
+                         "runtime": programs.runtime, "programs": programs.hash()}
         key = hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()[:16]
         self.folder = pathlib.Path(cache) / "quality" / key
         self.base = self.folder / "base.kld"
@@ -220,16 +241,24 @@ class Study:
         repeat = " ".join([f"{key}={shlex.quote(value)}" for key, value in ours.items()] + [shlex.join(command)])
         # Threads of ggml's OpenMP that spin keep each other from running on a busy machine.
         environment = {"OMP_WAIT_POLICY": "passive", **plain_environment(), **ours}
-        with open(self._log(name), "wb") as log, subprocess.Popen(
-                command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log) as process:
+        process = None
+        with open(self._log(name), "wb") as log:
             try:
+                with undisturbed():
+                    process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log)
                 out = self._read(process.stdout, progress)
+                process.wait()
             except BaseException:
-                process.kill()
+                if process:
+                    process.kill()
+                    process.wait()
                 raise
+        process.stdout.close()
         if process.returncode:
             raise Failure(f"{case}: llama-perplexity ended with status {process.returncode}: {self._cause(name)}; "
                           f"its log: {self._log(name)}", repeat)
+        if self.programs.hash() != self.identity["programs"]:
+            raise Failure(f"{case}: the plug-in or llama.cpp was built anew meanwhile: run this again")
         return out, repeat
 
     @staticmethod

@@ -302,6 +302,14 @@ class Program(unittest.TestCase):
                 self.assertEqual(self.run_program().returncode, 0)
                 self.assertEqual(len(self.runs()), 4)
 
+    def test_build_during_a_run(self):
+        """Figures of two builds are not mixed: nothing of that run is kept."""
+        flag, plugin = self.folder / "build-anew", self.folder / "build/bin/libggml-rknpu2.so"
+        flag.write_text("")
+        self.host(extra=f'[ -e {flag} ] && [ "$compare" ] && echo new >{plugin}')
+        self.assert_fails(self.run_program(), "cpu: ", "built anew")
+        self.assertEqual(list(self.folder.rglob("cpu-0.json")), [])
+
     def test_other_precision_than_asked_for(self):
         self.host(precision="balanced")
         self.assert_fails(self.run_program(), "ran in precision balanced")
