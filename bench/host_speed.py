@@ -11,7 +11,6 @@ Writes host_speed.md, host_speed.json and host_speed.svg into the output directo
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -19,14 +18,9 @@ import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 SCRIPTS = os.path.join(ROOT, "scripts")
+sys.path.insert(0, SCRIPTS)
 
-
-def say(text):
-    print(text, file=sys.stderr, flush=True)
-
-
-def output_of(*command):
-    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip().splitlines()[-1]
+from report import Svg, machine, output_of, plain_environment, say, write_files  # noqa: E402
 
 
 def run_bench(bench, model, prompt, generate, environment):
@@ -40,7 +34,7 @@ def run_bench(bench, model, prompt, generate, environment):
 
 def measure(options):
     bench = os.path.join(options.bin_dir, "llama-bench")
-    plain = {k: v for k, v in os.environ.items() if not k.startswith(("GGML_", "RKNNSIM_"))}
+    plain = plain_environment()
     ours = dict(plain, GGML_BACKEND_PATH=os.path.join(os.path.abspath(options.build), "bin", "libggml-rknpu2.so"),
                 GGML_RKNPU2_RUNTIME="sim")
     rounds = []
@@ -59,7 +53,7 @@ def summarise(rounds, options):
     def ratio(kind):
         return [r[f"npu_{kind}"] / r[f"cpu_{kind}"] for r in rounds]
     return {
-        "date": time.strftime("%Y-%m-%d"), "machine": f"{platform.machine()}, {os.cpu_count()} CPUs",
+        "date": time.strftime("%Y-%m-%d"), "machine": machine(),
         "model": os.path.basename(options.model), "prompt": options.prompt, "generate": options.generate, "rounds": rounds,
         "ratio_pp": {"median": statistics.median(ratio("pp")), "all": ratio("pp")},
         "ratio_tg": {"median": statistics.median(ratio("tg")), "all": ratio("tg")},
@@ -80,20 +74,20 @@ def svg(result):
     """One bar for each ratio, a tick for every round, and the bars that the project set itself: 1/2 and 1/3."""
     width, left, scale = 640, 150, 220
     rows = [("prompt", result["ratio_pp"], 0.5), ("generation", result["ratio_tg"], 1 / 3)]
-    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="130" font-family="sans-serif" font-size="13">',
-             '<rect width="100%" height="100%" fill="white"/>',
-             '<text x="10" y="20">Speed with the simulated NPU, CPU backend = 1 (bar: median; ticks: rounds; dashed: goal)</text>']
+    title = "Speed with the simulated NPU, CPU backend = 1 (bar: median; ticks: rounds; dashed: goal)"
+    drawing = Svg(width, 130, title)
+    drawing.text(10, 20, title)
     for index, (name, ratio, goal) in enumerate(rows):
         y = 40 + 40 * index
-        parts.append(f'<text x="10" y="{y + 16}">{name} {ratio["median"]:.2f}</text>')
-        parts.append(f'<rect x="{left}" y="{y}" width="{min(ratio["median"], 2.2) * scale:.1f}" height="22" fill="#4a7ab5"/>')
+        drawing.text(10, y + 16, f'{name} {ratio["median"]:.2f}')
+        drawing.add("rect", x=left, y=y, width=min(ratio["median"], 2.2) * scale, height=22, fill="#4a7ab5")
         for value in ratio["all"]:
             x = left + min(value, 2.2) * scale
-            parts.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{y + 4}" y2="{y + 18}" stroke="black"/>')
+            drawing.line(x, y + 4, x, y + 18)
         x = left + goal * scale
-        parts.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{y - 4}" y2="{y + 26}" stroke="#b03030" stroke-dasharray="4 3"/>')
-    parts.append(f'<line x1="{left + scale}" x2="{left + scale}" y1="34" y2="118" stroke="#888"/></svg>')
-    return "\n".join(parts) + "\n"
+        drawing.line(x, y - 4, x, y + 26, stroke="#b03030", stroke_dasharray="4 3")
+    drawing.line(left + scale, 34, left + scale, 118, stroke="#888")
+    return str(drawing)
 
 
 def main():
@@ -109,10 +103,7 @@ def main():
     options.bin_dir = options.bin_dir or output_of(os.path.join(SCRIPTS, "host-llama.sh"), "--bin-dir")
     options.model = options.model or output_of(os.path.join(SCRIPTS, "model.sh"))
     result = summarise(measure(options), options)
-    os.makedirs(options.out, exist_ok=True)
-    for name, content in (("md", markdown(result)), ("json", json.dumps(result, indent=2) + "\n"), ("svg", svg(result))):
-        with open(os.path.join(options.out, "host_speed." + name), "w", encoding="utf-8") as file:
-            file.write(content)
+    write_files(options.out, "host_speed", {"md": markdown(result), "json": json.dumps(result, indent=2) + "\n", "svg": svg(result)})
     print(markdown(result))
 
 

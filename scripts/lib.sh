@@ -242,3 +242,39 @@ build_project() {
     (cd "$RKNPU2_ROOT" && run_logged "building build/$preset" "$log" progress_ninja cmake --build --preset "$preset" "${targets[@]}") ||
         die_of_log "the build of build/$preset" "$log" "$dir"
 }
+
+# Builds the plug-in, rknpu2-info and the simulator in build/release. REPLY is the folder of llama.cpp's programs.
+build_plugin() {
+    need_packages cmake:cmake ninja:ninja-build g++:g++ git:git pip:python3-pip \
+        /usr/include/nlohmann/json.hpp:nlohmann-json3-dev /usr/include/CLI/CLI.hpp:libcli11-dev
+    local bin source_dir tests=()
+    bin=$("$RKNPU2_ROOT/scripts/host-llama.sh" --bin-dir)
+    source_dir=$("$RKNPU2_ROOT/scripts/host-llama.sh" --source-dir)
+    mkdir -p "$RKNPU2_ROOT/build"
+    take_lock "$RKNPU2_ROOT/build/.lock" "the build folder"
+    # The tests' own library is not needed here; a folder that test.sh has configured stays as it is.
+    [[ -f $RKNPU2_ROOT/build/release/build.ninja ]] || tests=(RKNPU2_TESTS=OFF)
+    configure_project release "RKNPU2_LLAMA_DIR=$source_dir" "${tests[@]}"
+    build_project release ggml-rknpu2 rknpu2-info rknnrt
+    drop_locks
+    REPLY=$bin
+}
+
+# --- The NPU -----------------------------------------------------------------------------------------------------------
+
+# Is the vendor's kernel driver here? It is /dev/rknpu, or a DRM device whose driver is called RKNPU.
+has_npu() {
+    local driver
+    [[ ! -e /dev/rknpu ]] || return 0
+    for driver in /sys/class/drm/*/device/driver; do
+        [[ ! -e $driver ]] || [[ $(basename "$(readlink -f "$driver")") != [Rr][Kk][Nn][Pp][Uu] ]] || return 0
+    done
+    return 1
+}
+
+# REPLY is the runtime to use: the caller's choice, else the NPU where there is one, else the simulator.
+choose_runtime() {
+    REPLY=${GGML_RKNPU2_RUNTIME:-}
+    [[ -z $REPLY ]] || return 0
+    if has_npu; then REPLY=auto; else REPLY=sim; fi
+}

@@ -47,40 +47,13 @@ parse_options() {
     done
 }
 
-# Is the vendor's kernel driver here? It is /dev/rknpu, or a DRM device whose driver is called RKNPU.
-has_npu() {
-    local driver
-    [[ ! -e /dev/rknpu ]] || return 0
-    for driver in /sys/class/drm/*/device/driver; do
-        [[ ! -e $driver ]] || [[ $(basename "$(readlink -f "$driver")") != [Rr][Kk][Nn][Pp][Uu] ]] || return 0
-    done
-    return 1
-}
-
-build_plugin() {
-    need_packages cmake:cmake ninja:ninja-build g++:g++ git:git pip:python3-pip \
-        /usr/include/nlohmann/json.hpp:nlohmann-json3-dev /usr/include/CLI/CLI.hpp:libcli11-dev
-    local source_dir tests=()
-    BIN=$("$RKNPU2_ROOT/scripts/host-llama.sh" --bin-dir)
-    source_dir=$("$RKNPU2_ROOT/scripts/host-llama.sh" --source-dir)
-    mkdir -p "$RKNPU2_ROOT/build"
-    take_lock "$RKNPU2_ROOT/build/.lock" "the build folder"
-    # The tests' own library is not needed here; a folder that test.sh has configured stays as it is.
-    [[ -f $RKNPU2_ROOT/build/release/build.ninja ]] || tests=(RKNPU2_TESTS=OFF)
-    configure_project release "RKNPU2_LLAMA_DIR=$source_dir" "${tests[@]}"
-    build_project release ggml-rknpu2 rknpu2-info rknnrt
-    drop_locks
-}
-
 # Runs the model; the text goes to our stdout, llama.cpp's log to a file.
 generate() {
     local status=0 cause
     export GGML_BACKEND_PATH=$RKNPU2_ROOT/build/release/bin/libggml-rknpu2.so
     export GGML_RKNPU2_STATS=$TEMP/stats.json
-    if [[ -z ${GGML_RKNPU2_RUNTIME:-} ]]; then
-        if has_npu; then GGML_RKNPU2_RUNTIME=auto; else GGML_RKNPU2_RUNTIME=sim; fi
-    fi
-    export GGML_RKNPU2_RUNTIME
+    choose_runtime
+    export GGML_RKNPU2_RUNTIME=$REPLY
     say ""
     say "> $PROMPT"
     # One turn with the model's own chat template, greedy, so that everyone reads the same text.
@@ -98,6 +71,7 @@ main() {
     find_cache
     LOG=$REPLY/logs/quickstart.log
     build_plugin
+    BIN=$REPLY
     [[ -n $MODEL ]] || MODEL=$("$RKNPU2_ROOT/scripts/model.sh")
     make_temp "${TMPDIR:-/tmp}"
     TEMP=$REPLY

@@ -8,22 +8,19 @@ apart two sound implementations of that type are. The table is collected in type
 
 import json
 import os
-import re
+import sys
 
 import harness
 from harness import HostTest, english, script
+
+sys.path.insert(0, str(harness.ROOT / "scripts"))
+
+import quality_figures  # noqa: E402
 
 TYPES = "F16 BF16 Q8_0 Q6_K Q5_K_M Q4_K_M Q4_1 Q4_0 IQ4_XS Q2_K".split()
 SAME_TOP = 80.0  # percent, promised
 CHUNKS = 4
 TABLE = harness.OUT_DIR / "types.json"
-
-
-def figures(output):
-    """(mean KLD, same top in percent) of what llama-perplexity --kl-divergence prints."""
-    divergence = re.search(r"Mean\s+KLD:\s*(-?[0-9.]+)", output)
-    same_top = re.search(r"Same top p:\s*([0-9.]+)", output)
-    return (float(divergence.group(1)), float(same_top.group(1))) if divergence and same_top else None
 
 
 def record(row):
@@ -44,9 +41,11 @@ class Types(HostTest):
 
     def compare(self, model, text, base, precision):
         run = self.perplexity(model, text, "--kl-divergence-base", base, "--kl-divergence", precision=precision)
-        found = figures(run.out)
-        self.assertIsNotNone(found, "llama-perplexity printed no divergence:\n" + harness.tail(run.out + run.log))
-        return run, found
+        try:
+            found = quality_figures.figures(run.out)
+        except quality_figures.NoFigures as error:
+            self.fail(f"{error}:\n" + harness.tail(run.out + run.log))
+        return run, (found["kld"], found["same_top"])
 
     def check(self, name):
         model, text, base = script("model.sh", "--type", name), english(self.folder), self.folder / "base.kld"

@@ -77,7 +77,7 @@ class ScriptCase(unittest.TestCase):
 class Cache(ScriptCase):
     def test_read_only_folder(self):
         self.cache.chmod(0o555)
-        for script in (("host-llama.sh", "--bin-dir"), ("model.sh",), ("quickstart.sh",)):
+        for script in (("host-llama.sh", "--bin-dir"), ("model.sh",), ("quickstart.sh",), ("quality.sh",)):
             with self.subTest(script=script[0]):
                 result = self.run_script(*script, as_nobody=True)
                 # quickstart.sh asks host-llama.sh, whose line it passes on.
@@ -128,7 +128,7 @@ class Download(ScriptCase):
 
 class Options(ScriptCase):
     def test_unknown_option(self):
-        for script in ("host-llama.sh", "model.sh", "test.sh", "lint.sh", "quickstart.sh"):
+        for script in ("host-llama.sh", "model.sh", "test.sh", "lint.sh", "quickstart.sh", "quality.sh"):
             with self.subTest(script=script):
                 self.assert_one_line(self.run_script(script, "--no-such-option"), script, "--no-such-option", "--help")
 
@@ -141,8 +141,13 @@ class Options(ScriptCase):
         self.assert_one_line(result, "host-llama.sh", f"{self.stand_ins} is not a source tree of llama.cpp")
 
     def test_model_file_that_does_not_exist(self):
-        result = self.run_script("quickstart.sh", "--model", "/no/such.gguf")
-        self.assert_one_line(result, "quickstart.sh", "/no/such.gguf")
+        for script in ("quickstart.sh", "quality.sh"):
+            with self.subTest(script=script):
+                self.assert_one_line(self.run_script(script, "--model", "/no/such.gguf"), script, "/no/such.gguf")
+
+    def test_mode_that_does_not_exist(self):
+        result = self.run_script("quality.sh", "--modes", "cpu quick")
+        self.assert_one_line(result, "quality.sh", "there is no mode 'quick'", "balanced")
 
 
 if __name__ == "__main__":
