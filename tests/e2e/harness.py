@@ -24,6 +24,7 @@ import tempfile
 import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "scripts"))  # what our programs share with the tests
 SKIPPED = 77
 ALL_WEIGHTS = 211  # SmolLM2-135M: 30 layers of 7 matrices, and the output head
 CAPITAL = "The capital of France is"

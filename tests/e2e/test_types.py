@@ -8,14 +8,11 @@ apart two sound implementations of that type are. The table is collected in type
 
 import json
 import os
-import sys
 
 import harness
 from harness import HostTest, english, script
 
-sys.path.insert(0, str(harness.ROOT / "scripts"))
-
-import quality_figures  # noqa: E402
+import quality_figures  # of scripts/, which harness makes known
 
 TYPES = "F16 BF16 Q8_0 Q6_K Q5_K_M Q4_K_M Q4_1 Q4_0 IQ4_XS Q2_K".split()
 SAME_TOP = 80.0  # percent, promised
