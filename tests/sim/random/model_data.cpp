@@ -59,7 +59,7 @@ const uint8_t* Model::seen(const Context& context, int operand) const {
     const Binding& binding = context.bindings[operand];
     if (binding.converted) return binding.bytes.data();
     const Memory& mem = memories_.at(binding.mem);
-    constexpr uint64_t kAutoBytes = uint64_t{1} << 20;
+    constexpr uint64_t kAutoBytes = uint64_t{64} << 10;
     const auto shadow = settings_.shadow;
     const bool copied = operand == kA || shadow == Settings::Shadow::kFull ||
                         (shadow == Settings::Shadow::kAuto && binding.size <= kAutoBytes);
