@@ -62,34 +62,34 @@ Outcome Checker::find(Rule rule, const char* function, const std::string& text) 
     return {Code::kFail, format("refused by RKNNSIM_CHECK=strict: %s", rule_name(rule))};
 }
 
-Outcome Checker::check_overrun(const char* function, const std::string& who, const Memory& memory) {
+Outcome Checker::check_overrun(const char* function, const Name& who, const Memory& memory) {
     if (!memory.allocation->overrun()) return {};
     return find(Rule::kOverrun, function,
                 format("%s: something wrote behind the end of the memory of %zu bytes at %p: allocate what "
                        "io_attr says, and look for the loop that goes too far",
-                       who.c_str(), memory.size, static_cast<const void*>(memory.cpu())));
+                       who().c_str(), memory.size, static_cast<const void*>(memory.cpu())));
 }
 
 Outcome Checker::check_input(const char* call, const Context& context, const BoundOperand& operand) {
     if (operand.memory == nullptr) return {};
     const Memory& memory = *operand.memory;
-    const std::string who = context.name() + ": " + operand_name(operand.which);
+    const auto who = [&] { return context.name() + ": " + operand_name(operand.which); };
     if (memory.allocation->results().poisoned(memory.allocation->cpu(), memory.offset, operand.bytes)) {
         RKNNSIM_RETURN_IF_ERROR(
             find(Rule::kUncomputed, call,
-                 who + " holds a result that was never computed: run the matmul that writes it first"));
+                 who() + " holds a result that was never computed: run the matmul that writes it first"));
     }
     if (operand.converted) {
         if (fingerprint(memory.cpu(), operand.bytes, operand.whole) != operand.source) {
             return find(Rule::kStaleInput, call,
-                        who +
+                        who() +
                             " was changed after set_io_mem, which has copied it: the run uses "
                             "the old data; call set_io_mem again after each change");
         }
     } else if (memory.allocation->view().stale(memory.offset, operand.bytes,
                                                operand.whole || operand.which == Operand::kA)) {
         return find(Rule::kMissingSync, call,
-                    who +
+                    who() +
                         " was changed by the CPU and not synced: the chip uses the old data; call "
                         "mem_sync(RKNN_MEMORY_SYNC_TO_DEVICE) after each change");
     }
@@ -127,7 +127,8 @@ Outcome Checker::before_run(const char* call, const Context& context) {
         operands[static_cast<size_t>(which)] = context.bound(which);
     for (const BoundOperand& operand : operands) {
         if (operand.memory == nullptr) continue;
-        RKNNSIM_RETURN_IF_ERROR(check_overrun(call, context.name(), *operand.memory));
+        RKNNSIM_RETURN_IF_ERROR(check_overrun(
+            call, [&] { return context.name(); }, *operand.memory));
     }
     RKNNSIM_RETURN_IF_ERROR(check_input(call, context, operands[0]));
     RKNNSIM_RETURN_IF_ERROR(check_input(call, context, operands[1]));
@@ -138,27 +139,27 @@ Outcome Checker::before_sync(const char* call, const Memory& memory, bool to_dev
                              uint64_t activity) {
     if (!on()) return {};
     Allocation& allocation = *memory.allocation;
-    const std::string who =
-        format("memory of %zu bytes at %p", memory.size, static_cast<void*>(memory.cpu()));
+    const auto who = [&] {
+        return format("memory of %zu bytes at %p", memory.size, static_cast<void*>(memory.cpu()));
+    };
     RKNNSIM_RETURN_IF_ERROR(check_overrun(call, who, memory));
     if (!allocation.view().cached()) {
         return find(Rule::kNeedlessSync, call,
-                    who + " was made with RKNN_FLAG_MEMORY_NON_CACHEABLE: it needs no sync");
+                    who() + " was made with RKNN_FLAG_MEMORY_NON_CACHEABLE: it needs no sync");
     }
     if (to_device && !from_device && allocation.view().synced_twice(memory.offset, memory.size, activity)) {
         RKNNSIM_RETURN_IF_ERROR(find(
             Rule::kNeedlessSync, call,
-            who + " was synced already, has not changed and nothing has used it since: leave out this sync"));
+            who() +
+                " was synced already, has not changed and nothing has used it since: leave out this sync"));
     }
-    const bool results = allocation.results().any(memory.offset, memory.size);
-    if (from_device && results &&
-        allocation.results().poisoned(allocation.cpu(), memory.offset, memory.size)) {
+    if (from_device && allocation.results().poisoned(allocation.cpu(), memory.offset, memory.size)) {
         return find(Rule::kUncomputed, call,
-                    who + " is bound to C, and no run has written it yet: run first, then sync and read");
+                    who() + " is bound to C, and no run has written it yet: run first, then sync and read");
     }
     if (from_device && !to_device && !allocation.results().unread(memory.offset, memory.size)) {
         return find(Rule::kNeedlessSync, call,
-                    who +
+                    who() +
                         " holds nothing that a run has written since the last sync: leave out this sync "
                         "from the device");
     }
@@ -167,7 +168,8 @@ Outcome Checker::before_sync(const char* call, const Memory& memory, bool to_dev
 
 Outcome Checker::before_release(const char* call, const Memory& memory) {
     if (!on()) return {};
-    return check_overrun(call, format("memory of %zu bytes", memory.size), memory);
+    return check_overrun(
+        call, [&] { return format("memory of %zu bytes", memory.size); }, memory);
 }
 
 }  // namespace rknnsim

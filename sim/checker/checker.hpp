@@ -12,6 +12,7 @@
 
 #include <array>
 #include <atomic>
+#include <functional>
 #include <string>
 
 #include "core/context.hpp"
@@ -50,7 +51,10 @@ class Checker {
     Outcome check_input(const char* call, const Context& context, const BoundOperand& operand);
     Outcome check_padding(const char* call, const Context& context, const BoundOperand& a,
                           const BoundOperand& b);
-    Outcome check_overrun(const char* function, const std::string& who, const Memory& memory);
+    // What a message calls its subject; asked for only when there is something to say.
+    using Name = std::function<std::string()>;
+
+    Outcome check_overrun(const char* function, const Name& who, const Memory& memory);
     Outcome hint(Rule rule, const char* function, const std::string& text);
     void say(Rule rule, const char* function, const std::string& text);
 

@@ -261,7 +261,7 @@ Outcome Context::compute(const KernelTier& tier, Scratch& scratch, const Memory*
     return {};
 }
 
-Outcome Context::run(const KernelTier& tier, ScratchPool& pool, const FaultOfRun& fault,
+Outcome Context::run(const KernelTier& tier, ScratchPool& pool, Faults& faults,
                      std::optional<RunEvent>* event) {
     if (M_ == 0) return {Code::kFail, "no shape was selected yet"};
     std::shared_ptr<Memory> memory[3];
@@ -274,7 +274,7 @@ Outcome Context::run(const KernelTier& tier, ScratchPool& pool, const FaultOfRun
     }
     const Memory& c = *memory[2];
     const size_t c_bytes = describe(problem_, Operand::kC, M_).bytes;
-    const RunFault outcome = fault(handle_, core_mask_);
+    const RunFault outcome = faults.run(handle_, core_mask_);
     event->emplace(RunEvent{.context = handle_,
                             .problem = problem_,
                             .M = M_,

@@ -9,7 +9,6 @@
 // error.
 #pragma once
 
-#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -73,11 +72,9 @@ class Context {
     // 1, 2, 4, or 0 for whichever core is free.
     void set_core_mask(int mask) { core_mask_ = mask; }
 
-    // `fault` asks what happens to this run, once it is known to be legal. `event` is what observers are to
-    // be told; it stays empty unless the run was submitted.
-    using FaultOfRun = std::function<RunFault(uint64_t context, int core_mask)>;
-    Outcome run(const KernelTier& tier, ScratchPool& pool, const FaultOfRun& fault,
-                std::optional<RunEvent>* event);
+    // `faults` are asked once the run is known to be legal. `event` is what observers are to be told; it
+    // stays empty unless the run was submitted.
+    Outcome run(const KernelTier& tier, ScratchPool& pool, Faults& faults, std::optional<RunEvent>* event);
 
     // Multiply-accumulate operations of one run in the current shape.
     uint64_t macs() const { return static_cast<uint64_t>(M_) * problem_.K * problem_.N; }

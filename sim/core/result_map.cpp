@@ -44,11 +44,6 @@ bool ResultMap::unread(size_t offset, size_t bytes) const {
     return unread_.intersects(offset, offset + bytes);
 }
 
-bool ResultMap::any(size_t offset, size_t bytes) const {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    return computed_.intersects(offset, offset + bytes) || poisoned_.intersects(offset, offset + bytes);
-}
-
 bool ResultMap::poisoned(const std::byte* base, size_t offset, size_t bytes) const {
     const std::lock_guard<std::mutex> lock(mutex_);
     bool any = false;

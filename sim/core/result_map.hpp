@@ -26,9 +26,8 @@ class ResultMap {
     // A sync from the device covers the range.
     void read(size_t offset, size_t bytes);
 
-    // Is there a result in the range that no sync has covered? Is there a result or poison?
+    // Is there a result in the range that no sync has covered?
     bool unread(size_t offset, size_t bytes) const;
-    bool any(size_t offset, size_t bytes) const;
 
     // Is a part of the range poison still? What the CPU has written since is none.
     bool poisoned(const std::byte* base, size_t offset, size_t bytes) const;

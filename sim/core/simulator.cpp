@@ -102,9 +102,7 @@ Outcome Simulator::run(const char* call, Context& context) {
     }
     RKNNSIM_RETURN_IF_ERROR(checker_.before_run(call, context));
     std::optional<RunEvent> event;
-    const Outcome outcome = context.run(
-        *tier_, scratch_, [&](uint64_t handle, int core_mask) { return faults_->run(handle, core_mask); },
-        &event);
+    const Outcome outcome = context.run(*tier_, scratch_, *faults_, &event);
     if (event.has_value()) {
         for (const auto& observer : observers_)
             observer->on_run(*event);

@@ -22,12 +22,17 @@ constexpr int32_t greater(int32_t a, int32_t b) {
 // even, and its low byte is the integer in two's complement. (lrintf would be a call for each element.) The
 // clamp is on the bit pattern of the sum, which as an integer is ordered as the sum is, infinities and NaN at
 // the ends: integer minima vectorise, while g++ takes float ones apart into narrow selects.
-inline int8_t int8_lane(float x, float factor) {
-    constexpr float kMagic = 12582912.0F;
+inline constexpr float kMagic = 12582912.0F;
+
+// The bits of kMagic + the integer.
+inline int32_t int8_bits(float steps) {
     constexpr int32_t kLowest = std::bit_cast<int32_t>(kMagic - 127.0F);
     constexpr int32_t kHighest = std::bit_cast<int32_t>(kMagic + 127.0F);
-    const int32_t bits = std::bit_cast<int32_t>(x * factor + kMagic);
-    return static_cast<int8_t>(lesser(greater(bits, kLowest), kHighest));
+    return lesser(greater(std::bit_cast<int32_t>(steps + kMagic), kLowest), kHighest);
+}
+
+inline int8_t int8_lane(float x, float factor) {
+    return static_cast<int8_t>(int8_bits(x * factor));
 }
 
 // matrix/float16.hpp's float_to_float16 for magnitudes clamped to 65504, without branches and selects. Let
@@ -64,12 +69,8 @@ struct Int8Lanes {
 
 // What the int8 of a row leaves, in steps 254 times finer: at most half a step, hence 127 of them.
 inline int8_t residual_lane(float x, float factor) {
-    constexpr float kMagic = 12582912.0F;
-    constexpr int32_t kLowest = std::bit_cast<int32_t>(kMagic - 127.0F);
-    constexpr int32_t kHighest = std::bit_cast<int32_t>(kMagic + 127.0F);
     const float steps = x * factor;
-    const int32_t bits = lesser(greater(std::bit_cast<int32_t>(steps + kMagic), kLowest), kHighest);
-    return int8_lane(steps - (std::bit_cast<float>(bits) - kMagic), kResidualSteps);
+    return int8_lane(steps - (std::bit_cast<float>(int8_bits(steps)) - kMagic), kResidualSteps);
 }
 
 struct ResidualLanes {
