@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <vector>
 
@@ -109,7 +110,15 @@ bool RuntimeState::reset() {
 }
 
 rknn_tensor_mem* RuntimeState::add_memory(std::shared_ptr<Memory> memory, void* virt, int fd, int offset) {
-    auto handle = std::make_unique<MemoryHandle>();
+    const std::lock_guard<std::mutex> lock(mutex_);
+    MemoryHandle* handle = nullptr;
+    if (destroyed_.size() > kQuarantine) {
+        handle = destroyed_.front();
+        destroyed_.pop_front();
+    } else {
+        handle = &handles_.emplace_back();
+        by_address_[&handle->visible] = handle;
+    }
     rknn_tensor_mem& mem = handle->visible;
     mem = {};
     mem.virt_addr = virt;
@@ -119,28 +128,26 @@ rknn_tensor_mem* RuntimeState::add_memory(std::shared_ptr<Memory> memory, void* 
     mem.size = static_cast<uint32_t>(memory->size);
     handle->original = mem;
     handle->memory = std::move(memory);
-    rknn_tensor_mem* result = &mem;
-    const std::lock_guard<std::mutex> lock(mutex_);
-    memories_[result] = std::move(handle);
-    return result;
+    return &mem;
 }
 
 Outcome RuntimeState::find_memory(const rknn_tensor_mem* mem, std::shared_ptr<Memory>* memory,
                                   bool destroying) {
     if (mem == nullptr) return {Code::kInvalidParameter, "the memory is NULL"};
     const std::lock_guard<std::mutex> lock(mutex_);
-    const auto found = memories_.find(mem);
-    if (found == memories_.end()) {
-        if (destroyed_.count(mem) == 0) return {Code::kInvalidParameter, "the memory is unknown"};
+    const auto found = by_address_.find(mem);
+    if (found == by_address_.end()) return {Code::kInvalidParameter, "the memory is unknown"};
+    const MemoryHandle& handle = *found->second;
+    if (handle.memory == nullptr) {
         return {Code::kInvalidParameter,
                 format("the memory %p was destroyed before: %s", static_cast<const void*>(mem),
                        destroying ? "destroy it once" : "destroy it after its last use"),
                 destroying ? Rule::kDoubleDestroy : Rule::kUseAfterDestroy};
     }
-    if (!same(found->second->visible, found->second->original)) {
+    if (!same(handle.visible, handle.original)) {
         return {Code::kInvalidParameter, "the caller has changed fields of the rknn_tensor_mem"};
     }
-    *memory = found->second->memory;
+    *memory = handle.memory;
     return {};
 }
 
@@ -148,38 +155,33 @@ Outcome RuntimeState::remove_memory(const rknn_tensor_mem* mem) {
     if (mem == nullptr) return {Code::kInvalidParameter, "the memory is NULL"};
     std::shared_ptr<Memory> last;  // released after the lock
     const std::lock_guard<std::mutex> lock(mutex_);
-    const auto found = memories_.find(mem);
-    if (found == memories_.end()) return {Code::kInvalidParameter, "unknown or destroyed memory"};
+    const auto found = by_address_.find(mem);
+    if (found == by_address_.end() || found->second->memory == nullptr)
+        return {Code::kInvalidParameter, "unknown or destroyed memory"};
     last = std::move(found->second->memory);
-    quarantine_.push_back(std::move(found->second));
-    memories_.erase(found);
-    destroyed_.insert(mem);
-    if (quarantine_.size() > kQuarantine) {
-        destroyed_.erase(&quarantine_.front()->visible);
-        quarantine_.pop_front();
-    }
+    destroyed_.push_back(found->second);
     return {};
 }
 
 std::vector<std::shared_ptr<Memory>> RuntimeState::memories() {
     std::vector<std::shared_ptr<Memory>> all;
     const std::lock_guard<std::mutex> lock(mutex_);
-    for (const auto& [mem, handle] : memories_)
-        all.push_back(handle->memory);
+    for (const MemoryHandle& handle : handles_)
+        if (handle.memory != nullptr) all.push_back(handle.memory);
     return all;
 }
 
 size_t RuntimeState::memory_count() {
     const std::lock_guard<std::mutex> lock(mutex_);
-    return memories_.size();
+    return handles_.size() - destroyed_.size();
 }
 
 size_t RuntimeState::memory_count(uint64_t context) {
     const std::lock_guard<std::mutex> lock(mutex_);
-    size_t count = 0;
-    for (const auto& [mem, handle] : memories_)
-        count += handle->memory->context == context ? 1 : 0;
-    return count;
+    return static_cast<size_t>(
+        std::count_if(handles_.begin(), handles_.end(), [&](const MemoryHandle& handle) {
+            return handle.memory != nullptr && handle.memory->context == context;
+        }));
 }
 
 void print_line(const char* kind, const char* function, const std::string& text) {

@@ -10,7 +10,6 @@
 #include <memory>
 #include <mutex>
 #include <unordered_map>
-#include <unordered_set>
 #include <vector>
 
 #include "api/rknn_abi.h"
@@ -64,13 +63,13 @@ class RuntimeState {
     std::unique_ptr<TimeOutput> output_;  // outlives the clock
     Simulator simulator_;
     VirtualClock& clock_;
-    std::mutex mutex_;  // guards the table
-    std::unordered_map<const rknn_tensor_mem*, std::unique_ptr<MemoryHandle>> memories_;
-    // The last handles that were destroyed stay allocated, so that no new memory gets their address soon and
-    // a second destruction cannot hit it.
+    std::mutex mutex_;  // guards the handles
+    // Handles are never freed, and the last ones that were destroyed (`memory` is null) are not used again,
+    // so that no new memory gets their address soon and a second destruction cannot hit it.
     static constexpr size_t kQuarantine = 4096;
-    std::deque<std::unique_ptr<MemoryHandle>> quarantine_;
-    std::unordered_set<const rknn_tensor_mem*> destroyed_;  // the addresses of those in quarantine
+    std::deque<MemoryHandle> handles_;
+    std::deque<MemoryHandle*> destroyed_;  // the longest ago first
+    std::unordered_map<const rknn_tensor_mem*, MemoryHandle*> by_address_;
 };
 
 // Prints the outcome's text if there is one, counts its rule; gives its code. `state` may be nullptr.
