@@ -19,7 +19,7 @@ import re
 import sys
 import tempfile
 
-LAYERS = ["base", "matrix", "soc", "kernels", "runtime", "matmul", "ggml"]
+LAYERS = ["base", "matrix", "soc", "gguf", "kernels", "runtime", "matmul", "ggml"]
 SIM_MAY_USE = {"base", "matrix"}
 MAX_LINES = 400
 # Path -> reason. An entry whose file is short again, or gone, is a finding too.

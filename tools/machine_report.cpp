@@ -7,7 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/format.hpp"
-#include "gguf_file.hpp"
+#include "gguf/gguf_file.hpp"
 #include "matmul/npu_device.hpp"
 #include "runtime/locate.hpp"
 #include "runtime/rknn_runtime.hpp"

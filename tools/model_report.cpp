@@ -30,7 +30,20 @@ MatmulProblem problem_of(const GgufTensor& tensor, TensorRole role) {
     return problem;
 }
 
-TensorReport report_on(const GgufTensor& tensor, const ModelReport& model) {
+// As NpuDevice::recipe_for() does it.
+void choose_planes_for(const GgufTensor& tensor, const Recipe& recipe, const FindStatistics& find_statistics,
+                       TensorReport& report) {
+    report.planes = recipe.planes;
+    if (!recipe.rotate) return;
+    const auto found = find_statistics ? find_statistics(tensor) : std::nullopt;
+    report.with_statistics = found.has_value();
+    if (recipe.planes == 1) return;
+    if (found) report.planes = found->planes.planes;
+    report.why_planes = plane_reason_text(found ? found->planes.reason : PlaneReason::kWithoutStatistics);
+}
+
+TensorReport report_on(const GgufTensor& tensor, const ModelReport& model,
+                       const FindStatistics& find_statistics) {
     TensorReport report;
     report.tensor = &tensor;
     report.role = role_of(tensor, model.traits);
@@ -56,10 +69,39 @@ TensorReport report_on(const GgufTensor& tensor, const ModelReport& model) {
     } else {
         const Recipe recipe = recipe_of(model.precision);
         report.on_npu = true;
+        choose_planes_for(tensor, recipe, find_statistics, report);
         report.precision = recipe.arithmetic == NpuArithmetic::kInt8 ? "int8" : "fp16";
         report.packed_bytes = plan_weight(problem.N, problem.K, recipe, model.cores).packed_bytes();
     }
     return report;
+}
+
+// Both operands and the result of one row, as int8 and int32.
+PlaneCost cost_of_planes(const std::vector<TensorReport>& tensors) {
+    struct Sums {
+        double one = 0;
+        double extra = 0;
+        void add(double value, size_t planes) {
+            one += value;
+            extra += value * static_cast<double>(planes - 1);
+        }
+        double share() const { return one > 0 ? extra / one : 0; }
+    };
+    Sums layers;
+    Sums all;
+    Sums rows;
+    double weights = 0;
+    for (const TensorReport& report : tensors) {
+        if (!report.on_npu) continue;
+        const auto K = static_cast<double>(report.tensor->ne[0]);
+        const auto N = static_cast<double>(report.tensor->ne[1]);
+        all.add(K * N, report.planes);
+        if (report.role == TensorRole::kMatrix) layers.add(K * N, report.planes);
+        rows.add(K + 4 * N, report.planes);
+        weights += static_cast<double>(report.packed_bytes);
+    }
+    const double decode = rows.one > 0 ? rows.extra / (rows.one + weights) : 0;
+    return {layers.share(), all.share(), decode};
 }
 
 std::vector<std::string> notes_on(const GgufFile& file, const ModelTraits& traits) {
@@ -87,9 +129,12 @@ void Totals::add(const TensorReport& report) {
     ++on_npu;
     raw_bytes_on_npu += report.tensor->bytes;
     packed_bytes += report.packed_bytes;
+    two_planes += report.planes == 2 ? 1 : 0;
+    with_statistics += report.with_statistics ? 1 : 0;
 }
 
-ModelReport analyse(const GgufFile& file, const std::string& path, const Config& config, int64_t ngl) {
+ModelReport analyse(const GgufFile& file, const std::string& path, const Config& config, int64_t ngl,
+                    const FindStatistics& find_statistics) {
     ModelReport model;
     model.path = path;
     model.traits = traits_of(file);
@@ -98,7 +143,7 @@ ModelReport analyse(const GgufFile& file, const std::string& path, const Config&
     model.cores = config.cores;
     model.notes = notes_on(file, model.traits);
     for (const GgufTensor& tensor : file.tensors) {
-        const TensorReport report = report_on(tensor, model);
+        const TensorReport report = report_on(tensor, model, find_statistics);
         model.tensor_bytes += tensor.bytes;
         const bool matrix = is_weight_matrix(report.role);
         if (matrix) {
@@ -110,6 +155,7 @@ ModelReport analyse(const GgufFile& file, const std::string& path, const Config&
             ++model.refusals[report.reason];
         model.tensors.push_back(report);
     }
+    model.plane_cost = cost_of_planes(model.tensors);
     return model;
 }
 

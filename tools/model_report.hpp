@@ -1,17 +1,20 @@
 // Where each tensor of a model will run under stock llama.cpp with our plug-in, and why.
 //
-// analyse() is pure: it describes every weight as the MatmulProblem that the plug-in will see, asks the same
-// support(), and takes sizes from the same plan_weight(). It needs no device and reads no tensor data. What
-// it cannot know is the host's other options (-ot, --device, LoRA); it answers for `-ngl` alone.
+// analyse() asks nobody else: it describes every weight as the MatmulProblem that the plug-in will see, asks
+// the same support(), and takes sizes from the same plan_weight(). It needs no device and reads no tensor
+// data. What it cannot know is the host's other options (-ot, --device, LoRA); it answers for `-ngl` alone.
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "base/config.hpp"
-#include "gguf_file.hpp"
+#include "gguf/gguf_file.hpp"
+#include "matmul/statistics_library.hpp"
 #include "tensor_role.hpp"
 
 namespace rknpu2 {
@@ -24,7 +27,10 @@ struct TensorReport {
     bool on_npu = false;
     std::string precision;      // int8, fp16 or reference; empty for what is not multiplied by us
     uint64_t packed_bytes = 0;  // 0 unless on_npu
-    std::string reason;         // why not on the NPU; empty if on_npu
+    size_t planes = 0;          // of its activations; 0 unless on_npu
+    bool with_statistics = false;
+    std::string why_planes;  // empty unless the precision has weights of two planes
+    std::string reason;      // why not on the NPU; empty if on_npu
 };
 
 struct Totals {
@@ -33,8 +39,17 @@ struct Totals {
     uint64_t raw_bytes = 0;         // of the matrices, as in the file
     uint64_t raw_bytes_on_npu = 0;  // of those on the NPU
     uint64_t packed_bytes = 0;      // of those on the NPU
+    uint64_t two_planes = 0;        // matrices
+    uint64_t with_statistics = 0;   // matrices
 
     void add(const TensorReport& report);
+};
+
+// What second planes cost, as shares of the same with one plane everywhere.
+struct PlaneCost {
+    double prompt = 0;    // multiplications of the NPU for a prompt, of which one row goes through the head
+    double all_rows = 0;  // the same when every row goes through the head
+    double decode = 0;    // bytes that the NPU reads and writes for one row
 };
 
 struct ModelReport {
@@ -48,12 +63,16 @@ struct ModelReport {
     std::map<std::string, Totals> by_type;     // the same by tensor type
     std::map<std::string, uint64_t> refusals;  // reason -> weight matrices and expert stacks not on the NPU
     uint64_t expert_tensors = 0;
+    PlaneCost plane_cost;
     uint64_t tensor_bytes = 0;       // of all tensors
     std::vector<std::string> notes;  // what a reader should know besides
 };
 
 // `file` must outlive the report. A negative ngl means all layers, as in llama.cpp.
-ModelReport analyse(const GgufFile& file, const std::string& path, const Config& config, int64_t ngl);
+// `find_statistics` (empty: there are none) says what the plug-in finds for a tensor.
+using FindStatistics = std::function<std::optional<StatisticsLibrary::Found>(const GgufTensor&)>;
+ModelReport analyse(const GgufFile& file, const std::string& path, const Config& config, int64_t ngl,
+                    const FindStatistics& find_statistics = {});
 
 std::string to_json(const ModelReport& report);
 std::string to_text(const ModelReport& report);

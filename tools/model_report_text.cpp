@@ -36,6 +36,9 @@ ordered_json json_of(const TensorReport& report) {
         {"precision", text_or_null(report.precision)},
         {"raw_bytes", tensor.bytes},
         {"packed_bytes", report.packed_bytes},
+        {"planes", report.planes},
+        {"activation_statistics", report.with_statistics},
+        {"planes_reason", text_or_null(report.why_planes)},
         {"reason", text_or_null(report.reason)},
     };
 }
@@ -48,12 +51,14 @@ std::string shape_text(const GgufTensor& tensor) {
 }
 
 std::string tensor_table(const ModelReport& model) {
-    TextTable table("lllllrl");
-    table.add({"TENSOR", "TYPE", "SHAPE", "RUNS ON", "AS", "PACKED", "WHY NOT THE NPU"});
+    TextTable table("lllllrrl");
+    table.add({"TENSOR", "TYPE", "SHAPE", "RUNS ON", "AS", "PLANES", "PACKED", "WHY"});
     for (const TensorReport& report : model.tensors) {
         table.add({printable(report.tensor->name), report.tensor->type->name, shape_text(*report.tensor),
                    report.on_npu ? "NPU" : "CPU", report.precision.empty() ? "-" : report.precision,
-                   report.on_npu ? human_bytes(report.packed_bytes) : "-", report.reason});
+                   report.on_npu ? std::to_string(report.planes) : "-",
+                   report.on_npu ? human_bytes(report.packed_bytes) : "-",
+                   report.on_npu ? report.why_planes : report.reason});
     }
     return table.to_string();
 }
@@ -101,6 +106,11 @@ std::string to_json(const ModelReport& model) {
         {"weight_matrices", model.totals.matrices},
         {"weight_matrices_on_npu", model.totals.on_npu},
         {"expert_tensors", model.expert_tensors},
+        {"weight_matrices_with_statistics", model.totals.with_statistics},
+        {"weight_matrices_with_two_planes", model.totals.two_planes},
+        {"extra_work_prompt", model.plane_cost.prompt},
+        {"extra_work_all_rows", model.plane_cost.all_rows},
+        {"extra_bytes_decode", model.plane_cost.decode},
         {"raw_bytes", model.totals.raw_bytes},
         {"raw_bytes_on_npu", model.totals.raw_bytes_on_npu},
         {"packed_bytes", model.totals.packed_bytes},
@@ -121,6 +131,16 @@ std::string to_text(const ModelReport& model) {
                    model.traits.layers, model.tensors.size(), human_bytes(model.tensor_bytes).c_str());
     text += format("-ngl %" PRId64 ", precision %s: %" PRIu64 " of %" PRIu64 " weight matrices on the NPU\n",
                    model.ngl, precision_name(model.precision), model.totals.on_npu, model.totals.matrices);
+    if (model.precision == Precision::kBalanced && model.totals.on_npu > 0) {
+        text +=
+            format("activations: %" PRIu64 " weights have statistics, %" PRIu64
+                   " a second plane: %.1f %% more work for the NPU when a prompt is processed (%.1f %% with "
+                   "logits for all of it), %.1f %% more bytes for each generated token\n",
+                   model.totals.with_statistics, model.totals.two_planes, 100 * model.plane_cost.prompt,
+                   100 * model.plane_cost.all_rows, 100 * model.plane_cost.decode);
+        if (model.totals.with_statistics == 0)
+            text += "note: scripts/calibrate.sh MODEL makes statistics, which save most of that\n";
+    }
     for (const auto& [reason, count] : model.refusals)
         text += format("not on the NPU: %" PRIu64 " x %s\n", count, reason.c_str());
     for (const std::string& note : model.notes)

@@ -8,9 +8,10 @@
 #include <filesystem>
 
 #include "base/config.hpp"
-#include "gguf_file.hpp"
+#include "gguf/gguf_file.hpp"
 #include "machine_report.hpp"
 #include "model_report.hpp"
+#include "plane_finder.hpp"
 #include "runtime/locate.hpp"
 
 namespace {
@@ -50,7 +51,11 @@ int show_machine(const Options& options, const Config& config) {
 int show_model(const Options& options, const Config& config) {
     const Result<GgufFile> file = GgufFile::open(options.model);
     if (!file.ok()) return fail(file.status().message());
-    ModelReport report = analyse(file.value(), options.model, config, options.ngl);
+    const Result<std::unique_ptr<PlaneFinder>> planes =
+        PlaneFinder::open(options.model, file.value(), config);
+    if (!planes.ok()) return fail(planes.status().message());
+    ModelReport report = analyse(file.value(), options.model, config, options.ngl,
+                                 [&](const GgufTensor& tensor) { return planes.value()->find(tensor); });
     const Result<std::string> runtime = locate_runtime(config.runtime, own_directory());
     if (!runtime.ok()) {
         report.notes.push_back("the plan for a machine with an NPU; this one: " + runtime.status().message());

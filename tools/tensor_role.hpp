@@ -16,7 +16,7 @@
 #include <cstdint>
 #include <string>
 
-#include "gguf_file.hpp"
+#include "gguf/gguf_file.hpp"
 
 namespace rknpu2 {
 

@@ -73,7 +73,12 @@ Status parse_calibrate(const std::string& text, Config& config) {
 }
 
 Status parse_statistics(const std::string& text, Config& config) {
-    config.statistics_file = text;
+    config.statistics = text;
+    return {};
+}
+
+Status parse_sensitivity(const std::string& text, Config& config) {
+    config.sensitivity_file = text;
     return {};
 }
 
@@ -109,8 +114,15 @@ constexpr std::array kSettings = {
     Setting{"GGML_RKNPU2_CALIBRATE", "file", "", "a path; %p becomes the process id",
             "gather what the activations of each weight are like and write it there at the end",
             parse_calibrate},
-    Setting{"GGML_RKNPU2_STATISTICS", "file", "", "a file that GGML_RKNPU2_CALIBRATE has made",
-            "pack weights with these statistics of their activations: better int8", parse_statistics},
+    Setting{"GGML_RKNPU2_STATISTICS", "file", "auto",
+            "auto, none, or a file that GGML_RKNPU2_CALIBRATE has made",
+            "statistics of activations to pack weights with, for better int8; auto: those of the model that "
+            "scripts/calibrate.sh has put into the cache directory, if any",
+            parse_statistics},
+    Setting{"GGML_RKNPU2_SENSITIVITY", "file", "", "a path; %p becomes the process id",
+            "measure what a second plane of activations is worth for each weight, once, and write the "
+            "statistics with it there at the end; slow",
+            parse_sensitivity},
     Setting{"GGML_RKNPU2_ALLOW_ABI_MISMATCH", "switch", "0", "0 or 1",
             "1: load into a ggml whose structures are not known to be the same; may crash", parse_abi},
 };
@@ -132,6 +144,18 @@ std::vector<std::string> unknown_names() {
         if (!known) names.emplace_back(name);
     }
     return names;
+}
+
+// As the scripts find it: RKNPU2_CACHE, or ggml-rknpu2 in the user's cache directory.
+std::string cache_directory() {
+    const auto value = [](const char* name) {
+        const char* const text = std::getenv(name);
+        return std::string(text != nullptr ? text : "");
+    };
+    if (const std::string own = value("RKNPU2_CACHE"); !own.empty()) return own;
+    if (const std::string cache = value("XDG_CACHE_HOME"); !cache.empty()) return cache + "/ggml-rknpu2";
+    if (const std::string home = value("HOME"); !home.empty()) return home + "/.cache/ggml-rknpu2";
+    return "";
 }
 
 }  // namespace
@@ -173,6 +197,8 @@ Result<std::vector<int>> parse_cpu_list(const std::string& text) {
 
 Result<Config> Config::from_environment() {
     Config config;
+    if (const std::string cache = cache_directory(); !cache.empty())
+        config.statistics_directory = cache + "/statistics";
     for (const Setting& setting : kSettings) {
         const char* text = environment_of(setting);
         if (text == nullptr) continue;

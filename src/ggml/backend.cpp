@@ -10,6 +10,7 @@
 #include "ggml/inner_cpu.hpp"
 #include "ggml/plugin.hpp"
 #include "ggml/problem_from_tensor.hpp"
+#include "ggml/sensitivity.hpp"
 #include "matmul/support.hpp"
 
 namespace rknpu2 {
@@ -25,7 +26,8 @@ struct Backend {
     InnerCpu cpu;
     ggml_abort_callback abort = nullptr;
     void* abort_data = nullptr;
-    bool computed = false;  // an idle backend writes nothing
+    bool computed = false;                   // an idle backend writes nothing
+    const ggml_tensor* one_plane = nullptr;  // a weight whose activations go without their second plane
     ggml_backend object{};
 };
 
@@ -71,13 +73,16 @@ Status multiply(Backend& backend, ggml_tensor* op) {
     const auto* const a = static_cast<const float*>(op->src[1]->data);
     auto* const out = static_cast<float*>(op->data);
     const auto M = static_cast<size_t>(host.ggml.ggml_nrows(op->src[1]));
-    if (host.calibration != nullptr) host.calibration->add(weight_source(host, weight), a, M);
+    if (host.calibration != nullptr) {
+        const bool output = (op->flags & GGML_TENSOR_FLAG_OUTPUT) != 0;
+        host.calibration->add(weight_source(host, weight), a, M, output);
+    }
     if (host.config.precision == Precision::kReference) {
         return host.npu->multiply_reference(weight_source(host, weight), a, M, out);
     }
     Result<std::shared_ptr<PackedWeight>> packed = packed_weight(backend, weight);
     RKNPU2_RETURN_IF_ERROR(packed.status().with_context("packing"));
-    return host.npu->multiply(*packed.value(), a, M, out);
+    return host.npu->multiply(*packed.value(), a, M, out, weight == backend.one_plane ? 1 : 0);
 }
 
 // A buffer that a failed write left half written must not take part in anything.
@@ -168,7 +173,16 @@ ggml_status compute(Backend& backend, ggml_cgraph* graph) {
 
 ggml_status graph_compute(ggml_backend_t backend, ggml_cgraph* graph) noexcept {
     Backend& ours = of(backend);
-    return guard(ours.host, "computing a graph", GGML_STATUS_FAILED, [&] { return compute(ours, graph); });
+    Host& host = ours.host;
+    return guard(host, "computing a graph", GGML_STATUS_FAILED, [&] {
+        if (host.sensitivity == nullptr) return compute(ours, graph);
+        return host.sensitivity->run(
+            host, graph, [&](const ggml_tensor* node) { return runs_on_npu(host, node); },
+            [&](const ggml_tensor* one_plane) {
+                ours.one_plane = one_plane;
+                return compute(ours, graph);
+            });
+    });
 }
 
 }  // namespace

@@ -39,7 +39,8 @@ class PackingForecast {
     std::atomic<uint64_t> packed_{0};
 };
 
-struct Buffer;  // buffer.hpp
+struct Buffer;      // buffer.hpp
+class Sensitivity;  // sensitivity.hpp
 
 struct Host {
     HostLibrary library;
@@ -47,6 +48,7 @@ struct Host {
     Config config;
     Statistics* statistics = nullptr;    // of the process
     Calibration* calibration = nullptr;  // of the process; null unless activations are to be gathered
+    Sensitivity* sensitivity = nullptr;  // of the process; null unless it is to be measured
     std::shared_ptr<NpuDevice> npu;      // null: no device
     std::string description;             // such as "Rockchip RK3588 NPU (simulated)"
     PackingForecast forecast;

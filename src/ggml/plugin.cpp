@@ -12,6 +12,7 @@
 #include "ggml/guard.hpp"
 #include "ggml/host.hpp"
 #include "ggml/plugin.hpp"
+#include "ggml/sensitivity.hpp"
 #include "runtime/locate.hpp"
 #include "runtime/rknn_runtime.hpp"
 
@@ -63,6 +64,10 @@ class Plugin {
         if (!config_.calibrate_file.empty()) {
             write("GGML_RKNPU2_CALIBRATE", config_.calibrate_file,
                   encode_statistics(calibration_.statistics()));
+        }
+        if (!config_.sensitivity_file.empty() && sensitivity_.measured()) {
+            write("GGML_RKNPU2_SENSITIVITY", config_.sensitivity_file,
+                  encode_statistics(sensitivity_.merged_into(sensitivity_base_)));
         }
     }
 
@@ -137,6 +142,7 @@ class Plugin {
         }
         host.npu = npu_;
         host.calibration = config_.calibrate_file.empty() ? nullptr : &calibration_;
+        host.sensitivity = config_.sensitivity_file.empty() ? nullptr : &sensitivity_;
         if (!npu_) return;
         host.description = npu_->info().simulated ? "Rockchip RK3588 NPU (simulated)" : "Rockchip RK3588 NPU";
         log(LogLevel::kInfo, "%s, %d cores, precision %s, runtime %s %s", host.description.c_str(),
@@ -147,23 +153,40 @@ class Plugin {
     Status open_runtime() {
         Result<std::string> path = locate_runtime(config_.runtime, own_directory());
         RKNPU2_RETURN_IF_ERROR(path.status());
-        ModelStatistics statistics;
-        if (!config_.statistics_file.empty()) {
-            Result<ModelStatistics> read = read_statistics(config_.statistics_file);
-            RKNPU2_RETURN_IF_ERROR(read.status().with_context("GGML_RKNPU2_STATISTICS"));
-            statistics = read.take();
-        }
+        Result<std::unique_ptr<StatisticsLibrary>> library = open_statistics();
+        RKNPU2_RETURN_IF_ERROR(library.status());
         Result<std::unique_ptr<NpuRuntime>> runtime = open_rknn_runtime(path.value());
         RKNPU2_RETURN_IF_ERROR(runtime.status());
         npu_ = std::make_shared<NpuDevice>(runtime.take(), config_, statistics_);
-        npu_->use_statistics(std::move(statistics));
+        npu_->use_statistics(library.take());
         return {};
+    }
+
+    // Null when there are none to be used.
+    Result<std::unique_ptr<StatisticsLibrary>> open_statistics() {
+        if (!config_.sensitivity_file.empty()) {
+            if (config_.statistics == "auto" || config_.statistics == "none") {
+                return Status(StatusCode::kInvalidArgument,
+                              "GGML_RKNPU2_SENSITIVITY needs the file of GGML_RKNPU2_CALIBRATE in "
+                              "GGML_RKNPU2_STATISTICS");
+            }
+            if (config_.precision != Precision::kBalanced) {
+                return Status(StatusCode::kInvalidArgument,
+                              "GGML_RKNPU2_SENSITIVITY needs GGML_RKNPU2_PRECISION=balanced");
+            }
+            Result<ModelStatistics> base = read_statistics(config_.statistics);
+            RKNPU2_RETURN_IF_ERROR(base.status().with_context("GGML_RKNPU2_STATISTICS"));
+            sensitivity_base_ = base.take();
+        }
+        return open_statistics_library(config_);
     }
 
     std::mutex mutex_;
     Config config_;
     Statistics statistics_;
     Calibration calibration_;
+    Sensitivity sensitivity_;
+    ModelStatistics sensitivity_base_;  // what its results are added to
     std::shared_ptr<NpuDevice> npu_;
     bool npu_failed_ = false;
     Host* first_host_ = nullptr;

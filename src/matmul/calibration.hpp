@@ -13,8 +13,9 @@ namespace rknpu2 {
 
 class Calibration {
   public:
-    // a: M rows of K activations that are about to be multiplied by the weight.
-    void add(const WeightSource& weight, const float* a, size_t M);
+    // a: M rows of K activations that are about to be multiplied by the weight. `output`: the result is the
+    // logits.
+    void add(const WeightSource& weight, const float* a, size_t M, bool output = false);
 
     // Of all that was added, weights without a single finite row left out.
     ModelStatistics statistics() const;
@@ -24,6 +25,7 @@ class Calibration {
         size_t N = 0;
         uint64_t fingerprint = 0;
         uint64_t rows = 0;
+        bool output = false;
         std::vector<double> sum;
         std::vector<double> square;
     };

@@ -16,7 +16,7 @@ static_assert(std::endian::native == std::endian::little);
 
 constexpr char kMagic[] = "RKNPUCAL";
 constexpr size_t kMagicBytes = sizeof kMagic - 1;
-constexpr uint32_t kVersion = 1;
+constexpr uint32_t kVersion = 2;
 constexpr size_t kLongestName = 255;
 constexpr uint64_t kLargestK = uint64_t{1} << 24;
 constexpr size_t kFingerprintWords = 256;
@@ -100,6 +100,12 @@ Status decode_entry(Reader& reader, ModelStatistics& statistics) {
     if (!reader.ok) return bad("cut short");
     if (entry.N == 0 || K == 0 || K > kLargestK || entry.rows == 0)
         return bad(format("%s has an impossible shape", name.c_str()));
+    const auto output = reader.number<uint32_t>();
+    entry.output = output == 1;
+    entry.one_plane_divergence = reader.number<float>();
+    if (output > 1 || !(entry.measured() || entry.one_plane_divergence == ChannelStatistics::kNotMeasured) ||
+        !std::isfinite(entry.one_plane_divergence))
+        return bad(format("%s has a sensitivity that cannot be", name.c_str()));
     entry.mean = reader.floats(K);
     entry.mean_square = reader.floats(K);
     if (!reader.ok) return bad("cut short");
@@ -144,6 +150,8 @@ std::string encode_statistics(const ModelStatistics& statistics) {
         put(text, static_cast<uint64_t>(entry.K));
         put(text, entry.fingerprint);
         put(text, entry.rows);
+        put(text, static_cast<uint32_t>(entry.output ? 1 : 0));
+        put(text, entry.one_plane_divergence);
         put(text, entry.mean);
         put(text, entry.mean_square);
     }

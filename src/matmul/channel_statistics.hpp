@@ -5,9 +5,10 @@
 // entry belongs to one tensor: name, shape and a fingerprint of its bytes must agree, so that the statistics
 // of another model, or of another quantisation of the same one, are never taken for this one's.
 //
-// The file, little endian: "RKNPUCAL", version (u32, 1), number of entries (u32); for each entry the length
-// of its name (u32, 1 to 255) and the name, N, K, fingerprint and rows (u64 each), K means and K mean squares
-// (f32); at the end a checksum of all before it (u64). Reading checks everything and trusts nothing.
+// The file, little endian: "RKNPUCAL", version (u32, 2), number of entries (u32); for each entry the length
+// of its name (u32, 1 to 255) and the name, N, K, fingerprint and rows (u64 each), output (u32, 0 or 1) and
+// one_plane_divergence (f32), K means and K mean squares (f32); at the end a checksum of all before it (u64).
+// Reading checks everything and trusts nothing.
 #pragma once
 
 #include <map>
@@ -22,10 +23,17 @@ namespace rknpu2 {
 struct ChannelStatistics {
     size_t N = 0;
     size_t K = 0;
-    uint64_t fingerprint = 0;        // of the weight, weight_fingerprint()
-    uint64_t rows = 0;               // activation rows that were seen, 1 or more
-    std::vector<float> mean;         // [K], finite
-    std::vector<float> mean_square;  // [K], finite, not negative
+    uint64_t fingerprint = kAnyWeight;  // weight_fingerprint()
+    uint64_t rows = 0;                  // activation rows that were seen, 1 or more
+    std::vector<float> mean;            // [K], finite
+    std::vector<float> mean_square;     // [K], finite, not negative
+    bool output = false;                // its results are the logits
+    // Nats, 0 or more: how far the next-token distribution moves when the activations of this weight alone
+    // lose their second plane. Measured by a second run (ggml/sensitivity.hpp).
+    float one_plane_divergence = kNotMeasured;
+    bool measured() const { return one_plane_divergence >= 0; }
+    static constexpr float kNotMeasured = -1.0F;
+    static constexpr uint64_t kAnyWeight = 0;  // N and the bytes are not known: from another program's file
 };
 
 // By tensor name.

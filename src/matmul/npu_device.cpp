@@ -12,6 +12,7 @@
 #include "kernels/rotate.hpp"
 #include "kernels/scale.hpp"
 #include "matmul/packer.hpp"
+#include "matmul/rotation_choice.hpp"
 #include "soc/rk3588.hpp"
 
 namespace rknpu2 {
@@ -58,6 +59,7 @@ struct NpuDevice::Call {
     const PackedWeight& weight;
     const float* a;
     float* out;
+    size_t planes;                                     // as in Recipe
     float tensor_scale = 0.0F;                         // naive precision
     std::vector<DeviceMemoryPool::Slice> activations;  // by segment
     std::vector<std::vector<float>> row_scales;        // [segment][row of the chunk]
@@ -86,7 +88,11 @@ size_t NpuDevice::device_bytes() {
 Result<std::shared_ptr<PackedWeight>> NpuDevice::pack(const WeightSource& source) {
     const PhaseTimer timer(statistics_, Phase::kPack);
     auto packed = std::make_shared<PackedWeight>();
-    packed->plan = plan_weight(source.N, source.K, recipe_of(config_.precision), config_.cores);
+    const std::optional<StatisticsLibrary::Found> found =
+        library_ == nullptr ? std::nullopt : library_->find(source);
+    const Result<Recipe> recipe = recipe_for(source, found);
+    RKNPU2_RETURN_IF_ERROR(recipe.status());
+    packed->plan = plan_weight(source.N, source.K, recipe.value(), config_.cores);
     const WeightPlan& plan = packed->plan;
     std::vector<size_t> sizes;
     for (const KSegment& segment : plan.segments) {
@@ -108,34 +114,31 @@ Result<std::shared_ptr<PackedWeight>> NpuDevice::pack(const WeightSource& source
             device->release(weight);
         };
     }
-    const ChannelStatistics* const statistics = statistics_for(source);
-    RKNPU2_RETURN_IF_ERROR(pack_weight(source, statistics, *packed, pool_));
+    RKNPU2_RETURN_IF_ERROR(pack_weight(source, found ? &found->entry : nullptr, *packed, pool_));
     statistics_.add_weight({source.name, source.type_name, source.K, source.N,
                             dtype_name(operand_type(plan.recipe.arithmetic)), plan.packed_bytes(),
-                            !packed->bias.empty()});
+                            !packed->bias.empty(), plan.recipe.planes, plan.recipe.rotate});
     progress_.add(plan.packed_bytes());
     return packed;
 }
 
-void NpuDevice::use_statistics(ModelStatistics statistics) {
-    model_statistics_ = std::move(statistics);
+void NpuDevice::use_statistics(std::unique_ptr<StatisticsLibrary> library) {
+    library_ = std::move(library);
 }
 
-const ChannelStatistics* NpuDevice::statistics_for(const WeightSource& source) {
-    const auto found = model_statistics_.find(source.name);
-    if (found == model_statistics_.end()) return nullptr;
-    const ChannelStatistics& entry = found->second;
-    if (entry.N == source.N && entry.K == source.K && entry.fingerprint == weight_fingerprint(source)) {
-        return &entry;
+Result<Recipe> NpuDevice::recipe_for(const WeightSource& source,
+                                     const std::optional<StatisticsLibrary::Found>& found) const {
+    Recipe recipe = recipe_of(config_.precision);
+    if (!recipe.rotate) return recipe;
+    if (found) {
+        // A run that measures sensitivities compares with two planes everywhere.
+        if (config_.sensitivity_file.empty()) recipe.planes = std::min(recipe.planes, found->planes.planes);
+        return recipe;
     }
-    if (!other_model_reported_.exchange(true)) {
-        log(LogLevel::kWarning,
-            "the activation statistics are not of this model (%s differs), and are not used for it: make "
-            "them with "
-            "GGML_RKNPU2_CALIBRATE",
-            source.name.c_str());
-    }
-    return nullptr;
+    const Result<double> cost = cost_of_rotation(source);
+    RKNPU2_RETURN_IF_ERROR(cost.status());
+    recipe.rotate = cost.value() <= kRotationMayCost;
+    return recipe;
 }
 
 void NpuDevice::release(const PackedWeight& weight) {
@@ -154,12 +157,12 @@ void NpuDevice::release(const PackedWeight& weight) {
     }
 }
 
-Status NpuDevice::multiply(const PackedWeight& weight, const float* a, size_t M, float* out) {
+Status NpuDevice::multiply(const PackedWeight& weight, const float* a, size_t M, float* out, size_t planes) {
     const std::lock_guard lock(mutex_);
-    Call call{weight, a, out, 0.0F, {}, {}, {}};
     const Recipe& recipe = weight.plan.recipe;
+    Call call{weight, a, out, planes == 0 ? recipe.planes : planes, 0.0F, {}, {}, {}};
     if (recipe.one_scale_per_tensor) call.tensor_scale = scale_of_rows(a, M, weight.plan.K);
-    for (const RowChunk& chunk : plan_rows(M, recipe.planes))
+    for (const RowChunk& chunk : plan_rows(M, call.planes))
         RKNPU2_RETURN_IF_ERROR(multiply_chunk(call, chunk));
     ++statistics_.npu_matmuls;
     ++(recipe.arithmetic == NpuArithmetic::kInt8 ? statistics_.int8_matmuls : statistics_.fp16_matmuls);
@@ -201,7 +204,7 @@ Status NpuDevice::write_activations(Call& call, const RowChunk& chunk) {
         Result<DeviceMemoryPool::Slice> area = areas_.activations(domain, s, bytes);
         RKNPU2_RETURN_IF_ERROR(area.status());
         call.activations[s] = area.value();
-        call.row_scales[s].resize(chunk.count * plan.recipe.planes);
+        call.row_scales[s].resize(chunk.count * call.planes);
         RKNPU2_RETURN_IF_ERROR(quantise_segment(call, chunk, s));
         statistics_.activation_bytes += bytes;
     }
@@ -255,7 +258,7 @@ Status NpuDevice::quantise_segment(Call& call, const RowChunk& chunk, size_t s) 
         } else {
             quantise_rows_int8(from, stride, count, K, K_padded, rows, first, int8_cube, scales + first);
         }
-        if (recipe.planes == 2) {
+        if (call.planes == 2) {
             quantise_residuals_int8(from, stride, count, K, K_padded, rows, chunk.count + first, int8_cube,
                                     scales + first, scales + chunk.count + first);
         }
@@ -268,7 +271,7 @@ Status NpuDevice::quantise_segment(Call& call, const RowChunk& chunk, size_t s) 
             quantise(first, std::min(kRowsPerTask, chunk.count - first));
         });
     }
-    const size_t used = chunk.count * recipe.planes;
+    const size_t used = chunk.count * call.planes;
     if (recipe.arithmetic == NpuArithmetic::kFloat16) {
         zero_rows(used, rows, K_padded, rows, half_cube);
     } else {
@@ -343,7 +346,7 @@ Status NpuDevice::run_core(const Call& call, const RowChunk& chunk, int core, co
         }
         // Segments and planes are added in ascending order, whatever the core: the bits do not depend on the
         // schedule.
-        for (size_t plane = 0; plane < plan.recipe.planes; ++plane) {
+        for (size_t plane = 0; plane < call.planes; ++plane) {
             const size_t m0 = plane * chunk.count;
             const Accumulate mode = step.segment == 0 && plane == 0 ? Accumulate::kStore : Accumulate::kAdd;
             if (plan.recipe.arithmetic == NpuArithmetic::kInt8) {

@@ -10,21 +10,21 @@
 // usable.
 #pragma once
 
-#include <atomic>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 
 #include "base/aligned_buffer.hpp"
 #include "base/config.hpp"
 #include "base/status.hpp"
 #include "base/thread_pool.hpp"
-#include "matmul/channel_statistics.hpp"
 #include "matmul/context_cache.hpp"
 #include "matmul/device_memory.hpp"
 #include "matmul/packed_weight.hpp"
 #include "matmul/packing_progress.hpp"
 #include "matmul/statistics.hpp"
+#include "matmul/statistics_library.hpp"
 #include "matmul/weight_source.hpp"
 #include "matmul/work_areas.hpp"
 #include "runtime/npu_runtime.hpp"
@@ -42,13 +42,14 @@ class NpuDevice : public std::enable_shared_from_this<NpuDevice> {
     Statistics& statistics() { return statistics_; }
 
     // What weights that are packed from now on may use. Before the first pack().
-    void use_statistics(ModelStatistics statistics);
+    void use_statistics(std::unique_ptr<StatisticsLibrary> library);
 
     // Thread safe. The precision must not be kReference, which has no packed form.
     Result<std::shared_ptr<PackedWeight>> pack(const WeightSource& source);
 
-    // out[m * N + n] = sum over k of a[m * K + k] * weight[n][k], m < M. Thread safe.
-    Status multiply(const PackedWeight& weight, const float* a, size_t M, float* out);
+    // out[m * N + n] = sum over k of a[m * K + k] * weight[n][k], m < M. `planes`: 1 leaves out the second
+    // plane of a weight that has two, to measure what it is worth; 0: as packed. Thread safe.
+    Status multiply(const PackedWeight& weight, const float* a, size_t M, float* out, size_t planes = 0);
 
     // The same by float64 arithmetic on the CPU from the stored weight. Thread safe.
     Status multiply_reference(const WeightSource& source, const float* a, size_t M, float* out);
@@ -67,8 +68,8 @@ class NpuDevice : public std::enable_shared_from_this<NpuDevice> {
     Status schedule(Call& call, const RowChunk& chunk);
     Status run_core(const Call& call, const RowChunk& chunk, int core, const CachedContext*& failed);
     void release(const PackedWeight& weight);
-    // nullptr when there are none for it; says so when they are of another model.
-    const ChannelStatistics* statistics_for(const WeightSource& source);
+    Result<Recipe> recipe_for(const WeightSource& source,
+                              const std::optional<StatisticsLibrary::Found>& found) const;
 
     std::unique_ptr<NpuRuntime> runtime_;
     Config config_;
@@ -76,8 +77,7 @@ class NpuDevice : public std::enable_shared_from_this<NpuDevice> {
     ThreadPool pool_;
 
     PackingProgress progress_;
-    ModelStatistics model_statistics_;
-    std::atomic<bool> other_model_reported_{false};
+    std::unique_ptr<StatisticsLibrary> library_;  // may be null
 
     std::mutex mutex_;  // guards what follows
     DeviceMemoryPool memory_;

@@ -50,7 +50,9 @@ std::string Statistics::to_json(const Config& config, const RuntimeInfo& runtime
                                {"N", w.N},
                                {"precision", w.precision},
                                {"packed_bytes", w.packed_bytes},
-                               {"activation_statistics", w.with_statistics}});
+                               {"activation_statistics", w.with_statistics},
+                               {"planes", w.planes},
+                               {"rotated", w.rotated}});
         }
     }
     json refused = json::object();

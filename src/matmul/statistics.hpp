@@ -31,6 +31,8 @@ struct WeightRecord {
     std::string precision;  // "int8", "fp16" or "reference"
     size_t packed_bytes = 0;
     bool with_statistics = false;  // of activations, when it was packed
+    size_t planes = 1;             // of activations
+    bool rotated = false;
 };
 
 class Statistics {

@@ -21,7 +21,7 @@ class BackendOps(HostTest):
         """Runs the program; checks the device's lines and that N of N passed. Returns (stats, N)."""
         run = self.host("test-backend-ops", "test", "-b", DEVICE, *arguments, precision=precision, timeout=timeout, code=None)
         text = re.sub(r"\x1b\[[0-9;]*m", "", run.out)
-        failed = re.findall(r"^\s*(\w+\(.*\)): .*FAIL.*$", text, re.MULTILINE)
+        failed = re.findall(r"^.*\w+\(.*\): .*FAIL.*$", text, re.MULTILINE)
         if run.code != 0 or failed:
             shown = "\n".join(failed[:20]) or harness.tail(text + run.log)
             self.fail(f"test-backend-ops ended with {run.code}, {len(failed)} cases failed:\n{shown}")

@@ -40,5 +40,63 @@ class Statistics(HostTest):
         self.assertIn("cut short or damaged", run.log)
 
 
+    def test_gathering_marks_the_output(self):
+        """Without sensitivities the head alone has two planes."""
+        path = self.gathered()
+        run = self.complete(count=2, extra={"GGML_RKNPU2_STATISTICS": str(path)})
+        self.assertEqual([weight["name"] for weight in run.stats.weights if weight["planes"] == 2], ["token_embd.weight"])
+
+    def test_sensitivities(self):
+        """The same graph is computed for every weight; here of three layers, 21 matrices, and the head."""
+        path, measured = self.gathered(), self.folder / "measured"
+        text = self.folder / "text"
+        text.write_text("The tower clock has three trains, each with a weight of its own. " * 80)
+        # Of 256 tokens the second half has logits; in parts of 24 there is a part of which all tokens have.
+        run = self.host("llama-perplexity", "-m", harness.MODEL, "-ngl", 4, "-f", text, "-c", 256, "-b", 256, "-ub", 24, "--chunks", 1,
+                        "--no-warmup", "-lv", 4, extra={"GGML_RKNPU2_STATISTICS": str(path), "GGML_RKNPU2_SENSITIVITY": str(measured)})
+        self.assertIn("sensitivity: 22 of 22 weights", run.out + run.log)
+        self.assertNotIn("gave two results", run.out + run.log)
+        self.assertEqual({weight["planes"] for weight in run.stats.weights}, {2})
+        self.assertEqual(path.stat().st_size, measured.stat().st_size)
+        run = self.complete(extra={"GGML_RKNPU2_STATISTICS": str(measured)})
+        self.assert_ran_on_npu(run)
+        # The budget, a quarter of all layers, is enough for the three that were measured.
+        two = [weight["name"] for weight in run.stats.weights if weight["planes"] == 2]
+        self.assertEqual(len(two), 22)
+        self.assertEqual([name for name in two if not name.startswith(("blk.27.", "blk.28.", "blk.29."))], ["token_embd.weight"])
+        self.assertIn("Paris", run.out)
+
+    def test_found_in_the_cache(self):
+        cache = self.folder / "cache"
+        (cache / "statistics").mkdir(parents=True)
+        self.gathered().rename(cache / "statistics" / "some-model.rknpucal")
+        found = {"RKNPU2_CACHE": str(cache), "GGML_RKNPU2_STATISTICS": "auto"}
+        run = self.complete(count=2, extra=found)
+        self.assertEqual(self.with_statistics(run), ALL_WEIGHTS)
+        run = self.complete(count=2, extra={**found, "GGML_RKNPU2_STATISTICS": "none"})
+        self.assertEqual(self.with_statistics(run), 0)
+        other = harness.script("model.sh", "--type", "Q8_0")
+        run = self.complete(count=2, model=other, extra=found)
+        self.assertLessEqual(self.with_statistics(run), 1)  # the embeddings
+        self.assertNotIn("not of this model", run.log)
+
+    def test_importance_matrices_are_a_substitute(self):
+        text, path = self.folder / "text", self.folder / "imatrix.gguf"
+        text.write_text("The tower clock has three trains, each with a weight of its own. " * 80)
+        self.host("llama-imatrix", "-m", harness.MODEL, "-ngl", 99, "-f", text, "-c", 128, "--chunks", 2, "-o", path)
+        run = self.complete(extra={"GGML_RKNPU2_STATISTICS": str(path)})
+        self.assertEqual(self.with_statistics(run), ALL_WEIGHTS - 1)  # llama-imatrix leaves the head out
+        self.assertIn("Paris", run.out)
+
+    def test_what_does_not_fit_together_is_one_clear_line(self):
+        path = self.folder / "never"
+        for extra, line in (({}, "needs the file of GGML_RKNPU2_CALIBRATE"),
+                            ({"GGML_RKNPU2_PRECISION": "exact", "GGML_RKNPU2_STATISTICS": str(self.gathered())}, "needs GGML_RKNPU2_PRECISION=balanced")):
+            run = self.complete(layers=0, count=2, extra={"GGML_RKNPU2_SENSITIVITY": str(path), **extra})
+            self.assertIn("no NPU: ", run.log)
+            self.assertIn(line, run.log)
+        self.assertFalse(path.exists())
+
+
 if __name__ == "__main__":
     harness.main()

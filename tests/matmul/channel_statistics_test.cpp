@@ -21,8 +21,9 @@ using testing::Matrices;
 
 ModelStatistics two_entries() {
     ModelStatistics statistics;
-    statistics["blk.0.ffn_up.weight"] = {7, 3, 0x1234, 99, {0.5F, -1.0F, 0.0F}, {1.0F, 4.0F, 0.0F}};
-    statistics["output.weight"] = {1, 1, 5, 1, {2.0F}, {8.0F}};
+    statistics["blk.0.ffn_up.weight"] = {7,     3,    0x1234, 99, {0.5F, -1.0F, 0.0F}, {1.0F, 4.0F, 0.0F},
+                                         false, 1e-5F};
+    statistics["output.weight"] = {1, 1, 5, 1, {2.0F}, {8.0F}, true};
     return statistics;
 }
 
@@ -47,6 +48,9 @@ TEST(ChannelStatistics, WhatIsWrittenComesBack) {
         EXPECT_EQ(read.rows, entry.rows);
         EXPECT_EQ(read.mean, entry.mean);
         EXPECT_EQ(read.mean_square, entry.mean_square);
+        EXPECT_EQ(read.output, entry.output);
+        EXPECT_EQ(read.one_plane_divergence, entry.one_plane_divergence);
+        EXPECT_EQ(read.measured(), name != "output.weight");
     }
     EXPECT_TRUE(decode_statistics(encode_statistics({})).ok());
 }
@@ -71,6 +75,9 @@ TEST(ChannelStatistics, ContentThatCannotBeIsRefused) {
     EXPECT_THAT(refusal("GGUF and so on, much longer than a header"), HasSubstr("not a file of activation"));
     EXPECT_THAT(refusal(changed([&](auto& e) { e.mean[1] = nan; })), HasSubstr("no statistics"));
     EXPECT_THAT(refusal(changed([](auto& e) { e.mean_square[2] = -1; })), HasSubstr("no statistics"));
+    for (const float sensitivity : {-2.0F, nan, std::numeric_limits<float>::infinity()})
+        EXPECT_THAT(refusal(changed([&](auto& e) { e.one_plane_divergence = sensitivity; })),
+                    HasSubstr("sensitivity that cannot be"));
     EXPECT_THAT(refusal(changed([](auto& e) { e.rows = 0; })), HasSubstr("impossible shape"));
     EXPECT_THAT(refusal(changed([](auto& e) { e.N = 0; })), HasSubstr("impossible shape"));
     EXPECT_THAT(refusal(changed([](auto& e) { e.K = size_t{1} << 40; })), HasSubstr("impossible shape"));

@@ -62,7 +62,7 @@ TEST_F(WithStatisticsTest, TheErrorShrinks) {
         for (const Precision precision : {Precision::kFast, Precision::kBalanced}) {
             const double without = other.error_of(multiply(*device(precision), other));
             const auto npu = device(precision);
-            npu->use_statistics(gathered(x));
+            npu->use_statistics(std::make_unique<StatisticsLibrary>(gathered(x)));
             const double with = other.error_of(multiply(*npu, other));
             EXPECT_LT(with, 0.8 * without)
                 << precision_name(precision) << " N=" << N << " K=" << K << ": " << with << ", " << without;
@@ -74,7 +74,7 @@ TEST_F(WithStatisticsTest, ARowDoesNotDependOnTheOthers) {
     const Matrices x = model_like(37, 65, 8300, 3);
     for (const Precision precision : {Precision::kFast, Precision::kBalanced}) {
         const auto npu = device(precision);
-        npu->use_statistics(gathered(x));
+        npu->use_statistics(std::make_unique<StatisticsLibrary>(gathered(x)));
         const std::vector<float> whole = multiply(*npu, x);
         const auto packed = npu->pack(x.source());
         for (const size_t m : {0U, 5U, 36U}) {
@@ -92,7 +92,7 @@ TEST_F(WithStatisticsTest, AnotherModelsStatisticsAreNotUsed) {
     std::vector<std::string> lines;
     set_log_sink([&](LogLevel, const std::string& line) { lines.push_back(line); });
     const auto npu = device(Precision::kBalanced);
-    npu->use_statistics(gathered(other));
+    npu->use_statistics(std::make_unique<StatisticsLibrary>(gathered(other)));
     EXPECT_EQ(multiply(*npu, x), multiply(*device(Precision::kBalanced), x));
     EXPECT_EQ(multiply(*npu, x), multiply(*device(Precision::kBalanced), x));
     set_log_sink({});
@@ -102,11 +102,34 @@ TEST_F(WithStatisticsTest, AnotherModelsStatisticsAreNotUsed) {
               1);
 }
 
+// One plane of a weight with two is what fast gives; and the choice of planes decides what a weight is packed
+// for.
+TEST_F(WithStatisticsTest, PlanesAreChosenAndCanBeLeftOut) {
+    const Matrices x = model_like(9, 33, 576, 7);
+    ModelStatistics statistics = gathered(x);
+    const auto with = [&](Precision precision, const ModelStatistics& used) {
+        const auto npu = device(precision);
+        npu->use_statistics(std::make_unique<StatisticsLibrary>(used));
+        return npu;
+    };
+    const std::vector<float> one_plane = multiply(*with(Precision::kFast, statistics), x);
+    EXPECT_EQ(multiply(*with(Precision::kBalanced, statistics), x), one_plane);  // not measured
+    statistics.at("w").output = true;
+    const auto npu = with(Precision::kBalanced, statistics);
+    const auto packed = npu->pack(x.source());
+    ASSERT_TRUE(packed.ok());
+    EXPECT_EQ(packed.value()->plan.recipe.planes, 2U);
+    std::vector<float> out(x.M * x.N);
+    ASSERT_TRUE(npu->multiply(*packed.value(), x.a.data(), x.M, out.data(), 1).ok());
+    EXPECT_EQ(out, one_plane);
+    EXPECT_LT(x.error_of(multiply(*npu, x)), 0.95 * x.error_of(one_plane));
+}
+
 TEST_F(WithStatisticsTest, PrecisionsThatDoNotRotateIgnoreThem) {
     const Matrices x = model_like(5, 33, 100, 6);
     for (const Precision precision : {Precision::kExact, Precision::kNaive}) {
         const auto npu = device(precision);
-        npu->use_statistics(gathered(x));
+        npu->use_statistics(std::make_unique<StatisticsLibrary>(gathered(x)));
         EXPECT_EQ(multiply(*npu, x), multiply(*device(precision), x));
     }
 }

@@ -187,7 +187,7 @@ done
 if [ -n "$GGML_RKNPU2_STATS" ]; then
     npu=7; reference=0
     [ "$GGML_RKNPU2_PRECISION" = reference ] && {{ npu=0; reference=7; }}
-    printf '{{"precision": "%s", "failures": 0, "weights": [{{"name": "a"}}], "matmuls": {{"npu": %d, "cpu_reference": %d}}, %s}}' \\
+    printf '{{"precision": "%s", "failures": 0, "weights": [{{"name": "a", "K": 4, "N": 5, "planes": 1, "activation_statistics": false}}], "matmuls": {{"npu": %d, "cpu_reference": %d}}, %s}}' \\
         "{precision}" $npu $reference '"runtime": {{"simulated": true}}' >"$GGML_RKNPU2_STATS"
 fi
 if [ -n "$compare" ]; then cat {folder}/divergence; else echo base >"$base"; cat {folder}/base; fi
@@ -251,7 +251,7 @@ class Program(unittest.TestCase):
         self.assertEqual([(r["mode"], r["ngl"], r["kld"], r["matrices"]) for r in rows],
                          [("cpu", "0", "0.296968", "0"), ("fast", "10", "0.296968", "1"), ("fast", "99", "0.296968", "1")])
         self.assertEqual(len(json.loads((self.folder / "out/quality.json").read_text())["rows"]), 3)
-        self.assertIn("| fast | 99 | 1 of 1 | 0.296968 ± 0.015238 | 1.96538 | 27.500 | 66.86 ± 2.09 % |", done.stdout)
+        self.assertIn("| fast | 99 | 1 of 1 | 0.0 % | 0.296968 ± 0.015238 | 1.96538 | 27.500 | 66.86 ± 2.09 % |", done.stdout)
         tree.parse(self.folder / "out/quality.svg")
         self.assertEqual(self.run_program().stdout, done.stdout)
         self.assertEqual(self.runs(), [], "measured again")

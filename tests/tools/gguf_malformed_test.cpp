@@ -4,9 +4,9 @@
 
 #include <random>
 
-#include "gguf_file.hpp"
+#include "gguf/gguf_file.hpp"
+#include "gguf/gguf_writer.hpp"
 #include "model_report.hpp"
-#include "tools/gguf_writer.hpp"
 
 namespace rknpu2 {
 namespace {

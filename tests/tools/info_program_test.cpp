@@ -11,7 +11,7 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
-#include "tools/gguf_writer.hpp"
+#include "gguf/gguf_writer.hpp"
 
 namespace rknpu2 {
 namespace {

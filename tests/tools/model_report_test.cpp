@@ -5,9 +5,9 @@
 
 #include <nlohmann/json.hpp>
 
+#include "gguf/gguf_writer.hpp"
 #include "matmul/plan.hpp"
 #include "matmul/support.hpp"
-#include "tools/gguf_writer.hpp"
 
 namespace rknpu2 {
 namespace {

@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include "tools/gguf_writer.hpp"
+#include "gguf/gguf_writer.hpp"
 
 namespace rknpu2 {
 namespace {

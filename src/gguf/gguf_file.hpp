@@ -17,8 +17,8 @@
 #include <vector>
 
 #include "base/status.hpp"
-#include "byte_reader.hpp"
-#include "tensor_types.hpp"
+#include "gguf/byte_reader.hpp"
+#include "gguf/tensor_types.hpp"
 
 namespace rknpu2 {
 

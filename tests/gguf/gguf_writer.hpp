@@ -9,7 +9,7 @@
 #include <utility>
 #include <vector>
 
-#include "gguf_file.hpp"
+#include "gguf/gguf_file.hpp"
 
 namespace rknpu2 {
 

@@ -1,4 +1,4 @@
-#include "byte_reader.hpp"
+#include "gguf/byte_reader.hpp"
 
 #include <algorithm>
 #include <cinttypes>

@@ -1,5 +1,5 @@
 // Our table of tensor types against ggml's own: its headers at build time, its library at run time.
-#include "tensor_types.hpp"
+#include "gguf/tensor_types.hpp"
 
 #include <dlfcn.h>
 #include <gtest/gtest.h>

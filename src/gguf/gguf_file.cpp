@@ -1,4 +1,4 @@
-#include "gguf_file.hpp"
+#include "gguf/gguf_file.hpp"
 
 #include <fcntl.h>
 #include <sys/stat.h>

@@ -1,10 +1,10 @@
 // The GGUF reader on good files; bad ones are in gguf_malformed_test.cpp.
-#include "gguf_file.hpp"
+#include "gguf/gguf_file.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "tools/gguf_writer.hpp"
+#include "gguf/gguf_writer.hpp"
 
 namespace rknpu2 {
 namespace {

@@ -1,0 +1,113 @@
+#include "matmul/statistics_library.hpp"
+
+#include <algorithm>
+
+#include "base/log.hpp"
+#include "matmul/imatrix_file.hpp"
+
+namespace rknpu2 {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::vector<fs::path> files_of(const fs::path& directory) {
+    std::vector<std::pair<fs::file_time_type, fs::path>> found;
+    std::error_code error;
+    for (fs::directory_iterator at(directory, error), end; !error && at != end; at.increment(error)) {
+        std::error_code unreadable;
+        const fs::file_time_type written = fs::last_write_time(at->path(), unreadable);
+        if (at->path().extension() == kStatisticsSuffix) found.emplace_back(written, at->path());
+    }
+    std::sort(found.begin(), found.end(), std::greater<>());
+    std::vector<fs::path> paths;
+    for (auto& [written, path] : found)
+        paths.push_back(std::move(path));
+    return paths;
+}
+
+}  // namespace
+
+StatisticsLibrary::StatisticsLibrary(ModelStatistics statistics) : of_one_model_(true) {
+    load(*models_.emplace_back(std::make_unique<Model>()), std::move(statistics));
+}
+
+// What a file holds is looked at once, and kept only when a weight asks for it.
+StatisticsLibrary::StatisticsLibrary(const fs::path& directory) : of_one_model_(false) {
+    for (const fs::path& path : files_of(directory)) {
+        Result<ModelStatistics> statistics = read_statistics(path.string());
+        if (!statistics.ok()) {
+            log(LogLevel::kWarning, "activation statistics are not used: %s",
+                statistics.status().message().c_str());
+            continue;
+        }
+        auto model = std::make_unique<Model>();
+        model->path = path.string();
+        for (const auto& [name, entry] : statistics.value())
+            model->fingerprints.insert(entry.fingerprint);
+        models_.push_back(std::move(model));
+    }
+}
+
+void StatisticsLibrary::load(Model& model, ModelStatistics statistics) {
+    model.choice = choose_planes(statistics);
+    model.statistics = std::move(statistics);
+    model.loaded = true;
+}
+
+std::optional<StatisticsLibrary::Found> StatisticsLibrary::find_in(const Model& model,
+                                                                   const WeightSource& weight,
+                                                                   uint64_t fingerprint) {
+    const auto found = model.statistics.find(weight.name);
+    if (found == model.statistics.end()) return std::nullopt;
+    const ChannelStatistics& entry = found->second;
+    const bool same = entry.fingerprint == ChannelStatistics::kAnyWeight ||
+                      (entry.N == weight.N && entry.fingerprint == fingerprint);
+    if (entry.K != weight.K || !same) return std::nullopt;
+    return Found{entry, model.choice.at(weight.name), model.path};
+}
+
+std::optional<StatisticsLibrary::Found> StatisticsLibrary::find(const WeightSource& weight) {
+    const std::lock_guard lock(mutex_);
+    if (models_.empty()) return std::nullopt;
+    const uint64_t fingerprint = weight_fingerprint(weight);
+    for (const auto& model : models_) {
+        if (!model->loaded) {
+            if (model->fingerprints.count(fingerprint) == 0) continue;
+            Result<ModelStatistics> statistics = read_statistics(model->path);
+            if (!statistics.ok()) {
+                log(LogLevel::kWarning, "activation statistics are not used: %s",
+                    statistics.status().message().c_str());
+                model->fingerprints.clear();
+                continue;
+            }
+            load(*model, statistics.take());
+        }
+        if (std::optional<Found> found = find_in(*model, weight, fingerprint)) return found;
+    }
+    if (of_one_model_ && models_[0]->statistics.count(weight.name) > 0) report_other_model(weight);
+    return std::nullopt;
+}
+
+Result<std::unique_ptr<StatisticsLibrary>> open_statistics_library(const Config& config) {
+    if (config.statistics == "none") return std::unique_ptr<StatisticsLibrary>();
+    if (config.statistics == "auto") {
+        // What is being gathered does not depend on what was gathered before.
+        if (config.statistics_directory.empty() || !config.calibrate_file.empty())
+            return std::unique_ptr<StatisticsLibrary>();
+        return std::make_unique<StatisticsLibrary>(fs::path(config.statistics_directory));
+    }
+    Result<ModelStatistics> read = read_statistics_of_any_kind(config.statistics);
+    RKNPU2_RETURN_IF_ERROR(read.status().with_context("GGML_RKNPU2_STATISTICS"));
+    return std::make_unique<StatisticsLibrary>(read.take());
+}
+
+void StatisticsLibrary::report_other_model(const WeightSource& weight) {
+    if (other_model_reported_) return;
+    other_model_reported_ = true;
+    log(LogLevel::kWarning,
+        "the activation statistics are not of this model (%s differs), and are not used for it: "
+        "scripts/calibrate.sh makes them",
+        weight.name.c_str());
+}
+
+}  // namespace rknpu2
