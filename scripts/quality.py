@@ -22,7 +22,7 @@ import quality_plots
 from quality_study import ALL_LAYERS, CONTEXT, MODES, Case, Failure, Programs, Study
 from report import machine, say, write_files
 
-COLUMNS = ("mode", "ngl", "matrices", "chunks", "kld", "kld_error", "kld_99", "ppl", "ppl_error", "same_top", "same_top_error")
+COLUMNS = ("mode", "ngl", "matrices", "extra_work", "chunks", "kld", "kld_error", "kld_99", "ppl", "ppl_error", "same_top", "same_top_error")
 
 
 class Parser(argparse.ArgumentParser):
@@ -52,6 +52,8 @@ def readable(path, what):
             head = file.read(4)
     except OSError as error:
         raise Failure(f"cannot read the {what} {path}: {error.strerror}") from None
+    if what == "statistics" and head != b"RKNP":
+        raise Failure(f"{path} is not a file of activation statistics")
     if not head or (what == "model" and head != b"GGUF"):
         raise Failure(f"the {what} {path} is {'not a GGUF file' if head else 'empty'}")
     return os.path.abspath(path)
@@ -62,17 +64,17 @@ def parse(arguments):
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--again", action="store_true")
     parser.add_argument("--chunks", default="16")
-    parser.add_argument("--modes", default="cpu naive fast balanced exact")
+    parser.add_argument("--modes", default="cpu naive fast balanced balanced+statistics exact")
     parser.add_argument("--layers", default="0 10 20 30")
     parser.add_argument("--out", default="bench-out")
-    for name in ("--model", "--text", "--build-dir", "--bin-dir", "--cache", "--runtime"):
+    for name in ("--model", "--text", "--build-dir", "--bin-dir", "--cache", "--runtime", "--statistics"):
         parser.add_argument(name)
     options = parser.parse_args(arguments)
     if not re.fullmatch(r"[1-9][0-9]{0,5}", options.chunks):
         raise Failure(f"--chunks takes a number of at least 1, not '{options.chunks}'")
     options.chunks = int(options.chunks)
     options.modes, options.layers = modes_of(options.modes), layers_of(options.layers)
-    for name in ("model", "text"):
+    for name in ("model", "text", "statistics"):
         if getattr(options, name) is not None:
             setattr(options, name, readable(getattr(options, name), name))
     if options.build_dir is not None and not os.path.isfile(os.path.join(options.build_dir, "bin", "libggml-rknpu2.so")):
@@ -160,15 +162,17 @@ def csv_text(rows):
 
 
 def table(rows, total):
-    lines = ["| mode | `-ngl` | matrices on the NPU | mean KLD | 99 % KLD | perplexity | same top token |", "|---|---|---|---|---|---|---|"]
+    lines = ["| mode | `-ngl` | matrices on the NPU | extra work | mean KLD | 99 % KLD | perplexity | same top token |",
+             "|---|---|---|---|---|---|---|---|"]
     for row in rows:
         where = "-" if row["mode"] == "cpu" else f"{row['matrices']} of {total}"
         if row["mode"] == "reference":
             where = "- (float64 on the CPU)"
-        lines.append(f"| {row['mode']} | {row['ngl']} | {where} | {row['kld']:.6f} ± {row['kld_error']:.6f} | {row['kld_99']:.5f} "
+        extra = "-" if row["extra_work"] is None else f"{100 * row['extra_work']:.1f} %"
+        lines.append(f"| {row['mode']} | {row['ngl']} | {where} | {extra} | {row['kld']:.6f} ± {row['kld_error']:.6f} | {row['kld_99']:.5f} "
                      f"| {row['ppl']:.3f} | {row['same_top']:.2f} ± {row['same_top_error']:.2f} % |")
     if rows:
-        lines.append(f"| base (`reference`) | 99 | | 0 | 0 | {rows[0]['base_ppl']:.3f} | 100 % |")
+        lines.append(f"| base (`reference`) | 99 | | | 0 | 0 | {rows[0]['base_ppl']:.3f} | 100 % |")
     return "\n".join(lines)
 
 
@@ -190,7 +194,8 @@ def markdown(result):
         f"{when}, {result['machine']}, {device(rows)}; {counted_chunks(result['chunks'])} of {CONTEXT} tokens of {result['text']}.",
         "KLD: divergence of the next-token distribution from that of `reference` (float64 sums of the dequantised weights) on the",
         "same file, in nats; ± is the standard error of the mean. `-ngl 99` is all layers and the output head; other values of",
-        "`-ngl` count the head, too.", "", "```sh", result["command"], "```", "", table(rows, result["weight_matrices"]), "",
+        "`-ngl` count the head, too. Extra work: multiplications of the NPU for second planes of activations, when all rows go",
+        "through all weights.", "", "```sh", result["command"], "```", "", table(rows, result["weight_matrices"]), "",
         "![KLD by mode, and against the number of matrices on the NPU](quality.svg)", ""])
 
 
@@ -221,7 +226,8 @@ def run(options):
         raise Failure(f"cannot write to {options.out}: {error.strerror}") from None
     model = describe_model(options.build_dir, options.model)
     cases = cases_of(options.modes, options.layers, model["layers"])
-    study = Study(options.cache, programs, options.model, options.text, options.chunks, model["vocabulary"])
+    study = Study(options.cache, programs, options.model, options.text, options.chunks, model["vocabulary"],
+                  options.statistics)
     rows = measure(study, cases, options.again)
     paths = report(options, model, study, rows)
     print(table(rows, model["weight_matrices"]))

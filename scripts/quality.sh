@@ -1,15 +1,18 @@
 #!/usr/bin/env bash
 # quality.sh - how far a model's next-token probabilities are from exact arithmetic, on the CPU backend and on the NPU.
 #
-#   scripts/quality.sh [--model FILE] [--text FILE] [--modes "..."] [--layers "..."] [--chunks N] [--out DIR] [--again]
+#   scripts/quality.sh [--model FILE] [--text FILE] [--modes "..."] [--layers "..."] [--chunks N]
+#                      [--statistics FILE] [--out DIR] [--again]
 #
 #   --model FILE   a GGUF of yours (default: SmolLM2-135M-Instruct Q4_1, which is downloaded)
 #   --text FILE    plain text, such as wiki.test.raw (default: English prose out of a Debian package)
 #   --modes "..."  of: cpu (llama.cpp's own backend), naive fast balanced exact (precisions of the plug-in), reference (as a check
-#                  of the measurement); default: "cpu naive fast balanced exact"
+#                  of the measurement), fast+statistics balanced+statistics (with statistics of the activations);
+#                  default: "cpu naive fast balanced balanced+statistics exact"
 #   --layers "..." values of -ngl; the model's number of layers, or `all`, means all with the output head. llama.cpp counts the
 #                  head: -ngl 10 is nine layers and the head. Default: "0 10 20 30". The mode cpu has no layers on the NPU
 #   --chunks N     how many chunks of 512 tokens (default: 16)
+#   --statistics FILE  what scripts/calibrate.sh has made for the model (default: it is run when a mode needs it)
 #   --out DIR      where quality.md, .csv, .json and .svg are written (default: bench-out)
 #   --again        measures again what is known from before
 #   --build-dir D  a build of the plug-in; default: build/release, which is brought up to date
@@ -25,6 +28,8 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 MODEL=
 TEXT=
+MODES="cpu naive fast balanced balanced+statistics exact"
+STATISTICS=
 BUILD_DIR=
 ARGUMENTS=()
 
@@ -34,7 +39,9 @@ parse_options() {
             --model) need_value "$@" && MODEL=$2 ;;
             --text) need_value "$@" && TEXT=$2 ;;
             --build-dir) need_value "$@" && BUILD_DIR=$2 ;;
-            --modes | --layers | --chunks | --out) need_value "$@" ;;
+            --modes) need_value "$@" && MODES=$2 ;;
+            --statistics) need_value "$@" && STATISTICS=$2 ;;
+            --layers | --chunks | --out) need_value "$@" ;;
             --again)
                 ARGUMENTS+=("$1")
                 shift
@@ -63,6 +70,10 @@ main() {
     bin=$("$RKNPU2_ROOT/scripts/host-llama.sh" --bin-dir)
     [[ -n $MODEL ]] || MODEL=$("$RKNPU2_ROOT/scripts/model.sh")
     [[ -n $TEXT ]] || TEXT=$("$RKNPU2_ROOT/scripts/model.sh" --text)
+    if [[ -z $STATISTICS && $MODES == *+statistics* ]]; then
+        STATISTICS=$("$RKNPU2_ROOT/scripts/calibrate.sh" "$MODEL")
+    fi
+    [[ -z $STATISTICS ]] || ARGUMENTS+=("--statistics=$STATISTICS")
     choose_runtime
     exec python3 "$program" "${ARGUMENTS[@]}" --model="$MODEL" --text="$TEXT" --cache="$cache" --bin-dir="$bin" \
         --build-dir="$BUILD_DIR" --runtime="$REPLY"

@@ -27,8 +27,10 @@ from report import plain_environment, say
 
 CONTEXT = 512
 ALL_LAYERS = 99
-# cpu is llama.cpp's own backend without the plug-in; the others are values of GGML_RKNPU2_PRECISION.
-MODES = ("cpu", "naive", "fast", "balanced", "exact", "reference")
+# cpu is llama.cpp's own backend without the plug-in; the others are values of GGML_RKNPU2_PRECISION. With statistics of the
+# activations a mode has another name.
+WITH_STATISTICS = "+statistics"
+MODES = ("cpu", "naive", "fast", "balanced", "exact", "reference", "fast" + WITH_STATISTICS, "balanced" + WITH_STATISTICS)
 
 
 class Failure(Exception):
@@ -45,6 +47,12 @@ def hash_of(path, digest=None):
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def extra_work(weights):
+    """What second planes add to the NPU's multiplications, as a share, when every row goes through every weight."""
+    work = sum(weight["K"] * weight["N"] for weight in weights)
+    return sum((weight["planes"] - 1) * weight["K"] * weight["N"] for weight in weights) / work if work else 0.0
 
 
 @dataclass(frozen=True)
@@ -74,6 +82,14 @@ class Case:
 
     mode: str
     ngl: int
+
+    @property
+    def precision(self):
+        return self.mode.removesuffix(WITH_STATISTICS)
+
+    @property
+    def with_statistics(self):
+        return self.mode.endswith(WITH_STATISTICS)
 
     def __str__(self):
         if self.mode == "cpu":
@@ -105,11 +121,12 @@ def undisturbed():
 
 
 class Study:
-    """Measures cases of one model, one text and one number of chunks."""
+    """Measures cases of one model, one text and one number of chunks. `statistics`: a file, for the modes that have them."""
 
-    def __init__(self, cache, programs, model, text, chunks, vocabulary):
+    def __init__(self, cache, programs, model, text, chunks, vocabulary, statistics=None):
         self.programs, self.model, self.text, self.chunks = programs, model, text, chunks
-        self.vocabulary = vocabulary
+        self.vocabulary, self.statistics = vocabulary, statistics
+        self.statistics_hash = hash_of(statistics) if statistics else ""
         say(f"reading {os.path.basename(model)} and {os.path.basename(text)} ...")
         self.identity = {"schema": 1, "model": hash_of(model), "text": hash_of(text), "chunks": chunks, "context": CONTEXT,
                          "runtime": programs.runtime, "programs": programs.hash()}
@@ -142,7 +159,8 @@ class Study:
     # --- What is there already ---
 
     def _file(self, case):
-        return self.folder / f"{case.mode}-{case.ngl}.json"
+        of_statistics = f"-{self.statistics_hash[:16]}" if case.with_statistics else ""
+        return self.folder / f"{case.mode}{of_statistics}-{case.ngl}.json"
 
     def known(self, case):
         """The row of a case that was measured before, or None."""
@@ -206,31 +224,35 @@ class Study:
     def _counted(self, case, name, repeat):
         """{matrices, simulated}: from the plug-in's counters, after checking that it did what was asked for."""
         if case.mode == "cpu":
-            return {"matrices": 0, "simulated": None}
+            return {"matrices": 0, "simulated": None, "extra_work": None}
         try:
             stats = json.loads(self._stats_file(case).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             if case.ngl == 0:  # no backend of ours was asked to compute
-                return {"matrices": 0, "simulated": None}
+                return {"matrices": 0, "simulated": None, "extra_work": None}
             raise Failure(f"{case}: the plug-in did not take part: {self._cause(name)}; the log: {self._log(name)}",
                           repeat) from None
-        on_reference = case.mode == "reference"
+        on_reference = case.precision == "reference"
         matrices = len({weight["name"] for weight in stats["weights"]})
         ran, other = stats["matmuls"]["npu"], stats["matmuls"]["cpu_reference"]
         if on_reference:
             ran, other = other, ran
-        if stats["precision"] != case.mode or stats["failures"] or other:
+        if stats["precision"] != case.precision or stats["failures"] or other:
             raise Failure(f"{case}: the plug-in ran in precision {stats['precision']} with {stats['failures']} failed and "
                           f"{other} unexpected multiplications", repeat)
         if case.ngl and not (ran and matrices):
             raise Failure(f"{case}: nothing was multiplied by the plug-in", repeat)
-        return {"matrices": matrices, "simulated": stats["runtime"].get("simulated")}
+        used = sum(weight["activation_statistics"] for weight in stats["weights"])
+        if used != (len(stats["weights"]) if case.with_statistics else 0):
+            raise Failure(f"{case}: {used} of {len(stats['weights'])} weights were packed with statistics", repeat)
+        return {"matrices": matrices, "simulated": stats["runtime"].get("simulated"), "extra_work": extra_work(stats["weights"])}
 
     def _environment(self, case):
         if case.mode == "cpu":
             return {}
         return {"GGML_BACKEND_PATH": self.programs.plugin, "GGML_RKNPU2_RUNTIME": self.programs.runtime,
-                "GGML_RKNPU2_PRECISION": case.mode, "GGML_RKNPU2_STATS": str(self._stats_file(case))}
+                "GGML_RKNPU2_PRECISION": case.precision, "GGML_RKNPU2_STATS": str(self._stats_file(case)),
+                "GGML_RKNPU2_STATISTICS": self.statistics if case.with_statistics else "none"}
 
     def _run(self, case, arguments, name, progress):
         """(what llama-perplexity printed, the line that repeats it)."""

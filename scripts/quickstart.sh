@@ -6,6 +6,8 @@
 #   --prompt TEXT  what to ask (default: "The capital of France is")
 #   -n N           how many tokens to generate at most (default: 64)
 #   --model FILE   a GGUF of yours (default: SmolLM2-135M-Instruct, which is downloaded)
+#   --no-calibrate without statistics of the model's activations; otherwise scripts/calibrate.sh makes them once, for models
+#                  of up to 500 MB (it takes a minute or two for the default model)
 #   --             the rest goes to llama-completion as it is, for example: -- -ngl 10 --temp 0.8
 #   --help
 #
@@ -20,6 +22,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 PROMPT="The capital of France is"
 COUNT=64
 MODEL=
+CALIBRATE=1
 LAYERS=(-ngl 99)
 EXTRA=()
 
@@ -30,6 +33,7 @@ parse_options() {
             --prompt | -p) need_value "$@" && PROMPT=$2 && shift ;;
             -n) need_value "$@" && COUNT=$2 && shift ;;
             --model | -m) need_value "$@" && MODEL=$2 && shift ;;
+            --no-calibrate) CALIBRATE=0 ;;
             --help | -h) usage && exit 0 ;;
             --)
                 shift
@@ -45,6 +49,16 @@ parse_options() {
     for option in "${EXTRA[@]}"; do
         case $option in -ngl | --gpu-layers | --n-gpu-layers) LAYERS=() ;; esac
     done
+}
+
+# Statistics of the model's activations, which the plug-in finds by itself. Text comes without them, too.
+calibrate() {
+    ((CALIBRATE)) && [[ -z ${GGML_RKNPU2_STATISTICS:-} ]] || return 0
+    if (($(stat -L -c %s "$MODEL") > 500000000)); then
+        say "note: scripts/calibrate.sh $MODEL makes the NPU's results more exact; it takes a while for a model of this size"
+    elif ! "$RKNPU2_ROOT/scripts/calibrate.sh" "$MODEL" >/dev/null; then
+        say "note: going on without statistics of the activations"
+    fi
 }
 
 # Runs the model; the text goes to our stdout, llama.cpp's log to a file.
@@ -73,6 +87,7 @@ main() {
     build_plugin
     BIN=$REPLY
     [[ -n $MODEL ]] || MODEL=$("$RKNPU2_ROOT/scripts/model.sh")
+    calibrate
     make_temp "${TMPDIR:-/tmp}"
     TEMP=$REPLY
     generate

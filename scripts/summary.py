@@ -49,7 +49,11 @@ def summarise(stats, info):
         + (f" ({precisions})" if precisions else "")
         + (f"; {on_cpu} by the reference on the CPU" if on_cpu else "")
     )
-    yield "precision", f"{stats.get('precision', '?')}, {stats.get('cores', '?')} NPU cores"
+    calibrated = sum(bool(w.get("activation_statistics")) for w in weights)
+    two_planes = sum(w.get("planes") == 2 for w in weights)
+    yield "precision", (f"{stats.get('precision', '?')}, {stats.get('cores', '?')} NPU cores"
+                        + (f"; {calibrated} weights with statistics of their activations" if calibrated else "")
+                        + (f"; {two_planes} with a second plane" if two_planes else ""))
     time = {name: us for name, us in stats.get("time_us", {}).items() if us}
     if time:
         yield "time", ", ".join(f"{name} {us / 1e6:.2f} s" for name, us in by_count(time))

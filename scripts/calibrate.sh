@@ -1,0 +1,116 @@
+#!/usr/bin/env bash
+# calibrate.sh - learns what the activations of a model are like, so that 8 bits on the NPU come nearer to exact arithmetic.
+#
+#   scripts/calibrate.sh MODEL [--text FILE] [--out FILE] [--chunks N] [--quick] [--again]
+#
+#   MODEL        a GGUF file
+#   --text FILE  plain text of the kind the model is to read and write, 1100 tokens or more (default: share/calibration.txt,
+#                four thousand tokens of prose, dialogue, code, tables and other languages)
+#   --out FILE   where to write the statistics (default: a file of the model's own in the cache, where the plug-in finds it)
+#   --chunks N   how many chunks of 512 tokens to read at most (default: 16)
+#   --quick      without the second step
+#   --again      even if the file is there
+#   --help
+#
+# Two runs of stock llama-perplexity. The first gathers the mean and the mean square of each input channel of each weight. The
+# second measures how much it matters for the model's output that the activations of a weight have one plane instead of two,
+# weight by weight, and decides which get the second one (rknpu2-info MODEL shows the choice). A minute or two for
+# the default model on two cores with the simulator. The path of the file is on stdout.
+
+# shellcheck source=scripts/lib.sh
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+MODEL=
+TEXT=$RKNPU2_ROOT/share/calibration.txt
+OUT=
+CHUNKS=16
+QUICK=0
+AGAIN=0
+
+parse_options() {
+    while (($#)); do
+        case $1 in
+            --text) need_value "$@" && TEXT=$2 && shift ;;
+            --out) need_value "$@" && OUT=$2 && shift ;;
+            --chunks) need_value "$@" && CHUNKS=$2 && shift ;;
+            --quick) QUICK=1 ;;
+            --again) AGAIN=1 ;;
+            --help | -h) usage && exit 0 ;;
+            -*) die "unknown option $1; --help lists them" ;;
+            *)
+                [[ -z $MODEL ]] || die "one model at a time: $MODEL or $1"
+                MODEL=$1
+                ;;
+        esac
+        shift
+    done
+    [[ -n $MODEL ]] || die "which model? --help explains the options"
+    [[ -r $MODEL && -f $MODEL ]] || die "there is no model $MODEL"
+    [[ -s $TEXT && -r $TEXT ]] || die "there is no text $TEXT"
+    [[ $CHUNKS =~ ^[1-9][0-9]{0,4}$ ]] || die "--chunks takes a number of at least 1, not '$CHUNKS'"
+}
+
+# REPLY is the model's file in the cache: by its name, which people read, and some of its content, which tells models apart.
+default_output() {
+    local name=${MODEL##*/} mark
+    find_cache
+    mark=$({ stat -L -c %s "$MODEL" && head -c 4194304 "$MODEL"; } | sha256sum)
+    REPLY=$REPLY/statistics/${name%.gguf}-${mark:0:12}.rknpucal
+}
+
+progress_chunks() { tr ',' '\n' <"$1" | grep -oE '^\[[0-9]+\]' | tail -n 1 | awk -v all="$CHUNKS" '{ print "chunk", $1, "of at most", all }'; }
+progress_weights() { grep -oE 'sensitivity: [0-9]+ of [0-9]+ weights' "$1" | tail -n 1; }
+
+# perplexity LABEL PROGRESS MADE NAME=VALUE... -- OPTION...: runs stock llama-perplexity, which has to leave the file MADE.
+perplexity() {
+    local label=$1 progress=$2 made=$3 log=$LOG_DIR/calibrate.log settings=() status=0 cause
+    shift 3
+    while [[ $1 != -- ]]; do
+        settings+=("$1")
+        shift
+    done
+    shift
+    run_logged "$label" "$log" "$progress" env GGML_BACKEND_PATH="$PLUGIN" GGML_RKNPU2_RUNTIME="$RUNTIME" GGML_RKNPU2_PRECISION=balanced \
+        "${settings[@]}" "$BIN/llama-perplexity" -m "$MODEL" -ngl 99 -f "$TEXT" --no-warmup -lv 4 "$@" || status=$?
+    ((status)) || [[ ! -s $made ]] || return 0
+    cause=$(grep -m 1 -E '^[0-9.]+ E |error:' "$log" | sed -E 's/^[0-9.]+ E //' || true)
+    die "$label: ${cause:-llama-perplexity ended with status $status and no statistics}; its log: $log"
+}
+
+main() {
+    local dir
+    parse_options "$@"
+    if [[ -z $OUT ]]; then
+        default_output
+        OUT=$REPLY
+    fi
+    if [[ -s $OUT ]] && ((!AGAIN)); then
+        say "the statistics of ${MODEL##*/} are there already (--again makes new ones)"
+        printf '%s\n' "$OUT"
+        return
+    fi
+    dir=$(dirname "$OUT")
+    mkdir -p "$dir" 2>/dev/null || true
+    [[ -d $dir && -w $dir ]] || die "cannot write to $dir"
+    build_plugin
+    BIN=$REPLY PLUGIN=$RKNPU2_ROOT/build/release/bin/libggml-rknpu2.so
+    choose_runtime
+    RUNTIME=$REPLY
+    find_cache
+    LOG_DIR=$REPLY/logs
+    make_temp "$dir"
+    local gathered=$REPLY/gathered measured=$REPLY/measured
+    perplexity "reading the text" progress_chunks "$gathered" GGML_RKNPU2_STATISTICS=none GGML_RKNPU2_CALIBRATE="$gathered" \
+        -- -c 512 --chunks "$CHUNKS"
+    if ((!QUICK)); then
+        # The logits of 64 tokens, which make a graph of their own (-ub).
+        perplexity "measuring what a second plane is worth" progress_weights "$measured" GGML_RKNPU2_STATISTICS="$gathered" \
+            GGML_RKNPU2_SENSITIVITY="$measured" -- -c 256 -b 256 -ub 64 --chunks 1
+        gathered=$measured
+    fi
+    mv -f "$gathered" "$OUT"
+    say "written: $OUT"
+    printf '%s\n' "$OUT"
+}
+
+main "$@"
