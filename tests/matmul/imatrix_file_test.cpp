@@ -43,7 +43,9 @@ class ImatrixFileTest : public ::testing::Test {
 
     static GgufWriter imatrix() { return GgufWriter().text("general.type", "imatrix"); }
 
-    const std::string path_ = ::testing::TempDir() + "rknpu2_imatrix.gguf";
+    // Tests run at the same time.
+    const std::string path_ = ::testing::TempDir() + "rknpu2_" +
+                              ::testing::UnitTest::GetInstance()->current_test_info()->name() + ".gguf";
 };
 
 TEST_F(ImatrixFileTest, SumsBecomeMeans) {
