@@ -175,6 +175,20 @@ void zero_rows(size_t m_begin, size_t m_end, size_t K_padded, size_t M_total, ui
     zero_rows_of(m_begin, m_end, K_padded, M_total, native);
 }
 
+void add_row_sums_int8(const int8_t* native, size_t M_total, size_t m0, size_t M, size_t K_padded,
+                       const float* scales, float* sums) {
+    constexpr size_t kAtom = 16;
+    for (size_t m = 0; m < M; ++m) {
+        int32_t sum = 0;
+        for (size_t k = 0; k < K_padded; k += kAtom) {
+            const int8_t* const atom = native + k * M_total + (m0 + m) * kAtom;
+            for (size_t i = 0; i < kAtom; ++i)
+                sum += atom[i];
+        }
+        sums[m] += scales[m] * static_cast<float>(sum);
+    }
+}
+
 void unpack_rows(const int8_t* native, size_t M_total, size_t m0, size_t M, size_t K, int8_t* out,
                  size_t out_stride) {
     unpack_rows_of(native, M_total, m0, M, K, out, out_stride);

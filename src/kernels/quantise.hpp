@@ -53,6 +53,11 @@ void convert_rows_fp16(const float* x, size_t row_stride, size_t M, size_t K, si
 void zero_rows(size_t m_begin, size_t m_end, size_t K_padded, size_t M_total, int8_t* native);
 void zero_rows(size_t m_begin, size_t m_end, size_t K_padded, size_t M_total, uint16_t* native);
 
+// sums[m] += scales[m] * (sum of row m0+m of the cube): what the row adds up to as the NPU sees it, for the
+// zero points of weights. The sum is exact; one product and one sum are rounded. scales and sums: M values.
+void add_row_sums_int8(const int8_t* native, size_t M_total, size_t m0, size_t M, size_t K_padded,
+                       const float* scales, float* sums);
+
 // For tests and tools: row m0+m of a cube as `out[m * out_stride + k]`, k < K. Plain loops.
 void unpack_rows(const int8_t* native, size_t M_total, size_t m0, size_t M, size_t K, int8_t* out,
                  size_t out_stride);

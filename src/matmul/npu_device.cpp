@@ -8,7 +8,6 @@
 #include "base/log.hpp"
 #include "kernels/dequantise.hpp"
 #include "kernels/quantise.hpp"
-#include "kernels/reference_matmul.hpp"
 #include "kernels/rotate.hpp"
 #include "kernels/scale.hpp"
 #include "matmul/packer.hpp"
@@ -30,7 +29,6 @@ constexpr size_t kRowsPerTask = 16;
 // the latter. Only tells whether other threads are worth waking.
 constexpr uint64_t kBytesPerNs = 10;
 constexpr uint64_t kMacsPerNs = 50;
-constexpr size_t kReferenceColumns = 64;
 
 // One scale for all rows that are finite; the others become NaN by themselves.
 float scale_of_rows(const float* a, size_t M, size_t K) {
@@ -63,6 +61,7 @@ struct NpuDevice::Call {
     float tensor_scale = 0.0F;                         // naive precision
     std::vector<DeviceMemoryPool::Slice> activations;  // by segment
     std::vector<std::vector<float>> row_scales;        // [segment][row of the chunk]
+    std::vector<std::vector<float>> row_sums;          // [segment][row], of the rounded activations
     std::array<std::vector<Step>, rk3588::kCores> steps;
 };
 
@@ -160,7 +159,7 @@ void NpuDevice::release(const PackedWeight& weight) {
 Status NpuDevice::multiply(const PackedWeight& weight, const float* a, size_t M, float* out, size_t planes) {
     const std::lock_guard lock(mutex_);
     const Recipe& recipe = weight.plan.recipe;
-    Call call{weight, a, out, planes == 0 ? recipe.planes : planes, 0.0F, {}, {}, {}};
+    Call call{weight, a, out, planes == 0 ? recipe.planes : planes, 0.0F, {}, {}, {}, {}};
     if (recipe.one_scale_per_tensor) call.tensor_scale = scale_of_rows(a, M, weight.plan.K);
     for (const RowChunk& chunk : plan_rows(M, call.planes))
         RKNPU2_RETURN_IF_ERROR(multiply_chunk(call, chunk));
@@ -198,6 +197,7 @@ Status NpuDevice::write_activations(Call& call, const RowChunk& chunk) {
     const int domain = call.weight.cells[0][0].domain;
     call.activations.resize(plan.segments.size());
     call.row_scales.resize(plan.segments.size());
+    call.row_sums.resize(plan.segments.size());
     for (size_t s = 0; s < plan.segments.size(); ++s) {
         const size_t bytes =
             dtype_bytes(operand_type(plan.recipe.arithmetic), rows * plan.segments[s].K_padded);
@@ -205,6 +205,7 @@ Status NpuDevice::write_activations(Call& call, const RowChunk& chunk) {
         RKNPU2_RETURN_IF_ERROR(area.status());
         call.activations[s] = area.value();
         call.row_scales[s].resize(chunk.count * call.planes);
+        call.row_sums[s].assign(chunk.count, 0.0F);
         RKNPU2_RETURN_IF_ERROR(quantise_segment(call, chunk, s));
         statistics_.activation_bytes += bytes;
     }
@@ -232,6 +233,8 @@ Status NpuDevice::quantise_segment(Call& call, const RowChunk& chunk, size_t s) 
     auto* const int8_cube = reinterpret_cast<int8_t*>(cube);
     auto* const half_cube = reinterpret_cast<uint16_t*>(cube);
     float* const scales = call.row_scales[s].data();
+    float* const sums = call.row_sums[s].data();
+    const bool zero_points = !call.weight.channel_offsets.empty();
     const std::vector<float>& smoothing = call.weight.input_factors;
     const float* const factors = smoothing.empty() ? nullptr : smoothing.data() + segment.k0;
     float* rotated = nullptr;
@@ -261,6 +264,10 @@ Status NpuDevice::quantise_segment(Call& call, const RowChunk& chunk, size_t s) 
         if (call.planes == 2) {
             quantise_residuals_int8(from, stride, count, K, K_padded, rows, chunk.count + first, int8_cube,
                                     scales + first, scales + chunk.count + first);
+        }
+        for (size_t plane = 0; zero_points && plane < call.planes; ++plane) {
+            const size_t m0 = plane * chunk.count + first;
+            add_row_sums_int8(int8_cube, rows, m0, count, K_padded, scales + m0, sums + first);
         }
     };
     if (chunk.count * segment.k_count < kParallelElements) {
@@ -318,6 +325,25 @@ Status NpuDevice::schedule(Call& call, const RowChunk& chunk) {
     return {};
 }
 
+// What does not come from the NPU: the bias, and the zero points of the channels times the sum of each row.
+void NpuDevice::prepare_result(const Call& call, const RowChunk& chunk, const NTile& tile, float* out) {
+    const PackedWeight& weight = call.weight;
+    for (size_t m = 0; m < chunk.count; ++m) {
+        float* const row = out + m * weight.plan.N;
+        if (weight.bias.empty()) {
+            std::fill_n(row, tile.n_count, 0.0F);
+        } else {
+            std::copy_n(weight.bias.data() + tile.n0, tile.n_count, row);
+        }
+        for (size_t s = 0; s < weight.channel_offsets.size(); ++s) {
+            const float sum = call.row_sums[s][m];
+            const float* const offsets = weight.channel_offsets[s].data() + tile.n0;
+            for (size_t n = 0; n < tile.n_count; ++n)
+                row[n] += sum * offsets[n];
+        }
+    }
+}
+
 Status NpuDevice::run_core(const Call& call, const RowChunk& chunk, int core, const CachedContext*& failed) {
     const WeightPlan& plan = call.weight.plan;
     const size_t rows = row_buckets()[chunk.bucket];
@@ -339,16 +365,14 @@ Status NpuDevice::run_core(const Call& call, const RowChunk& chunk, int core, co
         const float* const channel_scales = call.weight.channel_scales[step.segment].data() + tile.n0;
         const float* const row_scales = call.row_scales[step.segment].data();
         float* const out = call.out + chunk.m0 * plan.N + tile.n0;
-        const std::vector<float>& bias = call.weight.bias;
-        if (step.segment == 0 && !bias.empty()) {
-            for (size_t m = 0; m < chunk.count; ++m)
-                std::copy_n(bias.data() + tile.n0, tile.n_count, out + m * plan.N);
-        }
+        const bool prepared = !(call.weight.bias.empty() && call.weight.channel_offsets.empty());
+        if (step.segment == 0 && prepared) prepare_result(call, chunk, tile, out);
         // Segments and planes are added in ascending order, whatever the core: the bits do not depend on the
         // schedule.
         for (size_t plane = 0; plane < call.planes; ++plane) {
             const size_t m0 = plane * chunk.count;
-            const Accumulate mode = step.segment == 0 && plane == 0 ? Accumulate::kStore : Accumulate::kAdd;
+            const bool first = step.segment == 0 && plane == 0 && !prepared;
+            const Accumulate mode = first ? Accumulate::kStore : Accumulate::kAdd;
             if (plan.recipe.arithmetic == NpuArithmetic::kInt8) {
                 dequantise_rows_int32(reinterpret_cast<const int32_t*>(step.result_data), rows, m0,
                                       chunk.count, tile.n_count, row_scales + m0, channel_scales, out, plan.N,
@@ -359,31 +383,6 @@ Status NpuDevice::run_core(const Call& call, const RowChunk& chunk, int core, co
             }
         }
     }
-    return {};
-}
-
-Status NpuDevice::multiply_reference(const WeightSource& source, const float* a, size_t M, float* out) {
-    const PhaseTimer timer(statistics_, Phase::kReference);
-    std::mutex mutex;
-    Status failure;
-    pool_.parallel_for(ceil_div(source.N, kReferenceColumns), [&](size_t task) {
-        const size_t n0 = task * kReferenceColumns;
-        const size_t count = std::min(kReferenceColumns, source.N - n0);
-        Result<AlignedBuffer> rows = AlignedBuffer::allocate(count * source.K * sizeof(float));
-        if (!rows.ok()) {
-            const std::lock_guard lock(mutex);
-            failure = rows.status();
-            return;
-        }
-        auto* const b = rows.value().as<float>();
-        for (size_t i = 0; i < count; ++i) {
-            source.dequantise(source.row(n0 + i), b + i * source.K, static_cast<int64_t>(source.K));
-        }
-        matmul_reference(a, source.K, b, M, count, source.K, out + n0, source.N);
-    });
-    RKNPU2_RETURN_IF_ERROR(std::move(failure));
-    statistics_.add_weight({source.name, source.type_name, source.K, source.N, "reference", 0});
-    ++statistics_.reference_matmuls;
     return {};
 }
 

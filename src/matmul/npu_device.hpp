@@ -67,6 +67,7 @@ class NpuDevice : public std::enable_shared_from_this<NpuDevice> {
     Result<float*> rotation_scratch(size_t elements);
     Status schedule(Call& call, const RowChunk& chunk);
     Status run_core(const Call& call, const RowChunk& chunk, int core, const CachedContext*& failed);
+    static void prepare_result(const Call& call, const RowChunk& chunk, const NTile& tile, float* out);
     void release(const PackedWeight& weight);
     Result<Recipe> recipe_for(const WeightSource& source,
                               const std::optional<StatisticsLibrary::Found>& found) const;

@@ -19,6 +19,9 @@ struct PackedWeight {
     std::vector<std::vector<DeviceMemoryPool::Slice>> cells;
     // [segment][n], n < N. What the result is multiplied by; the rotation's factor is in it.
     std::vector<std::vector<float>> channel_scales;
+    // [segment][n], n < N: the zero points of the channels, in the unit of the result for one unit of rotated
+    // activation; empty when channels are symmetric.
+    std::vector<std::vector<float>> channel_offsets;
     // With activation statistics (smoothing.hpp), else empty: what activations are multiplied by before they
     // are rotated, [K]; and what is added to each result, [N].
     std::vector<float> input_factors;

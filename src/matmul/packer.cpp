@@ -129,6 +129,22 @@ Correction correction_of(const ChannelStatistics& statistics, const WeightPlan& 
     return correction;
 }
 
+// Moves the values so that the largest and the smallest are as far from zero; gives what was taken off. 0 for
+// a row that is not finite.
+float centre(float* row, size_t K) {
+    float least = row[0];
+    float most = row[0];
+    for (size_t k = 0; k < K; ++k) {
+        least = std::min(least, row[k]);
+        most = std::max(most, row[k]);
+    }
+    const float middle = 0.5F * least + 0.5F * most;
+    if (!std::isfinite(middle)) return 0.0F;
+    for (size_t k = 0; k < K; ++k)
+        row[k] -= middle;
+    return middle;
+}
+
 // `rotated` has room for the task's rows of the longest segment. `common_scale` may be nullptr.
 void pack_task(PackedWeight& packed, const Task& task, const float* values, float* rotated,
                const float* common_scale, const Correction& correction) {
@@ -143,6 +159,11 @@ void pack_task(PackedWeight& packed, const Task& task, const float* values, floa
             rows = {rotated, segment.K_padded, 0, segment.K_padded};
         }
         float* const scales = packed.channel_scales[s].data() + tile.n0 + task.first;
+        if (plan.recipe.rotate) {
+            float* const offsets = packed.channel_offsets[s].data() + tile.n0 + task.first;
+            for (size_t i = 0; i < task.count; ++i)
+                offsets[i] = centre(rotated + i * segment.K_padded, segment.K_padded);
+        }
         for (size_t i = 0; i < task.count; ++i) {
             const float* const row = rows.data + i * rows.stride + rows.k0;
             scales[i] =
@@ -160,6 +181,7 @@ void pack_task(PackedWeight& packed, const Task& task, const float* values, floa
                 packed.bias[tile.n0 + task.first + i] += static_cast<float>(error / block);
             }
             scales[i] /= block;
+            packed.channel_offsets[s][tile.n0 + task.first + i] /= block;
         }
     }
 }
@@ -182,6 +204,7 @@ Status pack_weight(const WeightSource& source, const ChannelStatistics* statisti
                    ThreadPool& pool) {
     const WeightPlan& plan = packed.plan;
     packed.channel_scales.assign(plan.segments.size(), std::vector<float>(plan.N));
+    if (plan.recipe.rotate) packed.channel_offsets.assign(plan.segments.size(), std::vector<float>(plan.N));
     float common_scale = 0.0F;
     const bool one_scale = plan.recipe.one_scale_per_tensor;
     if (one_scale) {

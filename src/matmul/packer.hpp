@@ -2,9 +2,10 @@
 // rows.
 //
 // Each (segment, channel) has its own scale: segments are multiplied one by one and added as floats anyway,
-// so sharing a scale would only lose accuracy. Cost: one pass over the weight (two for the naive precision,
-// which needs the largest value first) and a scratch of 32 float rows for each thread, twice that when the
-// plan rotates.
+// so sharing a scale would only lose accuracy. Rotated channels have a zero point each, in the middle of
+// their values: about a tenth less to be rounded. Cost: one pass over the weight (two for the naive
+// precision, which needs the largest value first) and a scratch of 32 float rows for each thread, twice that
+// when the plan rotates.
 #pragma once
 
 #include "base/thread_pool.hpp"

@@ -311,5 +311,28 @@ TEST(Quantise, ThreadsShareACube) {
     EXPECT_TRUE(same_floats(scales, expected_scales));
 }
 
+TEST(Quantise, RowSumsAreThoseOfTheCube) {
+    constexpr size_t kRows = 7;
+    constexpr size_t kFirst = 2;
+    constexpr size_t kCount = 3;
+    for (const size_t K_padded : {32U, 96U, 8192U}) {
+        std::vector<int8_t> cube(kRows * K_padded);
+        for (size_t i = 0; i < cube.size(); ++i)
+            cube[i] = static_cast<int8_t>(static_cast<int>(i * 37 % 255) - 127);
+        std::vector<int8_t> plain(kCount * K_padded);
+        unpack_rows(cube.data(), kRows, kFirst, kCount, K_padded, plain.data(), K_padded);
+        const float scales[kCount] = {0.5F, 2.0F, std::nanf("")};
+        float sums[kCount] = {1000.0F, -3.0F, 0.0F};
+        add_row_sums_int8(cube.data(), kRows, kFirst, kCount, K_padded, scales, sums);
+        for (size_t m = 0; m < 2; ++m) {
+            int32_t sum = 0;
+            for (size_t k = 0; k < K_padded; ++k)
+                sum += plain[m * K_padded + k];
+            EXPECT_EQ(sums[m], (m == 0 ? 1000.0F : -3.0F) + scales[m] * static_cast<float>(sum)) << K_padded;
+        }
+        EXPECT_TRUE(std::isnan(sums[2]));
+    }
+}
+
 }  // namespace
 }  // namespace rknpu2

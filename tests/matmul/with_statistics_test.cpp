@@ -102,6 +102,24 @@ TEST_F(WithStatisticsTest, AnotherModelsStatisticsAreNotUsed) {
               1);
 }
 
+// For a row that is the mean itself, two planes leave the rounding of the weights, and the bias takes that
+// off.
+TEST_F(WithStatisticsTest, TheMeanIsExact) {
+    for (const auto& [N, K] : {std::pair<size_t, size_t>{65, 576}, {33, 8300}}) {
+        Matrices x = model_like(4, N, K, 8);
+        for (size_t m = 1; m < x.M; ++m)
+            std::copy_n(x.a.begin(), x.K, x.a.begin() + static_cast<std::ptrdiff_t>(m * x.K));
+        const auto npu = device(Precision::kBalanced);
+        ModelStatistics statistics = gathered(x);
+        statistics.at("w").output = true;  // two planes
+        const double without = x.error_of(multiply(*device(Precision::kBalanced), x));
+        npu->use_statistics(std::make_unique<StatisticsLibrary>(std::move(statistics)));
+        const double with = x.error_of(multiply(*npu, x));
+        EXPECT_LT(with, 2e-4) << N << " x " << K;
+        EXPECT_GT(without, 1e-3) << N << " x " << K;
+    }
+}
+
 // One plane of a weight with two is what fast gives; and the choice of planes decides what a weight is packed
 // for.
 TEST_F(WithStatisticsTest, PlanesAreChosenAndCanBeLeftOut) {
