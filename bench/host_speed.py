@@ -36,7 +36,7 @@ def measure(options):
     bench = os.path.join(options.bin_dir, "llama-bench")
     plain = plain_environment()
     ours = dict(plain, GGML_BACKEND_PATH=os.path.join(os.path.abspath(options.build), "bin", "libggml-rknpu2.so"),
-                GGML_RKNPU2_RUNTIME="sim")
+                GGML_RKNPU2_RUNTIME="sim", GGML_RKNPU2_STATISTICS="none")
     rounds = []
     for index in range(options.rounds):
         cpu = run_bench(bench, options.model, options.prompt, options.generate, plain)

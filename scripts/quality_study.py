@@ -26,6 +26,9 @@ import quality_figures
 from report import plain_environment, say
 
 CONTEXT = 512
+# Stock llama.cpp ends without waiting for the thread that writes its output (common_log_main() in common/log.cpp), and on a busy
+# machine the last lines, which are the figures, can be lost.
+ATTEMPTS = 4
 ALL_LAYERS = 99
 # cpu is llama.cpp's own backend without the plug-in; the others are values of GGML_RKNPU2_PRECISION. With statistics of the
 # activations a mode has another name.
@@ -201,12 +204,15 @@ class Study:
     def measure(self, case, progress):
         """The row of a case: its figures, and what the plug-in says it did."""
         begin, name = time.monotonic(), self._file(case).stem
-        out, repeat = self._run(case, ["--kl-divergence-base", str(self.base), "--kl-divergence"], name, progress)
-        counted = self._counted(case, name, repeat)
-        try:
-            row = quality_figures.figures(out)
-        except quality_figures.NoFigures as error:
-            raise Failure(f"{case}: {error}; its log: {self._log(name)}", repeat) from None
+        for attempt in range(ATTEMPTS):
+            out, repeat = self._run(case, ["--kl-divergence-base", str(self.base), "--kl-divergence"], name, progress)
+            counted = self._counted(case, name, repeat)
+            try:
+                row = quality_figures.figures(out)
+                break
+            except quality_figures.NoFigures as error:
+                if attempt + 1 == ATTEMPTS:
+                    raise Failure(f"{case}: {error}; its log: {self._log(name)}", repeat) from None
         row |= {"mode": case.mode, "ngl": case.ngl, "chunks": self.chunks, "seconds": round(time.monotonic() - begin, 1),
                 "date": time.strftime("%Y-%m-%d"), **counted}
         write_whole(self._file(case), json.dumps(row, indent=2) + "\n")

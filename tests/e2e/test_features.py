@@ -105,7 +105,8 @@ class Close(HostTest):
         path = base or self.folder / name
         compare = ["--kl-divergence"] if base else []
         run = self.host("llama-perplexity", "-ngl", 99, "-f", english(self.folder, 6000), "-c", 256, "--chunks", chunks,
-                        "--kl-divergence-base", path, *compare, *arguments, precision=precision)
+                        "--kl-divergence-base", path, *compare, *arguments, precision=precision,
+                        says="Same top p:" if base else None)
         if not base:
             return path
         found = quality_figures.figures(run.out)

@@ -92,7 +92,7 @@ class Repeatable(HostTest):
         """Digest of all logits of two chunks, as llama-perplexity saves them, and the perplexity it prints."""
         path = self.folder / name
         run = self.host("llama-perplexity", "-m", harness.MODEL, "-ngl", 99, "-f", text, "-c", 128, "--chunks", 2,
-                        "--kl-divergence-base", path, *arguments)
+                        "--kl-divergence-base", path, *arguments, says=r"\[1\][0-9.]+,\[2\][0-9.]+")
         self.assert_ran_on_npu(run)
         self.assertGreater(path.stat().st_size, 2 * 64 * 49152, "the file with the logits is too short")
         numbers = self.assert_says(r"\[1\][0-9.]+,\[2\][0-9.]+", run.out + run.log).group(0)

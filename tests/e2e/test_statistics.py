@@ -53,7 +53,7 @@ class Statistics(HostTest):
         text.write_text("The tower clock has three trains, each with a weight of its own. " * 80)
         # Of 256 tokens the second half has logits; in parts of 24 there is a part of which all tokens have.
         run = self.host("llama-perplexity", "-m", harness.MODEL, "-ngl", 4, "-f", text, "-c", 256, "-b", 256, "-ub", 24, "--chunks", 1,
-                        "--no-warmup", "-lv", 4, extra={"GGML_RKNPU2_STATISTICS": str(path), "GGML_RKNPU2_SENSITIVITY": str(measured)})
+                        "--no-warmup", "-lv", 4, extra={"GGML_RKNPU2_STATISTICS": str(path), "GGML_RKNPU2_SENSITIVITY": str(measured)}, says="sensitivity: 22")
         self.assertIn("sensitivity: 22 of 22 weights", run.out + run.log)
         self.assertNotIn("gave two results", run.out + run.log)
         self.assertEqual({weight["planes"] for weight in run.stats.weights}, {2})

@@ -42,7 +42,7 @@ class Tools(HostTest):
         """The model is as good at the text as it is on the CPU backend, within some percent."""
         text = english(self.folder, 6000)
         arguments = ["-m", harness.MODEL, "-ngl", 99, "-f", text, "-c", 256, "--chunks", 3]
-        ours, cpu = self.host("llama-perplexity", *arguments), self.host("llama-perplexity", *arguments, precision=None)
+        ours, cpu = (self.host("llama-perplexity", *arguments, precision=precision, says="Final estimate") for precision in ("default", None))
         self.assert_ran_on_npu(ours)
         found, expected = (float(self.assert_says(r"Final estimate: PPL = ([0-9.]+)", run.out + run.log).group(1))
                            for run in (ours, cpu))

@@ -37,7 +37,7 @@ class Types(HostTest):
                          **options)
 
     def compare(self, model, text, base, precision):
-        run = self.perplexity(model, text, "--kl-divergence-base", base, "--kl-divergence", precision=precision)
+        run = self.perplexity(model, text, "--kl-divergence-base", base, "--kl-divergence", precision=precision, says="Same top p:")
         try:
             found = quality_figures.figures(run.out)
         except quality_figures.NoFigures as error:

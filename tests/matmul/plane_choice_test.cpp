@@ -79,7 +79,9 @@ TEST(PlaneChoice, TheBudgetHoldsForAnyModel) {
                 extra += (choice.at(name).planes - 1) * one.N * one.K;
             }
             EXPECT_LE(static_cast<double>(extra), budget * static_cast<double>(work) * (1 + 1e-9));
-            if (budget == 1.0) EXPECT_EQ(extra, work);
+            if (budget == 1.0) {
+                EXPECT_EQ(extra, work);
+            }
         }
     }
 }
