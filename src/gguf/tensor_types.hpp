@@ -2,7 +2,7 @@
 //
 // Elements come in blocks of `block` along a row, `bytes` to a block. `to_float`: ggml can convert it to
 // float, which is what our plug-in needs of a weight (float32 itself counts). rknpu2-info does not link ggml,
-// so the table stands here; tests/tools/tensor_types_test.cpp compares it with the ggml of the host.
+// so the table stands here; tests/gguf/tensor_types_test.cpp compares it with the ggml of the host.
 //
 // Source: enum ggml_type in ggml/include/ggml.h, type_traits in ggml/src/ggml.c, and the block structures in
 // ggml/src/ggml-common.h, of ggml 0.25.3. The numbers that are missing below (4, 5, 31 to 33, 36 to 38) were

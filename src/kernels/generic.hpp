@@ -38,6 +38,9 @@ void store_residuals_int8(const float* x, size_t row_stride, size_t M, size_t K,
 void rotate_rows(const float* x, size_t row_stride, size_t M, size_t K, size_t K_padded, const float* factors,
                  float* out);
 
+// p is 3, 5 or 7; step: elements of a block, a multiple of 16.
+void reflect_blocks(float* rows, size_t M, size_t K, size_t p, size_t step);
+
 void pack_rows_int8(const float* rows, size_t row_stride, size_t n0, size_t n_count, size_t k0,
                     size_t k_count, size_t K_padded, int8_t* native, const float* scales);
 void pack_rows_fp16(const float* rows, size_t row_stride, size_t n0, size_t n_count, size_t k0,

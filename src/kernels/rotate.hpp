@@ -7,13 +7,14 @@
 // leaves the others a few steps of int8. After rotation a block's elements are alike. docs/quality.md has
 // what it is worth: a factor of seven in the divergence of the output's distribution.
 //
-// The block is the largest power of two up to 64 that divides K_padded, hence 32 or 64: rows are padded with
-// zeros to a multiple of 32 anyway, and the padding takes part in the last block, so nothing grows.
+// The block is the largest power of two up to 512 that divides K_padded (32 at least: rows are padded with
+// zeros to a multiple of 32 anyway, and the padding takes part in the last block, so nothing grows). What
+// then remains, an odd number of blocks or blocks of 512, mix.hpp makes alike where that is cheap.
 //
 // The butterflies go from distance 1 upwards, each (a, b) -> (a + b, a - b) with every sum rounded to
 // float: part of the definition, the same in all tiers. NaN and infinity make their block NaN or infinite, so
-// row_absmax() of the rotated row still tells a row that is not finite. Finite values beyond FLT_MAX / 64 may
-// become infinite.
+// row_absmax() of the rotated row still tells a row that is not finite. Finite values beyond FLT_MAX / 512
+// may become infinite.
 //
 // Cost: log2(block) additions an element, from cache. No allocation, no locking.
 #pragma once
@@ -24,11 +25,14 @@
 
 namespace rknpu2 {
 
-inline constexpr size_t kLargestRotation = 64;
+inline constexpr size_t kLargestRotation = 512;
 
 // The block for rows of K_padded elements, a multiple of 32.
 constexpr size_t rotation_block(size_t K_padded) {
-    return K_padded % kLargestRotation == 0 ? kLargestRotation : kLargestRotation / 2;
+    size_t block = kLargestRotation;
+    while (K_padded % block != 0)
+        block /= 2;
+    return block;
 }
 
 // x: M rows of K elements, row_stride apart; out: M rows of K_padded elements, K_padded apart, written whole.

@@ -18,21 +18,24 @@ template <size_t kBlock, size_t kDistance>
     }
 }
 
+// The stages from kDistance on, each from one array into the other, the last one into `out`.
+template <size_t kBlock, size_t kDistance>
+[[gnu::always_inline]] inline void stages(float* __restrict from, float* __restrict other,
+                                          float* __restrict out) {
+    if constexpr (2 * kDistance == kBlock) {
+        stage<kBlock, kDistance>(from, out);
+    } else {
+        stage<kBlock, kDistance>(from, other);
+        stages<kBlock, 2 * kDistance>(other, from, out);
+    }
+}
+
 template <size_t kBlock>
 [[gnu::always_inline]] inline void rotate_block(const float* in, float* out) {
     float first[kBlock];
     float second[kBlock];
     stage<kBlock, 1>(in, first);
-    stage<kBlock, 2>(first, second);
-    stage<kBlock, 4>(second, first);
-    stage<kBlock, 8>(first, second);
-    if constexpr (kBlock == 64) {
-        stage<kBlock, 16>(second, first);
-        stage<kBlock, 32>(first, out);
-    } else {
-        static_assert(kBlock == 32);
-        stage<kBlock, 16>(second, out);
-    }
+    stages<kBlock, 2>(first, second, out);
 }
 
 template <size_t kBlock, bool kScaled>
@@ -73,10 +76,18 @@ template <size_t kBlock>
 
 RKNPU2_CLONES void rotate_rows(const float* x, size_t row_stride, size_t M, size_t K, size_t K_padded,
                                const float* factors, float* out) {
-    if (rotation_block(K_padded) == kLargestRotation) {
-        rotate_blocks<kLargestRotation>(x, row_stride, M, K, K_padded, factors, out);
-    } else {
-        rotate_blocks<kLargestRotation / 2>(x, row_stride, M, K, K_padded, factors, out);
+    static_assert(kLargestRotation == 512);
+    switch (rotation_block(K_padded)) {
+        case 512:
+            return rotate_blocks<512>(x, row_stride, M, K, K_padded, factors, out);
+        case 256:
+            return rotate_blocks<256>(x, row_stride, M, K, K_padded, factors, out);
+        case 128:
+            return rotate_blocks<128>(x, row_stride, M, K, K_padded, factors, out);
+        case 64:
+            return rotate_blocks<64>(x, row_stride, M, K, K_padded, factors, out);
+        default:
+            return rotate_blocks<32>(x, row_stride, M, K, K_padded, factors, out);
     }
 }
 

@@ -7,6 +7,7 @@
 #include "base/format.hpp"
 #include "base/log.hpp"
 #include "kernels/dequantise.hpp"
+#include "kernels/mix.hpp"
 #include "kernels/quantise.hpp"
 #include "kernels/rotate.hpp"
 #include "kernels/scale.hpp"
@@ -250,6 +251,7 @@ Status NpuDevice::quantise_segment(Call& call, const RowChunk& chunk, size_t s) 
         if (recipe.rotate) {
             float* const to = rotated + first * K_padded;
             rotate_rows(from, stride, count, K, K_padded, factors, to);
+            mix_blocks(to, count, K_padded);
             from = to;
             stride = K = K_padded;
         }

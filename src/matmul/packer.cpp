@@ -5,6 +5,7 @@
 #include <mutex>
 
 #include "base/aligned_buffer.hpp"
+#include "kernels/mix.hpp"
 #include "kernels/pack.hpp"
 #include "kernels/quantise.hpp"
 #include "kernels/rotate.hpp"
@@ -125,6 +126,7 @@ Correction correction_of(const ChannelStatistics& statistics, const WeightPlan& 
         std::vector<float>& means = correction.rotated_means.emplace_back(segment.K_padded);
         rotate_rows(statistics.mean.data() + segment.k0, segment.k_count, 1, segment.k_count,
                     segment.K_padded, factors.data() + segment.k0, means.data());
+        mix_blocks(means.data(), 1, segment.K_padded);
     }
     return correction;
 }
@@ -156,6 +158,7 @@ void pack_task(PackedWeight& packed, const Task& task, const float* values, floa
         if (plan.recipe.rotate) {
             rotate_rows(values + segment.k0, plan.K, task.count, segment.k_count, segment.K_padded,
                         correction.factors_from(segment.k0), rotated);
+            mix_blocks(rotated, task.count, segment.K_padded);
             rows = {rotated, segment.K_padded, 0, segment.K_padded};
         }
         float* const scales = packed.channel_scales[s].data() + tile.n0 + task.first;

@@ -23,7 +23,7 @@ struct Case {
 
     explicit Case(Random& random) {
         M = random.size(1, 5);
-        K = random.size(1, 700);
+        K = random.one_in(4) ? 512 * random.size(1, 4) : random.size(1, 700);
         stride = K + random.size(0, 5);
         K_padded = round_up(K, kTileK) + kTileK * (random.one_in(4) ? random.size(1, 3) : 0);
     }
@@ -68,7 +68,7 @@ TEST(Rotate, EveryTierEqualsTheReference) {
 // Small integers are added without rounding, so this is exact: signs of a Hadamard matrix, twice is `block`.
 TEST(Rotate, TwiceIsTheBlockTimesTheRow) {
     Random random;
-    for (const size_t K : {32U, 64U, 96U, 576U, 1536U, 640U}) {
+    for (const size_t K : {32U, 64U, 96U, 256U, 576U, 1536U, 640U, 4096U}) {
         std::vector<float> x(2 * K);
         for (float& value : x)
             value = static_cast<float>(static_cast<int>(random.size(0, 400)) - 200);
@@ -78,22 +78,24 @@ TEST(Rotate, TwiceIsTheBlockTimesTheRow) {
     }
 }
 
-TEST(Rotate, BlocksAreThirtyTwoOrSixtyFour) {
+TEST(Rotate, TheBlockIsTheLargestPowerOfTwoUpTo512) {
     EXPECT_EQ(rotation_block(32), 32U);
     EXPECT_EQ(rotation_block(64), 64U);
     EXPECT_EQ(rotation_block(96), 32U);
     EXPECT_EQ(rotation_block(576), 64U);
-    EXPECT_EQ(rotation_block(8960), 64U);
-    EXPECT_EQ(rotation_block(11008), 64U);
+    EXPECT_EQ(rotation_block(640), 128U);
+    EXPECT_EQ(rotation_block(8960), 256U);
+    EXPECT_EQ(rotation_block(1536), 512U);
+    EXPECT_EQ(rotation_block(4096), 512U);
 }
 
 // One large value among small ones is spread evenly over its block, and over no other.
 TEST(Rotate, SpreadsAnOutlier) {
-    std::vector<float> x(128, 0.0F);
+    std::vector<float> x(192, 0.0F);
     x[70] = 64.0F;
-    const std::vector<float> out = rotated(x, 1, 128, 128);
-    for (size_t k = 0; k < 128; ++k)
-        EXPECT_EQ(std::fabs(out[k]), k < 64 ? 0.0F : 64.0F) << k;
+    const std::vector<float> out = rotated(x, 1, 192, 192);
+    for (size_t k = 0; k < 192; ++k)
+        EXPECT_EQ(std::fabs(out[k]), k / 64 == 1 ? 64.0F : 0.0F) << k;
 }
 
 TEST(Rotate, FactorsComeFirst) {
