@@ -75,9 +75,9 @@ ThreadPool::~ThreadPool() {
         thread.join();
 }
 
-void ThreadPool::drain(const std::function<void(size_t)>& body, size_t count) {
+void ThreadPool::drain(const BodyRef& body, size_t count) {
     for (size_t i = next_.fetch_add(1); i < count; i = next_.fetch_add(1))
-        body(i);
+        body.call(body.bound, i);
 }
 
 void ThreadPool::work() {
@@ -92,7 +92,7 @@ void ThreadPool::work() {
         seen = round_;
         if (body_ == nullptr) continue;  // too late, all is done
         ++busy_;
-        const std::function<void(size_t)>& body = *body_;
+        const BodyRef& body = *body_;
         const size_t count = count_;
         lock.unlock();
         drain(body, count);
@@ -101,12 +101,12 @@ void ThreadPool::work() {
     }
 }
 
-void ThreadPool::parallel_for(size_t count, const std::function<void(size_t)>& body, uint64_t estimated_ns) {
+void ThreadPool::run(const BodyRef& body, size_t count, uint64_t estimated_ns) {
     if (count == 0) return;
     const std::lock_guard one_call(call_mutex_);
     if (team_.empty() || count == 1 || (!spin_ && estimated_ns < kWakeNs)) {
         for (size_t i = 0; i < count; ++i)
-            body(i);
+            body.call(body.bound, i);
         return;
     }
     size_t to_wake = 0;

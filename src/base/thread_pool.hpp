@@ -14,7 +14,6 @@
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <mutex>
 #include <thread>
 #include <vector>
@@ -34,19 +33,29 @@ class ThreadPool {
 
     // `estimated_ns`: what all the work takes one thread, if the caller knows. Work that is done sooner than
     // a sleeping thread wakes up is done by the caller alone.
-    void parallel_for(size_t count, const std::function<void(size_t)>& body,
-                      uint64_t estimated_ns = UINT64_MAX);
+    template <typename Body>
+    void parallel_for(size_t count, const Body& body, uint64_t estimated_ns = UINT64_MAX) {
+        run({&body, [](const void* bound, size_t index) { (*static_cast<const Body*>(bound))(index); }},
+            count, estimated_ns);
+    }
 
   private:
+    // A body that the caller keeps alive: std::function would allocate at every call.
+    struct BodyRef {
+        const void* bound;
+        void (*call)(const void* bound, size_t index);
+    };
+
+    void run(const BodyRef& body, size_t count, uint64_t estimated_ns);
     void work();
-    void drain(const std::function<void(size_t)>& body, size_t count);
+    void drain(const BodyRef& body, size_t count);
 
     bool spin_ = false;
     std::mutex call_mutex_;  // one parallel_for at a time
     std::mutex mutex_;       // guards what follows, for writing; the atomics are also read without it
     std::condition_variable start_;
     std::condition_variable done_;
-    const std::function<void(size_t)>* body_ = nullptr;
+    const BodyRef* body_ = nullptr;
     size_t count_ = 0;
     size_t sleeping_ = 0;
     std::atomic<size_t> next_{0};

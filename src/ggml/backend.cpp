@@ -8,6 +8,7 @@
 #include "ggml/buffer.hpp"
 #include "ggml/guard.hpp"
 #include "ggml/inner_cpu.hpp"
+#include "ggml/input_version.hpp"
 #include "ggml/plugin.hpp"
 #include "ggml/problem_from_tensor.hpp"
 #include "ggml/sensitivity.hpp"
@@ -20,10 +21,11 @@ ggml_guid kGuid = {0x72, 0x6b, 0x6e, 0x70, 0x75, 0x32, 0x2d, 0x67,
                    0x67, 0x6d, 0x6c, 0x2d, 0x33, 0x35, 0x38, 0x38};
 
 struct Backend {
-    explicit Backend(Host& owner) : host(owner), cpu(owner) {}
+    explicit Backend(Host& owner) : host(owner), cpu(owner), inputs(owner) {}
 
     Host& host;
     InnerCpu cpu;
+    InputVersion inputs;
     ggml_abort_callback abort = nullptr;
     void* abort_data = nullptr;
     bool computed = false;                   // an idle backend writes nothing
@@ -51,13 +53,15 @@ void free_backend(ggml_backend_t backend) noexcept {
 Result<std::shared_ptr<PackedWeight>> packed_weight(Backend& backend, const ggml_tensor* weight) {
     Host& host = backend.host;
     Buffer& buffer = *our_buffer(host, weight->buffer);
-    const WeightSource source = weight_source(host, weight);
-    const WeightKey key{static_cast<size_t>(source.data - buffer.base), source.bytes(),
-                        static_cast<int>(weight->type), source.K, source.N};
+    const auto K = static_cast<size_t>(weight->ne[0]);
+    const auto N = static_cast<size_t>(weight->ne[1]);
+    const WeightKey key{static_cast<size_t>(static_cast<const std::byte*>(weight->data) - buffer.base),
+                        N * weight->nb[1], static_cast<int>(weight->type), K, N};
     bool made = false;
     Result<std::shared_ptr<PackedWeight>> packed = buffer.weights.get(
-        key, [&] { return host.npu->pack(source); }, made);
+        key, [&] { return host.npu->pack(weight_source(host, weight)); }, made);
     if (made) {
+        const WeightSource source = weight_source(host, weight);
         // From here on only the packed form is read; the file can bring the raw bytes back if anyone asks for
         // them.
         if (buffer.shared_file_mapping) give_back_pages(source.data, source.bytes());
@@ -82,7 +86,8 @@ Status multiply(Backend& backend, ggml_tensor* op) {
     }
     Result<std::shared_ptr<PackedWeight>> packed = packed_weight(backend, weight);
     RKNPU2_RETURN_IF_ERROR(packed.status().with_context("packing"));
-    return host.npu->multiply(*packed.value(), a, M, out, weight == backend.one_plane ? 1 : 0);
+    const Activations input{a, M, backend.inputs.of(op->src[1])};
+    return host.npu->multiply(*packed.value(), input, out, weight == backend.one_plane ? 1 : 0);
 }
 
 // A buffer that a failed write left half written must not take part in anything.
@@ -120,6 +125,7 @@ ggml_status run_on_cpu(Backend& backend, ggml_cgraph* graph, int first, int last
         ++host.statistics->cpu_nodes;
         if (is_matmul(node)) host.statistics->add_refusal(support(describe(host, node)));
         note_writes(host, node);
+        backend.inputs.note_write(node);
     }
     return backend.cpu.compute(graph, first, last);
 }
@@ -132,6 +138,7 @@ ggml_status run_on_npu(Backend& backend, ggml_tensor* node) {
         return GGML_STATUS_FAILED;
     }
     note_write(host, node);
+    backend.inputs.note_write(node);
     const Status status = multiply(backend, node);
     if (status.ok()) return GGML_STATUS_SUCCESS;
     ++host.statistics->failures;
@@ -149,6 +156,7 @@ ggml_status compute(Backend& backend, ggml_cgraph* graph) {
     Host& host = backend.host;
     ++host.statistics->graphs;
     backend.computed = true;
+    backend.inputs.begin_graph();
     int i = 0;
     while (i < graph->n_nodes) {
         if (backend.abort != nullptr && backend.abort(backend.abort_data)) return GGML_STATUS_ABORTED;

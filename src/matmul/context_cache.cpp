@@ -3,15 +3,6 @@
 #include "base/format.hpp"
 
 namespace rknpu2 {
-namespace {
-
-bool same_context(const ContextSpec& a, const ContextSpec& b) {
-    return a.arithmetic == b.arithmetic && a.K == b.K && a.N == b.N && a.core == b.core &&
-           a.domain == b.domain;
-}
-
-}  // namespace
-
 Result<View> CachedContext::view(Operand operand, size_t row_index, const DeviceMemoryPool::Slice& slice) {
     const View view{slice.id, context_->operand_bytes(operand, row_index)};
     if (imports_.contains(view)) return view;
@@ -59,16 +50,17 @@ void CachedContext::forget(uint64_t slice) {
     imports_.erase(imports_.lower_bound(View{slice, 0}), imports_.lower_bound(View{slice + 1, 0}));
 }
 
-Result<CachedContext*> ContextCache::get(const ContextSpec& spec) {
+Result<CachedContext*> ContextCache::get(const ContextKey& key) {
     for (auto entry = order_.begin(); entry != order_.end(); ++entry) {
-        if (!same_context((*entry)->spec(), spec)) continue;
+        if ((*entry)->key() != key) continue;
         order_.splice(order_.begin(), order_, entry);
         return order_.front().get();
     }
     if (order_.size() >= capacity_) order_.pop_back();
-    Result<std::unique_ptr<NpuContext>> made = runtime_.create_context(spec);
+    Result<std::unique_ptr<NpuContext>> made =
+        runtime_.create_context({key.arithmetic, key.K, key.N, rows_, key.core, key.domain});
     RKNPU2_RETURN_IF_ERROR(made.status());
-    order_.push_front(std::make_unique<CachedContext>(spec, made.take()));
+    order_.push_front(std::make_unique<CachedContext>(key, made.take()));
     return order_.front().get();
 }
 

@@ -26,12 +26,23 @@ struct View {
     auto operator<=>(const View&) const = default;  // NOLINT(modernize-use-nullptr): the check trips over <=>
 };
 
+// What tells one context from another: all of a ContextSpec but the row counts, which are the same for all.
+struct ContextKey {
+    NpuArithmetic arithmetic = NpuArithmetic::kInt8;
+    size_t K = 0;
+    size_t N = 0;
+    int core = 0;
+    int domain = 0;
+
+    friend bool operator==(const ContextKey&, const ContextKey&) = default;
+};
+
 class CachedContext {
   public:
-    CachedContext(const ContextSpec& spec, std::unique_ptr<NpuContext> context)
-        : spec_(spec), context_(std::move(context)) {}
+    CachedContext(const ContextKey& key, std::unique_ptr<NpuContext> context)
+        : key_(key), context_(std::move(context)) {}
 
-    const ContextSpec& spec() const { return spec_; }
+    const ContextKey& key() const { return key_; }
 
     // The operand's part of `slice` when row count `row_index` is selected; imported at the first call. Fails
     // if the runtime wants more bytes than the slice has.
@@ -51,7 +62,7 @@ class CachedContext {
   private:
     Status bind(Operand operand, const View& view, View& bound);
 
-    ContextSpec spec_;
+    ContextKey key_;
     std::unique_ptr<NpuContext> context_;
     std::map<View, std::unique_ptr<NpuMemory>> imports_;  // destroyed before the context
     size_t row_index_ = SIZE_MAX;
@@ -62,10 +73,12 @@ class CachedContext {
 
 class ContextCache {
   public:
-    ContextCache(NpuRuntime& runtime, size_t capacity) : runtime_(runtime), capacity_(capacity) {}
+    // rows: the row counts that every context is made for.
+    ContextCache(NpuRuntime& runtime, std::vector<size_t> rows, size_t capacity)
+        : runtime_(runtime), rows_(std::move(rows)), capacity_(capacity) {}
 
     // The pointer stays valid until `capacity` other contexts have been asked for, or drop() or clear().
-    Result<CachedContext*> get(const ContextSpec& spec);
+    Result<CachedContext*> get(const ContextKey& key);
     // After a failed run a context is not trusted any more.
     void drop(const CachedContext* context);
     void forget(uint64_t slice);
@@ -74,6 +87,7 @@ class ContextCache {
 
   private:
     NpuRuntime& runtime_;
+    std::vector<size_t> rows_;
     size_t capacity_;
     std::list<std::unique_ptr<CachedContext>> order_;  // most recently used first
 };

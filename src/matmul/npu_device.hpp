@@ -1,24 +1,25 @@
 // The NPU of this machine as the rest of the plug-in sees it: pack a weight, multiply by it.
 //
 // One object a process and runtime, shared by every model, context and thread. A multiplication has the whole
-// NPU to itself (a lock): it quantises the activations once into memory that all cores read, gives each core
-// its tiles, and turns results into floats on the thread that ran them. A row of a result depends on its own
-// row of activations and on the weight only: not on M, the other rows, the cores or the threads (the naive
-// precision excepted, which has one scale for all rows).
+// NPU to itself (a lock): it quantises the activations once into memory that all cores read - unless the one
+// before has left them there -, gives each core its tiles, and turns results into floats on the thread that
+// ran them. A row of a result depends on its own row of activations and on the weight only: not on M, the
+// other rows, the cores or the threads (the naive precision excepted, which has one scale for all rows).
 //
 // A failing run fails the call with a Status; the context it happened in is thrown away and the device stays
 // usable.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
 
-#include "base/aligned_buffer.hpp"
 #include "base/config.hpp"
 #include "base/status.hpp"
 #include "base/thread_pool.hpp"
+#include "matmul/activations.hpp"
 #include "matmul/context_cache.hpp"
 #include "matmul/device_memory.hpp"
 #include "matmul/packed_weight.hpp"
@@ -49,7 +50,12 @@ class NpuDevice : public std::enable_shared_from_this<NpuDevice> {
 
     // out[m * N + n] = sum over k of a[m * K + k] * weight[n][k], m < M. `planes`: 1 leaves out the second
     // plane of a weight that has two, to measure what it is worth; 0: as packed. Thread safe.
-    Status multiply(const PackedWeight& weight, const float* a, size_t M, float* out, size_t planes = 0);
+    Status multiply(const PackedWeight& weight, const Activations& input, float* out, size_t planes = 0);
+    Status multiply(const PackedWeight& weight, const float* a, size_t M, float* out, size_t planes = 0) {
+        return multiply(weight, {a, M, 0}, out, planes);
+    }
+    // A version for Activations that no other matrix has, at any time. Thread safe.
+    uint64_t new_version() { return ++last_version_; }
 
     // The same by float64 arithmetic on the CPU from the stored weight. Thread safe.
     Status multiply_reference(const WeightSource& source, const float* a, size_t M, float* out);
@@ -61,13 +67,13 @@ class NpuDevice : public std::enable_shared_from_this<NpuDevice> {
     struct Step;
     struct Call;
 
-    Status multiply_chunk(Call& call, const RowChunk& chunk);
-    Status write_activations(Call& call, const RowChunk& chunk);
-    Status quantise_segment(Call& call, const RowChunk& chunk, size_t segment);
-    Result<float*> rotation_scratch(size_t elements);
-    Status schedule(Call& call, const RowChunk& chunk);
-    Status run_core(const Call& call, const RowChunk& chunk, int core, const CachedContext*& failed);
-    static void prepare_result(const Call& call, const RowChunk& chunk, const NTile& tile, float* out);
+    Status schedule(Call& call);
+    Status add_step(Call& call, size_t chunk, size_t segment, size_t tile,
+                    const DeviceMemoryPool::Slice& result);
+    Status run(const Call& call);
+    Status run_core(const Call& call, int core, const CachedContext*& failed);
+    static void dequantise(const Call& call, const Step& step);
+    static void prepare_result(const Call& call, size_t chunk, const NTile& tile, float* out);
     void release(const PackedWeight& weight);
     Result<Recipe> recipe_for(const WeightSource& source,
                               const std::optional<StatisticsLibrary::Found>& found) const;
@@ -77,6 +83,7 @@ class NpuDevice : public std::enable_shared_from_this<NpuDevice> {
     Statistics& statistics_;
     ThreadPool pool_;
 
+    std::atomic<uint64_t> last_version_{0};
     PackingProgress progress_;
     std::unique_ptr<StatisticsLibrary> library_;  // may be null
 
@@ -84,7 +91,8 @@ class NpuDevice : public std::enable_shared_from_this<NpuDevice> {
     DeviceMemoryPool memory_;
     ContextCache contexts_;
     WorkAreas areas_;
-    AlignedBuffer rotated_;
+    ActivationStore activations_;
+    std::vector<std::vector<Step>> steps_;  // by core, of the running call
     size_t packed_weights_ = 0;
 };
 

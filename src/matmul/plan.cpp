@@ -97,14 +97,13 @@ size_t bucket_for(size_t rows) {
     return static_cast<size_t>(std::lower_bound(buckets.begin(), buckets.end(), rows) - buckets.begin());
 }
 
-std::vector<RowChunk> plan_rows(size_t M, size_t planes) {
-    const size_t most = kMaxRows / planes;
-    std::vector<RowChunk> chunks;
+void plan_rows(size_t M, size_t planes, std::vector<RowChunk>& chunks) {
+    const size_t most = rows_per_chunk(planes);
+    chunks.clear();
     for (size_t m0 = 0; m0 < M; m0 += most) {
         const size_t count = std::min(most, M - m0);
         chunks.push_back({m0, count, bucket_for(count * planes)});
     }
-    return chunks;
 }
 
 }  // namespace rknpu2

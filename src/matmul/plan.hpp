@@ -36,6 +36,8 @@ struct KSegment {
     size_t k0;        // first K of the segment
     size_t k_count;   // real elements
     size_t K_padded;  // multiple of 32
+
+    friend bool operator==(const KSegment&, const KSegment&) = default;
 };
 
 struct NTile {
@@ -73,7 +75,13 @@ const std::vector<size_t>& row_buckets();
 // Index of the smallest bucket that holds `rows` (1 .. kMaxRows).
 size_t bucket_for(size_t rows);
 
-// `planes`: rows of the cube that each row takes; a chunk's bucket holds all of them.
-std::vector<RowChunk> plan_rows(size_t M, size_t planes);
+// The rows of one cube each, at most.
+constexpr size_t rows_per_chunk(size_t planes) {
+    return kMaxRows / planes;
+}
+
+// `planes`: rows of the cube that each row takes; a chunk's bucket holds all of them. `chunks` is filled
+// anew.
+void plan_rows(size_t M, size_t planes, std::vector<RowChunk>& chunks);
 
 }  // namespace rknpu2

@@ -85,6 +85,8 @@ std::string Statistics::to_json(const Config& config, const RuntimeInfo& runtime
         {"graphs", graphs.load()},
         {"cpu_segments", cpu_segments.load()},
         {"cpu_nodes", cpu_nodes.load()},
+        {"activation_matrices",
+         {{"quantised", activations_quantised.load()}, {"shared", activations_shared.load()}}},
         {"bytes",
          {{"weights", weight_bytes.load()},
           {"activations", activation_bytes.load()},

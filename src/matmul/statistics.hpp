@@ -46,9 +46,11 @@ class Statistics {
     std::atomic<uint64_t> cpu_segments{0};
     std::atomic<uint64_t> cpu_nodes{0};
     std::atomic<uint64_t> failures{0};
-    std::atomic<uint64_t> weight_bytes{0};      // streamed by runs
-    std::atomic<uint64_t> activation_bytes{0};  // written for the NPU
-    std::atomic<uint64_t> result_bytes{0};      // read back from the NPU
+    std::atomic<uint64_t> activations_quantised{0};  // matrices made ready for the NPU
+    std::atomic<uint64_t> activations_shared{0};     // and those that another multiplication had left
+    std::atomic<uint64_t> weight_bytes{0};           // streamed by runs
+    std::atomic<uint64_t> activation_bytes{0};       // written for the NPU
+    std::atomic<uint64_t> result_bytes{0};           // read back from the NPU
 
     void add_time(Phase phase, uint64_t nanoseconds) { time_ns_[static_cast<size_t>(phase)] += nanoseconds; }
     // Each distinct weight is listed once, whenever it is packed again.

@@ -1,4 +1,5 @@
-// Device memory that a running multiplication writes: activations for each K segment, a result for each core.
+// Device memory that a running multiplication writes: a cube of activations for each row chunk and K segment,
+// a result for each core.
 //
 // Areas grow and are reused by every matmul of their IOMMU domain. Not thread safe: the device's lock guards
 // them.
@@ -17,8 +18,8 @@ class WorkAreas {
     WorkAreas(DeviceMemoryPool& pool, ContextCache& contexts) : pool_(pool), contexts_(contexts) {}
 
     // At least `bytes`; content undefined.
-    Result<DeviceMemoryPool::Slice> activations(int domain, size_t segment, size_t bytes) {
-        return grow(activations_[{domain, segment}], domain, bytes);
+    Result<DeviceMemoryPool::Slice> activations(int domain, size_t cube, size_t bytes) {
+        return grow(activations_[{domain, cube}], domain, bytes);
     }
     Result<DeviceMemoryPool::Slice> result(int domain, int core, size_t bytes) {
         return grow(results_[{domain, core}], domain, bytes);

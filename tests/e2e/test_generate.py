@@ -27,7 +27,15 @@ class Layers(HostTest):
         self.assertLessEqual(set(found), splits)
         self.assert_says(r"Flash Attention enabled", run.log)
         self.assertNotRegex(run.log, r"Flash Attention (was )?(auto, set to )?disabled")
+        self.check_activations(run.stats, weights)
         print(f"-ngl {layers}: {len(run.stats.weights)} weights, {run.stats.npu} matmuls, splits {sorted(set(found))}")
+
+    def check_activations(self, stats, weights):
+        """Four matrices of activations are quantised for the seven weights of a layer, and one for the head."""
+        matrices = stats.document["activation_matrices"]
+        self.assertEqual(matrices["quantised"] + matrices["shared"], stats.npu)
+        most = (weights - 1) // 7 * 4 + 1 if weights else 0
+        self.assertLessEqual(matrices["quantised"], most * stats.document["graphs"])
 
     def test_none(self):
         self.check(0, 0, {1})

@@ -86,13 +86,12 @@ TEST(DeviceMemoryPool, FailureLeavesNothingBehind) {
 TEST(ContextCache, KeepsToItsCapacityAndDropsTheOldest) {
     FakeState state;
     FakeRuntime runtime(state);
-    ContextCache cache(runtime, 4);
+    ContextCache cache(runtime, {1, 2}, 4);
     const auto spec = [](size_t K) {
-        ContextSpec s;
-        s.K = K;
-        s.N = 32;
-        s.rows = {1, 2};
-        return s;
+        ContextKey key;
+        key.K = K;
+        key.N = 32;
+        return key;
     };
     for (size_t i = 1; i <= 10; ++i)
         ASSERT_TRUE(cache.get(spec(32 * i)).ok());

@@ -1,0 +1,101 @@
+// The activations of a multiplication in the form the NPU reads: rotated, rounded, packed, and kept for the
+// next multiplication that reads the same matrix.
+//
+// The matmuls for Q, K and V have one input, as have those for gate and up; quantising it once is a third to
+// a half of the CPU's work for them. What was quantised last is kept, and serves again when the caller says
+// that it is the same matrix (Input::version) and the weight wants it in the same form (arithmetic, rotation,
+// smoothing, planes, segments, domain).
+//
+// A matrix of more rows than kMaxChunks chunks is worked on in parts, and then kept for nobody. Steady state
+// allocates nothing: areas, scales and scratch grow to the largest matrix and stay. Not thread safe: the
+// device's lock guards it, as it does the WorkAreas.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "base/aligned_buffer.hpp"
+#include "base/thread_pool.hpp"
+#include "matmul/packed_weight.hpp"
+#include "matmul/statistics.hpp"
+#include "matmul/work_areas.hpp"
+
+namespace rknpu2 {
+
+// A matrix of M rows of K floats as the caller has it.
+struct Activations {
+    const float* data = nullptr;
+    size_t M = 0;
+    // Two calls with the same data, M, K and version see the same numbers. 0: promises nothing.
+    uint64_t version = 0;
+};
+
+class ActivationStore {
+  public:
+    // Rows m0 .. m0+M-1 of a matrix, as cubes. Chunk c and segment s have cube c * segments + s, of which the
+    // first chunk.count rows are the first plane and the next chunk.count the second one, if there are two.
+    struct Cubes {
+        std::vector<RowChunk> chunks;  // chunk.m0 counts from the first of these rows
+        std::vector<DeviceMemoryPool::Slice> slices;
+        std::vector<char> synced;  // has the device been told what the CPU wrote
+        const float* row_scales(size_t cube) const { return scales.data() + cube * kMaxRows; }
+        const float* row_sums(size_t cube) const { return sums.data() + cube * kMaxRows; }
+
+        std::vector<float> scales;  // [cube][row of the cube]
+        std::vector<float> sums;    // [cube][row of the chunk], of the rounded activations, both planes
+    };
+
+    static constexpr size_t kMaxChunks = 16;
+
+    ActivationStore(WorkAreas& areas, ThreadPool& pool, Statistics& statistics)
+        : areas_(areas), pool_(pool), statistics_(statistics) {}
+
+    // Rows m0 .. m0+M-1 (at most kMaxChunks chunks) in the form that `weight` wants, with `planes` planes.
+    // tensor_scale: the one scale of the naive precision. The cubes stay as they are until the next call.
+    Result<Cubes*> get(const PackedWeight& weight, const Activations& input, size_t m0, size_t M,
+                       size_t planes, float tensor_scale);
+
+    // What is kept is not to be used again; the areas went away or hold something else.
+    void forget() { version_ = 0; }
+    // Gives the scratch memory back, too.
+    void clear();
+
+  private:
+    struct Part;  // some rows of one cube
+
+    bool serves(const PackedWeight& weight, const Activations& input, size_t planes) const;
+    void remember(const PackedWeight& weight, const Activations& input, size_t planes);
+    Status make_room(const PackedWeight& weight);
+    void quantise(const PackedWeight& weight, const float* rows, size_t planes, float tensor_scale);
+    void quantise_part(const PackedWeight& weight, const float* rows, size_t planes, float tensor_scale,
+                       const Part& part);
+
+    WorkAreas& areas_;
+    ThreadPool& pool_;
+    Statistics& statistics_;
+
+    Cubes cubes_;
+    std::vector<Part> parts_;
+    AlignedBuffer scratch_;  // rotated rows, kRowGroup of them for each part
+
+    // What cubes_ was made of.
+    uint64_t version_ = 0;
+    const float* data_ = nullptr;
+    size_t M_ = 0;
+    size_t K_ = 0;
+    size_t planes_ = 0;
+    int domain_ = 0;
+    Recipe recipe_;
+    std::vector<KSegment> segments_;
+    std::vector<float> factors_;
+};
+
+struct ActivationStore::Part {
+    size_t cube;
+    size_t chunk;
+    size_t segment;
+    size_t first;  // row of the chunk
+    size_t count;
+};
+
+}  // namespace rknpu2
