@@ -1,0 +1,67 @@
+#include "predict/board_profile.hpp"
+
+#include "predict/embedded.hpp"
+#include "predict/key_values.hpp"
+
+namespace rknpu2 {
+namespace {
+
+struct Field {
+    const char* name;
+    double low, high;
+    double BoardProfile::*member;
+};
+
+constexpr Field kFields[] = {
+    {"npu_columns", 32, 8192, &BoardProfile::npu_columns},
+    {"dram_gbps", 0.1, 1000, &BoardProfile::dram_gbps},
+    {"cpu_threads", 1, 64, &BoardProfile::cpu_threads},
+    {"cpu_copy_gbps", 0.1, 1000, &BoardProfile::cpu_copy_gbps},
+    {"cpu_read_gbps", 0.1, 1000, &BoardProfile::cpu_read_gbps},
+    {"cpu_in_place", 0.01, 1, &BoardProfile::cpu_in_place},
+    {"attention_gflops", 0.1, 10000, &BoardProfile::attention_gflops},
+    {"region_us", 0, 1000, &BoardProfile::region_us},
+};
+
+Status set_npu(const std::string& name, double value, const std::string& file, rknnsim::Profile* npu) {
+    const rknnsim::Outcome outcome = rknnsim::set_parameter(name, value, npu);
+    if (outcome.ok()) return {};
+    return {StatusCode::kInvalidArgument, file + ": npu." + name + ": " + outcome.text};
+}
+
+}  // namespace
+
+Result<BoardProfile> parse_board_profile(const std::string& text, const std::string& file) {
+    Result<KeyValues> parsed = KeyValues::parse(text, file);
+    if (!parsed.ok()) return parsed.status();
+    KeyValues& values = parsed.value();
+    BoardProfile board;
+    const rknnsim::Outcome simulated = rknnsim::load_profile("", &board.npu);
+    if (!simulated.ok()) return Status(StatusCode::kInternal, simulated.text);
+    Status status;
+    for (const auto& [name, value] : values.take_all_with("npu.", &status))
+        RKNPU2_RETURN_IF_ERROR(set_npu(name, value, file, &board.npu));
+    RKNPU2_RETURN_IF_ERROR(status);
+    for (const Field& field : kFields) {
+        const Result<double> value = values.take_number(field.name, field.low, field.high);
+        if (!value.ok()) return value.status();
+        board.*field.member = value.value();
+    }
+    RKNPU2_RETURN_IF_ERROR(values.check_all_taken());
+    return board;
+}
+
+Result<BoardProfile> load_board_profile(const std::string& path, int banks) {
+    std::string text = embedded_board_profile();
+    if (!path.empty()) {
+        Result<std::string> read = read_text_file(path);
+        if (!read.ok()) return read.status();
+        text = read.take();
+    }
+    Result<BoardProfile> board = parse_board_profile(text, path.empty() ? "the compiled-in profile" : path);
+    if (!board.ok() || banks == 0) return board;
+    RKNPU2_RETURN_IF_ERROR(set_npu("data_banks.native.int8", banks, "--banks", &board.value().npu));
+    return board;
+}
+
+}  // namespace rknpu2

@@ -1,0 +1,37 @@
+// A board in numbers: the simulator's profile of the NPU, with what this file departs from, and beside it the
+// memory and the four fast CPU cores, which the simulator does not know.
+//
+// The text is bench/profiles/board.profile (compiled in) or a file in the same form; it is complete or it is
+// refused. A matmul's work and duration come from the simulator's rule (sim/timing/work.hpp): there is one.
+#pragma once
+
+#include <string>
+
+#include "base/status.hpp"
+#include "timing/profile.hpp"
+
+namespace rknpu2 {
+
+struct BoardProfile {
+    rknnsim::Profile npu;
+    double npu_columns = 0;  // largest N of a run
+    double dram_gbps = 0;
+    double cpu_threads = 0;
+    double cpu_copy_gbps = 0, cpu_read_gbps = 0;
+    double cpu_in_place = 0;
+    double attention_gflops = 0;
+    double region_us = 0;
+
+    // Operations a second of `cores` cores in int8, two for each multiply-add: 6.14e12 for three.
+    double int8_peak(int cores) const {
+        return 2 * cores * npu.macs_per_cycle[rknnsim::kInt8] * npu.clock_mhz * 1e6;
+    }
+};
+
+Result<BoardProfile> parse_board_profile(const std::string& text, const std::string& file);
+
+// The one compiled in when `path` is empty. `banks`: of the core's buffer, for a tile of int8 activations in
+// native layout; 0 leaves them as they are.
+Result<BoardProfile> load_board_profile(const std::string& path, int banks);
+
+}  // namespace rknpu2

@@ -1,0 +1,105 @@
+#include "predict/check.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/format.hpp"
+#include "predict/embedded.hpp"
+#include "predict/prediction.hpp"
+#include "text_table.hpp"
+#include "timing/work.hpp"
+
+namespace rknpu2 {
+namespace {
+
+using rknnsim::MatmulType;
+
+std::string label(const PublishedMatmul& matmul) {
+    return format("%lldx%lldx%lld %s %s, %d core%s%s", static_cast<long long>(matmul.M),
+                  static_cast<long long>(matmul.K), static_cast<long long>(matmul.N), matmul.type.c_str(),
+                  matmul.native ? "native" : "normal", matmul.cores, matmul.cores == 1 ? "" : "s",
+                  matmul.tile_rows > 0 ? (", " + matmul.how).c_str() : "");
+}
+
+Result<CheckRow> check_engine(const PublishedEngine& engine, const BoardProfile& board) {
+    const size_t space = engine.check.find(' ');
+    const Result<Design> design = find_design(engine.check.substr(0, space));
+    if (!design.ok()) return design.status();
+    Result<ModelShape> model = find_model_shape(engine.model);
+    if (!model.ok()) return model.status();
+    Setting setting{.model = model.take(), .design = design.value(), .board = board};
+    const Prediction prediction =
+        predict(setting, {.prompt = engine.tokens, .generated = 128, .context = engine.tokens});
+    const bool prefill = engine.check.substr(space + 1) == "prefill";
+    return CheckRow{
+        .what = format("%s, %s of %s, design %s", engine.model.c_str(), prefill ? "prefill" : "decode",
+                       engine.engine.c_str(), design.value().name),
+        .unit = "tokens/s",
+        .source = engine.source,
+        .published = prefill ? engine.prefill_tps : engine.decode_tps,
+        .modelled = prefill ? prediction.prefill.tokens_per_second : prediction.decode.tokens_per_second,
+        .bar = kEngineBar};
+}
+
+}  // namespace
+
+double modelled_us(const PublishedMatmul& matmul, const BoardProfile& board) {
+    rknnsim::Profile profile = board.npu;
+    rknnsim::MatmulShape shape;
+    shape.type = matmul.type == "fp16"   ? MatmulType::kF16F16F32
+                 : matmul.type == "int4" ? MatmulType::kI4I4I16
+                                         : MatmulType::kI8I8I32;
+    if (matmul.tile_rows > 0) {
+        profile.tile_rows[rknnsim::precision_of(shape.type)] = static_cast<double>(matmul.tile_rows);
+    }
+    shape.ac_native = matmul.native;
+    shape.M = static_cast<uint32_t>(matmul.M);
+    shape.K = static_cast<uint32_t>(matmul.K);
+    constexpr int64_t kGroup = 64;  // columns, a multiple of what every type asks for
+    const int64_t groups = (matmul.N + kGroup - 1) / kGroup;
+    shape.N = static_cast<uint32_t>((groups + matmul.cores - 1) / matmul.cores * kGroup);
+    const rknnsim::Work work = rknnsim::work_of(shape, profile);
+    const double run_ns = rknnsim::duration_of(shape, work, profile, matmul.cores).total;
+    const double convert_ns = matmul.native ? 0 : rknnsim::convert_ns(profile, work.write_c);
+    return profile.submit_us + (run_ns + convert_ns) * 1e-3;
+}
+
+Result<std::vector<CheckRow>> check_model(const BoardProfile& board) {
+    const auto matmuls = published_matmuls(embedded_timings(), "npu-timings.csv");
+    if (!matmuls.ok()) return matmuls.status();
+    const auto engines = published_engines(embedded_engines(), "engines.csv");
+    if (!engines.ok()) return engines.status();
+    std::vector<CheckRow> rows;
+    for (const PublishedMatmul& matmul : matmuls.value()) {
+        const double us = modelled_us(matmul, board);
+        rows.push_back({.what = label(matmul),
+                        .unit = "GOPS",
+                        .source = matmul.source,
+                        .published = matmul.gops,
+                        .modelled = matmul.gops * matmul.time_us / us,
+                        .bar = kMatmulBar});
+    }
+    for (const PublishedEngine& engine : engines.value()) {
+        if (engine.check.empty()) continue;
+        Result<CheckRow> row = check_engine(engine, board);
+        if (!row.ok()) return row.status();
+        rows.push_back(row.take());
+    }
+    return rows;
+}
+
+std::string check_text(const std::vector<CheckRow>& rows) {
+    TextTable table("lrrlrrll");
+    table.add({"what", "published", "modelled", "", "off by", "bar", "", "source"});
+    size_t missed = 0;
+    for (const CheckRow& row : rows) {
+        missed += row.ok() ? 0 : 1;
+        table.add({row.what, format("%.4g", row.published), format("%.4g", row.modelled), row.unit,
+                   format("%+.0f %%", row.error() * 100), format("%.0f %%", row.bar * 100),
+                   row.ok() ? "" : "MISSED", row.source});
+    }
+    return table.to_string() + (missed == 0 ? format("all %zu within their bars\n", rows.size())
+                                            : format("%zu of %zu outside their bars\n", missed, rows.size()));
+}
+
+}  // namespace rknpu2

@@ -1,0 +1,60 @@
+#include "predict/designs.hpp"
+
+namespace rknpu2 {
+
+const std::vector<Design>& designs() {
+    static const std::vector<Design> all = [] {
+        Design engine{.name = "engine",
+                      .adds = "each multiplication alone, layouts converted by the runtime",
+                      .native = false};
+        std::vector<Design> steps = {engine};
+        const auto add = [&steps](const char* name, const char* adds, bool Design::*what) {
+            Design design = steps.back();
+            design.name = name;
+            design.adds = adds;
+            design.in_plugin = what == &Design::native;
+            design.*what = true;
+            steps.push_back(design);
+        };
+        add("plain", "native layouts, written and read by our kernels", &Design::native);
+        add("grouped", "one quantisation and one run for Q, K, V and for gate, up", &Design::grouped);
+        add("fused-ffn", "dequantise, SiLU, multiply, quantise in one pass", &Design::fused_ffn);
+        add("fused", "residual, norm and rope in the passes over the results", &Design::fused_norms);
+        add("overlap", "rows in chunks, CPU and NPU overlapped within a multiplication", &Design::overlapped);
+        add("wave", "chunks flow through all operations of all layers, attention too", &Design::wave);
+        add("full", "K segments and tiles planned by cost", &Design::planned_segments);
+        return steps;
+    }();
+    return all;
+}
+
+Result<Design> find_design(const std::string& name) {
+    std::string names;
+    for (const Design& design : designs()) {
+        if (name == design.name) return design;
+        names += (names.empty() ? "" : ", ") + std::string(design.name);
+    }
+    return Status(StatusCode::kInvalidArgument, "no design is called \"" + name + "\"; there are " + names);
+}
+
+const char* planes_name(Planes planes) {
+    switch (planes) {
+        case Planes::kFast:
+            return "fast";
+        case Planes::kBalancedWithStatistics:
+            return "balanced+statistics";
+        case Planes::kBalanced:
+            return "balanced";
+    }
+    return "";
+}
+
+Result<Planes> find_planes(const std::string& name) {
+    for (const Planes planes : {Planes::kFast, Planes::kBalancedWithStatistics, Planes::kBalanced}) {
+        if (name == planes_name(planes)) return planes;
+    }
+    return Status(StatusCode::kInvalidArgument, "no precision is called \"" + name +
+                                                    "\"; there are fast, balanced+statistics and balanced");
+}
+
+}  // namespace rknpu2

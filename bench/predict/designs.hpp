@@ -1,0 +1,35 @@
+// The designs that are compared: from what open engines do, over what the plug-in does today, step by step to
+// the whole plan. Each adds one thing to the one before it, except the first, which stands for others.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "base/status.hpp"
+
+namespace rknpu2 {
+
+struct Design {
+    const char* name;
+    const char* adds;
+    bool in_plugin = false;    // the plug-in does it
+    bool native = true;        // A and C in the chip's layout; else the runtime converts
+    bool grouped = false;      // one quantisation, and one run, for Q, K, V and for gate, up
+    bool fused_ffn = false;    // gate, up: from int32 over SiLU and product to the input of down in one pass
+    bool fused_norms = false;  // residual, norm and rope in the pass over the results
+    bool overlapped = false;   // row chunks: NPU and CPU at the same time, within a multiplication
+    bool wave = false;         // and across the operations of all layers, attention among them
+    bool planned_segments = false;  // K cut where reading the weights less often is worth it
+};
+
+// In the order of the steps; the last one is "full".
+const std::vector<Design>& designs();
+
+Result<Design> find_design(const std::string& name);
+
+enum class Planes { kFast, kBalancedWithStatistics, kBalanced };
+
+const char* planes_name(Planes planes);
+Result<Planes> find_planes(const std::string& name);
+
+}  // namespace rknpu2

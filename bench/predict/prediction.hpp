@@ -1,0 +1,40 @@
+// What the model says of one language model under one design: prefill and decode, and where the time goes.
+#pragma once
+
+#include <utility>
+
+#include "predict/graph.hpp"
+#include "predict/planner.hpp"
+
+namespace rknpu2 {
+
+// Time by phase, in the order in which the phases first appear.
+using PhaseTimes = std::vector<std::pair<std::string, double>>;
+
+struct PassResult {
+    double seconds = 0;
+    double tokens_per_second = 0;
+    PhaseTimes busy_ns;      // by what the servers did; overlapping
+    PhaseTimes critical_ns;  // of the critical path: adds up to the time of the pass
+    Utilisation whole;       // of the pass
+    Utilisation steady;      // of its middle half
+    Graph graph;
+    Schedule schedule;
+};
+
+struct Prediction {
+    Setting setting;  // the plan in it is the one that was chosen
+    Goal goal;
+    PassResult prefill;
+    PassResult decode;         // one token after `goal.context` others
+    double peak_share = 0;     // of the NPU's int8 peak, by the layers' multiplications of the model: prefill
+    double weights_share = 0;  // of the memory's rate, by the weights that a token needs: decode
+    double needed_share = 0;   // the same with the KV cache
+};
+
+// What decode is compared with: the highest rate that published figures of the board come to, 28.6 GB/s.
+inline constexpr double kDecodeReferenceGbps = 28.6;
+
+Prediction predict(const Setting& setting, const Goal& goal);
+
+}  // namespace rknpu2

@@ -1,0 +1,42 @@
+// What others have published: single multiplications (docs/measurements/npu-timings.csv) and whole engines
+// (bench/published/engines.csv), with their sources.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "base/status.hpp"
+
+namespace rknpu2 {
+
+// Comma-separated values with a header; cells in double quotes may hold commas. Each row by column name. A
+// row with another number of cells than the header is an error that names the line.
+using CsvRow = std::map<std::string, std::string>;
+Result<std::vector<CsvRow>> parse_csv(const std::string& text, const std::string& file);
+
+struct PublishedMatmul {
+    int64_t M = 0, K = 0, N = 0;
+    std::string type;  // int4, int8, fp16
+    bool native = true;
+    int cores = 1;
+    int64_t tile_rows = 0;  // where the publication says that tiles were cut by hand; else 0
+    double gops = 0;        // as published, or from the published time
+    double time_us = 0;     // one of the two was published, the other one follows
+    std::string how, source;
+};
+
+// Rows of the timings that are marked for the check.
+Result<std::vector<PublishedMatmul>> published_matmuls(const std::string& csv, const std::string& file);
+
+struct PublishedEngine {
+    std::string engine, model, source;
+    int64_t tokens = 0;      // of the prompt
+    double prefill_tps = 0;  // 0: not published
+    double decode_tps = 0;
+    std::string check;  // which design the check compares, and with what; "" for none
+};
+
+Result<std::vector<PublishedEngine>> published_engines(const std::string& csv, const std::string& file);
+
+}  // namespace rknpu2

@@ -1,0 +1,194 @@
+#include "predict/report.hpp"
+
+#include <nlohmann/json.hpp>
+
+#include "base/format.hpp"
+#include "text_table.hpp"
+
+namespace rknpu2 {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+std::string percent(double share) {
+    return format("%.1f %%", share * 100);
+}
+
+Grid grid_of(const Prediction& prediction, Group group) {
+    const Setting& s = prediction.setting;
+    const auto found = s.plan.grids.find(group);
+    if (found != s.plan.grids.end()) return found->second;
+    int64_t N = 0, K = 0;
+    for (const WeightShape& weight : weights_of(s.model, group)) {
+        N += weight.N;
+        K = weight.K;
+        if (!s.design.grouped) break;
+    }
+    return smallest_grid(N, K, s.board);
+}
+
+std::string phases_text(const PassResult& pass) {
+    TextTable table("lrrrr");
+    table.add({"phase", "busy ms", "share", "on the critical path, ms", "share"});
+    for (const auto& [phase, busy] : pass.busy_ns) {
+        double critical = 0;
+        for (const auto& [name, ns] : pass.critical_ns)
+            if (name == phase) critical = ns;
+        const double all = pass.seconds * 1e9;
+        table.add({phase, format("%.2f", busy * 1e-6), percent(busy / all), format("%.2f", critical * 1e-6),
+                   percent(critical / all)});
+    }
+    return table.to_string(4);
+}
+
+std::string busy_text(const char* what, const Utilisation& u) {
+    return format("    %s: NPU %s (run calls %s; cores %s, %s, %s), CPU %s, memory %s\n", what,
+                  percent(u.npu).c_str(), percent(u.npu_launch).c_str(), percent(u.npu_core[0]).c_str(),
+                  percent(u.npu_core[1]).c_str(), percent(u.npu_core[2]).c_str(), percent(u.cpu).c_str(),
+                  percent(u.dram).c_str());
+}
+
+std::string one_text(const Prediction& p, const std::vector<PublishedEngine>& engines) {
+    const Setting& s = p.setting;
+    std::string text =
+        format("%s, design %s, %s\n", s.model.name.c_str(), s.design.name, planes_name(s.planes));
+    text += format("  plan: %s\n", plan_text(p).c_str());
+    text += format("  pp%lld  %.1f tokens/s modelled, %s of the int8 peak of three cores\n",
+                   static_cast<long long>(p.goal.prompt), p.prefill.tokens_per_second,
+                   percent(p.peak_share).c_str());
+    text += phases_text(p.prefill) + busy_text("busy", p.prefill.whole) +
+            busy_text("busy in the middle half", p.prefill.steady);
+    text += format(
+        "  tg%lld  %.2f tokens/s modelled at context %lld, %s of %.1f GB/s by weights, %s with KV cache\n",
+        static_cast<long long>(p.goal.generated), p.decode.tokens_per_second,
+        static_cast<long long>(p.goal.context), percent(p.weights_share).c_str(), kDecodeReferenceGbps,
+        percent(p.needed_share).c_str());
+    text += phases_text(p.decode) + busy_text("busy", p.decode.whole);
+    for (const PublishedEngine& engine : engines) {
+        if (engine.model != s.model.name) continue;
+        text += format("  published, %s:", engine.engine.c_str());
+        if (engine.prefill_tps > 0) {
+            text += format(" pp%lld %.1f", static_cast<long long>(engine.tokens), engine.prefill_tps);
+        }
+        if (engine.decode_tps > 0) text += format(" tg %.2f", engine.decode_tps);
+        text += format(" (%s)\n", engine.source.c_str());
+    }
+    return text;
+}
+
+Json json_of(const Utilisation& u) {
+    return {{"npu", u.npu},
+            {"npu_run_calls", u.npu_launch},
+            {"npu_cores", {u.npu_core[0], u.npu_core[1], u.npu_core[2]}},
+            {"cpu", u.cpu},
+            {"memory", u.dram}};
+}
+
+Json json_of(const PassResult& pass) {
+    Json busy = Json::object(), critical = Json::object();
+    for (const auto& [phase, ns] : pass.busy_ns)
+        busy[phase] = ns * 1e-6;
+    for (const auto& [phase, ns] : pass.critical_ns)
+        critical[phase] = ns * 1e-6;
+    return {{"tokens_per_second", pass.tokens_per_second},
+            {"seconds", pass.seconds},
+            {"busy_ms", busy},
+            {"critical_path_ms", critical},
+            {"utilisation", json_of(pass.whole)},
+            {"utilisation_middle_half", json_of(pass.steady)}};
+}
+
+Json json_of(const Prediction& p, const std::vector<PublishedEngine>& engines) {
+    const Setting& s = p.setting;
+    Json grids = Json::object();
+    for (const Group group : kLayerGroups) {
+        const Grid grid = grid_of(p, group);
+        grids[group_name(group)] = {{"k_segments", grid.segments}, {"n_tiles", grid.tiles}};
+    }
+    Json published = Json::array();
+    for (const PublishedEngine& engine : engines) {
+        if (engine.model != s.model.name) continue;
+        published.push_back({{"engine", engine.engine},
+                             {"prompt_tokens", engine.tokens},
+                             {"prefill", engine.prefill_tps > 0 ? Json(engine.prefill_tps) : Json()},
+                             {"decode", engine.decode_tps > 0 ? Json(engine.decode_tps) : Json()},
+                             {"source", engine.source}});
+    }
+    return {{"model", s.model.name},
+            {"design", s.design.name},
+            {"precision", planes_name(s.planes)},
+            {"chunk_rows", s.plan.chunk},
+            {"chunk_skew", s.plan.skew},
+            {"grids", grids},
+            {"prompt", p.goal.prompt},
+            {"context", p.goal.context},
+            {"prefill", json_of(p.prefill)},
+            {"decode", json_of(p.decode)},
+            {"share_of_int8_peak", p.peak_share},
+            {"share_of_memory_by_weights", p.weights_share},
+            {"share_of_memory_with_kv_cache", p.needed_share},
+            {"published", published}};
+}
+
+}  // namespace
+
+std::string plan_text(const Prediction& prediction) {
+    const Plan& plan = prediction.setting.plan;
+    std::string text = format("rows %lld", static_cast<long long>(plan.chunk));
+    if (prediction.setting.design.wave) text += format(", skew %lld", static_cast<long long>(plan.skew));
+    for (const Group group : kLayerGroups) {
+        const Grid grid = grid_of(prediction, group);
+        text += format(", %s %lldx%lld", group_name(group), static_cast<long long>(grid.segments),
+                       static_cast<long long>(grid.tiles));
+    }
+    return text + " (K segments x tiles)";
+}
+
+std::string predictions_text(const std::vector<Prediction>& predictions,
+                             const std::vector<PublishedEngine>& engines) {
+    std::string text =
+        "Modelled, not measured: no board was at hand. --check says how far the model is off.\n\n";
+    TextTable table("lllrrrrrrrr");
+    table.add({"model", "design", "precision", "pp/s", "of peak", "NPU", "CPU", "memory", "tg/s", "weights",
+               "+ KV"});
+    for (const Prediction& p : predictions) {
+        const Utilisation& u = p.prefill.steady;
+        table.add({p.setting.model.name, p.setting.design.name, planes_name(p.setting.planes),
+                   format("%.1f", p.prefill.tokens_per_second), percent(p.peak_share), percent(u.npu),
+                   percent(u.cpu), percent(u.dram), format("%.2f", p.decode.tokens_per_second),
+                   percent(p.weights_share), percent(p.needed_share)});
+    }
+    text += table.to_string();
+    for (const Prediction& prediction : predictions) {
+        text += '\n';
+        text += one_text(prediction, engines);
+    }
+    return text;
+}
+
+std::string predictions_csv(const std::vector<Prediction>& predictions) {
+    std::string text =
+        "model,design,precision,prompt,context,chunk_rows,chunk_skew,pp_tps,share_of_int8_peak,tg_tps,"
+        "share_of_memory_by_weights,share_of_memory_with_kv_cache,npu,cpu,memory\n";
+    for (const Prediction& p : predictions) {
+        const Setting& s = p.setting;
+        const Utilisation& u = p.prefill.steady;
+        text += format("%s,%s,%s,%lld,%lld,%lld,%lld,%.6g,%.6g,%.6g,%.6g,%.6g,%.6g,%.6g,%.6g\n",
+                       s.model.name.c_str(), s.design.name, planes_name(s.planes),
+                       static_cast<long long>(p.goal.prompt), static_cast<long long>(p.goal.context),
+                       static_cast<long long>(s.plan.chunk), static_cast<long long>(s.plan.skew),
+                       p.prefill.tokens_per_second, p.peak_share, p.decode.tokens_per_second, p.weights_share,
+                       p.needed_share, u.npu, u.cpu, u.dram);
+    }
+    return text;
+}
+
+std::string predictions_json(const std::vector<Prediction>& predictions,
+                             const std::vector<PublishedEngine>& engines) {
+    Json all = Json::array();
+    for (const Prediction& prediction : predictions)
+        all.push_back(json_of(prediction, engines));
+    return Json{{"schema", 1}, {"modelled", true}, {"predictions", all}}.dump(2) + "\n";
+}
+
+}  // namespace rknpu2
