@@ -25,15 +25,15 @@ float row_absmax(const float* x, size_t K);
 // Rows that are stored together: four rows of an atom column are one cache line of the cube.
 inline constexpr size_t kRowGroup = 4;
 
-// M <= kRowGroup. scales[m] is read: the caller has chosen it.
+// M <= kRowGroup. scales[m] is read: the caller has chosen it. totals: M sums of what was stored, or nullptr.
 void store_rows_int8(const float* x, size_t row_stride, size_t M, size_t K, size_t K_padded, size_t M_total,
-                     size_t m0, int8_t* native, const float* scales);
+                     size_t m0, int8_t* native, const float* scales, int32_t* totals);
 void store_rows_fp16(const float* x, size_t row_stride, size_t M, size_t K, size_t K_padded, size_t M_total,
                      size_t m0, uint16_t* native, const float* scales);
 
 // The second plane: what store_rows_int8 leaves of each row, in steps 254 times finer.
 void store_residuals_int8(const float* x, size_t row_stride, size_t M, size_t K, size_t K_padded,
-                          size_t M_total, size_t m0, int8_t* native, const float* scales);
+                          size_t M_total, size_t m0, int8_t* native, const float* scales, int32_t* totals);
 
 void rotate_rows(const float* x, size_t row_stride, size_t M, size_t K, size_t K_padded, const float* factors,
                  float* out);

@@ -48,6 +48,16 @@ void store_residuals_reference(const float* x, size_t row_stride, size_t M, size
     }
 }
 
+// What the rows of a cube add up to.
+void total_reference(const int8_t* native, size_t M_total, size_t m0, size_t M, size_t K_padded,
+                     int32_t* totals) {
+    for (size_t m = 0; totals != nullptr && m < M; ++m) {
+        totals[m] = 0;
+        for (size_t k = 0; k < K_padded; ++k)
+            totals[m] += native[a_index_native(m0 + m, k, M_total, DType::kInt8)];
+    }
+}
+
 template <typename Element>
 void zero_rows_of(size_t m_begin, size_t m_end, size_t K_padded, size_t M_total, Element* native) {
     if (m_begin >= m_end) return;
@@ -68,22 +78,27 @@ void unpack_rows_of(const Element* native, size_t M_total, size_t m0, size_t M, 
 }
 
 void store_rows_int8(const float* x, size_t row_stride, size_t M, size_t K, size_t K_padded, size_t M_total,
-                     size_t m0, int8_t* native, const float* scales, KernelTier tier) {
+                     size_t m0, int8_t* native, const float* scales, int32_t* totals, KernelTier tier) {
     switch (tier) {
         case KernelTier::kReference:
-            return store_rows_reference(x, row_stride, M, K, K_padded, M_total, m0, native, scales);
+            store_rows_reference(x, row_stride, M, K, K_padded, M_total, m0, native, scales);
+            return total_reference(native, M_total, m0, M, K_padded, totals);
         case KernelTier::kGeneric:
-            return generic::store_rows_int8(x, row_stride, M, K, K_padded, M_total, m0, native, scales);
+            return generic::store_rows_int8(x, row_stride, M, K, K_padded, M_total, m0, native, scales,
+                                            totals);
     }
 }
 
 void store_residuals_int8(const float* x, size_t row_stride, size_t M, size_t K, size_t K_padded,
-                          size_t M_total, size_t m0, int8_t* native, const float* scales, KernelTier tier) {
+                          size_t M_total, size_t m0, int8_t* native, const float* scales, int32_t* totals,
+                          KernelTier tier) {
     switch (tier) {
         case KernelTier::kReference:
-            return store_residuals_reference(x, row_stride, M, K, K_padded, M_total, m0, native, scales);
+            store_residuals_reference(x, row_stride, M, K, K_padded, M_total, m0, native, scales);
+            return total_reference(native, M_total, m0, M, K_padded, totals);
         case KernelTier::kGeneric:
-            return generic::store_residuals_int8(x, row_stride, M, K, K_padded, M_total, m0, native, scales);
+            return generic::store_residuals_int8(x, row_stride, M, K, K_padded, M_total, m0, native, scales,
+                                                 totals);
     }
 }
 
@@ -110,6 +125,15 @@ void by_row_groups(size_t M, size_t m0, Choose choose, Store store) {
     }
 }
 
+// Stores a group of rows of int8, and adds what they sum up to, if that is asked for.
+template <typename Store>
+void store_and_sum(size_t m, size_t count, const float* scales, float* sums, Store store) {
+    int32_t totals[generic::kRowGroup];
+    store(sums == nullptr ? nullptr : totals);
+    for (size_t r = 0; sums != nullptr && r < count; ++r)
+        sums[m + r] += scales[m + r] * static_cast<float>(totals[r]);
+}
+
 }  // namespace
 
 float row_absmax(const float* x, size_t K, KernelTier tier) {
@@ -123,12 +147,15 @@ float row_absmax(const float* x, size_t K, KernelTier tier) {
 }
 
 void quantise_rows_int8(const float* x, size_t row_stride, size_t M, size_t K, size_t K_padded,
-                        size_t M_total, size_t m0, int8_t* native, float* scales, KernelTier tier) {
+                        size_t M_total, size_t m0, int8_t* native, float* scales, KernelTier tier,
+                        float* sums) {
     by_row_groups(
         M, m0, [&](size_t m) { scales[m] = int8_scale(row_absmax(x + m * row_stride, K, tier)); },
         [&](size_t m, size_t count) {
-            store_rows_int8(x + m * row_stride, row_stride, count, K, K_padded, M_total, m0 + m, native,
-                            scales + m, tier);
+            store_and_sum(m, count, scales, sums, [&](int32_t* totals) {
+                store_rows_int8(x + m * row_stride, row_stride, count, K, K_padded, M_total, m0 + m, native,
+                                scales + m, totals, tier);
+            });
         });
 }
 
@@ -143,18 +170,20 @@ void quantise_rows_int8_scaled(const float* x, size_t row_stride, size_t M, size
         },
         [&](size_t m, size_t count) {
             store_rows_int8(x + m * row_stride, row_stride, count, K, K_padded, M_total, m0 + m, native,
-                            scales + m, tier);
+                            scales + m, nullptr, tier);
         });
 }
 
 void quantise_residuals_int8(const float* x, size_t row_stride, size_t M, size_t K, size_t K_padded,
                              size_t M_total, size_t m0, int8_t* native, const float* scales,
-                             float* residual_scales, KernelTier tier) {
+                             float* residual_scales, KernelTier tier, float* sums) {
     by_row_groups(
         M, m0, [&](size_t m) { residual_scales[m] = scales[m] / kResidualSteps; },
         [&](size_t m, size_t count) {
-            store_residuals_int8(x + m * row_stride, row_stride, count, K, K_padded, M_total, m0 + m, native,
-                                 scales + m, tier);
+            store_and_sum(m, count, residual_scales, sums, [&](int32_t* totals) {
+                store_residuals_int8(x + m * row_stride, row_stride, count, K, K_padded, M_total, m0 + m,
+                                     native, scales + m, totals, tier);
+            });
         });
 }
 
@@ -173,20 +202,6 @@ void zero_rows(size_t m_begin, size_t m_end, size_t K_padded, size_t M_total, in
 }
 void zero_rows(size_t m_begin, size_t m_end, size_t K_padded, size_t M_total, uint16_t* native) {
     zero_rows_of(m_begin, m_end, K_padded, M_total, native);
-}
-
-void add_row_sums_int8(const int8_t* native, size_t M_total, size_t m0, size_t M, size_t K_padded,
-                       const float* scales, float* sums) {
-    constexpr size_t kAtom = 16;
-    for (size_t m = 0; m < M; ++m) {
-        int32_t sum = 0;
-        for (size_t k = 0; k < K_padded; k += kAtom) {
-            const int8_t* const atom = native + k * M_total + (m0 + m) * kAtom;
-            for (size_t i = 0; i < kAtom; ++i)
-                sum += atom[i];
-        }
-        sums[m] += scales[m] * static_cast<float>(sum);
-    }
 }
 
 void unpack_rows(const int8_t* native, size_t M_total, size_t m0, size_t M, size_t K, int8_t* out,

@@ -25,9 +25,11 @@ namespace rknpu2 {
 float row_absmax(const float* x, size_t K, KernelTier tier = kDefaultTier);
 
 // x: M rows; native: the whole cube [K_padded/16, M_total, 16]; scales: M values, written.
+// sums: M values or nullptr. sums[m] += scales[m] * (sum of the row's int8): what the row adds up to as the
+// NPU sees it, for the zero points of weights. The sum is exact; one product and one sum are rounded.
 void quantise_rows_int8(const float* x, size_t row_stride, size_t M, size_t K, size_t K_padded,
                         size_t M_total, size_t m0, int8_t* native, float* scales,
-                        KernelTier tier = kDefaultTier);
+                        KernelTier tier = kDefaultTier, float* sums = nullptr);
 
 // The same with a scale chosen by the caller (one for the whole tensor: the `naive` precision). Values beyond
 // 127 * scale saturate. scales[m] = scale, or NaN for a row that is not finite.
@@ -39,11 +41,12 @@ void quantise_rows_int8_scaled(const float* x, size_t row_stride, size_t M, size
 // cube like any others. scales: those that quantise_rows_int8 gave for the same rows, read; residual_scales:
 // M values, written. The sum of both planes, each with its scale, has 15.9 bits of the row's largest value
 // instead of 8.
+// sums: as above, with residual_scales.
 //   value = round((y - round(clamp(y))) * 254) with y = x * storing_factor(scale), each step rounded to float
 inline constexpr float kResidualSteps = 254.0F;
 void quantise_residuals_int8(const float* x, size_t row_stride, size_t M, size_t K, size_t K_padded,
                              size_t M_total, size_t m0, int8_t* native, const float* scales,
-                             float* residual_scales, KernelTier tier = kDefaultTier);
+                             float* residual_scales, KernelTier tier = kDefaultTier, float* sums = nullptr);
 
 // x: M rows; native: the whole cube [K_padded/8, M_total, 8] of IEEE halves; scales: M values, written.
 void convert_rows_fp16(const float* x, size_t row_stride, size_t M, size_t K, size_t K_padded, size_t M_total,
@@ -52,11 +55,6 @@ void convert_rows_fp16(const float* x, size_t row_stride, size_t M, size_t K, si
 // Clears rows m_begin .. m_end-1 of a cube.
 void zero_rows(size_t m_begin, size_t m_end, size_t K_padded, size_t M_total, int8_t* native);
 void zero_rows(size_t m_begin, size_t m_end, size_t K_padded, size_t M_total, uint16_t* native);
-
-// sums[m] += scales[m] * (sum of row m0+m of the cube): what the row adds up to as the NPU sees it, for the
-// zero points of weights. The sum is exact; one product and one sum are rounded. scales and sums: M values.
-void add_row_sums_int8(const int8_t* native, size_t M_total, size_t m0, size_t M, size_t K_padded,
-                       const float* scales, float* sums);
 
 // For tests and tools: row m0+m of a cube as `out[m * out_stride + k]`, k < K. Plain loops.
 void unpack_rows(const int8_t* native, size_t M_total, size_t m0, size_t M, size_t K, int8_t* out,

@@ -23,10 +23,18 @@ template <size_t kRows, typename Element>
     }
 }
 
+template <typename Element>
+[[gnu::always_inline]] inline int32_t sum_of(const Element* run, size_t count) {
+    int32_t sum = 0;
+    for (size_t i = 0; i < count; ++i)
+        sum += run[i];
+    return sum;
+}
+
 template <size_t kRows, typename Lanes>
 [[gnu::always_inline]] inline void store_group(const float* x, size_t row_stride, size_t K, size_t K_padded,
                                                size_t M_total, size_t m0, typename Lanes::Element* native,
-                                               const float* factors) {
+                                               const float* factors, int32_t* totals) {
     using Element = typename Lanes::Element;
     constexpr size_t kAtom = kAtomBytes / sizeof(Element);
     Element runs[kRows][kRun];
@@ -34,6 +42,8 @@ template <size_t kRows, typename Lanes>
         const size_t count = std::min(kRun, K_padded - k);
         for (size_t m = 0; m < kRows; ++m)
             convert_run<Lanes>(x + m * row_stride, factors[m], K, k, count, runs[m]);
+        for (size_t m = 0; totals != nullptr && m < kRows; ++m)
+            totals[m] += sum_of(runs[m], count);
         deal_atoms<kRows>(runs, count, M_total * kAtom, native + k * M_total + m0 * kAtom);
     }
 }
@@ -43,18 +53,21 @@ template <size_t kRows, typename Lanes>
 template <typename Lanes>
 [[gnu::always_inline]] inline void store_rows(const float* x, size_t row_stride, size_t M, size_t K,
                                               size_t K_padded, size_t M_total, size_t m0,
-                                              typename Lanes::Element* native, const float* scales) {
+                                              typename Lanes::Element* native, const float* scales,
+                                              int32_t* totals) {
+    if (totals != nullptr) std::fill_n(totals, M, 0);
     float factors[kRowGroup];
     for (size_t m = 0; m < M; ++m)
         factors[m] = storing_factor(scales[m]);
     if (M_total == 1 && M == 1) {
         convert_run<Lanes>(x, factors[0], K, 0, K_padded, native);
+        if (totals != nullptr) totals[0] = sum_of(native, K_padded);
     } else if (M == kRowGroup) {
-        store_group<kRowGroup, Lanes>(x, row_stride, K, K_padded, M_total, m0, native, factors);
+        store_group<kRowGroup, Lanes>(x, row_stride, K, K_padded, M_total, m0, native, factors, totals);
     } else {
         for (size_t m = 0; m < M; ++m)
             store_group<1, Lanes>(x + m * row_stride, row_stride, K, K_padded, M_total, m0 + m, native,
-                                  factors + m);
+                                  factors + m, totals == nullptr ? nullptr : totals + m);
     }
 }
 
@@ -72,19 +85,20 @@ RKNPU2_CLONES float row_absmax(const float* x, size_t K) {
 }
 
 RKNPU2_CLONES void store_rows_int8(const float* x, size_t row_stride, size_t M, size_t K, size_t K_padded,
-                                   size_t M_total, size_t m0, int8_t* native, const float* scales) {
-    store_rows<Int8Lanes>(x, row_stride, M, K, K_padded, M_total, m0, native, scales);
+                                   size_t M_total, size_t m0, int8_t* native, const float* scales,
+                                   int32_t* totals) {
+    store_rows<Int8Lanes>(x, row_stride, M, K, K_padded, M_total, m0, native, scales, totals);
 }
 
 RKNPU2_CLONES void store_residuals_int8(const float* x, size_t row_stride, size_t M, size_t K,
                                         size_t K_padded, size_t M_total, size_t m0, int8_t* native,
-                                        const float* scales) {
-    store_rows<ResidualLanes>(x, row_stride, M, K, K_padded, M_total, m0, native, scales);
+                                        const float* scales, int32_t* totals) {
+    store_rows<ResidualLanes>(x, row_stride, M, K, K_padded, M_total, m0, native, scales, totals);
 }
 
 RKNPU2_CLONES void store_rows_fp16(const float* x, size_t row_stride, size_t M, size_t K, size_t K_padded,
                                    size_t M_total, size_t m0, uint16_t* native, const float* scales) {
-    store_rows<HalfLanes>(x, row_stride, M, K, K_padded, M_total, m0, native, scales);
+    store_rows<HalfLanes>(x, row_stride, M, K, K_padded, M_total, m0, native, scales, nullptr);
 }
 
 }  // namespace rknpu2::generic

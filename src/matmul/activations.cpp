@@ -148,8 +148,8 @@ void ActivationStore::quantise_part(const PackedWeight& weight, const float* row
     auto* const int8_cube = reinterpret_cast<int8_t*>(data);
     auto* const half_cube = reinterpret_cast<uint16_t*>(data);
     float* const scales = cubes_.scales.data() + part.cube * kMaxRows;
-    float* const sums = cubes_.sums.data() + part.cube * kMaxRows;
     const bool zero_points = !weight.channel_offsets.empty();
+    float* const sums = zero_points ? cubes_.sums.data() + part.cube * kMaxRows : nullptr;
     const float* const factors =
         weight.input_factors.empty() ? nullptr : weight.input_factors.data() + segment.k0;
     float* const rotated = recipe.rotate ? scratch_.as<float>() + static_cast<size_t>(&part - parts_.data()) *
@@ -172,15 +172,13 @@ void ActivationStore::quantise_part(const PackedWeight& weight, const float* row
             quantise_rows_int8_scaled(from, stride, count, K, K_padded, total, m, int8_cube, tensor_scale,
                                       scales + m);
         } else {
-            quantise_rows_int8(from, stride, count, K, K_padded, total, m, int8_cube, scales + m);
+            quantise_rows_int8(from, stride, count, K, K_padded, total, m, int8_cube, scales + m,
+                               kDefaultTier, sums == nullptr ? nullptr : sums + m);
         }
         if (planes == 2) {
             quantise_residuals_int8(from, stride, count, K, K_padded, total, chunk.count + m, int8_cube,
-                                    scales + m, scales + chunk.count + m);
-        }
-        for (size_t plane = 0; zero_points && plane < planes; ++plane) {
-            const size_t row = plane * chunk.count + m;
-            add_row_sums_int8(int8_cube, total, row, count, K_padded, scales + row, sums + m);
+                                    scales + m, scales + chunk.count + m, kDefaultTier,
+                                    sums == nullptr ? nullptr : sums + m);
         }
     }
 }

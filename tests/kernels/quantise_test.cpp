@@ -311,26 +311,40 @@ TEST(Quantise, ThreadsShareACube) {
     EXPECT_TRUE(same_floats(scales, expected_scales));
 }
 
+// Both planes, in every tier: what the rows of the cube add up to, on top of what was there.
 TEST(Quantise, RowSumsAreThoseOfTheCube) {
-    constexpr size_t kRows = 7;
-    constexpr size_t kFirst = 2;
-    constexpr size_t kCount = 3;
-    for (const size_t K_padded : {32U, 96U, 8192U}) {
-        std::vector<int8_t> cube(kRows * K_padded);
-        for (size_t i = 0; i < cube.size(); ++i)
-            cube[i] = static_cast<int8_t>(static_cast<int>(i * 37 % 255) - 127);
-        std::vector<int8_t> plain(kCount * K_padded);
-        unpack_rows(cube.data(), kRows, kFirst, kCount, K_padded, plain.data(), K_padded);
-        const float scales[kCount] = {0.5F, 2.0F, std::nanf("")};
-        float sums[kCount] = {1000.0F, -3.0F, 0.0F};
-        add_row_sums_int8(cube.data(), kRows, kFirst, kCount, K_padded, scales, sums);
-        for (size_t m = 0; m < 2; ++m) {
-            int32_t sum = 0;
-            for (size_t k = 0; k < K_padded; ++k)
-                sum += plain[m * K_padded + k];
-            EXPECT_EQ(sums[m], (m == 0 ? 1000.0F : -3.0F) + scales[m] * static_cast<float>(sum)) << K_padded;
+    Random random;
+    for (const auto& [M, K, M_total, m0] : {std::tuple<size_t, size_t, size_t, size_t>{1, 700, 1, 0},
+                                            {7, 90, 9, 2},
+                                            {4, 8192, 16, 8},
+                                            {3, 1000, 4, 1}}) {
+        const size_t K_padded = round_up(K, kTileK);
+        std::vector<float> x(M * K);
+        for (float& value : x)
+            value = random.normal() + 1.0F;
+        if (M > 2) x[2 * K + 3] = std::nanf("");
+        for (const KernelTier tier : kAllTiers) {
+            std::vector<int8_t> cube(2 * M_total * K_padded);
+            int8_t* const second = cube.data() + M_total * K_padded;
+            std::vector<float> scales(M);
+            std::vector<float> residual_scales(M);
+            std::vector<float> sums(M, 10.0F);
+            quantise_rows_int8(x.data(), K, M, K, K_padded, M_total, m0, cube.data(), scales.data(), tier,
+                               sums.data());
+            quantise_residuals_int8(x.data(), K, M, K, K_padded, M_total, m0, second, scales.data(),
+                                    residual_scales.data(), tier, sums.data());
+            for (size_t m = 0; m < M; ++m) {
+                float expected = 10.0F;
+                for (const auto& [plane, scale] : {std::pair<const int8_t*, float>{cube.data(), scales[m]},
+                                                   {second, residual_scales[m]}}) {
+                    int32_t sum = 0;
+                    for (size_t k = 0; k < K_padded; ++k)
+                        sum += plane[a_index_native(m0 + m, k, M_total, DType::kInt8)];
+                    expected += scale * static_cast<float>(sum);
+                }
+                EXPECT_TRUE(test::same_float(sums[m], expected)) << kernel_tier_name(tier) << " row " << m;
+            }
         }
-        EXPECT_TRUE(std::isnan(sums[2]));
     }
 }
 
