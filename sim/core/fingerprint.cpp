@@ -2,14 +2,12 @@
 
 #include <cstring>
 
+#include "base/hash.hpp"
+
 namespace rknnsim {
 namespace {
 
-// Bijective in `state` for each word, so a change of one word alone always shows.
-uint64_t mix(uint64_t state, uint64_t word) {
-    state = (state ^ word) * 0x9e3779b97f4a7c15U;
-    return state ^ (state >> 29);
-}
+using rknpu2::hash_step;
 
 uint64_t word_at(const std::byte* data) {
     uint64_t word = 0;
@@ -24,11 +22,11 @@ uint64_t hash_all(const std::byte* data, size_t bytes) {
     size_t at = 0;
     for (; at + 4 * kWord <= bytes; at += 4 * kWord) {
         for (size_t i = 0; i < 4; ++i)
-            chains[i] = mix(chains[i], word_at(data + at + i * kWord));
+            chains[i] = hash_step(chains[i], word_at(data + at + i * kWord));
     }
     for (; at < bytes; ++at)
-        chains[0] = mix(chains[0], static_cast<uint64_t>(data[at]));
-    return mix(mix(mix(mix(bytes, chains[0]), chains[1]), chains[2]), chains[3]);
+        chains[0] = hash_step(chains[0], static_cast<uint64_t>(data[at]));
+    return hash_step(hash_step(hash_step(hash_step(bytes, chains[0]), chains[1]), chains[2]), chains[3]);
 }
 
 }  // namespace
@@ -38,8 +36,8 @@ uint64_t fingerprint(const std::byte* data, size_t bytes, bool whole) {
     const size_t last = bytes - sizeof(uint64_t);
     uint64_t state = bytes;
     for (size_t i = 0; i < kFingerprintSamples; ++i)
-        state = mix(state, word_at(data + last / (kFingerprintSamples - 1) * i));
-    return mix(state, word_at(data + last));
+        state = hash_step(state, word_at(data + last / (kFingerprintSamples - 1) * i));
+    return hash_step(state, word_at(data + last));
 }
 
 }  // namespace rknnsim

@@ -17,6 +17,7 @@ namespace {
 constexpr std::string_view kPrefix = "GGML_RKNPU2_";
 constexpr int kMaxThreads = 256;
 constexpr int kMaxCpu = 1023;
+constexpr int kMaxCacheMb = 1 << 20;
 
 std::optional<int> parse_int(std::string_view text) {
     int value = 0;
@@ -88,6 +89,37 @@ Status parse_abi(const std::string& text, Config& config) {
     return {};
 }
 
+// As the scripts find it: RKNPU2_CACHE, or ggml-rknpu2 in the user's cache directory.
+std::string cache_directory() {
+    const auto value = [](const char* name) {
+        const char* const text = std::getenv(name);
+        return std::string(text != nullptr ? text : "");
+    };
+    if (const std::string own = value("RKNPU2_CACHE"); !own.empty()) return own;
+    if (const std::string cache = value("XDG_CACHE_HOME"); !cache.empty()) return cache + "/ggml-rknpu2";
+    if (const std::string home = value("HOME"); !home.empty()) return home + "/.cache/ggml-rknpu2";
+    return "";
+}
+
+// A directory has a slash in its name, so that a misspelt word does not become one.
+Status parse_weight_cache(const std::string& text, Config& config) {
+    config.weight_cache_directory.clear();
+    if (text == "off") return {};
+    std::string directory = text;
+    if (text == "auto") {
+        const std::string cache = cache_directory();
+        if (cache.empty()) return {StatusCode::kInvalidArgument, "there is no cache directory"};
+        directory = cache + "/weights";
+    }
+    if (directory.find('/') == std::string::npos) return {StatusCode::kInvalidArgument, "not a directory"};
+    config.weight_cache_directory = directory;
+    return {};
+}
+
+Status parse_weight_cache_mb(const std::string& text, Config& config) {
+    return parse_range(text, 1, kMaxCacheMb, config.weight_cache_mb);
+}
+
 struct Setting {
     const char* name;
     const char* type;
@@ -123,6 +155,13 @@ constexpr std::array kSettings = {
             "measure what a second plane of activations is worth for each weight, once, and write the "
             "statistics with it there at the end; slow",
             parse_sensitivity},
+    Setting{"GGML_RKNPU2_WEIGHT_CACHE", "directory", "off",
+            "off, auto (where there is a cache directory), or the path of a directory, with a slash in it",
+            "keep packed weights in files, so that a model that was packed once starts faster; auto: in the "
+            "cache directory",
+            parse_weight_cache},
+    Setting{"GGML_RKNPU2_WEIGHT_CACHE_MB", "number", "8192", "1 to 1048576",
+            "MiB that those files may take together; the longest unused go first", parse_weight_cache_mb},
     Setting{"GGML_RKNPU2_ALLOW_ABI_MISMATCH", "switch", "0", "0 or 1",
             "1: load into a ggml whose structures are not known to be the same; may crash", parse_abi},
 };
@@ -144,18 +183,6 @@ std::vector<std::string> unknown_names() {
         if (!known) names.emplace_back(name);
     }
     return names;
-}
-
-// As the scripts find it: RKNPU2_CACHE, or ggml-rknpu2 in the user's cache directory.
-std::string cache_directory() {
-    const auto value = [](const char* name) {
-        const char* const text = std::getenv(name);
-        return std::string(text != nullptr ? text : "");
-    };
-    if (const std::string own = value("RKNPU2_CACHE"); !own.empty()) return own;
-    if (const std::string cache = value("XDG_CACHE_HOME"); !cache.empty()) return cache + "/ggml-rknpu2";
-    if (const std::string home = value("HOME"); !home.empty()) return home + "/.cache/ggml-rknpu2";
-    return "";
 }
 
 }  // namespace

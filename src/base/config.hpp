@@ -30,10 +30,12 @@ struct Config {
     int threads = 0;  // 0: decided from the machine
     std::vector<int> affinity;
     std::string stats_file;
-    std::string calibrate_file;        // where to write statistics of activations; empty: do not gather any
-    std::string statistics = "auto";   // where to read them: auto (the directory below), none, or a file
-    std::string statistics_directory;  // empty: there is no home
-    std::string sensitivity_file;      // where to write them with sensitivities; empty: do not measure any
+    std::string calibrate_file;          // where to write statistics of activations; empty: do not gather any
+    std::string statistics = "auto";     // where to read them: auto (the directory below), none, or a file
+    std::string statistics_directory;    // empty: there is no home
+    std::string sensitivity_file;        // where to write them with sensitivities; empty: do not measure any
+    std::string weight_cache_directory;  // where packed weights are kept; empty: nowhere
+    int weight_cache_mb = 8192;          // and how many MiB of them
     bool allow_abi_mismatch = false;
 
     // Names of GGML_RKNPU2_* variables that are set but unknown.

@@ -8,6 +8,7 @@
 #include <sstream>
 
 #include "base/format.hpp"
+#include "base/hash.hpp"
 
 namespace rknpu2 {
 namespace {
@@ -21,17 +22,12 @@ constexpr size_t kLongestName = 255;
 constexpr uint64_t kLargestK = uint64_t{1} << 24;
 constexpr size_t kFingerprintWords = 256;
 
-uint64_t mix(uint64_t state, uint64_t word) {
-    state = (state ^ word) * 0x9e3779b97f4a7c15U;
-    return state ^ (state >> 29);
-}
-
 uint64_t hash_bytes(const char* data, size_t bytes) {
     uint64_t state = bytes;
     for (size_t at = 0; at < bytes; at += sizeof(uint64_t)) {
         uint64_t word = 0;
         std::memcpy(&word, data + at, std::min(sizeof word, bytes - at));
-        state = mix(state, word);
+        state = hash_step(state, word);
     }
     return state;
 }
@@ -124,17 +120,17 @@ Status decode_entry(Reader& reader, ModelStatistics& statistics) {
 
 uint64_t weight_fingerprint(const WeightSource& weight) {
     uint64_t state = hash_bytes(weight.type_name.data(), weight.type_name.size());
-    state = mix(mix(state, weight.N), weight.K);
+    state = hash_step(hash_step(state, weight.N), weight.K);
     const size_t bytes = weight.bytes();
     const auto* const data = reinterpret_cast<const char*>(weight.data);
-    if (bytes <= kFingerprintWords * sizeof(uint64_t)) return mix(state, hash_bytes(data, bytes));
+    if (bytes <= kFingerprintWords * sizeof(uint64_t)) return hash_step(state, hash_bytes(data, bytes));
     const size_t last = bytes - sizeof(uint64_t);
     for (size_t i = 0; i < kFingerprintWords; ++i) {
         // Of the last word even when the division leaves a remainder.
         const size_t at = i + 1 == kFingerprintWords ? last : last / (kFingerprintWords - 1) * i;
         uint64_t word = 0;
         std::memcpy(&word, data + at, sizeof word);
-        state = mix(state, word);
+        state = hash_step(state, word);
     }
     return state;
 }

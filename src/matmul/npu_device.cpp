@@ -8,8 +8,6 @@
 #include "kernels/dequantise.hpp"
 #include "kernels/quantise.hpp"
 #include "kernels/scale.hpp"
-#include "matmul/packer.hpp"
-#include "matmul/rotation_choice.hpp"
 #include "soc/rk3588.hpp"
 
 namespace rknpu2 {
@@ -23,6 +21,12 @@ static_assert(kContextCapacity < rk3588::kMaxContexts);
 // the latter. Only tells whether other threads are worth waking.
 constexpr uint64_t kBytesPerNs = 10;
 constexpr uint64_t kMacsPerNs = 50;
+
+std::unique_ptr<WeightCache> weight_cache_of(const Config& config, Statistics& statistics) {
+    if (config.weight_cache_directory.empty()) return nullptr;
+    return std::make_unique<WeightCache>(config.weight_cache_directory,
+                                         static_cast<uint64_t>(config.weight_cache_mb) << 20, statistics);
+}
 
 // One scale for all rows that are finite; the others become NaN by themselves.
 float scale_of_rows(const float* a, size_t M, size_t K) {
@@ -63,6 +67,7 @@ NpuDevice::NpuDevice(std::unique_ptr<NpuRuntime> runtime, const Config& config, 
       config_(config),
       statistics_(statistics),
       pool_(team_size(config), cpu_affinity(config)),
+      cache_(weight_cache_of(config, statistics)),
       memory_(*runtime_),
       contexts_(*runtime_, row_buckets(), kContextCapacity),
       areas_(memory_, contexts_),
@@ -77,62 +82,6 @@ NpuDevice::~NpuDevice() {
 size_t NpuDevice::device_bytes() {
     const std::lock_guard lock(mutex_);
     return memory_.bytes_in_use();
-}
-
-Result<std::shared_ptr<PackedWeight>> NpuDevice::pack(const WeightSource& source) {
-    const PhaseTimer timer(statistics_, Phase::kPack);
-    auto packed = std::make_shared<PackedWeight>();
-    const std::optional<StatisticsLibrary::Found> found =
-        library_ == nullptr ? std::nullopt : library_->find(source);
-    const Result<Recipe> recipe = recipe_for(source, found);
-    RKNPU2_RETURN_IF_ERROR(recipe.status());
-    packed->plan = plan_weight(source.N, source.K, recipe.value(), config_.cores);
-    const WeightPlan& plan = packed->plan;
-    std::vector<size_t> sizes;
-    for (const KSegment& segment : plan.segments) {
-        for (const NTile& tile : plan.tiles)
-            sizes.push_back(plan.cell_bytes(segment, tile));
-    }
-    {
-        const std::lock_guard lock(mutex_);
-        Result<std::vector<DeviceMemoryPool::Slice>> slices = memory_.allocate_together(sizes);
-        RKNPU2_RETURN_IF_ERROR(slices.status());
-        auto next = slices.value().begin();
-        for (size_t s = 0; s < plan.segments.size(); ++s) {
-            const auto count = static_cast<std::ptrdiff_t>(plan.tiles.size());
-            packed->cells.emplace_back(next, next + count);
-            next += count;
-        }
-        ++packed_weights_;
-        packed->release = [device = shared_from_this()](const PackedWeight& weight) {
-            device->release(weight);
-        };
-    }
-    RKNPU2_RETURN_IF_ERROR(pack_weight(source, found ? &found->entry : nullptr, *packed, pool_));
-    statistics_.add_weight({source.name, source.type_name, source.K, source.N,
-                            dtype_name(operand_type(plan.recipe.arithmetic)), plan.packed_bytes(),
-                            !packed->bias.empty(), plan.recipe.planes, plan.recipe.rotate});
-    progress_.add(plan.packed_bytes());
-    return packed;
-}
-
-void NpuDevice::use_statistics(std::unique_ptr<StatisticsLibrary> library) {
-    library_ = std::move(library);
-}
-
-Result<Recipe> NpuDevice::recipe_for(const WeightSource& source,
-                                     const std::optional<StatisticsLibrary::Found>& found) const {
-    Recipe recipe = recipe_of(config_.precision);
-    if (!recipe.rotate) return recipe;
-    if (found) {
-        // A run that measures sensitivities compares with two planes everywhere.
-        if (config_.sensitivity_file.empty()) recipe.planes = std::min(recipe.planes, found->planes.planes);
-        return recipe;
-    }
-    const Result<double> cost = cost_of_rotation(source);
-    RKNPU2_RETURN_IF_ERROR(cost.status());
-    recipe.rotate = cost.value() <= kRotationMayCost;
-    return recipe;
 }
 
 void NpuDevice::release(const PackedWeight& weight) {

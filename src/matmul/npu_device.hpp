@@ -26,6 +26,7 @@
 #include "matmul/packing_progress.hpp"
 #include "matmul/statistics.hpp"
 #include "matmul/statistics_library.hpp"
+#include "matmul/weight_cache.hpp"
 #include "matmul/weight_source.hpp"
 #include "matmul/work_areas.hpp"
 #include "runtime/npu_runtime.hpp"
@@ -74,6 +75,7 @@ class NpuDevice : public std::enable_shared_from_this<NpuDevice> {
     Status run_core(const Call& call, int core, const CachedContext*& failed);
     static void dequantise(const Call& call, const Step& step);
     static void prepare_result(const Call& call, size_t chunk, const NTile& tile, float* out);
+    Status allocate_cells(PackedWeight& packed);
     void release(const PackedWeight& weight);
     Result<Recipe> recipe_for(const WeightSource& source,
                               const std::optional<StatisticsLibrary::Found>& found) const;
@@ -86,6 +88,7 @@ class NpuDevice : public std::enable_shared_from_this<NpuDevice> {
     std::atomic<uint64_t> last_version_{0};
     PackingProgress progress_;
     std::unique_ptr<StatisticsLibrary> library_;  // may be null
+    std::unique_ptr<WeightCache> cache_;          // may be null
 
     std::mutex mutex_;  // guards what follows
     DeviceMemoryPool memory_;

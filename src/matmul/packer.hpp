@@ -15,6 +15,11 @@
 
 namespace rknpu2 {
 
+// Raised whenever pack_weight() would write anything else for the same weight: the layout, the choice of
+// scales, rotation, smoothing, the plan's padding. Weights that were kept on disk with another number are not
+// used (weight_cache.hpp).
+inline constexpr uint32_t kPackingVersion = 1;
+
 // Fills packed.cells (allocated by the caller) and packed.channel_scales from the source; with statistics
 // (nullptr: none, and none are used unless the plan rotates) also packed.input_factors and packed.bias. Fails
 // when there is no memory for the scratch rows; the cells' content is undefined then.

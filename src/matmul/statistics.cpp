@@ -20,7 +20,8 @@ uint64_t now_ns() {
                                      .count());
 }
 
-constexpr const char* kPhaseNames[kPhases] = {"pack", "quantise", "npu", "dequantise", "reference", "cpu"};
+constexpr const char* kPhaseNames[kPhases] = {"pack", "load",       "store",     "quantise",
+                                              "npu",  "dequantise", "reference", "cpu"};
 
 }  // namespace
 
@@ -91,6 +92,13 @@ std::string Statistics::to_json(const Config& config, const RuntimeInfo& runtime
          {{"weights", weight_bytes.load()},
           {"activations", activation_bytes.load()},
           {"results", result_bytes.load()}}},
+        {"weight_cache",
+         {{"loaded", weight_cache.loaded.load()},
+          {"loaded_bytes", weight_cache.loaded_bytes.load()},
+          {"rejected", weight_cache.rejected.load()},
+          {"written", weight_cache.written.load()},
+          {"written_bytes", weight_cache.written_bytes.load()},
+          {"not_written", weight_cache.not_written.load()}}},
         {"time_us", time},
     };
     return document.dump(2, ' ', false, json::error_handler_t::replace) + "\n";

@@ -20,8 +20,18 @@
 
 namespace rknpu2 {
 
-enum class Phase { kPack, kQuantise, kNpu, kDequantise, kReference, kCpu };
+enum class Phase { kPack, kLoad, kStore, kQuantise, kNpu, kDequantise, kReference, kCpu };
 inline constexpr int kPhases = static_cast<int>(Phase::kCpu) + 1;
+
+// What the cache of packed weights did (weight_cache.hpp).
+struct WeightCacheCounters {
+    std::atomic<uint64_t> loaded{0};
+    std::atomic<uint64_t> loaded_bytes{0};
+    std::atomic<uint64_t> rejected{0};  // files that were there and could not be used
+    std::atomic<uint64_t> written{0};
+    std::atomic<uint64_t> written_bytes{0};
+    std::atomic<uint64_t> not_written{0};  // for want of room or permission
+};
 
 struct WeightRecord {
     std::string name;
@@ -52,6 +62,8 @@ class Statistics {
     std::atomic<uint64_t> activation_bytes{0};       // written for the NPU
     std::atomic<uint64_t> result_bytes{0};           // read back from the NPU
 
+    WeightCacheCounters weight_cache;
+
     void add_time(Phase phase, uint64_t nanoseconds) { time_ns_[static_cast<size_t>(phase)] += nanoseconds; }
     // Each distinct weight is listed once, whenever it is packed again.
     void add_weight(const WeightRecord& record);
@@ -72,6 +84,8 @@ class PhaseTimer {
   public:
     PhaseTimer(Statistics& statistics, Phase phase);
     ~PhaseTimer();
+    // The time belongs to another phase, from its start on.
+    void becomes(Phase phase) { phase_ = phase; }
     PhaseTimer(const PhaseTimer&) = delete;
     PhaseTimer& operator=(const PhaseTimer&) = delete;
 

@@ -20,6 +20,7 @@ class ConfigTest : public ::testing::Test {
         for (const SettingInfo& setting : describe_settings())
             unsetenv(setting.name);
         unsetenv("GGML_RKNPU2_PRECISON");
+        unsetenv("RKNPU2_CACHE");
     }
 };
 
@@ -51,6 +52,21 @@ TEST_F(ConfigTest, ReadsEachSetting) {
     EXPECT_TRUE(config.value().allow_abi_mismatch);
 }
 
+TEST_F(ConfigTest, TheWeightCacheIsOffOrADirectory) {
+    setenv("RKNPU2_CACHE", "/some/cache", 1);
+    const std::pair<const char*, const char*> places[] = {
+        {"", ""}, {"off", ""}, {"auto", "/some/cache/weights"}, {"./here", "./here"}, {"/a b/c", "/a b/c"}};
+    for (const auto& [text, directory] : places) {
+        setenv("GGML_RKNPU2_WEIGHT_CACHE", text, 1);
+        const Result<Config> config = Config::from_environment();
+        ASSERT_TRUE(config.ok()) << text;
+        EXPECT_EQ(config.value().weight_cache_directory, directory) << text;
+        EXPECT_EQ(config.value().weight_cache_mb, 8192);
+    }
+    setenv("GGML_RKNPU2_WEIGHT_CACHE_MB", "12", 1);
+    EXPECT_EQ(Config::from_environment().value().weight_cache_mb, 12);
+}
+
 TEST_F(ConfigTest, RefusesWhatIsOutOfRangeByName) {
     const std::pair<const char*, const char*> bad[] = {
         {"GGML_RKNPU2_CORES", "9"},
@@ -63,6 +79,8 @@ TEST_F(ConfigTest, RefusesWhatIsOutOfRangeByName) {
         {"GGML_RKNPU2_AFFINITY", "a"},
         {"GGML_RKNPU2_AFFINITY", "1,,2"},
         {"GGML_RKNPU2_AFFINITY", "99999"},
+        {"GGML_RKNPU2_WEIGHT_CACHE", "on"},
+        {"GGML_RKNPU2_WEIGHT_CACHE_MB", "0"},
         {"GGML_RKNPU2_ALLOW_ABI_MISMATCH", "yes"},
     };
     for (const auto& [name, value] : bad) {

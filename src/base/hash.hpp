@@ -1,0 +1,36 @@
+// Numbers that tell data apart: two hashes for two needs.
+//
+// hash_step() folds one word into a state; it is a bijection of the state for each word and of the word for
+// each state, so a change of one word alone always shows. Chains of it are what fingerprints of samples are
+// made of, and they are written to files: its arithmetic must stay as it is.
+//
+// hash128() looks at every byte, at about the speed of memory: eight lanes of eight bytes, each word in two
+// of them, so that two lanes have to agree by chance before different data do (one time in 2^128).
+//
+// Both guard against accident, not against somebody who looks for data that agree.
+#pragma once
+
+#include <compare>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+namespace rknpu2 {
+
+inline uint64_t hash_step(uint64_t state, uint64_t word) {
+    state = (state ^ word) * 0x9e3779b97f4a7c15U;
+    return state ^ (state >> 29);
+}
+
+struct Digest {
+    uint64_t high = 0;
+    uint64_t low = 0;
+
+    std::string hex() const;  // 32 digits
+    auto operator<=>(const Digest&) const =
+        default;  // NOLINT(modernize-use-nullptr): the check trips over <=>
+};
+
+Digest hash128(const void* data, size_t bytes);
+
+}  // namespace rknpu2
