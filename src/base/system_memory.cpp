@@ -56,4 +56,15 @@ void give_back_pages(const void* data, size_t bytes) {
     if (first < last) madvise(start, last - first, MADV_DONTNEED);
 }
 
+void bring_pages(const void* data, size_t bytes, PageUse use) {
+#if defined(MADV_POPULATE_READ) && defined(MADV_POPULATE_WRITE)
+    const auto page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
+    const auto first = reinterpret_cast<uintptr_t>(data) & ~(page - 1);
+    const auto last = reinterpret_cast<uintptr_t>(data) + bytes;
+    // Older kernels and memory of devices refuse; then pages come one by one.
+    static_cast<void>(madvise(reinterpret_cast<void*>(first), last - first,
+                              use == PageUse::kRead ? MADV_POPULATE_READ : MADV_POPULATE_WRITE));
+#endif
+}
+
 }  // namespace rknpu2

@@ -76,9 +76,9 @@ class NpuDevice : public std::enable_shared_from_this<NpuDevice> {
     static void dequantise(const Call& call, const Step& step);
     static void prepare_result(const Call& call, size_t chunk, const NTile& tile, float* out);
     Status allocate_cells(PackedWeight& packed);
+    Status fill(const WeightSource& source, const ChannelStatistics* statistics, PackedWeight& packed);
     void release(const PackedWeight& weight);
-    Result<Recipe> recipe_for(const WeightSource& source,
-                              const std::optional<StatisticsLibrary::Found>& found) const;
+    Recipe recipe_for(const std::optional<StatisticsLibrary::Found>& found) const;
 
     std::unique_ptr<NpuRuntime> runtime_;
     Config config_;

@@ -20,8 +20,8 @@ uint64_t now_ns() {
                                      .count());
 }
 
-constexpr const char* kPhaseNames[kPhases] = {"pack", "load",       "store",     "quantise",
-                                              "npu",  "dequantise", "reference", "cpu"};
+constexpr const char* kPhaseNames[kPhases] = {"memory", "pack",       "load",      "store", "quantise",
+                                              "npu",    "dequantise", "reference", "cpu"};
 
 }  // namespace
 

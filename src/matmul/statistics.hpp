@@ -20,7 +20,7 @@
 
 namespace rknpu2 {
 
-enum class Phase { kPack, kLoad, kStore, kQuantise, kNpu, kDequantise, kReference, kCpu };
+enum class Phase { kMemory, kPack, kLoad, kStore, kQuantise, kNpu, kDequantise, kReference, kCpu };
 inline constexpr int kPhases = static_cast<int>(Phase::kCpu) + 1;
 
 // What the cache of packed weights did (weight_cache.hpp).

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <bit>
 #include <cerrno>
 #include <cstring>
 #include <mutex>
@@ -10,8 +11,10 @@
 
 #include "base/format.hpp"
 #include "base/log.hpp"
+#include "base/system_memory.hpp"
 #include "kernels/rotate.hpp"
 #include "matmul/packer.hpp"
+#include "matmul/rotation_choice.hpp"
 
 namespace rknpu2 {
 namespace {
@@ -22,7 +25,7 @@ constexpr uint32_t kVersion = 1;  // of the file; kPackingVersion is that of its
 struct Header {
     char magic[8];
     uint32_t version;
-    uint32_t header_bytes;
+    uint32_t rotated;  // 1: the plan's rotation was kept, 0: it would have harmed
     Digest key;
     uint64_t cell_bytes;
     uint64_t scales;  // floats, as all that follow
@@ -122,7 +125,7 @@ Header header_of(const Digest& key, const PackedWeight& packed, const Digest& pa
     const size_t N = packed.plan.N;
     Header header{{},
                   kVersion,
-                  sizeof(Header),
+                  packed.plan.recipe.rotate ? 1U : 0U,
                   key,
                   packed.plan.packed_bytes(),
                   packed.channel_scales.size() * N,
@@ -167,9 +170,10 @@ Status write_at(int file, const void* from, size_t bytes, uint64_t offset) {
     return {};
 }
 
-// Nothing in the file decides how much is read, or where to: it has to be what is expected.
-Status read_file(const CacheDirectory::Opened& opened, const Digest& key, const PackedWeight& packed,
-                 ThreadPool& pool) {
+// Nothing in the file decides how much is read, or where to: it has to be what is expected. What the file may
+// decide is to leave out a rotation that the plan has.
+Status read_file(const CacheDirectory::Opened& opened, const Digest& key, bool with_statistics,
+                 PackedWeight& packed, ThreadPool& pool) {
     const int file = opened.file.number();
     Header header{};
     RKNPU2_RETURN_IF_ERROR(read_at(file, &header, sizeof header, 0));
@@ -177,12 +181,16 @@ Status read_file(const CacheDirectory::Opened& opened, const Digest& key, const 
     if (header.version != kVersion)
         return {StatusCode::kIo, format("of version %u, not %u", header.version, kVersion)};
     if (header.header != digest_of(header)) return bad("damaged (the checksum of its header differs)");
+    packed.plan.recipe.rotate = packed.plan.recipe.rotate && header.rotated == 1;
+    size_vectors(packed, with_statistics);
     const Header expected = header_of(key, packed, header.payload);
     if (std::memcmp(&header, &expected, sizeof header) != 0) return bad("of another weight");
     const Blocks blocks = blocks_of(packed);
     if (opened.bytes != blocks.end()) return bad(opened.bytes < blocks.end() ? "cut short" : "too long");
-    const Result<Digest> payload = blocks.digest(
-        pool, [&](const Block& block) { return read_at(file, block.data, block.bytes, block.offset); });
+    const auto read = [&](const Block& block) {
+        return read_at(file, block.data, block.bytes, block.offset);
+    };
+    const Result<Digest> payload = blocks.digest(pool, read);
     RKNPU2_RETURN_IF_ERROR(payload.status());
     if (payload.value() != header.payload) return bad("damaged (the checksum differs)");
     return {};
@@ -230,6 +238,7 @@ Digest WeightCache::key_of(const WeightSource& source, const WeightPlan& plan,
     std::string text;
     put(text, kPackingVersion);
     put(text, kLargestRotation);
+    put(text, std::bit_cast<uint64_t>(kRotationMayCost));
     put(text, source.type_name.size());
     text += source.type_name;
     put(text, source.N);
@@ -237,7 +246,11 @@ Digest WeightCache::key_of(const WeightSource& source, const WeightPlan& plan,
     put(text, plan);
     Blocks stored(0);
     stored.add(const_cast<std::byte*>(source.data), source.bytes());  // it is only read
-    put(text, stored.digest(pool, [](const Block&) { return Status(); }).value());
+    const auto look = [](const Block& block) {
+        bring_pages(block.data, block.bytes, PageUse::kRead);
+        return Status();
+    };
+    put(text, stored.digest(pool, look).value());
     // Another version of the host may turn the same bytes into other numbers.
     std::vector<float> row(source.K);
     for (const size_t n : {size_t{0}, source.N / 2, source.N - 1}) {
@@ -257,13 +270,14 @@ bool WeightCache::load(const Digest& key, bool with_statistics, PackedWeight& pa
     if (opened.ok() && !opened.value().file.is_open()) return false;
     Status status = opened.status();
     if (status.ok()) {
-        size_vectors(packed, with_statistics);
-        status = read_file(opened.value(), key, packed, pool);
+        const Recipe planned = packed.plan.recipe;
+        status = read_file(opened.value(), key, with_statistics, packed, pool);
         if (status.ok()) {
             ++counters_.loaded;
             counters_.loaded_bytes += opened.value().bytes;
             return true;
         }
+        packed.plan.recipe = planned;
         packed.channel_scales.clear();
         packed.channel_offsets.clear();
         packed.input_factors.clear();

@@ -1,0 +1,46 @@
+"""The cache of packed weights: the second start of a model reads what the first one packed, and says the same."""
+
+import harness
+from harness import ALL_WEIGHTS, HostTest
+
+
+class WeightCache(HostTest):
+    def run_with(self, cache, **extra):
+        run = self.complete(count=8, extra={"GGML_RKNPU2_WEIGHT_CACHE": str(cache), **extra})
+        self.assert_ran_on_npu(run)
+        self.assertIn("Paris", run.out)
+        return run, run.stats.document["weight_cache"], run.stats.document["time_us"]
+
+    def test_the_second_start_loads_every_weight(self):
+        cache = self.folder / "weights"
+        plain, counts, time = self.run_with("off")
+        self.assertEqual(set(counts.values()), {0})
+        self.assertEqual(time["load"] + time["store"], 0)
+        first, counts, time = self.run_with(cache)
+        self.assertEqual((counts["loaded"], counts["written"], counts["rejected"]), (0, ALL_WEIGHTS, 0))
+        self.assertEqual(len(list(cache.glob("*.rknpuw"))), ALL_WEIGHTS)
+        self.assertEqual(sum(path.stat().st_size for path in cache.iterdir()), counts["written_bytes"])
+        second, counts, time = self.run_with(cache)
+        self.assertEqual((counts["loaded"], counts["written"], counts["rejected"]), (ALL_WEIGHTS, 0, 0))
+        self.assertEqual(time["pack"], 0)
+        self.assertEqual(first.out, plain.out)
+        self.assertEqual(second.out, plain.out)
+        self.assertEqual(second.stats.weights, plain.stats.weights)
+
+    def test_damaged_files_are_made_again(self):
+        cache = self.folder / "weights"
+        first = self.run_with(cache)[0]
+        for path in list(cache.iterdir())[:5]:
+            path.write_bytes(path.read_bytes()[:-1])
+        second, counts, _ = self.run_with(cache)
+        self.assertEqual((counts["loaded"], counts["written"], counts["rejected"]), (ALL_WEIGHTS - 5, 5, 5))
+        self.assertEqual(second.log.count("cut short; the weight is packed again"), 5)
+        self.assertEqual(second.out, first.out)
+
+    def test_auto_is_in_the_cache_directory(self):
+        self.run_with("auto", RKNPU2_CACHE=str(self.folder / "cache"))
+        self.assertEqual(len(list((self.folder / "cache" / "weights").iterdir())), ALL_WEIGHTS)
+
+
+if __name__ == "__main__":
+    harness.main()
