@@ -61,6 +61,9 @@ class BackendOps(HostTest):
     def test_mul_mat_fast(self):
         self.check_mul_mat("fast", "int8")
 
+    def test_mul_mat_balanced(self):
+        self.check_mul_mat("default", "int8")
+
     def test_mul_mat_id_exact(self):
         self.check_mul_mat_id("exact")
 
@@ -71,7 +74,8 @@ class BackendOps(HostTest):
 class AllOperations(BackendOps):
     """All operations of ggml, those that the inner CPU backend computes for us too: half an hour on two cores."""
 
-    test_mul_mat_exact = test_mul_mat_fast = test_mul_mat_id_exact = test_mul_mat_id_fast = None
+    test_mul_mat_exact = test_mul_mat_fast = test_mul_mat_balanced = None
+    test_mul_mat_id_exact = test_mul_mat_id_fast = None
 
     def test_all(self):
         stats, total = self.run_ops("default", timeout=3900)
