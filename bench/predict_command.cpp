@@ -118,7 +118,7 @@ void add_predict(CLI::App& app) {
                         "names or files of bench/shapes/*.txt; default: five models");
     command
         ->add_option("--design", options->designs,
-                     "engine, plain, grouped, fused-ffn, fused, overlap, wave, full; or all")
+                     "engine, plain, grouped, fused-ffn, fused, overlap, wave, staggered, full; or all")
         ->capture_default_str();
     command->add_option("--precision", options->precisions, "fast, balanced+statistics, balanced")
         ->capture_default_str();

@@ -39,9 +39,10 @@ Result<BoardProfile> parse_board_profile(const std::string& text, const std::str
     const rknnsim::Outcome simulated = rknnsim::load_profile("", &board.npu);
     if (!simulated.ok()) return Status(StatusCode::kInternal, simulated.text);
     Status status;
-    for (const auto& [name, value] : values.take_all_with("npu.", &status))
-        RKNPU2_RETURN_IF_ERROR(set_npu(name, value, file, &board.npu));
+    const std::map<std::string, double> of_npu = values.take_all_with("npu.", &status);
     RKNPU2_RETURN_IF_ERROR(status);
+    for (const auto& [name, value] : of_npu)
+        RKNPU2_RETURN_IF_ERROR(set_npu(name, value, file, &board.npu));
     for (const Field& field : kFields) {
         const Result<double> value = values.take_number(field.name, field.low, field.high);
         if (!value.ok()) return value.status();

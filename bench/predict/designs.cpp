@@ -22,6 +22,8 @@ const std::vector<Design>& designs() {
         add("fused", "residual, norm and rope in the passes over the results", &Design::fused_norms);
         add("overlap", "rows in chunks, CPU and NPU overlapped within a multiplication", &Design::overlapped);
         add("wave", "chunks flow through all operations of all layers, attention too", &Design::wave);
+        add("staggered", "chunks some stages apart: one's attention beside another's multiplications",
+            &Design::staggered);
         add("full", "K segments and tiles planned by cost", &Design::planned_segments);
         return steps;
     }();

@@ -19,6 +19,7 @@ struct Design {
     bool fused_norms = false;  // residual, norm and rope in the pass over the results
     bool overlapped = false;   // row chunks: NPU and CPU at the same time, within a multiplication
     bool wave = false;         // and across the operations of all layers, attention among them
+    bool staggered = false;    // a chunk runs some stages ahead of the next, so that unlike stages meet
     bool planned_segments = false;  // K cut where reading the weights less often is worth it
 };
 

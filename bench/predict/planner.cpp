@@ -107,7 +107,7 @@ Plan choose_plan(const Setting& setting, const Goal& goal) {
             improved = false;
             for (const auto& [group, of_group] : grids)
                 improved = improve_group(of_group, group, &cost, &plan, &ns) || improved;
-            if (setting.design.wave) improved = improve_skew(&cost, &plan, &ns) || improved;
+            if (setting.design.staggered) improved = improve_skew(&cost, &plan, &ns) || improved;
         }
         if (best == 0 || ns < best) {
             best = ns;

@@ -135,7 +135,7 @@ Json json_of(const Prediction& p, const std::vector<PublishedEngine>& engines) {
 std::string plan_text(const Prediction& prediction) {
     const Plan& plan = prediction.setting.plan;
     std::string text = format("rows %lld", static_cast<long long>(plan.chunk));
-    if (prediction.setting.design.wave) text += format(", skew %lld", static_cast<long long>(plan.skew));
+    if (prediction.setting.design.staggered) text += format(", skew %lld", static_cast<long long>(plan.skew));
     for (const Group group : kLayerGroups) {
         const Grid grid = grid_of(prediction, group);
         text += format(", %s %lldx%lld", group_name(group), static_cast<long long>(grid.segments),

@@ -1,0 +1,47 @@
+// The profile of a board: complete or refused, and what it changes of the simulator's.
+#include "predict/board_profile.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "predict/embedded.hpp"
+
+namespace rknpu2 {
+namespace {
+
+using testing::HasSubstr;
+
+std::string error_of(const std::string& text) {
+    const Result<BoardProfile> board = parse_board_profile(text, "b.profile");
+    EXPECT_FALSE(board.ok());
+    return board.status().message();
+}
+
+TEST(BoardProfile, TheShippedOneLoads) {
+    const Result<BoardProfile> board = load_board_profile("", 0);
+    ASSERT_TRUE(board.ok()) << board.status().message();
+    EXPECT_NEAR(board.value().int8_peak(3), 6.144e12, 1e6);
+    EXPECT_EQ(board.value().npu.mac_efficiency, 0.92);
+    EXPECT_EQ(board.value().npu.native_banks[rknnsim::kInt8], 4);
+    rknnsim::Profile simulated;
+    ASSERT_TRUE(rknnsim::load_profile("", &simulated).ok());
+    EXPECT_EQ(board.value().npu.submit_us, simulated.submit_us);  // what is not set is the simulator's
+}
+
+TEST(BoardProfile, BanksAreSet) {
+    EXPECT_EQ(load_board_profile("", 8).value().npu.native_banks[rknnsim::kInt8], 8);
+}
+
+TEST(BoardProfile, ErrorsNameFileAndCause) {
+    const std::string text = embedded_board_profile();
+    EXPECT_EQ(error_of("dram_gbps = 1\n"), "b.profile: npu_columns is missing");
+    EXPECT_THAT(error_of(text + "npu.speed = 1\n"), HasSubstr("npu.speed: \"speed\" is not a parameter"));
+    EXPECT_THAT(error_of(text + "npu.clock_mhz = 0\n"), HasSubstr("clock_mhz must be a number from"));
+    EXPECT_THAT(error_of(text + "npu.clock_mhz = fast\n"), HasSubstr("npu.clock_mhz must be a number"));
+    EXPECT_THAT(error_of(text + "cores = 3\n"), HasSubstr("\"cores\" is not a name that belongs here"));
+    EXPECT_THAT(load_board_profile("/nonexistent", 0).status().message(),
+                HasSubstr("cannot read /nonexistent: No such file"));
+}
+
+}  // namespace
+}  // namespace rknpu2

@@ -1,0 +1,81 @@
+// What is written: JSON, CSV, the trace and the plot.
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "bench/predict_cases.hpp"
+#include "predict/embedded.hpp"
+#include "predict/report.hpp"
+#include "predict/roofline.hpp"
+#include "predict/trace_file.hpp"
+
+namespace rknpu2 {
+namespace {
+
+using nlohmann::json;
+
+std::vector<PublishedEngine> engines() {
+    return published_engines(embedded_engines(), "engines.csv").value();
+}
+
+TEST(Output, JsonHoldsWhatTheTextSays) {
+    const Prediction p = predict_for("Gemma-3-1B", "full");
+    const json all = json::parse(predictions_json({p}, engines()));
+    EXPECT_EQ(all["modelled"], true);
+    const json& one = all["predictions"][0];
+    EXPECT_EQ(one["model"], "Gemma-3-1B");
+    EXPECT_DOUBLE_EQ(one["prefill"]["tokens_per_second"].get<double>(), p.prefill.tokens_per_second);
+    EXPECT_EQ(one["published"][0]["prefill"], 378.6);
+    double critical = 0;
+    for (const auto& [phase, ms] : one["decode"]["critical_path_ms"].items())
+        critical += ms.get<double>();
+    EXPECT_NEAR(critical * 1e-3, p.decode.seconds, 1e-9);
+    EXPECT_NE(predictions_text({p}, engines()).find("rk-llama.cpp Q8_0: pp512 378.6 tg 16.50"),
+              std::string::npos);
+}
+
+TEST(Output, CsvHasACellForEveryColumn) {
+    const auto rows = parse_csv(predictions_csv({predict_for("Gemma-3-1B", "plain")}), "out.csv");
+    ASSERT_TRUE(rows.ok()) << rows.status().message();
+    ASSERT_EQ(rows.value().size(), 1);
+    EXPECT_EQ(rows.value()[0].at("design"), "plain");
+    EXPECT_GT(std::stod(rows.value()[0].at("pp_tps")), 100);
+}
+
+TEST(Output, TheTraceShowsCpuAndNpuTogether) {
+    const json trace = json::parse(layer_trace_json(predict_for("Qwen2.5-1.5B", "full")));
+    std::vector<std::pair<double, double>> npu, cpu;
+    bool memory = false;
+    for (const json& event : trace["traceEvents"]) {
+        memory = memory || event["ph"] == "C";
+        if (event["ph"] != "X") continue;
+        EXPECT_GT(event["dur"].get<double>(), 0);
+        auto& lane = event["pid"] == 1 ? npu : cpu;
+        const double start = event["ts"];
+        if (event["pid"] == 2 || event["tid"] == 0)
+            lane.emplace_back(start, start + event["dur"].get<double>());
+    }
+    EXPECT_TRUE(memory);
+    double together = 0;
+    for (const auto& [a, b] : npu) {
+        for (const auto& [c, d] : cpu)
+            together += std::max(0.0, std::min(b, d) - std::max(a, c));
+    }
+    double of_cpu = 0;
+    for (const auto& [c, d] : cpu)
+        of_cpu += d - c;
+    EXPECT_GT(together, 0.5 * of_cpu);
+}
+
+TEST(Output, ThePlotMarksEveryModel) {
+    const std::string svg =
+        roofline_svg({predict_for("SmolLM2-135M", "full"), predict_for("Gemma-3-1B", "plain")});
+    EXPECT_EQ(svg.rfind("<svg ", 0), 0);
+    EXPECT_NE(svg.find("<title>SmolLM2-135M, full, decode: "), std::string::npos);
+    EXPECT_NE(svg.find("<title>Gemma-3-1B gate: "), std::string::npos);  // apart where the design is plain
+    EXPECT_NE(svg.find("<title>SmolLM2-135M gate and up: "), std::string::npos);
+    EXPECT_EQ(svg.find("nan"), std::string::npos);
+    EXPECT_EQ(svg.find("inf"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace rknpu2

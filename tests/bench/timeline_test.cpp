@@ -1,0 +1,116 @@
+// The event model alone: who waits for whom, who shares the memory, and that nothing gets lost.
+#include "predict/timeline.hpp"
+
+#include <gtest/gtest.h>
+
+#include <random>
+
+namespace rknpu2 {
+namespace {
+
+constexpr Machine kMachine{.dram_gbps = 30, .cpu_threads = 4};
+
+Operation cpu(double compute_ns, double bytes, std::vector<size_t> after = {}) {
+    return {.phase = "cpu",
+            .server = Server::kCpu,
+            .parts = {{.compute_ns = compute_ns, .bytes = bytes, .gbps = 20}},
+            .after = std::move(after)};
+}
+
+Operation npu(double fixed_ns, double compute_ns, double bytes, std::vector<size_t> after = {}) {
+    return {.phase = "npu",
+            .server = Server::kNpu,
+            .fixed_ns = fixed_ns,
+            .cores = 3,
+            .parts = {{.compute_ns = compute_ns, .bytes = bytes, .gbps = 20}},
+            .after = std::move(after)};
+}
+
+TEST(Timeline, AChainAddsUp) {
+    const std::vector<Operation> chain = {cpu(0, 2000), npu(41, 500, 4000, {0}), cpu(300, 1000, {1})};
+    const Schedule schedule = make_schedule(chain, kMachine);
+    EXPECT_DOUBLE_EQ(schedule.elapsed_ns, 100 + 41 + 500 + 300);
+    EXPECT_EQ(critical_path(schedule), (std::vector<size_t>{0, 1, 2}));
+    const Utilisation u = utilisation(chain, schedule, kMachine, 0, schedule.elapsed_ns);
+    EXPECT_NEAR(u.cpu, 400 / 941.0, 1e-12);
+    EXPECT_NEAR(u.npu, 541 / 941.0, 1e-12);
+    EXPECT_NEAR(u.npu_launch, 41 / 941.0, 1e-12);
+    EXPECT_NEAR(u.npu_core[2], 500 / 941.0, 1e-12);
+    EXPECT_NEAR(u.dram, 7000 / (941 * 30.0), 1e-9);
+}
+
+TEST(Timeline, ServersOverlapAndShareTheMemory) {
+    // Alone each needs 100 ns at 20 GB/s; together they ask for 40 of 30 GB/s.
+    EXPECT_NEAR(make_schedule({cpu(0, 2000), npu(0, 0, 2000)}, kMachine).elapsed_ns, 4000 / 30.0, 1e-3);
+    // What computes longer than it moves data is not held up.
+    EXPECT_NEAR(make_schedule({cpu(400, 2000), npu(0, 0, 2000)}, kMachine).elapsed_ns, 400, 1e-3);
+}
+
+TEST(Timeline, SubmittingThreadsAreMissingFromTheTeam) {
+    // For 40 ns one thread of four is left: 10 ns of work; then 90 more.
+    EXPECT_NEAR(make_schedule({cpu(100, 0), npu(40, 10, 0)}, kMachine).elapsed_ns, 130, 1e-6);
+}
+
+TEST(Timeline, TheSmallestOrderGoesFirst) {
+    std::vector<Operation> operations = {cpu(10, 0), cpu(20, 0), cpu(30, 0)};
+    operations[0].order = 2;
+    operations[1].order = 0;
+    operations[2].order = 1;
+    const Schedule schedule = make_schedule(operations, kMachine);
+    EXPECT_EQ(schedule.spans[1].start_ns, 0);
+    EXPECT_EQ(schedule.spans[2].start_ns, 20);
+    EXPECT_EQ(schedule.spans[0].start_ns, 50);
+}
+
+std::vector<Operation> random_operations(std::mt19937& random) {
+    const auto upto = [&](int most) { return std::uniform_int_distribution<int>(0, most)(random); };
+    std::vector<Operation> operations;
+    for (size_t i = 0; i < 60; ++i) {
+        std::vector<size_t> after;
+        for (int n = upto(2); n > 0 && i > 0; --n)
+            after.push_back(static_cast<size_t>(upto(static_cast<int>(i) - 1)));
+        operations.push_back(upto(1) == 0 ? cpu(upto(500), upto(9000), after)
+                                          : npu(upto(50), upto(500), upto(9000), after));
+        operations.back().order = upto(20);
+    }
+    return operations;
+}
+
+TEST(Timeline, NothingIsLostOrDoneTwice) {
+    for (unsigned seed = 1; seed <= 50; ++seed) {
+        SCOPED_TRACE(testing::Message() << "seed " << seed);
+        std::mt19937 random(seed);
+        const std::vector<Operation> operations = random_operations(random);
+        const Schedule schedule = make_schedule(operations, kMachine);
+        double bytes = 0, moved = 0, busy[2] = {};
+        for (size_t i = 0; i < operations.size(); ++i) {
+            const Span& span = schedule.spans[i];
+            for (const size_t earlier : operations[i].after)
+                EXPECT_GE(span.start_ns, schedule.spans[earlier].end_ns);
+            EXPECT_GE(span.end_ns - span.body_ns, operations[i].alone_ns() * (1 - 1e-9));
+            bytes += operations[i].bytes();
+            busy[static_cast<size_t>(operations[i].server)] += span.end_ns - span.start_ns;
+            for (size_t j = 0; j < i; ++j) {
+                if (operations[j].server != operations[i].server) continue;
+                EXPECT_TRUE(schedule.spans[j].end_ns <= span.start_ns ||
+                            span.end_ns <= schedule.spans[j].start_ns);
+            }
+        }
+        for (const Bandwidth& piece : schedule.bandwidth) {
+            moved += piece.bytes;
+            EXPECT_LE(piece.bytes, kMachine.dram_gbps * (piece.end_ns - piece.start_ns) * (1 + 1e-6) + 1e-3);
+        }
+        EXPECT_NEAR(moved, bytes, bytes * 1e-6);
+        double path = 0, end = 0;
+        for (const size_t i : critical_path(schedule)) {
+            EXPECT_EQ(schedule.spans[i].start_ns, end);  // without gaps
+            end = schedule.spans[i].end_ns;
+            path += schedule.spans[i].end_ns - schedule.spans[i].start_ns;
+        }
+        EXPECT_NEAR(path, schedule.elapsed_ns, 1e-6);
+        EXPECT_LE(std::max(busy[0], busy[1]), schedule.elapsed_ns * (1 + 1e-9));
+    }
+}
+
+}  // namespace
+}  // namespace rknpu2
