@@ -43,6 +43,9 @@ void reflect_blocks(float* rows, size_t M, size_t K, size_t p, size_t step);
 
 void pack_rows_int8(const float* rows, size_t row_stride, size_t n0, size_t n_count, size_t k0,
                     size_t k_count, size_t K_padded, int8_t* native, const float* scales);
+// sums: kPartialSums of them (pack.hpp), added to. factor: storing_factor(scale), not 0.
+void add_rounding_errors_int8(const float* row, size_t K, float scale, float factor, const float* values,
+                              double* sums);
 void pack_rows_fp16(const float* rows, size_t row_stride, size_t n0, size_t n_count, size_t k0,
                     size_t k_count, size_t K_padded, uint16_t* native, const float* scales);
 

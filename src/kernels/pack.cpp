@@ -1,5 +1,6 @@
 #include "kernels/pack.hpp"
 
+#include <array>
 #include <cstring>
 
 #include "kernels/generic.hpp"
@@ -48,15 +49,25 @@ void unpack_kernels_of(const Element* native, size_t K_padded, size_t N_padded, 
 
 }  // namespace
 
-double rounding_error_int8(const float* row, size_t K, float scale, const float* values) {
+double rounding_error_int8(const float* row, size_t K, float scale, const float* values, KernelTier tier) {
     const float factor = storing_factor(scale);
     if (factor == 0.0F) return 0;
-    double sum = 0;
-    for (size_t k = 0; k < K; ++k) {
-        const double stored = reference_lane<int8_t>(row[k] * factor);
-        sum += (row[k] - stored * scale) * values[k];
+    std::array<double, kPartialSums> sums{};
+    switch (tier) {
+        case KernelTier::kReference:
+            for (size_t k = 0; k < K; ++k) {
+                const double stored = reference_lane<int8_t>(row[k] * factor);
+                sums[k % kPartialSums] += (row[k] - stored * scale) * values[k];
+            }
+            break;
+        case KernelTier::kGeneric:
+            generic::add_rounding_errors_int8(row, K, scale, factor, values, sums.data());
+            break;
     }
-    return sum;
+    double total = 0;
+    for (const double sum : sums)
+        total += sum;
+    return total;
 }
 
 float channel_scale_int8(const float* row, size_t K, KernelTier tier) {

@@ -39,9 +39,11 @@ void pack_rows_fp16(const float* rows, size_t row_stride, size_t n0, size_t n_co
                     KernelTier tier = kDefaultTier);
 
 // What rounding took from one channel's weights, times `values`: the sum over k of (row[k] - stored value *
-// scale) * values[k], in float64, ascending. 0 for a row that is stored as zeros. One tier: it runs once for
-// a weight.
-double rounding_error_int8(const float* row, size_t K, float scale, const float* values);
+// scale) * values[k], in float64. 0 for a row that is stored as zeros. Term k is added to partial sum k %
+// kPartialSums, and these in ascending order at last: the same in all tiers.
+inline constexpr size_t kPartialSums = 16;
+double rounding_error_int8(const float* row, size_t K, float scale, const float* values,
+                           KernelTier tier = kDefaultTier);
 
 // Clears kernels n_begin .. n_end-1 of a block.
 void zero_kernels(size_t n_begin, size_t n_end, size_t K_padded, size_t N_padded, int8_t* native);

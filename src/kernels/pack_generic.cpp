@@ -1,8 +1,10 @@
 #include <algorithm>
+#include <bit>
 #include <cstring>
 
 #include "kernels/generic.hpp"
 #include "kernels/lanes.hpp"
+#include "kernels/pack.hpp"
 #include "kernels/scale.hpp"
 #include "matrix/layout.hpp"
 
@@ -59,6 +61,28 @@ RKNPU2_CLONES void pack_rows_int8(const float* rows, size_t row_stride, size_t n
 RKNPU2_CLONES void pack_rows_fp16(const float* rows, size_t row_stride, size_t n0, size_t n_count, size_t k0,
                                   size_t k_count, size_t K_padded, uint16_t* native, const float* scales) {
     pack_rows<HalfLanes>(rows + k0, row_stride, n0, n_count, k_count, K_padded, native, scales);
+}
+
+RKNPU2_CLONES void add_rounding_errors_int8(const float* row, size_t K, float scale, float factor,
+                                            const float* values, double* sums) {
+    double lanes[kPartialSums];
+    std::copy_n(sums, kPartialSums, lanes);
+    const size_t whole = K / kPartialSums * kPartialSums;
+    for (size_t k = 0; k < whole; k += kPartialSums) {
+        for (size_t i = 0; i < kPartialSums; ++i) {
+            const float stored = std::bit_cast<float>(int8_bits(row[k + i] * factor)) - kMagic;
+            lanes[i] +=
+                (static_cast<double>(row[k + i]) - static_cast<double>(stored) * static_cast<double>(scale)) *
+                static_cast<double>(values[k + i]);
+        }
+    }
+    for (size_t k = whole; k < K; ++k) {
+        const float stored = std::bit_cast<float>(int8_bits(row[k] * factor)) - kMagic;
+        lanes[k - whole] +=
+            (static_cast<double>(row[k]) - static_cast<double>(stored) * static_cast<double>(scale)) *
+            static_cast<double>(values[k]);
+    }
+    std::copy_n(lanes, kPartialSums, sums);
 }
 
 }  // namespace rknpu2::generic

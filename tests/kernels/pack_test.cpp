@@ -283,5 +283,27 @@ TEST(Pack, ThreadsShareABlock) {
     EXPECT_TRUE(same_bits(native, expected));
 }
 
+TEST(Pack, RoundingErrorsAreThoseOfTheStoredWeights) {
+    Random random;
+    for (const size_t K : {1U, 15U, 31U, 576U, 1000U, 8192U}) {
+        std::vector<float> row(K);
+        std::vector<float> values(K);
+        for (size_t k = 0; k < K; ++k) {
+            row[k] = random.normal();
+            values[k] = random.normal();
+        }
+        const float scale = channel_scale_int8(row.data(), K);
+        double expected = 0;
+        for (size_t k = 0; k < K; ++k)
+            expected += (row[k] - std::nearbyint(static_cast<double>(row[k]) / scale) * scale) * values[k];
+        const double reference =
+            rounding_error_int8(row.data(), K, scale, values.data(), KernelTier::kReference);
+        EXPECT_NEAR(reference, expected, 0.02 * scale * std::sqrt(static_cast<double>(K)) + 1e-12) << K;
+        for (const KernelTier tier : kAllTiers)
+            EXPECT_EQ(rounding_error_int8(row.data(), K, scale, values.data(), tier), reference) << K;
+        EXPECT_EQ(rounding_error_int8(row.data(), K, 0.0F, values.data()), 0.0);
+    }
+}
+
 }  // namespace
 }  // namespace rknpu2
