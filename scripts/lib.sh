@@ -26,8 +26,9 @@ usage() { awk 'NR > 1 { if (!/^#/) exit; sub(/^# ?/, ""); print }' "$0"; }
 # need_value OPTION [VALUE...]: the option must be followed by something.
 need_value() { (($# >= 2)) || die "$1 needs a value; --help explains it"; }
 
+# Only the script itself removes them: a child that is killed in its first moments still has its parent's traps.
 remove_temp_dirs() {
-    if ((${#TEMP_DIRS[@]})); then rm -rf -- "${TEMP_DIRS[@]}"; fi
+    if ((BASHPID == $$ && ${#TEMP_DIRS[@]})); then rm -rf -- "${TEMP_DIRS[@]}"; fi
 }
 trap remove_temp_dirs EXIT
 trap 'exit 130' INT

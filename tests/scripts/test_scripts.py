@@ -126,6 +126,26 @@ class Download(ScriptCase):
         self.assert_nothing_kept()
 
 
+class TemporaryFolders(ScriptCase):
+    """They go with the script that made them, and not with its children."""
+
+    def run_text(self, text):
+        (self.folder / "scripts" / "text.sh").write_text(f'source "$(dirname "$0")/lib.sh"\nmake_temp "$RKNPU2_CACHE"\n{text}')
+        return self.run_script("text.sh")
+
+    def test_children_leave_them(self):
+        result = self.run_text('( remove_temp_dirs )\n[[ -d $REPLY ]] && echo there')
+        self.assertEqual(result.stdout, "there\n", result.stderr)
+        self.assertEqual(list(self.cache.glob(".tmp.*")), [])
+
+    def test_short_commands_with_progress_leave_them(self):
+        # The child that shows progress is often killed before it has dropped the script's traps.
+        text = 'for i in {1..100}; do run_logged label "$RKNPU2_CACHE/log" progress_none true; [[ -d $REPLY ]] || exit 9; done'
+        result = self.run_text(text)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertEqual(list(self.cache.glob(".tmp.*")), [])
+
+
 class Options(ScriptCase):
     def test_unknown_option(self):
         for script in ("host-llama.sh", "model.sh", "test.sh", "lint.sh", "quickstart.sh", "quality.sh"):
