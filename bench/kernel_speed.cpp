@@ -3,7 +3,6 @@
 #include <time.h>
 
 #include <algorithm>
-#include <cmath>
 #include <cstring>
 #include <functional>
 #include <random>
@@ -21,9 +20,6 @@ namespace {
 
 constexpr size_t kCopyBytes = size_t{256}
                               << 20;  // of each side: eight times the largest cache of this kind of machine
-
-// As ActivationStore takes them (matmul/activations.cpp): the rotated floats of four rows stay in the cache.
-constexpr size_t kRowGroup = 4;
 
 struct Kernel {
     std::string name;
@@ -88,7 +84,8 @@ Status fill(const KernelBenchSettings& s, size_t K_padded, size_t N_padded, Arra
     return {};
 }
 
-// Floats to the int8 cube. planes: 1, or 2 with the residual; rotate: with rotation, mixing and smoothing.
+// Floats to the int8 cube, in the groups that ActivationStore takes (matmul/activations.cpp). planes: 1, or 2
+// with the residual; rotate: with rotation, mixing and smoothing.
 void quantise(const KernelBenchSettings& s, size_t K_padded, Arrays& x, size_t planes, bool rotate) {
     auto* const cube = x.cube.as<int8_t>();
     const size_t total = s.M * planes;

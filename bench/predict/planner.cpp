@@ -57,27 +57,13 @@ std::vector<Grid> candidates(const Setting& setting, Group group) {
     return grids;
 }
 
-// Tries every candidate of one group; did one help?
-bool improve_group(const std::vector<Grid>& grids, Group group, Cost* cost, Plan* plan, double* best) {
+// Tries every candidate for one part of the plan; did one help?
+template <typename Candidates, typename Change>
+bool improve(const Candidates& candidates, const Change& change, Cost* cost, Plan* plan, double* best) {
     bool improved = false;
-    for (const Grid& grid : grids) {
+    for (const auto& candidate : candidates) {
         Plan changed = *plan;
-        changed.grids[group] = grid;
-        const double ns = cost->of(changed);
-        if (ns < *best) {
-            *best = ns;
-            *plan = changed;
-            improved = true;
-        }
-    }
-    return improved;
-}
-
-bool improve_skew(Cost* cost, Plan* plan, double* best) {
-    bool improved = false;
-    for (const int64_t skew : kSkews) {
-        Plan changed = *plan;
-        changed.skew = skew;
+        change(&changed, candidate);
         const double ns = cost->of(changed);
         if (ns < *best) {
             *best = ns;
@@ -105,9 +91,13 @@ Plan choose_plan(const Setting& setting, const Goal& goal) {
         bool improved = true;
         for (int sweep = 0; improved && sweep < kSweeps; ++sweep) {
             improved = false;
-            for (const auto& [group, of_group] : grids)
-                improved = improve_group(of_group, group, &cost, &plan, &ns) || improved;
-            if (setting.design.staggered) improved = improve_skew(&cost, &plan, &ns) || improved;
+            for (const auto& of_group : grids) {
+                const auto change = [&](Plan* to, const Grid& grid) { to->grids[of_group.first] = grid; };
+                improved = improve(of_group.second, change, &cost, &plan, &ns) || improved;
+            }
+            if (!setting.design.staggered) continue;
+            const auto change = [](Plan* to, int64_t skew) { to->skew = skew; };
+            improved = improve(kSkews, change, &cost, &plan, &ns) || improved;
         }
         if (best == 0 || ns < best) {
             best = ns;

@@ -11,6 +11,7 @@
 #include <cstdint>
 
 #include "kernels/dequantise.hpp"
+#include "kernels/quantise.hpp"
 
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_THREAD__)
 #define RKNPU2_CLONES __attribute__((target_clones("default", "arch=x86-64-v3")))
@@ -21,9 +22,6 @@
 namespace rknpu2::generic {
 
 float row_absmax(const float* x, size_t K);
-
-// Rows that are stored together: four rows of an atom column are one cache line of the cube.
-inline constexpr size_t kRowGroup = 4;
 
 // M <= kRowGroup. scales[m] is read: the caller has chosen it. totals: M sums of what was stored, or nullptr.
 void store_rows_int8(const float* x, size_t row_stride, size_t M, size_t K, size_t K_padded, size_t M_total,

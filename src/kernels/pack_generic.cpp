@@ -65,23 +65,20 @@ RKNPU2_CLONES void pack_rows_fp16(const float* rows, size_t row_stride, size_t n
 
 RKNPU2_CLONES void add_rounding_errors_int8(const float* row, size_t K, float scale, float factor,
                                             const float* values, double* sums) {
+    const auto error = [=](size_t k) __attribute__((always_inline)) {
+        const float stored = std::bit_cast<float>(int8_bits(row[k] * factor)) - kMagic;
+        return (static_cast<double>(row[k]) - static_cast<double>(stored) * static_cast<double>(scale)) *
+               static_cast<double>(values[k]);
+    };
     double lanes[kPartialSums];
     std::copy_n(sums, kPartialSums, lanes);
     const size_t whole = K / kPartialSums * kPartialSums;
     for (size_t k = 0; k < whole; k += kPartialSums) {
-        for (size_t i = 0; i < kPartialSums; ++i) {
-            const float stored = std::bit_cast<float>(int8_bits(row[k + i] * factor)) - kMagic;
-            lanes[i] +=
-                (static_cast<double>(row[k + i]) - static_cast<double>(stored) * static_cast<double>(scale)) *
-                static_cast<double>(values[k + i]);
-        }
+        for (size_t i = 0; i < kPartialSums; ++i)
+            lanes[i] += error(k + i);
     }
-    for (size_t k = whole; k < K; ++k) {
-        const float stored = std::bit_cast<float>(int8_bits(row[k] * factor)) - kMagic;
-        lanes[k - whole] +=
-            (static_cast<double>(row[k]) - static_cast<double>(stored) * static_cast<double>(scale)) *
-            static_cast<double>(values[k]);
-    }
+    for (size_t k = whole; k < K; ++k)
+        lanes[k - whole] += error(k);
     std::copy_n(lanes, kPartialSums, sums);
 }
 

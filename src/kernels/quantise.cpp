@@ -117,7 +117,7 @@ void store_rows_fp16(const float* x, size_t row_stride, size_t M, size_t K, size
 template <typename Choose, typename Store>
 void by_row_groups(size_t M, size_t m0, Choose choose, Store store) {
     for (size_t m = 0; m < M;) {
-        const size_t count = std::min(generic::kRowGroup - (m0 + m) % generic::kRowGroup, M - m);
+        const size_t count = std::min(kRowGroup - (m0 + m) % kRowGroup, M - m);
         for (size_t r = m; r < m + count; ++r)
             choose(r);
         store(m, count);
@@ -128,7 +128,7 @@ void by_row_groups(size_t M, size_t m0, Choose choose, Store store) {
 // Stores a group of rows of int8, and adds what they sum up to, if that is asked for.
 template <typename Store>
 void store_and_sum(size_t m, size_t count, const float* scales, float* sums, Store store) {
-    int32_t totals[generic::kRowGroup];
+    int32_t totals[kRowGroup];
     store(sums == nullptr ? nullptr : totals);
     for (size_t r = 0; sums != nullptr && r < count; ++r)
         sums[m + r] += scales[m + r] * static_cast<float>(totals[r]);

@@ -21,6 +21,10 @@
 
 namespace rknpu2 {
 
+// Rows that are stored together: four rows of an atom column are one cache line of the cube. Callers that
+// prepare rows on the way do so with as many at a time, at multiples of it, and find them in the cache.
+inline constexpr size_t kRowGroup = 4;
+
 // The largest magnitude among K values: 0 for K = 0, NaN when any value is NaN or infinite.
 float row_absmax(const float* x, size_t K, KernelTier tier = kDefaultTier);
 

@@ -14,22 +14,11 @@ namespace {
 constexpr size_t kParallelElements = 32768;
 constexpr size_t kRowsPerPart = 16;
 
-// Rows that go from floats to the cube together: four of them are a cache line of it, and their rotated
-// floats stay in the cache.
-constexpr size_t kRowGroup = 4;
-
 // The same numbers in the cube, whatever it is multiplied by; how many planes there are is the call's
 // business.
 bool same_form(const Recipe& a, const Recipe& b) {
     return a.arithmetic == b.arithmetic && a.rotate == b.rotate &&
            a.one_scale_per_tensor == b.one_scale_per_tensor;
-}
-
-size_t longest_segment(const WeightPlan& plan) {
-    size_t longest = 0;
-    for (const KSegment& segment : plan.segments)
-        longest = std::max(longest, segment.K_padded);
-    return longest;
 }
 
 }  // namespace
@@ -99,7 +88,7 @@ Status ActivationStore::make_room(const PackedWeight& weight) {
                 parts_.push_back({cube, c, s, first, std::min(kRowsPerPart, chunk.count - first)});
         }
     }
-    const size_t scratch = plan.recipe.rotate ? parts_.size() * kRowGroup * longest_segment(plan) : 0;
+    const size_t scratch = plan.recipe.rotate ? parts_.size() * kRowGroup * plan.longest_segment() : 0;
     if (scratch_.size() < scratch * sizeof(float)) {
         scratch_ = {};
         Result<AlignedBuffer> grown = AlignedBuffer::allocate(scratch * sizeof(float));
@@ -153,7 +142,7 @@ void ActivationStore::quantise_part(const PackedWeight& weight, const float* row
     const float* const factors =
         weight.input_factors.empty() ? nullptr : weight.input_factors.data() + segment.k0;
     float* const rotated = recipe.rotate ? scratch_.as<float>() + static_cast<size_t>(&part - parts_.data()) *
-                                                                      kRowGroup * longest_segment(plan)
+                                                                      kRowGroup * plan.longest_segment()
                                          : nullptr;
     for (size_t m = part.first; m < part.first + part.count; m += kRowGroup) {
         const size_t count = std::min(kRowGroup, part.first + part.count - m);

@@ -3,8 +3,8 @@
 //
 // The matmuls for Q, K and V have one input, as have those for gate and up; quantising it once is a third to
 // a half of the CPU's work for them. What was quantised last is kept, and serves again when the caller says
-// that it is the same matrix (Input::version) and the weight wants it in the same form (arithmetic, rotation,
-// smoothing, planes, segments, domain).
+// that it is the same matrix (Activations::version) and the weight wants it in the same form (arithmetic,
+// rotation, smoothing, planes, segments, domain).
 //
 // A matrix of more rows than kMaxChunks chunks is worked on in parts, and then kept for nobody. Steady state
 // allocates nothing: areas, scales and scratch grow to the largest matrix and stay. Not thread safe: the

@@ -49,13 +49,6 @@ class FirstFailure {
     Status first_;
 };
 
-size_t longest_segment(const WeightPlan& plan) {
-    size_t longest = 0;
-    for (const KSegment& segment : plan.segments)
-        longest = std::max(longest, segment.K_padded);
-    return longest;
-}
-
 // Calls body(task, float rows [count, K], room for the rows of one segment when the plan rotates) for every
 // task.
 template <typename Body>
@@ -65,7 +58,7 @@ Status for_each_task(const WeightSource& source, const WeightPlan& plan, ThreadP
     pool.parallel_for(tasks.size(), [&](size_t index) {
         const Task& task = tasks[index];
         const size_t plain = task.count * source.K;
-        const size_t rotated = plan.recipe.rotate ? task.count * longest_segment(plan) : 0;
+        const size_t rotated = plan.recipe.rotate ? task.count * plan.longest_segment() : 0;
         Result<AlignedBuffer> scratch = AlignedBuffer::allocate((plain + rotated) * sizeof(float));
         if (!scratch.ok()) return failure.note(scratch.status());
         auto* const rows = scratch.value().as<float>();

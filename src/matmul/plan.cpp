@@ -58,6 +58,13 @@ size_t WeightPlan::packed_bytes() const {
     return bytes;
 }
 
+size_t WeightPlan::longest_segment() const {
+    size_t longest = 0;
+    for (const KSegment& segment : segments)
+        longest = std::max(longest, segment.K_padded);
+    return longest;
+}
+
 WeightPlan plan_weight(size_t N, size_t K, const Recipe& recipe, int cores) {
     WeightPlan plan;
     plan.N = N;

@@ -55,7 +55,8 @@ struct WeightPlan {
     std::vector<NTile> tiles;        // ascending, covering 0 .. N
 
     size_t cell_bytes(const KSegment& segment, const NTile& tile) const;
-    size_t packed_bytes() const;  // of all cells
+    size_t packed_bytes() const;     // of all cells
+    size_t longest_segment() const;  // K_padded
 };
 
 // N, K >= 1; cores 1 .. 3.

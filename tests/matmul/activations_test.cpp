@@ -3,14 +3,13 @@
 
 #include <cmath>
 
+#include "matmul/fake_device.hpp"
 #include "matmul/matrices.hpp"
 #include "matmul/npu_device.hpp"
-#include "support/fake_runtime.hpp"
 
 namespace rknpu2 {
 namespace {
 
-using testing::FakeRuntime;
 using testing::FakeState;
 using testing::Matrices;
 using Weight = std::shared_ptr<PackedWeight>;
@@ -18,10 +17,7 @@ using Weight = std::shared_ptr<PackedWeight>;
 class ActivationsTest : public ::testing::TestWithParam<Precision> {
   protected:
     std::shared_ptr<NpuDevice> device(Precision precision) {
-        Config config;
-        config.precision = precision;
-        config.threads = 2;
-        return std::make_shared<NpuDevice>(std::make_unique<FakeRuntime>(state_), config, statistics_);
+        return testing::new_device(state_, statistics_, precision);
     }
 
     void SetUp() override { npu_ = device(GetParam()); }

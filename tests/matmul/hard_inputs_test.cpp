@@ -4,14 +4,13 @@
 
 #include <limits>
 
+#include "matmul/fake_device.hpp"
 #include "matmul/matrices.hpp"
 #include "matmul/npu_device.hpp"
-#include "support/fake_runtime.hpp"
 
 namespace rknpu2 {
 namespace {
 
-using testing::FakeRuntime;
 using testing::FakeState;
 using testing::Matrices;
 
@@ -22,11 +21,7 @@ constexpr size_t kN = 45;
 class HardInputsTest : public ::testing::TestWithParam<Precision> {
   protected:
     std::vector<float> multiply(const Matrices& x) {
-        Config config;
-        config.precision = GetParam();
-        config.threads = 2;
-        const auto npu =
-            std::make_shared<NpuDevice>(std::make_unique<FakeRuntime>(state_), config, statistics_);
+        const auto npu = testing::new_device(state_, statistics_, GetParam());
         std::vector<float> out(x.M * x.N, std::nanf(""));
         const auto packed = npu->pack(x.source());
         EXPECT_TRUE(packed.ok()) << packed.status().to_string();
@@ -155,9 +150,7 @@ TEST(NaiveTest, WhatIsNotFiniteStaysInItsRow) {
     x.a[kK + 5] = std::nanf("");
     FakeState state;
     Statistics statistics;
-    Config config;
-    config.precision = Precision::kNaive;
-    const auto npu = std::make_shared<NpuDevice>(std::make_unique<FakeRuntime>(state), config, statistics);
+    const auto npu = testing::new_device(state, statistics, Precision::kNaive);
     std::vector<float> out(x.M * x.N);
     const auto packed = npu->pack(x.source());
     ASSERT_TRUE(packed.ok());

@@ -6,24 +6,19 @@
 #include <cstring>
 #include <thread>
 
+#include "matmul/fake_device.hpp"
 #include "matmul/matrices.hpp"
-#include "support/fake_runtime.hpp"
 
 namespace rknpu2 {
 namespace {
 
-using testing::FakeRuntime;
 using testing::FakeState;
 using testing::Matrices;
 
 class NpuDeviceTest : public ::testing::Test {
   protected:
     std::shared_ptr<NpuDevice> device(Precision precision, int cores = 3) {
-        Config config;
-        config.precision = precision;
-        config.cores = cores;
-        config.threads = 2;
-        return std::make_shared<NpuDevice>(std::make_unique<FakeRuntime>(state_), config, statistics_);
+        return testing::new_device(state_, statistics_, precision, cores);
     }
 
     std::vector<float> multiply(NpuDevice& npu, const Matrices& x) {

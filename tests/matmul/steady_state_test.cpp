@@ -6,9 +6,9 @@
 #include <cstdlib>
 #include <new>
 
+#include "matmul/fake_device.hpp"
 #include "matmul/matrices.hpp"
 #include "matmul/npu_device.hpp"
-#include "support/fake_runtime.hpp"
 
 namespace {
 
@@ -45,7 +45,6 @@ void operator delete[](void* memory, std::size_t) noexcept {
 namespace rknpu2 {
 namespace {
 
-using testing::FakeRuntime;
 using testing::FakeState;
 using testing::Matrices;
 
@@ -54,10 +53,7 @@ class SteadyStateTest : public ::testing::TestWithParam<Precision> {};
 TEST_P(SteadyStateTest, AllocatesNothing) {
     FakeState state;
     Statistics statistics;
-    Config config;
-    config.precision = GetParam();
-    config.threads = 2;
-    const auto npu = std::make_shared<NpuDevice>(std::make_unique<FakeRuntime>(state), config, statistics);
+    const auto npu = testing::new_device(state, statistics, GetParam());
     // Wide, deep in two segments, and of several chunks.
     for (const auto& [M, N, K] :
          {std::tuple<size_t, size_t, size_t>{1, 300, 576}, {2, 40, 8300}, {300, 20, 100}}) {

@@ -5,14 +5,13 @@
 
 #include "base/log.hpp"
 #include "matmul/calibration.hpp"
+#include "matmul/fake_device.hpp"
 #include "matmul/matrices.hpp"
 #include "matmul/npu_device.hpp"
-#include "support/fake_runtime.hpp"
 
 namespace rknpu2 {
 namespace {
 
-using testing::FakeRuntime;
 using testing::FakeState;
 using testing::Matrices;
 
@@ -30,10 +29,7 @@ Matrices model_like(size_t M, size_t N, size_t K, uint32_t seed) {
 class WithStatisticsTest : public ::testing::Test {
   protected:
     std::shared_ptr<NpuDevice> device(Precision precision) {
-        Config config;
-        config.precision = precision;
-        config.threads = 2;
-        return std::make_shared<NpuDevice>(std::make_unique<FakeRuntime>(state_), config, statistics_);
+        return testing::new_device(state_, statistics_, precision);
     }
 
     static std::vector<float> multiply(NpuDevice& npu, const Matrices& x) {

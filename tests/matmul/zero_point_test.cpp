@@ -6,24 +6,20 @@
 #include <limits>
 
 #include "kernels/rotate.hpp"
+#include "matmul/fake_device.hpp"
 #include "matmul/matrices.hpp"
 #include "matmul/npu_device.hpp"
-#include "support/fake_runtime.hpp"
 
 namespace rknpu2 {
 namespace {
 
-using testing::FakeRuntime;
 using testing::FakeState;
 using testing::Matrices;
 
 class ZeroPointTest : public ::testing::Test {
   protected:
     std::shared_ptr<PackedWeight> pack(const Matrices& x, Precision precision) {
-        Config config;
-        config.precision = precision;
-        config.threads = 2;
-        npu_ = std::make_shared<NpuDevice>(std::make_unique<FakeRuntime>(state_), config, statistics_);
+        npu_ = testing::new_device(state_, statistics_, precision);
         auto packed = npu_->pack(x.source());
         EXPECT_TRUE(packed.ok());
         return packed.take();

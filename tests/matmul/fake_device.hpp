@@ -1,0 +1,20 @@
+// A device over the fake runtime, as most tests of src/matmul want it: two threads, all else as it comes.
+#pragma once
+
+#include <memory>
+
+#include "matmul/npu_device.hpp"
+#include "support/fake_runtime.hpp"
+
+namespace rknpu2::testing {
+
+inline std::shared_ptr<NpuDevice> new_device(FakeState& state, Statistics& statistics, Precision precision,
+                                             int cores = 3) {
+    Config config;
+    config.precision = precision;
+    config.cores = cores;
+    config.threads = 2;
+    return std::make_shared<NpuDevice>(std::make_unique<FakeRuntime>(state), config, statistics);
+}
+
+}  // namespace rknpu2::testing
