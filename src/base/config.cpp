@@ -83,10 +83,18 @@ Status parse_sensitivity(const std::string& text, Config& config) {
     return {};
 }
 
-Status parse_abi(const std::string& text, Config& config) {
+Status parse_switch(const std::string& text, bool& value) {
     if (text != "0" && text != "1") return {StatusCode::kInvalidArgument, "neither 0 nor 1"};
-    config.allow_abi_mismatch = text == "1";
+    value = text == "1";
     return {};
+}
+
+Status parse_fuse(const std::string& text, Config& config) {
+    return parse_switch(text, config.fuse);
+}
+
+Status parse_abi(const std::string& text, Config& config) {
+    return parse_switch(text, config.allow_abi_mismatch);
 }
 
 // As the scripts find it: RKNPU2_CACHE, or ggml-rknpu2 in the user's cache directory.
@@ -162,6 +170,8 @@ constexpr std::array kSettings = {
             parse_weight_cache},
     Setting{"GGML_RKNPU2_WEIGHT_CACHE_MB", "number", "8192", "1 to 1048576",
             "MiB that those files may take together; the longest unused go first", parse_weight_cache_mb},
+    Setting{"GGML_RKNPU2_FUSE", "switch", "1", "0 or 1",
+            "0: every operation of a graph is computed by itself, to compare results; slower", parse_fuse},
     Setting{"GGML_RKNPU2_ALLOW_ABI_MISMATCH", "switch", "0", "0 or 1",
             "1: load into a ggml whose structures are not known to be the same; may crash", parse_abi},
 };

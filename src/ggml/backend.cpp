@@ -86,7 +86,7 @@ Status multiply(Backend& backend, ggml_tensor* op) {
     }
     Result<std::shared_ptr<PackedWeight>> packed = packed_weight(backend, weight);
     RKNPU2_RETURN_IF_ERROR(packed.status().with_context("packing"));
-    const Activations input{a, M, backend.inputs.of(op->src[1])};
+    const Activations input{a, M, host.config.fuse ? backend.inputs.of(op->src[1]) : 0};
     return host.npu->multiply(*packed.value(), input, out, weight == backend.one_plane ? 1 : 0);
 }
 

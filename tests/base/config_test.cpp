@@ -30,6 +30,7 @@ TEST_F(ConfigTest, DefaultsWithoutEnvironment) {
     EXPECT_EQ(config.value().runtime, "auto");
     EXPECT_EQ(config.value().precision, Precision::kBalanced);
     EXPECT_EQ(config.value().cores, 3);
+    EXPECT_TRUE(config.value().fuse);
     EXPECT_TRUE(config.value().unknown.empty());
 }
 
@@ -40,6 +41,7 @@ TEST_F(ConfigTest, ReadsEachSetting) {
     setenv("GGML_RKNPU2_THREADS", "5", 1);
     setenv("GGML_RKNPU2_AFFINITY", "4-6,1", 1);
     setenv("GGML_RKNPU2_STATS", "/tmp/x.json", 1);
+    setenv("GGML_RKNPU2_FUSE", "0", 1);
     setenv("GGML_RKNPU2_ALLOW_ABI_MISMATCH", "1", 1);
     const Result<Config> config = Config::from_environment();
     ASSERT_TRUE(config.ok());
@@ -49,6 +51,7 @@ TEST_F(ConfigTest, ReadsEachSetting) {
     EXPECT_EQ(config.value().threads, 5);
     EXPECT_THAT(config.value().affinity, ElementsAre(4, 5, 6, 1));
     EXPECT_EQ(config.value().stats_file, "/tmp/x.json");
+    EXPECT_FALSE(config.value().fuse);
     EXPECT_TRUE(config.value().allow_abi_mismatch);
 }
 
@@ -81,6 +84,7 @@ TEST_F(ConfigTest, RefusesWhatIsOutOfRangeByName) {
         {"GGML_RKNPU2_AFFINITY", "99999"},
         {"GGML_RKNPU2_WEIGHT_CACHE", "on"},
         {"GGML_RKNPU2_WEIGHT_CACHE_MB", "0"},
+        {"GGML_RKNPU2_FUSE", "off"},
         {"GGML_RKNPU2_ALLOW_ABI_MISMATCH", "yes"},
     };
     for (const auto& [name, value] : bad) {
