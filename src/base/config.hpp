@@ -36,7 +36,7 @@ struct Config {
     std::string sensitivity_file;        // where to write them with sensitivities; empty: do not measure any
     std::string weight_cache_directory;  // where packed weights are kept; empty: nowhere
     int weight_cache_mb = 8192;          // and how many MiB of them
-    bool fuse = true;  // may several operations share work
+    bool fuse = true;                    // may several operations share work
     bool allow_abi_mismatch = false;
 
     // Names of GGML_RKNPU2_* variables that are set but unknown.

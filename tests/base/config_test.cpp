@@ -72,20 +72,13 @@ TEST_F(ConfigTest, TheWeightCacheIsOffOrADirectory) {
 
 TEST_F(ConfigTest, RefusesWhatIsOutOfRangeByName) {
     const std::pair<const char*, const char*> bad[] = {
-        {"GGML_RKNPU2_CORES", "9"},
-        {"GGML_RKNPU2_CORES", "0"},
-        {"GGML_RKNPU2_CORES", "two"},
-        {"GGML_RKNPU2_CORES", "2x"},
-        {"GGML_RKNPU2_THREADS", "-1"},
-        {"GGML_RKNPU2_PRECISION", "best"},
-        {"GGML_RKNPU2_AFFINITY", "3-1"},
-        {"GGML_RKNPU2_AFFINITY", "a"},
-        {"GGML_RKNPU2_AFFINITY", "1,,2"},
-        {"GGML_RKNPU2_AFFINITY", "99999"},
-        {"GGML_RKNPU2_WEIGHT_CACHE", "on"},
-        {"GGML_RKNPU2_WEIGHT_CACHE_MB", "0"},
-        {"GGML_RKNPU2_FUSE", "off"},
-        {"GGML_RKNPU2_ALLOW_ABI_MISMATCH", "yes"},
+        {"GGML_RKNPU2_CORES", "9"},         {"GGML_RKNPU2_CORES", "0"},
+        {"GGML_RKNPU2_CORES", "two"},       {"GGML_RKNPU2_CORES", "2x"},
+        {"GGML_RKNPU2_THREADS", "-1"},      {"GGML_RKNPU2_PRECISION", "best"},
+        {"GGML_RKNPU2_AFFINITY", "3-1"},    {"GGML_RKNPU2_AFFINITY", "a"},
+        {"GGML_RKNPU2_AFFINITY", "1,,2"},   {"GGML_RKNPU2_AFFINITY", "99999"},
+        {"GGML_RKNPU2_WEIGHT_CACHE", "on"}, {"GGML_RKNPU2_WEIGHT_CACHE_MB", "0"},
+        {"GGML_RKNPU2_FUSE", "off"},        {"GGML_RKNPU2_ALLOW_ABI_MISMATCH", "yes"},
     };
     for (const auto& [name, value] : bad) {
         clear();
