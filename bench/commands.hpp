@@ -8,6 +8,7 @@
 namespace rknpu2 {
 
 void add_kernels(CLI::App& app);
+void add_matmul(CLI::App& app);
 void add_predict(CLI::App& app);
 
 }  // namespace rknpu2

@@ -14,6 +14,7 @@ int run(int argc, char** argv) {
     app.require_subcommand(1);
     app.set_version_flag("--version", std::string("ggml-rknpu2 ") + RKNPU2_VERSION);
     rknpu2::add_kernels(app);
+    rknpu2::add_matmul(app);
     rknpu2::add_predict(app);
     try {
         app.parse(argc, argv);

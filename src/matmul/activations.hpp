@@ -61,7 +61,14 @@ class ActivationStore {
     void clear();
 
   private:
-    struct Part;  // some rows of one cube
+    // Some rows of one cube.
+    struct Part {
+        size_t cube;
+        size_t chunk;
+        size_t segment;
+        size_t first;  // row of the chunk
+        size_t count;
+    };
 
     bool serves(const PackedWeight& weight, const Activations& input, size_t planes) const;
     void remember(const PackedWeight& weight, const Activations& input, size_t planes);
@@ -88,14 +95,6 @@ class ActivationStore {
     Recipe recipe_;
     std::vector<KSegment> segments_;
     std::vector<float> factors_;
-};
-
-struct ActivationStore::Part {
-    size_t cube;
-    size_t chunk;
-    size_t segment;
-    size_t first;  // row of the chunk
-    size_t count;
 };
 
 }  // namespace rknpu2

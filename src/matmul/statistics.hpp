@@ -65,6 +65,7 @@ class Statistics {
     WeightCacheCounters weight_cache;
 
     void add_time(Phase phase, uint64_t nanoseconds) { time_ns_[static_cast<size_t>(phase)] += nanoseconds; }
+    uint64_t time_ns(Phase phase) const { return time_ns_[static_cast<size_t>(phase)]; }
     // Each distinct weight is listed once, whenever it is packed again.
     void add_weight(const WeightRecord& record);
     void add_refusal(Reason reason) { refusals_[static_cast<size_t>(reason)] += 1; }
