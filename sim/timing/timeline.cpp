@@ -165,8 +165,11 @@ void Timeline::step() {
     Core* ending = nullptr;
     for (Core& core : cores_) {
         if (!core.busy) {  // an earlier round's run may come up, or end
-            for (const uint64_t edge : {core.run.start_ns, core.run.stop_ns})
-                if (edge > now_) until = std::min(until, edge);
+            for (const uint64_t edge : {core.run.start_ns, core.run.stop_ns}) {
+                if (edge <= now_ || edge >= until) continue;
+                until = edge;
+                ending = nullptr;  // of the cores before, none ends that soon
+            }
             continue;
         }
         const double left = core.remaining * core.run.cost->by_cores[busy - 1].total;

@@ -111,6 +111,23 @@ TEST_F(TimelineTest, LaterRoundsSeeTheCoresOfEarlierOnesBusy) {
     EXPECT_GT(log_.runs[2].stop_ns, 150U);
 }
 
+TEST_F(TimelineTest, ARunBesideAnEarlierRoundsRunIsNotCutShort) {
+    for (const int late : {1, 2, 4}) {
+        Log log;
+        Timeline timeline(log);
+        HostThread threads[2];
+        const int early = late == 4 ? 1 : 2 * late;
+        timeline.add_run(threads[0], 1, early, cost(200, 400, 600), 100, 0, 0, {});
+        timeline.resolve();  // 100 to 300
+        timeline.add_run(threads[1], 2, late, cost(200, 400, 600), 50, 0, 0, {});
+        timeline.resolve();
+        ASSERT_EQ(log.runs.size(), 2U);
+        EXPECT_EQ(log.runs[1].start_ns, 50U);
+        EXPECT_EQ(log.runs[1].stop_ns, 350U) << "on core mask " << late;  // 50 alone, 200 together, 50 alone
+        EXPECT_DOUBLE_EQ(log.runs[1].share[0] + log.runs[1].share[1], 1);
+    }
+}
+
 TEST_F(TimelineTest, CoresAreGivenInTheOrderOfRequests) {
     run(0, 1, cost(100, 100, 100), 30);
     run(1, 1, cost(100, 100, 100), 20);
