@@ -4,11 +4,12 @@
 #include <memory>
 
 #include "base/format.hpp"
-#include "base/system_memory.hpp"
 #include "ggml/buffer.hpp"
+#include "ggml/graph_order.hpp"
 #include "ggml/guard.hpp"
 #include "ggml/inner_cpu.hpp"
 #include "ggml/input_version.hpp"
+#include "ggml/matmul_group.hpp"
 #include "ggml/plugin.hpp"
 #include "ggml/problem_from_tensor.hpp"
 #include "ggml/sensitivity.hpp"
@@ -21,11 +22,12 @@ ggml_guid kGuid = {0x72, 0x6b, 0x6e, 0x70, 0x75, 0x32, 0x2d, 0x67,
                    0x67, 0x6d, 0x6c, 0x2d, 0x33, 0x35, 0x38, 0x38};
 
 struct Backend {
-    explicit Backend(Host& owner) : host(owner), cpu(owner), inputs(owner) {}
+    explicit Backend(Host& owner) : host(owner), cpu(owner), inputs(owner), group(owner) {}
 
     Host& host;
     InnerCpu cpu;
     InputVersion inputs;
+    MatmulGroup group;
     ggml_abort_callback abort = nullptr;
     void* abort_data = nullptr;
     bool computed = false;                   // an idle backend writes nothing
@@ -48,46 +50,6 @@ void free_backend(ggml_backend_t backend) noexcept {
         delete ours;
         return true;
     });
-}
-
-Result<std::shared_ptr<PackedWeight>> packed_weight(Backend& backend, const ggml_tensor* weight) {
-    Host& host = backend.host;
-    Buffer& buffer = *our_buffer(host, weight->buffer);
-    const auto K = static_cast<size_t>(weight->ne[0]);
-    const auto N = static_cast<size_t>(weight->ne[1]);
-    const WeightKey key{static_cast<size_t>(static_cast<const std::byte*>(weight->data) - buffer.base),
-                        N * weight->nb[1], static_cast<int>(weight->type), K, N};
-    bool made = false;
-    Result<std::shared_ptr<PackedWeight>> packed = buffer.weights.get(
-        key, [&] { return host.npu->pack(weight_source(host, weight)); }, made);
-    if (made) {
-        const WeightSource source = weight_source(host, weight);
-        // From here on only the packed form is read; the file can bring the raw bytes back if anyone asks for
-        // them.
-        if (buffer.shared_file_mapping) give_back_pages(source.data, source.bytes());
-        log(LogLevel::kDebug, "packed %s %s [%zu, %zu]: %zu bytes", source.name.c_str(),
-            source.type_name.c_str(), source.K, source.N, packed.value()->plan.packed_bytes());
-    }
-    return packed;
-}
-
-Status multiply(Backend& backend, ggml_tensor* op) {
-    Host& host = backend.host;
-    const ggml_tensor* const weight = op->src[0];
-    const auto* const a = static_cast<const float*>(op->src[1]->data);
-    auto* const out = static_cast<float*>(op->data);
-    const auto M = static_cast<size_t>(host.ggml.ggml_nrows(op->src[1]));
-    if (host.calibration != nullptr) {
-        const bool output = (op->flags & GGML_TENSOR_FLAG_OUTPUT) != 0;
-        host.calibration->add(weight_source(host, weight), a, M, output);
-    }
-    if (host.config.precision == Precision::kReference) {
-        return host.npu->multiply_reference(weight_source(host, weight), a, M, out);
-    }
-    Result<std::shared_ptr<PackedWeight>> packed = packed_weight(backend, weight);
-    RKNPU2_RETURN_IF_ERROR(packed.status().with_context("packing"));
-    const Activations input{a, M, host.config.fuse ? backend.inputs.of(op->src[1]) : 0};
-    return host.npu->multiply(*packed.value(), input, out, weight == backend.one_plane ? 1 : 0);
 }
 
 // A buffer that a failed write left half written must not take part in anything.
@@ -130,25 +92,30 @@ ggml_status run_on_cpu(Backend& backend, ggml_cgraph* graph, int first, int last
     return backend.cpu.compute(graph, first, last);
 }
 
-ggml_status run_on_npu(Backend& backend, ggml_tensor* node) {
+// Computes the multiplication at `first`, and those after it that read the same activations; says where to go
+// on.
+ggml_status run_on_npu(Backend& backend, ggml_cgraph* graph, int first, int& next) {
     Host& host = backend.host;
-    const ggml_tensor* const weight = node->src[0];
-    if (const ggml_tensor* const bad = poisoned_tensor(host, node); bad != nullptr) {
-        log(LogLevel::kError, "%s: an earlier write to its buffer failed; load the model again", bad->name);
-        return GGML_STATUS_FAILED;
+    next = backend.group.collect(graph, first);
+    for (const ggml_tensor* const node : backend.group.nodes()) {
+        if (const ggml_tensor* const bad = poisoned_tensor(host, node); bad != nullptr) {
+            log(LogLevel::kError, "%s: an earlier write to its buffer failed; load the model again",
+                bad->name);
+            return GGML_STATUS_FAILED;
+        }
+        note_write(host, node);
+        backend.inputs.note_write(node);
     }
-    note_write(host, node);
-    backend.inputs.note_write(node);
-    const Status status = multiply(backend, node);
+    const Status status = backend.group.multiply(backend.inputs, backend.one_plane);
     if (status.ok()) return GGML_STATUS_SUCCESS;
     ++host.statistics->failures;
-    log(LogLevel::kError, "%s with %s (%s): %s", host.ggml.ggml_op_name(node->op), weight->name,
-        host.ggml.ggml_type_name(weight->type), status.to_string().c_str());
+    const ggml_tensor* const node = graph->nodes[first];
+    const size_t others = backend.group.nodes().size() - 1;
+    log(LogLevel::kError, "%s with %s (%s)%s: %s", host.ggml.ggml_op_name(node->op), node->src[0]->name,
+        host.ggml.ggml_type_name(node->src[0]->type),
+        others == 0 ? "" : format(" and %zu more by the same activations", others).c_str(),
+        status.to_string().c_str());
     return status.code() == StatusCode::kOutOfMemory ? GGML_STATUS_ALLOC_FAILED : GGML_STATUS_FAILED;
-}
-
-bool runs_on_npu(const Host& host, const ggml_tensor* node) {
-    return is_matmul(node) && support(describe(host, node)) == Reason::kSupported;
 }
 
 // Runs of other nodes between two matmuls go to the CPU as one graph.
@@ -165,8 +132,7 @@ ggml_status compute(Backend& backend, ggml_cgraph* graph) {
         if (is_no_op(node)) {
             ++i;
         } else if (runs_on_npu(host, node)) {
-            status = run_on_npu(backend, node);
-            ++i;
+            status = run_on_npu(backend, graph, i, i);
         } else {
             int last = i + 1;
             while (last < graph->n_nodes && !runs_on_npu(host, graph->nodes[last]))
@@ -193,6 +159,16 @@ ggml_status graph_compute(ggml_backend_t backend, ggml_cgraph* graph) noexcept {
     });
 }
 
+void graph_optimize(ggml_backend_t backend, ggml_cgraph* graph,
+                    ggml_backend_graph_optimize_params*) noexcept {
+    Host& host = of(backend).host;
+    if (!host.config.fuse || host.config.precision == Precision::kReference) return;
+    guard(host, "ordering a graph", false, [&] {
+        bring_together(graph, [&](const ggml_tensor* node) { return runs_on_npu(host, node); });
+        return true;
+    });
+}
+
 }  // namespace
 
 ggml_backend_t new_backend(Host& host) {
@@ -201,6 +177,7 @@ ggml_backend_t new_backend(Host& host) {
     backend->object.iface.get_name = get_name;
     backend->object.iface.free = free_backend;
     backend->object.iface.graph_compute = graph_compute;
+    backend->object.iface.graph_optimize = graph_optimize;
     backend->object.device = &host.device;
     backend->object.context = backend.get();
     return &backend.release()->object;

@@ -2,6 +2,8 @@
 
 #include <cstring>
 
+#include "matmul/support.hpp"
+
 namespace rknpu2 {
 namespace {
 
@@ -16,15 +18,6 @@ DequantiseRow dequantise_of(const Host& host, ggml_type type) {
 }
 
 }  // namespace
-
-bool is_matmul(const ggml_tensor* op) {
-    return op->op == GGML_OP_MUL_MAT || op->op == GGML_OP_MUL_MAT_ID;
-}
-
-bool is_no_op(const ggml_tensor* op) {
-    return op->op == GGML_OP_NONE || op->op == GGML_OP_RESHAPE || op->op == GGML_OP_VIEW ||
-           op->op == GGML_OP_PERMUTE || op->op == GGML_OP_TRANSPOSE;
-}
 
 MatmulProblem describe(const Host& host, const ggml_tensor* op) {
     const ggml_tensor* const weight = op->src[0];
@@ -48,6 +41,10 @@ MatmulProblem describe(const Host& host, const ggml_tensor* op) {
     p.activations_are_contiguous =
         host.ggml.ggml_is_contiguous(activations) && host.ggml.ggml_is_contiguous(op);
     return p;
+}
+
+bool runs_on_npu(const Host& host, const ggml_tensor* node) {
+    return is_matmul(node) && support(describe(host, node)) == Reason::kSupported;
 }
 
 WeightSource weight_source(const Host& host, const ggml_tensor* weight) {

@@ -2,19 +2,17 @@
 #pragma once
 
 #include "ggml/host.hpp"
+#include "ggml/node.hpp"
 #include "matmul/problem.hpp"
 #include "matmul/weight_source.hpp"
 
 namespace rknpu2 {
 
-// True for GGML_OP_MUL_MAT and GGML_OP_MUL_MAT_ID.
-bool is_matmul(const ggml_tensor* op);
-
-// True for operations that move no data.
-bool is_no_op(const ggml_tensor* op);
-
 // `op` is a matmul; its data need not be allocated.
 MatmulProblem describe(const Host& host, const ggml_tensor* op);
+
+// Does the NPU compute this node of a graph? Any node; its data need not be allocated.
+bool runs_on_npu(const Host& host, const ggml_tensor* node);
 
 // `weight` is a two-dimensional tensor with data.
 WeightSource weight_source(const Host& host, const ggml_tensor* weight);

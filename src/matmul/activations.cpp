@@ -10,36 +10,41 @@
 namespace rknpu2 {
 namespace {
 
-// Fewer activations than this are quantised faster by one thread than others wake up.
-constexpr size_t kParallelElements = 32768;
 constexpr size_t kRowsPerPart = 16;
 
 // The same numbers in the cube, whatever it is multiplied by; how many planes there are is the call's
 // business.
-bool same_form(const Recipe& a, const Recipe& b) {
+bool same_numbers(const Recipe& a, const Recipe& b) {
     return a.arithmetic == b.arithmetic && a.rotate == b.rotate &&
            a.one_scale_per_tensor == b.one_scale_per_tensor;
 }
 
 }  // namespace
 
+bool ActivationStore::same_form(const PackedWeight& a, const PackedWeight& b) {
+    return a.plan.K == b.plan.K && a.cells[0][0].domain == b.cells[0][0].domain &&
+           same_numbers(a.plan.recipe, b.plan.recipe) && a.plan.segments == b.plan.segments &&
+           a.input_factors == b.input_factors && a.channel_offsets.empty() == b.channel_offsets.empty();
+}
+
 bool ActivationStore::serves(const PackedWeight& weight, const Activations& input, size_t planes) const {
     return version_ != 0 && version_ == input.version && data_ == input.data && M_ == input.M &&
            K_ == weight.plan.K && planes_ == planes && domain_ == weight.cells[0][0].domain &&
-           same_form(recipe_, weight.plan.recipe) && segments_ == weight.plan.segments &&
+           same_numbers(recipe_, weight.plan.recipe) && segments_ == weight.plan.segments &&
            factors_ == weight.input_factors;
 }
 
-void ActivationStore::remember(const PackedWeight& weight, const Activations& input, size_t planes) {
-    version_ = input.version;
-    data_ = input.data;
-    M_ = input.M;
-    K_ = weight.plan.K;
-    planes_ = planes;
-    domain_ = weight.cells[0][0].domain;
-    recipe_ = weight.plan.recipe;
-    segments_ = weight.plan.segments;
-    factors_ = weight.input_factors;
+void ActivationStore::keep() {
+    if (cubes_.quantised || !whole_ || input_.version == 0) return;
+    version_ = input_.version;
+    data_ = input_.data;
+    M_ = input_.M;
+    K_ = weight_->plan.K;
+    planes_ = form_.planes;
+    domain_ = weight_->cells[0][0].domain;
+    recipe_ = weight_->plan.recipe;
+    segments_ = weight_->plan.segments;
+    factors_ = weight_->input_factors;
 }
 
 void ActivationStore::clear() {
@@ -48,18 +53,20 @@ void ActivationStore::clear() {
 }
 
 Result<ActivationStore::Cubes*> ActivationStore::get(const PackedWeight& weight, const Activations& input,
-                                                     size_t m0, size_t M, size_t planes, float tensor_scale) {
-    if (serves(weight, input, planes)) {
-        ++statistics_.activations_shared;
+                                                     size_t m0, size_t M, const Form& form) {
+    if (serves(weight, input, form.planes)) {
+        cubes_.quantised = true;
         return &cubes_;
     }
-    const PhaseTimer timer(statistics_, Phase::kQuantise);
     forget();
-    plan_rows(M, planes, cubes_.chunks);
+    cubes_.quantised = false;
+    weight_ = &weight;
+    rows_ = input.data + m0 * weight.plan.K;
+    form_ = form;
+    input_ = input;
+    whole_ = M == input.M;
+    plan_rows(M, form.planes, form.chunk_rows, cubes_.chunks);
     RKNPU2_RETURN_IF_ERROR(make_room(weight));
-    quantise(weight, input.data + m0 * weight.plan.K, planes, tensor_scale);
-    ++statistics_.activations_quantised;
-    if (M == input.M && input.version != 0) remember(weight, input, planes);
     return &cubes_;
 }
 
@@ -73,9 +80,11 @@ Status ActivationStore::make_room(const PackedWeight& weight) {
     cubes_.scales.resize(count * kMaxRows);
     cubes_.sums.assign(count * kMaxRows, 0.0F);
     parts_.clear();
+    cubes_.chunk_parts.clear();
     for (size_t c = 0; c < cubes_.chunks.size(); ++c) {
         const RowChunk& chunk = cubes_.chunks[c];
         const size_t rows = row_buckets()[chunk.bucket];
+        const size_t parts_before = parts_.size();
         for (size_t s = 0; s < plan.segments.size(); ++s) {
             const size_t cube = c * plan.segments.size() + s;
             const size_t bytes =
@@ -87,6 +96,7 @@ Status ActivationStore::make_room(const PackedWeight& weight) {
             for (size_t first = 0; first < chunk.count; first += kRowsPerPart)
                 parts_.push_back({cube, c, s, first, std::min(kRowsPerPart, chunk.count - first)});
         }
+        cubes_.chunk_parts.push_back(parts_.size() - parts_before);
     }
     const size_t scratch = plan.recipe.rotate ? parts_.size() * kRowGroup * plan.longest_segment() : 0;
     if (scratch_.size() < scratch * sizeof(float)) {
@@ -98,77 +108,64 @@ Status ActivationStore::make_room(const PackedWeight& weight) {
     return {};
 }
 
-void ActivationStore::quantise(const PackedWeight& weight, const float* rows, size_t planes,
-                               float tensor_scale) {
-    const WeightPlan& plan = weight.plan;
-    size_t elements = 0;
-    for (const RowChunk& chunk : cubes_.chunks)
-        elements += chunk.count * plan.K;
-    if (elements < kParallelElements) {
-        for (const Part& part : parts_)
-            quantise_part(weight, rows, planes, tensor_scale, part);
+// The rows of a cube that no row of activations has.
+void ActivationStore::zero_padding(size_t cube, const RowChunk& chunk, const KSegment& segment) {
+    const size_t total = row_buckets()[chunk.bucket];
+    const size_t used = chunk.count * form_.planes;
+    std::byte* const data = cubes_.slices[cube].data();
+    if (weight_->plan.recipe.arithmetic == NpuArithmetic::kFloat16) {
+        zero_rows(used, total, segment.K_padded, total, reinterpret_cast<uint16_t*>(data));
     } else {
-        pool_.parallel_for(parts_.size(), [&](size_t index) {
-            quantise_part(weight, rows, planes, tensor_scale, parts_[index]);
-        });
-    }
-    for (size_t cube = 0; cube < cubes_.slices.size(); ++cube) {
-        const RowChunk& chunk = cubes_.chunks[cube / plan.segments.size()];
-        const size_t K_padded = plan.segments[cube % plan.segments.size()].K_padded;
-        const size_t total = row_buckets()[chunk.bucket];
-        std::byte* const data = cubes_.slices[cube].data();
-        if (plan.recipe.arithmetic == NpuArithmetic::kFloat16) {
-            zero_rows(chunk.count * planes, total, K_padded, total, reinterpret_cast<uint16_t*>(data));
-        } else {
-            zero_rows(chunk.count * planes, total, K_padded, total, reinterpret_cast<int8_t*>(data));
-        }
+        zero_rows(used, total, segment.K_padded, total, reinterpret_cast<int8_t*>(data));
     }
 }
 
-void ActivationStore::quantise_part(const PackedWeight& weight, const float* rows, size_t planes,
-                                    float tensor_scale, const Part& part) {
-    const WeightPlan& plan = weight.plan;
-    const Recipe& recipe = plan.recipe;
+void ActivationStore::quantise_part(size_t index) {
+    const PhaseTimer timer(statistics_, Phase::kQuantise);
+    const Part& part = parts_[index];
+    const WeightPlan& plan = weight_->plan;
+    const size_t scratch = index * kRowGroup * plan.longest_segment();
+    float* const rotated = plan.recipe.rotate ? scratch_.as<float>() + scratch : nullptr;
+    for (size_t m = part.first; m < part.first + part.count; m += kRowGroup)
+        quantise_rows(part, m, std::min(kRowGroup, part.first + part.count - m), rotated);
+    if (part.first == 0) zero_padding(part.cube, cubes_.chunks[part.chunk], plan.segments[part.segment]);
+}
+
+// Rows m .. m+count-1 of the part's chunk; `rotated` has room for them.
+void ActivationStore::quantise_rows(const Part& part, size_t m, size_t count, float* rotated) {
+    const WeightPlan& plan = weight_->plan;
     const KSegment& segment = plan.segments[part.segment];
     const RowChunk& chunk = cubes_.chunks[part.chunk];
     const size_t K_padded = segment.K_padded;
     const size_t total = row_buckets()[chunk.bucket];
-    std::byte* const data = cubes_.slices[part.cube].data();
-    auto* const int8_cube = reinterpret_cast<int8_t*>(data);
-    auto* const half_cube = reinterpret_cast<uint16_t*>(data);
+    auto* const int8_cube = reinterpret_cast<int8_t*>(cubes_.slices[part.cube].data());
     float* const scales = cubes_.scales.data() + part.cube * kMaxRows;
-    const bool zero_points = !weight.channel_offsets.empty();
-    float* const sums = zero_points ? cubes_.sums.data() + part.cube * kMaxRows : nullptr;
+    const bool zero_points = !weight_->channel_offsets.empty();
+    float* const sums = zero_points ? cubes_.sums.data() + part.cube * kMaxRows + m : nullptr;
     const float* const factors =
-        weight.input_factors.empty() ? nullptr : weight.input_factors.data() + segment.k0;
-    float* const rotated = recipe.rotate ? scratch_.as<float>() + static_cast<size_t>(&part - parts_.data()) *
-                                                                      kRowGroup * plan.longest_segment()
-                                         : nullptr;
-    for (size_t m = part.first; m < part.first + part.count; m += kRowGroup) {
-        const size_t count = std::min(kRowGroup, part.first + part.count - m);
-        const float* from = rows + (chunk.m0 + m) * plan.K + segment.k0;
-        size_t stride = plan.K;
-        size_t K = segment.k_count;
-        if (recipe.rotate) {
-            rotate_rows(from, stride, count, K, K_padded, factors, rotated);
-            mix_blocks(rotated, count, K_padded);
-            from = rotated;
-            stride = K = K_padded;
-        }
-        if (recipe.arithmetic == NpuArithmetic::kFloat16) {
-            convert_rows_fp16(from, stride, count, K, K_padded, total, m, half_cube, scales + m);
-        } else if (recipe.one_scale_per_tensor) {
-            quantise_rows_int8_scaled(from, stride, count, K, K_padded, total, m, int8_cube, tensor_scale,
-                                      scales + m);
-        } else {
-            quantise_rows_int8(from, stride, count, K, K_padded, total, m, int8_cube, scales + m,
-                               kDefaultTier, sums == nullptr ? nullptr : sums + m);
-        }
-        if (planes == 2) {
-            quantise_residuals_int8(from, stride, count, K, K_padded, total, chunk.count + m, int8_cube,
-                                    scales + m, scales + chunk.count + m, kDefaultTier,
-                                    sums == nullptr ? nullptr : sums + m);
-        }
+        weight_->input_factors.empty() ? nullptr : weight_->input_factors.data() + segment.k0;
+    const float* from = rows_ + (chunk.m0 + m) * plan.K + segment.k0;
+    size_t stride = plan.K;
+    size_t K = segment.k_count;
+    if (plan.recipe.rotate) {
+        rotate_rows(from, stride, count, K, K_padded, factors, rotated);
+        mix_blocks(rotated, count, K_padded);
+        from = rotated;
+        stride = K = K_padded;
+    }
+    if (plan.recipe.arithmetic == NpuArithmetic::kFloat16) {
+        convert_rows_fp16(from, stride, count, K, K_padded, total, m, reinterpret_cast<uint16_t*>(int8_cube),
+                          scales + m);
+    } else if (plan.recipe.one_scale_per_tensor) {
+        quantise_rows_int8_scaled(from, stride, count, K, K_padded, total, m, int8_cube, form_.tensor_scale,
+                                  scales + m);
+    } else {
+        quantise_rows_int8(from, stride, count, K, K_padded, total, m, int8_cube, scales + m, kDefaultTier,
+                           sums);
+    }
+    if (form_.planes == 2) {
+        quantise_residuals_int8(from, stride, count, K, K_padded, total, chunk.count + m, int8_cube,
+                                scales + m, scales + chunk.count + m, kDefaultTier, sums);
     }
 }
 

@@ -6,16 +6,17 @@
 // that it is the same matrix (Activations::version) and the weight wants it in the same form (arithmetic,
 // rotation, smoothing, planes, segments, domain).
 //
-// A matrix of more rows than kMaxChunks chunks is worked on in parts, and then kept for nobody. Steady state
-// allocates nothing: areas, scales and scratch grow to the largest matrix and stay. Not thread safe: the
-// device's lock guards it, as it does the WorkAreas.
+// get() makes room and says what is to do; the caller then quantises the parts, from as many threads as it
+// likes, and calls keep() when all went well. A matrix of more rows than kMaxChunks chunks is worked on piece
+// by piece, and then kept for nobody. Steady state allocates nothing: areas, scales and scratch grow to the
+// largest matrix and stay. Not thread safe, quantise_part() excepted: the device's lock guards it, as it does
+// the WorkAreas.
 #pragma once
 
 #include <cstdint>
 #include <vector>
 
 #include "base/aligned_buffer.hpp"
-#include "base/thread_pool.hpp"
 #include "matmul/packed_weight.hpp"
 #include "matmul/statistics.hpp"
 #include "matmul/work_areas.hpp"
@@ -35,9 +36,11 @@ class ActivationStore {
     // Rows m0 .. m0+M-1 of a matrix, as cubes. Chunk c and segment s have cube c * segments + s, of which the
     // first chunk.count rows are the first plane and the next chunk.count the second one, if there are two.
     struct Cubes {
-        std::vector<RowChunk> chunks;  // chunk.m0 counts from the first of these rows
+        std::vector<RowChunk> chunks;     // chunk.m0 counts from the first of these rows
+        std::vector<size_t> chunk_parts;  // to quantise, of each chunk; numbered on from chunk to chunk
+        bool quantised = false;           // all is there, from an earlier multiplication
         std::vector<DeviceMemoryPool::Slice> slices;
-        std::vector<char> synced;  // has the device been told what the CPU wrote
+        std::vector<char> synced;  // has the device been told what the CPU wrote (Pipeline)
         const float* row_scales(size_t cube) const { return scales.data() + cube * kMaxRows; }
         const float* row_sums(size_t cube) const { return sums.data() + cube * kMaxRows; }
 
@@ -47,13 +50,28 @@ class ActivationStore {
 
     static constexpr size_t kMaxChunks = 16;
 
-    ActivationStore(WorkAreas& areas, ThreadPool& pool, Statistics& statistics)
-        : areas_(areas), pool_(pool), statistics_(statistics) {}
+    ActivationStore(WorkAreas& areas, Statistics& statistics) : areas_(areas), statistics_(statistics) {}
 
-    // Rows m0 .. m0+M-1 (at most kMaxChunks chunks) in the form that `weight` wants, with `planes` planes.
-    // tensor_scale: the one scale of the naive precision. The cubes stay as they are until the next call.
+    // How rows become cubes.
+    struct Form {
+        size_t planes = 1;
+        size_t chunk_rows = 0;   // rows of a cube, at most
+        float tensor_scale = 0;  // the one scale of the naive precision
+    };
+
+    // Room for rows m0 .. m0+M-1 (at most kMaxChunks chunks) in the form that `weight` wants. The cubes stay
+    // as they are until the next call; weight and input must, too. What is there already keeps its chunks.
     Result<Cubes*> get(const PackedWeight& weight, const Activations& input, size_t m0, size_t M,
-                       size_t planes, float tensor_scale);
+                       const Form& form);
+    // Part `index` of what get() asked for; each once, from any thread.
+    void quantise_part(size_t index);
+    // Which cubes the device knows of; the Pipeline keeps it up to date.
+    std::vector<char>& synced() { return cubes_.synced; }
+    // All parts are done; whoever reads the same matrix next may have them.
+    void keep();
+
+    // Do two weights want their activations in the same form?
+    static bool same_form(const PackedWeight& a, const PackedWeight& b);
 
     // What is kept is not to be used again; the areas went away or hold something else.
     void forget() { version_ = 0; }
@@ -71,19 +89,23 @@ class ActivationStore {
     };
 
     bool serves(const PackedWeight& weight, const Activations& input, size_t planes) const;
-    void remember(const PackedWeight& weight, const Activations& input, size_t planes);
     Status make_room(const PackedWeight& weight);
-    void quantise(const PackedWeight& weight, const float* rows, size_t planes, float tensor_scale);
-    void quantise_part(const PackedWeight& weight, const float* rows, size_t planes, float tensor_scale,
-                       const Part& part);
+    void zero_padding(size_t cube, const RowChunk& chunk, const KSegment& segment);
+    void quantise_rows(const Part& part, size_t m, size_t count, float* rotated);
 
     WorkAreas& areas_;
-    ThreadPool& pool_;
     Statistics& statistics_;
 
     Cubes cubes_;
     std::vector<Part> parts_;
     AlignedBuffer scratch_;  // rotated rows, kRowGroup of them for each part
+
+    // What is being quantised.
+    const PackedWeight* weight_ = nullptr;
+    const float* rows_ = nullptr;
+    Form form_;
+    Activations input_;
+    bool whole_ = false;  // all rows of the input
 
     // What cubes_ was made of.
     uint64_t version_ = 0;

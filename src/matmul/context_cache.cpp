@@ -3,23 +3,24 @@
 #include "base/format.hpp"
 
 namespace rknpu2 {
-Result<View> CachedContext::view(Operand operand, size_t row_index, const DeviceMemoryPool::Slice& slice) {
+Result<View> CachedContext::view(Operand operand, size_t row_index, const DeviceMemoryPool::Slice& slice,
+                                 size_t bytes) {
     const View view{slice.id, context_->operand_bytes(operand, row_index)};
     if (imports_.contains(view)) return view;
-    if (view.bytes > slice.bytes) {
-        return Status(StatusCode::kDeviceError, format("the runtime wants %zu bytes where the layout has %zu",
-                                                       view.bytes, slice.bytes));
+    if (view.bytes > bytes) {
+        return Status(StatusCode::kDeviceError,
+                      format("the runtime wants %zu bytes where the layout has %zu", view.bytes, bytes));
     }
     Result<std::unique_ptr<NpuMemory>> imported = DeviceMemoryPool::import_into(*context_, slice, view.bytes);
     RKNPU2_RETURN_IF_ERROR(imported.status());
-    imports_.emplace(view, imported.take());
+    imports_.emplace(view, Import{imported.take(), slice.slab, slice.offset});
     return view;
 }
 
 Status CachedContext::bind(Operand operand, const View& view, View& bound) {
     if (bound == view) return {};
     bound = {};
-    RKNPU2_RETURN_IF_ERROR(context_->bind(operand, *imports_.at(view)));
+    RKNPU2_RETURN_IF_ERROR(context_->bind(operand, *imports_.at(view).memory));
     bound = view;
     return {};
 }
@@ -40,14 +41,19 @@ Status CachedContext::prepare(size_t row_index, const View& activations, const V
 
 Status CachedContext::run() {
     RKNPU2_RETURN_IF_ERROR(context_->run());
-    return context_->sync_from_device(*imports_.at(result_));
+    return context_->sync_from_device(*imports_.at(result_).memory);
 }
 
-void CachedContext::forget(uint64_t slice) {
-    for (View* bound : {&activations_, &weights_, &result_}) {
-        if (bound->slice == slice) *bound = {};
-    }
-    imports_.erase(imports_.lower_bound(View{slice, 0}), imports_.lower_bound(View{slice + 1, 0}));
+void CachedContext::forget(const DeviceMemoryPool::Slice& slice) {
+    std::erase_if(imports_, [&](const auto& entry) {
+        const auto& [view, import] = entry;
+        const bool touches = import.slab == slice.slab && import.offset < slice.offset + slice.bytes &&
+                             slice.offset < import.offset + view.bytes;
+        for (View* bound : {&activations_, &weights_, &result_}) {
+            if (touches && *bound == view) *bound = {};
+        }
+        return touches;
+    });
 }
 
 Result<CachedContext*> ContextCache::get(const ContextKey& key) {
@@ -68,7 +74,7 @@ void ContextCache::drop(const CachedContext* context) {
     std::erase_if(order_, [&](const auto& entry) { return entry.get() == context; });
 }
 
-void ContextCache::forget(uint64_t slice) {
+void ContextCache::forget(const DeviceMemoryPool::Slice& slice) {
     for (const auto& entry : order_)
         entry->forget(slice);
 }

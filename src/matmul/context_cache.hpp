@@ -18,8 +18,8 @@
 
 namespace rknpu2 {
 
-// The first `bytes` of a slice. Cache maintenance costs by the byte, so work areas are bound no longer than a
-// call needs.
+// `bytes` from the beginning of a slice; more than the slice has where others lie behind it (RunList). Cache
+// maintenance costs by the byte, so work areas are bound no longer than a call needs.
 struct View {
     uint64_t slice = 0;  // 0: none
     size_t bytes = 0;
@@ -44,27 +44,33 @@ class CachedContext {
 
     const ContextKey& key() const { return key_; }
 
-    // The operand's part of `slice` when row count `row_index` is selected; imported at the first call. Fails
-    // if the runtime wants more bytes than the slice has.
-    Result<View> view(Operand operand, size_t row_index, const DeviceMemoryPool::Slice& slice);
+    // The operand when row count `row_index` is selected, from the beginning of `slice` on, where there are
+    // `bytes` bytes of it; imported at the first call. Fails if the runtime wants more.
+    Result<View> view(Operand operand, size_t row_index, const DeviceMemoryPool::Slice& slice, size_t bytes);
 
     // Makes what the CPU wrote to the view visible to the device.
-    Status sync_to_device(const View& view) { return context_->sync_to_device(*imports_.at(view)); }
+    Status sync_to_device(const View& view) { return context_->sync_to_device(*imports_.at(view).memory); }
 
     // Selects the row count and binds what is not bound already.
     Status prepare(size_t row_index, const View& activations, const View& weights, const View& result);
     // Runs what prepare() bound and makes the result visible to the CPU.
     Status run();
 
-    // Drops all views of a slice that is about to be freed.
-    void forget(uint64_t slice);
+    // Drops all views that touch a slice that is about to be freed.
+    void forget(const DeviceMemoryPool::Slice& slice);
 
   private:
+    struct Import {
+        std::unique_ptr<NpuMemory> memory;
+        const DeviceMemoryPool::Slab* slab;
+        size_t offset;
+    };
+
     Status bind(Operand operand, const View& view, View& bound);
 
     ContextKey key_;
     std::unique_ptr<NpuContext> context_;
-    std::map<View, std::unique_ptr<NpuMemory>> imports_;  // destroyed before the context
+    std::map<View, Import> imports_;  // destroyed before the context
     size_t row_index_ = SIZE_MAX;
     View activations_;
     View weights_;
@@ -81,7 +87,7 @@ class ContextCache {
     Result<CachedContext*> get(const ContextKey& key);
     // After a failed run a context is not trusted any more.
     void drop(const CachedContext* context);
-    void forget(uint64_t slice);
+    void forget(const DeviceMemoryPool::Slice& slice);
     void clear() { order_.clear(); }
     size_t size() const { return order_.size(); }
 

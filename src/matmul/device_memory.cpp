@@ -79,29 +79,45 @@ DeviceMemoryPool::Domain& DeviceMemoryPool::domain(int index) {
 }
 
 Result<std::vector<DeviceMemoryPool::Slice>> DeviceMemoryPool::allocate_together(
-    const std::vector<size_t>& sizes) {
+    const std::vector<std::vector<size_t>>& blocks) {
     size_t total = 0;
-    for (const size_t bytes : sizes)
-        total += bytes;
+    for (const auto& sizes : blocks) {
+        for (const size_t bytes : sizes)
+            total += bytes;
+    }
     Status last;
     for (int index = 0; index < rk3588::kDomains; ++index) {
         Domain& where = domain(index);
         std::vector<Slice> slices;
-        for (const size_t bytes : sizes) {
-            Result<Slice> slice = allocate_from(where, bytes);
-            if (!slice.ok()) {
-                last = slice.status();
-                break;
-            }
-            slices.push_back(slice.take());
-        }
-        if (slices.size() == sizes.size()) return slices;
+        last = {};
+        for (auto sizes = blocks.begin(); last.ok() && sizes != blocks.end(); ++sizes)
+            last = allocate_block(where, *sizes, slices);
+        if (last.ok()) return slices;
         for (const Slice& slice : slices)
             give_back(slice);
         // Only a full domain is a reason to try the next; a device that is out of memory stays so.
         if (where.reserved + total + kLargestSlab + kDomainReserve <= rk3588::kDomainBytes) break;
     }
     return std::move(last).with_context(format("%zu bytes for the NPU", total));
+}
+
+// Takes one slice and cuts it.
+Status DeviceMemoryPool::allocate_block(Domain& where, const std::vector<size_t>& sizes,
+                                        std::vector<Slice>& slices) {
+    size_t total = 0;
+    for (const size_t bytes : sizes)
+        total += round_up(bytes, kSliceAlignment);
+    Result<Slice> whole = allocate_from(where, total);
+    RKNPU2_RETURN_IF_ERROR(whole.status());
+    Slice next = whole.value();
+    for (const size_t bytes : sizes) {
+        next.bytes = round_up(bytes, kSliceAlignment);
+        slices.push_back(next);
+        next.id = next_id_++;
+        next.offset += next.bytes;
+    }
+    whole.value().slab->slices += sizes.size() - 1;
+    return {};
 }
 
 Result<DeviceMemoryPool::Slice> DeviceMemoryPool::allocate_in(int index, size_t bytes) {

@@ -36,9 +36,10 @@ class DeviceMemoryPool {
     explicit DeviceMemoryPool(NpuRuntime& runtime);
     ~DeviceMemoryPool();
 
-    // One slice for each size, all in the same domain, the first that has room; all or nothing. Sizes >= 1;
-    // slices start at multiples of 64 bytes.
-    Result<std::vector<Slice>> allocate_together(const std::vector<size_t>& sizes);
+    // Slices of the given sizes, block by block: those of a block lie one behind the other in memory, and all
+    // lie in the same domain, the first that has room; all or nothing. Sizes >= 1; slices start at multiples
+    // of 64 bytes. Each is given back by itself.
+    Result<std::vector<Slice>> allocate_together(const std::vector<std::vector<size_t>>& blocks);
     // In a given domain: work areas must lie where the context lies.
     Result<Slice> allocate_in(int domain, size_t bytes);
     void give_back(const Slice& slice);
@@ -54,6 +55,7 @@ class DeviceMemoryPool {
     struct Domain;
     Domain& domain(int index);
     Result<Slice> allocate_from(Domain& where, size_t bytes);
+    Status allocate_block(Domain& where, const std::vector<size_t>& sizes, std::vector<Slice>& slices);
     Result<Slab*> add_slab(Domain& where, size_t bytes);
 
     NpuRuntime& runtime_;

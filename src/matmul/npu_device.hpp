@@ -2,9 +2,10 @@
 //
 // One object a process and runtime, shared by every model, context and thread. A multiplication has the whole
 // NPU to itself (a lock): it quantises the activations once into memory that all cores read - unless the one
-// before has left them there -, gives each core its tiles, and turns results into floats on the thread that
-// ran them. A row of a result depends on its own row of activations and on the weight only: not on M, the
-// other rows, the cores or the threads (the naive precision excepted, which has one scale for all rows).
+// before has left them there -, gives each core its runs, and turns results into floats, while other rows are
+// still being quantised and multiplied (pipeline.hpp). A row of a result depends on its own row of
+// activations and on the weight only: not on M, the other rows, the cores or the threads, nor on other
+// weights that share a run (the naive precision excepted, which has one scale for all rows).
 //
 // A failing run fails the call with a Status; the context it happened in is thrown away and the device stays
 // usable.
@@ -14,6 +15,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <span>
 #include <string>
 
 #include "base/config.hpp"
@@ -24,6 +26,8 @@
 #include "matmul/device_memory.hpp"
 #include "matmul/packed_weight.hpp"
 #include "matmul/packing_progress.hpp"
+#include "matmul/pipeline.hpp"
+#include "matmul/run_list.hpp"
 #include "matmul/statistics.hpp"
 #include "matmul/statistics_library.hpp"
 #include "matmul/weight_cache.hpp"
@@ -46,12 +50,30 @@ class NpuDevice : public std::enable_shared_from_this<NpuDevice> {
     // What weights that are packed from now on may use. Before the first pack().
     void use_statistics(std::unique_ptr<StatisticsLibrary> library);
 
-    // Thread safe. The precision must not be kReference, which has no packed form.
+    // Device memory for weights that will be multiplied by the same activations, side by side, so that a run
+    // can do several of them. One for each source, to be given to pack(). Thread safe.
+    Result<std::vector<std::shared_ptr<PackedWeight>>> place(std::span<const WeightSource> sources);
+    // Thread safe. The precision must not be kReference, which has no packed form. `place`: from place().
+    Result<std::shared_ptr<PackedWeight>> pack(const WeightSource& source,
+                                               std::shared_ptr<PackedWeight> place);
     Result<std::shared_ptr<PackedWeight>> pack(const WeightSource& source);
 
-    // out[m * N + n] = sum over k of a[m * K + k] * weight[n][k], m < M. `planes`: 1 leaves out the second
-    // plane of a weight that has two, to measure what it is worth; 0: as packed. Thread safe.
-    Status multiply(const PackedWeight& weight, const Activations& input, float* out, size_t planes = 0);
+    // One of several multiplications by the same activations: out[m * N + n] = sum over k of a[m * K + k] *
+    // weight[n][k], m < M.
+    struct Product {
+        const PackedWeight* weight = nullptr;
+        float* out = nullptr;
+        // 1 leaves out the second plane of a weight that has two, to measure what it is worth; 0: as packed.
+        size_t planes = 0;
+    };
+    // All products; those that want their activations in the same form share the work on them, and runs. The
+    // results do not depend on what is done together. Thread safe.
+    Status multiply(std::span<const Product> products, const Activations& input);
+
+    Status multiply(const PackedWeight& weight, const Activations& input, float* out, size_t planes = 0) {
+        const Product product{&weight, out, planes};
+        return multiply({&product, 1}, input);
+    }
     Status multiply(const PackedWeight& weight, const float* a, size_t M, float* out, size_t planes = 0) {
         return multiply(weight, {a, M, 0}, out, planes);
     }
@@ -65,17 +87,26 @@ class NpuDevice : public std::enable_shared_from_this<NpuDevice> {
     size_t device_bytes();
 
   private:
-    struct Step;
-    struct Call;
+    // A run of a step with its context and memory.
+    struct BoundRun {
+        CachedContext* context;
+        View activations;
+        View weights;
+        View result;
+        const std::byte* result_data;
+        size_t rows;  // of the cube
+    };
+    class Execution;
 
-    Status schedule(Call& call);
-    Status add_step(Call& call, size_t chunk, size_t segment, size_t tile,
-                    const DeviceMemoryPool::Slice& result);
-    Status run(const Call& call);
-    Status run_core(const Call& call, int core, const CachedContext*& failed);
-    static void dequantise(const Call& call, const Step& step);
-    static void prepare_result(const Call& call, size_t chunk, const NTile& tile, float* out);
-    Status allocate_cells(PackedWeight& packed);
+    void next_together(std::span<const Product> products, size_t first);
+    size_t chunk_rows(size_t rows) const;
+    Status multiply_together(const Activations& input);
+    Status run(const ActivationStore::Cubes& cubes);
+    Status make_result_areas(const ActivationStore::Cubes& cubes);
+    void lay_out(const ActivationStore::Cubes& cubes);
+    Status bind(const ActivationStore::Cubes& cubes);
+    uint64_t estimated_ns(const ActivationStore::Cubes& cubes) const;
+    Status allocate_cells(std::span<const std::shared_ptr<PackedWeight>> group);
     Status fill(const WeightSource& source, const ChannelStatistics* statistics, PackedWeight& packed);
     void release(const PackedWeight& weight);
     Recipe recipe_for(const std::optional<StatisticsLibrary::Found>& found) const;
@@ -95,8 +126,16 @@ class NpuDevice : public std::enable_shared_from_this<NpuDevice> {
     ContextCache contexts_;
     WorkAreas areas_;
     ActivationStore activations_;
-    std::vector<std::vector<Step>> steps_;  // by core, of the running call
     size_t packed_weights_ = 0;
+    // Of the running call.
+    std::vector<char> done_;  // by product
+    std::vector<Product> together_;
+    std::vector<const PackedWeight*> weights_;  // theirs
+    RunList runs_;
+    std::vector<BoundRun> bound_;      // step by step
+    std::vector<size_t> first_bound_;  // by step
+    Pipeline::Shape shape_;
+    Pipeline pipeline_;
 };
 
 // CPU threads that a configuration asks for: its own number, or the machine's fast cores.

@@ -6,6 +6,7 @@
 #include "matmul/npu_device.hpp"
 #include "matmul/packer.hpp"
 #include "matmul/rotation_choice.hpp"
+#include "soc/rk3588.hpp"
 
 namespace rknpu2 {
 
@@ -21,35 +22,51 @@ Recipe NpuDevice::recipe_for(const std::optional<StatisticsLibrary::Found>& foun
     return recipe;
 }
 
-Status NpuDevice::allocate_cells(PackedWeight& packed) {
+// The cells that one core multiplies by the same segment lie side by side, weight by weight, strip by strip.
+Status NpuDevice::allocate_cells(std::span<const std::shared_ptr<PackedWeight>> group) {
     const PhaseTimer timer(statistics_, Phase::kMemory);
-    const WeightPlan& plan = packed.plan;
-    std::vector<size_t> sizes;
-    for (const KSegment& segment : plan.segments) {
-        for (const NTile& tile : plan.tiles)
-            sizes.push_back(plan.cell_bytes(segment, tile));
+    struct Cell {
+        PackedWeight* weight;
+        size_t segment;
+        size_t tile;
+    };
+    std::vector<Cell> cells;
+    std::vector<std::vector<size_t>> blocks;
+    uint64_t total = 0;
+    for (size_t core = 0; core < rk3588::kCores; ++core) {
+        for (size_t s = 0; s < group[0]->plan.segments.size(); ++s) {
+            std::vector<size_t> block;
+            for (const auto& weight : group) {
+                const WeightPlan& plan = weight->plan;
+                for (size_t t = 0; t < plan.tiles.size(); ++t) {
+                    if (plan.core_of(s, t) != core) continue;
+                    cells.push_back({weight.get(), s, t});
+                    block.push_back(plan.cell_bytes(plan.segments[s], plan.tiles[t]));
+                    total += block.back();
+                }
+            }
+            if (!block.empty()) blocks.push_back(std::move(block));
+        }
     }
     std::vector<DeviceMemoryPool::Slice> slices;
     {
         const std::lock_guard lock(mutex_);
-        Result<std::vector<DeviceMemoryPool::Slice>> allocated = memory_.allocate_together(sizes);
+        Result<std::vector<DeviceMemoryPool::Slice>> allocated = memory_.allocate_together(blocks);
         RKNPU2_RETURN_IF_ERROR(allocated.status());
         slices = allocated.take();
-        auto next = slices.begin();
-        for (size_t s = 0; s < plan.segments.size(); ++s) {
-            const auto count = static_cast<std::ptrdiff_t>(plan.tiles.size());
-            packed.cells.emplace_back(next, next + count);
-            next += count;
-        }
-        ++packed_weights_;
-        packed.release = [device = shared_from_this()](const PackedWeight& weight) {
-            device->release(weight);
-        };
+        packed_weights_ += group.size();
     }
+    for (const auto& weight : group) {
+        const WeightPlan& plan = weight->plan;
+        weight->cells.assign(plan.segments.size(), std::vector<DeviceMemoryPool::Slice>(plan.tiles.size()));
+        weight->release = [device = shared_from_this()](const PackedWeight& gone) { device->release(gone); };
+    }
+    for (size_t i = 0; i < cells.size(); ++i)
+        cells[i].weight->cells[cells[i].segment][cells[i].tile] = slices[i];
     // A driver has the pages when memory is made; where they come with the first write (the simulator) this
     // keeps their cost out of the time for packing.
-    const auto bring = [&](size_t i) { bring_pages(slices[i].data(), sizes[i], PageUse::kWrite); };
-    pool_.parallel_for(slices.size(), bring, plan.packed_bytes());
+    const auto bring = [&](size_t i) { bring_pages(slices[i].data(), slices[i].bytes, PageUse::kWrite); };
+    pool_.parallel_for(slices.size(), bring, total);
     return {};
 }
 
@@ -81,18 +98,35 @@ Status NpuDevice::fill(const WeightSource& source, const ChannelStatistics* stat
     return {};
 }
 
-Result<std::shared_ptr<PackedWeight>> NpuDevice::pack(const WeightSource& source) {
-    auto packed = std::make_shared<PackedWeight>();
+Result<std::vector<std::shared_ptr<PackedWeight>>> NpuDevice::place(std::span<const WeightSource> sources) {
+    std::vector<std::shared_ptr<PackedWeight>> group;
+    for (const WeightSource& source : sources) {
+        auto packed = std::make_shared<PackedWeight>();
+        const std::optional<StatisticsLibrary::Found> found =
+            library_ == nullptr ? std::nullopt : library_->find(source);
+        packed->plan = plan_weight(source.N, source.K, recipe_for(found), config_.cores);
+        group.push_back(std::move(packed));
+    }
+    RKNPU2_RETURN_IF_ERROR(allocate_cells(group));
+    return group;
+}
+
+Result<std::shared_ptr<PackedWeight>> NpuDevice::pack(const WeightSource& source,
+                                                      std::shared_ptr<PackedWeight> place) {
     const std::optional<StatisticsLibrary::Found> found =
         library_ == nullptr ? std::nullopt : library_->find(source);
-    packed->plan = plan_weight(source.N, source.K, recipe_for(found), config_.cores);
-    const WeightPlan& plan = packed->plan;
-    RKNPU2_RETURN_IF_ERROR(allocate_cells(*packed));
-    RKNPU2_RETURN_IF_ERROR(fill(source, found && plan.recipe.rotate ? &found->entry : nullptr, *packed));
+    const WeightPlan& plan = place->plan;
+    RKNPU2_RETURN_IF_ERROR(fill(source, found && plan.recipe.rotate ? &found->entry : nullptr, *place));
     statistics_.add_weight({source.name, source.type_name, source.K, source.N,
                             dtype_name(operand_type(plan.recipe.arithmetic)), plan.packed_bytes(),
-                            !packed->bias.empty(), plan.recipe.planes, plan.recipe.rotate});
-    return packed;
+                            !place->bias.empty(), plan.recipe.planes, plan.recipe.rotate});
+    return place;
+}
+
+Result<std::shared_ptr<PackedWeight>> NpuDevice::pack(const WeightSource& source) {
+    auto placed = place({&source, 1});
+    RKNPU2_RETURN_IF_ERROR(placed.status());
+    return pack(source, std::move(placed.value().front()));
 }
 
 }  // namespace rknpu2

@@ -3,18 +3,15 @@
 #include <algorithm>
 
 #include "kernels/rotate.hpp"
+#include "matmul/cost_model.hpp"
 #include "soc/rk3588.hpp"
 
 namespace rknpu2 {
 namespace {
 
-// The documented maximum of N. More works in some reports, and in others leaves the NPU hanging
-// (docs/hardware.md).
-constexpr size_t kMaxTileColumns = 4096;
 static_assert(kMaxTileColumns <= rk3588::kMaxN && kMaxRows <= rk3588::kMaxM);
 
-std::vector<KSegment> cut_k(size_t K) {
-    const size_t count = ceil_div(K, rk3588::kMaxK);
+std::vector<KSegment> cut_k(size_t K, size_t count) {
     // Whole rotation blocks, so that a segment never has smaller ones than the row would.
     const size_t align = count > 1 ? kLargestRotation : rk3588::kAlignK;
     const size_t depth = round_up(ceil_div(K, count), align);
@@ -28,17 +25,13 @@ std::vector<KSegment> cut_k(size_t K) {
 
 // Equal tiles as far as kernel groups allow: few distinct shapes mean few contexts, and the cores finish
 // together.
-std::vector<NTile> cut_n(size_t N, size_t group, int cores) {
-    const size_t groups = ceil_div(N, group);
-    const auto core_count = static_cast<size_t>(cores);
-    const size_t rounds = ceil_div(groups * group, kMaxTileColumns * core_count);
-    const size_t tile_groups = ceil_div(groups, rounds * core_count);
+std::vector<NTile> cut_n(size_t N, size_t group, size_t count) {
+    const size_t tile_groups = ceil_div(ceil_div(N, group), count);
     const size_t width = tile_groups * group;
     std::vector<NTile> tiles;
     for (size_t n0 = 0; n0 < N; n0 += width) {
         const size_t n_count = std::min(width, N - n0);
-        const int core = static_cast<int>(tiles.size() % core_count);
-        tiles.push_back({n0, n_count, round_up(n_count, group), core});
+        tiles.push_back({n0, n_count, round_up(n_count, group)});
     }
     return tiles;
 }
@@ -65,13 +58,23 @@ size_t WeightPlan::longest_segment() const {
     return longest;
 }
 
+size_t tile_count(size_t N, size_t segments, int cores) {
+    const auto core_count = static_cast<size_t>(cores);
+    const size_t shared = core_count * ceil_div(N, kMaxTileColumns * core_count);
+    const size_t fewest = ceil_div(N, kMaxTileColumns);
+    const bool dealt = segments * fewest % core_count == 0;
+    return dealt ? fewest : shared;
+}
+
 WeightPlan plan_weight(size_t N, size_t K, const Recipe& recipe, int cores) {
     WeightPlan plan;
     plan.N = N;
     plan.K = K;
     plan.recipe = recipe;
-    plan.segments = cut_k(K);
-    plan.tiles = cut_n(N, rk3588::align_n(operand_type(recipe.arithmetic)), cores);
+    plan.cores = cores;
+    plan.segments = cut_k(K, best_segments(kBoardRates, recipe.arithmetic, K));
+    const size_t tiles = tile_count(N, plan.segments.size(), cores);
+    plan.tiles = cut_n(N, rk3588::align_n(operand_type(recipe.arithmetic)), tiles);
     return plan;
 }
 
@@ -104,11 +107,11 @@ size_t bucket_for(size_t rows) {
     return static_cast<size_t>(std::lower_bound(buckets.begin(), buckets.end(), rows) - buckets.begin());
 }
 
-void plan_rows(size_t M, size_t planes, std::vector<RowChunk>& chunks) {
-    const size_t most = rows_per_chunk(planes);
+void plan_rows(size_t M, size_t planes, size_t most, std::vector<RowChunk>& chunks) {
+    const size_t rows = most / planes;
     chunks.clear();
-    for (size_t m0 = 0; m0 < M; m0 += most) {
-        const size_t count = std::min(most, M - m0);
+    for (size_t m0 = 0; m0 < M; m0 += rows) {
+        const size_t count = std::min(rows, M - m0);
         chunks.push_back({m0, count, bucket_for(count * planes)});
     }
 }

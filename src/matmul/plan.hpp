@@ -1,10 +1,11 @@
 // How one weight is cut for the NPU, and how the rows of one call are: pure arithmetic, immutable once made.
 //
-// A weight [N,K] becomes a grid: K in segments of at most 8192 (a limit of one run), N in tiles of at most
-// 4096 columns dealt to the cores (the largest N that the vendor documents). Every cell is one native block
-// with K and N padded to the chip's alignment, and one run computes rows x cell. M is cut in chunks of at
-// most kMaxRows, and each chunk is rounded up to one of row_buckets(), so that one context per cell shape
-// serves every M. Nothing is padded in the caller's tensors.
+// A weight [N,K] becomes a grid: K in segments of at most 8192 (a limit of one run), and shorter where that
+// spares the NPU reading weights again and again; N in tiles of at most 4096 columns (the largest N that the
+// vendor documents), cells dealt to the cores. Every cell is one native block with K and N padded to the
+// chip's alignment, and one run computes rows x cell. M is cut in chunks of at most kMaxRows, and each chunk
+// is rounded up to one of row_buckets(), so that one context per cell shape serves every M. Nothing is padded
+// in the caller's tensors.
 #pragma once
 
 #include <cstddef>
@@ -44,22 +45,32 @@ struct NTile {
     size_t n0;        // first column
     size_t n_count;   // real columns
     size_t N_padded;  // multiple of the kernel group
-    int core;
 };
 
 struct WeightPlan {
     size_t N = 0;
     size_t K = 0;
+    int cores = 1;
     Recipe recipe;
     std::vector<KSegment> segments;  // ascending, covering 0 .. K
     std::vector<NTile> tiles;        // ascending, covering 0 .. N
 
+    // The cells are dealt to the cores one by one, segment after segment: with as many tiles as cores a core
+    // has the same columns of every segment, and with one tile the segments go to different cores.
+    size_t core_of(size_t segment, size_t tile) const {
+        return (segment * tiles.size() + tile) % static_cast<size_t>(cores);
+    }
     size_t cell_bytes(const KSegment& segment, const NTile& tile) const;
     size_t packed_bytes() const;     // of all cells
     size_t longest_segment() const;  // K_padded
 };
 
-// N, K >= 1; cores 1 .. 3.
+// Into how many tiles N columns are cut: as few rounds of runs as the segments allow. Usually a multiple of
+// the cores, so that each has its columns of every segment; fewer and wider ones where the segments can be
+// dealt to the cores.
+size_t tile_count(size_t N, size_t segments, int cores);
+
+// N, K >= 1; cores 1 .. 3. The segments depend on K and the arithmetic only (cost_model.hpp).
 WeightPlan plan_weight(size_t N, size_t K, const Recipe& recipe, int cores);
 
 struct RowChunk {
@@ -81,8 +92,12 @@ constexpr size_t rows_per_chunk(size_t planes) {
     return kMaxRows / planes;
 }
 
-// `planes`: rows of the cube that each row takes; a chunk's bucket holds all of them. `chunks` is filled
-// anew.
-void plan_rows(size_t M, size_t planes, std::vector<RowChunk>& chunks);
+// Chunks of at most `most` rows of the cube (1 .. kMaxRows). `planes`: rows of the cube that each row takes;
+// a chunk's bucket holds all of them. `chunks` is filled anew.
+void plan_rows(size_t M, size_t planes, size_t most, std::vector<RowChunk>& chunks);
+
+// Columns of one run, at most: the documented maximum of N. More works in some reports, and in others leaves
+// the NPU hanging (docs/hardware.md).
+inline constexpr size_t kMaxTileColumns = 4096;
 
 }  // namespace rknpu2

@@ -88,6 +88,7 @@ std::string Statistics::to_json(const Config& config, const RuntimeInfo& runtime
         {"cpu_nodes", cpu_nodes.load()},
         {"activation_matrices",
          {{"quantised", activations_quantised.load()}, {"shared", activations_shared.load()}}},
+        {"cpu_tasks", {{"all", cpu_tasks.load()}, {"beside_npu", overlapped_tasks.load()}}},
         {"bytes",
          {{"weights", weight_bytes.load()},
           {"activations", activation_bytes.load()},

@@ -58,6 +58,8 @@ class Statistics {
     std::atomic<uint64_t> failures{0};
     std::atomic<uint64_t> activations_quantised{0};  // matrices made ready for the NPU
     std::atomic<uint64_t> activations_shared{0};     // and those that another multiplication had left
+    std::atomic<uint64_t> cpu_tasks{0};              // parts quantised or dequantised
+    std::atomic<uint64_t> overlapped_tasks{0};       // those of them that began while the NPU was at work
     std::atomic<uint64_t> weight_bytes{0};           // streamed by runs
     std::atomic<uint64_t> activation_bytes{0};       // written for the NPU
     std::atomic<uint64_t> result_bytes{0};           // read back from the NPU

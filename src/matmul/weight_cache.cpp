@@ -224,7 +224,6 @@ void put(std::string& to, const WeightPlan& plan) {
         put(to, tile.n0);
         put(to, tile.n_count);
         put(to, tile.N_padded);
-        put(to, tile.core);
     }
 }
 

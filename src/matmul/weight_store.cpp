@@ -16,6 +16,11 @@ Result<std::shared_ptr<PackedWeight>> WeightStore::get(const WeightKey& key, con
     return packed;
 }
 
+bool WeightStore::contains(const WeightKey& key) const {
+    const std::lock_guard lock(mutex_);
+    return weights_.contains(key);
+}
+
 void WeightStore::invalidate(size_t offset, size_t bytes) {
     const std::lock_guard lock(mutex_);
     std::erase_if(weights_, [&](const auto& entry) {

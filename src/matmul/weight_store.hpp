@@ -34,6 +34,9 @@ class WeightStore {
     // The packed weight; `pack` makes it if it is not there. `made` tells whether it was called.
     Result<std::shared_ptr<PackedWeight>> get(const WeightKey& key, const Pack& pack, bool& made);
 
+    // Is there a packed weight?
+    bool contains(const WeightKey& key) const;
+
     // Bytes [offset, offset + bytes) have been or are about to be written.
     void invalidate(size_t offset, size_t bytes);
 

@@ -13,7 +13,7 @@ Result<DeviceMemoryPool::Slice> WorkAreas::grow(DeviceMemoryPool::Slice& area, i
 
 void WorkAreas::release(DeviceMemoryPool::Slice& area) {
     if (area.id == 0) return;
-    contexts_.forget(area.id);
+    contexts_.forget(area);
     pool_.give_back(area);
     area = {};
 }

@@ -1,5 +1,5 @@
 // Device memory that a running multiplication writes: a cube of activations for each row chunk and K segment,
-// a result for each core.
+// a result for each run whose result is not used up yet.
 //
 // Areas grow and are reused by every matmul of their IOMMU domain. Not thread safe: the device's lock guards
 // them.
@@ -21,8 +21,8 @@ class WorkAreas {
     Result<DeviceMemoryPool::Slice> activations(int domain, size_t cube, size_t bytes) {
         return grow(activations_[{domain, cube}], domain, bytes);
     }
-    Result<DeviceMemoryPool::Slice> result(int domain, int core, size_t bytes) {
-        return grow(results_[{domain, core}], domain, bytes);
+    Result<DeviceMemoryPool::Slice> result(int domain, size_t place, size_t bytes) {
+        return grow(results_[{domain, place}], domain, bytes);
     }
     // Gives everything back.
     void clear();
@@ -34,7 +34,7 @@ class WorkAreas {
     DeviceMemoryPool& pool_;
     ContextCache& contexts_;
     std::map<std::pair<int, size_t>, DeviceMemoryPool::Slice> activations_;
-    std::map<std::pair<int, int>, DeviceMemoryPool::Slice> results_;
+    std::map<std::pair<int, size_t>, DeviceMemoryPool::Slice> results_;
 };
 
 }  // namespace rknpu2

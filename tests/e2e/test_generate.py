@@ -28,6 +28,7 @@ class Layers(HostTest):
         self.assert_says(r"Flash Attention enabled", run.log)
         self.assertNotRegex(run.log, r"Flash Attention (was )?(auto, set to )?disabled")
         self.check_activations(run.stats, weights)
+        self.check_runs(run.stats, weights)
         print(f"-ngl {layers}: {len(run.stats.weights)} weights, {run.stats.npu} matmuls, splits {sorted(set(found))}")
 
     def check_activations(self, stats, weights):
@@ -36,6 +37,14 @@ class Layers(HostTest):
         self.assertEqual(matrices["quantised"] + matrices["shared"], stats.npu)
         most = (weights - 1) // 7 * 4 + 1 if weights else 0
         self.assertLessEqual(matrices["quantised"], most * stats.document["graphs"])
+
+    def check_runs(self, stats, weights):
+        """A run call for each of three cores and each of four groups of a layer; the head is four times as wide as a run."""
+        layers = (weights - 1) // 7 if weights else 0
+        head = 3 * 4 if weights else 0
+        self.assertLessEqual(stats.document["runs"], (layers * 4 * 3 + head) * stats.document["graphs"])
+        packed = sum(weight["packed_bytes"] for weight in stats.weights)
+        self.assertLessEqual(stats.document["bytes"]["weights"], 1.03 * packed * stats.document["graphs"])
 
     def test_none(self):
         self.check(0, 0, {1})

@@ -59,7 +59,7 @@ TEST(DeviceMemoryPool, GoesToTheNextDomainWhenOneIsFull) {
     // ones. Pages that nobody touches cost nothing.
     std::vector<DeviceMemoryPool::Slice> slices;
     for (int i = 0; i < 70; ++i) {
-        auto together = pool.allocate_together({size_t{60} << 20, size_t{4} << 20});
+        auto together = pool.allocate_together({{size_t{60} << 20}, {size_t{4} << 20}});
         ASSERT_TRUE(together.ok()) << together.status().to_string();
         EXPECT_EQ(together.value()[0].domain, together.value()[1].domain);
         slices.insert(slices.end(), together.value().begin(), together.value().end());
@@ -71,12 +71,41 @@ TEST(DeviceMemoryPool, GoesToTheNextDomainWhenOneIsFull) {
     EXPECT_EQ(pool.bytes_reserved(), 0U);
 }
 
+TEST(DeviceMemoryPool, SlicesOfABlockLieSideBySideAndAreGivenBackOneByOne) {
+    FakeState state;
+    FakeRuntime runtime(state);
+    DeviceMemoryPool pool(runtime);
+    const auto together = pool.allocate_together({{1024, 100, 64}, {4096}});
+    ASSERT_TRUE(together.ok());
+    const auto& slices = together.value();
+    ASSERT_EQ(slices.size(), 4U);
+    EXPECT_EQ(slices[1].data(), slices[0].data() + 1024);
+    EXPECT_EQ(slices[2].data(), slices[1].data() + 128);
+    EXPECT_EQ(slices[2].bytes, 64U);
+    EXPECT_EQ(pool.bytes_in_use(), 1024U + 128 + 64 + 4096);
+    for (size_t i = 0; i < 4; ++i) {
+        for (size_t j = i + 1; j < 4; ++j)
+            EXPECT_NE(slices[i].id, slices[j].id);
+    }
+    // The middle one's place is free again, for something of its size.
+    pool.give_back(slices[1]);
+    const auto again = pool.allocate_in(0, 128);
+    ASSERT_TRUE(again.ok());
+    EXPECT_EQ(again.value().data(), slices[1].data());
+    EXPECT_NE(again.value().id, slices[1].id);
+    for (const auto& slice : {slices[0], again.value(), slices[2], slices[3]})
+        pool.give_back(slice);
+    EXPECT_EQ(pool.bytes_in_use(), 0U);
+    EXPECT_EQ(pool.bytes_reserved(), 0U);
+}
+
 TEST(DeviceMemoryPool, FailureLeavesNothingBehind) {
     FakeState state;
     FakeRuntime runtime(state);
     DeviceMemoryPool pool(runtime);
     state.allocations_until_failure = 1;
-    const auto together = pool.allocate_together({size_t{16} << 20, size_t{16} << 20, size_t{16} << 20});
+    const auto together =
+        pool.allocate_together({{size_t{16} << 20}, {size_t{16} << 20}, {size_t{16} << 20}});
     ASSERT_FALSE(together.ok());
     EXPECT_EQ(together.status().code(), StatusCode::kOutOfMemory);
     EXPECT_EQ(pool.bytes_in_use(), 0U);

@@ -32,11 +32,13 @@ void expect_sound(const WeightPlan& plan, int cores) {
         EXPECT_GE(t.n_count, 1U);
         EXPECT_EQ(t.N_padded, round_up(t.n_count, rk3588::align_n(type)));
         EXPECT_LE(t.N_padded, rk3588::kMaxN);
-        EXPECT_GE(t.core, 0);
-        EXPECT_LT(t.core, cores);
         n += t.n_count;
     }
     EXPECT_EQ(n, plan.N);
+    for (size_t s = 0; s < plan.segments.size(); ++s) {
+        for (size_t t = 0; t < plan.tiles.size(); ++t)
+            EXPECT_LT(plan.core_of(s, t), static_cast<size_t>(cores));
+    }
 }
 
 TEST(PlanWeight, CoversEveryShape) {
@@ -59,8 +61,8 @@ TEST(PlanWeight, DealsWorkEvenlyToTheCores) {
     for (const size_t N : {576U, 1536U, 49152U, 11008U}) {
         const WeightPlan plan = plan_weight(N, 576, Recipe{}, 3);
         size_t columns[3] = {};
-        for (const NTile& tile : plan.tiles)
-            columns[tile.core] += tile.N_padded;
+        for (size_t t = 0; t < plan.tiles.size(); ++t)
+            columns[plan.core_of(0, t)] += plan.tiles[t].N_padded;
         for (const size_t c : columns)
             EXPECT_NEAR(static_cast<double>(c), N / 3.0, N * 0.05 + 32) << N;
     }
@@ -74,28 +76,30 @@ TEST(PlanWeight, PadsLittle) {
     }
 }
 
-std::vector<RowChunk> rows_of(size_t M, size_t planes) {
+std::vector<RowChunk> rows_of(size_t M, size_t planes, size_t most) {
     std::vector<RowChunk> chunks = {{1, 2, 3}};
-    plan_rows(M, planes, chunks);
+    plan_rows(M, planes, most, chunks);
     return chunks;
 }
 
 TEST(PlanRows, CoversEveryM) {
-    for (const size_t planes : {1U, 2U}) {
+    for (const auto& [planes, most] :
+         {std::pair<size_t, size_t>{1, kMaxRows}, {2, kMaxRows}, {1, 64}, {2, 64}, {1, 96}, {1, 1}, {2, 2}}) {
         for (size_t M = 1; M < 1100; ++M) {
             size_t m = 0;
-            for (const RowChunk& chunk : rows_of(M, planes)) {
+            for (const RowChunk& chunk : rows_of(M, planes, most)) {
                 EXPECT_EQ(chunk.m0, m);
                 const size_t rows = row_buckets()[chunk.bucket];
                 const size_t used = chunk.count * planes;
                 ASSERT_GE(rows, used);
+                ASSERT_LE(used, most);
                 EXPECT_LE(rows, used + used / 4 + 1) << "too much padding for " << used << " rows";
                 m += chunk.count;
             }
             ASSERT_EQ(m, M);
         }
     }
-    EXPECT_TRUE(rows_of(0, 1).empty());
+    EXPECT_TRUE(rows_of(0, 1, kMaxRows).empty());
 }
 
 }  // namespace

@@ -23,6 +23,7 @@ struct FakeState {
     std::atomic<int> contexts{0};
     std::atomic<int> memories{0};
     std::atomic<int> runs{0};
+    std::atomic<int> weight_binds{0};
     std::atomic<int> largest_contexts{0};
     std::atomic<int> allocations_until_failure{-1};  // -1: never
     std::atomic<int> runs_until_failure{-1};
@@ -109,7 +110,7 @@ class FakeContext final : public NpuContext {
             return {StatusCode::kInvalidArgument, "memory too small for its operand"};
         }
         if (operand == Operand::kActivations) a_ = memory.data();
-        if (operand == Operand::kWeights) b_ = memory.data();
+        if (operand == Operand::kWeights) b_ = memory.data(), ++state_.weight_binds;
         if (operand == Operand::kResult) c_ = memory.data();
         return {};
     }

@@ -1,0 +1,129 @@
+#include "ggml/matmul_group.hpp"
+
+#include <functional>
+
+#include "base/format.hpp"
+#include "base/log.hpp"
+#include "base/system_memory.hpp"
+#include "ggml/buffer.hpp"
+#include "ggml/input_version.hpp"
+#include "ggml/problem_from_tensor.hpp"
+
+namespace rknpu2 {
+namespace {
+
+WeightKey key_of(const Buffer& buffer, const ggml_tensor* weight) {
+    const auto K = static_cast<size_t>(weight->ne[0]);
+    const auto N = static_cast<size_t>(weight->ne[1]);
+    return {static_cast<size_t>(static_cast<const std::byte*>(weight->data) - buffer.base), N * weight->nb[1],
+            static_cast<int>(weight->type), K, N};
+}
+
+// `place`: where to pack it, or null for anywhere.
+Result<std::shared_ptr<PackedWeight>> packed_weight(Host& host, const ggml_tensor* weight,
+                                                    const std::shared_ptr<PackedWeight>& place) {
+    Buffer& buffer = *our_buffer(host, weight->buffer);
+    bool made = false;
+    const auto pack = [&] {
+        const WeightSource source = weight_source(host, weight);
+        return place == nullptr ? host.npu->pack(source) : host.npu->pack(source, place);
+    };
+    Result<std::shared_ptr<PackedWeight>> packed =
+        buffer.weights.get(key_of(buffer, weight), std::ref(pack), made);
+    if (made) {
+        const WeightSource source = weight_source(host, weight);
+        // From here on only the packed form is read; the file can bring the raw bytes back if anyone asks for
+        // them.
+        if (buffer.shared_file_mapping) give_back_pages(source.data, source.bytes());
+        log(LogLevel::kDebug, "packed %s %s [%zu, %zu]: %zu bytes", source.name.c_str(),
+            source.type_name.c_str(), source.K, source.N, packed.value()->plan.packed_bytes());
+    }
+    return packed;
+}
+
+// Places for weights of which none is packed yet, side by side; else empty.
+Result<std::vector<std::shared_ptr<PackedWeight>>> places_for(Host& host,
+                                                              const std::vector<ggml_tensor*>& nodes) {
+    std::vector<WeightSource> sources;
+    for (const ggml_tensor* const node : nodes) {
+        const ggml_tensor* const weight = node->src[0];
+        const Buffer& buffer = *our_buffer(host, weight->buffer);
+        if (nodes.size() < 2 || buffer.weights.contains(key_of(buffer, weight)))
+            return std::vector<std::shared_ptr<PackedWeight>>{};
+        sources.push_back(weight_source(host, weight));
+    }
+    return host.npu->place(sources);
+}
+
+}  // namespace
+
+bool MatmulGroup::overlaps(const ggml_tensor* a, const ggml_tensor* b) const {
+    const auto* const a_data = static_cast<const std::byte*>(a->data);
+    const auto* const b_data = static_cast<const std::byte*>(b->data);
+    return a_data < b_data + host_.ggml.ggml_nbytes(b) && b_data < a_data + host_.ggml.ggml_nbytes(a);
+}
+
+// Can `node` be computed with those before it? Their results must not get into each other's way.
+bool MatmulGroup::joins(const ggml_tensor* node) const {
+    const ggml_tensor* const activations = nodes_[0]->src[1];
+    if (node->src[1] != activations || !runs_on_npu(host_, node)) return false;
+    for (const ggml_tensor* const other : nodes_) {
+        if (overlaps(node, other) || overlaps(other, activations)) return false;
+    }
+    return true;
+}
+
+int MatmulGroup::collect(ggml_cgraph* graph, int first) {
+    nodes_.assign(1, graph->nodes[first]);
+    int next = first + 1;
+    const bool alone = !host_.config.fuse || host_.config.precision == Precision::kReference;
+    for (int i = next; !alone && i < graph->n_nodes; ++i) {
+        ggml_tensor* const node = graph->nodes[i];
+        if (is_no_op(node)) continue;
+        if (!joins(node)) break;
+        nodes_.push_back(node);
+        next = i + 1;
+    }
+    return next;
+}
+
+Status MatmulGroup::pack() {
+    auto places = places_for(host_, nodes_);
+    RKNPU2_RETURN_IF_ERROR(places.status());
+    weights_.clear();
+    for (size_t i = 0; i < nodes_.size(); ++i) {
+        const ggml_tensor* const weight = nodes_[i]->src[0];
+        auto packed =
+            packed_weight(host_, weight, places.value().empty() ? nullptr : std::move(places.value()[i]));
+        RKNPU2_RETURN_IF_ERROR(packed.status().with_context(format("packing %s", weight->name)));
+        weights_.push_back(packed.take());
+    }
+    return {};
+}
+
+Status MatmulGroup::multiply(InputVersion& inputs, const ggml_tensor* one_plane) {
+    const ggml_tensor* const activations = nodes_[0]->src[1];
+    const auto* const a = static_cast<const float*>(activations->data);
+    const auto M = static_cast<size_t>(host_.ggml.ggml_nrows(activations));
+    if (host_.calibration != nullptr) {
+        for (const ggml_tensor* const node : nodes_) {
+            const bool output = (node->flags & GGML_TENSOR_FLAG_OUTPUT) != 0;
+            host_.calibration->add(weight_source(host_, node->src[0]), a, M, output);
+        }
+    }
+    if (host_.config.precision == Precision::kReference) {
+        return host_.npu->multiply_reference(weight_source(host_, nodes_[0]->src[0]), a, M,
+                                             static_cast<float*>(nodes_[0]->data));
+    }
+    RKNPU2_RETURN_IF_ERROR(pack());
+    products_.clear();
+    for (size_t i = 0; i < nodes_.size(); ++i) {
+        products_.push_back({weights_[i].get(), static_cast<float*>(nodes_[i]->data),
+                             nodes_[i]->src[0] == one_plane ? size_t{1} : size_t{0}});
+    }
+    Status status = host_.npu->multiply(products_, {a, M, host_.config.fuse ? inputs.of(activations) : 0});
+    weights_.clear();  // their buffer may be freed before the next graph comes
+    return status;
+}
+
+}  // namespace rknpu2

@@ -1,0 +1,42 @@
+// Multiplications that follow each other in a graph and read the same activations, computed as one.
+//
+// Their weights are packed side by side when none of them is packed yet (NpuDevice::place), so that a run of
+// the NPU can do Q, K and V. What a graph brings together (graph_order.hpp) stays a matter of speed: the
+// results are the same for any grouping. With GGML_RKNPU2_FUSE=0 and in the reference precision every group
+// has one member. One for each backend, used by one thread.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "ggml/host.hpp"
+
+namespace rknpu2 {
+
+class InputVersion;
+
+class MatmulGroup {
+  public:
+    explicit MatmulGroup(Host& host) : host_(host) {}
+
+    // The node at `first`, which must be the NPU's, and those after it that can be computed with it. Returns
+    // the index of the first node that is not done then.
+    int collect(ggml_cgraph* graph, int first);
+    const std::vector<ggml_tensor*>& nodes() const { return nodes_; }
+
+    // Packs what is not packed, and multiplies. `one_plane`: a weight whose activations go without their
+    // second plane, or null.
+    Status multiply(InputVersion& inputs, const ggml_tensor* one_plane);
+
+  private:
+    bool joins(const ggml_tensor* node) const;
+    bool overlaps(const ggml_tensor* a, const ggml_tensor* b) const;
+    Status pack();
+
+    Host& host_;
+    std::vector<ggml_tensor*> nodes_;
+    std::vector<std::shared_ptr<PackedWeight>> weights_;
+    std::vector<NpuDevice::Product> products_;
+};
+
+}  // namespace rknpu2

@@ -1,0 +1,59 @@
+// How long the parts of a multiplication take on a board, roughly: what plans are compared by.
+//
+// The NPU's part follows the rule that sim/timing models in more detail: a tile of activations sits in the
+// core's buffer, the weights stream past it once for every tile, and a core is as slow as the slower of its
+// multipliers and its share of the memory. The CPU's part is the bytes that its loops touch. Nothing here was
+// measured by this project on a board; docs/performance.md says where the rates come from and how far the
+// same rule is from published measurements. Only comparisons are made with these figures, so a wrong one
+// costs time, never a result.
+//
+// Pure functions; times in nanoseconds.
+#pragma once
+
+#include <cstddef>
+
+#include "matmul/plan.hpp"
+
+namespace rknpu2 {
+
+struct BoardRates {
+    double run_ns = 41'000;                 // a run call, 33 us, and binding its operands, 8 us
+    double int8_macs_per_ns = 0.92 * 1024;  // of a core
+    double fp16_macs_per_ns = 0.92 * 512;
+    double tile_bytes = 4 * 32768;               // of activations in a core's buffer: 4 of its 12 banks
+    double stream_gbps[3] = {11.1, 20.5, 29.5};  // of 1, 2, 3 cores together, reading weights once
+    double mixed_gbps[3] = {11.1, 18.5, 25.5};   // and when they read them again
+    double cpu_gbps = 10;                        // read and written by four A76 in loops of an engine
+};
+inline constexpr BoardRates kBoardRates;
+
+// One run on each of `cores` cores at the same time.
+double run_ns(const BoardRates& rates, NpuArithmetic arithmetic, size_t rows, size_t K, size_t N,
+              size_t cores);
+
+// Floats to the NPU's operand, and results of `segments` runs to floats, one after the other.
+double quantise_ns(const BoardRates& rates, NpuArithmetic arithmetic, size_t rows, size_t K);
+double dequantise_ns(const BoardRates& rates, size_t rows, size_t N, size_t segments);
+
+// How a weight is spread over three cores.
+struct Grid {
+    size_t segments = 1;
+    size_t tiles = 3;
+};
+
+// A multiplication of M rows in chunks of `chunk_rows`, while CPU and NPU work on different chunks.
+double multiplication_ns(const BoardRates& rates, NpuArithmetic arithmetic, size_t M, size_t K, size_t N,
+                         const Grid& grid, size_t chunk_rows);
+
+// The rows of a chunk with which M rows are multiplied soonest.
+size_t best_chunk_rows(const BoardRates& rates, NpuArithmetic arithmetic, size_t M, size_t K, size_t N,
+                       const Grid& grid);
+
+// Into how many segments a run's largest K cuts rows of K elements, at least.
+size_t fewest_segments(size_t K);
+// Into how many segments rows of K elements are best cut, for a request of 512 tokens in and 128 out. Depends
+// on K and the arithmetic alone: weights that share their activations must be cut alike, and results must not
+// depend on how many cores there are or what is multiplied together.
+size_t best_segments(const BoardRates& rates, NpuArithmetic arithmetic, size_t K);
+
+}  // namespace rknpu2

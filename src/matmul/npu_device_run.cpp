@@ -1,0 +1,260 @@
+// How the runs of a multiplication get their memory, and what the threads do with them.
+#include <algorithm>
+
+#include "base/format.hpp"
+#include "kernels/dequantise.hpp"
+#include "matmul/npu_device.hpp"
+
+namespace rknpu2 {
+namespace {
+
+// Results that a thread turns into floats at a time: long enough to be worth the way to the queue.
+constexpr size_t kElementsPerPart = 65536;
+// Native results have four columns of a row side by side, rows next: a few rows at a time use whole cache
+// lines.
+constexpr size_t kPartAlignment = 4;
+
+// What a CPU that simulates the NPU streams and multiplies in a nanosecond, roughly, and what it quantises.
+// Only tells whether other threads are worth waking.
+constexpr uint64_t kBytesPerNs = 10;
+constexpr uint64_t kMacsPerNs = 50;
+constexpr uint64_t kQuantisedPerNs = 1;
+
+size_t rows_per_part(size_t columns) {
+    return round_up(std::max<size_t>(kElementsPerPart / std::max<size_t>(columns, 1), 1), kPartAlignment);
+}
+
+}  // namespace
+
+class NpuDevice::Execution final : public Pipeline::Work {
+  public:
+    Execution(NpuDevice& device, const ActivationStore::Cubes& cubes) : device_(device), cubes_(cubes) {}
+
+    void quantise(size_t part) override { device_.activations_.quantise_part(part); }
+
+    Status sync(size_t step, size_t core, size_t run) override {
+        const BoundRun& bound = bound_run(step, core, run);
+        return bound.context->sync_to_device(bound.activations);
+    }
+
+    Status run(size_t step, size_t core, size_t run) override {
+        const PhaseTimer timer(device_.statistics_, Phase::kNpu);
+        const BoundRun& bound = bound_run(step, core, run);
+        const RowChunk& chunk = cubes_.chunks[device_.shape_.steps[step].chunk];
+        Status status = bound.context->prepare(chunk.bucket, bound.activations, bound.weights, bound.result);
+        if (status.ok()) status = bound.context->run();
+        ++device_.statistics_.runs;
+        if (status.ok()) return status;
+        failed_[core] = bound.context;
+        const ContextKey& key = bound.context->key();
+        return std::move(status).with_context(
+            format("M=%zu K=%zu N=%zu on core %zu", bound.rows, key.K, key.N, core));
+    }
+
+    void dequantise(size_t step, size_t part) override {
+        const PhaseTimer timer(device_.statistics_, Phase::kDequantise);
+        const Pipeline::Step& at = device_.shape_.steps[step];
+        const RunStrip& strip = device_.runs_[at.strip];
+        const size_t rows = rows_per_part(strip.columns);
+        const size_t first = part * rows;
+        const size_t count = std::min(rows, cubes_.chunks[at.chunk].count - first);
+        for (const CellResult& cell : strip.cells) {
+            if (cell.segment == 0) prepare_result(at.chunk, cell, first, count);
+            add_result(step, cell, first, count);
+        }
+    }
+
+    // Contexts whose runs failed.
+    const std::array<const CachedContext*, rk3588::kCores>& failed() const { return failed_; }
+
+  private:
+    const BoundRun& bound_run(size_t step, size_t core, size_t run) const {
+        const RunStrip& strip = device_.runs_[device_.shape_.steps[step].strip];
+        return device_.bound_[device_.first_bound_[step] + strip.first_run[core] + run];
+    }
+
+    static bool is_prepared(const PackedWeight& weight) {
+        return !(weight.bias.empty() && weight.channel_offsets.empty());
+    }
+
+    float* result_row(const CellResult& cell, size_t chunk, size_t m) const {
+        const Product& product = device_.together_[cell.product];
+        const WeightPlan& plan = product.weight->plan;
+        return product.out + (cubes_.chunks[chunk].m0 + m) * plan.N + plan.tiles[cell.tile].n0;
+    }
+
+    void prepare_result(size_t chunk, const CellResult& cell, size_t first, size_t count) const;
+    void add_result(size_t step, const CellResult& cell, size_t first, size_t count) const;
+
+    NpuDevice& device_;
+    const ActivationStore::Cubes& cubes_;
+    std::array<const CachedContext*, rk3588::kCores> failed_{};
+};
+
+// What does not come from the NPU: the bias, and the zero points of the channels times the sum of each row.
+void NpuDevice::Execution::prepare_result(size_t chunk, const CellResult& cell, size_t first,
+                                          size_t count) const {
+    const PackedWeight& weight = *device_.together_[cell.product].weight;
+    if (!is_prepared(weight)) return;
+    const NTile& tile = weight.plan.tiles[cell.tile];
+    const size_t segments = weight.plan.segments.size();
+    for (size_t m = first; m < first + count; ++m) {
+        float* const row = result_row(cell, chunk, m);
+        if (weight.bias.empty()) {
+            std::fill_n(row, tile.n_count, 0.0F);
+        } else {
+            std::copy_n(weight.bias.data() + tile.n0, tile.n_count, row);
+        }
+        for (size_t s = 0; s < weight.channel_offsets.size(); ++s) {
+            const float sum = cubes_.row_sums(chunk * segments + s)[m];
+            const float* const offsets = weight.channel_offsets[s].data() + tile.n0;
+            for (size_t n = 0; n < tile.n_count; ++n)
+                row[n] += sum * offsets[n];
+        }
+    }
+}
+
+// Adds one cell's result to the floats. Segments and planes are added in ascending order, whatever ran first:
+// the bits do not depend on the schedule.
+void NpuDevice::Execution::add_result(size_t step, const CellResult& cell, size_t first, size_t count) const {
+    const Product& product = device_.together_[cell.product];
+    const PackedWeight& weight = *product.weight;
+    const WeightPlan& plan = weight.plan;
+    const size_t at = device_.shape_.steps[step].chunk;
+    const size_t chunk_rows = cubes_.chunks[at].count;
+    const BoundRun& bound = device_.bound_[device_.first_bound_[step] + cell.run];
+    const NTile& tile = plan.tiles[cell.tile];
+    const float* const channel_scales = weight.channel_scales[cell.segment].data() + tile.n0;
+    const float* const row_scales = cubes_.row_scales(at * plan.segments.size() + cell.segment);
+    const std::byte* const data =
+        bound.result_data + dtype_bytes(result_type(plan.recipe.arithmetic), cell.column * bound.rows);
+    float* const out = result_row(cell, at, first);
+    for (size_t plane = 0; plane < product.planes; ++plane) {
+        const size_t m0 = plane * chunk_rows + first;
+        const bool stores = cell.segment == 0 && plane == 0 && !is_prepared(weight);
+        const Accumulate mode = stores ? Accumulate::kStore : Accumulate::kAdd;
+        if (plan.recipe.arithmetic == NpuArithmetic::kInt8) {
+            dequantise_rows_int32(reinterpret_cast<const int32_t*>(data), bound.rows, m0, count, tile.n_count,
+                                  row_scales + m0, channel_scales, out, plan.N, mode);
+        } else {
+            scale_rows_fp32(reinterpret_cast<const float*>(data), bound.rows, m0, count, tile.n_count,
+                            row_scales + m0, channel_scales, out, plan.N, mode);
+        }
+    }
+}
+
+Status NpuDevice::run(const ActivationStore::Cubes& cubes) {
+    lay_out(cubes);
+    RKNPU2_RETURN_IF_ERROR(make_result_areas(cubes));
+    RKNPU2_RETURN_IF_ERROR(bind(cubes));
+    Execution execution(*this, cubes);
+    pipeline_.begin(shape_, activations_.synced());
+    const auto take_part = [&](size_t) { pipeline_.work(execution); };
+    pool_.parallel_for(static_cast<size_t>(pool_.threads()), take_part, estimated_ns(cubes));
+    statistics_.cpu_tasks += pipeline_.cpu_tasks();
+    statistics_.overlapped_tasks += pipeline_.overlapped_tasks();
+    if (pipeline_.status().ok()) return {};
+    activations_.forget();
+    for (const CachedContext* const context : execution.failed())
+        contexts_.drop(context);
+    return pipeline_.status();
+}
+
+// The multiplication as the pipeline sees it. A core goes through all rows with one strip of the weights
+// before it takes the next.
+void NpuDevice::lay_out(const ActivationStore::Cubes& cubes) {
+    shape_.segments = weights_[0]->plan.segments.size();
+    shape_.chunk_parts = cubes.chunk_parts;
+    shape_.quantised = cubes.quantised;
+    if (shape_.strips.size() < runs_.size()) shape_.strips.resize(runs_.size());
+    shape_.steps.clear();
+    first_bound_.clear();
+    size_t bound = 0;
+    for (size_t s = 0; s < runs_.size(); ++s) {
+        const RunStrip& strip = runs_[s];
+        for (auto& segments : shape_.strips[s].segments)
+            segments.clear();
+        for (const Run& run : strip.runs)
+            shape_.strips[s].segments[run.core].push_back(run.segment);
+        for (size_t c = 0; c < cubes.chunks.size(); ++c) {
+            shape_.steps.push_back({c, s, ceil_div(cubes.chunks[c].count, rows_per_part(strip.columns))});
+            first_bound_.push_back(bound);
+            bound += strip.runs.size();
+        }
+    }
+}
+
+// Before anything is bound: an area that grows takes the views of its former self with it.
+Status NpuDevice::make_result_areas(const ActivationStore::Cubes& cubes) {
+    const int domain = weights_[0]->cells[0][0].domain;
+    const DType type = result_type(weights_[0]->plan.recipe.arithmetic);
+    size_t most_rows = 0;
+    for (const RowChunk& chunk : cubes.chunks)
+        most_rows = std::max(most_rows, row_buckets()[chunk.bucket]);
+    const size_t slots = std::min(Pipeline::kSlots, shape_.steps.size());
+    for (size_t s = 0; s < runs_.size(); ++s) {
+        for (size_t r = 0; r < runs_[s].runs.size(); ++r) {
+            const size_t bytes = dtype_bytes(type, most_rows * runs_[s].runs[r].N);
+            for (size_t slot = 0; slot < slots; ++slot) {
+                const size_t place = r * Pipeline::kSlots + slot;
+                RKNPU2_RETURN_IF_ERROR(areas_.result(domain, place, bytes).status());
+            }
+        }
+    }
+    return {};
+}
+
+// Finds the context and the views for every run, so that the threads touch nothing shared.
+Status NpuDevice::bind(const ActivationStore::Cubes& cubes) {
+    const WeightPlan& plan = weights_[0]->plan;
+    const int domain = weights_[0]->cells[0][0].domain;
+    bound_.clear();
+    for (size_t step = 0; step < shape_.steps.size(); ++step) {
+        const Pipeline::Step& at = shape_.steps[step];
+        const size_t bucket = cubes.chunks[at.chunk].bucket;
+        const RunStrip& strip = runs_[at.strip];
+        for (size_t r = 0; r < strip.runs.size(); ++r) {
+            const Run& run = strip.runs[r];
+            Result<CachedContext*> context =
+                contexts_.get({plan.recipe.arithmetic, plan.segments[run.segment].K_padded, run.N,
+                               static_cast<int>(run.core), domain});
+            RKNPU2_RETURN_IF_ERROR(context.status());
+            CachedContext& cached = *context.value();
+            const size_t place = r * Pipeline::kSlots + step % Pipeline::kSlots;
+            Result<DeviceMemoryPool::Slice> area = areas_.result(domain, place, 0);
+            RKNPU2_RETURN_IF_ERROR(area.status());
+            const DeviceMemoryPool::Slice& result = area.value();
+            const DeviceMemoryPool::Slice& cube = cubes.slices[at.chunk * plan.segments.size() + run.segment];
+            Result<View> a = cached.view(Operand::kActivations, bucket, cube, cube.bytes);
+            Result<View> b = cached.view(Operand::kWeights, bucket, run.weights, run.weight_bytes);
+            Result<View> c = cached.view(Operand::kResult, bucket, result, result.bytes);
+            for (const Result<View>* view : {&a, &b, &c})
+                RKNPU2_RETURN_IF_ERROR(view->status());
+            bound_.push_back(
+                {&cached, a.value(), b.value(), c.value(), result.data(), row_buckets()[bucket]});
+            statistics_.weight_bytes += b.value().bytes;
+            statistics_.result_bytes += c.value().bytes;
+        }
+    }
+    return {};
+}
+
+// On a board several cores always have something to do at once.
+uint64_t NpuDevice::estimated_ns(const ActivationStore::Cubes& cubes) const {
+    if (!info().simulated) return UINT64_MAX;
+    size_t N = 0;
+    uint64_t bytes = 0;
+    for (const PackedWeight* const weight : weights_) {
+        N += weight->plan.N;
+        bytes += weight->plan.packed_bytes();
+    }
+    const size_t K = weights_[0]->plan.K;
+    uint64_t ns = 0;
+    for (const RowChunk& chunk : cubes.chunks) {
+        ns += std::max<uint64_t>(bytes / kBytesPerNs, row_buckets()[chunk.bucket] * N * K / kMacsPerNs);
+        if (!cubes.quantised) ns += chunk.count * K / kQuantisedPerNs;
+    }
+    return ns;
+}
+
+}  // namespace rknpu2

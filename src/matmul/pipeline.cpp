@@ -1,0 +1,148 @@
+#include "matmul/pipeline.hpp"
+
+#include <algorithm>
+
+namespace rknpu2 {
+namespace {
+
+// The device has been told of a cube: no; one thread is about to; yes.
+constexpr char kNo = 0;
+constexpr char kSoon = 1;
+constexpr char kYes = 2;
+
+}  // namespace
+
+void Pipeline::begin(const Shape& shape, std::vector<char>& synced) {
+    const std::lock_guard lock(mutex_);
+    shape_ = &shape;
+    synced_ = &synced;
+    cores_.fill({});
+    chunk_of_part_.clear();
+    parts_left_ = shape.chunk_parts;
+    for (size_t chunk = 0; !shape.quantised && chunk < shape.chunk_parts.size(); ++chunk)
+        chunk_of_part_.insert(chunk_of_part_.end(), shape.chunk_parts[chunk], chunk);
+    if (shape.quantised) std::fill(parts_left_.begin(), parts_left_.end(), 0);
+    progress_.clear();
+    for (const Step& step : shape.steps) {
+        size_t runs = 0;
+        for (const auto& of_core : shape.strips[step.strip].segments)
+            runs += of_core.size();
+        progress_.push_back({runs, 0, step.parts});
+    }
+    next_part_ = completed_ = running_ = 0;
+    cpu_tasks_ = overlapped_ = 0;
+    status_ = {};
+}
+
+void Pipeline::work(Work& work) {
+    std::unique_lock lock(mutex_);
+    while (!finished()) {
+        Task task;
+        if (pick(task)) {
+            execute(work, task, lock);
+        } else {
+            ++waiting_;
+            changed_.wait(lock);
+            --waiting_;
+        }
+    }
+}
+
+bool Pipeline::pick(Task& task) {
+    for (size_t core = 0; core < cores_.size(); ++core) {
+        if (!cores_[core].busy && pick_run(core, task)) return true;
+    }
+    return pick_dequantisation(task) || pick_quantisation(task);
+}
+
+// The core's next run, if its activations are there and there is a place for its result.
+bool Pipeline::pick_run(size_t core, Task& task) {
+    Core& at = cores_[core];
+    const auto runs_of = [&](size_t step) -> const std::vector<size_t>& {
+        return shape_->strips[shape_->steps[step].strip].segments[core];
+    };
+    while (at.step < shape_->steps.size() && at.run == runs_of(at.step).size()) {
+        ++at.step;
+        at.run = 0;
+    }
+    if (at.step >= std::min(shape_->steps.size(), completed_ + kSlots)) return false;
+    const size_t chunk = shape_->steps[at.step].chunk;
+    if (parts_left_[chunk] > 0) return false;
+    char& synced = (*synced_)[chunk * shape_->segments + runs_of(at.step)[at.run]];
+    if (synced == kSoon) return false;
+    task = {Kind::kRun, at.step, core, at.run++, synced == kNo};
+    synced = std::max(synced, kSoon);
+    at.busy = true;
+    ++running_;
+    return true;
+}
+
+bool Pipeline::pick_dequantisation(Task& task) {
+    const size_t end = std::min(shape_->steps.size(), completed_ + kSlots);
+    for (size_t step = completed_; step < end; ++step) {
+        Progress& progress = progress_[step];
+        if (progress.runs_left > 0 || progress.next_part == shape_->steps[step].parts) continue;
+        task = {Kind::kDequantise, step, 0, progress.next_part++, false};
+        return true;
+    }
+    return false;
+}
+
+bool Pipeline::pick_quantisation(Task& task) {
+    if (next_part_ == chunk_of_part_.size()) return false;
+    task = {Kind::kQuantise, 0, 0, next_part_++, false};
+    return true;
+}
+
+void Pipeline::execute(Work& work, const Task& task, std::unique_lock<std::mutex>& lock) {
+    if (task.kind == Kind::kRun) {
+        end_run(task, run(work, task, lock));
+        return;
+    }
+    ++cpu_tasks_;
+    if (running_ > 0) ++overlapped_;
+    lock.unlock();
+    if (task.kind == Kind::kQuantise) {
+        work.quantise(task.index);
+        lock.lock();
+        if (--parts_left_[chunk_of_part_[task.index]] == 0) tell_waiting();
+        return;
+    }
+    work.dequantise(task.step, task.index);
+    lock.lock();
+    if (--progress_[task.step].parts_left > 0) return;
+    while (completed_ < progress_.size() && progress_[completed_].parts_left == 0)
+        ++completed_;
+    tell_waiting();
+}
+
+Status Pipeline::run(Work& work, const Task& task, std::unique_lock<std::mutex>& lock) {
+    lock.unlock();
+    Status status;
+    if (task.sync) {
+        status = work.sync(task.step, task.core, task.index);
+        lock.lock();
+        const Step& step = shape_->steps[task.step];
+        const size_t segment = shape_->strips[step.strip].segments[task.core][task.index];
+        (*synced_)[step.chunk * shape_->segments + segment] = status.ok() ? kYes : kNo;
+        tell_waiting();
+        lock.unlock();
+    }
+    if (status.ok()) status = work.run(task.step, task.core, task.index);
+    lock.lock();
+    return status;
+}
+
+void Pipeline::end_run(const Task& task, Status status) {
+    --running_;
+    cores_[task.core].busy = false;
+    --progress_[task.step].runs_left;
+    if (!status.ok() && status_.ok()) status_ = std::move(status);
+    tell_waiting();
+}
+
+void Pipeline::tell_waiting() {
+    if (waiting_ > 0) changed_.notify_all();
+}
+
+}  // namespace rknpu2

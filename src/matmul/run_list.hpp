@@ -1,0 +1,63 @@
+// Which runs several multiplications by the same activations consist of, strip by strip.
+//
+// A strip is as many tiles of each weight as there are cores, with all their K segments. Within a strip,
+// cells of one core and one segment that lie side by side in device memory are one run, up to the widest that
+// the chip takes: native weights have their columns outermost, so the blocks of Q, K and V are together the
+// block of a wider weight, and each has its columns of the result to itself (native results have theirs
+// outermost, too). NpuDevice::place() puts weights that belong together side by side; if they do not lie so,
+// they are runs of their own and the result is the same.
+//
+// Pure arithmetic on plans and places. Filling a list again with something no larger allocates nothing.
+#pragma once
+
+#include <array>
+#include <vector>
+
+#include "matmul/packed_weight.hpp"
+#include "soc/rk3588.hpp"
+
+namespace rknpu2 {
+
+struct Run {
+    size_t core;
+    size_t segment;
+    size_t N;                         // columns, padding included
+    DeviceMemoryPool::Slice weights;  // the first cell
+    size_t weight_bytes;              // of all of them
+};
+
+// Where a cell's result is.
+struct CellResult {
+    size_t product;
+    size_t tile;
+    size_t segment;
+    size_t run;     // of the strip
+    size_t column;  // of the run's result, where this cell's begin
+};
+
+struct RunStrip {
+    std::vector<Run> runs;  // core by core
+    // The runs of core c are first_run[c] .. first_run[c + 1] - 1.
+    std::array<size_t, rk3588::kCores + 1> first_run{};
+    std::vector<CellResult> cells;  // by product, tile, segment: the order in which results are added up
+    size_t columns = 0;             // real ones, of all tiles
+};
+
+class RunList {
+  public:
+    // `weights` want their activations in the same form (ActivationStore::same_form).
+    void fill(const std::vector<const PackedWeight*>& weights);
+
+    size_t size() const { return size_; }
+    const RunStrip& operator[](size_t strip) const { return strips_[strip]; }
+
+  private:
+    static void fill_strip(const std::vector<const PackedWeight*>& weights, size_t strip, RunStrip& out);
+    static void add_cells(const std::vector<const PackedWeight*>& weights, size_t strip, size_t core,
+                          size_t segment, RunStrip& out);
+
+    std::vector<RunStrip> strips_;
+    size_t size_ = 0;
+};
+
+}  // namespace rknpu2

@@ -1,0 +1,40 @@
+"""What is computed together gives what is computed by itself: the same bits, for every way to use a model."""
+
+import harness
+from harness import HostTest
+
+PROGRAM = harness.BUILD_DIR / "bin" / "sequence_digests"
+USES = 11 + 8 + 2  # prompts, numbers of sequences, a shift, a cache used again
+
+
+class Fusion(HostTest):
+    """GGML_RKNPU2_FUSE=0 computes every operation by itself."""
+
+    def digests(self, precision, fuse):
+        """One line for each use, as tests/ggml/sequence_digests.cpp prints them."""
+        run = self.host(PROGRAM, precision=precision, extra={"GGML_RKNPU2_FUSE": str(fuse)})
+        self.assert_ran_on_npu(run)
+        lines = [line for line in run.out.splitlines() if line.count(",") == 1 and ":" in line]
+        self.assertEqual(len(lines), USES, run.out)
+        self.assertEqual(len({line.rpartition(",")[2] for line in lines}), USES, "different uses have the same logits")
+        return lines, run.stats.document
+
+    def check(self, precision):
+        apart, alone = self.digests(precision, 0)
+        together, shared = self.digests(precision, 1)
+        self.assertEqual(together, apart)
+        self.assertEqual(alone["activation_matrices"]["shared"], 0)
+        self.assertGreater(shared["activation_matrices"]["shared"], 0)
+        self.assertLess(shared["runs"], 0.7 * alone["runs"])
+        self.assertEqual(shared["matmuls"], alone["matmuls"])
+        print(f"{precision}: {USES} uses, {shared['runs']} runs instead of {alone['runs']}")
+
+    def test_fast(self):
+        self.check("fast")
+
+    def test_balanced(self):
+        self.check("balanced")
+
+
+if __name__ == "__main__":
+    harness.main()

@@ -1,0 +1,110 @@
+#include "ggml/graph_order.hpp"
+
+#include <gtest/gtest.h>
+
+#include <deque>
+#include <string>
+#include <vector>
+
+namespace rknpu2 {
+namespace {
+
+// A graph written by hand: nodes have names, an operation and sources.
+class GraphOrderTest : public ::testing::Test {
+  protected:
+    ggml_tensor* add(const char* name, ggml_op op, ggml_tensor* a = nullptr, ggml_tensor* b = nullptr) {
+        ggml_tensor& node = tensors_.emplace_back();
+        node = {};
+        node.op = op;
+        node.src[0] = a;
+        node.src[1] = b;
+        std::snprintf(node.name, sizeof node.name, "%s", name);
+        if (op != GGML_OP_NONE) nodes_.push_back(&node);
+        return &node;
+    }
+    ggml_tensor* matmul(const char* name, ggml_tensor* activations) {
+        return add(name, GGML_OP_MUL_MAT, add("weight", GGML_OP_NONE), activations);
+    }
+
+    std::string order() {
+        ggml_cgraph graph{};
+        graph.nodes = nodes_.data();
+        graph.n_nodes = static_cast<int>(nodes_.size());
+        bring_together(&graph, [&](const ggml_tensor* node) {
+            return node->op == GGML_OP_MUL_MAT && node->src[0]->op == GGML_OP_NONE;
+        });
+        std::string names;
+        for (const ggml_tensor* const node : nodes_)
+            names += (names.empty() ? "" : " ") + std::string(node->name);
+        return names;
+    }
+
+    std::deque<ggml_tensor> tensors_;
+    std::vector<ggml_tensor*> nodes_;
+};
+
+TEST_F(GraphOrderTest, ALayerOfLlamaHasItsMatmulsTogether) {
+    ggml_tensor* const x = add("norm", GGML_OP_RMS_NORM);
+    ggml_tensor* const q = matmul("q", x);
+    ggml_tensor* const q_rope = add("q_rope", GGML_OP_ROPE, add("q_shape", GGML_OP_RESHAPE, q));
+    ggml_tensor* const k_rope = add("k_rope", GGML_OP_ROPE, add("k_shape", GGML_OP_RESHAPE, matmul("k", x)));
+    ggml_tensor* const v = matmul("v", x);
+    ggml_tensor* const scores = add("scores", GGML_OP_MUL_MAT, k_rope, q_rope);
+    ggml_tensor* const mixed = add("mixed", GGML_OP_MUL_MAT, v, scores);
+    ggml_tensor* const y = add("add", GGML_OP_ADD, matmul("o", mixed), x);
+    ggml_tensor* const gate = add("silu", GGML_OP_UNARY, matmul("gate", y));
+    matmul("down", add("times", GGML_OP_MUL, gate, matmul("up", y)));
+    EXPECT_EQ(order(), "norm q k v q_shape q_rope k_shape k_rope scores mixed o add gate up silu times down");
+    EXPECT_EQ(order(), order()) << "doing it again changes nothing";
+}
+
+TEST_F(GraphOrderTest, ANodeThatWritesToTheActivationsIsNotPassed) {
+    ggml_tensor* const x = add("x", GGML_OP_ADD);
+    matmul("q", x);
+    ggml_tensor* const in_place = add("scaled", GGML_OP_SCALE, x);
+    in_place->view_src = x;
+    matmul("k", x);
+    matmul("v", x);
+    EXPECT_EQ(order(), "x q scaled k v");
+}
+
+TEST_F(GraphOrderTest, AWriteToWhatTheActivationsAreAViewOfCounts) {
+    ggml_tensor* const memory = add("memory", GGML_OP_ADD);
+    ggml_tensor* const x = add("view", GGML_OP_VIEW, memory);
+    x->view_src = memory;
+    matmul("q", x);
+    add("set", GGML_OP_CPY)->view_src = memory;
+    matmul("k", x);
+    EXPECT_EQ(order(), "memory view q set k");
+}
+
+TEST_F(GraphOrderTest, AFunctionOfTheUsersMayWriteAnywhere) {
+    ggml_tensor* const x = add("x", GGML_OP_ADD);
+    matmul("q", x);
+    add("custom", GGML_OP_CUSTOM);
+    matmul("k", x);
+    EXPECT_EQ(order(), "x q custom k");
+}
+
+TEST_F(GraphOrderTest, OtherActivationsAndOtherDevicesStayWhereTheyAre) {
+    ggml_tensor* const x = add("x", GGML_OP_ADD);
+    ggml_tensor* const y = add("y", GGML_OP_ADD);
+    matmul("a", x);
+    matmul("b", y);
+    matmul("c", x);
+    add("computed", GGML_OP_MUL_MAT, y, x);
+    matmul("d", y);
+    EXPECT_EQ(order(), "x y a c b d computed");
+}
+
+TEST_F(GraphOrderTest, TheSearchEnds) {
+    ggml_tensor* const x = add("x", GGML_OP_ADD);
+    matmul("q", x);
+    for (int i = 0; i < kLookAhead; ++i)
+        add("n", GGML_OP_ADD);
+    matmul("far", x);
+    EXPECT_TRUE(order().ends_with("n far"));
+}
+
+}  // namespace
+}  // namespace rknpu2

@@ -1,0 +1,216 @@
+#include "matmul/pipeline.hpp"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <chrono>
+#include <random>
+#include <thread>
+
+namespace rknpu2 {
+namespace {
+
+// Looks over the pipeline's shoulder: every task checks that what it needs is there.
+class Watcher final : public Pipeline::Work {
+  public:
+    Watcher(const Pipeline::Shape& shape, uint32_t seed) : shape_(shape), seed_(seed) {
+        for (const size_t parts : shape.chunk_parts) {
+            for (size_t i = 0; i < parts; ++i)
+                chunk_of_part_.push_back(chunks_);
+            ++chunks_;
+        }
+        quantised_ = std::vector<std::atomic<size_t>>(chunks_);
+        runs_ = std::vector<std::atomic<size_t>>(shape.steps.size());
+        dequantised_ = std::vector<std::atomic<size_t>>(shape.steps.size());
+        synced_ = std::vector<std::atomic<int>>(chunks_ * shape.segments);
+    }
+
+    void quantise(size_t part) override {
+        dawdle(part);
+        ++quantised_[chunk_of_part_[part]];
+    }
+
+    Status sync(size_t step, size_t core, size_t run) override {
+        expect_ready(step);
+        dawdle(step + core);
+        EXPECT_EQ(synced_[cube(step, core, run)].fetch_add(1), 0) << "told twice";
+        return {};
+    }
+
+    Status run(size_t step, size_t core, size_t run) override {
+        expect_ready(step);
+        EXPECT_EQ(synced_[cube(step, core, run)], 1) << "the device does not know the cube";
+        EXPECT_FALSE(busy_[core].exchange(true)) << "two runs on one core";
+        // The slot's former results are used up.
+        if (step >= Pipeline::kSlots) {
+            EXPECT_EQ(dequantised_[step - Pipeline::kSlots], shape_.steps[step - Pipeline::kSlots].parts);
+        }
+        dawdle(7 * step + core);
+        busy_[core] = false;
+        ++runs_[step];
+        if (total_runs_.fetch_add(1) != fails_at) return {};
+        failed_step_ = step;
+        return {StatusCode::kTimeout, "as asked"};
+    }
+
+    void dequantise(size_t step, size_t part) override {
+        EXPECT_LT(part, shape_.steps[step].parts);
+        EXPECT_NE(step, failed_step_);
+        size_t runs = 0;
+        for (const auto& of_core : shape_.strips[shape_.steps[step].strip].segments)
+            runs += of_core.size();
+        EXPECT_EQ(runs_[step], runs);
+        dawdle(13 * step + part);
+        ++dequantised_[step];
+    }
+
+    void expect_all_done() const {
+        for (size_t step = 0; step < shape_.steps.size(); ++step)
+            EXPECT_EQ(dequantised_[step], shape_.steps[step].parts);
+    }
+
+    size_t fails_at = SIZE_MAX;
+    size_t total_runs() const { return total_runs_; }
+
+  private:
+    size_t cube(size_t step, size_t core, size_t run) const {
+        const Pipeline::Step& at = shape_.steps[step];
+        return at.chunk * shape_.segments + shape_.strips[at.strip].segments[core][run];
+    }
+    void expect_ready(size_t step) const {
+        const size_t chunk = shape_.steps[step].chunk;
+        if (shape_.quantised) return;
+        EXPECT_EQ(quantised_[chunk], shape_.chunk_parts[chunk]);
+    }
+    void dawdle(size_t what) const {
+        std::minstd_rand random(static_cast<uint32_t>(seed_ * 7919 + what));
+        if (random() % 3 == 0) std::this_thread::sleep_for(std::chrono::microseconds(random() % 200));
+    }
+
+    const Pipeline::Shape& shape_;
+    uint32_t seed_;
+    size_t chunks_ = 0;
+    std::vector<size_t> chunk_of_part_;
+    std::vector<std::atomic<size_t>> quantised_;
+    std::vector<std::atomic<size_t>> runs_;
+    std::vector<std::atomic<size_t>> dequantised_;
+    std::vector<std::atomic<int>> synced_;
+    std::array<std::atomic<bool>, rk3588::kCores> busy_{};
+    std::atomic<size_t> total_runs_{0};
+    std::atomic<size_t> failed_step_{SIZE_MAX};
+};
+
+Pipeline::Shape random_shape(std::minstd_rand& random) {
+    Pipeline::Shape shape;
+    shape.segments = 1 + random() % 3;
+    const size_t chunks = 1 + random() % 5;
+    for (size_t c = 0; c < chunks; ++c)
+        shape.chunk_parts.push_back(1 + random() % 6);
+    const size_t strips = 1 + random() % 3;
+    for (size_t s = 0; s < strips; ++s) {
+        Pipeline::Strip strip;
+        strip.segments[random() % 3].push_back(random() % shape.segments);  // at least one
+        for (auto& of_core : strip.segments) {
+            for (size_t runs = random() % 3; runs > 0; --runs)
+                of_core.push_back(random() % shape.segments);
+        }
+        shape.strips.push_back(strip);
+        for (size_t c = 0; c < chunks; ++c)
+            shape.steps.push_back({c, s, 1 + random() % 4});
+    }
+    shape.quantised = random() % 4 == 0;
+    return shape;
+}
+
+void work_together(Pipeline& pipeline, Watcher& watcher, size_t threads) {
+    std::vector<std::thread> team;
+    for (size_t t = 1; t < threads; ++t)
+        team.emplace_back([&] { pipeline.work(watcher); });
+    pipeline.work(watcher);
+    for (std::thread& thread : team)
+        thread.join();
+}
+
+TEST(Pipeline, EveryTaskFindsWhatItNeeds) {
+    Pipeline pipeline;
+    for (uint32_t seed = 1; seed <= 60; ++seed) {
+        SCOPED_TRACE(::testing::Message() << "seed " << seed);
+        std::minstd_rand random(seed);
+        const Pipeline::Shape shape = random_shape(random);
+        std::vector<char> synced(shape.chunk_parts.size() * shape.segments, 0);
+        Watcher watcher(shape, seed);
+        pipeline.begin(shape, synced);
+        work_together(pipeline, watcher, 1 + seed % 6);
+        ASSERT_TRUE(pipeline.status().ok());
+        watcher.expect_all_done();
+    }
+}
+
+TEST(Pipeline, AFailureEndsItAndTheNextCallWorks) {
+    Pipeline pipeline;
+    for (uint32_t seed = 1; seed <= 30; ++seed) {
+        SCOPED_TRACE(::testing::Message() << "seed " << seed);
+        std::minstd_rand random(seed);
+        const Pipeline::Shape shape = random_shape(random);
+        std::vector<char> synced(shape.chunk_parts.size() * shape.segments, 0);
+        Watcher failing(shape, seed);
+        failing.fails_at = 0;
+        pipeline.begin(shape, synced);
+        work_together(pipeline, failing, 1 + seed % 6);
+        EXPECT_EQ(pipeline.status().code(), StatusCode::kTimeout);
+        if (seed % 6 == 0) {
+            EXPECT_EQ(failing.total_runs(), 1U) << "a lone thread ran on after the failure";
+        }
+        synced.assign(synced.size(), 0);
+        Watcher watcher(shape, seed);
+        pipeline.begin(shape, synced);
+        work_together(pipeline, watcher, 1 + seed % 6);
+        EXPECT_TRUE(pipeline.status().ok());
+        watcher.expect_all_done();
+    }
+}
+
+// Runs end only when the next chunk is being quantised: without overlap this would wait for ever.
+class Waiting final : public Pipeline::Work {
+  public:
+    void quantise(size_t part) override {
+        const std::lock_guard lock(mutex_);
+        quantised_ = std::max(quantised_, part + 1);
+        changed_.notify_all();
+    }
+    Status sync(size_t, size_t, size_t) override { return {}; }
+    Status run(size_t step, size_t, size_t) override {
+        std::unique_lock lock(mutex_);
+        const bool came = changed_.wait_for(lock, std::chrono::seconds(20),
+                                            [&] { return quantised_ >= std::min<size_t>(step + 2, 4); });
+        return came ? Status() : Status(StatusCode::kTimeout, "nothing was quantised meanwhile");
+    }
+    void dequantise(size_t, size_t) override {}
+
+  private:
+    std::mutex mutex_;
+    std::condition_variable changed_;
+    size_t quantised_ = 0;
+};
+
+TEST(Pipeline, QuantisesWhileTheNpuRuns) {
+    Pipeline::Shape shape;
+    shape.chunk_parts = {1, 1, 1, 1};
+    shape.strips.resize(1);
+    shape.strips[0].segments[1] = {0};
+    for (size_t chunk = 0; chunk < 4; ++chunk)
+        shape.steps.push_back({chunk, 0, 1});
+    std::vector<char> synced(4, 0);
+    Pipeline pipeline;
+    Waiting work;
+    pipeline.begin(shape, synced);
+    std::thread other([&] { pipeline.work(work); });
+    pipeline.work(work);
+    other.join();
+    EXPECT_TRUE(pipeline.status().ok()) << pipeline.status().to_string();
+    EXPECT_EQ(pipeline.cpu_tasks(), 8U);
+    EXPECT_GE(pipeline.overlapped_tasks(), 3U);
+}
+
+}  // namespace
+}  // namespace rknpu2

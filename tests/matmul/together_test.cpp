@@ -1,0 +1,154 @@
+// Several multiplications by the same activations: the same bits as one by one, in as few runs as their
+// places allow.
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "matmul/cost_model.hpp"
+#include "matmul/fake_device.hpp"
+#include "matmul/matrices.hpp"
+#include "matmul/npu_device.hpp"
+
+namespace rknpu2 {
+namespace {
+
+using testing::FakeState;
+using testing::Matrices;
+using Weight = std::shared_ptr<PackedWeight>;
+
+class TogetherTest : public ::testing::TestWithParam<Precision> {
+  protected:
+    void SetUp() override { npu_ = testing::new_device(state_, statistics_, GetParam()); }
+
+    // Weights of these N, packed side by side.
+    std::vector<Weight> pack_together(const std::vector<size_t>& sizes, size_t K) {
+        std::vector<Matrices> matrices;
+        for (const size_t N : sizes)
+            matrices.emplace_back(1, N, K, static_cast<uint32_t>(N));
+        std::vector<WeightSource> sources;
+        for (const Matrices& x : matrices)
+            sources.push_back(x.source());
+        auto places = npu_->place(sources);
+        EXPECT_TRUE(places.ok());
+        std::vector<Weight> weights;
+        for (size_t i = 0; i < sizes.size(); ++i)
+            weights.push_back(npu_->pack(sources[i], places.value()[i]).take());
+        return weights;
+    }
+
+    Weight pack(size_t N, size_t K) {
+        return npu_->pack(Matrices(1, N, K, static_cast<uint32_t>(N)).source()).take();
+    }
+
+    std::vector<std::vector<float>> multiply(const std::vector<Weight>& weights, const Activations& input) {
+        std::vector<std::vector<float>> out;
+        std::vector<NpuDevice::Product> products;
+        for (const Weight& weight : weights)
+            out.emplace_back(input.M * weight->plan.N, std::nanf(""));
+        for (size_t i = 0; i < weights.size(); ++i)
+            products.push_back({weights[i].get(), out[i].data()});
+        const Status status = npu_->multiply(products, input);
+        EXPECT_TRUE(status.ok()) << status.to_string();
+        return out;
+    }
+
+    std::vector<std::vector<float>> one_by_one(const std::vector<Weight>& weights, const Activations& input) {
+        std::vector<std::vector<float>> out;
+        for (const Weight& weight : weights)
+            out.push_back(multiply({weight}, input)[0]);
+        return out;
+    }
+
+    FakeState state_;
+    Statistics statistics_;
+    std::shared_ptr<NpuDevice> npu_;
+};
+
+TEST_P(TogetherTest, TheSameBitsInOneRunForEachCore) {
+    for (const auto& [M, K] : {std::pair<size_t, size_t>{1, 96}, {2, 576}, {37, 100}, {300, 64}}) {
+        const Matrices x(M, 1, K, 3);
+        const std::vector<Weight> weights = pack_together({200, 70, 96}, K);
+        const Activations input{x.a.data(), M, 0};
+        const std::vector<std::vector<float>> apart = one_by_one(weights, input);
+        const uint64_t runs = statistics_.runs;
+        const uint64_t bytes = statistics_.weight_bytes;
+        EXPECT_EQ(multiply(weights, input), apart) << M << " x " << K;
+        const size_t planes = weights[0]->plan.recipe.planes;
+        const size_t rows = best_chunk_rows(kBoardRates, weights[0]->plan.recipe.arithmetic, M * planes, K,
+                                            200 + 70 + 96, {1, weights[0]->plan.tiles.size()});
+        const size_t chunks = ceil_div(M, rows / planes);
+        EXPECT_EQ(statistics_.runs - runs, 3 * chunks) << M << " x " << K;
+        size_t packed = 0;
+        for (const Weight& weight : weights)
+            packed += weight->plan.packed_bytes();
+        EXPECT_EQ(statistics_.weight_bytes - bytes, packed * chunks);
+    }
+}
+
+TEST_P(TogetherTest, EverySegmentOfKIsARun) {
+    const Matrices x(3, 1, 8300, 3);
+    const std::vector<Weight> weights = pack_together({100, 40}, 8300);
+    const Activations input{x.a.data(), 3, 0};
+    const std::vector<std::vector<float>> apart = one_by_one(weights, input);
+    const uint64_t runs = statistics_.runs;
+    EXPECT_EQ(multiply(weights, input), apart);
+    EXPECT_LE(statistics_.runs - runs, 3U * 2);
+}
+
+TEST_P(TogetherTest, WeightsThatLieApartAreRunsOfTheirOwn) {
+    const Matrices x(2, 1, 96, 3);
+    const Weight a = pack(200, 96);
+    const Weight between = pack(500, 96);
+    const Weight b = pack(70, 96);
+    const Activations input{x.a.data(), 2, 0};
+    EXPECT_EQ(multiply({b, a}, input), one_by_one({b, a}, input));
+    EXPECT_EQ(multiply({a, b, between}, input), one_by_one({a, b, between}, input));
+}
+
+TEST_P(TogetherTest, AWeightThatTakesAnothersPlaceIsSeenByTheDevice) {
+    const Matrices x(2, 1, 96, 3);
+    std::vector<Weight> weights = pack_together({192, 96}, 96);
+    const Activations input{x.a.data(), 2, 0};
+    multiply(weights, input);
+    const std::byte* const place = weights[1]->cells[0][0].data();
+    weights[1].reset();
+    auto fresh = npu_->pack(Matrices(1, 96, 96, 77).source());
+    ASSERT_TRUE(fresh.ok());
+    weights[1] = fresh.take();
+    ASSERT_EQ(weights[1]->cells[0][0].data(), place) << "the test wants it in the same place";
+    const int binds = state_.weight_binds;
+    EXPECT_EQ(multiply(weights, input), one_by_one(weights, input));
+    EXPECT_GT(state_.weight_binds, binds) << "binding is what tells the device";
+}
+
+TEST_P(TogetherTest, NoRunIsWiderThanTheChipTakes) {
+    const Matrices x(1, 1, 32, 3);
+    const std::vector<Weight> weights = pack_together({7000, 7000, 20}, 32);
+    const Activations input{x.a.data(), 1, 0};
+    const std::vector<std::vector<float>> apart = one_by_one(weights, input);
+    const uint64_t runs = statistics_.runs;
+    EXPECT_EQ(multiply(weights, input), apart);
+    EXPECT_EQ(statistics_.runs - runs, 6U);  // 2 x 2336 columns for a core are more than 4096
+    const std::vector<Weight> wide = pack_together({30000, 64}, 32);
+    EXPECT_EQ(multiply(wide, input), one_by_one(wide, input));
+}
+
+TEST_P(TogetherTest, AFailedRunFailsAllAndTheDeviceStaysUsable) {
+    const Matrices x(3, 1, 96, 3);
+    const std::vector<Weight> weights = pack_together({200, 70}, 96);
+    const Activations input{x.a.data(), 3, npu_->new_version()};
+    const std::vector<std::vector<float>> right = multiply(weights, input);
+    std::vector<float> out(x.M * 200);
+    const NpuDevice::Product product{weights[0].get(), out.data()};
+    state_.runs_until_failure = 1;
+    EXPECT_EQ(npu_->multiply({&product, 1}, input).code(), StatusCode::kTimeout);
+    EXPECT_EQ(multiply(weights, input), right);
+}
+
+INSTANTIATE_TEST_SUITE_P(Precisions, TogetherTest,
+                         ::testing::Values(Precision::kNaive, Precision::kFast, Precision::kBalanced,
+                                           Precision::kExact),
+                         [](const auto& test) { return std::string(precision_name(test.param)); });
+
+}  // namespace
+}  // namespace rknpu2
