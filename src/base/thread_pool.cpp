@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <chrono>
 
+#include "base/spin.hpp"
+
 namespace rknpu2 {
 namespace {
 
@@ -28,23 +30,6 @@ constexpr int kSpinCpus = 4;
 // Until a sleeping thread runs: 20 to 50 microseconds on a PC, more on a busy one.
 constexpr uint64_t kWakeNs = 60'000;
 
-// Looks at `condition` until it holds or the time for it is over; true if it holds.
-template <typename Condition>
-bool spin_until(const Condition& condition) {
-    const auto end = std::chrono::steady_clock::now() + kSpin;
-    do {
-        for (int i = 0; i < 64; ++i) {
-            if (condition()) return true;
-#if defined(__x86_64__)
-            __builtin_ia32_pause();
-#elif defined(__aarch64__)
-            asm volatile("yield");
-#endif
-        }
-    } while (std::chrono::steady_clock::now() < end);
-    return false;
-}
-
 }  // namespace
 
 int allowed_cpus() {
@@ -56,7 +41,7 @@ int allowed_cpus() {
 
 ThreadPool::ThreadPool(int threads, const std::vector<int>& cpus) {
     const int available = cpus.empty() ? allowed_cpus() : static_cast<int>(cpus.size());
-    spin_ = threads <= available && available >= kSpinCpus;
+    most_spinning_ = available >= kSpinCpus ? std::min(threads, available) : 0;
     for (int i = 1; i < threads; ++i) {
         team_.emplace_back([this, cpus] {
             pin_to(cpus);
@@ -83,7 +68,9 @@ void ThreadPool::drain(const BodyRef& body, size_t count) {
 void ThreadPool::work() {
     uint64_t seen = 0;
     while (true) {
-        if (spin_) spin_until([&] { return stop_.load() || round_.load() != seen; });
+        if (++spinning_ <= most_spinning_)
+            spin_until([&] { return stop_.load() || round_.load() != seen; }, kSpin);
+        --spinning_;
         std::unique_lock lock(mutex_);
         ++sleeping_;
         start_.wait(lock, [&] { return stop_.load() || round_.load() != seen; });
@@ -104,7 +91,7 @@ void ThreadPool::work() {
 void ThreadPool::run(const BodyRef& body, size_t count, uint64_t estimated_ns) {
     if (count == 0) return;
     const std::lock_guard one_call(call_mutex_);
-    if (team_.empty() || count == 1 || (!spin_ && estimated_ns < kWakeNs)) {
+    if (team_.empty() || count == 1 || (!spins() && estimated_ns < kWakeNs)) {
         for (size_t i = 0; i < count; ++i)
             body.call(body.bound, i);
         return;
@@ -116,7 +103,8 @@ void ThreadPool::run(const BodyRef& body, size_t count, uint64_t estimated_ns) {
         count_ = count;
         next_.store(0);
         ++round_;
-        to_wake = std::min(sleeping_, count - 1);
+        const auto awake = static_cast<size_t>(std::max(0, spinning_.load()));
+        to_wake = std::min(sleeping_, count - 1 - std::min(awake, count - 1));
     }
     for (size_t i = 0; i < to_wake; ++i)
         start_.notify_one();
@@ -125,7 +113,7 @@ void ThreadPool::run(const BodyRef& body, size_t count, uint64_t estimated_ns) {
         const std::lock_guard lock(mutex_);
         body_ = nullptr;  // a thread that wakes late finds nothing to do
     }
-    if (spin_ && spin_until([&] { return busy_.load() == 0; })) {
+    if (spins() && spin_until([&] { return busy_.load() == 0; }, kSpin)) {
         // The last thread may still hold the lock on its way out; taking it once makes its writes ours.
         const std::lock_guard lock(mutex_);
         return;

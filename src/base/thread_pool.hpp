@@ -1,8 +1,8 @@
 // A fixed team of threads for short, equal pieces of work (packing, quantising, one task per NPU core).
 //
 // A thread that runs out of work looks for more for some tens of microseconds before it sleeps: matmuls
-// follow each other that closely, and waking a thread takes longer. A team larger than the CPUs it may use
-// does not spin, it would stand in its own way.
+// follow each other that closely, and waking a thread takes longer. No more threads than there are CPUs for
+// the team do so at a time, and none where there are fewer than four: they would stand in their own way.
 //
 // parallel_for(n, f) calls f(0) .. f(n-1), each once, on the caller and the team, and returns when all are
 // done. Calls from several threads are served one after the other; f must not call parallel_for of the same
@@ -30,6 +30,8 @@ class ThreadPool {
     ThreadPool& operator=(const ThreadPool&) = delete;
 
     int threads() const { return static_cast<int>(team_.size()) + 1; }
+    // Do threads look for work for a while before they sleep?
+    bool spins() const { return most_spinning_ > 0; }
 
     // `estimated_ns`: what all the work takes one thread, if the caller knows. Work that is done sooner than
     // a sleeping thread wakes up is done by the caller alone.
@@ -50,7 +52,8 @@ class ThreadPool {
     void work();
     void drain(const BodyRef& body, size_t count);
 
-    bool spin_ = false;
+    int most_spinning_ = 0;
+    std::atomic<int> spinning_{0};
     std::mutex call_mutex_;  // one parallel_for at a time
     std::mutex mutex_;       // guards what follows, for writing; the atomics are also read without it
     std::condition_variable start_;

@@ -32,7 +32,8 @@ std::vector<int> cpu_affinity(const Config& config) {
     return config.affinity.empty() ? a76_cores() : config.affinity;
 }
 
-int team_size(const Config& config) {
+int team_size(const Config& config, bool simulated) {
+    if (!simulated) return cpu_threads(config) + config.cores;
     return std::max(cpu_threads(config), std::min(config.cores, allowed_cpus()));
 }
 

@@ -38,12 +38,13 @@ NpuDevice::NpuDevice(std::unique_ptr<NpuRuntime> runtime, const Config& config, 
     : runtime_(std::move(runtime)),
       config_(config),
       statistics_(statistics),
-      pool_(team_size(config), cpu_affinity(config)),
+      pool_(team_size(config, runtime_->info().simulated), cpu_affinity(config)),
       cache_(weight_cache_of(config, statistics)),
       memory_(*runtime_),
       contexts_(*runtime_, row_buckets(), kContextCapacity),
       areas_(memory_, contexts_),
-      activations_(areas_, statistics) {}
+      activations_(areas_, statistics),
+      pipeline_(pool_.spins()) {}
 
 NpuDevice::~NpuDevice() {
     areas_.clear();

@@ -105,6 +105,7 @@ class NpuDevice : public std::enable_shared_from_this<NpuDevice> {
     Status make_result_areas(const ActivationStore::Cubes& cubes);
     void lay_out(const ActivationStore::Cubes& cubes);
     Status bind(const ActivationStore::Cubes& cubes);
+    size_t threads_of_use(const ActivationStore::Cubes& cubes) const;
     uint64_t estimated_ns(const ActivationStore::Cubes& cubes) const;
     Status allocate_cells(std::span<const std::shared_ptr<PackedWeight>> group);
     Status fill(const WeightSource& source, const ChannelStatistics* statistics, PackedWeight& packed);
@@ -141,9 +142,10 @@ class NpuDevice : public std::enable_shared_from_this<NpuDevice> {
 // CPU threads that a configuration asks for: its own number, or the machine's fast cores.
 int cpu_threads(const Config& config);
 
-// Threads of the device's own team: those, and one for each NPU core, since a run blocks; but never more than
-// there are CPUs only to wait.
-int team_size(const Config& config);
+// Threads of the device's own team: those, and one for each NPU core, since a run blocks its thread. A
+// simulator's runs take CPU time instead, so there the team has at least one thread for each core that has a
+// CPU.
+int team_size(const Config& config, bool simulated);
 
 // CPUs for our threads: the configured ones, else the Cortex-A76 cores of an RK3588, else any (empty).
 std::vector<int> cpu_affinity(const Config& config);

@@ -150,7 +150,7 @@ Status NpuDevice::run(const ActivationStore::Cubes& cubes) {
     Execution execution(*this, cubes);
     pipeline_.begin(shape_, activations_.synced());
     const auto take_part = [&](size_t) { pipeline_.work(execution); };
-    pool_.parallel_for(static_cast<size_t>(pool_.threads()), take_part, estimated_ns(cubes));
+    pool_.parallel_for(threads_of_use(cubes), take_part, estimated_ns(cubes));
     statistics_.cpu_tasks += pipeline_.cpu_tasks();
     statistics_.overlapped_tasks += pipeline_.overlapped_tasks();
     if (pipeline_.status().ok()) return {};
@@ -158,6 +158,18 @@ Status NpuDevice::run(const ActivationStore::Cubes& cubes) {
     for (const CachedContext* const context : execution.failed())
         contexts_.drop(context);
     return pipeline_.status();
+}
+
+// As many as can have something to do at the same time: a single token has a run for each core and little
+// else, and a thread that only waits would have to be waited for.
+size_t NpuDevice::threads_of_use(const ActivationStore::Cubes& cubes) const {
+    const auto all = static_cast<size_t>(pool_.threads());
+    if (shape_.steps.size() > 1) return all;
+    size_t cores = 0;
+    for (const auto& runs : shape_.strips[0].segments)
+        cores += runs.empty() ? 0 : 1;
+    const size_t parts = cubes.quantised ? 0 : cubes.chunk_parts[0];
+    return std::min(all, std::max({cores, parts, shape_.steps[0].parts}));
 }
 
 // The multiplication as the pipeline sees it. A core goes through all rows with one strip of the weights

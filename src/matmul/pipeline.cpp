@@ -1,6 +1,9 @@
 #include "matmul/pipeline.hpp"
 
 #include <algorithm>
+#include <chrono>
+
+#include "base/spin.hpp"
 
 namespace rknpu2 {
 namespace {
@@ -9,6 +12,9 @@ namespace {
 constexpr char kNo = 0;
 constexpr char kSoon = 1;
 constexpr char kYes = 2;
+
+// About as long as a run of a few rows takes.
+constexpr std::chrono::microseconds kSpin{200};
 
 }  // namespace
 
@@ -41,11 +47,22 @@ void Pipeline::work(Work& work) {
         if (pick(task)) {
             execute(work, task, lock);
         } else {
-            ++waiting_;
-            changed_.wait(lock);
-            --waiting_;
+            wait(lock);
         }
     }
+}
+
+// Until something has changed.
+void Pipeline::wait(std::unique_lock<std::mutex>& lock) {
+    const uint64_t seen = changes_;
+    if (spins_) {
+        lock.unlock();
+        spin_until([&] { return changes_ != seen; }, kSpin);
+        lock.lock();
+    }
+    ++waiting_;
+    changed_.wait(lock, [&] { return changes_ != seen; });
+    --waiting_;
 }
 
 bool Pipeline::pick(Task& task) {
@@ -142,6 +159,7 @@ void Pipeline::end_run(const Task& task, Status status) {
 }
 
 void Pipeline::tell_waiting() {
+    ++changes_;
     if (waiting_ > 0) changed_.notify_all();
 }
 

@@ -17,6 +17,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
@@ -65,6 +66,9 @@ class Pipeline {
         bool quantised = false;  // the activations are there already
     };
 
+    // `spins`: a thread without a task looks for one for a while before it sleeps.
+    explicit Pipeline(bool spins) : spins_(spins) {}
+
     // Prepares for a multiplication. `synced`: for cube chunk * segments + segment, has the device been told
     // of it? Both must stay until the work is done.
     void begin(const Shape& shape, std::vector<char>& synced);
@@ -108,10 +112,13 @@ class Pipeline {
     Status run(Work& work, const Task& task, std::unique_lock<std::mutex>& lock);
     void end_run(const Task& task, Status status);
     void tell_waiting();
+    void wait(std::unique_lock<std::mutex>& lock);
 
+    const bool spins_;
     std::mutex mutex_;  // guards what follows
     std::condition_variable changed_;
     size_t waiting_ = 0;
+    std::atomic<uint64_t> changes_{0};  // written with the lock
     const Shape* shape_ = nullptr;
     std::vector<char>* synced_ = nullptr;
     std::array<Core, rk3588::kCores> cores_{};

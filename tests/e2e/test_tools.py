@@ -60,10 +60,11 @@ class Tools(HostTest):
 class Imatrix(HostTest):
     """llama-imatrix stops at each matmul and reads its activations: they must be there, and nearly the reference's."""
 
-    def importance(self, precision):
-        path = self.folder / f"{precision}.gguf"
+    def importance(self, precision, fuse=1):
+        path = self.folder / f"{precision}-{fuse}.gguf"
         run = self.host("llama-imatrix", "-m", harness.MODEL, "-ngl", 99, "-f", english(self.folder, 8000), "-c", 256,
-                        "--chunks", 3, "-o", path, "--no-ppl", precision=precision)
+                        "--chunks", 3, "-o", path, "--no-ppl", precision=precision,
+                        extra={"GGML_RKNPU2_FUSE": str(fuse)})
         self.assertEqual(run.stats.failures, 0)
         self.assertEqual(len(run.stats.weights), harness.ALL_WEIGHTS)
         self.assertEqual(run.stats.npu == 0, precision == "reference")
@@ -90,6 +91,12 @@ class Imatrix(HostTest):
         print(f"{precision}: median {ordered[len(ordered) // 2]:.5f}, worst {ordered[-1]:.5f} ({worst}), "
               f"{sum(d <= IMATRIX_SAME for d in ordered)} of {len(ordered)} within {IMATRIX_SAME}")
         return ordered
+
+    def test_fusion_changes_nothing(self):
+        fused, apart = self.importance("fast", 1), self.importance("fast", 0)
+        self.assertEqual(set(fused.tensors), set(apart.tensors))
+        for name in fused.tensors:
+            self.assertEqual(fused.floats(name), apart.floats(name), name)
 
     def test_exact(self):
         self.assertLessEqual(self.check("exact")[-1], IMATRIX_SAME)

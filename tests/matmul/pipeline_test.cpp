@@ -131,8 +131,12 @@ void work_together(Pipeline& pipeline, Watcher& watcher, size_t threads) {
         thread.join();
 }
 
-TEST(Pipeline, EveryTaskFindsWhatItNeeds) {
-    Pipeline pipeline;
+class PipelineTest : public ::testing::TestWithParam<bool> {};
+INSTANTIATE_TEST_SUITE_P(Waiting, PipelineTest, ::testing::Bool(),
+                         [](const auto& test) { return test.param ? "Spinning" : "Sleeping"; });
+
+TEST_P(PipelineTest, EveryTaskFindsWhatItNeeds) {
+    Pipeline pipeline(GetParam());
     for (uint32_t seed = 1; seed <= 60; ++seed) {
         SCOPED_TRACE(::testing::Message() << "seed " << seed);
         std::minstd_rand random(seed);
@@ -146,8 +150,8 @@ TEST(Pipeline, EveryTaskFindsWhatItNeeds) {
     }
 }
 
-TEST(Pipeline, AFailureEndsItAndTheNextCallWorks) {
-    Pipeline pipeline;
+TEST_P(PipelineTest, AFailureEndsItAndTheNextCallWorks) {
+    Pipeline pipeline(GetParam());
     for (uint32_t seed = 1; seed <= 30; ++seed) {
         SCOPED_TRACE(::testing::Message() << "seed " << seed);
         std::minstd_rand random(seed);
@@ -193,7 +197,7 @@ class Waiting final : public Pipeline::Work {
     size_t quantised_ = 0;
 };
 
-TEST(Pipeline, QuantisesWhileTheNpuRuns) {
+TEST_P(PipelineTest, QuantisesWhileTheNpuRuns) {
     Pipeline::Shape shape;
     shape.chunk_parts = {1, 1, 1, 1};
     shape.strips.resize(1);
@@ -201,7 +205,7 @@ TEST(Pipeline, QuantisesWhileTheNpuRuns) {
     for (size_t chunk = 0; chunk < 4; ++chunk)
         shape.steps.push_back({chunk, 0, 1});
     std::vector<char> synced(4, 0);
-    Pipeline pipeline;
+    Pipeline pipeline(GetParam());
     Waiting work;
     pipeline.begin(shape, synced);
     std::thread other([&] { pipeline.work(work); });
