@@ -32,6 +32,13 @@ float scale_of_rows(const float* a, size_t M, size_t K) {
     return int8_scale(largest);
 }
 
+// Do the strips of all of them have the same columns?
+bool same_tiles(const std::vector<const PackedWeight*>& weights) {
+    return std::all_of(weights.begin(), weights.end(), [&](const PackedWeight* weight) {
+        return weight->plan.N == weights[0]->plan.N && weight->plan.tiles.size() == weights[0]->plan.tiles.size();
+    });
+}
+
 }  // namespace
 
 NpuDevice::NpuDevice(std::unique_ptr<NpuRuntime> runtime, const Config& config, Statistics& statistics)
@@ -72,19 +79,28 @@ void NpuDevice::release(const PackedWeight& weight) {
     }
 }
 
-Status NpuDevice::multiply(std::span<const Product> products, const Activations& input) {
+Status NpuDevice::multiply(std::span<const Product> products, const Activations& input, Epilogue* epilogue) {
     const std::lock_guard lock(mutex_);
     done_.assign(products.size(), 0);
     for (size_t i = 0; i < products.size(); ++i) {
         if (done_[i] != 0) continue;
         next_together(products, i);
+        const bool all = together_.size() == products.size() && same_tiles(weights_);
+        epilogue_ = all ? epilogue : nullptr;
         RKNPU2_RETURN_IF_ERROR(multiply_together(input));
         for (const Product& product : together_) {
             const bool int8 = product.weight->plan.recipe.arithmetic == NpuArithmetic::kInt8;
             ++(int8 ? statistics_.int8_matmuls : statistics_.fp16_matmuls);
         }
         statistics_.npu_matmuls += together_.size();
+        if (all) epilogue = nullptr;  // it has had everything
     }
+    if (epilogue == nullptr) return {};
+    const size_t N = products[0].weight->plan.N;
+    std::vector<float*> outputs;
+    for (const Product& product : products)
+        outputs.push_back(product.out);
+    epilogue->apply({0, input.M, 0, N, outputs, N});
     return {};
 }
 
@@ -125,6 +141,7 @@ Status NpuDevice::multiply_together(const Activations& input) {
     runs_.fill(weights_);
     const size_t most = ActivationStore::kMaxChunks * (form.chunk_rows / form.planes);
     for (size_t m0 = 0; m0 < input.M; m0 += most) {
+        first_row_ = m0;
         const size_t M = std::min(most, input.M - m0);
         Result<ActivationStore::Cubes*> cubes = activations_.get(*weights_[0], input, m0, M, form);
         RKNPU2_RETURN_IF_ERROR(cubes.status());

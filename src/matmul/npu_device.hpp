@@ -24,6 +24,7 @@
 #include "matmul/activations.hpp"
 #include "matmul/context_cache.hpp"
 #include "matmul/device_memory.hpp"
+#include "matmul/epilogue.hpp"
 #include "matmul/packed_weight.hpp"
 #include "matmul/packing_progress.hpp"
 #include "matmul/pipeline.hpp"
@@ -67,8 +68,9 @@ class NpuDevice : public std::enable_shared_from_this<NpuDevice> {
         size_t planes = 0;
     };
     // All products; those that want their activations in the same form share the work on them, and runs. The
-    // results do not depend on what is done together. Thread safe.
-    Status multiply(std::span<const Product> products, const Activations& input);
+    // results do not depend on what is done together. With an epilogue, for which all weights must have the same N, the
+    // results go there; the outputs may then hold anything. Thread safe.
+    Status multiply(std::span<const Product> products, const Activations& input, Epilogue* epilogue = nullptr);
 
     Status multiply(const PackedWeight& weight, const Activations& input, float* out, size_t planes = 0) {
         const Product product{&weight, out, planes};
@@ -132,6 +134,8 @@ class NpuDevice : public std::enable_shared_from_this<NpuDevice> {
     std::vector<char> done_;  // by product
     std::vector<Product> together_;
     std::vector<const PackedWeight*> weights_;  // theirs
+    Epilogue* epilogue_ = nullptr;              // of those together, or null
+    size_t first_row_ = 0;                      // of the cubes, in the input
     RunList runs_;
     std::vector<BoundRun> bound_;      // step by step
     std::vector<size_t> first_bound_;  // by step

@@ -55,13 +55,14 @@ class NpuDevice::Execution final : public Pipeline::Work {
         const PhaseTimer timer(device_.statistics_, Phase::kDequantise);
         const Pipeline::Step& at = device_.shape_.steps[step];
         const RunStrip& strip = device_.runs_[at.strip];
-        const size_t rows = rows_per_part(strip.columns);
-        const size_t first = part * rows;
-        const size_t count = std::min(rows, cubes_.chunks[at.chunk].count - first);
-        for (const CellResult& cell : strip.cells) {
-            if (cell.segment == 0) prepare_result(at.chunk, cell, first, count);
-            add_result(step, cell, first, count);
-        }
+        Rows rows;
+        rows.step = step;
+        rows.chunk = at.chunk;
+        rows.first = part * rows_per_part(strip.columns);
+        rows.count = std::min(rows_per_part(strip.columns), cubes_.chunks[at.chunk].count - rows.first);
+        if (device_.epilogue_ != nullptr) return to_epilogue(strip, rows);
+        for (const CellResult& cell : strip.cells)
+            add_cell(rows, cell, target_in_output(rows, cell));
     }
 
     // Contexts whose runs failed.
@@ -77,36 +78,71 @@ class NpuDevice::Execution final : public Pipeline::Work {
         return !(weight.bias.empty() && weight.channel_offsets.empty());
     }
 
-    float* result_row(const CellResult& cell, size_t chunk, size_t m) const {
+    // Some rows of a step.
+    struct Rows {
+        size_t step;
+        size_t chunk;
+        size_t first;  // of the chunk
+        size_t count;
+    };
+    // Where the first of them goes, from the first column of a tile on.
+    struct Target {
+        float* data;
+        size_t stride;
+    };
+
+    Target target_in_output(const Rows& rows, const CellResult& cell) const {
         const Product& product = device_.together_[cell.product];
         const WeightPlan& plan = product.weight->plan;
-        return product.out + (cubes_.chunks[chunk].m0 + m) * plan.N + plan.tiles[cell.tile].n0;
+        const size_t m = cubes_.chunks[rows.chunk].m0 + rows.first;
+        return {product.out + m * plan.N + plan.tiles[cell.tile].n0, plan.N};
     }
 
-    void prepare_result(size_t chunk, const CellResult& cell, size_t first, size_t count) const;
-    void add_result(size_t step, const CellResult& cell, size_t first, size_t count) const;
+    void add_cell(const Rows& rows, const CellResult& cell, const Target& target) const {
+        if (cell.segment == 0) prepare_result(rows, cell, target);
+        add_result(rows, cell, target);
+    }
+    void to_epilogue(const RunStrip& strip, const Rows& rows) const;
+    void prepare_result(const Rows& rows, const CellResult& cell, const Target& target) const;
+    void add_result(const Rows& rows, const CellResult& cell, const Target& target) const;
 
     NpuDevice& device_;
     const ActivationStore::Cubes& cubes_;
     std::array<const CachedContext*, rk3588::kCores> failed_{};
 };
 
+// The rows of all products in a thread's own memory, and from there to the epilogue.
+void NpuDevice::Execution::to_epilogue(const RunStrip& strip, const Rows& rows) const {
+    thread_local std::vector<float> memory;
+    thread_local std::vector<float*> results;
+    const std::vector<NTile>& tiles = device_.weights_[0]->plan.tiles;
+    const size_t n = tiles[strip.cells.front().tile].n0;
+    const size_t columns = strip.columns / device_.together_.size();
+    if (memory.size() < rows.count * strip.columns) memory.resize(rows.count * strip.columns);
+    results.clear();
+    for (size_t product = 0; product < device_.together_.size(); ++product)
+        results.push_back(memory.data() + product * rows.count * columns);
+    for (const CellResult& cell : strip.cells)
+        add_cell(rows, cell, {results[cell.product] + tiles[cell.tile].n0 - n, columns});
+    const size_t m = device_.first_row_ + cubes_.chunks[rows.chunk].m0 + rows.first;
+    device_.epilogue_->apply({m, rows.count, n, columns, results, columns});
+}
+
 // What does not come from the NPU: the bias, and the zero points of the channels times the sum of each row.
-void NpuDevice::Execution::prepare_result(size_t chunk, const CellResult& cell, size_t first,
-                                          size_t count) const {
+void NpuDevice::Execution::prepare_result(const Rows& rows, const CellResult& cell, const Target& target) const {
     const PackedWeight& weight = *device_.together_[cell.product].weight;
     if (!is_prepared(weight)) return;
     const NTile& tile = weight.plan.tiles[cell.tile];
     const size_t segments = weight.plan.segments.size();
-    for (size_t m = first; m < first + count; ++m) {
-        float* const row = result_row(cell, chunk, m);
+    for (size_t i = 0; i < rows.count; ++i) {
+        float* const row = target.data + i * target.stride;
         if (weight.bias.empty()) {
             std::fill_n(row, tile.n_count, 0.0F);
         } else {
             std::copy_n(weight.bias.data() + tile.n0, tile.n_count, row);
         }
         for (size_t s = 0; s < weight.channel_offsets.size(); ++s) {
-            const float sum = cubes_.row_sums(chunk * segments + s)[m];
+            const float sum = cubes_.row_sums(rows.chunk * segments + s)[rows.first + i];
             const float* const offsets = weight.channel_offsets[s].data() + tile.n0;
             for (size_t n = 0; n < tile.n_count; ++n)
                 row[n] += sum * offsets[n];
@@ -116,29 +152,27 @@ void NpuDevice::Execution::prepare_result(size_t chunk, const CellResult& cell, 
 
 // Adds one cell's result to the floats. Segments and planes are added in ascending order, whatever ran first:
 // the bits do not depend on the schedule.
-void NpuDevice::Execution::add_result(size_t step, const CellResult& cell, size_t first, size_t count) const {
+void NpuDevice::Execution::add_result(const Rows& rows, const CellResult& cell, const Target& target) const {
     const Product& product = device_.together_[cell.product];
     const PackedWeight& weight = *product.weight;
     const WeightPlan& plan = weight.plan;
-    const size_t at = device_.shape_.steps[step].chunk;
-    const size_t chunk_rows = cubes_.chunks[at].count;
-    const BoundRun& bound = device_.bound_[device_.first_bound_[step] + cell.run];
+    const BoundRun& bound = device_.bound_[device_.first_bound_[rows.step] + cell.run];
     const NTile& tile = plan.tiles[cell.tile];
     const float* const channel_scales = weight.channel_scales[cell.segment].data() + tile.n0;
-    const float* const row_scales = cubes_.row_scales(at * plan.segments.size() + cell.segment);
+    const float* const row_scales = cubes_.row_scales(rows.chunk * plan.segments.size() + cell.segment);
     const std::byte* const data =
         bound.result_data + dtype_bytes(result_type(plan.recipe.arithmetic), cell.column * bound.rows);
-    float* const out = result_row(cell, at, first);
     for (size_t plane = 0; plane < product.planes; ++plane) {
-        const size_t m0 = plane * chunk_rows + first;
+        const size_t m0 = plane * cubes_.chunks[rows.chunk].count + rows.first;
         const bool stores = cell.segment == 0 && plane == 0 && !is_prepared(weight);
         const Accumulate mode = stores ? Accumulate::kStore : Accumulate::kAdd;
         if (plan.recipe.arithmetic == NpuArithmetic::kInt8) {
-            dequantise_rows_int32(reinterpret_cast<const int32_t*>(data), bound.rows, m0, count, tile.n_count,
-                                  row_scales + m0, channel_scales, out, plan.N, mode);
+            dequantise_rows_int32(reinterpret_cast<const int32_t*>(data), bound.rows, m0, rows.count,
+                                  tile.n_count, row_scales + m0, channel_scales, target.data, target.stride,
+                                  mode);
         } else {
-            scale_rows_fp32(reinterpret_cast<const float*>(data), bound.rows, m0, count, tile.n_count,
-                            row_scales + m0, channel_scales, out, plan.N, mode);
+            scale_rows_fp32(reinterpret_cast<const float*>(data), bound.rows, m0, rows.count, tile.n_count,
+                            row_scales + m0, channel_scales, target.data, target.stride, mode);
         }
     }
 }

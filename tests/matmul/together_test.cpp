@@ -2,6 +2,8 @@
 // places allow.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <atomic>
 #include <cmath>
 
 #include "matmul/cost_model.hpp"
@@ -143,6 +145,70 @@ TEST_P(TogetherTest, AFailedRunFailsAllAndTheDeviceStaysUsable) {
     state_.runs_until_failure = 1;
     EXPECT_EQ(npu_->multiply({&product, 1}, input).code(), StatusCode::kTimeout);
     EXPECT_EQ(multiply(weights, input), right);
+}
+
+// Multiplies what it gets element by element.
+class Times final : public Epilogue {
+  public:
+    Times(size_t M, size_t N) : N_(N), out_(M * N, std::nanf("")), calls_(M * N) {}
+    void apply(const ResultBlock& block) noexcept override {
+        for (size_t i = 0; i < block.rows; ++i) {
+            for (size_t j = 0; j < block.columns; ++j) {
+                const size_t at = (block.m + i) * N_ + block.n + j;
+                out_[at] = block.products[0][i * block.stride + j] * block.products[1][i * block.stride + j];
+                ++calls_[at];
+            }
+        }
+    }
+    const std::vector<float>& out() const { return out_; }
+    bool each_once() const {
+        return std::all_of(calls_.begin(), calls_.end(), [](const auto& count) { return count == 1; });
+    }
+
+  private:
+    size_t N_;
+    std::vector<float> out_;
+    std::vector<std::atomic<int>> calls_;
+};
+
+TEST_P(TogetherTest, AnEpilogueSeesWhatWouldHaveBeenWritten) {
+    for (const auto& [M, N, K] : {std::tuple<size_t, size_t, size_t>{1, 200, 96},
+                                  {5, 70, 8300},
+                                  {300, 100, 64},
+                                  {2, 30000, 32},
+                                  {4097, 33, 32}}) {
+        const Matrices x(M, 1, K, 3);
+        const std::vector<Weight> side_by_side = pack_together({N, N}, K);
+        const std::vector<Weight> apart = {pack(N, K), pack(N, K)};
+        for (const std::vector<Weight>& weights : {side_by_side, apart}) {
+            const Activations input{x.a.data(), M, 0};
+            const std::vector<std::vector<float>> results = one_by_one(weights, input);
+            std::vector<std::vector<float>> out(2, std::vector<float>(M * N));
+            Times times(M, N);
+            const NpuDevice::Product products[] = {{weights[0].get(), out[0].data()},
+                                                   {weights[1].get(), out[1].data()}};
+            ASSERT_TRUE(npu_->multiply(products, input, &times).ok());
+            EXPECT_TRUE(times.each_once());
+            for (size_t i = 0; i < M * N; ++i)
+                ASSERT_EQ(times.out()[i], results[0][i] * results[1][i]) << M << " x " << N << " x " << K << " " << i;
+        }
+    }
+}
+
+TEST_P(TogetherTest, AnEpilogueOfWeightsThatWantOtherFormsSeesAllAtTheEnd) {
+    const Matrices x(3, 1, 96, 3);
+    const std::vector<Weight> weights = pack_together({100, 100}, 96);
+    const Activations input{x.a.data(), 3, 0};
+    std::vector<std::vector<float>> out(2, std::vector<float>(3 * 100));
+    const bool two_planes = weights[0]->plan.recipe.planes == 2;
+    const NpuDevice::Product products[] = {{weights[0].get(), out[0].data(), two_planes ? size_t{1} : size_t{0}},
+                                           {weights[1].get(), out[1].data()}};
+    Times times(3, 100);
+    ASSERT_TRUE(npu_->multiply(products, input, &times).ok());
+    EXPECT_TRUE(times.each_once());
+    if (!two_planes) return;
+    for (size_t i = 0; i < 300; ++i)
+        ASSERT_EQ(times.out()[i], out[0][i] * out[1][i]);
 }
 
 INSTANTIATE_TEST_SUITE_P(Precisions, TogetherTest,
