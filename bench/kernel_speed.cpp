@@ -94,18 +94,20 @@ void quantise(const KernelBenchSettings& s, size_t K_padded, Arrays& x, size_t p
         const size_t count = std::min(kRowGroup, s.M - m);
         const float* rows = x.floats.as<float>() + m * s.K;
         size_t K = s.K;
+        float absmax[kRowGroup];
         if (rotate) {
-            rotate_rows(rows, s.K, count, s.K, K_padded, x.factors.as<float>(), x.scratch.as<float>());
-            mix_blocks(x.scratch.as<float>(), count, K_padded);
+            rotate_rows(rows, s.K, count, s.K, K_padded, x.factors.as<float>(), x.scratch.as<float>(),
+                        default_tier(), absmax);
+            mix_blocks(x.scratch.as<float>(), count, K_padded, default_tier(), absmax);
             rows = x.scratch.as<float>();
             K = K_padded;
         }
         float* const scales = x.row_scales.data() + m;
-        quantise_rows_int8(rows, K, count, K, K_padded, total, m, cube, scales, kDefaultTier,
-                           rotate ? x.sums.data() + m : nullptr);
+        quantise_rows_int8(rows, K, count, K, K_padded, total, m, cube, scales, default_tier(),
+                           rotate ? x.sums.data() + m : nullptr, rotate ? absmax : nullptr);
         if (planes == 2) {
             quantise_residuals_int8(rows, K, count, K, K_padded, total, s.M + m, cube, scales, scales + s.M,
-                                    kDefaultTier, x.sums.data() + m);
+                                    default_tier(), x.sums.data() + m);
         }
     }
 }

@@ -33,6 +33,9 @@ void dequantise_rows_int32(const int32_t* native, size_t M_total, size_t m0, siz
         case KernelTier::kGeneric:
             return generic::dequantise_rows_int32(native, M_total, m0, M, N, row_scales, channel_scales, out,
                                                   out_stride, mode);
+        case KernelTier::kAvx2:
+            return avx2::dequantise_rows_int32(native, M_total, m0, M, N, row_scales, channel_scales, out,
+                                               out_stride, mode);
     }
 }
 
@@ -46,6 +49,9 @@ void scale_rows_fp32(const float* native, size_t M_total, size_t m0, size_t M, s
         case KernelTier::kGeneric:
             return generic::scale_rows_fp32(native, M_total, m0, M, N, row_scales, channel_scales, out,
                                             out_stride, mode);
+        case KernelTier::kAvx2:
+            return avx2::scale_rows_fp32(native, M_total, m0, M, N, row_scales, channel_scales, out,
+                                         out_stride, mode);
     }
 }
 
@@ -57,6 +63,8 @@ void add_int32(int32_t* dst, const int32_t* src, size_t count, KernelTier tier) 
             return;
         case KernelTier::kGeneric:
             return generic::add_int32(dst, src, count);
+        case KernelTier::kAvx2:
+            return avx2::add_int32(dst, src, count);
     }
 }
 

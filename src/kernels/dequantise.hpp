@@ -26,16 +26,16 @@ enum class Accumulate { kStore, kAdd };
 // row_scales: M values, the first for row m0. channel_scales: N values. out_stride: in elements, >= N.
 void dequantise_rows_int32(const int32_t* native, size_t M_total, size_t m0, size_t M, size_t N,
                            const float* row_scales, const float* channel_scales, float* out,
-                           size_t out_stride, Accumulate mode, KernelTier tier = kDefaultTier);
+                           size_t out_stride, Accumulate mode, KernelTier tier = default_tier());
 
 // The same for fp32 results (the exact precision, where scales are powers of two and nearly always 1).
 void scale_rows_fp32(const float* native, size_t M_total, size_t m0, size_t M, size_t N,
                      const float* row_scales, const float* channel_scales, float* out, size_t out_stride,
-                     Accumulate mode, KernelTier tier = kDefaultTier);
+                     Accumulate mode, KernelTier tier = default_tier());
 
 // dst[i] += src[i]: sums the partial cubes of K segments that share their scales, before one dequantisation.
 // Exact as long as the sum fits: |sum| <= 127 * 127 * K < 2^31 for K up to 133,144, over sixteen segments of
 // 8192. Beyond that it wraps modulo 2^32 (no undefined behaviour).
-void add_int32(int32_t* dst, const int32_t* src, size_t count, KernelTier tier = kDefaultTier);
+void add_int32(int32_t* dst, const int32_t* src, size_t count, KernelTier tier = default_tier());
 
 }  // namespace rknpu2

@@ -1,6 +1,6 @@
-// The generic tier's entry points, one for each operation of quantise.hpp, rotate.hpp, pack.hpp,
-// dequantise.hpp and reference_matmul.hpp, which say what they do. Only the dispatching files of this folder
-// include this.
+// The entry points of the generic tier, one for each operation of quantise.hpp, rotate.hpp, mix.hpp,
+// pack.hpp, dequantise.hpp and reference_matmul.hpp, which say what they do; and those of the tier kAvx2,
+// which has some of its own and shares the others. Only the dispatching files of this folder include this.
 //
 // RKNPU2_CLONES compiles a function twice on x86-64, for the baseline and for AVX2 (x86-64-v3), and the
 // loader picks one. The bits are equal: contraction is off, so nothing becomes a fused multiply-add. The
@@ -19,22 +19,35 @@
 #define RKNPU2_CLONES
 #endif
 
+namespace rknpu2 {
+
+// Rows of floats and where they go in the int8 cube: `native` points at the first row's first atom.
+struct RowsToCube {
+    const float* x;
+    size_t row_stride;
+    size_t K;
+    size_t K_padded;
+    int8_t* native;
+    size_t column_stride;  // from one atom of a row to its next
+};
+
+}  // namespace rknpu2
+
 namespace rknpu2::generic {
 
 float row_absmax(const float* x, size_t K);
 
-// M <= kRowGroup. scales[m] is read: the caller has chosen it. totals: M sums of what was stored, or nullptr.
-void store_rows_int8(const float* x, size_t row_stride, size_t M, size_t K, size_t K_padded, size_t M_total,
-                     size_t m0, int8_t* native, const float* scales, int32_t* totals);
+// M <= kRowGroup. fits: no value is beyond 127 when multiplied by its row's factor; others are clamped. Rows
+// whose factor is 0 are stored as zeros. totals: M sums of what was stored, or nullptr.
+void store_rows_int8(const RowsToCube& rows, size_t M, const float* factors, bool fits, int32_t* totals);
+// The second plane: what store_rows_int8 leaves of rows that fit, in steps 254 times finer.
+void store_residuals_int8(const RowsToCube& rows, size_t M, const float* factors, int32_t* totals);
+// scales[m] is read: the caller has chosen it.
 void store_rows_fp16(const float* x, size_t row_stride, size_t M, size_t K, size_t K_padded, size_t M_total,
                      size_t m0, uint16_t* native, const float* scales);
 
-// The second plane: what store_rows_int8 leaves of each row, in steps 254 times finer.
-void store_residuals_int8(const float* x, size_t row_stride, size_t M, size_t K, size_t K_padded,
-                          size_t M_total, size_t m0, int8_t* native, const float* scales, int32_t* totals);
-
 void rotate_rows(const float* x, size_t row_stride, size_t M, size_t K, size_t K_padded, const float* factors,
-                 float* out);
+                 float* out, float* absmax);
 
 // p is 3, 5 or 7; step: elements of a block, a multiple of 16.
 void reflect_blocks(float* rows, size_t M, size_t K, size_t p, size_t step);
@@ -59,3 +72,33 @@ void matmul_reference(const float* a, size_t a_stride, const float* b_rows, size
                       size_t K, float* out, size_t out_stride);
 
 }  // namespace rknpu2::generic
+
+#if defined(__x86_64__)
+namespace rknpu2::avx2 {
+
+using generic::add_int32;
+using generic::add_rounding_errors_int8;
+using generic::matmul_reference;
+using generic::pack_rows_fp16;
+using generic::pack_rows_int8;
+using generic::reflect_blocks;
+using generic::row_absmax;
+using generic::store_rows_fp16;
+
+void rotate_rows(const float* x, size_t row_stride, size_t M, size_t K, size_t K_padded, const float* factors,
+                 float* out, float* absmax);
+void store_rows_int8(const RowsToCube& rows, size_t M, const float* factors, bool fits, int32_t* totals);
+void store_residuals_int8(const RowsToCube& rows, size_t M, const float* factors, int32_t* totals);
+void dequantise_rows_int32(const int32_t* native, size_t M_total, size_t m0, size_t M, size_t N,
+                           const float* row_scales, const float* channel_scales, float* out,
+                           size_t out_stride, Accumulate mode);
+void scale_rows_fp32(const float* native, size_t M_total, size_t m0, size_t M, size_t N,
+                     const float* row_scales, const float* channel_scales, float* out, size_t out_stride,
+                     Accumulate mode);
+
+}  // namespace rknpu2::avx2
+#else
+namespace rknpu2 {
+namespace avx2 = generic;  // never chosen
+}
+#endif

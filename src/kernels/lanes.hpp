@@ -67,21 +67,6 @@ struct Int8Lanes {
     }
 };
 
-// What the int8 of a row leaves, in steps 254 times finer: at most half a step, hence 127 of them.
-inline int8_t residual_lane(float x, float factor) {
-    const float steps = x * factor;
-    return int8_lane(steps - (std::bit_cast<float>(int8_bits(steps)) - kMagic), kResidualSteps);
-}
-
-struct ResidualLanes {
-    using Element = int8_t;
-    [[gnu::always_inline]] static inline void convert(const float* __restrict x, float factor, size_t count,
-                                                      int8_t* __restrict out) {
-        for (size_t k = 0; k < count; ++k)
-            out[k] = residual_lane(x[k], factor);
-    }
-};
-
 struct HalfLanes {
     using Element = uint16_t;
     [[gnu::always_inline]] static inline void convert(const float* __restrict x, float factor, size_t count,

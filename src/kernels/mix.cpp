@@ -3,6 +3,7 @@
 #include <array>
 
 #include "kernels/generic.hpp"
+#include "kernels/quantise.hpp"
 #include "kernels/rotate.hpp"
 
 namespace rknpu2 {
@@ -38,7 +39,7 @@ MixFactors mix_factors(size_t K_padded) {
     return found;
 }
 
-void mix_blocks(float* rows, size_t M, size_t K_padded, KernelTier tier) {
+void mix_blocks(float* rows, size_t M, size_t K_padded, KernelTier tier, float* absmax) {
     const MixFactors factors = mix_factors(K_padded);
     size_t step = rotation_block(K_padded);
     for (size_t i = 0; i < factors.count; ++i) {
@@ -50,9 +51,14 @@ void mix_blocks(float* rows, size_t M, size_t K_padded, KernelTier tier) {
             case KernelTier::kGeneric:
                 generic::reflect_blocks(rows, M, K_padded, p, step);
                 break;
+            case KernelTier::kAvx2:
+                avx2::reflect_blocks(rows, M, K_padded, p, step);
+                break;
         }
         step *= p;
     }
+    for (size_t m = 0; absmax != nullptr && factors.mixes() && m < M; ++m)
+        absmax[m] = row_absmax(rows + m * K_padded, K_padded, tier);
 }
 
 }  // namespace rknpu2

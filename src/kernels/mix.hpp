@@ -32,7 +32,9 @@ struct MixFactors {
 
 MixFactors mix_factors(size_t K_padded);
 
-// rows: M rows of K_padded elements, one after the other, rotated; changed in place.
-void mix_blocks(float* rows, size_t M, size_t K_padded, KernelTier tier = kDefaultTier);
+// rows: M rows of K_padded elements, one after the other, rotated; changed in place. absmax: M numbers, what
+// rotate_rows() gave for them, and row_absmax() of each row afterwards; or nullptr.
+void mix_blocks(float* rows, size_t M, size_t K_padded, KernelTier tier = default_tier(),
+                float* absmax = nullptr);
 
 }  // namespace rknpu2

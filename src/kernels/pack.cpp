@@ -63,6 +63,9 @@ double rounding_error_int8(const float* row, size_t K, float scale, const float*
         case KernelTier::kGeneric:
             generic::add_rounding_errors_int8(row, K, scale, factor, values, sums.data());
             break;
+        case KernelTier::kAvx2:
+            avx2::add_rounding_errors_int8(row, K, scale, factor, values, sums.data());
+            break;
     }
     double total = 0;
     for (const double sum : sums)
@@ -87,6 +90,8 @@ void pack_rows_int8(const float* rows, size_t row_stride, size_t n0, size_t n_co
         case KernelTier::kGeneric:
             return generic::pack_rows_int8(rows, row_stride, n0, n_count, k0, k_count, K_padded, native,
                                            scales);
+        case KernelTier::kAvx2:
+            return avx2::pack_rows_int8(rows, row_stride, n0, n_count, k0, k_count, K_padded, native, scales);
     }
 }
 
@@ -100,6 +105,8 @@ void pack_rows_fp16(const float* rows, size_t row_stride, size_t n0, size_t n_co
         case KernelTier::kGeneric:
             return generic::pack_rows_fp16(rows, row_stride, n0, n_count, k0, k_count, K_padded, native,
                                            scales);
+        case KernelTier::kAvx2:
+            return avx2::pack_rows_fp16(rows, row_stride, n0, n_count, k0, k_count, K_padded, native, scales);
     }
 }
 

@@ -26,24 +26,24 @@
 namespace rknpu2 {
 
 // The scale for K weights of one channel, by the rules of scale.hpp (NaN when one of them is not finite).
-float channel_scale_int8(const float* row, size_t K, KernelTier tier = kDefaultTier);
-float channel_scale_fp16(const float* row, size_t K, KernelTier tier = kDefaultTier);
+float channel_scale_int8(const float* row, size_t K, KernelTier tier = default_tier());
+float channel_scale_fp16(const float* row, size_t K, KernelTier tier = default_tier());
 
 // rows: n_count source rows, the first of which becomes kernel n0; rows[i * row_stride + k0 + k] is weight k
 // of kernel n0 + i. native: the whole block. scales: n_count values, read; scales[i] belongs to kernel n0+i.
 void pack_rows_int8(const float* rows, size_t row_stride, size_t n0, size_t n_count, size_t k0,
                     size_t k_count, size_t K_padded, size_t N_padded, int8_t* native, const float* scales,
-                    KernelTier tier = kDefaultTier);
+                    KernelTier tier = default_tier());
 void pack_rows_fp16(const float* rows, size_t row_stride, size_t n0, size_t n_count, size_t k0,
                     size_t k_count, size_t K_padded, size_t N_padded, uint16_t* native, const float* scales,
-                    KernelTier tier = kDefaultTier);
+                    KernelTier tier = default_tier());
 
 // What rounding took from one channel's weights, times `values`: the sum over k of (row[k] - stored value *
 // scale) * values[k], in float64. 0 for a row that is stored as zeros. Term k is added to partial sum k %
 // kPartialSums, and these in ascending order at last: the same in all tiers.
 inline constexpr size_t kPartialSums = 16;
 double rounding_error_int8(const float* row, size_t K, float scale, const float* values,
-                           KernelTier tier = kDefaultTier);
+                           KernelTier tier = default_tier());
 
 // Clears kernels n_begin .. n_end-1 of a block.
 void zero_kernels(size_t n_begin, size_t n_end, size_t K_padded, size_t N_padded, int8_t* native);

@@ -77,28 +77,45 @@ void unpack_rows_of(const Element* native, size_t M_total, size_t m0, size_t M, 
     }
 }
 
+// A group of rows as the vector tiers take it.
+struct Group {
+    RowsToCube rows;
+    float factors[kRowGroup];
+
+    Group(const float* x, size_t row_stride, size_t M, size_t K, size_t K_padded, size_t M_total, size_t m0,
+          int8_t* native, const float* scales)
+        : rows{x, row_stride, K, K_padded, native + m0 * kAtomBytes, M_total * kAtomBytes} {
+        std::transform(scales, scales + M, factors, storing_factor);
+    }
+};
+
 void store_rows_int8(const float* x, size_t row_stride, size_t M, size_t K, size_t K_padded, size_t M_total,
-                     size_t m0, int8_t* native, const float* scales, int32_t* totals, KernelTier tier) {
+                     size_t m0, int8_t* native, const float* scales, bool fits, int32_t* totals,
+                     KernelTier tier) {
+    const Group group(x, row_stride, M, K, K_padded, M_total, m0, native, scales);
     switch (tier) {
         case KernelTier::kReference:
             store_rows_reference(x, row_stride, M, K, K_padded, M_total, m0, native, scales);
             return total_reference(native, M_total, m0, M, K_padded, totals);
         case KernelTier::kGeneric:
-            return generic::store_rows_int8(x, row_stride, M, K, K_padded, M_total, m0, native, scales,
-                                            totals);
+            return generic::store_rows_int8(group.rows, M, group.factors, fits, totals);
+        case KernelTier::kAvx2:
+            return avx2::store_rows_int8(group.rows, M, group.factors, fits, totals);
     }
 }
 
 void store_residuals_int8(const float* x, size_t row_stride, size_t M, size_t K, size_t K_padded,
                           size_t M_total, size_t m0, int8_t* native, const float* scales, int32_t* totals,
                           KernelTier tier) {
+    const Group group(x, row_stride, M, K, K_padded, M_total, m0, native, scales);
     switch (tier) {
         case KernelTier::kReference:
             store_residuals_reference(x, row_stride, M, K, K_padded, M_total, m0, native, scales);
             return total_reference(native, M_total, m0, M, K_padded, totals);
         case KernelTier::kGeneric:
-            return generic::store_residuals_int8(x, row_stride, M, K, K_padded, M_total, m0, native, scales,
-                                                 totals);
+            return generic::store_residuals_int8(group.rows, M, group.factors, totals);
+        case KernelTier::kAvx2:
+            return avx2::store_residuals_int8(group.rows, M, group.factors, totals);
     }
 }
 
@@ -109,6 +126,8 @@ void store_rows_fp16(const float* x, size_t row_stride, size_t M, size_t K, size
             return store_rows_reference(x, row_stride, M, K, K_padded, M_total, m0, native, scales);
         case KernelTier::kGeneric:
             return generic::store_rows_fp16(x, row_stride, M, K, K_padded, M_total, m0, native, scales);
+        case KernelTier::kAvx2:
+            return avx2::store_rows_fp16(x, row_stride, M, K, K_padded, M_total, m0, native, scales);
     }
 }
 
@@ -142,19 +161,24 @@ float row_absmax(const float* x, size_t K, KernelTier tier) {
             return row_absmax_reference(x, K);
         case KernelTier::kGeneric:
             return generic::row_absmax(x, K);
+        case KernelTier::kAvx2:
+            return avx2::row_absmax(x, K);
     }
     return std::numeric_limits<float>::quiet_NaN();
 }
 
 void quantise_rows_int8(const float* x, size_t row_stride, size_t M, size_t K, size_t K_padded,
                         size_t M_total, size_t m0, int8_t* native, float* scales, KernelTier tier,
-                        float* sums) {
+                        float* sums, const float* absmax) {
     by_row_groups(
-        M, m0, [&](size_t m) { scales[m] = int8_scale(row_absmax(x + m * row_stride, K, tier)); },
+        M, m0,
+        [&](size_t m) {
+            scales[m] = int8_scale(absmax != nullptr ? absmax[m] : row_absmax(x + m * row_stride, K, tier));
+        },
         [&](size_t m, size_t count) {
             store_and_sum(m, count, scales, sums, [&](int32_t* totals) {
                 store_rows_int8(x + m * row_stride, row_stride, count, K, K_padded, M_total, m0 + m, native,
-                                scales + m, totals, tier);
+                                scales + m, true, totals, tier);
             });
         });
 }
@@ -170,7 +194,7 @@ void quantise_rows_int8_scaled(const float* x, size_t row_stride, size_t M, size
         },
         [&](size_t m, size_t count) {
             store_rows_int8(x + m * row_stride, row_stride, count, K, K_padded, M_total, m0 + m, native,
-                            scales + m, nullptr, tier);
+                            scales + m, false, nullptr, tier);
         });
 }
 

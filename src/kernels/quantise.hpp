@@ -22,24 +22,28 @@
 namespace rknpu2 {
 
 // Rows that are stored together: four rows of an atom column are one cache line of the cube. Callers that
-// prepare rows on the way do so with as many at a time, at multiples of it, and find them in the cache.
+// prepare rows on the way do so with as many at a time, at multiples of it, and find them in the cache, where
+// eight would be as fast only as long as no other program wants that cache.
 inline constexpr size_t kRowGroup = 4;
 
 // The largest magnitude among K values: 0 for K = 0, NaN when any value is NaN or infinite.
-float row_absmax(const float* x, size_t K, KernelTier tier = kDefaultTier);
+float row_absmax(const float* x, size_t K, KernelTier tier = default_tier());
 
 // x: M rows; native: the whole cube [K_padded/16, M_total, 16]; scales: M values, written.
 // sums: M values or nullptr. sums[m] += scales[m] * (sum of the row's int8): what the row adds up to as the
 // NPU sees it, for the zero points of weights. The sum is exact; one product and one sum are rounded.
+// absmax: M values, row_absmax() of each row if the caller knows them (rotate_rows() finds them on its way);
+// nullptr: they are found by a first pass.
 void quantise_rows_int8(const float* x, size_t row_stride, size_t M, size_t K, size_t K_padded,
                         size_t M_total, size_t m0, int8_t* native, float* scales,
-                        KernelTier tier = kDefaultTier, float* sums = nullptr);
+                        KernelTier tier = default_tier(), float* sums = nullptr,
+                        const float* absmax = nullptr);
 
 // The same with a scale chosen by the caller (one for the whole tensor: the `naive` precision). Values beyond
 // 127 * scale saturate. scales[m] = scale, or NaN for a row that is not finite.
 void quantise_rows_int8_scaled(const float* x, size_t row_stride, size_t M, size_t K, size_t K_padded,
                                size_t M_total, size_t m0, int8_t* native, float scale, float* scales,
-                               KernelTier tier = kDefaultTier);
+                               KernelTier tier = default_tier());
 
 // A second plane: what rounding to int8 took from each row, in steps kResidualSteps times finer, as rows of a
 // cube like any others. scales: those that quantise_rows_int8 gave for the same rows, read; residual_scales:
@@ -50,11 +54,11 @@ void quantise_rows_int8_scaled(const float* x, size_t row_stride, size_t M, size
 inline constexpr float kResidualSteps = 254.0F;
 void quantise_residuals_int8(const float* x, size_t row_stride, size_t M, size_t K, size_t K_padded,
                              size_t M_total, size_t m0, int8_t* native, const float* scales,
-                             float* residual_scales, KernelTier tier = kDefaultTier, float* sums = nullptr);
+                             float* residual_scales, KernelTier tier = default_tier(), float* sums = nullptr);
 
 // x: M rows; native: the whole cube [K_padded/8, M_total, 8] of IEEE halves; scales: M values, written.
 void convert_rows_fp16(const float* x, size_t row_stride, size_t M, size_t K, size_t K_padded, size_t M_total,
-                       size_t m0, uint16_t* native, float* scales, KernelTier tier = kDefaultTier);
+                       size_t m0, uint16_t* native, float* scales, KernelTier tier = default_tier());
 
 // Clears rows m_begin .. m_end-1 of a cube.
 void zero_rows(size_t m_begin, size_t m_end, size_t K_padded, size_t M_total, int8_t* native);

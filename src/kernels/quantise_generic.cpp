@@ -3,9 +3,11 @@
 #include <cstring>
 #include <limits>
 
+#include "kernels/four_lanes.hpp"
 #include "kernels/generic.hpp"
 #include "kernels/lanes.hpp"
 #include "kernels/scale.hpp"
+#include "kernels/store_lanes.hpp"
 #include "matrix/layout.hpp"
 
 namespace rknpu2::generic {
@@ -23,18 +25,10 @@ template <size_t kRows, typename Element>
     }
 }
 
-template <typename Element>
-[[gnu::always_inline]] inline int32_t sum_of(const Element* run, size_t count) {
-    int32_t sum = 0;
-    for (size_t i = 0; i < count; ++i)
-        sum += run[i];
-    return sum;
-}
-
 template <size_t kRows, typename Lanes>
 [[gnu::always_inline]] inline void store_group(const float* x, size_t row_stride, size_t K, size_t K_padded,
                                                size_t M_total, size_t m0, typename Lanes::Element* native,
-                                               const float* factors, int32_t* totals) {
+                                               const float* factors) {
     using Element = typename Lanes::Element;
     constexpr size_t kAtom = kAtomBytes / sizeof(Element);
     Element runs[kRows][kRun];
@@ -42,8 +36,6 @@ template <size_t kRows, typename Lanes>
         const size_t count = std::min(kRun, K_padded - k);
         for (size_t m = 0; m < kRows; ++m)
             convert_run<Lanes>(x + m * row_stride, factors[m], K, k, count, runs[m]);
-        for (size_t m = 0; totals != nullptr && m < kRows; ++m)
-            totals[m] += sum_of(runs[m], count);
         deal_atoms<kRows>(runs, count, M_total * kAtom, native + k * M_total + m0 * kAtom);
     }
 }
@@ -53,21 +45,18 @@ template <size_t kRows, typename Lanes>
 template <typename Lanes>
 [[gnu::always_inline]] inline void store_rows(const float* x, size_t row_stride, size_t M, size_t K,
                                               size_t K_padded, size_t M_total, size_t m0,
-                                              typename Lanes::Element* native, const float* scales,
-                                              int32_t* totals) {
-    if (totals != nullptr) std::fill_n(totals, M, 0);
+                                              typename Lanes::Element* native, const float* scales) {
     float factors[kRowGroup];
     for (size_t m = 0; m < M; ++m)
         factors[m] = storing_factor(scales[m]);
     if (M_total == 1 && M == 1) {
         convert_run<Lanes>(x, factors[0], K, 0, K_padded, native);
-        if (totals != nullptr) totals[0] = sum_of(native, K_padded);
     } else if (M == kRowGroup) {
-        store_group<kRowGroup, Lanes>(x, row_stride, K, K_padded, M_total, m0, native, factors, totals);
+        store_group<kRowGroup, Lanes>(x, row_stride, K, K_padded, M_total, m0, native, factors);
     } else {
         for (size_t m = 0; m < M; ++m)
             store_group<1, Lanes>(x + m * row_stride, row_stride, K, K_padded, M_total, m0 + m, native,
-                                  factors + m, totals == nullptr ? nullptr : totals + m);
+                                  factors + m);
     }
 }
 
@@ -84,21 +73,17 @@ RKNPU2_CLONES float row_absmax(const float* x, size_t K) {
     return largest < 0x7F800000 ? std::bit_cast<float>(largest) : std::numeric_limits<float>::quiet_NaN();
 }
 
-RKNPU2_CLONES void store_rows_int8(const float* x, size_t row_stride, size_t M, size_t K, size_t K_padded,
-                                   size_t M_total, size_t m0, int8_t* native, const float* scales,
-                                   int32_t* totals) {
-    store_rows<Int8Lanes>(x, row_stride, M, K, K_padded, M_total, m0, native, scales, totals);
+void store_rows_int8(const RowsToCube& rows, size_t M, const float* factors, bool fits, int32_t* totals) {
+    lanes::store_rows_int8<FourLanes>(rows, M, factors, fits, totals);
 }
 
-RKNPU2_CLONES void store_residuals_int8(const float* x, size_t row_stride, size_t M, size_t K,
-                                        size_t K_padded, size_t M_total, size_t m0, int8_t* native,
-                                        const float* scales, int32_t* totals) {
-    store_rows<ResidualLanes>(x, row_stride, M, K, K_padded, M_total, m0, native, scales, totals);
+void store_residuals_int8(const RowsToCube& rows, size_t M, const float* factors, int32_t* totals) {
+    lanes::store_residuals_int8<FourLanes>(rows, M, factors, totals);
 }
 
 RKNPU2_CLONES void store_rows_fp16(const float* x, size_t row_stride, size_t M, size_t K, size_t K_padded,
                                    size_t M_total, size_t m0, uint16_t* native, const float* scales) {
-    store_rows<HalfLanes>(x, row_stride, M, K, K_padded, M_total, m0, native, scales, nullptr);
+    store_rows<HalfLanes>(x, row_stride, M, K, K_padded, M_total, m0, native, scales);
 }
 
 }  // namespace rknpu2::generic

@@ -25,6 +25,8 @@ void matmul_reference(const float* a, size_t a_stride, const float* b_rows, size
             return;
         case KernelTier::kGeneric:
             return generic::matmul_reference(a, a_stride, b_rows, M, n_count, K, out, out_stride);
+        case KernelTier::kAvx2:
+            return avx2::matmul_reference(a, a_stride, b_rows, M, n_count, K, out, out_stride);
     }
 }
 

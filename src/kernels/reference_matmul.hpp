@@ -18,6 +18,6 @@ namespace rknpu2 {
 
 // out[m * out_stride + n] = sum over k of a[m * a_stride + k] * b_rows[n * K + k], n < n_count.
 void matmul_reference(const float* a, size_t a_stride, const float* b_rows, size_t M, size_t n_count,
-                      size_t K, float* out, size_t out_stride, KernelTier tier = kDefaultTier);
+                      size_t K, float* out, size_t out_stride, KernelTier tier = default_tier());
 
 }  // namespace rknpu2

@@ -1,6 +1,7 @@
 #include "kernels/rotate.hpp"
 
 #include "kernels/generic.hpp"
+#include "kernels/quantise.hpp"
 
 namespace rknpu2 {
 namespace {
@@ -28,25 +29,29 @@ float rotated(const Row& row, size_t first, size_t size, size_t k) {
 }
 
 void rotate_rows_reference(const float* x, size_t row_stride, size_t M, size_t K, size_t K_padded,
-                           const float* factors, float* out) {
+                           const float* factors, float* out, float* absmax) {
     const size_t block = rotation_block(K_padded);
     for (size_t m = 0; m < M; ++m) {
         for (size_t k = 0; k < K_padded; ++k) {
             const size_t first = k / block * block;
             out[m * K_padded + k] = rotated({x + m * row_stride, factors, K}, first, block, k - first);
         }
+        if (absmax == nullptr) continue;
+        absmax[m] = row_absmax(out + m * K_padded, K_padded, KernelTier::kReference);
     }
 }
 
 }  // namespace
 
 void rotate_rows(const float* x, size_t row_stride, size_t M, size_t K, size_t K_padded, const float* factors,
-                 float* out, KernelTier tier) {
+                 float* out, KernelTier tier, float* absmax) {
     switch (tier) {
         case KernelTier::kReference:
-            return rotate_rows_reference(x, row_stride, M, K, K_padded, factors, out);
+            return rotate_rows_reference(x, row_stride, M, K, K_padded, factors, out, absmax);
         case KernelTier::kGeneric:
-            return generic::rotate_rows(x, row_stride, M, K, K_padded, factors, out);
+            return generic::rotate_rows(x, row_stride, M, K, K_padded, factors, out, absmax);
+        case KernelTier::kAvx2:
+            return avx2::rotate_rows(x, row_stride, M, K, K_padded, factors, out, absmax);
     }
 }
 

@@ -16,7 +16,8 @@
 // row_absmax() of the rotated row still tells a row that is not finite. Finite values beyond FLT_MAX / 512
 // may become infinite.
 //
-// Cost: log2(block) additions an element, from cache. No allocation, no locking.
+// Cost: log2(block) additions an element, from cache. Rows that follow each other in memory are fetched
+// ahead, also beyond the call's last one. No allocation, no locking.
 #pragma once
 
 #include <cstddef>
@@ -37,8 +38,9 @@ constexpr size_t rotation_block(size_t K_padded) {
 
 // x: M rows of K elements, row_stride apart; out: M rows of K_padded elements, K_padded apart, written whole.
 // K <= K_padded; the buffers do not overlap. factors: K numbers that the elements of each row are multiplied
-// by first (each product rounded to float), or nullptr.
+// by first (each product rounded to float), or nullptr. absmax: M numbers, written: row_absmax() of each row
+// of `out`, which is found on the way; or nullptr.
 void rotate_rows(const float* x, size_t row_stride, size_t M, size_t K, size_t K_padded, const float* factors,
-                 float* out, KernelTier tier = kDefaultTier);
+                 float* out, KernelTier tier = default_tier(), float* absmax = nullptr);
 
 }  // namespace rknpu2

@@ -98,7 +98,7 @@ Status ActivationStore::make_room(const PackedWeight& weight) {
         }
         cubes_.chunk_parts.push_back(parts_.size() - parts_before);
     }
-    const size_t scratch = plan.recipe.rotate ? parts_.size() * kRowGroup * plan.longest_segment() : 0;
+    const size_t scratch = plan.recipe.rotate ? threads_ * kRowGroup * plan.longest_segment() : 0;
     if (scratch_.size() < scratch * sizeof(float)) {
         scratch_ = {};
         Result<AlignedBuffer> grown = AlignedBuffer::allocate(scratch * sizeof(float));
@@ -124,10 +124,14 @@ void ActivationStore::quantise_part(size_t index) {
     const PhaseTimer timer(statistics_, Phase::kQuantise);
     const Part& part = parts_[index];
     const WeightPlan& plan = weight_->plan;
-    const size_t scratch = index * kRowGroup * plan.longest_segment();
+    size_t place = 0;
+    while (taken_[place].exchange(true, std::memory_order_acquire))
+        place = (place + 1) % threads_;
+    const size_t scratch = place * kRowGroup * plan.longest_segment();
     float* const rotated = plan.recipe.rotate ? scratch_.as<float>() + scratch : nullptr;
     for (size_t m = part.first; m < part.first + part.count; m += kRowGroup)
         quantise_rows(part, m, std::min(kRowGroup, part.first + part.count - m), rotated);
+    taken_[place].store(false, std::memory_order_release);
     if (part.first == 0) zero_padding(part.cube, cubes_.chunks[part.chunk], plan.segments[part.segment]);
 }
 
@@ -147,9 +151,10 @@ void ActivationStore::quantise_rows(const Part& part, size_t m, size_t count, fl
     const float* from = rows_ + (chunk.m0 + m) * plan.K + segment.k0;
     size_t stride = plan.K;
     size_t K = segment.k_count;
+    float absmax[kRowGroup];
     if (plan.recipe.rotate) {
-        rotate_rows(from, stride, count, K, K_padded, factors, rotated);
-        mix_blocks(rotated, count, K_padded);
+        rotate_rows(from, stride, count, K, K_padded, factors, rotated, default_tier(), absmax);
+        mix_blocks(rotated, count, K_padded, default_tier(), absmax);
         from = rotated;
         stride = K = K_padded;
     }
@@ -160,12 +165,12 @@ void ActivationStore::quantise_rows(const Part& part, size_t m, size_t count, fl
         quantise_rows_int8_scaled(from, stride, count, K, K_padded, total, m, int8_cube, form_.tensor_scale,
                                   scales + m);
     } else {
-        quantise_rows_int8(from, stride, count, K, K_padded, total, m, int8_cube, scales + m, kDefaultTier,
-                           sums);
+        quantise_rows_int8(from, stride, count, K, K_padded, total, m, int8_cube, scales + m, default_tier(),
+                           sums, plan.recipe.rotate ? absmax : nullptr);
     }
     if (form_.planes == 2) {
         quantise_residuals_int8(from, stride, count, K, K_padded, total, chunk.count + m, int8_cube,
-                                scales + m, scales + chunk.count + m, kDefaultTier, sums);
+                                scales + m, scales + chunk.count + m, default_tier(), sums);
     }
 }
 

@@ -13,6 +13,7 @@
 // the WorkAreas.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <vector>
 
@@ -50,7 +51,9 @@ class ActivationStore {
 
     static constexpr size_t kMaxChunks = 16;
 
-    ActivationStore(WorkAreas& areas, Statistics& statistics) : areas_(areas), statistics_(statistics) {}
+    // `threads`: how many may quantise at the same time.
+    ActivationStore(WorkAreas& areas, Statistics& statistics, size_t threads)
+        : areas_(areas), statistics_(statistics), threads_(threads), taken_(threads) {}
 
     // How rows become cubes.
     struct Form {
@@ -95,10 +98,14 @@ class ActivationStore {
 
     WorkAreas& areas_;
     Statistics& statistics_;
+    const size_t threads_;
 
     Cubes cubes_;
     std::vector<Part> parts_;
-    AlignedBuffer scratch_;  // rotated rows, kRowGroup of them for each part
+    // Rotated rows, kRowGroup of them for each thread: it takes a place that is free, which stays in its
+    // cache.
+    AlignedBuffer scratch_;
+    std::vector<std::atomic<bool>> taken_;
 
     // What is being quantised.
     const PackedWeight* weight_ = nullptr;

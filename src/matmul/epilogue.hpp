@@ -1,8 +1,8 @@
 // What becomes of the results of multiplications that are computed together, while they are still in a cache.
 //
-// A feed-forward block multiplies by gate and up, and the next operation takes both results element by element. Handing
-// it a few rows as soon as they are floats spares writing both matrices to memory and reading them again, and lets it run
-// beside the NPU.
+// A feed-forward block multiplies by gate and up, and the next operation takes both results element by
+// element. Handing it a few rows as soon as they are floats spares writing both matrices to memory and
+// reading them again, and lets it run beside the NPU.
 #pragma once
 
 #include <cstddef>
@@ -10,8 +10,8 @@
 
 namespace rknpu2 {
 
-// Rows m .. m+rows-1 and columns n .. n+columns-1 of every product, in the order of the products. Element (m + i, n + j)
-// of one of them is at [i * stride + j].
+// Rows m .. m+rows-1 and columns n .. n+columns-1 of every product, in the order of the products. Element (m
+// + i, n + j) of one of them is at [i * stride + j].
 struct ResultBlock {
     size_t m = 0;
     size_t rows = 0;
@@ -27,7 +27,8 @@ class Epilogue {
     Epilogue(const Epilogue&) = delete;
     Epilogue& operator=(const Epilogue&) = delete;
     virtual ~Epilogue() = default;
-    // Every element once, from any of several threads at once, in any order. Reports failure by its own means.
+    // Every element once, from any of several threads at once, in any order. Reports failure by its own
+    // means.
     virtual void apply(const ResultBlock& block) noexcept = 0;
 };
 

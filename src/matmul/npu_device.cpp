@@ -35,7 +35,8 @@ float scale_of_rows(const float* a, size_t M, size_t K) {
 // Do the strips of all of them have the same columns?
 bool same_tiles(const std::vector<const PackedWeight*>& weights) {
     return std::all_of(weights.begin(), weights.end(), [&](const PackedWeight* weight) {
-        return weight->plan.N == weights[0]->plan.N && weight->plan.tiles.size() == weights[0]->plan.tiles.size();
+        return weight->plan.N == weights[0]->plan.N &&
+               weight->plan.tiles.size() == weights[0]->plan.tiles.size();
     });
 }
 
@@ -50,7 +51,7 @@ NpuDevice::NpuDevice(std::unique_ptr<NpuRuntime> runtime, const Config& config, 
       memory_(*runtime_),
       contexts_(*runtime_, row_buckets(), kContextCapacity),
       areas_(memory_, contexts_),
-      activations_(areas_, statistics),
+      activations_(areas_, statistics, static_cast<size_t>(pool_.threads())),
       pipeline_(pool_.spins()) {}
 
 NpuDevice::~NpuDevice() {

@@ -68,9 +68,10 @@ class NpuDevice : public std::enable_shared_from_this<NpuDevice> {
         size_t planes = 0;
     };
     // All products; those that want their activations in the same form share the work on them, and runs. The
-    // results do not depend on what is done together. With an epilogue, for which all weights must have the same N, the
-    // results go there; the outputs may then hold anything. Thread safe.
-    Status multiply(std::span<const Product> products, const Activations& input, Epilogue* epilogue = nullptr);
+    // results do not depend on what is done together. With an epilogue, for which all weights must have the
+    // same N, the results go there; the outputs may then hold anything. Thread safe.
+    Status multiply(std::span<const Product> products, const Activations& input,
+                    Epilogue* epilogue = nullptr);
 
     Status multiply(const PackedWeight& weight, const Activations& input, float* out, size_t planes = 0) {
         const Product product{&weight, out, planes};

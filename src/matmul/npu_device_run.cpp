@@ -129,7 +129,8 @@ void NpuDevice::Execution::to_epilogue(const RunStrip& strip, const Rows& rows) 
 }
 
 // What does not come from the NPU: the bias, and the zero points of the channels times the sum of each row.
-void NpuDevice::Execution::prepare_result(const Rows& rows, const CellResult& cell, const Target& target) const {
+void NpuDevice::Execution::prepare_result(const Rows& rows, const CellResult& cell,
+                                          const Target& target) const {
     const PackedWeight& weight = *device_.together_[cell.product].weight;
     if (!is_prepared(weight)) return;
     const NTile& tile = weight.plan.tiles[cell.tile];

@@ -89,7 +89,7 @@ void store_rows(const WeightPlan& plan, const KSegment& segment, const Task& tas
     const bool last = task.first + task.count == tile.n_count;
     const auto store = [&](auto pack, auto* native) {
         pack(rows.data, rows.stride, task.first, task.count, rows.k0, rows.K, segment.K_padded, tile.N_padded,
-             native, scales, kDefaultTier);
+             native, scales, default_tier());
         if (last) zero_kernels(tile.n_count, tile.N_padded, segment.K_padded, tile.N_padded, native);
     };
     if (plan.recipe.arithmetic == NpuArithmetic::kInt8) {

@@ -87,7 +87,7 @@ void expect_tiers_agree() {
         std::copy(before.begin(), before.end(), expected.begin());
         run(native.data(), c, row_scales.data(), channel_scales.data(), expected.data(),
             KernelTier::kReference);
-        for (const KernelTier tier : kAllTiers) {
+        for (const KernelTier tier : available_tiers()) {
             for (const Edge edge : {Edge::kEnd, Edge::kBegin}) {
                 const GuardedBuffer<float> out(c.out(), edge);
                 std::copy(before.begin(), before.end(), out.begin());
@@ -120,6 +120,38 @@ TEST(Dequantise, TiersAgreeFloat32) {
     expect_tiers_agree<float>();
 }
 
+// Large enough to be written around the caches, if `out` is aligned; an edge on the right and one below.
+TEST(Dequantise, TiersAgreeOnLargeResults) {
+    constexpr size_t kM = 131;
+    constexpr size_t kN = 2107;
+    constexpr size_t kStride = 2112;
+    Random random;
+    std::vector<int32_t> native(round_up(kN, 4) * kM);
+    for (int32_t& value : native)
+        draw(random, value);
+    std::vector<float> row_scales(kM);
+    std::vector<float> channel_scales(kN);
+    for (float& scale : row_scales)
+        scale = draw_scale(random);
+    for (float& scale : channel_scales)
+        scale = draw_scale(random);
+    for (const Accumulate mode : {Accumulate::kStore, Accumulate::kAdd}) {
+        for (const size_t shift : {0U, 16U, 3U}) {  // from a page's beginning
+            const auto result = [&](KernelTier tier) {
+                std::vector<float> floats(kM * kStride + 1024 + shift, 1.0F);
+                auto* const page = reinterpret_cast<float*>(
+                    round_up(reinterpret_cast<uintptr_t>(floats.data()), 1024 * sizeof(float)));
+                dequantise_rows_int32(native.data(), kM, 0, kM, kN, row_scales.data(), channel_scales.data(),
+                                      page + shift, kStride, mode, tier);
+                return std::vector<float>(page + shift, page + shift + (kM - 1) * kStride + kN);
+            };
+            const std::vector<float> expected = result(KernelTier::kReference);
+            for (const KernelTier tier : available_tiers())
+                ASSERT_TRUE(same_floats(result(tier), expected)) << kernel_tier_name(tier) << " " << shift;
+        }
+    }
+}
+
 TEST(Dequantise, AScaleOfNaNIsConfinedToItsRowAndColumn) {
     constexpr size_t kM = 6;
     constexpr size_t kN = 21;
@@ -127,7 +159,7 @@ TEST(Dequantise, AScaleOfNaNIsConfinedToItsRowAndColumn) {
     std::vector<float> row_scales(kM, 1.0F);
     std::vector<float> channel_scales(kN, 1.0F);
     row_scales[2] = channel_scales[17] = std::numeric_limits<float>::quiet_NaN();
-    for (const KernelTier tier : kAllTiers) {
+    for (const KernelTier tier : available_tiers()) {
         std::vector<float> out(kM * kN);
         dequantise_rows_int32(native.data(), kM, 0, kM, kN, row_scales.data(), channel_scales.data(),
                               out.data(), kN, Accumulate::kStore, tier);
@@ -147,7 +179,7 @@ TEST(Dequantise, AddInt32IsExactAndWraps) {
             source[i] = static_cast<int32_t>(random.bits());
             start[i] = static_cast<int32_t>(random.bits());
         }
-        for (const KernelTier tier : kAllTiers) {
+        for (const KernelTier tier : available_tiers()) {
             const GuardedBuffer<int32_t> sum(count);
             std::copy(start.begin(), start.end(), sum.begin());
             add_int32(sum.data(), source.data(), count, tier);

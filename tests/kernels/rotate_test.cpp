@@ -30,7 +30,7 @@ struct Case {
 };
 
 std::vector<float> rotated(const std::vector<float>& x, size_t M, size_t K, size_t K_padded,
-                           KernelTier tier = kDefaultTier) {
+                           KernelTier tier = default_tier()) {
     std::vector<float> out(M * K_padded);
     rotate_rows(x.data(), K, M, K, K_padded, nullptr, out.data(), tier);
     return out;
@@ -53,9 +53,16 @@ TEST(Rotate, EveryTierEqualsTheReference) {
                 std::vector<float> expected(c.M * c.K_padded);
                 rotate_rows(x.data(), c.stride, c.M, c.K, c.K_padded, used, expected.data(),
                             KernelTier::kReference);
-                for (const KernelTier tier : kAllTiers) {
+                for (const KernelTier tier : available_tiers()) {
                     GuardedBuffer<float> out(c.M * c.K_padded, edge);
-                    rotate_rows(x.data(), c.stride, c.M, c.K, c.K_padded, used, out.data(), tier);
+                    const GuardedBuffer<float> absmax(c.M, edge);
+                    rotate_rows(x.data(), c.stride, c.M, c.K, c.K_padded, used, out.data(), tier,
+                                absmax.data());
+                    for (size_t m = 0; m < c.M; ++m) {
+                        const float* const row = expected.data() + m * c.K_padded;
+                        ASSERT_TRUE(
+                            test::same_float(absmax[m], row_absmax(row, c.K_padded, KernelTier::kReference)));
+                    }
                     ASSERT_TRUE(std::equal(expected.begin(), expected.end(), out.begin(), test::same_float))
                         << kernel_tier_name(tier) << " M=" << c.M << " K=" << c.K
                         << " K_padded=" << c.K_padded << (used != nullptr ? " with factors" : "");
@@ -138,7 +145,7 @@ TEST(Residuals, EveryTierEqualsTheReferenceAndBothPlanesHoldTheRow) {
         std::vector<float> expected_scales(c.M);
         quantise_residuals_int8(x.data(), c.stride, c.M, c.K, c.K_padded, total, m0, expected.data(),
                                 scales.data(), expected_scales.data(), KernelTier::kReference);
-        for (const KernelTier tier : kAllTiers) {
+        for (const KernelTier tier : available_tiers()) {
             std::vector<int8_t> second(total * c.K_padded, 99);
             std::vector<float> residual_scales(c.M);
             quantise_residuals_int8(x.data(), c.stride, c.M, c.K, c.K_padded, total, m0, second.data(),

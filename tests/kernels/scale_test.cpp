@@ -64,7 +64,7 @@ TEST(Scale, FactorIsZeroForWhatIsStoredAsZero) {
 }
 
 TEST(Scale, RowAbsmaxSeesEveryPositionAndEveryOddValue) {
-    for (const KernelTier tier : kAllTiers) {
+    for (const KernelTier tier : available_tiers()) {
         SCOPED_TRACE(kernel_tier_name(tier));
         EXPECT_EQ(row_absmax(nullptr, 0, tier), 0.0F);
         for (size_t K = 1; K <= 70; ++K) {
@@ -88,12 +88,19 @@ TEST(Scale, RowAbsmaxSeesEveryPositionAndEveryOddValue) {
     }
 }
 
+TEST(Tiers, TheReferenceIsTheFirstAndTheDefaultTheLast) {
+    ASSERT_GE(available_tiers().size(), 2U);
+    EXPECT_EQ(available_tiers().front(), KernelTier::kReference);
+    EXPECT_EQ(available_tiers().back(), default_tier());
+    EXPECT_NE(default_tier(), KernelTier::kReference);
+}
+
 TEST(Scale, ChannelScalesFollowTheRules) {
     Random random;
     for (int i = 0; i < 500; ++i) {
         const size_t K = random.size(1, 200);
         const auto row = test::random_rows(random, 1, K, K);
-        for (const KernelTier tier : kAllTiers) {
+        for (const KernelTier tier : available_tiers()) {
             const float absmax = row_absmax(row.data(), K);
             ASSERT_TRUE(test::same_float(channel_scale_int8(row.data(), K, tier), int8_scale(absmax)));
             ASSERT_TRUE(test::same_float(channel_scale_fp16(row.data(), K, tier), fp16_scale(absmax)));

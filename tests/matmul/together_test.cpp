@@ -190,7 +190,8 @@ TEST_P(TogetherTest, AnEpilogueSeesWhatWouldHaveBeenWritten) {
             ASSERT_TRUE(npu_->multiply(products, input, &times).ok());
             EXPECT_TRUE(times.each_once());
             for (size_t i = 0; i < M * N; ++i)
-                ASSERT_EQ(times.out()[i], results[0][i] * results[1][i]) << M << " x " << N << " x " << K << " " << i;
+                ASSERT_EQ(times.out()[i], results[0][i] * results[1][i])
+                    << M << " x " << N << " x " << K << " " << i;
         }
     }
 }
@@ -201,8 +202,9 @@ TEST_P(TogetherTest, AnEpilogueOfWeightsThatWantOtherFormsSeesAllAtTheEnd) {
     const Activations input{x.a.data(), 3, 0};
     std::vector<std::vector<float>> out(2, std::vector<float>(3 * 100));
     const bool two_planes = weights[0]->plan.recipe.planes == 2;
-    const NpuDevice::Product products[] = {{weights[0].get(), out[0].data(), two_planes ? size_t{1} : size_t{0}},
-                                           {weights[1].get(), out[1].data()}};
+    const NpuDevice::Product products[] = {
+        {weights[0].get(), out[0].data(), two_planes ? size_t{1} : size_t{0}},
+        {weights[1].get(), out[1].data()}};
     Times times(3, 100);
     ASSERT_TRUE(npu_->multiply(products, input, &times).ok());
     EXPECT_TRUE(times.each_once());

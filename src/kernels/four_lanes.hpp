@@ -1,0 +1,96 @@
+// Vectors of four floats, which every machine has (NEON, SSE2), with the compiler's own vector types: what
+// the generic tier makes of rotate_lanes.hpp, store_lanes.hpp and dequantise_lanes.hpp. Wider ones would be
+// taken apart into single numbers on a machine that does not have them.
+#pragma once
+
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+#include "kernels/lanes.hpp"
+
+namespace rknpu2::generic {
+
+struct FourLanes {
+    static constexpr size_t kLanes = 4;
+    static constexpr bool kStreams = false;  // no stores around the caches
+    using Float = float __attribute__((vector_size(16)));
+    using Int = int32_t __attribute__((vector_size(16)));
+    using Unsigned = uint32_t __attribute__((vector_size(16)));
+    using Short = int16_t __attribute__((vector_size(16)));
+    using Byte = int8_t __attribute__((vector_size(16)));
+
+    [[gnu::always_inline]] static inline void load(const float* from, Float& value) {
+        std::memcpy(&value, from, sizeof value);
+    }
+    [[gnu::always_inline]] static inline void store(const Float& value, float* to) {
+        std::memcpy(to, &value, sizeof value);
+    }
+
+    // The stages of a rotation at distances 1 and 2: every lane gets its partner's value, plus its own if it
+    // is the lower one of the two, minus its own if it is the upper. A sign bit turns plus into minus.
+    [[gnu::always_inline]] static inline void stages_within(Float& x) {
+        constexpr int32_t kMinus = INT32_MIN;
+        const Int first = reinterpret_cast<Int>(x) ^ Int { 0, kMinus, 0, kMinus };
+        x = __builtin_shufflevector(x, x, 1, 0, 3, 2) + reinterpret_cast<Float>(first);
+        const Int second = reinterpret_cast<Int>(x) ^ Int { 0, 0, kMinus, kMinus };
+        x = __builtin_shufflevector(x, x, 2, 3, 0, 1) + reinterpret_cast<Float>(second);
+    }
+
+    // Magnitudes are ordered as their bits are, with every NaN above infinity.
+    [[gnu::always_inline]] static inline void note_magnitude(const Float& x, Int& largest) {
+        const Int bits = reinterpret_cast<Int>(x) & INT32_MAX;
+        largest = bits > largest ? bits : largest;
+    }
+    [[gnu::always_inline]] static inline float absmax(Int largest) {
+        int32_t bits = largest[0];
+        for (size_t i = 1; i < kLanes; ++i)
+            bits = greater(bits, largest[i]);
+        return bits < 0x7F800000 ? std::bit_cast<float>(bits) : __builtin_nanf("");
+    }
+
+    // To nearest even, as the bits of kMagic + the integer (lanes.hpp): only the low byte of a lane counts.
+    [[gnu::always_inline]] static inline Int round(Float steps) {
+        return reinterpret_cast<Int>(steps + kMagic);
+    }
+    [[gnu::always_inline]] static inline Float to_float(Int rounded) {
+        return reinterpret_cast<Float>(rounded) - kMagic;
+    }
+    // As int8_bits() does.
+    [[gnu::always_inline]] static inline void clamp(Int& rounded, Float) {
+        constexpr int32_t kLowest = std::bit_cast<int32_t>(kMagic - 127.0F);
+        constexpr int32_t kHighest = std::bit_cast<int32_t>(kMagic + 127.0F);
+        rounded = rounded < kLowest ? Int{kLowest, kLowest, kLowest, kLowest} : rounded;
+        rounded = rounded > kHighest ? Int{kHighest, kHighest, kHighest, kHighest} : rounded;
+    }
+    // What the lanes of a sum of `count` rounded numbers add up to, modulo 2^32 without kMagic's bits.
+    [[gnu::always_inline]] static inline int32_t sum(Unsigned sums, size_t count) {
+        uint32_t total = 0;
+        for (size_t i = 0; i < kLanes; ++i)
+            total += sums[i];
+        return static_cast<int32_t>(total - static_cast<uint32_t>(count) * std::bit_cast<uint32_t>(kMagic));
+    }
+    // One atom.
+    [[gnu::always_inline]] static inline void store_atoms(const Int (&q)[4], int8_t* to, size_t) {
+        const Short low = __builtin_shufflevector(reinterpret_cast<Short>(q[0]),
+                                                  reinterpret_cast<Short>(q[1]), 0, 2, 4, 6, 8, 10, 12, 14);
+        const Short high = __builtin_shufflevector(reinterpret_cast<Short>(q[2]),
+                                                   reinterpret_cast<Short>(q[3]), 0, 2, 4, 6, 8, 10, 12, 14);
+        const Byte atom = __builtin_shufflevector(reinterpret_cast<Byte>(low), reinterpret_cast<Byte>(high),
+                                                  0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+        std::memcpy(to, &atom, sizeof atom);
+    }
+
+    // Neighbouring columns of a row of results: one atom.
+    [[gnu::always_inline]] static inline void load_columns(const float* atom, size_t, Float& value) {
+        load(atom, value);
+    }
+    [[gnu::always_inline]] static inline void load_columns(const int32_t* atom, size_t, Float& value) {
+        Int integers;
+        std::memcpy(&integers, atom, sizeof integers);
+        value = __builtin_convertvector(integers, Float);
+    }
+};
+
+}  // namespace rknpu2::generic

@@ -1,0 +1,148 @@
+// rotate_rows() in vectors, for any number of lanes: written once, compiled for each machine.
+//
+// A block of 512 goes twice through the registers. First runs of eight vectors that lie side by side, with
+// all stages at distances within the run: those within a vector by shuffles, those among the vectors by plain
+// additions. Then the runs with each other: one vector of each, eight runs with 8 lanes, sixteen with 4.
+//
+// Rows come from memory, and only once: what a row's arithmetic takes is what fetching the next one takes, so
+// the next row is asked for while this one is rotated (hardware gives up at the end of a page). It doubles
+// the speed. After the last row this asks for what lies behind it, where a caller that works in groups of
+// rows goes on; asking is harmless whatever is there.
+//
+// The largest magnitude of a row is found where the elements are in registers for the last time.
+//
+// `Lanes` (four_lanes.hpp; eight_lanes_avx2.cpp) says what a vector is.
+#pragma once
+
+#include <cstddef>
+
+#include "kernels/rotate.hpp"
+
+namespace rknpu2::lanes {
+
+inline constexpr size_t kLineFloats = 16;  // of a cache line
+
+// The stages among kCount vectors from kDistance on, nearest first. Recursive, so that each index is a
+// constant and the vectors stay in registers.
+template <size_t kCount, size_t kDistance = 1, typename Float>
+[[gnu::always_inline]] inline void stages_among(Float (&x)[kCount]) {
+    if constexpr (kDistance < kCount) {
+#pragma GCC unroll 16
+        for (size_t i = 0; i < kCount; ++i) {
+            if ((i & kDistance) != 0) continue;
+            const Float low = x[i];
+            const Float high = x[i + kDistance];
+            x[i] = low + high;
+            x[i + kDistance] = low - high;
+        }
+        stages_among<kCount, 2 * kDistance>(x);
+    }
+}
+
+// Stores vectors `distance` elements apart; with kLast they have been through all stages, and `largest` notes
+// their magnitudes.
+template <typename Lanes, bool kLast, size_t kCount>
+[[gnu::always_inline]] inline void store_vectors(const typename Lanes::Float (&x)[kCount], float* out,
+                                                 size_t distance, typename Lanes::Int& largest) {
+#pragma GCC unroll 16
+    for (size_t i = 0; i < kCount; ++i) {
+        Lanes::store(x[i], out + i * distance);
+        if constexpr (kLast) Lanes::note_magnitude(x[i], largest);
+    }
+}
+
+// All stages of kCount vectors side by side. kFactors: each element is multiplied by its factor first.
+template <typename Lanes, size_t kCount, bool kFactors, bool kLast>
+[[gnu::always_inline]] inline void rotate_near(const float* in, const float* factors, float* out,
+                                               typename Lanes::Int& largest) {
+    typename Lanes::Float x[kCount];
+#pragma GCC unroll 16
+    for (size_t i = 0; i < kCount; ++i) {
+        Lanes::load(in + i * Lanes::kLanes, x[i]);
+        if constexpr (kFactors) {
+            typename Lanes::Float factor;
+            Lanes::load(factors + i * Lanes::kLanes, factor);
+            x[i] *= factor;
+        }
+        Lanes::stages_within(x[i]);
+    }
+    stages_among(x);
+    store_vectors<Lanes, kLast>(x, out, Lanes::kLanes, largest);
+}
+
+// The stages at distances kDistance .. kDistance * kCount / 2 of that many elements.
+template <typename Lanes, size_t kCount, size_t kDistance>
+[[gnu::always_inline]] inline void rotate_far(float* block, typename Lanes::Int& largest) {
+    for (size_t i = 0; i < kDistance; i += Lanes::kLanes) {
+        typename Lanes::Float x[kCount];
+#pragma GCC unroll 16
+        for (size_t j = 0; j < kCount; ++j)
+            Lanes::load(block + j * kDistance + i, x[j]);
+        stages_among(x);
+        store_vectors<Lanes, true>(x, block + i, kDistance, largest);
+    }
+}
+
+// ahead: how many elements further on the next row is; 0 asks for nothing.
+template <typename Lanes, size_t kBlock, bool kFactors>
+[[gnu::always_inline]] inline void rotate_block(const float* in, const float* factors, float* out,
+                                                size_t ahead, typename Lanes::Int& largest) {
+    constexpr size_t kVectors = kBlock / Lanes::kLanes < 8 ? kBlock / Lanes::kLanes : 8;
+    constexpr size_t kNear = kVectors * Lanes::kLanes;
+    for (size_t i = 0; i < kBlock; i += kNear) {
+        for (size_t line = i; ahead != 0 && line < i + kNear; line += kLineFloats)
+            __builtin_prefetch(in + ahead + line);
+        rotate_near<Lanes, kVectors, kFactors, kBlock == kNear>(in + i, kFactors ? factors + i : nullptr,
+                                                                out + i, largest);
+    }
+    if constexpr (kBlock > kNear) rotate_far<Lanes, kBlock / kNear, kNear>(out, largest);
+}
+
+// Returns the row's absmax (quantise.hpp).
+template <typename Lanes, size_t kBlock, bool kFactors>
+float rotate_row(const float* x, size_t row_stride, size_t K, size_t K_padded, const float* factors,
+                 float* out) {
+    typename Lanes::Int largest = {};
+    const size_t whole = K / kBlock * kBlock;
+    for (size_t k = 0; k < whole; k += kBlock)
+        rotate_block<Lanes, kBlock, kFactors>(x + k, kFactors ? factors + k : nullptr, out + k, row_stride,
+                                              largest);
+    for (size_t k = whole; k < K_padded; k += kBlock) {
+        float padded[kBlock] = {};
+        for (size_t i = k; i < K && i < k + kBlock; ++i)
+            padded[i - k] = kFactors ? x[i] * factors[i] : x[i];
+        rotate_block<Lanes, kBlock, false>(padded, nullptr, out + k, 0, largest);
+    }
+    return Lanes::absmax(largest);
+}
+
+template <typename Lanes, size_t kBlock>
+void rotate_blocks(const float* x, size_t row_stride, size_t M, size_t K, size_t K_padded,
+                   const float* factors, float* out, float* absmax) {
+    for (size_t m = 0; m < M; ++m, x += row_stride, out += K_padded) {
+        const float largest = factors == nullptr
+                                  ? rotate_row<Lanes, kBlock, false>(x, row_stride, K, K_padded, nullptr, out)
+                                  : rotate_row<Lanes, kBlock, true>(x, row_stride, K, K_padded, factors, out);
+        if (absmax != nullptr) absmax[m] = largest;
+    }
+}
+
+template <typename Lanes>
+void rotate_rows(const float* x, size_t row_stride, size_t M, size_t K, size_t K_padded, const float* factors,
+                 float* out, float* absmax) {
+    static_assert(kLargestRotation == 512);
+    switch (rotation_block(K_padded)) {
+        case 512:
+            return rotate_blocks<Lanes, 512>(x, row_stride, M, K, K_padded, factors, out, absmax);
+        case 256:
+            return rotate_blocks<Lanes, 256>(x, row_stride, M, K, K_padded, factors, out, absmax);
+        case 128:
+            return rotate_blocks<Lanes, 128>(x, row_stride, M, K, K_padded, factors, out, absmax);
+        case 64:
+            return rotate_blocks<Lanes, 64>(x, row_stride, M, K, K_padded, factors, out, absmax);
+        default:
+            return rotate_blocks<Lanes, 32>(x, row_stride, M, K, K_padded, factors, out, absmax);
+    }
+}
+
+}  // namespace rknpu2::lanes
