@@ -2,10 +2,11 @@
 // CPU backend.
 #include <algorithm>
 #include <memory>
+#include <span>
 
 #include "base/format.hpp"
-#include "base/system_memory.hpp"
 #include "ggml/buffer.hpp"
+#include "ggml/experts.hpp"
 #include "ggml/guard.hpp"
 #include "ggml/inner_cpu.hpp"
 #include "ggml/input_version.hpp"
@@ -21,11 +22,12 @@ ggml_guid kGuid = {0x72, 0x6b, 0x6e, 0x70, 0x75, 0x32, 0x2d, 0x67,
                    0x67, 0x6d, 0x6c, 0x2d, 0x33, 0x35, 0x38, 0x38};
 
 struct Backend {
-    explicit Backend(Host& owner) : host(owner), cpu(owner), inputs(owner) {}
+    explicit Backend(Host& owner) : host(owner), cpu(owner), inputs(owner), experts(owner) {}
 
     Host& host;
     InnerCpu cpu;
     InputVersion inputs;
+    ExpertsProduct experts;
     ggml_abort_callback abort = nullptr;
     void* abort_data = nullptr;
     bool computed = false;                   // an idle backend writes nothing
@@ -50,27 +52,6 @@ void free_backend(ggml_backend_t backend) noexcept {
     });
 }
 
-Result<std::shared_ptr<PackedWeight>> packed_weight(Backend& backend, const ggml_tensor* weight) {
-    Host& host = backend.host;
-    Buffer& buffer = *our_buffer(host, weight->buffer);
-    const auto K = static_cast<size_t>(weight->ne[0]);
-    const auto N = static_cast<size_t>(weight->ne[1]);
-    const WeightKey key{static_cast<size_t>(static_cast<const std::byte*>(weight->data) - buffer.base),
-                        N * weight->nb[1], static_cast<int>(weight->type), K, N};
-    bool made = false;
-    Result<std::shared_ptr<PackedWeight>> packed = buffer.weights.get(
-        key, [&] { return host.npu->pack(weight_source(host, weight)); }, made);
-    if (made) {
-        const WeightSource source = weight_source(host, weight);
-        // From here on only the packed form is read; the file can bring the raw bytes back if anyone asks for
-        // them.
-        if (buffer.shared_file_mapping) give_back_pages(source.data, source.bytes());
-        log(LogLevel::kDebug, "packed %s %s [%zu, %zu]: %zu bytes", source.name.c_str(),
-            source.type_name.c_str(), source.K, source.N, packed.value()->plan.packed_bytes());
-    }
-    return packed;
-}
-
 Status multiply(Backend& backend, ggml_tensor* op) {
     Host& host = backend.host;
     const ggml_tensor* const weight = op->src[0];
@@ -84,7 +65,7 @@ Status multiply(Backend& backend, ggml_tensor* op) {
     if (host.config.precision == Precision::kReference) {
         return host.npu->multiply_reference(weight_source(host, weight), a, M, out);
     }
-    Result<std::shared_ptr<PackedWeight>> packed = packed_weight(backend, weight);
+    Result<std::shared_ptr<PackedWeight>> packed = packed_weight(host, weight);
     RKNPU2_RETURN_IF_ERROR(packed.status().with_context("packing"));
     const Activations input{a, M, host.config.fuse ? backend.inputs.of(op->src[1]) : 0};
     return host.npu->multiply(*packed.value(), input, out, weight == backend.one_plane ? 1 : 0);
@@ -110,6 +91,16 @@ void note_writes(const Host& host, const ggml_tensor* node) {
     }
 }
 
+// A matmul that the CPU computes: it cannot be done here, or it is not worth it.
+void count_on_cpu(Host& host, const ggml_tensor* node) {
+    const Reason reason = support(describe(host, node));
+    if (reason == Reason::kSupported) {
+        host.statistics->add_placement(ExpertsProduct::place(host, node));
+    } else {
+        host.statistics->add_refusal(reason);
+    }
+}
+
 ggml_status run_on_cpu(Backend& backend, ggml_cgraph* graph, int first, int last) {
     Host& host = backend.host;
     const PhaseTimer timer(*host.statistics, Phase::kCpu);
@@ -123,23 +114,29 @@ ggml_status run_on_cpu(Backend& backend, ggml_cgraph* graph, int first, int last
             return GGML_STATUS_FAILED;
         }
         ++host.statistics->cpu_nodes;
-        if (is_matmul(node)) host.statistics->add_refusal(support(describe(host, node)));
+        if (is_matmul(node)) count_on_cpu(host, node);
         note_writes(host, node);
         backend.inputs.note_write(node);
     }
     return backend.cpu.compute(graph, first, last);
 }
 
-ggml_status run_on_npu(Backend& backend, ggml_tensor* node) {
+// Nodes that are computed together: one matmul, or several that choose among experts alike.
+ggml_status run_on_npu(Backend& backend, std::span<ggml_tensor* const> nodes) {
     Host& host = backend.host;
-    const ggml_tensor* const weight = node->src[0];
-    if (const ggml_tensor* const bad = poisoned_tensor(host, node); bad != nullptr) {
-        log(LogLevel::kError, "%s: an earlier write to its buffer failed; load the model again", bad->name);
-        return GGML_STATUS_FAILED;
+    for (ggml_tensor* const node : nodes) {
+        if (const ggml_tensor* const bad = poisoned_tensor(host, node); bad != nullptr) {
+            log(LogLevel::kError, "%s: an earlier write to its buffer failed; load the model again",
+                bad->name);
+            return GGML_STATUS_FAILED;
+        }
+        note_write(host, node);
+        backend.inputs.note_write(node);
     }
-    note_write(host, node);
-    backend.inputs.note_write(node);
-    const Status status = multiply(backend, node);
+    ggml_tensor* const node = nodes[0];
+    const ggml_tensor* const weight = node->src[0];
+    const Status status =
+        node->op == GGML_OP_MUL_MAT_ID ? backend.experts.multiply(nodes) : multiply(backend, node);
     if (status.ok()) return GGML_STATUS_SUCCESS;
     ++host.statistics->failures;
     log(LogLevel::kError, "%s with %s (%s): %s", host.ggml.ggml_op_name(node->op), weight->name,
@@ -147,8 +144,23 @@ ggml_status run_on_npu(Backend& backend, ggml_tensor* node) {
     return status.code() == StatusCode::kOutOfMemory ? GGML_STATUS_ALLOC_FAILED : GGML_STATUS_FAILED;
 }
 
-bool runs_on_npu(const Host& host, const ggml_tensor* node) {
-    return is_matmul(node) && support(describe(host, node)) == Reason::kSupported;
+bool runs_on_npu(Host& host, const ggml_tensor* node) {
+    if (!is_matmul(node) || support(describe(host, node)) != Reason::kSupported) return false;
+    return node->op != GGML_OP_MUL_MAT_ID || ExpertsProduct::place(host, node).place == Place::kNpu;
+}
+
+// One past the last of the nodes from `first` on that are computed together.
+int end_of_experts(const Backend& backend, const ggml_cgraph* graph, int first) {
+    Host& host = backend.host;
+    host.statistics->add_placement(ExpertsProduct::place(host, graph->nodes[first]));
+    int last = first + 1;
+    while (host.config.fuse && last < graph->n_nodes &&
+           ExpertsProduct::together(graph->nodes[first], graph->nodes[last]) &&
+           runs_on_npu(host, graph->nodes[last])) {
+        host.statistics->add_placement(ExpertsProduct::place(host, graph->nodes[last]));
+        ++last;
+    }
+    return last;
 }
 
 // Runs of other nodes between two matmuls go to the CPU as one graph.
@@ -165,8 +177,9 @@ ggml_status compute(Backend& backend, ggml_cgraph* graph) {
         if (is_no_op(node)) {
             ++i;
         } else if (runs_on_npu(host, node)) {
-            status = run_on_npu(backend, node);
-            ++i;
+            const int last = node->op == GGML_OP_MUL_MAT_ID ? end_of_experts(backend, graph, i) : i + 1;
+            status = run_on_npu(backend, {graph->nodes + i, graph->nodes + last});
+            i = last;
         } else {
             int last = i + 1;
             while (last < graph->n_nodes && !runs_on_npu(host, graph->nodes[last]))
@@ -185,7 +198,10 @@ ggml_status graph_compute(ggml_backend_t backend, ggml_cgraph* graph) noexcept {
     return guard(host, "computing a graph", GGML_STATUS_FAILED, [&] {
         if (host.sensitivity == nullptr) return compute(ours, graph);
         return host.sensitivity->run(
-            host, graph, [&](const ggml_tensor* node) { return runs_on_npu(host, node); },
+            host, graph,
+            [&](const ggml_tensor* node) {
+                return node->op != GGML_OP_MUL_MAT_ID && runs_on_npu(host, node);
+            },
             [&](const ggml_tensor* one_plane) {
                 ours.one_plane = one_plane;
                 return compute(ours, graph);
