@@ -87,12 +87,24 @@ Status ExpertsProduct::sort_uses(const ggml_tensor* node) {
     return {};
 }
 
+// The warm-up, which chooses all experts, is also the time to copy what the CPU will compute for single
+// tokens. How many experts a token will use is not known then, and does not matter: both costs grow with it
+// alike.
+void ExpertsProduct::prepare_for_tokens(const ggml_tensor* node) {
+    ExpertsCall token = experts_call(node);
+    if (host_.config.experts != Experts::kAuto || token.used < token.experts || token.experts < 2) return;
+    token.used = token.tokens = 1;
+    if (place_experts(token, host_.config).place == Place::kCpu) cpu_copy(host_, node);
+}
+
 Status ExpertsProduct::multiply(std::span<ggml_tensor* const> nodes) {
     RKNPU2_RETURN_IF_ERROR(sort_uses(nodes[0]));
     for (size_t e = 0; e + 1 < first_.size(); ++e) {
         const std::span<const Use> uses(uses_.data() + first_[e], first_[e + 1] - first_[e]);
         if (!uses.empty()) RKNPU2_RETURN_IF_ERROR(multiply_expert(nodes, static_cast<int>(e), uses));
     }
+    for (const ggml_tensor* const node : nodes)
+        prepare_for_tokens(node);
     return {};
 }
 

@@ -39,6 +39,7 @@ class ExpertsProduct {
         int32_t token;
     };
 
+    void prepare_for_tokens(const ggml_tensor* node);
     Status sort_uses(const ggml_tensor* node);
     Status multiply_expert(std::span<ggml_tensor* const> nodes, int expert, std::span<const Use> uses);
     Status multiply_rows(const ggml_tensor* node, int expert, const float* a, size_t M, uint64_t version,
