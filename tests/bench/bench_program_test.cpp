@@ -20,7 +20,8 @@ struct Outcome {
 };
 
 Outcome run(const std::string& arguments) {
-    FILE* pipe = popen((std::string(RKNPU2_BENCH_PROGRAM) + " " + arguments + " 2>&1").c_str(), "r");
+    FILE* pipe = popen(
+        (std::string(RKNPU2_RUN "'" RKNPU2_BENCH_PROGRAM "'") + " " + arguments + " 2>&1").c_str(), "r");
     std::string output;
     char buffer[4096];
     for (size_t n; (n = fread(buffer, 1, sizeof buffer, pipe)) > 0;)
