@@ -80,7 +80,8 @@ void place_stack(const GgufTensor& tensor, const MatmulProblem& problem, const M
         problem.experts * plan_weight(problem.N, problem.K, recipe, model.cores).packed_bytes();
     report.why_planes = report.prompt.reason == PlaceReason::kSettingNpu
                             ? place_reason_text(report.prompt.reason)
-                            : times("one token", report.token) + "; " + times("prompt", report.prompt);
+                            : format("%s; %s", times("one token", report.token).c_str(),
+                                     times("prompt", report.prompt).c_str());
 }
 
 TensorReport report_on(const GgufTensor& tensor, const ModelReport& model,
