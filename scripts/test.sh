@@ -6,10 +6,11 @@
 #   --quick         only the unit tests: needs llama.cpp's sources but neither its build nor a model
 #   --full          the long tests too (all operations of test-backend-ops take half an hour)
 #   --filter REGEX  only tests whose name matches, in one preset
-#   --preset NAME   only this preset (default: release; then the unit and simulator tests in asan; then lint)
+#   --preset NAME   only this preset (default: release; then unit and simulator tests in asan, in tsan, and in rk3588, which
+#                   are AArch64 programs under QEMU; then lint)
 #   --help
 #
-# Labels of tests, for ctest: unit, sim, backend-ops, e2e, full, lint (lint runs by scripts/lint.sh, not twice).
+# Labels of tests, for ctest: unit, sim, package, backend-ops, e2e, full, lint (lint runs by scripts/lint.sh, not twice).
 # The last line counts all runs together: `N passed, N failed, N skipped`. Exit 1 when one failed or none passed.
 
 # shellcheck source=scripts/lib.sh
@@ -36,7 +37,7 @@ parse_options() {
         shift
     done
     local cmake_presets
-    cmake_presets=$(grep -oE '"name": "[a-z]+"' "$RKNPU2_ROOT/CMakePresets.json" | cut -d'"' -f4 | sort -u | grep -v '^base$' | xargs)
+    cmake_presets=$(grep -oE '"name": "[a-z0-9]+"' "$RKNPU2_ROOT/CMakePresets.json" | cut -d'"' -f4 | sort -u | grep -v '^base$' | xargs)
     [[ -z $PRESET || " $cmake_presets " == *" $PRESET "* ]] || die "no preset $PRESET; there are: $cmake_presets"
 }
 
@@ -46,6 +47,7 @@ obtain_all() {
         /usr/include/gtest/gtest.h:libgtest-dev /usr/include/gmock/gmock.h:libgmock-dev
     SETTINGS=(RKNPU2_TESTS=ON "RKNPU2_LLAMA_DIR=$("$RKNPU2_ROOT/scripts/host-llama.sh" --source-dir)")
     [[ $MODE != quick ]] || return 0
+    need_packages pkg-config:pkg-config
     SETTINGS+=("RKNPU2_LLAMA_BIN_DIR=$("$RKNPU2_ROOT/scripts/host-llama.sh" --bin-dir)")
     SETTINGS+=("RKNPU2_MODEL=$("$RKNPU2_ROOT/scripts/model.sh")")
     obtain_older_ggml
@@ -128,6 +130,21 @@ run_threads() {
     TARGETS=()
 }
 
+# The plug-in, simulator and tools as a board runs them: built by the cross compiler, with the A76's instructions under QEMU.
+# No part of a host or a model: those are the PC's. SETTINGS begins with what this build needs, too.
+run_cross() {
+    if ! (need_packages aarch64-linux-gnu-g++:g++-aarch64-linux-gnu qemu-aarch64:qemu-user \
+        /usr/src/googletest/CMakeLists.txt:googletest); then
+        say "skipped: the tests on AArch64 need the packages g++-aarch64-linux-gnu, qemu-user and googletest (see above)"
+        SKIPPED=$((SKIPPED + 1))
+        return
+    fi
+    local SETTINGS=("${SETTINGS[@]:0:2}") without=()
+    # Half of QEMU's time goes into these, which are about more numbers of the same kind; the PC's own build has them.
+    [[ $MODE == full ]] || without=(-E '^(Rotate\.EveryTierEqualsTheReference|CheckerTest\.TwoThreads|BehaviourTest\.OneContextOnTwoThreadsIsAnError)$')
+    run_tests rk3588 -L '^(unit|sim|package)$' "${without[@]}"
+}
+
 run_lint() {
     local line output
     make_temp "${TMPDIR:-/tmp}"
@@ -145,6 +162,14 @@ run_lint() {
     fi
 }
 
+run_main_preset() {
+    case $MODE in
+        quick) run_tests "${PRESET:-release}" -L '^unit$' ;;
+        full) run_tests "${PRESET:-release}" -LE '^lint$' ;;
+        default) run_tests "${PRESET:-release}" -LE '^(full|lint)$' ;;
+    esac
+}
+
 main() {
     parse_options "$@"
     # Threads of ggml's OpenMP that spin keep each other from running on a machine that does other things, too.
@@ -152,14 +177,15 @@ main() {
     TIMEOUT=1200
     [[ $MODE != full ]] || TIMEOUT=4000
     obtain_all
-    case $MODE in
-        quick) run_tests "${PRESET:-release}" -L '^unit$' ;;
-        full) run_tests "${PRESET:-release}" -LE '^lint$' ;;
-        default) run_tests "${PRESET:-release}" -LE '^(full|lint)$' ;;
-    esac
+    if [[ $PRESET == rk3588 ]]; then
+        run_cross
+    else
+        run_main_preset
+    fi
     if [[ $MODE != quick && -z $PRESET && -z $FILTER ]]; then
         run_sanitized
         run_threads
+        run_cross
         run_lint
     fi
     ((${#FAILURES[@]} == 0)) || printf 'failed: %s\n' "${FAILURES[@]}"

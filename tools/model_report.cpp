@@ -1,5 +1,6 @@
 #include "model_report.hpp"
 
+#include <algorithm>
 #include <cinttypes>
 
 #include "base/format.hpp"
@@ -19,10 +20,10 @@ MatmulProblem problem_of(const GgufTensor& tensor, TensorRole role) {
     problem.M = 1;
     problem.K = static_cast<size_t>(tensor.ne[0]);
     problem.N = static_cast<size_t>(tensor.ne[1]);
-    problem.selects_experts = role == TensorRole::kExperts;
+    if (role == TensorRole::kExperts) problem.experts = static_cast<size_t>(tensor.ne[2]);
     problem.weight_is_stored = true;
     problem.weight_in_our_memory = true;
-    problem.weight_is_matrix = tensor.ne[2] == 1 && tensor.ne[3] == 1;
+    problem.weight_is_matrix = (problem.experts > 0 || tensor.ne[2] == 1) && tensor.ne[3] == 1;
     problem.weight_is_contiguous = true;
     problem.weight_can_be_dequantised = tensor.type->to_float;
     problem.activations_are_float = true;
@@ -40,6 +41,47 @@ void choose_planes_for(const GgufTensor& tensor, const Recipe& recipe, const Fin
     if (recipe.planes == 1) return;
     if (found) report.planes = found->planes.planes;
     report.why_planes = plane_reason_text(found ? found->planes.reason : PlaneReason::kWithoutStatistics);
+}
+
+std::string times(const char* what, const Placement& placement) {
+    if (placement.npu_us <= 0) return "";
+    return format("%s: %s, %.1f ms against %.1f", what, placement.place == Place::kNpu ? "NPU" : "CPU",
+                  std::min(placement.npu_us, placement.cpu_us) / 1000,
+                  std::max(placement.npu_us, placement.cpu_us) / 1000);
+}
+
+// A stack goes to the NPU for some calls and not for others (ExpertsProduct::place() in src/ggml); it counts
+// as on the NPU when prompts do.
+void place_stack(const GgufTensor& tensor, const MatmulProblem& problem, const ModelReport& model,
+                 TensorReport& report) {
+    Config config;
+    config.precision = model.precision;
+    config.cores = model.cores;
+    config.experts = model.experts;
+    ExpertsCall call;
+    call.K = problem.K;
+    call.N = problem.N;
+    call.experts = problem.experts;
+    call.used = std::min<size_t>(std::max<size_t>(1, model.experts_used), problem.experts);
+    call.raw_bytes = tensor.bytes / problem.experts;
+    call.tokens = 1;
+    report.token = place_experts(call, config);
+    call.tokens = kPromptTokens;
+    report.prompt = place_experts(call, config);
+    if (report.prompt.place == Place::kCpu && report.token.place == Place::kCpu) {
+        report.reason = place_reason_text(report.prompt.reason);
+        return;
+    }
+    const Recipe recipe = recipe_of(model.precision);
+    report.on_npu = true;
+    report.planes = recipe.planes;
+    report.precision = recipe.arithmetic == NpuArithmetic::kInt8 ? "int8" : "fp16";
+    report.packed_bytes =
+        problem.experts * plan_weight(problem.N, problem.K, recipe, model.cores).packed_bytes();
+    report.why_planes = report.prompt.reason == PlaceReason::kSettingNpu
+                            ? place_reason_text(report.prompt.reason)
+                            : format("%s; %s", times("one token", report.token).c_str(),
+                                     times("prompt", report.prompt).c_str());
 }
 
 TensorReport report_on(const GgufTensor& tensor, const ModelReport& model,
@@ -63,9 +105,14 @@ TensorReport report_on(const GgufTensor& tensor, const ModelReport& model,
         report.reason = reason_text(reason);
     } else if (problem.N > kMaxPlanned || problem.K > kMaxPlanned) {
         report.reason = "larger than any weight that can be packed";
+    } else if (model.precision == Precision::kReference && model.experts == Experts::kCpu &&
+               problem.experts > 0) {
+        report.reason = place_reason_text(PlaceReason::kSettingCpu);
     } else if (model.precision == Precision::kReference) {
         report.precision = "reference";
         report.reason = "precision reference computes on the CPU";
+    } else if (problem.experts > 0) {
+        place_stack(tensor, problem, model, report);
     } else {
         const Recipe recipe = recipe_of(model.precision);
         report.on_npu = true;
@@ -92,7 +139,7 @@ PlaneCost cost_of_planes(const std::vector<TensorReport>& tensors) {
     Sums rows;
     double weights = 0;
     for (const TensorReport& report : tensors) {
-        if (!report.on_npu) continue;
+        if (!report.on_npu || !is_weight_matrix(report.role)) continue;
         const auto K = static_cast<double>(report.tensor->ne[0]);
         const auto N = static_cast<double>(report.tensor->ne[1]);
         all.add(K * N, report.planes);
@@ -141,6 +188,8 @@ ModelReport analyse(const GgufFile& file, const std::string& path, const Config&
     model.ngl = ngl;
     model.precision = config.precision;
     model.cores = config.cores;
+    model.experts = config.experts;
+    model.experts_used = file.number(model.traits.architecture + ".expert_used_count", 0);
     model.notes = notes_on(file, model.traits);
     for (const GgufTensor& tensor : file.tensors) {
         const TensorReport report = report_on(tensor, model, find_statistics);
@@ -150,7 +199,10 @@ ModelReport analyse(const GgufFile& file, const std::string& path, const Config&
             model.totals.add(report);
             model.by_type[tensor.type->name].add(report);
         }
-        if (report.role == TensorRole::kExperts) ++model.expert_tensors;
+        if (report.role == TensorRole::kExperts) {
+            ++model.expert_tensors;
+            model.expert_packed_bytes += report.packed_bytes;
+        }
         if ((matrix || report.role == TensorRole::kExperts) && !report.on_npu)
             ++model.refusals[report.reason];
         model.tensors.push_back(report);

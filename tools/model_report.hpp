@@ -14,6 +14,7 @@
 
 #include "base/config.hpp"
 #include "gguf/gguf_file.hpp"
+#include "matmul/policy.hpp"
 #include "matmul/statistics_library.hpp"
 #include "tensor_role.hpp"
 
@@ -31,7 +32,13 @@ struct TensorReport {
     bool with_statistics = false;
     std::string why_planes;  // empty unless the precision has weights of two planes
     std::string reason;      // why not on the NPU; empty if on_npu
+    // Of a stack of experts: where a call with one token and one with kPromptTokens go, by the cost model or
+    // the setting.
+    Placement token;
+    Placement prompt;
 };
+
+inline constexpr size_t kPromptTokens = 512;  // llama.cpp's -ub
 
 struct Totals {
     uint64_t matrices = 0;
@@ -58,11 +65,14 @@ struct ModelReport {
     int64_t ngl = kDefaultNgl;
     Precision precision = Precision::kBalanced;
     int cores = 0;
+    Experts experts = Experts::kAuto;          // the setting
     std::vector<TensorReport> tensors;         // in the order of the file
     Totals totals;                             // over all weight matrices
     std::map<std::string, Totals> by_type;     // the same by tensor type
     std::map<std::string, uint64_t> refusals;  // reason -> weight matrices and expert stacks not on the NPU
     uint64_t expert_tensors = 0;
+    uint64_t expert_packed_bytes = 0;  // of those that go to the NPU for some calls
+    uint64_t experts_used = 0;         // by each token, as the file says
     PlaneCost plane_cost;
     uint64_t tensor_bytes = 0;       // of all tensors
     std::vector<std::string> notes;  // what a reader should know besides

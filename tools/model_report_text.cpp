@@ -20,6 +20,18 @@ size_t shown_dimensions(const GgufTensor& tensor) {
     return std::max<size_t>(1, tensor.dimensions);
 }
 
+ordered_json json_of_placements(const TensorReport& report) {
+    if (report.role != TensorRole::kExperts) return nullptr;
+    ordered_json document = ordered_json::object();
+    for (const auto& [name, placement] : {std::pair{"token", &report.token}, {"prompt", &report.prompt}}) {
+        document[name] = {{"runs_on", placement->place == Place::kNpu ? "npu" : "cpu"},
+                          {"reason", place_reason_text(placement->reason)},
+                          {"npu_us", placement->npu_us},
+                          {"cpu_us", placement->cpu_us}};
+    }
+    return document;
+}
+
 ordered_json json_of(const TensorReport& report) {
     const GgufTensor& tensor = *report.tensor;
     ordered_json shape = ordered_json::array();
@@ -38,7 +50,8 @@ ordered_json json_of(const TensorReport& report) {
         {"packed_bytes", report.packed_bytes},
         {"planes", report.planes},
         {"activation_statistics", report.with_statistics},
-        {"planes_reason", text_or_null(report.why_planes)},
+        {"planes_reason", text_or_null(report.role == TensorRole::kExperts ? "" : report.why_planes)},
+        {"experts", json_of_placements(report)},
         {"reason", text_or_null(report.reason)},
     };
 }
@@ -106,6 +119,8 @@ std::string to_json(const ModelReport& model) {
         {"weight_matrices", model.totals.matrices},
         {"weight_matrices_on_npu", model.totals.on_npu},
         {"expert_tensors", model.expert_tensors},
+        {"experts_used", model.experts_used},
+        {"expert_packed_bytes", model.expert_packed_bytes},
         {"weight_matrices_with_statistics", model.totals.with_statistics},
         {"weight_matrices_with_two_planes", model.totals.two_planes},
         {"extra_work_prompt", model.plane_cost.prompt},
@@ -140,6 +155,10 @@ std::string to_text(const ModelReport& model) {
                    100 * model.plane_cost.all_rows, 100 * model.plane_cost.decode);
         if (model.totals.with_statistics == 0)
             text += "note: scripts/calibrate.sh MODEL makes statistics, which save most of that\n";
+    }
+    if (model.expert_packed_bytes > 0) {
+        text += format("experts: %" PRIu64 " stacks, %s when packed, as far as there is memory for them\n",
+                       model.expert_tensors, human_bytes(model.expert_packed_bytes).c_str());
     }
     for (const auto& [reason, count] : model.refusals)
         text += format("not on the NPU: %" PRIu64 " x %s\n", count, reason.c_str());

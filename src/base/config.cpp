@@ -89,6 +89,19 @@ Status parse_switch(const std::string& text, bool& value) {
     return {};
 }
 
+Status parse_experts(const std::string& text, Config& config) {
+    if (text == "auto") {
+        config.experts = Experts::kAuto;
+    } else if (text == "npu") {
+        config.experts = Experts::kNpu;
+    } else if (text == "cpu") {
+        config.experts = Experts::kCpu;
+    } else {
+        return {StatusCode::kInvalidArgument, "not a place for experts"};
+    }
+    return {};
+}
+
 Status parse_fuse(const std::string& text, Config& config) {
     return parse_switch(text, config.fuse);
 }
@@ -170,6 +183,10 @@ constexpr std::array kSettings = {
             parse_weight_cache},
     Setting{"GGML_RKNPU2_WEIGHT_CACHE_MB", "number", "8192", "1 to 1048576",
             "MiB that those files may take together; the longest unused go first", parse_weight_cache_mb},
+    Setting{
+        "GGML_RKNPU2_EXPERTS", "name", "auto", "auto, npu, cpu",
+        "where the experts of mixture-of-experts models are computed; auto: by a cost model, call by call",
+        parse_experts},
     Setting{"GGML_RKNPU2_FUSE", "switch", "1", "0 or 1",
             "0: every operation of a graph is computed by itself, to compare results; slower", parse_fuse},
     Setting{"GGML_RKNPU2_ALLOW_ABI_MISMATCH", "switch", "0", "0 or 1",

@@ -23,6 +23,9 @@ enum class Precision {
 
 const char* precision_name(Precision precision);
 
+// Where the experts of mixture-of-experts models are computed (matmul/policy.hpp).
+enum class Experts { kAuto, kNpu, kCpu };
+
 struct Config {
     std::string runtime = "auto";
     Precision precision = Precision::kBalanced;
@@ -36,7 +39,8 @@ struct Config {
     std::string sensitivity_file;        // where to write them with sensitivities; empty: do not measure any
     std::string weight_cache_directory;  // where packed weights are kept; empty: nowhere
     int weight_cache_mb = 8192;          // and how many MiB of them
-    bool fuse = true;                    // may several operations share work
+    Experts experts = Experts::kAuto;
+    bool fuse = true;  // may several operations share work
     bool allow_abi_mismatch = false;
 
     // Names of GGML_RKNPU2_* variables that are set but unknown.

@@ -2,9 +2,11 @@
 // CPU backend.
 #include <algorithm>
 #include <memory>
+#include <span>
 
 #include "base/format.hpp"
 #include "ggml/buffer.hpp"
+#include "ggml/experts.hpp"
 #include "ggml/graph_order.hpp"
 #include "ggml/guard.hpp"
 #include "ggml/inner_cpu.hpp"
@@ -22,12 +24,13 @@ ggml_guid kGuid = {0x72, 0x6b, 0x6e, 0x70, 0x75, 0x32, 0x2d, 0x67,
                    0x67, 0x6d, 0x6c, 0x2d, 0x33, 0x35, 0x38, 0x38};
 
 struct Backend {
-    explicit Backend(Host& owner) : host(owner), cpu(owner), inputs(owner), group(owner) {}
+    explicit Backend(Host& owner) : host(owner), cpu(owner), inputs(owner), group(owner), experts(owner) {}
 
     Host& host;
     InnerCpu cpu;
     InputVersion inputs;
     MatmulGroup group;
+    ExpertsProduct experts;
     ggml_abort_callback abort = nullptr;
     void* abort_data = nullptr;
     bool computed = false;                   // an idle backend writes nothing
@@ -72,6 +75,16 @@ void note_writes(const Host& host, const ggml_tensor* node) {
     }
 }
 
+// A matmul that the CPU computes: it cannot be done here, or it is not worth it.
+void count_on_cpu(Host& host, const ggml_tensor* node) {
+    const Reason reason = support(describe(host, node));
+    if (reason == Reason::kSupported) {
+        host.statistics->add_placement(ExpertsProduct::place(host, node));
+    } else {
+        host.statistics->add_refusal(reason);
+    }
+}
+
 ggml_status run_on_cpu(Backend& backend, ggml_cgraph* graph, int first, int last) {
     Host& host = backend.host;
     const PhaseTimer timer(*host.statistics, Phase::kCpu);
@@ -85,19 +98,18 @@ ggml_status run_on_cpu(Backend& backend, ggml_cgraph* graph, int first, int last
             return GGML_STATUS_FAILED;
         }
         ++host.statistics->cpu_nodes;
-        if (is_matmul(node)) host.statistics->add_refusal(support(describe(host, node)));
+        if (is_matmul(node)) count_on_cpu(host, node);
         note_writes(host, node);
         backend.inputs.note_write(node);
     }
     return backend.cpu.compute(graph, first, last);
 }
 
-// Computes the multiplication at `first`, and those after it that read the same activations; says where to go
-// on.
-ggml_status run_on_npu(Backend& backend, ggml_cgraph* graph, int first, int& next) {
+// Nodes that are computed together: multiplications by the same activations, or several that choose among
+// experts alike.
+ggml_status run_on_npu(Backend& backend, std::span<ggml_tensor* const> nodes) {
     Host& host = backend.host;
-    next = backend.group.collect(graph, first);
-    for (const ggml_tensor* const node : backend.group.nodes()) {
+    for (ggml_tensor* const node : nodes) {
         if (const ggml_tensor* const bad = poisoned_tensor(host, node); bad != nullptr) {
             log(LogLevel::kError, "%s: an earlier write to its buffer failed; load the model again",
                 bad->name);
@@ -106,16 +118,38 @@ ggml_status run_on_npu(Backend& backend, ggml_cgraph* graph, int first, int& nex
         note_write(host, node);
         backend.inputs.note_write(node);
     }
-    const Status status = backend.group.multiply(backend.inputs, backend.one_plane);
+    const ggml_tensor* const node = nodes[0];
+    const Status status = node->op == GGML_OP_MUL_MAT_ID
+                              ? backend.experts.multiply(nodes)
+                              : backend.group.multiply(backend.inputs, backend.one_plane);
     if (status.ok()) return GGML_STATUS_SUCCESS;
     ++host.statistics->failures;
-    const ggml_tensor* const node = graph->nodes[first];
-    const size_t others = backend.group.nodes().size() - 1;
+    const size_t others = nodes.size() - 1;
     log(LogLevel::kError, "%s with %s (%s)%s: %s", host.ggml.ggml_op_name(node->op), node->src[0]->name,
         host.ggml.ggml_type_name(node->src[0]->type),
         others == 0 ? "" : format(" and %zu more by the same activations", others).c_str(),
         status.to_string().c_str());
     return status.code() == StatusCode::kOutOfMemory ? GGML_STATUS_ALLOC_FAILED : GGML_STATUS_FAILED;
+}
+
+bool runs_on_npu(Host& host, const ggml_tensor* node) {
+    if (multiplies_on_npu(host, node)) return true;
+    return node->op == GGML_OP_MUL_MAT_ID && support(describe(host, node)) == Reason::kSupported &&
+           ExpertsProduct::place(host, node).place == Place::kNpu;
+}
+
+// One past the last of the nodes from `first` on that choose alike and are computed together.
+int end_of_experts(const Backend& backend, const ggml_cgraph* graph, int first) {
+    Host& host = backend.host;
+    host.statistics->add_placement(ExpertsProduct::place(host, graph->nodes[first]));
+    int last = first + 1;
+    while (host.config.fuse && last < graph->n_nodes &&
+           ExpertsProduct::together(graph->nodes[first], graph->nodes[last]) &&
+           runs_on_npu(host, graph->nodes[last])) {
+        host.statistics->add_placement(ExpertsProduct::place(host, graph->nodes[last]));
+        ++last;
+    }
+    return last;
 }
 
 // Runs of other nodes between two matmuls go to the CPU as one graph.
@@ -132,7 +166,14 @@ ggml_status compute(Backend& backend, ggml_cgraph* graph) {
         if (is_no_op(node)) {
             ++i;
         } else if (runs_on_npu(host, node)) {
-            status = run_on_npu(backend, graph, i, i);
+            if (node->op == GGML_OP_MUL_MAT_ID) {
+                const int last = end_of_experts(backend, graph, i);
+                status = run_on_npu(backend, {graph->nodes + i, graph->nodes + last});
+                i = last;
+            } else {
+                i = backend.group.collect(graph, i);
+                status = run_on_npu(backend, backend.group.nodes());
+            }
         } else {
             int last = i + 1;
             while (last < graph->n_nodes && !runs_on_npu(host, graph->nodes[last]))
@@ -151,7 +192,7 @@ ggml_status graph_compute(ggml_backend_t backend, ggml_cgraph* graph) noexcept {
     return guard(host, "computing a graph", GGML_STATUS_FAILED, [&] {
         if (host.sensitivity == nullptr) return compute(ours, graph);
         return host.sensitivity->run(
-            host, graph, [&](const ggml_tensor* node) { return runs_on_npu(host, node); },
+            host, graph, [&](const ggml_tensor* node) { return multiplies_on_npu(host, node); },
             [&](const ggml_tensor* one_plane) {
                 ours.one_plane = one_plane;
                 return compute(ours, graph);
@@ -164,7 +205,7 @@ void graph_optimize(ggml_backend_t backend, ggml_cgraph* graph,
     Host& host = of(backend).host;
     if (!host.config.fuse || host.config.precision == Precision::kReference) return;
     guard(host, "ordering a graph", false, [&] {
-        bring_together(graph, [&](const ggml_tensor* node) { return runs_on_npu(host, node); });
+        bring_together(graph, [&](const ggml_tensor* node) { return multiplies_on_npu(host, node); });
         return true;
     });
 }

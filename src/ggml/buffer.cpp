@@ -1,13 +1,20 @@
 #include "ggml/buffer.hpp"
 
+#include <functional>
+
 #include <algorithm>
 #include <cstring>
 
 #include "base/system_memory.hpp"
 #include "ggml/guard.hpp"
+#include "ggml/problem_from_tensor.hpp"
 
 namespace rknpu2 {
 namespace {
+
+// Packed experts leave this part of the machine's memory free: for weights still to be packed, the KV cache,
+// and everybody else.
+constexpr size_t kReservedShare = 8;
 
 Buffer& of(ggml_backend_buffer_t buffer) {
     return *static_cast<Buffer*>(buffer->context);
@@ -19,7 +26,7 @@ bool write_guarded(Buffer& buffer, const char* operation, const ggml_tensor* ten
                    size_t size, Body&& body) noexcept {
     const bool written = guard(*buffer.host, operation, false, [&] {
         auto* const at = static_cast<std::byte*>(tensor->data) + offset;
-        buffer.weights.invalidate(static_cast<size_t>(at - buffer.base), size);
+        buffer.invalidate(static_cast<size_t>(at - buffer.base), size);
         body(at);
         return true;
     });
@@ -70,7 +77,7 @@ bool cpy_tensor(ggml_backend_buffer_t buffer, const ggml_tensor* from, ggml_tens
 void clear(ggml_backend_buffer_t buffer, uint8_t value) noexcept {
     Buffer& ours = of(buffer);
     const bool cleared = guard(*ours.host, "clearing a buffer", false, [&] {
-        ours.weights.invalidate(0, ours.size);
+        ours.invalidate(0, ours.size);
         std::memset(ours.base, value, ours.size);
         return true;
     });
@@ -107,6 +114,73 @@ Buffer::~Buffer() {
     host->buffers.erase(this);
 }
 
+namespace {
+
+WeightKey key_of(const Buffer& buffer, const WeightSource& source, ggml_type type) {
+    return {static_cast<size_t>(source.data - buffer.base), source.bytes(), static_cast<int>(type), source.K,
+            source.N};
+}
+
+}  // namespace
+
+Result<std::shared_ptr<PackedWeight>> packed_weight(Host& host, const ggml_tensor* weight, int expert,
+                                                    bool kept, const std::shared_ptr<PackedWeight>& place) {
+    Buffer& buffer = *our_buffer(host, weight->buffer);
+    const WeightSource source = weight_source(host, weight, expert);
+    const auto pack = [&] {
+        return place == nullptr ? host.npu->pack(source) : host.npu->pack(source, place);
+    };
+    bool made = false;
+    Result<std::shared_ptr<PackedWeight>> packed =
+        buffer.weights.get(key_of(buffer, source, weight->type), std::ref(pack), made);
+    if (made) {
+        // From here on only the packed form is read; the file can bring the raw bytes back if anyone asks for
+        // them.
+        if (buffer.shared_file_mapping && !kept) give_back_pages(source.data, source.bytes());
+        log(LogLevel::kDebug, "packed %s %s [%zu, %zu]: %zu bytes", source.name.c_str(),
+            source.type_name.c_str(), source.K, source.N, packed.value()->plan.packed_bytes());
+    }
+    return packed;
+}
+
+bool is_packed(const Host& host, const ggml_tensor* weight) {
+    const Buffer& buffer = *our_buffer(host, weight->buffer);
+    return buffer.weights.contains(key_of(buffer, weight_source(host, weight), weight->type));
+}
+
+bool may_hold_packed(Host& host, const ggml_tensor* stack, size_t packed_bytes) {
+    Buffer& buffer = *our_buffer(host, stack->buffer);
+    const auto offset = static_cast<size_t>(static_cast<const std::byte*>(stack->data) - buffer.base);
+    const std::lock_guard lock(buffer.stacks_mutex);
+    if (const auto known = buffer.stacks.find(offset); known != buffer.stacks.end()) return known->second;
+    const SystemMemory memory = system_memory();
+    const size_t reserve = memory.total / kReservedShare;
+    const bool fits = packed_bytes + reserve <= memory.available;
+    const bool first = std::none_of(buffer.stacks.begin(), buffer.stacks.end(),
+                                    [](const auto& entry) { return !entry.second; });
+    if (!fits && first) {
+        log(LogLevel::kWarning,
+            "%s and maybe others stay with the CPU: packed it takes %zu MiB, and of the %zu MiB available "
+            "%zu "
+            "are to stay free",
+            stack->name, packed_bytes >> 20, memory.available >> 20, reserve >> 20);
+    }
+    buffer.stacks.emplace(offset, fits);
+    return fits;
+}
+
+void Buffer::invalidate(size_t offset, size_t bytes) {
+    weights.invalidate(offset, bytes);
+    copies.invalidate(offset, bytes);
+}
+
+std::shared_ptr<const CpuCopy> cpu_copy(Host& host, const ggml_tensor* node) {
+    const ggml_tensor* const stack = node->src[0];
+    Buffer& buffer = *our_buffer(host, stack->buffer);
+    const auto offset = static_cast<size_t>(static_cast<const std::byte*>(stack->data) - buffer.base);
+    return buffer.copies.get(host, node, offset, buffer.shared_file_mapping);
+}
+
 size_t unpacked_weight_bytes(Host& host) {
     const std::lock_guard lock(host.buffers_mutex);
     size_t bytes = 0;
@@ -124,9 +198,9 @@ Buffer* our_buffer(const Host& host, const ggml_backend_buffer* buffer) {
 
 void note_write(const Host& host, const ggml_tensor* tensor) {
     Buffer* const buffer = our_buffer(host, tensor->buffer);
-    if (buffer == nullptr || buffer->weights.empty()) return;
+    if (buffer == nullptr || (buffer->weights.empty() && buffer->copies.empty())) return;
     const auto* const at = static_cast<const std::byte*>(tensor->data);
-    buffer->weights.invalidate(static_cast<size_t>(at - buffer->base), host.ggml.ggml_nbytes(tensor));
+    buffer->invalidate(static_cast<size_t>(at - buffer->base), host.ggml.ggml_nbytes(tensor));
 }
 
 ggml_backend_buffer_t new_owned_buffer(Host& host, size_t size) {

@@ -76,9 +76,12 @@ ggml_backend_buffer_t buffer_from_host_ptr(ggml_backend_dev_t device, void* data
 // While a model is loaded, llama.cpp asks about each weight once, with a tensor that has no data yet.
 void note_weight(Host& host, const ggml_tensor* weight, const MatmulProblem& problem) {
     if (weight->data != nullptr || host.config.precision == Precision::kReference) return;
+    // Experts are packed as far as there is memory for it, unless the user insists.
+    if (problem.experts > 0 && host.config.experts != Experts::kNpu) return;
     const WeightPlan plan =
         plan_weight(problem.N, problem.K, recipe_of(host.config.precision), host.config.cores);
-    host.forecast.add(host.ggml.ggml_nbytes(weight), plan.packed_bytes());
+    host.forecast.add(host.ggml.ggml_nbytes(weight),
+                      std::max<size_t>(1, problem.experts) * plan.packed_bytes());
 }
 
 // Whole layers stay here: what the NPU does not take runs on the CPU backend that we own, so we say yes to

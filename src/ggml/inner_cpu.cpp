@@ -4,7 +4,9 @@
 
 #include "base/log.hpp"
 #include "ggml-cpu.h"
+#include "ggml/buffer.hpp"
 #include "ggml/problem_from_tensor.hpp"
+#include "matmul/support.hpp"
 
 namespace rknpu2 {
 namespace {
@@ -103,6 +105,26 @@ int InnerCpu::threads_for(const ggml_cgraph* graph, int first, int last) const {
     return static_cast<int>(std::clamp<int64_t>(elements / kElementsPerThread, 1, threads_));
 }
 
+// The host's graph stays as it is: nodes that choose among experts are computed by stand-ins, which write to
+// the same place.
+void InnerCpu::use_copies(ggml_cgraph& part) {
+    stand_ins_.clear();
+    for (int i = 0; i < part.n_nodes; ++i) {
+        const ggml_tensor* const node = part.nodes[i];
+        if (node->op != GGML_OP_MUL_MAT_ID || support(describe(host_, node)) != Reason::kSupported) continue;
+        std::shared_ptr<const CpuCopy> copy = cpu_copy(host_, node);
+        if (copy == nullptr) continue;
+        if (stand_ins_.empty()) {
+            nodes_.assign(part.nodes, part.nodes + part.n_nodes);
+            part.nodes = nodes_.data();
+        }
+        stand_ins_.push_back(*node);
+        stand_ins_.back().src[0] = const_cast<ggml_tensor*>(&copy->tensor);
+        nodes_[static_cast<size_t>(i)] = &stand_ins_.back();
+        copies_.push_back(std::move(copy));
+    }
+}
+
 ggml_status InnerCpu::compute(ggml_cgraph* graph, int first, int last) {
     if (const Status status = create(); !status.ok()) {
         log(LogLevel::kError, "%s", status.to_string().c_str());
@@ -117,7 +139,10 @@ ggml_status InnerCpu::compute(ggml_cgraph* graph, int first, int last) {
         current_threads_ = threads;
     }
     ggml_cgraph part = host_.ggml.ggml_graph_view(graph, first, last);
-    return host_.ggml.ggml_backend_graph_compute(backend_, &part);
+    use_copies(part);
+    const ggml_status status = host_.ggml.ggml_backend_graph_compute(backend_, &part);
+    copies_.clear();
+    return status;
 }
 
 }  // namespace rknpu2

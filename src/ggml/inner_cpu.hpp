@@ -2,10 +2,16 @@
 //
 // It is the host's own CPU backend, made when first needed, with a thread pool that lives as long as it does.
 // Short runs of nodes, as between two matmuls of one generated token, are computed by one thread: waking
-// others would take longer. One object a backend instance, used by one thread at a time, as ggml prescribes.
+// others would take longer. Stacks of experts in our memory are replaced by copies that suit the CPU
+// (cpu_copies.hpp). One object a backend instance, used by one thread at a time, as ggml prescribes.
 #pragma once
 
+#include <deque>
+#include <memory>
+#include <vector>
+
 #include "base/status.hpp"
+#include "ggml/cpu_copies.hpp"
 #include "ggml/host.hpp"
 
 namespace rknpu2 {
@@ -27,6 +33,7 @@ class InnerCpu {
     Status create();
     Status create_pool();
     int threads_for(const ggml_cgraph* graph, int first, int last) const;
+    void use_copies(ggml_cgraph& part);
     void* proc(const char* name) const;
 
     Host& host_;
@@ -38,6 +45,11 @@ class InnerCpu {
     ggml_threadpool_t pool_ = nullptr;
     int pool_threads_ = 0;
     int current_threads_ = 0;
+
+    // Nodes that choose among experts, with copies of their weights; of the running call.
+    std::deque<ggml_tensor> stand_ins_;
+    std::vector<std::shared_ptr<const CpuCopy>> copies_;
+    std::vector<ggml_tensor*> nodes_;
 };
 
 }  // namespace rknpu2

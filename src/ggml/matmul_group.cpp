@@ -1,10 +1,6 @@
 #include "ggml/matmul_group.hpp"
 
-#include <functional>
-
 #include "base/format.hpp"
-#include "base/log.hpp"
-#include "base/system_memory.hpp"
 #include "ggml/buffer.hpp"
 #include "ggml/input_version.hpp"
 #include "ggml/problem_from_tensor.hpp"
@@ -12,44 +8,13 @@
 namespace rknpu2 {
 namespace {
 
-WeightKey key_of(const Buffer& buffer, const ggml_tensor* weight) {
-    const auto K = static_cast<size_t>(weight->ne[0]);
-    const auto N = static_cast<size_t>(weight->ne[1]);
-    return {static_cast<size_t>(static_cast<const std::byte*>(weight->data) - buffer.base), N * weight->nb[1],
-            static_cast<int>(weight->type), K, N};
-}
-
-// `place`: where to pack it, or null for anywhere.
-Result<std::shared_ptr<PackedWeight>> packed_weight(Host& host, const ggml_tensor* weight,
-                                                    const std::shared_ptr<PackedWeight>& place) {
-    Buffer& buffer = *our_buffer(host, weight->buffer);
-    bool made = false;
-    const auto pack = [&] {
-        const WeightSource source = weight_source(host, weight);
-        return place == nullptr ? host.npu->pack(source) : host.npu->pack(source, place);
-    };
-    Result<std::shared_ptr<PackedWeight>> packed =
-        buffer.weights.get(key_of(buffer, weight), std::ref(pack), made);
-    if (made) {
-        const WeightSource source = weight_source(host, weight);
-        // From here on only the packed form is read; the file can bring the raw bytes back if anyone asks for
-        // them.
-        if (buffer.shared_file_mapping) give_back_pages(source.data, source.bytes());
-        log(LogLevel::kDebug, "packed %s %s [%zu, %zu]: %zu bytes", source.name.c_str(),
-            source.type_name.c_str(), source.K, source.N, packed.value()->plan.packed_bytes());
-    }
-    return packed;
-}
-
 // Places for weights of which none is packed yet, side by side; else empty.
 Result<std::vector<std::shared_ptr<PackedWeight>>> places_for(Host& host,
                                                               const std::vector<ggml_tensor*>& nodes) {
     std::vector<WeightSource> sources;
     for (const ggml_tensor* const node : nodes) {
         const ggml_tensor* const weight = node->src[0];
-        const Buffer& buffer = *our_buffer(host, weight->buffer);
-        if (nodes.size() < 2 || buffer.weights.contains(key_of(buffer, weight)))
-            return std::vector<std::shared_ptr<PackedWeight>>{};
+        if (nodes.size() < 2 || is_packed(host, weight)) return std::vector<std::shared_ptr<PackedWeight>>{};
         sources.push_back(weight_source(host, weight));
     }
     return host.npu->place(sources);
@@ -66,7 +31,7 @@ bool MatmulGroup::overlaps(const ggml_tensor* a, const ggml_tensor* b) const {
 // Can `node` be computed with those before it? Their results must not get into each other's way.
 bool MatmulGroup::joins(const ggml_tensor* node) const {
     const ggml_tensor* const activations = nodes_[0]->src[1];
-    if (node->src[1] != activations || !runs_on_npu(host_, node)) return false;
+    if (node->src[1] != activations || !multiplies_on_npu(host_, node)) return false;
     for (const ggml_tensor* const other : nodes_) {
         if (overlaps(node, other) || overlaps(other, activations)) return false;
     }
@@ -93,8 +58,8 @@ Status MatmulGroup::pack() {
     weights_.clear();
     for (size_t i = 0; i < nodes_.size(); ++i) {
         const ggml_tensor* const weight = nodes_[i]->src[0];
-        auto packed =
-            packed_weight(host_, weight, places.value().empty() ? nullptr : std::move(places.value()[i]));
+        auto packed = packed_weight(host_, weight, -1, false,
+                                    places.value().empty() ? nullptr : std::move(places.value()[i]));
         RKNPU2_RETURN_IF_ERROR(packed.status().with_context(format("packing %s", weight->name)));
         weights_.push_back(packed.take());
     }

@@ -1,6 +1,5 @@
 // The plug-in's one entry point, and what a process has once: settings, counters, the NPU.
 #include <dlfcn.h>
-#include <sys/auxv.h>
 
 #include <cstdio>
 #include <filesystem>
@@ -9,6 +8,7 @@
 
 #include "base/format.hpp"
 #include "ggml/abi.hpp"
+#include "ggml/entry.hpp"
 #include "ggml/guard.hpp"
 #include "ggml/host.hpp"
 #include "ggml/plugin.hpp"
@@ -30,7 +30,11 @@ std::string own_directory() {
 class Plugin {
   public:
     static Plugin& instance() {
-        static auto* const plugin = new Plugin;
+        static auto* const plugin = [] {
+            auto* const made = new Plugin;
+            at_process_end = write_statistics_at_end;
+            return made;
+        }();
         return *plugin;
     }
 
@@ -72,6 +76,13 @@ class Plugin {
     }
 
   private:
+    static void write_statistics_at_end() {
+        try {
+            instance().write_statistics(false);
+        } catch (...) {  // NOLINT(bugprone-empty-catch): the process ends, and there is nobody to tell
+        }
+    }
+
     // Nobody has told us where to log, so this one line goes to stderr.
     static ggml_backend_reg_t refuse_without_host(const Status& status) {
         std::fprintf(stderr, "ggml-rknpu2: not loaded: %s\n", status.message().c_str());
@@ -202,26 +213,6 @@ void write_statistics() {
 }
 
 }  // namespace rknpu2
-
-// The plug-in is never unloaded (-z nodelete), so this runs when the process ends; the host's log may be gone
-// by then.
-__attribute__((destructor)) static void at_exit() {
-    try {
-        rknpu2::Plugin::instance().write_statistics(false);
-    } catch (...) {  // NOLINT(bugprone-empty-catch): the process ends, and there is nobody to tell
-    }
-}
-
-#if defined(__aarch64__)
-// ggml asks on Arm: 0 says that this build needs what the CPU lacks.
-extern "C" __attribute__((visibility("default"))) int ggml_backend_score() {
-#if defined(__ARM_FEATURE_DOTPROD)
-    return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0 ? 1 : 0;
-#else
-    return 1;
-#endif
-}
-#endif
 
 extern "C" __attribute__((visibility("default"))) ggml_backend_reg_t ggml_backend_init() {
     try {

@@ -3,6 +3,7 @@
 
 #include "ggml/host.hpp"
 #include "ggml/node.hpp"
+#include "matmul/policy.hpp"
 #include "matmul/problem.hpp"
 #include "matmul/weight_source.hpp"
 
@@ -11,10 +12,14 @@ namespace rknpu2 {
 // `op` is a matmul; its data need not be allocated.
 MatmulProblem describe(const Host& host, const ggml_tensor* op);
 
-// Does the NPU compute this node of a graph? Any node; its data need not be allocated.
-bool runs_on_npu(const Host& host, const ggml_tensor* node);
+// Does the NPU compute this node of a graph, as a product with a matrix? Any node; its data need not be
+// allocated.
+bool multiplies_on_npu(const Host& host, const ggml_tensor* node);
 
-// `weight` is a two-dimensional tensor with data.
-WeightSource weight_source(const Host& host, const ggml_tensor* weight);
+// `op` is a GGML_OP_MUL_MAT_ID.
+ExpertsCall experts_call(const ggml_tensor* op);
+
+// `weight` is a two-dimensional tensor with data, or a stack of experts of which one is meant.
+WeightSource weight_source(const Host& host, const ggml_tensor* weight, int expert = -1);
 
 }  // namespace rknpu2

@@ -69,7 +69,7 @@ double multiplication_ns(const BoardRates& rates, NpuArithmetic arithmetic, size
         rounds * run_ns(rates, arithmetic, rows, ceil_div(K, grid.segments), ceil_div(N, grid.tiles), cores);
     const double before = quantise_ns(rates, arithmetic, rows, K);
     const double after = dequantise_ns(rates, rows, N, grid.segments);
-    return before + chunks * std::max(npu, before + after) + after;
+    return before + npu + after + (chunks - 1) * std::max(npu, before + after);
 }
 
 size_t best_chunk_rows(const BoardRates& rates, NpuArithmetic arithmetic, size_t M, size_t K, size_t N,

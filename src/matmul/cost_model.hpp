@@ -24,6 +24,12 @@ struct BoardRates {
     double stream_gbps[3] = {11.1, 20.5, 29.5};  // of 1, 2, 3 cores together, reading weights once
     double mixed_gbps[3] = {11.1, 18.5, 25.5};   // and when they read them again
     double cpu_gbps = 10;                        // read and written by four A76 in loops of an engine
+    double cpu_read_gbps = 24;                   // and when they only read
+    // Products of four-bit weights: two dot products of 16 multiply-adds a cycle (Arm's optimisation guide
+    // for the Cortex-A76) on four cores at 2.26 GHz are 289 a nanosecond; unpacking and scaling leave a
+    // third, an estimate.
+    double cpu_macs_per_ns = 289.0 / 3;
+    double region_ns = 3'000;  // to start and end a loop on four threads
 };
 inline constexpr BoardRates kBoardRates;
 

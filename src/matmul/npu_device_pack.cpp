@@ -119,7 +119,7 @@ Result<std::shared_ptr<PackedWeight>> NpuDevice::pack(const WeightSource& source
     RKNPU2_RETURN_IF_ERROR(fill(source, found && plan.recipe.rotate ? &found->entry : nullptr, *place));
     statistics_.add_weight({source.name, source.type_name, source.K, source.N,
                             dtype_name(operand_type(plan.recipe.arithmetic)), plan.packed_bytes(),
-                            !place->bias.empty(), plan.recipe.planes, plan.recipe.rotate});
+                            !place->bias.empty(), plan.recipe.planes, plan.recipe.rotate, source.expert});
     return place;
 }
 

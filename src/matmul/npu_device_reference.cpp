@@ -33,7 +33,9 @@ Status NpuDevice::multiply_reference(const WeightSource& source, const float* a,
         matmul_reference(a, source.K, b, M, count, source.K, out + n0, source.N);
     });
     RKNPU2_RETURN_IF_ERROR(std::move(failure));
-    statistics_.add_weight({source.name, source.type_name, source.K, source.N, "reference", 0});
+    WeightRecord record{source.name, source.type_name, source.K, source.N, "reference"};
+    record.expert = source.expert;
+    statistics_.add_weight(record);
     ++statistics_.reference_matmuls;
     return {};
 }

@@ -13,16 +13,19 @@ struct MatmulProblem {
     size_t N = 0;
     size_t K = 0;
 
-    bool selects_experts = false;            // rows of A choose among several B (mixture of experts)
-    bool weight_is_stored = false;           // a leaf of the graph, not a view and not computed
-    bool weight_in_our_memory = false;       // in a buffer of our buffer type
-    bool weight_in_compute_buffer = false;   // in a buffer that the scheduler reuses between graphs
-    bool weight_is_rotation = false;         // the fixed rotation of a quantised KV cache
-    bool weight_is_matrix = false;           // exactly two dimensions
-    bool weight_is_contiguous = false;       // rows follow each other without gaps
-    bool weight_can_be_dequantised = false;  // its type has a conversion to float
-    bool activations_are_float = false;      // float32 in, float32 out
-    bool activations_are_contiguous = false;
+    // Mixture of experts: rows of A choose among several B of this shape. 0: there is one B.
+    size_t experts = 0;
+    size_t experts_used = 0;  // by each token; M counts every use
+
+    bool weight_is_stored = false;            // a leaf of the graph, not a view and not computed
+    bool weight_in_our_memory = false;        // in a buffer of our buffer type
+    bool weight_in_compute_buffer = false;    // in a buffer that the scheduler reuses between graphs
+    bool weight_is_rotation = false;          // the fixed rotation of a quantised KV cache
+    bool weight_is_matrix = false;            // exactly two dimensions, or three for a stack of experts
+    bool weight_is_contiguous = false;        // rows follow each other without gaps
+    bool weight_can_be_dequantised = false;   // its type has a conversion to float
+    bool activations_are_float = false;       // float32 in, float32 out
+    bool activations_are_contiguous = false;  // for experts: row by row, and the choice is of int32
 };
 
 }  // namespace rknpu2

@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <cstdio>
@@ -35,7 +36,9 @@ void Statistics::add_weight(const WeightRecord& record) {
     const std::string key =
         format("%s %s %zux%zu", record.name.c_str(), record.type.c_str(), record.K, record.N);
     const std::lock_guard lock(mutex_);
-    weights_[key] = record;
+    Listed& listed = weights_[key];
+    listed.record = record;
+    if (record.expert >= 0) listed.experts.insert(record.expert);
 }
 
 std::string Statistics::to_json(const Config& config, const RuntimeInfo& runtime,
@@ -44,13 +47,15 @@ std::string Statistics::to_json(const Config& config, const RuntimeInfo& runtime
     json weights = json::array();
     {
         const std::lock_guard lock(mutex_);
-        for (const auto& [key, w] : weights_) {
+        for (const auto& [key, listed] : weights_) {
+            const WeightRecord& w = listed.record;
             weights.push_back({{"name", w.name},
                                {"type", w.type},
                                {"K", w.K},
                                {"N", w.N},
                                {"precision", w.precision},
-                               {"packed_bytes", w.packed_bytes},
+                               {"packed_bytes", w.packed_bytes * std::max<size_t>(1, listed.experts.size())},
+                               {"experts", listed.experts.size()},
                                {"activation_statistics", w.with_statistics},
                                {"planes", w.planes},
                                {"rotated", w.rotated}});
@@ -60,6 +65,11 @@ std::string Statistics::to_json(const Config& config, const RuntimeInfo& runtime
     for (int r = 0; r < kReasons; ++r) {
         const uint64_t count = refusals_[static_cast<size_t>(r)].load();
         if (count > 0) refused[reason_text(static_cast<Reason>(r))] = count;
+    }
+    json placed = json::object();
+    for (int r = 0; r < kPlaceReasons; ++r) {
+        const uint64_t count = placements_[static_cast<size_t>(r)].load();
+        if (count > 0) placed[place_reason_text(static_cast<PlaceReason>(r))] = count;
     }
     json time = json::object();
     for (size_t p = 0; p < kPhases; ++p)
@@ -83,6 +93,13 @@ std::string Statistics::to_json(const Config& config, const RuntimeInfo& runtime
         {"runs", runs.load()},
         {"failures", failures.load()},
         {"refused", refused},
+        {"experts",
+         {{"npu", experts_npu_.load()},
+          {"cpu", experts_cpu_.load()},
+          {"reasons", placed},
+          {"cpu_copies", cpu_copies.load()},
+          {"cpu_copy_bytes", cpu_copy_bytes.load()},
+          {"cpu_copies_refused", cpu_copies_refused.load()}}},
         {"graphs", graphs.load()},
         {"cpu_segments", cpu_segments.load()},
         {"cpu_nodes", cpu_nodes.load()},

@@ -10,11 +10,13 @@
 #include <cstdint>
 #include <map>
 #include <mutex>
+#include <set>
 #include <string>
 #include <vector>
 
 #include "base/config.hpp"
 #include "base/status.hpp"
+#include "matmul/policy.hpp"
 #include "matmul/support.hpp"
 #include "runtime/npu_runtime.hpp"
 
@@ -43,6 +45,7 @@ struct WeightRecord {
     bool with_statistics = false;  // of activations, when it was packed
     size_t planes = 1;             // of activations
     bool rotated = false;
+    int expert = -1;  // which of a stack of experts; the others have records of the same name
 };
 
 class Statistics {
@@ -64,12 +67,23 @@ class Statistics {
     std::atomic<uint64_t> activation_bytes{0};       // written for the NPU
     std::atomic<uint64_t> result_bytes{0};           // read back from the NPU
 
+    // Stacks of experts laid out for the CPU (ggml/cpu_copies.hpp).
+    std::atomic<uint64_t> cpu_copies{0};
+    std::atomic<uint64_t> cpu_copy_bytes{0};
+    std::atomic<uint64_t> cpu_copies_refused{0};  // for want of memory
+
     WeightCacheCounters weight_cache;
 
     void add_time(Phase phase, uint64_t nanoseconds) { time_ns_[static_cast<size_t>(phase)] += nanoseconds; }
     uint64_t time_ns(Phase phase) const { return time_ns_[static_cast<size_t>(phase)]; }
-    // Each distinct weight is listed once, whenever it is packed again.
+    // Each distinct weight is listed once, whenever it is packed again; the experts of a stack as one.
     void add_weight(const WeightRecord& record);
+    // A call that chooses among experts was computed there.
+    void add_placement(const Placement& placement) {
+        placements_[static_cast<size_t>(placement.reason)] += 1;
+        if (placement.reason != PlaceReason::kReference)
+            ++(placement.place == Place::kNpu ? experts_npu_ : experts_cpu_);
+    }
     void add_refusal(Reason reason) { refusals_[static_cast<size_t>(reason)] += 1; }
 
     // The JSON text: see docs/statistics.md for the fields.
@@ -78,8 +92,16 @@ class Statistics {
   private:
     std::array<std::atomic<uint64_t>, kPhases> time_ns_{};
     std::array<std::atomic<uint64_t>, kReasons> refusals_{};
+    std::array<std::atomic<uint64_t>, kPlaceReasons> placements_{};
+    std::atomic<uint64_t> experts_npu_{0};
+    std::atomic<uint64_t> experts_cpu_{0};
+
+    struct Listed {
+        WeightRecord record;
+        std::set<int> experts;  // empty for a plain matrix
+    };
     mutable std::mutex mutex_;
-    std::map<std::string, WeightRecord> weights_;  // by name, type and shape
+    std::map<std::string, Listed> weights_;  // by name, type and shape
 };
 
 // Adds the time from construction to destruction to a phase.

@@ -8,8 +8,6 @@ const char* reason_text(Reason reason) {
             return "runs on the NPU";
         case Reason::kEmpty:
             return "a dimension is zero";
-        case Reason::kSelectsExperts:
-            return "chooses among experts row by row";
         case Reason::kWeightIsComputed:
             return "first operand is computed, not a stored weight";
         case Reason::kWeightElsewhere:
@@ -33,7 +31,6 @@ const char* reason_text(Reason reason) {
 }
 
 Reason support(const MatmulProblem& p) {
-    if (p.selects_experts) return Reason::kSelectsExperts;
     if (!p.weight_is_stored) return Reason::kWeightIsComputed;
     if (!p.weight_in_our_memory) return Reason::kWeightElsewhere;
     if (p.weight_in_compute_buffer) return Reason::kWeightIsTemporary;

@@ -2,8 +2,8 @@
 //
 // A yes is a promise: plan and run succeed then, short of a failing device or exhausted memory, because a
 // ggml scheduler that heard yes has no second choice. This is capability only; whether it is worth it is a
-// matter of policy, which today always says yes: a whole layer that stays on one device beats any single
-// product that would be faster elsewhere.
+// matter of policy, which says yes to every plain matrix: a whole layer that stays on one device beats any
+// single product that would be faster elsewhere. For experts see policy.hpp.
 #pragma once
 
 #include "matmul/problem.hpp"
@@ -13,7 +13,6 @@ namespace rknpu2 {
 enum class Reason {
     kSupported,
     kEmpty,
-    kSelectsExperts,
     kWeightIsComputed,
     kWeightElsewhere,
     kWeightIsTemporary,

@@ -13,6 +13,7 @@ using DequantiseRow = void (*)(const void* row, float* out, int64_t K);
 struct WeightSource {
     std::string name;       // for messages
     std::string type_name;  // such as "q4_K"
+    int expert = -1;        // which of a stack of experts; -1: a matrix of its own
     size_t N = 0;
     size_t K = 0;
     const std::byte* data = nullptr;  // read only while a call runs

@@ -1,4 +1,5 @@
-"""Reads and writes GGUF files as far as the tests need it: metadata, and tensors of float32. Standard library only."""
+"""Reads and writes GGUF files as far as the tests need it: metadata, and tensors of float32 or ready bytes of another type.
+Standard library only."""
 
 import array
 import math
@@ -80,18 +81,26 @@ def _value_bytes(kind, value):
     return struct.pack("<" + SCALARS[kind], value)
 
 
+def _content(name, shape, numbers, kind=FLOAT32):
+    """(shape, bytes, type) of one tensor."""
+    if kind == FLOAT32:
+        if len(numbers) != math.prod(shape):
+            raise ValueError(f"{name} has {len(numbers)} numbers, not {shape}")
+        numbers = numbers.tobytes()
+    return shape, numbers, kind
+
+
 def write(path, keys, tensors):
-    """keys: {name: (type, value)}; tensors: {name: (shape, array of floats)}, all float32."""
+    """keys: {name: (type, value)}; tensors: {name: (shape, array of floats)}, or (shape, bytes, type) for any other type."""
+    tensors = {name: _content(name, *tensor) for name, tensor in tensors.items()}
     keys = {name: value for name, value in keys.items() if name != "general.alignment"}
     with open(path, "wb") as target:
         target.write(struct.pack("<4sIQQ", b"GGUF", 3, len(tensors), len(keys)))
         for name, (kind, value) in keys.items():
             target.write(_string_bytes(name) + struct.pack("<I", kind) + _value_bytes(kind, value))
         offset = 0
-        for name, (shape, numbers) in tensors.items():
-            if len(numbers) != math.prod(shape):
-                raise ValueError(f"{name} has {len(numbers)} numbers, not {shape}")
-            target.write(_string_bytes(name) + struct.pack(f"<I{len(shape)}QIQ", len(shape), *shape, FLOAT32, offset))
-            offset += (4 * len(numbers) + ALIGNMENT - 1) // ALIGNMENT * ALIGNMENT
-        for _, numbers in tensors.values():
-            target.write(bytes(-target.tell() % ALIGNMENT) + numbers.tobytes())
+        for name, (shape, content, kind) in tensors.items():
+            target.write(_string_bytes(name) + struct.pack(f"<I{len(shape)}QIQ", len(shape), *shape, kind, offset))
+            offset += (len(content) + ALIGNMENT - 1) // ALIGNMENT * ALIGNMENT
+        for _, content, _ in tensors.values():
+            target.write(bytes(-target.tell() % ALIGNMENT) + content)

@@ -68,6 +68,7 @@ class Stats:
         self.int8 = document["matmuls"]["by_precision"]["int8"]
         self.fp16 = document["matmuls"]["by_precision"]["fp16"]
         self.refused = document["refused"]
+        self.experts = document["experts"]
         self.failures = document["failures"]
         self.precision = document["precision"]
 

@@ -1,13 +1,19 @@
 """Small models and adapters with random weights, made for a test: always the same for the same seed."""
 
 import array
+import collections
+import math
 import random
 
 import gguf
 import harness
 from gguf import ARRAY, FLOAT, STRING, UINT32
+from random_blocks import random_blocks
 
-EMBEDDING, HEADS, FEED_FORWARD, EXPERTS, EXPERTS_USED, LAYERS = 64, 4, 96, 4, 2, 2
+LAYERS = 2
+# type: None for float32, or one of random_blocks. Experts: 0 for a dense model.
+Sizes = collections.namedtuple("Sizes", "embedding heads feed_forward experts used layers type", defaults=(0, 2, LAYERS, None))
+SMALL = Sizes(64, 4, 96)
 
 
 def random_floats(generator, count, deviation):
@@ -31,22 +37,22 @@ def write_adapter(path, seed=7, rank=8, targets=("attn_q", "ffn_down"), layers=3
     return len(tensors)
 
 
-def _layer_tensors(layer, experts):
+def _layer_tensors(layer, sizes):
     """{name: shape} of one layer; the feed-forward part has experts, or is dense when there are none."""
-    block = f"blk.{layer}."
-    shapes = {block + "attn_norm.weight": (EMBEDDING,), block + "ffn_norm.weight": (EMBEDDING,)}
+    block, wide, inner = f"blk.{layer}.", sizes.embedding, sizes.feed_forward
+    shapes = {block + "attn_norm.weight": (wide,), block + "ffn_norm.weight": (wide,)}
     for name in ("attn_q", "attn_k", "attn_v", "attn_output"):
-        shapes[f"{block}{name}.weight"] = (EMBEDDING, EMBEDDING)
-    suffix, more = ("_exps", (experts,)) if experts else ("", ())
-    shapes[f"{block}ffn_gate{suffix}.weight"] = (EMBEDDING, FEED_FORWARD, *more)
-    shapes[f"{block}ffn_up{suffix}.weight"] = (EMBEDDING, FEED_FORWARD, *more)
-    shapes[f"{block}ffn_down{suffix}.weight"] = (FEED_FORWARD, EMBEDDING, *more)
-    if experts:
-        shapes[block + "ffn_gate_inp.weight"] = (EMBEDDING, experts)
+        shapes[f"{block}{name}.weight"] = (wide, wide)
+    suffix, more = ("_exps", (sizes.experts,)) if sizes.experts else ("", ())
+    shapes[f"{block}ffn_gate{suffix}.weight"] = (wide, inner, *more)
+    shapes[f"{block}ffn_up{suffix}.weight"] = (wide, inner, *more)
+    shapes[f"{block}ffn_down{suffix}.weight"] = (inner, wide, *more)
+    if sizes.experts:
+        shapes[block + "ffn_gate_inp.weight"] = (wide, sizes.experts)
     return shapes
 
 
-def _metadata(experts, vocabulary):
+def _metadata(sizes, vocabulary):
     """The default model's tokenizer, cut to its first entries, and the sizes of the small one."""
     keys = {name: value for name, value in gguf.Reader(harness.MODEL).keys.items() if name.startswith("tokenizer.")}
     for name, (kind, value) in keys.items():
@@ -55,31 +61,37 @@ def _metadata(experts, vocabulary):
     tokens = set(keys["tokenizer.ggml.tokens"][1][1])
     merges = keys["tokenizer.ggml.merges"][1][1]
     keys["tokenizer.ggml.merges"] = (ARRAY, (STRING, [m for m in merges if m.replace(" ", "", 1) in tokens]))
-    sizes = {"context_length": 512, "embedding_length": EMBEDDING, "block_count": LAYERS, "feed_forward_length": FEED_FORWARD,
-             "attention.head_count": HEADS, "attention.head_count_kv": HEADS, "rope.dimension_count": EMBEDDING // HEADS,
-             "vocab_size": vocabulary}
-    if experts:
-        sizes.update({"expert_count": experts, "expert_used_count": EXPERTS_USED})
-    keys.update({"llama." + name: (UINT32, value) for name, value in sizes.items()})
+    numbers = {"context_length": 512, "embedding_length": sizes.embedding, "block_count": sizes.layers,
+               "feed_forward_length": sizes.feed_forward, "attention.head_count": sizes.heads,
+               "attention.head_count_kv": sizes.heads, "rope.dimension_count": sizes.embedding // sizes.heads,
+               "vocab_size": vocabulary}
+    if sizes.experts:
+        numbers.update({"expert_count": sizes.experts, "expert_used_count": sizes.used})
+    keys.update({"llama." + name: (UINT32, value) for name, value in numbers.items()})
     keys["llama.attention.layer_norm_rms_epsilon"] = (FLOAT, 1e-5)
     keys["general.architecture"] = (STRING, "llama")
     return keys
 
 
-def write_model(path, experts=0, seed=11, vocabulary=2048):
-    """A random llama of two layers, dense or with experts. Returns the names of its weights that are plain matrices."""
+def _random_tensor(generator, name, shape, kind):
+    """What gguf.write() takes. Norms are ones; the router and norms stay float32, as in real models."""
+    count = math.prod(shape)
+    if name.endswith("norm.weight"):
+        return shape, array.array("f", [1.0]) * count
+    deviation = 1.0 if "embd" in name else 2 * shape[0]**-0.5
+    if kind is None or "gate_inp" in name:
+        return shape, random_floats(generator, count, deviation)
+    return (shape, *random_blocks(generator, kind, count, deviation))
+
+
+def write_model(path, sizes=SMALL, seed=11, vocabulary=2048):
+    """A random llama, dense or with experts. Returns (names of its plain matrices, names of its stacks of experts)."""
     generator = random.Random(seed)
-    shapes = {"token_embd.weight": (EMBEDDING, vocabulary), "output.weight": (EMBEDDING, vocabulary),
-              "output_norm.weight": (EMBEDDING,)}
-    for layer in range(LAYERS):
-        shapes.update(_layer_tensors(layer, experts))
-    tensors = {}
-    for name, shape in shapes.items():
-        count = 1
-        for size in shape:
-            count *= size
-        numbers = array.array("f", [1.0]) * count if name.endswith("norm.weight") else random_floats(
-            generator, count, 1.0 if "embd" in name else 2 * shape[0]**-0.5)
-        tensors[name] = (shape, numbers)
-    gguf.write(path, _metadata(experts, vocabulary), tensors)
-    return sorted(name for name, shape in shapes.items() if len(shape) == 2 and name != "token_embd.weight")
+    shapes = {"token_embd.weight": (sizes.embedding, vocabulary), "output.weight": (sizes.embedding, vocabulary),
+              "output_norm.weight": (sizes.embedding,)}
+    for layer in range(sizes.layers):
+        shapes.update(_layer_tensors(layer, sizes))
+    tensors = {name: _random_tensor(generator, name, shape, sizes.type) for name, shape in shapes.items()}
+    gguf.write(path, _metadata(sizes, vocabulary), tensors)
+    return (sorted(name for name, shape in shapes.items() if len(shape) == 2 and name != "token_embd.weight"),
+            sorted(name for name, shape in shapes.items() if len(shape) == 3))

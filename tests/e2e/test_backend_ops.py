@@ -10,19 +10,21 @@ import harness
 from harness import HostTest
 
 DEVICE = "RKNPU0"
-# A few cases have 128 experts, up to 8192 x 5120 each: 12 GB, and ten minutes of random numbers. AllOperations runs them.
-NO_GIANTS = "^(?!.*n_mats=128)"
+# A few cases have 128 experts, up to 8192 x 5120 each: 12 GB, and ten minutes of random numbers. So have those of IQ3_S with 512
+# and more, which ggml makes slowly. AllOperations runs them.
+NO_GIANTS = "^(?!.*n_mats=128|.*iq3_s.*n_mats=(512|1024))"
 
 
 class BackendOps(HostTest):
     """Every case that our device accepts has the right result, and many cases were really multiplied by the NPU."""
 
-    def run_ops(self, precision, *arguments, timeout=1800):
+    def run_ops(self, precision, *arguments, timeout=1800, extra=None):
         """Runs the program; checks the device's lines and that N of N passed. Returns (stats, N)."""
         # Its data are random, and a single result near zero has a large relative error by chance: what is wrong fails again.
         still = None
         for _ in range(4):
-            run = self.host("test-backend-ops", "test", "-b", DEVICE, *arguments, precision=precision, timeout=timeout, code=None)
+            run = self.host("test-backend-ops", "test", "-b", DEVICE, *arguments, precision=precision, timeout=timeout, code=None,
+                            extra=extra)
             text = re.sub(r"\x1b\[[0-9;]*m", "", run.out)
             failed = set(re.findall(r"(\w+\(type.*\)): .*FAIL", text))
             still = failed if still is None else still & failed
@@ -49,11 +51,17 @@ class BackendOps(HostTest):
         self.assertEqual(getattr(stats, counter), stats.npu)
         self.assertGreater(total, 1000)
 
-    def check_mul_mat_id(self, precision):
-        """Experts stay with the CPU for now, each with its reason."""
-        stats, total = self.run_ops(precision, "-o", "MUL_MAT_ID", "-p", NO_GIANTS)
+    def check_mul_mat_id(self, precision, counter):
+        """Experts by the NPU, whatever the cost model says; with "cpu", from copies for the CPU."""
+        place = "npu" if counter else "cpu"
+        stats, total = self.run_ops(precision, "-o", "MUL_MAT_ID", "-p", NO_GIANTS, extra={"GGML_RKNPU2_EXPERTS": place})
         self.assertGreater(total, 300)
-        self.assertGreater(stats.refused.get("chooses among experts row by row", 0) + stats.npu, 300)
+        self.assertGreater(stats.experts[place], 300, stats.experts)
+        self.assertEqual(stats.experts["cpu" if counter else "npu"], 0)
+        if counter:
+            self.assertEqual(getattr(stats, counter), stats.npu)
+        else:
+            self.assertGreater(stats.experts["cpu_copies"], 10)
 
     def test_mul_mat_exact(self):
         self.check_mul_mat("exact", "fp16")
@@ -65,17 +73,20 @@ class BackendOps(HostTest):
         self.check_mul_mat("default", "int8")
 
     def test_mul_mat_id_exact(self):
-        self.check_mul_mat_id("exact")
+        self.check_mul_mat_id("exact", "fp16")
 
-    def test_mul_mat_id_fast(self):
-        self.check_mul_mat_id("fast")
+    def test_mul_mat_id_balanced(self):
+        self.check_mul_mat_id("default", "int8")
+
+    def test_mul_mat_id_on_the_cpu(self):
+        self.check_mul_mat_id("default", None)
 
 
 class AllOperations(BackendOps):
     """All operations of ggml, those that the inner CPU backend computes for us too: half an hour on two cores."""
 
     test_mul_mat_exact = test_mul_mat_fast = test_mul_mat_balanced = None
-    test_mul_mat_id_exact = test_mul_mat_id_fast = None
+    test_mul_mat_id_exact = test_mul_mat_id_balanced = test_mul_mat_id_on_the_cpu = None
 
     def test_all(self):
         stats, total = self.run_ops("default", timeout=3900)

@@ -1,7 +1,9 @@
 """Features of llama.cpp around the matmuls: KV cache, context shift, state, overrides, splits, drafts, threads, adapters."""
 
+import math
 import re
 
+import gguf
 import harness
 import made_models
 from harness import HostTest, english
@@ -100,12 +102,12 @@ class Several(HostTest):
 class Close(HostTest):
     """Base for tests that compare logits with those of the CPU backend alone."""
 
-    def logits(self, name, *arguments, precision, base=None, chunks=2):
+    def logits(self, name, *arguments, precision, base=None, chunks=2, extra=None):
         """With base: (run, (mean KLD, same top)) against it; without: writes it. A context of 256."""
         path = base or self.folder / name
         compare = ["--kl-divergence"] if base else []
         run = self.host("llama-perplexity", "-ngl", 99, "-f", english(self.folder, 6000), "-c", 256, "--chunks", chunks,
-                        "--kl-divergence-base", path, *compare, *arguments, precision=precision,
+                        "--kl-divergence-base", path, *compare, *arguments, precision=precision, extra=extra,
                         says="Same top p:" if base else None)
         if not base:
             return path
@@ -132,25 +134,94 @@ class Adapter(Close):
 
 
 class Experts(Close):
-    """A mixture-of-experts model runs: the experts on the CPU for now, with the reason, everything else on the NPU."""
+    """Mixture-of-experts models: everything on the NPU, or the experts where the cost model or the setting puts them."""
 
-    def check(self, precision, least_same_top):
-        model = self.folder / "experts.gguf"
-        matrices = made_models.write_model(model, experts=made_models.EXPERTS)
+    # K and N that are alike nowhere and fit no alignment of the NPU.
+    SIZES = {"q4_0": made_models.Sizes(160, 4, 224, 12, 3, type="q4_0"), "q8_0": made_models.Sizes(160, 4, 224, 12, 3, type="q8_0"),
+             "q4_K": made_models.Sizes(768, 8, 512, 8, 2, type="q4_K"), None: made_models.SMALL._replace(experts=8)}
+
+    def model(self, kind=None):
+        """Sets the names of its plain matrices and of its stacks of experts."""
+        path = self.folder / "experts.gguf"
+        self.matrices, self.stacks = made_models.write_model(path, self.SIZES[kind])
+        return path
+
+    def check(self, precision, least_same_top, kind=None, place="npu"):
+        model = self.model(kind)
         cpu = self.logits("cpu", "-m", model, precision=None)
-        run, (divergence, same_top) = self.logits("", "-m", model, precision=precision, base=cpu)
-        print(f"{precision}: KLD {divergence}, same top {same_top} %, refused {run.stats.refused}")
-        self.assertEqual(run.stats.names(), matrices)
-        self.assert_ran_on_npu(run, len(matrices))
-        self.assertGreaterEqual(run.stats.refused.get("chooses among experts row by row", 0), 3 * made_models.LAYERS)
+        run, (divergence, same_top) = self.logits("", "-m", model, precision=precision, base=cpu,
+                                                  extra={"GGML_RKNPU2_EXPERTS": place})
+        print(f"{kind} {precision}: KLD {divergence}, same top {same_top} %, {run.stats.experts}")
+        self.assertEqual(run.stats.names(), sorted(self.matrices + (self.stacks if place == "npu" else [])))
+        self.assertEqual(run.stats.refused, {})
+        self.assert_ran_on_npu(run, len(run.stats.weights))
         self.assertGreaterEqual(same_top, least_same_top)
+        return run
+
+    def check_npu(self, precision, least_same_top, kind=None):
+        run = self.check(precision, least_same_top, kind)
+        self.assertEqual(run.stats.experts["cpu"], 0)
+        self.assertGreaterEqual(run.stats.experts["npu"], len(self.stacks))
+        sizes = self.SIZES[kind]
+        used = {weight["name"]: weight["experts"] for weight in run.stats.weights}
+        for name in self.stacks:
+            self.assertGreaterEqual(used[name], sizes.experts - 2, f"few experts of {name} were chosen")
+        self.assertEqual({used[name] for name in self.matrices}, {0})
 
     def test_exact(self):
-        self.check("exact", 95)
+        self.check_npu("exact", 95)
 
     def test_default(self):
         """Random weights make a flat distribution, so that int8 moves more of the top tokens than in a trained model."""
-        self.check("default", 60)
+        self.check_npu("default", 60)
+
+    def test_q4_0(self):
+        self.check_npu("exact", 80, "q4_0")
+
+    def test_q8_0(self):
+        self.check_npu("exact", 80, "q8_0")
+
+    def test_q4_k(self):
+        self.check_npu("exact", 80, "q4_K")
+
+    def test_on_the_cpu(self):
+        """Computed from copies in the layout that the CPU backend likes, where it has one."""
+        run = self.check("exact", 80, "q4_0", "cpu")
+        self.assertEqual(run.stats.experts["npu"], 0)
+        self.assertEqual(run.stats.experts["cpu_copies"], len(self.stacks))
+        self.assertEqual(set(run.stats.experts["reasons"]), {"experts: GGML_RKNPU2_EXPERTS=cpu"})
+
+    def test_by_the_cost_model(self):
+        """Experts this small are not worth a run call each; the warm-up and the prompt say so, too."""
+        run = self.check("exact", 80, "q8_0", "auto")
+        self.assertEqual(run.stats.experts["npu"], 0)
+        self.assertEqual(set(run.stats.experts["reasons"]), {"experts: faster on the CPU by the cost model"})
+
+    def test_reference_says_what_the_cpu_says(self):
+        """The same tokens; stored as F32, so that the CPU backend does not round the activations."""
+        model = self.model()
+        arguments = {"model": model, "count": 24, "prompt": "Once upon a time", "says": r"(?s)Once upon a time.{80}"}
+        cpu, ours = (self.complete(precision=precision, **arguments) for precision in (None, "reference"))
+        self.assertEqual(ours.out.strip(), cpu.out.strip())
+        self.assertEqual(ours.stats.names(), sorted(self.matrices + self.stacks))
+        self.assertEqual(ours.stats.weight_precisions(), {"reference"})
+        self.assertEqual(ours.stats.npu, 0)
+
+    def test_imatrix(self):
+        """llama-imatrix stops at each choice among experts and reads its rows and ids."""
+        model, found = self.model("q8_0"), {}
+        for precision in (None, "exact"):
+            path = self.folder / f"{precision}.gguf"
+            self.host("llama-imatrix", "-m", model, "-ngl", 99, "-f", english(self.folder, 4000), "-c", 128, "--chunks", 2,
+                      "-o", path, "--no-ppl", precision=precision, extra={"GGML_RKNPU2_EXPERTS": "npu"} if precision else None)
+            found[precision] = gguf.Reader(path)
+        names = [name + ".in_sum2" for name in self.stacks]
+        self.assertEqual(set(names) - set(found["exact"].tensors), set())
+        for name in (name for name in names if name.startswith("blk.0.")):
+            ours, cpu = (found[precision].floats(name) for precision in ("exact", None))
+            distance = math.dist(ours, cpu) / math.hypot(*cpu)
+            print(name, distance)
+            self.assertLessEqual(distance, 0.05)  # a near tie of the router goes the other way now and then
 
 
 if __name__ == "__main__":

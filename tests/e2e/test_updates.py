@@ -37,7 +37,7 @@ class Training(HostTest):
     def losses(self, rate, precision):
         """(final training loss, validation loss, run) after two epochs."""
         model = self.folder / "dense.gguf"
-        self.matrices = made_models.write_model(model)
+        self.matrices, _ = made_models.write_model(model)
         run = self.host("llama-finetune", "-m", model, "-f", english(self.folder, 3000), "-ngl", 99, "-c", 128, "-b", 128,
                         "-ub", 128, "-lr", rate, "-epochs", 2, "-val-split", 0.2, "-o", self.folder / "tuned.gguf",
                         precision=precision)

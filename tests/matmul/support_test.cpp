@@ -25,7 +25,6 @@ TEST(Support, EveryConditionHasItsReason) {
         change(p);
         return support(p);
     };
-    EXPECT_EQ(refused([](auto& p) { p.selects_experts = true; }), Reason::kSelectsExperts);
     EXPECT_EQ(refused([](auto& p) { p.weight_is_stored = false; }), Reason::kWeightIsComputed);
     EXPECT_EQ(refused([](auto& p) { p.weight_in_our_memory = false; }), Reason::kWeightElsewhere);
     EXPECT_EQ(refused([](auto& p) { p.weight_in_compute_buffer = true; }), Reason::kWeightIsTemporary);
@@ -38,6 +37,15 @@ TEST(Support, EveryConditionHasItsReason) {
     for (size_t MatmulProblem::*dimension : {&MatmulProblem::M, &MatmulProblem::N, &MatmulProblem::K}) {
         EXPECT_EQ(refused([&](auto& p) { p.*dimension = 0; }), Reason::kEmpty);
     }
+}
+
+TEST(Support, ExpertsAreTakenAsMatricesAre) {
+    MatmulProblem p = good();
+    p.experts = 8;
+    p.experts_used = 2;
+    EXPECT_EQ(support(p), Reason::kSupported);
+    p.activations_are_contiguous = false;
+    EXPECT_EQ(support(p), Reason::kActivationsHaveGaps);
 }
 
 TEST(Support, ReasonsReadDifferently) {

@@ -44,8 +44,8 @@ class InfoProgram : public ::testing::Test {
     // `environment` such as "A=1 B=2"; nothing else is inherited.
     Outcome run(const std::string& arguments, const std::string& environment = "") const {
         const std::string errors = directory_ + "/stderr";
-        const std::string command =
-            "env -i " + environment + " '" RKNPU2_INFO_PROGRAM "' " + arguments + " 2>'" + errors + "'";
+        const std::string command = "env -i " + environment + " " RKNPU2_RUN "'" RKNPU2_INFO_PROGRAM "' " +
+                                    arguments + " 2>'" + errors + "'";
         Outcome outcome;
         std::FILE* const pipe = popen(command.c_str(), "r");
         if (pipe == nullptr) return outcome;

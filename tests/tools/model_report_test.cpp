@@ -118,7 +118,7 @@ TEST(ModelReport, RefusalsAreThoseOfSupport) {
     writer.tensor("blk.0.nothing.weight", 0, {64, 0});
     const json report = analysed(writer);
     const auto reason = [&](const char* name) { return entry(report, name)["reason"]; };
-    EXPECT_EQ(reason("blk.0.ffn_up_exps.weight"), reason_text(Reason::kSelectsExperts));
+    EXPECT_EQ(reason("blk.0.ffn_up_exps.weight"), place_reason_text(PlaceReason::kFasterOnCpu));
     EXPECT_EQ(reason("blk.0.attn_k_b.weight"), reason_text(Reason::kWeightHasMoreDimensions));
     EXPECT_EQ(reason("blk.0.strange.weight"), reason_text(Reason::kWeightType));
     EXPECT_EQ(reason("blk.0.nothing.weight"), reason_text(Reason::kEmpty));
@@ -126,6 +126,27 @@ TEST(ModelReport, RefusalsAreThoseOfSupport) {
     EXPECT_EQ(report["weight_matrices_on_npu"], 7);
     EXPECT_EQ(report["expert_tensors"], 1);
     EXPECT_EQ(report["refused"].size(), 4U);
+}
+
+TEST(ModelReport, ExpertsGoWhereTheCostModelSays) {
+    GgufWriter writer;
+    writer.text("general.architecture", "x");
+    writer.u32("x.block_count", 1).u32("x.expert_used_count", 2);
+    writer.tensor("blk.0.ffn_up_exps.weight", 2, {1024, 512, 16});
+    Config config;
+    const json report = analysed(writer, config);
+    const json stack = entry(report, "blk.0.ffn_up_exps.weight");
+    EXPECT_EQ(stack["runs_on"], "npu");
+    EXPECT_EQ(stack["experts"]["token"]["runs_on"], "cpu");
+    EXPECT_EQ(stack["experts"]["prompt"]["runs_on"], "npu");
+    EXPECT_LT(stack["experts"]["prompt"]["npu_us"], stack["experts"]["prompt"]["cpu_us"]);
+    EXPECT_EQ(stack["packed_bytes"], 16 * plan_weight(512, 1024, Recipe{}, 3).packed_bytes());
+    EXPECT_EQ(report["expert_packed_bytes"], stack["packed_bytes"]);
+    EXPECT_EQ(report["weight_matrices"], 0);
+    config.experts = Experts::kCpu;
+    const json forced = entry(analysed(writer, config), "blk.0.ffn_up_exps.weight");
+    EXPECT_EQ(forced["runs_on"], "cpu");
+    EXPECT_EQ(forced["reason"], place_reason_text(PlaceReason::kSettingCpu));
 }
 
 TEST(ModelReport, HostileNamesAreHarmless) {

@@ -1,0 +1,157 @@
+#include "ggml/experts.hpp"
+
+#include <algorithm>
+
+#include "base/format.hpp"
+#include "ggml/buffer.hpp"
+#include "ggml/problem_from_tensor.hpp"
+#include "matmul/plan.hpp"
+
+namespace rknpu2 {
+namespace {
+
+// The row of A that a use reads: slots may share one, as those of up and gate do.
+const float* source_row(const ggml_tensor* a, int32_t slot, int32_t token) {
+    const auto row = static_cast<size_t>(slot % a->ne[1]);
+    const auto* const data = static_cast<const std::byte*>(a->data);
+    return reinterpret_cast<const float*>(data + row * a->nb[1] + static_cast<size_t>(token) * a->nb[2]);
+}
+
+float* result_row(const ggml_tensor* node, int32_t slot, int32_t token) {
+    auto* const data = static_cast<std::byte*>(node->data);
+    return reinterpret_cast<float*>(data + static_cast<size_t>(slot) * node->nb[1] +
+                                    static_cast<size_t>(token) * node->nb[2]);
+}
+
+Status grow(AlignedBuffer& buffer, size_t floats) {
+    if (buffer.size() >= floats * sizeof(float)) return {};
+    buffer = {};
+    Result<AlignedBuffer> grown = AlignedBuffer::allocate(floats * sizeof(float));
+    RKNPU2_RETURN_IF_ERROR(grown.status());
+    buffer = grown.take();
+    return {};
+}
+
+}  // namespace
+
+Placement ExpertsProduct::place(Host& host, const ggml_tensor* node) {
+    const ExpertsCall call = experts_call(node);
+    Placement placement = place_experts(call, host.config);
+    if (placement.reason != PlaceReason::kFasterOnNpu) return placement;
+    const ggml_tensor* const stack = node->src[0];
+    const size_t packed =
+        call.experts *
+        plan_weight(call.N, call.K, recipe_of(host.config.precision), host.config.cores).packed_bytes();
+    if (!may_hold_packed(host, stack, packed)) {
+        placement.place = Place::kCpu;
+        placement.reason = PlaceReason::kNoMemory;
+    }
+    return placement;
+}
+
+bool ExpertsProduct::together(const ggml_tensor* node, const ggml_tensor* next) {
+    return next->op == GGML_OP_MUL_MAT_ID && next->src[1] == node->src[1] && next->src[2] == node->src[2] &&
+           next->src[0]->ne[0] == node->src[0]->ne[0] && next->src[0]->ne[2] == node->src[0]->ne[2];
+}
+
+// A counting sort by expert.
+Status ExpertsProduct::sort_uses(const ggml_tensor* node) {
+    const ggml_tensor* const choice = node->src[2];
+    const int64_t experts = node->src[0]->ne[2];
+    const auto chosen = [&](int64_t token) {
+        return reinterpret_cast<const int32_t*>(static_cast<const std::byte*>(choice->data) +
+                                                static_cast<size_t>(token) * choice->nb[1]);
+    };
+    first_.assign(static_cast<size_t>(experts) + 1, 0);
+    for (int64_t token = 0; token < choice->ne[1]; ++token) {
+        for (int64_t slot = 0; slot < choice->ne[0]; ++slot) {
+            const int32_t expert = chosen(token)[slot];
+            if (expert < 0 || expert >= experts) {
+                return {StatusCode::kInvalidArgument,
+                        format("token %lld chooses expert %d of %lld", static_cast<long long>(token), expert,
+                               static_cast<long long>(experts))};
+            }
+            ++first_[static_cast<size_t>(expert) + 1];
+        }
+    }
+    for (size_t e = 1; e < first_.size(); ++e)
+        first_[e] += first_[e - 1];
+    uses_.resize(first_.back());
+    next_ = first_;
+    for (int64_t token = 0; token < choice->ne[1]; ++token) {
+        for (int64_t slot = 0; slot < choice->ne[0]; ++slot) {
+            const auto expert = static_cast<size_t>(chosen(token)[slot]);
+            uses_[next_[expert]++] = {static_cast<int32_t>(slot), static_cast<int32_t>(token)};
+        }
+    }
+    return {};
+}
+
+// The warm-up, which chooses all experts, is also the time to copy what the CPU will compute for single
+// tokens. How many experts a token will use is not known then, and does not matter: both costs grow with it
+// alike.
+void ExpertsProduct::prepare_for_tokens(const ggml_tensor* node) {
+    ExpertsCall token = experts_call(node);
+    if (host_.config.experts != Experts::kAuto || token.used < token.experts || token.experts < 2) return;
+    token.used = token.tokens = 1;
+    if (place_experts(token, host_.config).place == Place::kCpu) cpu_copy(host_, node);
+}
+
+Status ExpertsProduct::multiply(std::span<ggml_tensor* const> nodes) {
+    RKNPU2_RETURN_IF_ERROR(sort_uses(nodes[0]));
+    for (size_t e = 0; e + 1 < first_.size(); ++e) {
+        const std::span<const Use> uses(uses_.data() + first_[e], first_[e + 1] - first_[e]);
+        if (!uses.empty()) RKNPU2_RETURN_IF_ERROR(multiply_expert(nodes, static_cast<int>(e), uses));
+    }
+    for (const ggml_tensor* const node : nodes)
+        prepare_for_tokens(node);
+    return {};
+}
+
+Status ExpertsProduct::multiply_expert(std::span<ggml_tensor* const> nodes, int expert,
+                                       std::span<const Use> uses) {
+    const ggml_tensor* const a = nodes[0]->src[1];
+    const auto K = static_cast<size_t>(a->ne[0]);
+    // The gathered rows are a matrix of their own for as long as this expert lasts.
+    const uint64_t version = host_.config.fuse ? host_.npu->new_version() : 0;
+    const float* rows = source_row(a, uses[0].slot, uses[0].token);
+    if (uses.size() > 1) {
+        RKNPU2_RETURN_IF_ERROR(grow(rows_, uses.size() * K));
+        auto* const gathered = rows_.as<float>();
+        for (size_t i = 0; i < uses.size(); ++i)
+            std::copy_n(source_row(a, uses[i].slot, uses[i].token), K, gathered + i * K);
+        rows = gathered;
+    }
+    for (const ggml_tensor* const node : nodes) {
+        if (uses.size() == 1) {
+            float* const out = result_row(node, uses[0].slot, uses[0].token);
+            RKNPU2_RETURN_IF_ERROR(multiply_rows(node, expert, rows, 1, version, out));
+            continue;
+        }
+        const auto N = static_cast<size_t>(node->ne[0]);
+        RKNPU2_RETURN_IF_ERROR(grow(results_, uses.size() * N));
+        auto* const results = results_.as<float>();
+        RKNPU2_RETURN_IF_ERROR(multiply_rows(node, expert, rows, uses.size(), version, results));
+        for (size_t i = 0; i < uses.size(); ++i)
+            std::copy_n(results + i * N, N, result_row(node, uses[i].slot, uses[i].token));
+    }
+    return {};
+}
+
+Status ExpertsProduct::multiply_rows(const ggml_tensor* node, int expert, const float* a, size_t M,
+                                     uint64_t version, float* out) {
+    const ggml_tensor* const stack = node->src[0];
+    const auto context = [&] { return format("expert %d of %s", expert, stack->name); };
+    if (host_.config.precision == Precision::kReference) {
+        Status status = host_.npu->multiply_reference(weight_source(host_, stack, expert), a, M, out);
+        return status.ok() ? std::move(status) : std::move(status).with_context(context());
+    }
+    // By the cost model the CPU computes single tokens, from the raw bytes.
+    const bool kept = host_.config.experts == Experts::kAuto;
+    Result<std::shared_ptr<PackedWeight>> packed = packed_weight(host_, stack, expert, kept);
+    if (!packed.ok()) return packed.status().with_context("packing").with_context(context());
+    Status status = host_.npu->multiply(*packed.value(), {a, M, version}, out);
+    return status.ok() ? std::move(status) : std::move(status).with_context(context());
+}
+
+}  // namespace rknpu2

@@ -1,0 +1,102 @@
+#include "matmul/policy.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+#include "matmul/cost_model.hpp"
+#include "matmul/plan.hpp"
+#include "soc/rk3588.hpp"
+
+namespace rknpu2 {
+namespace {
+
+constexpr BoardRates kRates = kBoardRates;
+constexpr double kNsPerUs = 1e3;
+
+// One expert with `rows` rows, all its runs.
+double npu_us(const WeightPlan& plan, size_t rows) {
+    const NpuArithmetic arithmetic = plan.recipe.arithmetic;
+    const size_t planes = plan.recipe.planes;
+    const size_t chunk_rows = rows_per_chunk(planes);
+    const size_t cells = plan.segments.size() * plan.tiles.size();
+    const size_t cores = std::min(cells, static_cast<size_t>(plan.cores));
+    const auto rounds = static_cast<double>(ceil_div(cells, cores));
+    double total = 0;
+    for (size_t m0 = 0; m0 < rows; m0 += chunk_rows) {
+        const size_t bucket = row_buckets()[bucket_for(std::min(chunk_rows, rows - m0) * planes)];
+        total += rounds * run_ns(kRates, arithmetic, bucket, plan.longest_segment(),
+                                 plan.tiles.front().N_padded, cores);
+    }
+    return total / kNsPerUs;
+}
+
+// What the CPU does around the runs of one expert: gather and quantise rows, add results up, scatter them.
+double around_us(const WeightPlan& plan, size_t rows) {
+    const auto m = static_cast<double>(rows);
+    const auto K = static_cast<double>(plan.K);
+    const auto N = static_cast<double>(plan.N);
+    const auto planes = static_cast<double>(plan.recipe.planes);
+    const auto segments = static_cast<double>(plan.segments.size());
+    const double gather = m * K * 8;
+    const double quantise = m * K * (4 + planes);
+    const double results = segments * m * N * (4 * planes + 8);
+    const double scatter = m * N * 8;
+    return (2 * kRates.region_ns + (gather + quantise + results + scatter) / kRates.cpu_gbps) / kNsPerUs;
+}
+
+double cpu_us(const ExpertsCall& call, double active) {
+    const double bytes = active * static_cast<double>(call.raw_bytes);
+    const double macs = static_cast<double>(call.rows()) * static_cast<double>(call.K * call.N);
+    const bool floats = call.raw_bytes >= 2 * call.K * call.N;
+    // Floats of 16 bits have no dot product: half of the rate.
+    const double rate = floats ? kRates.cpu_macs_per_ns / 2 : kRates.cpu_macs_per_ns;
+    return (kRates.region_ns + std::max(bytes / kRates.cpu_read_gbps, macs / rate)) / kNsPerUs;
+}
+
+}  // namespace
+
+double ExpertsCall::active() const {
+    const auto all = static_cast<double>(experts);
+    const double unused = std::pow(1 - static_cast<double>(used) / all, static_cast<double>(tokens));
+    return std::max(1.0, all * (1 - unused));
+}
+
+const char* place_reason_text(PlaceReason reason) {
+    switch (reason) {
+        case PlaceReason::kFasterOnNpu:
+            return "experts: faster on the NPU by the cost model";
+        case PlaceReason::kFasterOnCpu:
+            return "experts: faster on the CPU by the cost model";
+        case PlaceReason::kSettingNpu:
+            return "experts: GGML_RKNPU2_EXPERTS=npu";
+        case PlaceReason::kSettingCpu:
+            return "experts: GGML_RKNPU2_EXPERTS=cpu";
+        case PlaceReason::kReference:
+            return "experts: precision reference";
+        case PlaceReason::kNoMemory:
+            return "experts: no memory to hold them packed";
+    }
+    return "unknown reason";
+}
+
+Placement place_experts(const ExpertsCall& call, const Config& config) {
+    if (config.experts == Experts::kCpu) return {Place::kCpu, PlaceReason::kSettingCpu};
+    if (config.precision == Precision::kReference) return {Place::kNpu, PlaceReason::kReference};
+    if (config.experts == Experts::kNpu) return {Place::kNpu, PlaceReason::kSettingNpu};
+    ExpertsCall asked = call;
+    if (call.used == call.experts)
+        asked.tokens = std::max(call.tokens, kPromptRowsPerExpert);  // each has a row of every token
+    const double active = asked.active();
+    const auto rows = static_cast<size_t>(std::ceil(static_cast<double>(asked.rows()) / active));
+    const WeightPlan plan = plan_weight(call.N, call.K, recipe_of(config.precision), config.cores);
+    Placement placement;
+    placement.npu_us = active * (npu_us(plan, rows) + around_us(plan, rows));
+    placement.cpu_us = cpu_us(asked, active);
+    if (placement.npu_us < placement.cpu_us) {
+        placement.place = Place::kNpu;
+        placement.reason = PlaceReason::kFasterOnNpu;
+    }
+    return placement;
+}
+
+}  // namespace rknpu2

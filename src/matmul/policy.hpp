@@ -1,0 +1,63 @@
+// Where the experts of a mixture-of-experts layer are computed: on the NPU or by the CPU backend.
+//
+// support() says what the NPU can do; this is about what is worth it. For plain matrices the answer is always
+// the NPU, since a layer that stays on one device beats any single product. Experts are different: a token
+// uses few of them, so each gets a run call of its own for a row or two, and int8 is twice the bytes of four
+// bits. So a prompt's rows, which come to dozens for each expert, go to the NPU, and a single token's mostly
+// do not.
+//
+// The model is that of docs/performance.md reduced to one call: NPU time is run calls, bytes and
+// multiply-adds of the cells, and what the CPU quantises and adds before and after; CPU time is the larger of
+// bytes and multiply-adds. Pure arithmetic; the constants stand in policy.cpp with their sources. Nobody has
+// measured any of it on a board: GGML_RKNPU2_EXPERTS decides for itself.
+#pragma once
+
+#include <cstddef>
+
+#include "base/config.hpp"
+
+namespace rknpu2 {
+
+// One call of GGML_OP_MUL_MAT_ID.
+struct ExpertsCall {
+    size_t K = 0;  // of one expert
+    size_t N = 0;
+    size_t experts = 0;    // in the stack
+    size_t used = 0;       // by each token
+    size_t tokens = 0;     // hence tokens * used rows
+    size_t raw_bytes = 0;  // of one expert as stored
+
+    size_t rows() const { return tokens * used; }
+    // How many experts have a row at all, when tokens choose independently. 1 or more.
+    double active() const;
+};
+
+enum class Place { kNpu, kCpu };
+
+enum class PlaceReason {
+    kFasterOnNpu,
+    kFasterOnCpu,
+    kSettingNpu,
+    kSettingCpu,
+    kReference,  // of precision: computed by neither, but by us
+    kNoMemory,   // the caller's finding: packed experts would not fit
+};
+inline constexpr int kPlaceReasons = static_cast<int>(PlaceReason::kNoMemory) + 1;
+
+// One short phrase, the same in logs, statistics and rknpu2-info.
+const char* place_reason_text(PlaceReason reason);
+
+struct Placement {
+    Place place = Place::kCpu;
+    PlaceReason reason = PlaceReason::kFasterOnCpu;
+    double npu_us = 0;  // by the model; 0 where nobody asked it
+    double cpu_us = 0;
+};
+
+// llama.cpp's warm-up computes one token with *all* experts. Such a call stands for the prompts to come: it
+// goes where this many rows for each expert would, so that packing is over when the first prompt arrives.
+inline constexpr size_t kPromptRowsPerExpert = 32;
+
+Placement place_experts(const ExpertsCall& call, const Config& config);
+
+}  // namespace rknpu2

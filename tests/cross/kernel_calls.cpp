@@ -1,0 +1,121 @@
+// Calls one kernel a number of times, for instructions.py to count:
+//
+//   kernel_calls              one line for each kernel: its name, and the elements of one call
+//   kernel_calls NAME CALLS
+//
+// What the program does besides is the same for any number of calls, so the difference of two runs is calls
+// alone. Sizes are those of a small layer; every value is ordinary, as a model's are.
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "base/hash.hpp"
+#include "kernels/dequantise.hpp"
+#include "kernels/mix.hpp"
+#include "kernels/pack.hpp"
+#include "kernels/quantise.hpp"
+#include "kernels/reference_matmul.hpp"
+#include "kernels/rotate.hpp"
+
+namespace {
+
+using namespace rknpu2;
+
+constexpr size_t kM = 16;
+constexpr size_t kK = 1536;  // three blocks of 512: rotated and mixed
+constexpr size_t kN = 64;
+
+struct Kernel {
+    const char* name;
+    size_t elements;
+    std::function<void()> call;
+};
+
+// All that the kernels read and write.
+struct Arrays {
+    std::vector<float> rows = std::vector<float>(kN * kK), rotated = std::vector<float>(kM * kK);
+    std::vector<float> out = std::vector<float>(kM * kK), factors = std::vector<float>(kK, 1.25F);
+    std::vector<float> scales = std::vector<float>(kK, 0.02F), fine = std::vector<float>(kK),
+                       sums = std::vector<float>(kM);
+    std::vector<int8_t> cube8 = std::vector<int8_t>(kN * kK);
+    std::vector<uint16_t> cube16 = std::vector<uint16_t>(kN * kK);
+    std::vector<int32_t> native = std::vector<int32_t>(kM * kK), more = std::vector<int32_t>(kM * kK, 7);
+    std::vector<float> native_float = std::vector<float>(kM * kK, 0.5F);
+
+    Arrays() {
+        uint32_t state = 1;
+        for (float& value : rows) {
+            state = state * 1664525U + 1013904223U;
+            value = static_cast<float>(static_cast<int32_t>(state)) * 0x1p-30F;
+        }
+        for (size_t i = 0; i < native.size(); ++i)
+            native[i] = static_cast<int32_t>(i * 2654435761U) >> 8;
+    }
+};
+
+std::vector<Kernel> kernels_of(Arrays& x) {
+    const size_t rows = kM * kK;
+    const auto dequantise = [&x](Accumulate mode) {
+        dequantise_rows_int32(x.native.data(), kM, 0, kM, kK, x.scales.data(), x.scales.data(), x.out.data(),
+                              kK, mode);
+    };
+    return {
+        {"row_absmax", kK, [&x] { x.sums[0] = row_absmax(x.rows.data(), kK); }},
+        {"quantise_rows_int8", rows,
+         [&x] {
+             quantise_rows_int8(x.rows.data(), kK, kM, kK, kK, kM, 0, x.cube8.data(), x.fine.data(),
+                                default_tier(), x.sums.data());
+         }},
+        {"quantise_residuals_int8", rows,
+         [&x] {
+             quantise_residuals_int8(x.rows.data(), kK, kM, kK, kK, kM, 0, x.cube8.data(), x.scales.data(),
+                                     x.fine.data(), default_tier(), x.sums.data());
+         }},
+        {"convert_rows_fp16", rows,
+         [&x] { convert_rows_fp16(x.rows.data(), kK, kM, kK, kK, kM, 0, x.cube16.data(), x.fine.data()); }},
+        {"rotate_rows", rows,
+         [&x] { rotate_rows(x.rows.data(), kK, kM, kK, kK, x.factors.data(), x.rotated.data()); }},
+        {"mix_blocks", rows, [&x] { mix_blocks(x.rotated.data(), kM, kK); }},
+        {"dequantise_rows_int32", rows, [dequantise] { dequantise(Accumulate::kStore); }},
+        {"dequantise_rows_int32 and add", rows, [dequantise] { dequantise(Accumulate::kAdd); }},
+        {"scale_rows_fp32", rows,
+         [&x] {
+             scale_rows_fp32(x.native_float.data(), kM, 0, kM, kK, x.scales.data(), x.scales.data(),
+                             x.out.data(), kK, Accumulate::kStore);
+         }},
+        {"add_int32", rows, [&x] { add_int32(x.native.data(), x.more.data(), rows); }},
+        {"channel_scale_int8", kK, [&x] { x.sums[0] = channel_scale_int8(x.rows.data(), kK); }},
+        {"pack_rows_int8", kN * kK,
+         [&x] { pack_rows_int8(x.rows.data(), kK, 0, kN, 0, kK, kK, kN, x.cube8.data(), x.scales.data()); }},
+        {"pack_rows_fp16", kN * kK,
+         [&x] { pack_rows_fp16(x.rows.data(), kK, 0, kN, 0, kK, kK, kN, x.cube16.data(), x.scales.data()); }},
+        {"rounding_error_int8", kK,
+         [&x] {
+             x.sums[0] = static_cast<float>(rounding_error_int8(x.rows.data(), kK, 0.02F, x.scales.data()));
+         }},
+        {"matmul_reference", kM * kK * kN,
+         [&x] { matmul_reference(x.rows.data(), kK, x.rows.data(), kM, kN, kK, x.out.data(), kN); }},
+        {"hash128", kN * kK * sizeof(float),
+         [&x] { x.sums[0] = static_cast<float>(hash128(x.rows.data(), kN * kK * sizeof(float)).low); }},
+    };
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    Arrays arrays;
+    for (const Kernel& kernel : kernels_of(arrays)) {
+        if (argc == 1) {
+            std::printf("%s,%zu\n", kernel.name, kernel.elements);
+        } else if (argc == 3 && std::strcmp(kernel.name, argv[1]) == 0) {
+            for (long i = std::atol(argv[2]); i > 0; --i)
+                kernel.call();
+            return 0;
+        }
+    }
+    return argc == 1 ? 0 : 2;
+}

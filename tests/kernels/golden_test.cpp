@@ -1,0 +1,215 @@
+// Every kernel's bits, in every tier, against digests that are checked in: the same on x86-64 and on AArch64,
+// whatever the compiler made of the loops. The tests beside this one say what is right; this one says that it
+// is the same everywhere.
+#include <gtest/gtest.h>
+
+#include <string>
+#include <vector>
+
+#include "kernels/dequantise.hpp"
+#include "kernels/kernel_cases.hpp"
+#include "kernels/mix.hpp"
+#include "kernels/pack.hpp"
+#include "kernels/quantise.hpp"
+#include "kernels/reference_matmul.hpp"
+#include "kernels/rotate.hpp"
+#include "kernels/scale.hpp"
+#include "matrix/layout.hpp"
+#include "support/golden.hpp"
+
+namespace rknpu2 {
+namespace {
+
+using test::Bytes;
+using test::Golden;
+using test::Random;
+
+struct Shape {
+    size_t M, K, N;
+
+    size_t K_padded() const { return round_up(K, kTileK); }
+    std::string text() const { return std::to_string(M) + "x" + std::to_string(K) + "x" + std::to_string(N); }
+};
+
+// Odd and even sizes, one row, long rows, rows that mix (96 = 3 * 32, 576 = 9 * 64, 1120 = 5 * 7 * 32), more
+// columns than rows.
+constexpr Shape kShapes[] = {{1, 1, 1},     {1, 32, 32},   {3, 31, 5},    {4, 96, 33},
+                             {5, 257, 64},  {7, 160, 129}, {2, 576, 17},  {9, 1120, 3},
+                             {13, 512, 48}, {1, 4096, 96}, {6, 1536, 40}, {17, 64, 200}};
+
+std::vector<float> rows_of(Random& random, size_t M, size_t K) {
+    std::vector<float> rows(M * K);
+    for (size_t m = 0; m < M; ++m)
+        test::fill_row(random, rows.data() + m * K, K);
+    return rows;
+}
+
+// Rows that sums of products stay finite for.
+std::vector<float> ordinary(Random& random, size_t count) {
+    std::vector<float> values(count);
+    for (float& value : values)
+        value = random.normal();
+    return values;
+}
+
+void absmax(Random& random, const Shape& s, KernelTier tier, Bytes& out) {
+    const std::vector<float> x = rows_of(random, s.M, s.K);
+    for (size_t m = 0; m < s.M; ++m)
+        out.add(row_absmax(x.data() + m * s.K, s.K, tier));
+}
+
+void quantise(Random& random, const Shape& s, KernelTier tier, Bytes& out) {
+    const std::vector<float> x = rows_of(random, s.M, s.K);
+    const size_t K_padded = s.K_padded();
+    std::vector<int8_t> cube(s.M * K_padded);
+    std::vector<float> scales(s.M), fine(s.M), sums(s.M, 0.25F);
+    quantise_rows_int8(x.data(), s.K, s.M, s.K, K_padded, s.M, 0, cube.data(), scales.data(), tier,
+                       sums.data());
+    out.add(cube.data(), cube.size());
+    quantise_residuals_int8(x.data(), s.K, s.M, s.K, K_padded, s.M, 0, cube.data(), scales.data(),
+                            fine.data(), tier, sums.data());
+    out.add(cube.data(), cube.size());
+    out.add(scales.data(), s.M);
+    out.add(fine.data(), s.M);
+    out.add(sums.data(), s.M);
+}
+
+void quantise_scaled(Random& random, const Shape& s, KernelTier tier, Bytes& out) {
+    const std::vector<float> x = rows_of(random, s.M, s.K);
+    std::vector<int8_t> cube(s.M * s.K_padded());
+    std::vector<float> scales(s.M);
+    quantise_rows_int8_scaled(x.data(), s.K, s.M, s.K, s.K_padded(), s.M, 0, cube.data(), 0.03F,
+                              scales.data(), tier);
+    out.add(cube.data(), cube.size());
+    out.add(scales.data(), s.M);
+}
+
+void convert(Random& random, const Shape& s, KernelTier tier, Bytes& out) {
+    const std::vector<float> x = rows_of(random, s.M, s.K);
+    std::vector<uint16_t> cube(s.M * s.K_padded());
+    std::vector<float> scales(s.M);
+    convert_rows_fp16(x.data(), s.K, s.M, s.K, s.K_padded(), s.M, 0, cube.data(), scales.data(), tier);
+    out.add(cube.data(), cube.size());
+    out.add(scales.data(), s.M);
+}
+
+template <typename Element>
+void pack(Random& random, const Shape& s, KernelTier tier, Bytes& out) {
+    constexpr bool kInt8 = sizeof(Element) == 1;
+    const size_t N_padded = round_up(s.N, size_t{32});
+    const std::vector<float> rows = rows_of(random, s.N, s.K);
+    const std::vector<float> values = ordinary(random, s.K);
+    std::vector<Element> block(N_padded * s.K_padded());
+    std::vector<float> scales(s.N);
+    for (size_t n = 0; n < s.N; ++n) {
+        const float* const row = rows.data() + n * s.K;
+        scales[n] = kInt8 ? channel_scale_int8(row, s.K, tier) : channel_scale_fp16(row, s.K, tier);
+        if (kInt8) out.add(rounding_error_int8(row, s.K, scales[n], values.data(), tier));
+    }
+    if constexpr (kInt8) {
+        pack_rows_int8(rows.data(), s.K, 0, s.N, 0, s.K, s.K_padded(), N_padded, block.data(), scales.data(),
+                       tier);
+    } else {
+        pack_rows_fp16(rows.data(), s.K, 0, s.N, 0, s.K, s.K_padded(), N_padded, block.data(), scales.data(),
+                       tier);
+    }
+    out.add(block.data(), block.size());
+    out.add(scales.data(), scales.size());
+}
+
+void rotate(Random& random, const Shape& s, KernelTier tier, Bytes& out) {
+    const std::vector<float> x = rows_of(random, s.M, s.K);
+    const std::vector<float> factors = ordinary(random, s.K);
+    std::vector<float> rotated(s.M * s.K_padded());
+    rotate_rows(x.data(), s.K, s.M, s.K, s.K_padded(), nullptr, rotated.data(), tier);
+    out.add(rotated.data(), rotated.size());
+    rotate_rows(x.data(), s.K, s.M, s.K, s.K_padded(), factors.data(), rotated.data(), tier);
+    out.add(rotated.data(), rotated.size());
+    mix_blocks(rotated.data(), s.M, s.K_padded(), tier);
+    out.add(rotated.data(), rotated.size());
+}
+
+// What a store and an add leave in rows that had numbers before.
+template <typename Native, typename Call>
+void give_back(Random& random, const Shape& s, const std::vector<Native>& native, Bytes& out, Call call) {
+    const std::vector<float> row_scales = ordinary(random, s.M);
+    const std::vector<float> channel_scales = ordinary(random, s.N);
+    for (const Accumulate mode : {Accumulate::kStore, Accumulate::kAdd}) {
+        std::vector<float> rows = ordinary(random, s.M * s.N);
+        call(native.data(), s.M, 0, s.M, s.N, row_scales.data(), channel_scales.data(), rows.data(), s.N,
+             mode);
+        out.add(rows.data(), rows.size());
+    }
+}
+
+void dequantise(Random& random, const Shape& s, KernelTier tier, Bytes& out) {
+    std::vector<int32_t> native(s.M * round_up(s.N, size_t{32}));
+    std::vector<int32_t> more(native.size());
+    for (size_t i = 0; i < native.size(); ++i) {
+        native[i] = static_cast<int32_t>(random.bits());
+        more[i] = static_cast<int32_t>(random.bits());
+    }
+    add_int32(native.data(), more.data(), native.size(), tier);
+    out.add(native.data(), native.size());
+    give_back(random, s, native, out,
+              [tier](auto... arguments) { dequantise_rows_int32(arguments..., tier); });
+}
+
+void scale_fp32(Random& random, const Shape& s, KernelTier tier, Bytes& out) {
+    const std::vector<float> native = rows_of(random, round_up(s.N, size_t{16}), s.M);
+    give_back(random, s, native, out, [tier](auto... arguments) { scale_rows_fp32(arguments..., tier); });
+}
+
+void reference(Random& random, const Shape& s, KernelTier tier, Bytes& out) {
+    const std::vector<float> a = rows_of(random, s.M, s.K);
+    const std::vector<float> b = rows_of(random, s.N, s.K);
+    std::vector<float> c(s.M * s.N);
+    matmul_reference(a.data(), s.K, b.data(), s.M, s.N, s.K, c.data(), s.N, tier);
+    out.add(c.data(), c.size());
+}
+
+struct Kernel {
+    const char* name;
+    void (*run)(Random&, const Shape&, KernelTier, Bytes&);
+};
+constexpr Kernel kKernels[] = {{"row_absmax", absmax},
+                               {"quantise_rows_int8", quantise},
+                               {"quantise_rows_int8_scaled", quantise_scaled},
+                               {"convert_rows_fp16", convert},
+                               {"pack_rows_int8", pack<int8_t>},
+                               {"pack_rows_fp16", pack<uint16_t>},
+                               {"rotate_rows", rotate},
+                               {"dequantise_rows_int32", dequantise},
+                               {"scale_rows_fp32", scale_fp32},
+                               {"matmul_reference", reference}};
+
+Bytes bytes_of(const Kernel& kernel, const Shape& shape, KernelTier tier) {
+    Random random(shape.M * 1000003 + shape.K * 1009 + shape.N);
+    Bytes bytes;
+    kernel.run(random, shape, tier, bytes);
+    return bytes;
+}
+
+TEST(GoldenKernels, BitsAreTheSameOnEveryArchitecture) {
+    Golden golden(KERNEL_DIGESTS);
+    for (const Kernel& kernel : kKernels) {
+        for (const Shape& shape : kShapes) {
+            for (const KernelTier tier : available_tiers()) {
+                golden.check(std::string(kernel.name) + " " + shape.text(), kernel_tier_name(tier),
+                             bytes_of(kernel, shape, tier));
+            }
+        }
+    }
+    golden.finish();
+}
+
+TEST(GoldenKernels, OneBitShows) {
+    const Golden golden(KERNEL_DIGESTS);
+    Bytes bytes = bytes_of(kKernels[0], kShapes[5], default_tier());
+    EXPECT_TRUE(golden.matches("row_absmax 7x160x129", bytes));
+    bytes.flip_a_bit();
+    EXPECT_FALSE(golden.matches("row_absmax 7x160x129", bytes));
+}
+
+}  // namespace
+}  // namespace rknpu2

@@ -1,0 +1,111 @@
+#include "matmul/policy.hpp"
+
+#include <gtest/gtest.h>
+
+#include <cstdio>
+#include <set>
+#include <string>
+
+namespace rknpu2 {
+namespace {
+
+// K, N of gate and up, experts, used.
+struct Model {
+    const char* name;
+    size_t K, N, experts, used;
+};
+constexpr Model kModels[] = {{"OLMoE-1B-7B", 2048, 1024, 64, 8},
+                             {"Qwen1.5-MoE-A2.7B", 2048, 1408, 60, 4},
+                             {"Qwen3-30B-A3B", 2048, 768, 128, 8},
+                             {"Mixtral-8x7B", 4096, 14336, 8, 2}};
+constexpr double kQ4 = 4.5 / 8;
+constexpr double kQ8 = 8.5 / 8;
+
+ExpertsCall call_of(const Model& model, size_t tokens, double bytes_a_weight) {
+    ExpertsCall call;
+    call.K = model.K;
+    call.N = model.N;
+    call.experts = model.experts;
+    call.used = model.used;
+    call.tokens = tokens;
+    call.raw_bytes = static_cast<size_t>(static_cast<double>(model.K * model.N) * bytes_a_weight);
+    return call;
+}
+
+TEST(Policy, ActiveExpertsGrowFromThoseOfOneTokenToAll) {
+    const Model& model = kModels[2];
+    EXPECT_DOUBLE_EQ(call_of(model, 1, kQ4).active(), 8);
+    EXPECT_NEAR(call_of(model, 2, kQ4).active(), 15.5, 1e-9);
+    EXPECT_GT(call_of(model, 512, kQ4).active(), 127.9);
+    ExpertsCall all = call_of(model, 1, kQ4);
+    all.used = all.experts;
+    EXPECT_DOUBLE_EQ(all.active(), 128);
+}
+
+TEST(Policy, PromptsGoToTheNpuAndSingleTokensOfFourBitsDoNot) {
+    for (const Model& model : kModels) {
+        for (const Precision precision : {Precision::kFast, Precision::kBalanced}) {
+            SCOPED_TRACE(::testing::Message() << model.name << ' ' << precision_name(precision));
+            Config config;
+            config.precision = precision;
+            const Placement prompt = place_experts(call_of(model, 512, kQ4), config);
+            EXPECT_EQ(prompt.place, Place::kNpu) << prompt.npu_us << " against " << prompt.cpu_us;
+            EXPECT_EQ(prompt.reason, PlaceReason::kFasterOnNpu);
+            const Placement token = place_experts(call_of(model, 1, kQ4), config);
+            EXPECT_EQ(token.place, Place::kCpu) << token.npu_us << " against " << token.cpu_us;
+            EXPECT_EQ(token.reason, PlaceReason::kFasterOnCpu);
+            std::printf(
+                "%-18s %-9s 512 tokens: NPU %8.0f us, CPU %8.0f; 1 token: NPU %5.0f, CPU %5.0f; q8_0: "
+                "%5.0f\n",
+                model.name, precision_name(precision), prompt.npu_us, prompt.cpu_us, token.npu_us,
+                token.cpu_us, place_experts(call_of(model, 1, kQ8), config).cpu_us);
+        }
+    }
+}
+
+// Weights of 16 bits are twice the bytes of int8, and an expert of Mixtral is long enough to hide a run call.
+TEST(Policy, SingleTokensOfLargeExpertsInSixteenBitsGoToTheNpu) {
+    EXPECT_EQ(place_experts(call_of(kModels[3], 1, 2.0), Config()).place, Place::kNpu);
+}
+
+TEST(Policy, ThereIsOneTurningPoint) {
+    for (const Model& model : kModels) {
+        Place last = Place::kCpu;
+        for (size_t tokens = 1; tokens <= 1024; tokens *= 2) {
+            const Place now = place_experts(call_of(model, tokens, kQ4), Config()).place;
+            EXPECT_FALSE(last == Place::kNpu && now == Place::kCpu)
+                << model.name << ", " << tokens << " tokens";
+            last = now;
+        }
+    }
+}
+
+TEST(Policy, TheWarmUpGoesWherePromptsGo) {
+    ExpertsCall warm_up = call_of(kModels[2], 1, kQ4);
+    warm_up.used = warm_up.experts;
+    EXPECT_EQ(place_experts(warm_up, Config()).place, Place::kNpu);
+}
+
+TEST(Policy, TheSettingDecidesForItself) {
+    const ExpertsCall token = call_of(kModels[0], 1, kQ4);
+    Config config;
+    config.experts = Experts::kNpu;
+    EXPECT_EQ(place_experts(token, config).place, Place::kNpu);
+    EXPECT_EQ(place_experts(token, config).reason, PlaceReason::kSettingNpu);
+    config.precision = Precision::kReference;
+    EXPECT_EQ(place_experts(token, config).reason, PlaceReason::kReference);
+    config.experts = Experts::kCpu;
+    EXPECT_EQ(place_experts(call_of(kModels[0], 512, kQ4), config).place, Place::kCpu);
+    EXPECT_EQ(place_experts(token, config).reason, PlaceReason::kSettingCpu);
+}
+
+TEST(Policy, ReasonsReadDifferently) {
+    std::set<std::string> texts;
+    for (int r = 0; r < kPlaceReasons; ++r)
+        texts.insert(place_reason_text(static_cast<PlaceReason>(r)));
+    EXPECT_EQ(texts.size(), static_cast<size_t>(kPlaceReasons));
+    EXPECT_FALSE(texts.contains("unknown reason"));
+}
+
+}  // namespace
+}  // namespace rknpu2
