@@ -85,6 +85,17 @@ void count_on_cpu(Host& host, const ggml_tensor* node) {
     }
 }
 
+// Can `node` be computed? Notes what it writes.
+ggml_status prepare(Backend& backend, const ggml_tensor* node) {
+    if (const ggml_tensor* const bad = poisoned_tensor(backend.host, node); bad != nullptr) {
+        log(LogLevel::kError, "%s: an earlier write to its buffer failed; load the model again", bad->name);
+        return GGML_STATUS_FAILED;
+    }
+    note_writes(backend.host, node);
+    backend.inputs.note_write(node);
+    return GGML_STATUS_SUCCESS;
+}
+
 ggml_status run_on_cpu(Backend& backend, ggml_cgraph* graph, int first, int last) {
     Host& host = backend.host;
     const PhaseTimer timer(*host.statistics, Phase::kCpu);
@@ -92,15 +103,9 @@ ggml_status run_on_cpu(Backend& backend, ggml_cgraph* graph, int first, int last
     for (int i = first; i < last; ++i) {
         const ggml_tensor* const node = graph->nodes[i];
         if (is_no_op(node)) continue;
-        if (const ggml_tensor* const bad = poisoned_tensor(host, node); bad != nullptr) {
-            log(LogLevel::kError, "%s: an earlier write to its buffer failed; load the model again",
-                bad->name);
-            return GGML_STATUS_FAILED;
-        }
+        if (prepare(backend, node) != GGML_STATUS_SUCCESS) return GGML_STATUS_FAILED;
         ++host.statistics->cpu_nodes;
         if (is_matmul(node)) count_on_cpu(host, node);
-        note_writes(host, node);
-        backend.inputs.note_write(node);
     }
     return backend.cpu.compute(graph, first, last);
 }
@@ -109,16 +114,11 @@ ggml_status run_on_cpu(Backend& backend, ggml_cgraph* graph, int first, int last
 // experts alike.
 ggml_status run_on_npu(Backend& backend, std::span<ggml_tensor* const> nodes) {
     Host& host = backend.host;
-    for (ggml_tensor* const node : nodes) {
-        if (const ggml_tensor* const bad = poisoned_tensor(host, node); bad != nullptr) {
-            log(LogLevel::kError, "%s: an earlier write to its buffer failed; load the model again",
-                bad->name);
-            return GGML_STATUS_FAILED;
-        }
-        note_write(host, node);
-        backend.inputs.note_write(node);
-    }
+    for (const ggml_tensor* const node : nodes)
+        if (prepare(backend, node) != GGML_STATUS_SUCCESS) return GGML_STATUS_FAILED;
     const ggml_tensor* const node = nodes[0];
+    const ggml_tensor* const gate = node->op == GGML_OP_MUL_MAT_ID ? nullptr : backend.group.gate();
+    if (gate != nullptr && prepare(backend, gate) != GGML_STATUS_SUCCESS) return GGML_STATUS_FAILED;
     const Status status = node->op == GGML_OP_MUL_MAT_ID
                               ? backend.experts.multiply(nodes)
                               : backend.group.multiply(backend.inputs, backend.one_plane);

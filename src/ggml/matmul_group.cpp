@@ -49,7 +49,28 @@ int MatmulGroup::collect(ggml_cgraph* graph, int first) {
         nodes_.push_back(node);
         next = i + 1;
     }
+    gate_ = gate_behind(graph, first, next);
     return next;
+}
+
+// Nobody may miss the two results: each is read once, by the gate, and is no output; and the gate is not the
+// graph's last node, whose sources a host may want to see. Rows of the gate are written while others'
+// activations are still read.
+ggml_tensor* MatmulGroup::gate_behind(const ggml_cgraph* graph, int first, int& next) const {
+    if (nodes_.size() != 2) return nullptr;
+    int at = next;
+    while (at < graph->n_nodes && is_no_op(graph->nodes[at]))
+        ++at;
+    if (at + 1 >= graph->n_nodes || graph->use_counts == nullptr || graph->visited_hash_set.size == 0)
+        return nullptr;
+    ggml_tensor* const node = graph->nodes[at];
+    if (!GatedEpilogue::fits(node, nodes_[0], nodes_[1]) || overlaps(node, nodes_[0]->src[1])) return nullptr;
+    for (int i = first; i < at; ++i) {
+        const bool ours = graph->nodes[i] == nodes_[0] || graph->nodes[i] == nodes_[1];
+        if (ours && !ggml_node_has_n_uses(graph, i, 1)) return nullptr;
+    }
+    next = at + 1;
+    return node;
 }
 
 Status MatmulGroup::pack() {
@@ -86,9 +107,13 @@ Status MatmulGroup::multiply(InputVersion& inputs, const ggml_tensor* one_plane)
         products_.push_back({weights_[i].get(), static_cast<float*>(nodes_[i]->data),
                              nodes_[i]->src[0] == one_plane ? size_t{1} : size_t{0}});
     }
-    Status status = host_.npu->multiply(products_, {a, M, host_.config.fuse ? inputs.of(activations) : 0});
+    if (gate_ != nullptr) gated_.begin(gate_, nodes_[0]);
+    Status status = host_.npu->multiply(products_, {a, M, host_.config.fuse ? inputs.of(activations) : 0},
+                                        gate_ != nullptr ? &gated_ : nullptr);
     weights_.clear();  // their buffer may be freed before the next graph comes
-    return status;
+    if (gate_ == nullptr || !status.ok()) return status;
+    ++host_.statistics->fused_nodes;
+    return gated_.status();
 }
 
 }  // namespace rknpu2

@@ -9,6 +9,7 @@
 #include <memory>
 #include <vector>
 
+#include "ggml/gated_epilogue.hpp"
 #include "ggml/host.hpp"
 
 namespace rknpu2 {
@@ -17,24 +18,30 @@ class InputVersion;
 
 class MatmulGroup {
   public:
-    explicit MatmulGroup(Host& host) : host_(host) {}
+    explicit MatmulGroup(Host& host) : host_(host), gated_(host) {}
 
     // The node at `first`, which must be the NPU's, and those after it that can be computed with it. Returns
     // the index of the first node that is not done then.
     int collect(ggml_cgraph* graph, int first);
+    // The multiplications.
     const std::vector<ggml_tensor*>& nodes() const { return nodes_; }
+    // The gate that is computed with them, or null. The results of the multiplications are then not written.
+    ggml_tensor* gate() const { return gate_; }
 
     // Packs what is not packed, and multiplies. `one_plane`: a weight whose activations go without their
     // second plane, or null.
     Status multiply(InputVersion& inputs, const ggml_tensor* one_plane);
 
   private:
+    ggml_tensor* gate_behind(const ggml_cgraph* graph, int first, int& next) const;
     bool joins(const ggml_tensor* node) const;
     bool overlaps(const ggml_tensor* a, const ggml_tensor* b) const;
     Status pack();
 
     Host& host_;
     std::vector<ggml_tensor*> nodes_;
+    ggml_tensor* gate_ = nullptr;
+    GatedEpilogue gated_;
     std::vector<std::shared_ptr<PackedWeight>> weights_;
     std::vector<NpuDevice::Product> products_;
 };

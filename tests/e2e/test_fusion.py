@@ -27,6 +27,9 @@ class Fusion(HostTest):
         self.assertGreater(shared["activation_matrices"]["shared"], 0)
         self.assertLess(shared["runs"], 0.7 * alone["runs"])
         self.assertEqual(shared["matmuls"], alone["matmuls"])
+        self.assertEqual(alone["fused_nodes"], 0)
+        # A gate in each layer, unless ggml gave its result the place of the activations.
+        self.assertGreater(shared["fused_nodes"], 0.95 * 30 * shared["graphs"])
         print(f"{precision}: {USES} uses, {shared['runs']} runs instead of {alone['runs']}")
 
     def test_fast(self):
