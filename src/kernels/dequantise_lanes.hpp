@@ -47,11 +47,14 @@ template <typename Lanes, Finish kFinish, size_t kRows, typename Element>
     using Float = typename Lanes::Float;
     const Element* native = results.native + n / kAtomColumns * results.group_step + m * kAtomColumns;
     Float channels[kTileN / kLanes];
+#pragma GCC unroll 4
     for (size_t i = 0; i < kTileN / kLanes; ++i)
         Lanes::load(results.channel_scales + n + i * kLanes, channels[i]);
+#pragma GCC unroll 4
     for (size_t r = 0; r < kRows; ++r) {
         float* out = results.out + (m + r) * results.out_stride + n;
         const float row_scale = results.row_scales[m + r];
+#pragma GCC unroll 4
         for (size_t i = 0; i < kTileN / kLanes; ++i) {
             Float value;
             Lanes::load_columns(native + i * (kLanes / kAtomColumns) * results.group_step + r * kAtomColumns,
@@ -92,8 +95,9 @@ template <typename Element>
         __builtin_prefetch(native + group * results.group_step);
 }
 
+// By value: what is stored cannot change a local copy, so its pointers stay in registers.
 template <typename Lanes, Finish kFinish, typename Element>
-void scale_results(const Results<Element>& results, size_t M, size_t N) {
+void scale_results(const Results<Element> results, size_t M, size_t N) {
     for (size_t mb = 0; mb < M; mb += kBlockM) {
         const size_t m_end = mb + kBlockM < M ? mb + kBlockM : M;
         size_t n = 0;
