@@ -6,13 +6,20 @@ const std::vector<Design>& designs() {
     static const std::vector<Design> all = [] {
         Design engine{.name = "engine",
                       .adds = "each multiplication alone, layouts converted by the runtime",
+                      .is_step = false,
                       .native = false};
-        std::vector<Design> steps = {engine};
+        const Design plugin{.name = "plugin",
+                            .adds = "what the plug-in does: grouped, gated, overlap, K cut by its own rule",
+                            .is_step = false,
+                            .grouped = true,
+                            .gated = true,
+                            .own_cut = true,
+                            .overlapped = true};
+        std::vector<Design> steps = {engine, plugin};
         const auto add = [&steps](const char* name, const char* adds, bool Design::*what) {
-            Design design = steps.back();
+            Design design = steps.back().is_step ? steps.back() : Design{};
             design.name = name;
             design.adds = adds;
-            design.in_plugin = what == &Design::native;
             design.*what = true;
             steps.push_back(design);
         };

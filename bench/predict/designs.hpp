@@ -1,5 +1,5 @@
-// The designs that are compared: from what open engines do, over what the plug-in does today, step by step to
-// the whole plan. Each adds one thing to the one before it, except the first, which stands for others.
+// The designs that are compared: what open engines do, what the plug-in does, and the steps from the simplest
+// plug-in to the whole plan, of which each adds one thing to the one before it.
 #pragma once
 
 #include <string>
@@ -12,9 +12,11 @@ namespace rknpu2 {
 struct Design {
     const char* name;
     const char* adds;
-    bool in_plugin = false;    // the plug-in does it
+    bool is_step = true;
     bool native = true;        // A and C in the chip's layout; else the runtime converts
     bool grouped = false;      // one quantisation, and one run, for Q, K, V and for gate, up
+    bool gated = false;        // gate, up: SiLU and product in the pass over the results
+    bool own_cut = false;      // K cut by the plug-in's rule (src/matmul/cost_model.hpp)
     bool fused_ffn = false;    // gate, up: from int32 over SiLU and product to the input of down in one pass
     bool fused_norms = false;  // residual, norm and rope in the pass over the results
     bool overlapped = false;   // row chunks: NPU and CPU at the same time, within a multiplication
@@ -23,7 +25,7 @@ struct Design {
     bool planned_segments = false;  // K cut where reading the weights less often is worth it
 };
 
-// In the order of the steps; the last one is "full".
+// Those that are no steps first; then the steps in their order, the last of which is "full".
 const std::vector<Design>& designs();
 
 Result<Design> find_design(const std::string& name);

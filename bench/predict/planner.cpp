@@ -1,5 +1,6 @@
 #include "predict/planner.hpp"
 
+#include "matmul/cost_model.hpp"
 #include "predict/graph.hpp"
 
 namespace rknpu2 {
@@ -57,6 +58,17 @@ std::vector<Grid> candidates(const Setting& setting, Group group) {
     return grids;
 }
 
+// What the plug-in makes of weights that it multiplies together.
+Grid own_grid(const Setting& setting, Group group) {
+    size_t N = 0, K = 0;
+    for (const WeightShape& weight : weights_of(setting.model, group)) {
+        N += static_cast<size_t>(weight.N);
+        K = static_cast<size_t>(weight.K);
+    }
+    const size_t segments = best_segments(kBoardRates, NpuArithmetic::kInt8, K);
+    return {static_cast<int64_t>(segments), static_cast<int64_t>(tile_count(N, segments, rknnsim::kCores))};
+}
+
 // Tries every candidate for one part of the plan; did one help?
 template <typename Candidates, typename Change>
 bool improve(const Candidates& candidates, const Change& change, Cost* cost, Plan* plan, double* best) {
@@ -81,6 +93,9 @@ Plan choose_plan(const Setting& setting, const Goal& goal) {
     if (!setting.design.overlapped) return best_plan;
     Cost cost(setting, goal);
     std::map<Group, std::vector<Grid>> grids;
+    for (const Group group : kLayerGroups) {
+        if (setting.design.own_cut) best_plan.grids[group] = own_grid(setting, group);
+    }
     for (const Group group : kLayerGroups)
         if (setting.design.planned_segments) grids[group] = candidates(setting, group);
     double best = 0;

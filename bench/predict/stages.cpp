@@ -100,6 +100,9 @@ class Stages {
         if (s_.design.fused_ffn) {
             multiply_grouped(Group::kGateUp, true, planes(Group::kDown) * F);
             multiply_grouped(Group::kDown, false, kFloat * H_);
+        } else if (s_.design.gated) {
+            multiply_grouped(Group::kGateUp, true, kFloat * F);
+            multiply(Group::kDown);
         } else {
             multiply(Group::kGateUp);
             pass("SiLU, multiply", 3 * kFloat * F, true);

@@ -24,7 +24,7 @@ double bytes_of(NpuArithmetic arithmetic) {
 }
 
 double request_ns(const BoardRates& rates, NpuArithmetic arithmetic, size_t K, size_t N, size_t segments) {
-    const Grid grid{segments, tile_count(N, segments, rk3588::kCores)};
+    const CellGrid grid{segments, tile_count(N, segments, rk3588::kCores)};
     const size_t chunk = best_chunk_rows(rates, arithmetic, kPrompt, K, N, grid);
     return multiplication_ns(rates, arithmetic, kPrompt, K, N, grid, chunk) +
            kGenerated * multiplication_ns(rates, arithmetic, 1, K, N, grid, 1);
@@ -59,7 +59,7 @@ double dequantise_ns(const BoardRates& rates, size_t rows, size_t N, size_t segm
 }
 
 double multiplication_ns(const BoardRates& rates, NpuArithmetic arithmetic, size_t M, size_t K, size_t N,
-                         const Grid& grid, size_t chunk_rows) {
+                         const CellGrid& grid, size_t chunk_rows) {
     const size_t rows = std::min(M, chunk_rows);
     const auto chunks = static_cast<double>(ceil_div(M, rows));
     const size_t cells = grid.segments * grid.tiles;
@@ -73,7 +73,7 @@ double multiplication_ns(const BoardRates& rates, NpuArithmetic arithmetic, size
 }
 
 size_t best_chunk_rows(const BoardRates& rates, NpuArithmetic arithmetic, size_t M, size_t K, size_t N,
-                       const Grid& grid) {
+                       const CellGrid& grid) {
     size_t best = kMaxRows;
     if (M <= kFewestChunkRows) return best;
     double least = multiplication_ns(rates, arithmetic, M, K, N, grid, best);

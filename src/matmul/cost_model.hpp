@@ -42,18 +42,18 @@ double quantise_ns(const BoardRates& rates, NpuArithmetic arithmetic, size_t row
 double dequantise_ns(const BoardRates& rates, size_t rows, size_t N, size_t segments);
 
 // How a weight is spread over three cores.
-struct Grid {
+struct CellGrid {
     size_t segments = 1;
     size_t tiles = 3;
 };
 
 // A multiplication of M rows in chunks of `chunk_rows`, while CPU and NPU work on different chunks.
 double multiplication_ns(const BoardRates& rates, NpuArithmetic arithmetic, size_t M, size_t K, size_t N,
-                         const Grid& grid, size_t chunk_rows);
+                         const CellGrid& grid, size_t chunk_rows);
 
 // The rows of a chunk with which M rows are multiplied soonest.
 size_t best_chunk_rows(const BoardRates& rates, NpuArithmetic arithmetic, size_t M, size_t K, size_t N,
-                       const Grid& grid);
+                       const CellGrid& grid);
 
 // Into how many segments a run's largest K cuts rows of K elements, at least.
 size_t fewest_segments(size_t K);

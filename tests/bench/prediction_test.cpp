@@ -42,7 +42,7 @@ TEST(Prediction, EveryStepIsAtLeastAsFast) {
     for (const std::string& model : default_models()) {
         double before = 0;
         for (const Design& design : designs()) {
-            if (!design.native) continue;  // what others do is no step of ours
+            if (!design.is_step) continue;
             const Prediction p = predict_for(model, design.name);
             const double cost = p.prefill.seconds + 128 * p.decode.seconds;  // what plans are chosen by
             if (before > 0) {
@@ -53,6 +53,14 @@ TEST(Prediction, EveryStepIsAtLeastAsFast) {
         EXPECT_GE(predict_for(model, "full").prefill.tokens_per_second,
                   predict_for(model, "plain").prefill.tokens_per_second)
             << model;
+    }
+}
+
+TEST(Prediction, ThePluginLiesBetweenThePlainDesignAndThePlan) {
+    for (const std::string& model : default_models()) {
+        const double plugin = predict_for(model, "plugin").prefill.tokens_per_second;
+        EXPECT_GT(plugin, predict_for(model, "plain").prefill.tokens_per_second) << model;
+        EXPECT_LT(plugin, predict_for(model, "full").prefill.tokens_per_second) << model;
     }
 }
 

@@ -40,7 +40,7 @@ TEST(CostModel, MoreWorkNeverCostsLess) {
 
 TEST(CostModel, ChunksOverlapWhatTheyCan) {
     // Where NPU and CPU are both busy, chunks are shorter than the whole; a single token is never cut.
-    const Grid grid{2, 3};
+    const CellGrid grid{2, 3};
     const size_t rows = best_chunk_rows(kRates, kInt8, 512, 4096, 12288, grid);
     EXPECT_LT(rows, kMaxRows);
     EXPECT_LT(multiplication_ns(kRates, kInt8, 512, 4096, 12288, grid, rows),
