@@ -55,8 +55,8 @@ class Fit {
         };
         if (!(time_with(low) >= speed->run_us && time_with(high) <= speed->run_us)) {
             set(name, get(name),
-                format("not measured: no value explains %.1f us for %s", speed->run_us,
-                       speed_text(shape).c_str()),
+                format("not measured: %s in %.1f us is not limited by it", speed_text(shape).c_str(),
+                       speed->run_us),
                 false);
             return;
         }

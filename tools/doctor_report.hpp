@@ -21,8 +21,9 @@ struct DoctorReport {
     std::string when;  // UTC, ISO 8601
     bool quick = false;
     std::string root;
-    std::string board, kernel;  // as the device tree and the kernel call themselves; may be empty
-    std::string runtime_error;  // empty when there is a runtime
+    std::string board, kernel;     // as the device tree and the kernel call themselves; may be empty
+    std::string runtime_error;     // empty when there is a runtime
+    bool runtime_located = false;  // there was a library to open
     RuntimeInfo runtime;
 
     std::vector<Check> system;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <cstdlib>
 #include <sstream>
 #include <utility>
 
@@ -251,12 +252,16 @@ std::vector<Check> check_host(const RootFolder& root) {
     return checks;
 }
 
-Check check_runtime(const RuntimeInfo& info, const std::string& error) {
+Check check_runtime(const RuntimeInfo& info, const std::string& error, bool located) {
     const char* const id = "system.runtime";
     const char* const title = "runtime";
     const std::string advice =
         "take librknnrt.so 2.3.2 from Rockchip's rknn-toolkit2 (rknpu2/runtime/Linux/librknn_api/aarch64) "
         "and copy it to /usr/lib";
+    if (!error.empty() && !located) {
+        return {id, Health::kProblem, title, error,
+                "see driver and device node above; or name a library with --runtime"};
+    }
     if (!error.empty()) return {id, Health::kProblem, title, error, advice};
     const std::string found = info.library + ", version " + info.api_version;
     if (info.simulated) return ok(id, title, found + ", a simulator: no NPU is used");

@@ -39,8 +39,9 @@ std::vector<Check> check_board(const RootFolder& root, const std::string& runtim
 // What every machine has: memory and the limit of open files.
 std::vector<Check> check_host(const RootFolder& root);
 
-// `error` when it could not be opened, in which case `info` is not looked at.
-Check check_runtime(const RuntimeInfo& info, const std::string& error);
+// `error`: why there is none, in which case `info` is not looked at; empty when it answers. `located`: there
+// was a library to open.
+Check check_runtime(const RuntimeInfo& info, const std::string& error, bool located);
 
 // The NPU's folder in /sys/class/devfreq, such as "fdab0000.npu"; empty when there is none.
 std::string npu_devfreq(const RootFolder& root);

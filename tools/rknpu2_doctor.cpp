@@ -60,6 +60,7 @@ void examine_runtime(const std::string& setting, DoctorReport& report) {
         report.runtime_error = path.status().message();
         return;
     }
+    report.runtime_located = true;
     const Result<std::unique_ptr<NpuRuntime>> runtime = open_rknn_runtime(path.value());
     if (!runtime.ok()) {
         report.runtime_error = runtime.status().message();
@@ -87,7 +88,7 @@ void examine_system(const RootFolder& root, DoctorReport& report) {
             {"system.chip", Health::kSkipped, "chip",
              "not an RK3588; with a simulator, driver, nodes and clocks are not looked at", ""});
     }
-    report.system.push_back(check_runtime(report.runtime, report.runtime_error));
+    report.system.push_back(check_runtime(report.runtime, report.runtime_error, report.runtime_located));
     for (Check& check : check_host(root))
         report.system.push_back(std::move(check));
 }
