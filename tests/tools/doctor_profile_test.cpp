@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "doctor_report.hpp"
+#include "flawed_runtime.hpp"
 #include "predict/board_profile.hpp"
 #include "runtime/rknn_runtime.hpp"
 
@@ -135,6 +136,30 @@ TEST(DoctorMeasure, TheSimulatorsTimesAreItsPredictions) {
     }
     EXPECT_FALSE(DoctorClock("/nonexistent.so").simulated());
     EXPECT_GT(DoctorClock("/nonexistent.so").now(), 0U);
+}
+
+// Without a simulator it is the wall clock; and a core that fails among others ends the round.
+TEST(DoctorMeasure, ElsewhereTimesAreRealOnes) {
+    test::Flaw flaw;
+    flaw.no_run = true;
+    flaw.lasts_us = 300;
+    test::FlawedRuntime runtime(flaw);
+    const Result<Measurements> measured = measure(runtime, DoctorClock("/nonexistent.so"), true);
+    ASSERT_TRUE(measured.ok()) << measured.status().message();
+    EXPECT_FALSE(measured.value().virtual_clock);
+    EXPECT_EQ(measured.value().rounds, 5U);
+    for (const Speed& speed : measured.value().speeds) {
+        EXPECT_GE(speed.low_us, 300) << speed_text(speed.shape);
+        EXPECT_LE(speed.low_us, speed.run_us) << speed_text(speed.shape);
+        EXPECT_LE(speed.run_us, speed.high_us) << speed_text(speed.shape);
+    }
+    EXPECT_EQ(runtime.state().contexts, 0);
+    EXPECT_EQ(runtime.state().memories, 0);
+
+    flaw.run_status = Status(StatusCode::kDeviceError, "it burns");
+    test::FlawedRuntime burning(flaw);
+    const Result<Measurements> failed = measure(burning, DoctorClock("/nonexistent.so"), true);
+    EXPECT_THAT(failed.status().message(), HasSubstr("1x32x32 int8, 1 core: it burns"));
 }
 
 }  // namespace
