@@ -122,7 +122,9 @@ void add_predict(CLI::App& app) {
         ->capture_default_str();
     command->add_option("--precision", options->precisions, "fast, balanced+statistics, balanced")
         ->capture_default_str();
-    command->add_option("--profile", options->profile, "a file like bench/profiles/board.profile");
+    command->add_option(
+        "--profile", options->profile,
+        "a file like bench/profiles/board.profile, or one that rknpu2-doctor --profile has written");
     command
         ->add_option("--banks", options->banks,
                      "of the core's buffer for a tile of activations; default: the profile's")

@@ -1,9 +1,5 @@
 #include "machine_report.hpp"
 
-#include <fcntl.h>
-#include <unistd.h>
-
-#include <cstdio>
 #include <nlohmann/json.hpp>
 
 #include "base/format.hpp"
@@ -12,32 +8,13 @@
 #include "runtime/locate.hpp"
 #include "runtime/rknn_runtime.hpp"
 #include "soc/rk3588.hpp"
+#include "stdout_to_stderr.hpp"
 #include "text_table.hpp"
 
 namespace rknpu2 {
 namespace {
 
 using nlohmann::ordered_json;
-
-// Vendor libraries print to stdout, where our JSON goes: while one is opened, stdout is stderr.
-class StdoutToStderr {
-  public:
-    StdoutToStderr() : saved_(fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3)) {
-        std::fflush(stdout);
-        if (saved_ >= 0) dup2(STDERR_FILENO, STDOUT_FILENO);
-    }
-    ~StdoutToStderr() {
-        std::fflush(stdout);
-        if (saved_ < 0) return;
-        dup2(saved_, STDOUT_FILENO);
-        close(saved_);
-    }
-    StdoutToStderr(const StdoutToStderr&) = delete;
-    StdoutToStderr& operator=(const StdoutToStderr&) = delete;
-
-  private:
-    int saved_;
-};
 
 Status ask_runtime(const std::string& own_directory, MachineReport& report) {
     Result<std::string> path = locate_runtime(report.config.runtime, own_directory);

@@ -29,12 +29,22 @@ Status set_npu(const std::string& name, double value, const std::string& file, r
     return {StatusCode::kInvalidArgument, file + ": npu." + name + ": " + outcome.text};
 }
 
+// `text` is a profile of the simulator.
+Result<BoardProfile> with_npu_of(const std::string& text, const std::string& file) {
+    Result<BoardProfile> board = parse_board_profile(embedded_board_profile(), "the compiled-in profile");
+    if (!board.ok()) return board;
+    const rknnsim::Outcome outcome = rknnsim::parse_profile(text, file, &board.value().npu);
+    if (!outcome.ok()) return Status(StatusCode::kInvalidArgument, outcome.text);
+    return board;
+}
+
 }  // namespace
 
 Result<BoardProfile> parse_board_profile(const std::string& text, const std::string& file) {
     Result<KeyValues> parsed = KeyValues::parse(text, file);
     if (!parsed.ok()) return parsed.status();
     KeyValues& values = parsed.value();
+    if (values.has("clock_mhz")) return with_npu_of(text, file);
     BoardProfile board;
     const rknnsim::Outcome simulated = rknnsim::load_profile("", &board.npu);
     if (!simulated.ok()) return Status(StatusCode::kInternal, simulated.text);

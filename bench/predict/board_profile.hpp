@@ -2,7 +2,9 @@
 // memory and the four fast CPU cores, which the simulator does not know.
 //
 // The text is bench/profiles/board.profile (compiled in) or a file in the same form; it is complete or it is
-// refused. A matmul's work and duration come from the simulator's rule (sim/timing/work.hpp): there is one.
+// refused. It may also be a profile of the simulator (sim/profiles/rk3588.profile, or what rknpu2-doctor has
+// measured), told by its name clock_mhz: then the NPU is that file's, and the rest the compiled-in profile's.
+// A matmul's work and duration come from the simulator's rule (sim/timing/work.hpp): there is one.
 #pragma once
 
 #include <string>

@@ -19,6 +19,7 @@ class KeyValues {
     static Result<KeyValues> parse(const std::string& text, const std::string& file);
 
     const std::string& file() const { return file_; }
+    bool has(const std::string& name) const { return entries_.count(name) > 0; }
     Result<std::string> take(const std::string& name);
     // Finite and from `low` to `high`.
     Result<double> take_number(const std::string& name, double low, double high);

@@ -32,6 +32,22 @@ TEST(BoardProfile, BanksAreSet) {
     EXPECT_EQ(load_board_profile("", 8).value().npu.native_banks[rknnsim::kInt8], 8);
 }
 
+// What RKNNSIM_PROFILE takes, rknpu2-doctor's files among it: the NPU is the file's, the rest ours.
+TEST(BoardProfile, AProfileOfTheSimulatorReplacesTheNpu) {
+    std::string text;
+    rknnsim::Profile simulated;
+    ASSERT_TRUE(rknnsim::load_profile("", &simulated).ok());
+    simulated.stream_gbps[2] = 12.5;
+    for (const rknnsim::ProfileParameter& parameter : rknnsim::profile_parameters())
+        text += std::string(parameter.name) + " = " + std::to_string(parameter.value(simulated)) + "\n";
+    const Result<BoardProfile> board = parse_board_profile(text, "b.profile");
+    ASSERT_TRUE(board.ok()) << board.status().message();
+    EXPECT_EQ(board.value().npu.stream_gbps[2], 12.5);
+    EXPECT_EQ(board.value().npu.mac_efficiency, simulated.mac_efficiency);  // not board.profile's
+    EXPECT_EQ(board.value().dram_gbps, load_board_profile("", 0).value().dram_gbps);
+    EXPECT_THAT(error_of("clock_mhz = 1000\n"), HasSubstr("b.profile: ddr_mhz is missing"));
+}
+
 TEST(BoardProfile, ErrorsNameFileAndCause) {
     const std::string text = embedded_board_profile();
     EXPECT_EQ(error_of("dram_gbps = 1\n"), "b.profile: npu_columns is missing");

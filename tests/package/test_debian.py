@@ -143,6 +143,9 @@ class User:
                            "--format", "csv")
         if not re.search(r"\b2,64,32\b|2x64x32", numbers):
             sys.exit(f"rknpu2-bench multiplies nothing\n{numbers}")
+        diagnosis = self.run(self.usr / "bin/rknpu2-doctor", "--runtime", "sim", "--quick")
+        if "every bit right" not in diagnosis or " 0 problems" not in diagnosis:
+            sys.exit(f"rknpu2-doctor does not find the installed simulator well\n{diagnosis}")
 
     def check_consumers(self):
         """The plug-in by CMake and by pkg-config, and an example of the simulator by both."""
@@ -208,7 +211,7 @@ def main():
         usr = folder / "root/usr"
         binaries = {"ggml-rknpu2": [usr / "lib/ggml-rknpu2/libggml-rknpu2.so"],
                     "rknnsim": [usr / "lib/ggml-rknpu2/rknnsim/librknnrt.so"],
-                    "rknpu2-tools": [usr / "bin/rknpu2-info", usr / "bin/rknpu2-bench"]}
+                    "rknpu2-tools": [usr / "bin/rknpu2-info", usr / "bin/rknpu2-bench", usr / "bin/rknpu2-doctor"]}
         architecture = "arm64" if options.foreign else run("dpkg", "--print-architecture").strip()
         for package in PACKAGES:
             check_control(package, packages[package], binaries[package], architecture)

@@ -1,0 +1,225 @@
+// The program rknpu2-doctor from outside: text, JSON, profile and exit status, on fake boards and the
+// simulator, well and with faults.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+
+#include <array>
+#include <cstdio>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <sstream>
+
+#include "fake_board.hpp"
+#include "timing/profile.hpp"
+
+namespace rknpu2 {
+namespace {
+
+using nlohmann::json;
+using test::FakeBoard;
+using ::testing::HasSubstr;
+using ::testing::Not;
+using ::testing::StartsWith;
+
+struct Outcome {
+    int status = -1;
+    std::string out;
+    std::string err;
+};
+
+std::string text_of(const std::string& path) {
+    std::stringstream text;
+    text << std::ifstream(path).rdbuf();
+    return text.str();
+}
+
+class DoctorProgram : public ::testing::Test {
+  protected:
+    // `environment` such as "A=1 B=2"; nothing else is inherited.
+    Outcome run(const std::string& arguments, const std::string& environment = "") const {
+        const std::string errors = board_.root() + "/stderr";
+        const std::string command = "env -i " + environment + " " RKNPU2_RUN "'" RKNPU2_DOCTOR_PROGRAM "' " +
+                                    arguments + " 2>'" + errors + "'";
+        Outcome outcome;
+        std::FILE* const pipe = popen(command.c_str(), "r");
+        if (pipe == nullptr) return outcome;
+        std::array<char, 4096> chunk;
+        while (const size_t count = std::fread(chunk.data(), 1, chunk.size(), pipe))
+            outcome.out.append(chunk.data(), count);
+        const int status = pclose(pipe);
+        outcome.status = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+        outcome.err = text_of(errors);
+        return outcome;
+    }
+    std::string root() const { return "--root '" + board_.root() + "' "; }
+
+    FakeBoard board_;
+};
+
+// The lines of a report that are of that health.
+std::vector<std::string> ids(const json& report, const std::string& health) {
+    std::vector<std::string> found;
+    for (const json& check : report["checks"]) {
+        if (check["health"] == health) found.push_back(check["id"]);
+    }
+    return found;
+}
+
+TEST_F(DoctorProgram, AHealthyBoardWithTheSimulator) {
+    const std::string report = board_.root() + "/report.json";
+    const std::string profile = board_.root() + "/measured.profile";
+    const Outcome outcome =
+        run(root() + "--runtime sim --quick --output '" + report + "' --profile '" + profile + "'",
+            "RKNNSIM_CHECK=strict");
+    EXPECT_EQ(outcome.status, 0) << outcome.out;
+    EXPECT_EQ(outcome.err, "");
+    EXPECT_THAT(outcome.out, HasSubstr("  ok       NPU driver: rknpu 0.9.8\n"));
+    EXPECT_THAT(outcome.out, HasSubstr("SIMULATED"));
+    EXPECT_THAT(outcome.out, HasSubstr(" 0 warnings, 0 problems, 0 skipped\n"));
+
+    const json document = json::parse(text_of(report));
+    EXPECT_EQ(document["schema"], 1);
+    EXPECT_EQ(document["tool"], "rknpu2-doctor");
+    EXPECT_EQ(document["version"], RKNPU2_VERSION);
+    EXPECT_EQ(document["health"], "ok");
+    EXPECT_EQ(document["board"], "Radxa ROCK 5B");
+    EXPECT_EQ(document["quick"], true);
+    EXPECT_EQ(document["runtime"]["simulated"], true);
+    EXPECT_EQ(document["measurements"]["clock"], "virtual");
+    for (const json& shape : document["measurements"]["shapes"])
+        EXPECT_NEAR(shape["ratio"].get<double>(), 1, 0.001) << shape;
+
+    rknnsim::Profile back;
+    EXPECT_EQ(rknnsim::load_profile(profile, &back).text, "");
+    EXPECT_NEAR(back.stream_gbps[2], 29.5, 0.01);
+    EXPECT_THAT(text_of(profile), HasSubstr("SIMULATED"));
+    EXPECT_THAT(text_of(profile), HasSubstr("# board: Radxa ROCK 5B; kernel: 6.1.43-15-rk2312\n"));
+}
+
+TEST_F(DoctorProgram, TheJsonHasOneShape) {
+    const Outcome outcome = run(root() + "--runtime sim --quick --json");
+    ASSERT_EQ(outcome.status, 0) << outcome.err;
+    const json document = json::parse(outcome.out);
+    std::set<std::string> names;
+    for (const auto& [name, value] : document.items())
+        names.insert(name);
+    EXPECT_EQ(names,
+              (std::set<std::string>{"schema", "tool", "version", "when", "quick", "root", "board", "kernel",
+                                     "health", "runtime", "checks", "self_test", "measurements", "profile"}));
+    std::set<std::string> seen;
+    for (const json& check : document["checks"]) {
+        EXPECT_EQ(check.size(), 5U) << check;
+        EXPECT_TRUE(seen.insert(check["id"]).second) << check["id"];
+        EXPECT_TRUE(check["title"].is_string() && check["found"].is_string() && check["advice"].is_string());
+    }
+    EXPECT_FALSE(document["self_test"].empty());
+    for (const json& test : document["self_test"]) {
+        EXPECT_TRUE(test["passed"]) << test;
+        EXPECT_EQ(test.contains("as_simulator"), test["type"] == "fp16") << test;
+    }
+    EXPECT_EQ(document["profile"].size(), rknnsim::profile_parameters().size());
+}
+
+// What it measures comes from the runtime, not from the profile that it compares with.
+TEST_F(DoctorProgram, ADisagreementInTimesIsReported) {
+    std::string slow = board_.root() + "/slow.profile";
+    rknnsim::Profile profile;
+    ASSERT_TRUE(rknnsim::load_profile("", &profile).ok());
+    profile.submit_us = 71;
+    profile.stream_gbps[2] = 12.5;
+    std::string text;
+    for (const rknnsim::ProfileParameter& parameter : rknnsim::profile_parameters())
+        text += std::string(parameter.name) + " = " + std::to_string(parameter.value(profile)) + "\n";
+    board_.write("/slow.profile", text);
+    const std::string measured = board_.root() + "/measured.profile";
+    const Outcome outcome = run(root() + "--runtime sim --quick --json --profile '" + measured + "'",
+                                "RKNNSIM_PROFILE='" + slow + "'");
+    EXPECT_EQ(outcome.status, 0) << outcome.err;  // slow is no problem, only a warning
+    const json document = json::parse(outcome.out);
+    EXPECT_EQ(document["health"], "warning");
+    EXPECT_THAT(ids(document, "warning"),
+                ::testing::UnorderedElementsAre("speed.int8.1x32x32.1", "speed.int8.1x4096x4096.3"));
+    rknnsim::Profile back;
+    ASSERT_EQ(rknnsim::load_profile(measured, &back).text, "");
+    EXPECT_NEAR(back.submit_us, 71, 0.2);
+    EXPECT_NEAR(back.stream_gbps[2], 12.5, 0.01);
+    EXPECT_NEAR(back.stream_gbps[0], 10.9, 0.01);
+}
+
+TEST_F(DoctorProgram, LostAndFailingRunsAreProblems) {
+    // Lost without a word: only the comparison can tell.
+    Outcome outcome = run(root() + "--runtime sim --quick --json", "RKNNSIM_FAULTS=lost:nth=3:code=0");
+    EXPECT_EQ(outcome.status, 1);
+    json document = json::parse(outcome.out);
+    EXPECT_EQ(document["health"], "problem");
+    EXPECT_EQ(ids(document, "problem"), std::vector<std::string>{"self_test.int8.7x96x96"});
+    EXPECT_EQ(document["self_test"][2]["wrong"], 7 * 96);
+    EXPECT_EQ(document["self_test"][2]["first_wrong"]["got"], 0x55555555);
+
+    outcome =
+        run(root() + "--runtime sim --quick --json", "RKNNSIM_FAULTS=fail:rknn_matmul_run:from=1:code=-2");
+    EXPECT_EQ(outcome.status, 1);
+    document = json::parse(outcome.out);
+    EXPECT_EQ(ids(document, "problem").size(), 4U);  // three cases, and the measurements
+    EXPECT_EQ(ids(document, "problem").back(), "speed");
+    EXPECT_EQ(ids(document, "skipped").size(), document["self_test"].size() - 3);
+    EXPECT_TRUE(document["measurements"].is_null());
+    EXPECT_TRUE(document["profile"].is_null());
+}
+
+TEST_F(DoctorProgram, ABoardWithoutARuntime) {
+    const Outcome outcome = run(root() + "--runtime /dev/null --profile '" + board_.root() + "/p'");
+    EXPECT_EQ(outcome.status, 1);
+    EXPECT_THAT(outcome.out, HasSubstr("  problem  runtime: cannot load /dev/null"));
+    EXPECT_THAT(outcome.out, HasSubstr("  skipped  self-test: "));
+    EXPECT_THAT(outcome.out, HasSubstr("  skipped  speed: "));
+    EXPECT_THAT(outcome.err, HasSubstr("nothing was measured"));
+    EXPECT_FALSE(std::filesystem::exists(board_.root() + "/p"));
+}
+
+TEST_F(DoctorProgram, ProblemsOfTheSystemAreTheExitStatus) {
+    board_.write("/sys/kernel/debug/rknpu/version", "RKNPU driver: v0.9.2\n");
+    board_.write(FakeBoard::cpufreq("policy0") + "scaling_governor", "powersave\n");
+    const Outcome outcome = run(root() + "--runtime sim --quick");
+    EXPECT_EQ(outcome.status, 1);
+    EXPECT_THAT(outcome.out, HasSubstr("  problem  NPU driver: rknpu 0.9.2 is too old"));
+    EXPECT_THAT(outcome.out, HasSubstr("  warning  CPU clock: policy0 powersave"));
+    EXPECT_THAT(outcome.out, HasSubstr(" 1 warnings, 1 problems, 0 skipped\n"));
+}
+
+// A PC: what only a board has is left out with the simulator, and asked for otherwise.
+TEST_F(DoctorProgram, APc) {
+    board_.remove("/proc/device-tree");
+    const Outcome simulated = run(root() + "--runtime sim --quick");
+    EXPECT_EQ(simulated.status, 0);
+    EXPECT_THAT(simulated.out, HasSubstr("  skipped  chip: not an RK3588"));
+    EXPECT_THAT(simulated.out, Not(HasSubstr("NPU driver")));
+    const Outcome none = run(root() + "--quick", "GGML_RKNPU2_RUNTIME=/nonexistent.so");
+    EXPECT_EQ(none.status, 1);
+    EXPECT_THAT(none.out, HasSubstr("  problem  chip: no device tree of an RK3588"));
+    EXPECT_THAT(none.out, HasSubstr("  problem  runtime: GGML_RKNPU2_RUNTIME=/nonexistent.so: no such file"));
+}
+
+TEST_F(DoctorProgram, WhatItCannotDoIsStatusTwoAndOneLine) {
+    const auto refused = [&](const std::string& arguments, const std::string& part,
+                             const std::string& environment = "") {
+        const Outcome outcome = run(arguments, environment);
+        EXPECT_EQ(outcome.status, 2) << arguments;
+        EXPECT_EQ(outcome.out, "");
+        EXPECT_THAT(outcome.err, StartsWith("rknpu2-doctor: "));
+        EXPECT_THAT(outcome.err, HasSubstr(part));
+        EXPECT_EQ(std::count(outcome.err.begin(), outcome.err.end(), '\n'), 1) << outcome.err;
+    };
+    refused("--wrong", "--wrong");
+    refused("--root /nonexistent", "--root /nonexistent is not a folder");
+    refused("--runtime sim", "GGML_RKNPU2_CORES=9", "GGML_RKNPU2_CORES=9");
+    refused(root() + "--runtime /dev/null --output /nonexistent/report.json",
+            "cannot write /nonexistent/report.json");
+    EXPECT_EQ(run("--help").status, 0);
+    EXPECT_THAT(run("--version").out, HasSubstr(RKNPU2_VERSION));
+}
+
+}  // namespace
+}  // namespace rknpu2

@@ -1,0 +1,58 @@
+// How long runs take: medians of repeated runs of a shape, on one core or on several at once.
+//
+// A round starts one thread for each core together; each runs its own context `kRunsInRound` times with
+// operands that are bound already, and the round lasts until the last thread is done. So a time has the
+// submit in it, as a caller sees it, and no quantising, binding or cache maintenance. The first round is not
+// counted. On the simulator the clock is virtual (doctor_clock.hpp) and two rounds are enough, being equal.
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <vector>
+
+#include "base/status.hpp"
+#include "doctor_check.hpp"
+#include "doctor_clock.hpp"
+#include "runtime/npu_runtime.hpp"
+#include "timing/profile.hpp"
+
+namespace rknpu2 {
+
+struct SpeedShape {
+    NpuArithmetic arithmetic = NpuArithmetic::kInt8;
+    size_t M = 1, K = 32, N = 32;  // of each core
+    int cores = 1;
+};
+
+// "1x4096x4096 int8, 3 cores"
+std::string speed_text(const SpeedShape& shape);
+
+struct Speed {
+    SpeedShape shape;
+    double run_us = 0;  // of one run, median over the rounds
+    double low_us = 0, high_us = 0;
+    double gops = 0;          // of all cores
+    double weights_gbps = 0;  // bytes of B, once for each run, of all cores
+};
+
+struct Measurements {
+    bool virtual_clock = false;
+    size_t rounds = 0;
+    double bind_us = 0;
+    std::vector<Speed> speeds;
+
+    const Speed* find(const SpeedShape& shape) const;
+};
+
+// The shapes that doctor_profile.hpp fits to come first; the rest shows how far the fitted model holds.
+std::vector<SpeedShape> speed_shapes(bool quick);
+
+Result<Measurements> measure(NpuRuntime& runtime, const DoctorClock& clock, bool quick);
+
+// What a profile says that a run of this shape takes, submit included.
+double predicted_us(const SpeedShape& shape, const rknnsim::Profile& profile);
+
+// Against the prediction of the simulator's own profile: a factor of more than 1.5 is a warning.
+Check check_of(const Speed& speed, const rknnsim::Profile& profile);
+
+}  // namespace rknpu2

@@ -1,0 +1,48 @@
+// All that rknpu2-doctor found, as text for a terminal and as the JSON file of a bug report.
+//
+// The JSON (schema 1, docs/doctor.md) has the lines of the text and behind them every number: results of the
+// self-test, measured and predicted times, the profile. It holds no names of users, hosts or files of theirs
+// but the runtime's path and the root folder.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "doctor_check.hpp"
+#include "doctor_measure.hpp"
+#include "doctor_profile.hpp"
+#include "doctor_self_test.hpp"
+#include "runtime/npu_runtime.hpp"
+
+namespace rknpu2 {
+
+struct DoctorReport {
+    std::string when;  // UTC, ISO 8601
+    bool quick = false;
+    std::string root;
+    std::string board, kernel;     // as the device tree and the kernel call themselves; may be empty
+    std::string runtime_error;     // empty when there is a runtime
+    bool runtime_located = false;  // there was a library to open
+    RuntimeInfo runtime;
+
+    std::vector<Check> system;
+    std::vector<SelfTestResult> self_test;
+    std::string measure_error;  // empty when measured, or when there was nothing to measure with
+    std::optional<Measurements> measurements;
+    std::optional<MeasuredProfile> profile;
+
+    // Every line of the report, in order.
+    std::vector<Check> checks() const;
+};
+
+// kProblem when any check is one, kWarning likewise, else kOk.
+Health worst_of(const std::vector<Check>& checks);
+
+std::string to_json(const DoctorReport& report);
+std::string to_text(const DoctorReport& report);
+
+// The head of a measured profile: where its numbers come from.
+std::vector<std::string> provenance_of(const DoctorReport& report);
+
+}  // namespace rknpu2

@@ -1,0 +1,91 @@
+#include "doctor_root.hpp"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cctype>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+#include <utility>
+
+namespace rknpu2 {
+
+namespace fs = std::filesystem;
+
+RootFolder::RootFolder(std::string root, Usable usable) : root_(std::move(root)), usable_(std::move(usable)) {
+    while (root_.ends_with('/'))
+        root_.pop_back();
+    if (!usable_) usable_ = [](const std::string& path) { return access(path.c_str(), R_OK | W_OK) == 0; };
+}
+
+std::optional<std::string> RootFolder::read(const std::string& path) const {
+    std::error_code error;
+    if (fs::is_directory(real(path), error)) return std::nullopt;
+    std::ifstream file(real(path), std::ios::binary);
+    if (!file) return std::nullopt;
+    std::ostringstream text;
+    text << file.rdbuf();
+    if (text.str().empty()) return std::nullopt;
+    return text.str();
+}
+
+std::optional<std::string> RootFolder::first_line(const std::string& path) const {
+    std::optional<std::string> text = read(path);
+    if (text) text->resize(std::min(text->find_first_of(std::string("\n\0", 2)), text->size()));
+    return text;
+}
+
+std::optional<long long> RootFolder::number(const std::string& path) const {
+    const std::optional<std::string> text = first_line(path);
+    if (!text) return std::nullopt;
+    char* end = nullptr;
+    const long long value = std::strtoll(text->c_str(), &end, 10);
+    if (end == text->c_str()) return std::nullopt;
+    return value;
+}
+
+bool RootFolder::exists(const std::string& path) const {
+    std::error_code error;
+    return fs::exists(real(path), error);
+}
+
+bool RootFolder::usable(const std::string& path) const {
+    return usable_(real(path));
+}
+
+std::vector<std::string> RootFolder::list(const std::string& path) const {
+    std::vector<std::string> names;
+    std::error_code error;
+    for (const fs::directory_entry& entry : fs::directory_iterator(real(path), error))
+        names.push_back(entry.path().filename().string());
+    std::sort(names.begin(), names.end());
+    return names;
+}
+
+std::string RootFolder::link_name(const std::string& path) const {
+    std::error_code error;
+    const fs::path target = fs::read_symlink(real(path), error);
+    if (error) return {};
+    std::string name = target.filename().string();
+    std::transform(name.begin(), name.end(), name.begin(), [](unsigned char c) { return std::tolower(c); });
+    return name;
+}
+
+std::string RootFolder::group_of(const std::string& path) const {
+    struct stat status = {};
+    if (stat(real(path).c_str(), &status) != 0) return "?";
+    const std::string number = std::to_string(status.st_gid);
+    std::istringstream groups(read("/etc/group").value_or(""));
+    for (std::string line; std::getline(groups, line);) {  // name:password:number:members
+        const size_t first = line.find(':');
+        const size_t second = first == std::string::npos ? first : line.find(':', first + 1);
+        if (second == std::string::npos) continue;
+        if (line.compare(second + 1, number.size() + 1, number + ":") == 0) return line.substr(0, first);
+    }
+    return number;
+}
+
+}  // namespace rknpu2

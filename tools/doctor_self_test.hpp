@@ -1,0 +1,73 @@
+// Does the device multiply right? Every type and class of shape, and every way the plug-in binds memory.
+//
+// Operands are laid out by the written specification (matrix/layout.hpp) and nothing else of the plug-in, so
+// a wrong result is the device's, the runtime's or the specification's. The seam (runtime/npu_runtime.hpp)
+// has int8 by int8 to int32 and fp16 by fp16 to fp32, native on all sides; that is what is tested.
+//
+//   int8   every sum is exact in int32: all bits have to agree
+//   fp16   random operands: within 2^-19 of the sum of |a * b| (the order of the sum on the chip is not
+//          known); small integers, whose sums are exact in any order: all bits
+//
+// Results of fp16 are also compared with the simulator's order of additions (docs/simulator.md), which tells
+// how near that guess is; that is reported and never an error.
+//
+// The result's memory holds a pattern before each run, so that a run which never happened is seen. Operands
+// come from a fixed seed. Cost: some 300 million multiplications, a second or two of a CPU for the reference.
+#pragma once
+
+#include <cstddef>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "doctor_check.hpp"
+#include "runtime/npu_runtime.hpp"
+
+namespace rknpu2 {
+
+// How the operands get to the device.
+enum class Binding {
+    kOwn,     // memory of the context
+    kSlices,  // parts of memory that another context has made, as the plug-in's weights
+    kRows,    // a context of several row counts, which runs another one before
+};
+
+struct SelfTestCase {
+    std::string what;  // the class, for people: "one row"
+    NpuArithmetic arithmetic = NpuArithmetic::kInt8;
+    size_t M = 1, K = 32, N = 32;
+    int core = 0;
+    int domain = 0;
+    Binding binding = Binding::kOwn;
+    bool integers = true;  // operands of fp16 are small integers
+    bool needed = true;    // false: the plug-in can do without, for small models
+};
+
+struct Mismatch {
+    size_t m = 0, n = 0;
+    double expected = 0, got = 0;
+};
+
+struct SelfTestResult {
+    SelfTestCase test;
+    bool ran = false;
+    std::string error;        // the runtime's, or why it was left out; empty when it ran
+    size_t wrong = 0;         // results out of M * N
+    double worst = 0;         // fp16: the largest error as a share of what is allowed
+    size_t as_simulator = 0;  // fp16: results with the bits of the simulator's order
+    std::optional<Mismatch> first;
+
+    bool passed() const { return ran && wrong == 0; }
+};
+
+// What is tested, `quick`: one case of each kind, small.
+std::vector<SelfTestCase> self_test_cases(bool quick);
+
+SelfTestResult run_self_test(NpuRuntime& runtime, const SelfTestCase& test);
+
+// All cases. After three time-outs the rest is left out: each may take the driver many seconds.
+std::vector<SelfTestResult> run_self_tests(NpuRuntime& runtime, bool quick);
+
+Check check_of(const SelfTestResult& result);
+
+}  // namespace rknpu2
