@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <cstdlib>
@@ -18,6 +19,9 @@ constexpr std::string_view kPrefix = "GGML_RKNPU2_";
 constexpr int kMaxThreads = 256;
 constexpr int kMaxCpu = 1023;
 constexpr int kMaxCacheMb = 1 << 20;
+constexpr size_t kMaxOnError = 8;
+
+constexpr std::array kOnErrors = {OnError::kRetry, OnError::kReset, OnError::kCpu, OnError::kFail};
 
 std::optional<int> parse_int(std::string_view text) {
     int value = 0;
@@ -99,6 +103,34 @@ Status parse_experts(const std::string& text, Config& config) {
     } else {
         return {StatusCode::kInvalidArgument, "not a place for experts"};
     }
+    return {};
+}
+
+// Nothing follows cpu or fail: neither leaves anything to do.
+Status parse_on_error(const std::string& text, Config& config) {
+    std::vector<OnError> steps;
+    std::string_view rest(text);
+    for (bool more = true; more;) {
+        const size_t comma = rest.find(',');
+        const std::string_view name = rest.substr(0, comma);
+        more = comma != std::string_view::npos;
+        if (more) rest.remove_prefix(comma + 1);
+        const auto* const step = std::find_if(kOnErrors.begin(), kOnErrors.end(),
+                                              [&](OnError known) { return name == on_error_name(known); });
+        const bool last = step == kOnErrors.end() || *step == OnError::kCpu || *step == OnError::kFail;
+        if (step == kOnErrors.end() || (last && more) || steps.size() == kMaxOnError)
+            return {StatusCode::kInvalidArgument, "not a list of steps"};
+        steps.push_back(*step);
+    }
+    config.on_error = steps;
+    return {};
+}
+
+// A file has a slash in its name, so that a misspelt word does not become one.
+Status parse_lock(const std::string& text, Config& config) {
+    if (text != "auto" && text != "none" && text.find('/') == std::string::npos)
+        return {StatusCode::kInvalidArgument, "not a file"};
+    config.lock = text;
     return {};
 }
 
@@ -187,6 +219,17 @@ constexpr std::array kSettings = {
         "GGML_RKNPU2_EXPERTS", "name", "auto", "auto, npu, cpu",
         "where the experts of mixture-of-experts models are computed; auto: by a cost model, call by call",
         parse_experts},
+    Setting{
+        "GGML_RKNPU2_ON_ERROR", "list", "retry,reset,fail",
+        "a list of retry and reset, at most eight in all, that may end with cpu or fail",
+        "what to do when the NPU fails a multiplication, in this order; retry: once more in new contexts; "
+        "reset: once more after all contexts and work areas were dropped; cpu: slowly, as the reference "
+        "precision does it; fail, or the end of the list: the graph fails",
+        parse_on_error},
+    Setting{"GGML_RKNPU2_LOCK", "file", "auto", "auto, none, or the path of a file, with a slash in it",
+            "keeps several processes from using the NPU at the same time; auto: a file in /run/lock or /tmp "
+            "for a board, none for the simulator",
+            parse_lock},
     Setting{"GGML_RKNPU2_FUSE", "switch", "1", "0 or 1",
             "0: every operation of a graph is computed by itself, to compare results; slower", parse_fuse},
     Setting{"GGML_RKNPU2_ALLOW_ABI_MISMATCH", "switch", "0", "0 or 1",
@@ -228,6 +271,29 @@ const char* precision_name(Precision precision) {
             return "naive";
     }
     return "?";
+}
+
+const char* on_error_name(OnError step) {
+    switch (step) {
+        case OnError::kRetry:
+            return "retry";
+        case OnError::kReset:
+            return "reset";
+        case OnError::kCpu:
+            return "cpu";
+        case OnError::kFail:
+            return "fail";
+    }
+    return "?";
+}
+
+std::string on_error_text(const std::vector<OnError>& steps) {
+    std::string text;
+    for (const OnError step : steps) {
+        if (!text.empty()) text += ',';
+        text += on_error_name(step);
+    }
+    return text;
 }
 
 Result<std::vector<int>> parse_cpu_list(const std::string& text) {

@@ -26,6 +26,18 @@ const char* precision_name(Precision precision);
 // Where the experts of mixture-of-experts models are computed (matmul/policy.hpp).
 enum class Experts { kAuto, kNpu, kCpu };
 
+// What is done when the NPU fails a multiplication, one after the other (matmul/npu_device_recover.cpp).
+enum class OnError {
+    kRetry,  // once more, in contexts that are made anew
+    kReset,  // once more, after all contexts and work areas were dropped
+    kCpu,    // by the CPU, as the reference precision does it
+    kFail,   // no more
+};
+
+const char* on_error_name(OnError step);
+// Such as "retry,fail".
+std::string on_error_text(const std::vector<OnError>& steps);
+
 struct Config {
     std::string runtime = "auto";
     Precision precision = Precision::kBalanced;
@@ -40,7 +52,9 @@ struct Config {
     std::string weight_cache_directory;  // where packed weights are kept; empty: nowhere
     int weight_cache_mb = 8192;          // and how many MiB of them
     Experts experts = Experts::kAuto;
-    bool fuse = true;  // may several operations share work
+    std::vector<OnError> on_error = {OnError::kRetry, OnError::kReset, OnError::kFail};
+    std::string lock = "auto";  // keeps other processes from the NPU: auto, none, or the path of a file
+    bool fuse = true;           // may several operations share work
     bool allow_abi_mismatch = false;
 
     // Names of GGML_RKNPU2_* variables that are set but unknown.

@@ -27,8 +27,11 @@ class Epilogue {
     Epilogue(const Epilogue&) = delete;
     Epilogue& operator=(const Epilogue&) = delete;
     virtual ~Epilogue() = default;
-    // Every element once, from any of several threads at once, in any order. Reports failure by its own
-    // means.
+    // Every element once, from any of several threads at once, in any order. When the NPU fails on the way
+    // and the multiplication is done again (GGML_RKNPU2_ON_ERROR), every element comes again, some of them
+    // for the second time, with the same products or, from the CPU, others: the last call for an element
+    // counts, so one must not add to what an earlier one left. After a multiply() that failed, some elements
+    // may have come. Reports failure by its own means.
     virtual void apply(const ResultBlock& block) noexcept = 0;
 };
 

@@ -73,11 +73,14 @@ void NpuDevice::release(const PackedWeight& weight) {
         }
     }
     // With the last weight gone nothing is worth keeping: an idle process holds no NPU memory and no context.
-    if (--packed_weights_ == 0) {
-        areas_.clear();
-        contexts_.clear();
-        activations_.clear();
-    }
+    if (--packed_weights_ == 0) drop_all();
+}
+
+// What a multiplication can make again: contexts, work areas, quantised activations.
+void NpuDevice::drop_all() {
+    areas_.clear();
+    contexts_.clear();
+    activations_.clear();
 }
 
 Status NpuDevice::multiply(std::span<const Product> products, const Activations& input, Epilogue* epilogue) {
@@ -88,7 +91,9 @@ Status NpuDevice::multiply(std::span<const Product> products, const Activations&
         next_together(products, i);
         const bool all = together_.size() == products.size() && same_tiles(weights_);
         epilogue_ = all ? epilogue : nullptr;
-        RKNPU2_RETURN_IF_ERROR(multiply_together(input));
+        const Result<Place> place = multiply_or_recover(input);
+        RKNPU2_RETURN_IF_ERROR(place.status());
+        if (place.value() == Place::kCpu) continue;
         for (const Product& product : together_) {
             const bool int8 = product.weight->plan.recipe.arithmetic == NpuArithmetic::kInt8;
             ++(int8 ? statistics_.int8_matmuls : statistics_.fp16_matmuls);
@@ -153,8 +158,6 @@ Status NpuDevice::multiply_together(const Activations& input) {
         }
         RKNPU2_RETURN_IF_ERROR(run(*cubes.value()));
         activations_.keep();
-        for (Product& product : together_)
-            product.out += M * product.weight->plan.N;
     }
     return {};
 }

@@ -7,8 +7,9 @@
 // activations and on the weight only: not on M, the other rows, the cores or the threads, nor on other
 // weights that share a run (the naive precision excepted, which has one scale for all rows).
 //
-// A failing run fails the call with a Status; the context it happened in is thrown away and the device stays
-// usable.
+// After a failure the context it happened in is thrown away, and what GGML_RKNPU2_ON_ERROR says is done
+// (npu_device_recover.cpp). When that does not help either, the call fails with a Status and the device stays
+// usable. A result is the fault-free one, bit by bit, unless the CPU computed it.
 #pragma once
 
 #include <atomic>
@@ -19,6 +20,7 @@
 #include <string>
 
 #include "base/config.hpp"
+#include "base/rate_limit.hpp"
 #include "base/status.hpp"
 #include "base/thread_pool.hpp"
 #include "matmul/activations.hpp"
@@ -28,6 +30,7 @@
 #include "matmul/packed_weight.hpp"
 #include "matmul/packing_progress.hpp"
 #include "matmul/pipeline.hpp"
+#include "matmul/policy.hpp"
 #include "matmul/run_list.hpp"
 #include "matmul/statistics.hpp"
 #include "matmul/statistics_library.hpp"
@@ -103,7 +106,11 @@ class NpuDevice : public std::enable_shared_from_this<NpuDevice> {
 
     void next_together(std::span<const Product> products, size_t first);
     size_t chunk_rows(size_t rows) const;
+    Result<Place> multiply_or_recover(const Activations& input);
     Status multiply_together(const Activations& input);
+    Result<Place> multiply_on_cpu(const Activations& input);
+    std::string names_together() const;
+    void drop_all();
     Status run(const ActivationStore::Cubes& cubes);
     Status make_result_areas(const ActivationStore::Cubes& cubes);
     void lay_out(const ActivationStore::Cubes& cubes);
@@ -114,6 +121,8 @@ class NpuDevice : public std::enable_shared_from_this<NpuDevice> {
     Status fill(const WeightSource& source, const ChannelStatistics* statistics, PackedWeight& packed);
     void release(const PackedWeight& weight);
     Recipe recipe_for(const std::optional<StatisticsLibrary::Found>& found) const;
+
+    Status reference_product(const WeightSource& source, const float* a, size_t M, float* out);
 
     std::unique_ptr<NpuRuntime> runtime_;
     Config config_;
@@ -142,6 +151,7 @@ class NpuDevice : public std::enable_shared_from_this<NpuDevice> {
     std::vector<size_t> first_bound_;  // by step
     Pipeline::Shape shape_;
     Pipeline pipeline_;
+    RateLimit fault_lines_;
 };
 
 // CPU threads that a configuration asks for: its own number, or the machine's fast cores.

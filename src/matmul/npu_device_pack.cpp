@@ -116,6 +116,7 @@ Result<std::shared_ptr<PackedWeight>> NpuDevice::pack(const WeightSource& source
     const std::optional<StatisticsLibrary::Found> found =
         library_ == nullptr ? std::nullopt : library_->find(source);
     const WeightPlan& plan = place->plan;
+    place->source = source;
     RKNPU2_RETURN_IF_ERROR(fill(source, found && plan.recipe.rotate ? &found->entry : nullptr, *place));
     statistics_.add_weight({source.name, source.type_name, source.K, source.N,
                             dtype_name(operand_type(plan.recipe.arithmetic)), plan.packed_bytes(),

@@ -13,7 +13,8 @@ constexpr size_t kReferenceColumns = 64;
 
 }  // namespace
 
-Status NpuDevice::multiply_reference(const WeightSource& source, const float* a, size_t M, float* out) {
+// The arithmetic, without counting anything but the time.
+Status NpuDevice::reference_product(const WeightSource& source, const float* a, size_t M, float* out) {
     const PhaseTimer timer(statistics_, Phase::kReference);
     std::mutex mutex;
     Status failure;
@@ -32,7 +33,11 @@ Status NpuDevice::multiply_reference(const WeightSource& source, const float* a,
         }
         matmul_reference(a, source.K, b, M, count, source.K, out + n0, source.N);
     });
-    RKNPU2_RETURN_IF_ERROR(std::move(failure));
+    return failure;
+}
+
+Status NpuDevice::multiply_reference(const WeightSource& source, const float* a, size_t M, float* out) {
+    RKNPU2_RETURN_IF_ERROR(reference_product(source, a, M, out));
     WeightRecord record{source.name, source.type_name, source.K, source.N, "reference"};
     record.expert = source.expert;
     statistics_.add_weight(record);

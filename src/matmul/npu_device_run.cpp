@@ -34,7 +34,9 @@ class NpuDevice::Execution final : public Pipeline::Work {
 
     Status sync(size_t step, size_t core, size_t run) override {
         const BoundRun& bound = bound_run(step, core, run);
-        return bound.context->sync_to_device(bound.activations);
+        Status status = bound.context->sync_to_device(bound.activations);
+        if (!status.ok()) failed_[core] = bound.context;
+        return status;
     }
 
     Status run(size_t step, size_t core, size_t run) override {
@@ -45,6 +47,7 @@ class NpuDevice::Execution final : public Pipeline::Work {
         if (status.ok()) status = bound.context->run();
         ++device_.statistics_.runs;
         if (status.ok()) return status;
+        ++device_.statistics_.faults.failed_runs;
         failed_[core] = bound.context;
         const ContextKey& key = bound.context->key();
         return std::move(status).with_context(
@@ -94,7 +97,7 @@ class NpuDevice::Execution final : public Pipeline::Work {
     Target target_in_output(const Rows& rows, const CellResult& cell) const {
         const Product& product = device_.together_[cell.product];
         const WeightPlan& plan = product.weight->plan;
-        const size_t m = cubes_.chunks[rows.chunk].m0 + rows.first;
+        const size_t m = device_.first_row_ + cubes_.chunks[rows.chunk].m0 + rows.first;
         return {product.out + m * plan.N + plan.tiles[cell.tile].n0, plan.N};
     }
 
@@ -189,7 +192,6 @@ Status NpuDevice::run(const ActivationStore::Cubes& cubes) {
     statistics_.cpu_tasks += pipeline_.cpu_tasks();
     statistics_.overlapped_tasks += pipeline_.overlapped_tasks();
     if (pipeline_.status().ok()) return {};
-    activations_.forget();
     for (const CachedContext* const context : execution.failed())
         contexts_.drop(context);
     return pipeline_.status();

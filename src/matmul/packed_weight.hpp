@@ -10,11 +10,15 @@
 
 #include "matmul/device_memory.hpp"
 #include "matmul/plan.hpp"
+#include "matmul/weight_source.hpp"
 
 namespace rknpu2 {
 
 struct PackedWeight {
     WeightPlan plan;
+    // What it was packed from. The bytes stay readable for as long as somebody multiplies with it: they are
+    // computed with when the NPU fails (GGML_RKNPU2_ON_ERROR).
+    WeightSource source;
     // [segment][tile], as in the plan.
     std::vector<std::vector<DeviceMemoryPool::Slice>> cells;
     // [segment][n], n < N. What the result is multiplied by; the rotation's factor is in it.

@@ -35,6 +35,17 @@ struct WeightCacheCounters {
     std::atomic<uint64_t> not_written{0};  // for want of room or permission
 };
 
+// What went wrong on the NPU and what was done about it (npu_device_recover.cpp). Multiplications that are
+// computed together count as one attempt.
+struct FaultCounters {
+    std::atomic<uint64_t> failed_runs{0};  // calls of the run function that were answered with an error
+    std::atomic<uint64_t> failed{0};       // attempts that failed, for whatever reason
+    std::atomic<uint64_t> retried{0};      // further attempts in new contexts
+    std::atomic<uint64_t> reset{0};        // further attempts after everything was dropped
+    std::atomic<uint64_t> by_cpu{0};       // multiplications that the CPU did in the end
+    std::atomic<uint64_t> given_up{0};     // attempts after which nothing was left to do
+};
+
 struct WeightRecord {
     std::string name;
     std::string type;
@@ -74,6 +85,7 @@ class Statistics {
     std::atomic<uint64_t> cpu_copies_refused{0};  // for want of memory
 
     WeightCacheCounters weight_cache;
+    FaultCounters faults;
 
     void add_time(Phase phase, uint64_t nanoseconds) { time_ns_[static_cast<size_t>(phase)] += nanoseconds; }
     uint64_t time_ns(Phase phase) const { return time_ns_[static_cast<size_t>(phase)]; }

@@ -31,6 +31,8 @@ TEST_F(ConfigTest, DefaultsWithoutEnvironment) {
     EXPECT_EQ(config.value().precision, Precision::kBalanced);
     EXPECT_EQ(config.value().cores, 3);
     EXPECT_TRUE(config.value().fuse);
+    EXPECT_EQ(on_error_text(config.value().on_error), "retry,reset,fail");
+    EXPECT_EQ(config.value().lock, "auto");
     EXPECT_TRUE(config.value().unknown.empty());
 }
 
@@ -70,15 +72,48 @@ TEST_F(ConfigTest, TheWeightCacheIsOffOrADirectory) {
     EXPECT_EQ(Config::from_environment().value().weight_cache_mb, 12);
 }
 
+TEST_F(ConfigTest, WhatIsDoneAfterAFailureIsAList) {
+    for (const char* const text : {"fail", "cpu", "retry", "reset,retry", "retry,retry,reset,cpu",
+                                   "retry,retry,retry,retry,retry,retry,retry,fail"}) {
+        setenv("GGML_RKNPU2_ON_ERROR", text, 1);
+        const Result<Config> config = Config::from_environment();
+        ASSERT_TRUE(config.ok()) << text;
+        EXPECT_EQ(on_error_text(config.value().on_error), text);
+    }
+}
+
+TEST_F(ConfigTest, TheLockIsAWordOrAFile) {
+    for (const char* const text : {"auto", "none", "./lock", "/run/lock/npu"}) {
+        setenv("GGML_RKNPU2_LOCK", text, 1);
+        const Result<Config> config = Config::from_environment();
+        ASSERT_TRUE(config.ok()) << text;
+        EXPECT_EQ(config.value().lock, text);
+    }
+}
+
 TEST_F(ConfigTest, RefusesWhatIsOutOfRangeByName) {
     const std::pair<const char*, const char*> bad[] = {
-        {"GGML_RKNPU2_CORES", "9"},         {"GGML_RKNPU2_CORES", "0"},
-        {"GGML_RKNPU2_CORES", "two"},       {"GGML_RKNPU2_CORES", "2x"},
-        {"GGML_RKNPU2_THREADS", "-1"},      {"GGML_RKNPU2_PRECISION", "best"},
-        {"GGML_RKNPU2_AFFINITY", "3-1"},    {"GGML_RKNPU2_AFFINITY", "a"},
-        {"GGML_RKNPU2_AFFINITY", "1,,2"},   {"GGML_RKNPU2_AFFINITY", "99999"},
-        {"GGML_RKNPU2_WEIGHT_CACHE", "on"}, {"GGML_RKNPU2_WEIGHT_CACHE_MB", "0"},
-        {"GGML_RKNPU2_FUSE", "off"},        {"GGML_RKNPU2_ALLOW_ABI_MISMATCH", "yes"},
+        {"GGML_RKNPU2_CORES", "9"},
+        {"GGML_RKNPU2_CORES", "0"},
+        {"GGML_RKNPU2_CORES", "two"},
+        {"GGML_RKNPU2_CORES", "2x"},
+        {"GGML_RKNPU2_THREADS", "-1"},
+        {"GGML_RKNPU2_PRECISION", "best"},
+        {"GGML_RKNPU2_AFFINITY", "3-1"},
+        {"GGML_RKNPU2_AFFINITY", "a"},
+        {"GGML_RKNPU2_AFFINITY", "1,,2"},
+        {"GGML_RKNPU2_AFFINITY", "99999"},
+        {"GGML_RKNPU2_WEIGHT_CACHE", "on"},
+        {"GGML_RKNPU2_WEIGHT_CACHE_MB", "0"},
+        {"GGML_RKNPU2_ON_ERROR", "again"},
+        {"GGML_RKNPU2_ON_ERROR", "retry,"},
+        {"GGML_RKNPU2_ON_ERROR", ",cpu"},
+        {"GGML_RKNPU2_ON_ERROR", "cpu,retry"},
+        {"GGML_RKNPU2_ON_ERROR", "fail,cpu"},
+        {"GGML_RKNPU2_ON_ERROR", "retry,retry,retry,retry,retry,retry,retry,retry,retry"},
+        {"GGML_RKNPU2_LOCK", "off"},
+        {"GGML_RKNPU2_FUSE", "off"},
+        {"GGML_RKNPU2_ALLOW_ABI_MISMATCH", "yes"},
     };
     for (const auto& [name, value] : bad) {
         clear();

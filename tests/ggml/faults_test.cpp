@@ -150,6 +150,7 @@ class KindsTest : public FaultsTest {
     // `rounds` products on all cores, with `faults` asked for.
     static Seen multiply(const std::string& faults, int rounds) {
         setenv("RKNNSIM_FAULTS", faults.c_str(), 1);
+        setenv("GGML_RKNPU2_ON_ERROR", "fail", 1);
         const auto host = GgmlHost::open_with_device();
         Seen seen;
         if (!host) return seen;
@@ -235,6 +236,7 @@ class CallsTest : public FaultsTest, public ::testing::WithParamInterface<const 
     // True if the call was reached.
     static bool fail_call(const std::string& function, int call) {
         setenv("RKNNSIM_FAULTS", ("fail:" + function + ":nth=" + std::to_string(call)).c_str(), 1);
+        setenv("GGML_RKNPU2_ON_ERROR", "fail", 1);
         const auto host = GgmlHost::open_with_device();
         if (!host) return false;
         Random random;

@@ -1,4 +1,5 @@
-// A device over the fake runtime, as most tests of src/matmul want it: two threads, all else as it comes.
+// A device over the fake runtime, as most tests of src/matmul want it: two threads, a failure is a failure,
+// all else as it comes.
 #pragma once
 
 #include <memory>
@@ -9,11 +10,12 @@
 namespace rknpu2::testing {
 
 inline std::shared_ptr<NpuDevice> new_device(FakeState& state, Statistics& statistics, Precision precision,
-                                             int cores = 3) {
+                                             int cores = 3, std::vector<OnError> on_error = {}) {
     Config config;
     config.precision = precision;
     config.cores = cores;
     config.threads = 2;
+    config.on_error = std::move(on_error);
     return std::make_shared<NpuDevice>(std::make_unique<FakeRuntime>(state), config, statistics);
 }
 

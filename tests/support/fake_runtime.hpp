@@ -26,8 +26,13 @@ struct FakeState {
     std::atomic<int> weight_binds{0};
     std::atomic<int> largest_contexts{0};
     std::atomic<int> allocations_until_failure{-1};  // -1: never
+    std::atomic<int> contexts_until_failure{-1};
     std::atomic<int> runs_until_failure{-1};
-    size_t domain_bytes = SIZE_MAX;  // of device memory in each domain
+    std::atomic<int> failing_runs{1};  // from then on, one after the other
+    StatusCode failure = StatusCode::kTimeout;
+    std::atomic<int> contexts_made{0};   // in all
+    std::atomic<bool> spoils_results{};  // a run that fails leaves rubbish where its result would be
+    size_t domain_bytes = SIZE_MAX;      // of device memory in each domain
     std::atomic<size_t> domain_used[16] = {};
 };
 
@@ -68,6 +73,7 @@ class FakeContext final : public NpuContext {
   public:
     FakeContext(FakeState& state, ContextSpec spec) : state_(state), spec_(std::move(spec)) {
         const int now = ++state_.contexts;
+        ++state_.contexts_made;
         state_.largest_contexts = std::max(state_.largest_contexts.load(), now);
     }
     ~FakeContext() override { --state_.contexts; }
@@ -120,7 +126,12 @@ class FakeContext final : public NpuContext {
 
     Status run() override {
         ++state_.runs;
-        if (state_.runs_until_failure-- == 0) return {StatusCode::kTimeout, "the fake does not answer"};
+        if (state_.runs_until_failure-- == 0) {
+            if (--state_.failing_runs > 0) state_.runs_until_failure = 0;
+            if (state_.spoils_results && c_ != nullptr)
+                std::memset(c_, 0x77, operand_bytes(Operand::kResult, row_index_));
+            return {state_.failure, "the fake does not answer"};
+        }
         if (a_ == nullptr || b_ == nullptr || c_ == nullptr)
             return {StatusCode::kInternal, "an operand is not bound"};
         return spec_.arithmetic == NpuArithmetic::kInt8 ? run_as<int8_t, int32_t>()
@@ -172,6 +183,8 @@ class FakeRuntime final : public NpuRuntime {
         if (spec.N == 0 || spec.N % kernel_group(operand_type(spec.arithmetic)) != 0 || spec.N > 8192) {
             return Status(StatusCode::kInvalidArgument, "N");
         }
+        if (state_.contexts_until_failure-- == 0)
+            return Status(StatusCode::kOutOfMemory, "the fake has no context");
         return std::unique_ptr<NpuContext>(std::make_unique<FakeContext>(state_, spec));
     }
 

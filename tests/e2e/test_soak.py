@@ -1,0 +1,127 @@
+"""llama-server with four slots and requests in parallel while the NPU fails again and again, by the simulator's seeded faults.
+
+Soak: what is tried again (GGML_RKNPU2_ON_ERROR) changes no answer: each is the one that a server with one slot gives without faults.
+CleanErrors: with `fail`, an answer is the right one or an error, and the slots work on.
+Both: no slot stays busy, the server ends cleanly, and the simulator's checker finds no leak.
+Soak.test_full, 10,000 requests, belongs to --full; RKNPU2_SOAK_REQUESTS says another number.
+"""
+
+import concurrent.futures
+import os
+import pathlib
+import urllib.error
+
+import harness
+import test_tools
+
+SLOTS = 4
+# Clear decisions: a batch of other rows moves sums of the CPU's part by a last bit, which may tip a close one.
+PROMPTS = [harness.CAPITAL, "The largest ocean on Earth is the", "One, two, three, four,", "Monday, Tuesday, Wednesday,",
+           "Roses are red, violets are", "2 + 2 ="]
+TOKENS = 3
+FAULTS = ("fail:rknn_matmul_run:share=0.001:code=-1,lost:share=0.001,fail:rknn_matmul_set_io_mem:share=0.0005,"
+          "fail:rknn_matmul_create_dynamic_shape:share=0.01,fail:rknn_mem_sync:share=0.0002,seed:%d")
+MAY_GROW = 1.2  # resident memory, from a tenth of the requests to the end
+
+
+class Soaked(test_tools.Server):
+    """A server for many requests."""
+
+    test_two_slots = None  # not that one again
+
+    def serve(self, slots, **settings):
+        port = test_tools.free_port()
+        self.address = f"http://127.0.0.1:{port}"
+        self.start("llama-server", ["-m", harness.MODEL, "-ngl", 99, "-np", slots, "-c", 128 * slots, "--port", port, "--no-webui",
+                                    "-t", 2], extra={"GGML_RKNPU2_WEIGHT_CACHE": str(self.folder / "weights"), **settings})
+        self.wait_until(self.healthy)
+
+    def ask_for_text(self, prompt):
+        """The text, or None for an error that the server reports as one."""
+        body = {"prompt": prompt, "n_predict": TOKENS, "temperature": 0, "cache_prompt": False}
+        try:
+            return self.ask("/completion", body)["content"]
+        except urllib.error.HTTPError as error:
+            self.assertEqual(error.code, 500, error.read())
+            return None
+
+    def answers(self, requests):
+        with concurrent.futures.ThreadPoolExecutor(SLOTS) as pool:
+            return list(pool.map(self.ask_for_text, requests))
+
+    def right_answers(self):
+        """Without faults, one after the other."""
+        self.serve(1)
+        right = {prompt: self.ask_for_text(prompt) for prompt in PROMPTS}
+        run = self.end()
+        self.assert_ran_on_npu(run)
+        self.assertEqual(run.stats.document["faults"]["failed"], 0)
+        for prompt, text in right.items():
+            self.assertTrue(text and text.strip(), prompt)
+        self.assertGreater(len(set(right.values())), len(PROMPTS) // 2)
+        return right
+
+    def end(self):
+        """No slot is busy; the server ends by itself, with what it counted."""
+        self.assertEqual([slot["id"] for slot in self.ask("/slots") if slot["is_processing"]], [])
+        self.assertEqual(self.stop(), 0, harness.tail(self.log_text()))
+        run = harness.Run(0, "", self.log_text(), harness.read_stats(self.stats_file), "")
+        self.assertNotRegex(run.log, r"rknnsim.*leak")
+        return run
+
+    def resident(self):
+        status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text(encoding="ascii")
+        return int(self.assert_says(r"VmRSS:\s+(\d+) kB", status).group(1))
+
+
+class Soak(Soaked):
+    """Faults that are tried again."""
+
+    def soak(self, count):
+        right = self.right_answers()
+        self.serve(SLOTS, RKNNSIM_FAULTS=FAULTS % 7, GGML_RKNPU2_ON_ERROR="retry,retry,reset,retry,fail")
+        requests = [PROMPTS[i % len(PROMPTS)] for i in range(count)]
+        first = max(SLOTS, count // 10)
+        found = self.answers(requests[:first])
+        before = self.resident()
+        found += self.answers(requests[first:])
+        grown = self.resident() / before
+        run = self.end()
+        faults = run.stats.document["faults"]
+        print(f"{count} requests, {run.stats.npu} matmuls, {faults}, resident memory x {grown:.3f}")
+        self.assertEqual([(p, a) for p, a in zip(requests, found) if a != right[p]], [])
+        self.assertEqual(run.stats.failures, 0)
+        self.assertEqual(faults["given_up"], 0)
+        self.assertGreater(faults["failed"], count / 4, "too few faults to show anything")
+        self.assertEqual(faults["retried"] + faults["reset"], faults["failed"])
+        self.assert_says("trying again in new contexts", run.log)
+        self.assertLess(grown, MAY_GROW)
+
+    def test_short(self):
+        self.soak(40)
+
+    def test_full(self):
+        self.soak(int(os.environ.get("RKNPU2_SOAK_REQUESTS", "10000")))
+
+
+class CleanErrors(Soaked):
+    """Faults that are not."""
+
+    def test_errors(self):
+        right = self.right_answers()
+        self.serve(SLOTS, RKNNSIM_FAULTS="lost:share=0.0006,seed:3", GGML_RKNPU2_ON_ERROR="fail")
+        requests = PROMPTS * 4
+        found = self.answers(requests)
+        errors = found.count(None)
+        run = self.end()
+        print(f"{len(requests)} requests, {errors} errors, {run.stats.document['faults']}")
+        self.assertEqual([(p, a) for p, a in zip(requests, found) if a not in (None, right[p])], [])
+        self.assertGreater(errors, 0)
+        self.assertLess(errors, len(requests))
+        self.assertGreater(run.stats.failures, 0)
+        self.assertEqual(run.stats.document["faults"]["given_up"], run.stats.failures)
+        self.assert_says(r"MUL_MAT with \S+ \(\w+\).*timeout: ", run.log)
+
+
+if __name__ == "__main__":
+    harness.main()
