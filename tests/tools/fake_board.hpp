@@ -30,6 +30,7 @@ class FakeBoard {
         write("/sys/kernel/debug/rknpu/version", "RKNPU driver: v0.9.8\n");
         link("/sys/class/drm/card0/device/driver", "../../../bus/platform/drivers/rockchip-drm");
         link("/sys/class/drm/card1/device/driver", "../../../bus/platform/drivers/RKNPU");
+        link("/sys/class/drm/card1-Writeback-1/device/driver", "../../../bus/platform/drivers/RKNPU");
         link("/sys/class/drm/renderD129/device/driver", "../../../bus/platform/drivers/RKNPU");
         write("/dev/dri/card0", "");
         write("/dev/dri/card1", "");
