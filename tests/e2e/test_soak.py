@@ -139,7 +139,7 @@ class Processes(Soaked):
             server, prompt = request
             return self.ask_for_text(prompt, server[1])
 
-        requests = [(server, prompt) for prompt in PROMPTS for server in servers]
+        requests = [(server, prompt) for prompt in PROMPTS[:3] for server in servers]
         with concurrent.futures.ThreadPoolExecutor(len(servers)) as pool:
             found = list(pool.map(ask, requests))
         self.assertEqual([(r[1], a) for r, a in zip(requests, found) if a != right[r[1]]], [])
