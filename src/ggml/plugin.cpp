@@ -168,7 +168,10 @@ class Plugin {
         RKNPU2_RETURN_IF_ERROR(library.status());
         Result<std::unique_ptr<NpuRuntime>> runtime = open_rknn_runtime(path.value());
         RKNPU2_RETURN_IF_ERROR(runtime.status());
+        auto lock = DeviceLock::open(config_, runtime.value()->info().simulated, statistics_.device_lock);
+        RKNPU2_RETURN_IF_ERROR(lock.status());
         npu_ = std::make_shared<NpuDevice>(runtime.take(), config_, statistics_);
+        npu_->use_lock(lock.take());
         npu_->use_statistics(library.take());
         return {};
     }

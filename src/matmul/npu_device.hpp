@@ -20,6 +20,7 @@
 #include <string>
 
 #include "base/config.hpp"
+#include "base/device_lock.hpp"
 #include "base/rate_limit.hpp"
 #include "base/status.hpp"
 #include "base/thread_pool.hpp"
@@ -53,6 +54,9 @@ class NpuDevice : public std::enable_shared_from_this<NpuDevice> {
 
     // What weights that are packed from now on may use. Before the first pack().
     void use_statistics(std::unique_ptr<StatisticsLibrary> library);
+
+    // What keeps other processes from the NPU during a multiplication; null: nothing. Before the first one.
+    void use_lock(std::unique_ptr<DeviceLock> lock) { lock_ = std::move(lock); }
 
     // Device memory for weights that will be multiplied by the same activations, side by side, so that a run
     // can do several of them. One for each source, to be given to pack(). Thread safe.
@@ -107,6 +111,7 @@ class NpuDevice : public std::enable_shared_from_this<NpuDevice> {
     void next_together(std::span<const Product> products, size_t first);
     size_t chunk_rows(size_t rows) const;
     Result<Place> multiply_or_recover(const Activations& input);
+    Status multiply_alone(const Activations& input);
     Status multiply_together(const Activations& input);
     Result<Place> multiply_on_cpu(const Activations& input);
     std::string names_together() const;
@@ -133,6 +138,7 @@ class NpuDevice : public std::enable_shared_from_this<NpuDevice> {
     PackingProgress progress_;
     std::unique_ptr<StatisticsLibrary> library_;  // may be null
     std::unique_ptr<WeightCache> cache_;          // may be null
+    std::unique_ptr<DeviceLock> lock_;            // may be null
 
     std::mutex mutex_;  // guards what follows
     DeviceMemoryPool memory_;

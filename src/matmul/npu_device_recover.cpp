@@ -49,12 +49,21 @@ std::string NpuDevice::names_together() const {
     return together_.size() == 1 ? first : format("%s and %zu more", first.c_str(), together_.size() - 1);
 }
 
+// While no other process does. One multiplication at a time, so that nobody waits long.
+Status NpuDevice::multiply_alone(const Activations& input) {
+    if (lock_ == nullptr) return multiply_together(input);
+    RKNPU2_RETURN_IF_ERROR(lock_->acquire());
+    Status status = multiply_together(input);
+    lock_->release();
+    return status;
+}
+
 // Those of together_; the result says who did it.
 Result<Place> NpuDevice::multiply_or_recover(const Activations& input) {
     FaultCounters& faults = statistics_.faults;
     std::string tried;
     for (size_t attempt = 0;; ++attempt) {
-        Status status = multiply_together(input);
+        Status status = multiply_alone(input);
         if (status.ok()) return Place::kNpu;
         ++faults.failed;
         activations_.forget();

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "base/config.hpp"
+#include "base/device_lock.hpp"
 #include "base/status.hpp"
 #include "matmul/policy.hpp"
 #include "matmul/support.hpp"
@@ -86,6 +87,7 @@ class Statistics {
 
     WeightCacheCounters weight_cache;
     FaultCounters faults;
+    LockCounters device_lock;
 
     void add_time(Phase phase, uint64_t nanoseconds) { time_ns_[static_cast<size_t>(phase)] += nanoseconds; }
     uint64_t time_ns(Phase phase) const { return time_ns_[static_cast<size_t>(phase)]; }

@@ -2,7 +2,8 @@
 
 Soak: what is tried again (GGML_RKNPU2_ON_ERROR) changes no answer: each is the one that a server with one slot gives without faults.
 CleanErrors: with `fail`, an answer is the right one or an error, and the slots work on.
-Both: no slot stays busy, the server ends cleanly, and the simulator's checker finds no leak.
+Processes: several servers at once.
+All: no slot stays busy, the server ends cleanly, and the simulator's checker finds no leak.
 Soak.test_full, 10,000 requests, belongs to --full; RKNPU2_SOAK_REQUESTS says another number.
 """
 
@@ -36,11 +37,11 @@ class Soaked(test_tools.Server):
                                     "-t", 2], extra={"GGML_RKNPU2_WEIGHT_CACHE": str(self.folder / "weights"), **settings})
         self.wait_until(self.healthy)
 
-    def ask_for_text(self, prompt):
+    def ask_for_text(self, prompt, address=None):
         """The text, or None for an error that the server reports as one."""
         body = {"prompt": prompt, "n_predict": TOKENS, "temperature": 0, "cache_prompt": False}
         try:
-            return self.ask("/completion", body)["content"]
+            return self.ask("/completion", body, address)["content"]
         except urllib.error.HTTPError as error:
             self.assertEqual(error.code, 500, error.read())
             return None
@@ -121,6 +122,36 @@ class CleanErrors(Soaked):
         self.assertGreater(run.stats.failures, 0)
         self.assertEqual(run.stats.document["faults"]["given_up"], run.stats.failures)
         self.assert_says(r"MUL_MAT with \S+ \(\w+\).*timeout: ", run.log)
+
+
+class Processes(Soaked):
+    """Four servers share the NPU by a lock (GGML_RKNPU2_LOCK): each answers as if it were alone."""
+
+    def test_four(self):
+        right = self.right_answers()
+        lock = self.folder / "npu.lock"
+        servers = []
+        for _ in range(4):
+            self.serve(1, GGML_RKNPU2_LOCK=str(lock))
+            servers.append((self.process, self.address, self.stats_file, self.log))
+
+        def ask(request):
+            server, prompt = request
+            return self.ask_for_text(prompt, server[1])
+
+        requests = [(server, prompt) for prompt in PROMPTS[:3] for server in servers]
+        with concurrent.futures.ThreadPoolExecutor(len(servers)) as pool:
+            found = list(pool.map(ask, requests))
+        self.assertEqual([(r[1], a) for r, a in zip(requests, found) if a != right[r[1]]], [])
+        waits = []
+        for self.process, self.address, self.stats_file, self.log in servers:
+            run = self.end()
+            self.assert_ran_on_npu(run)
+            counted = run.stats.document["device_lock"]
+            self.assertGreaterEqual(counted["taken"], 100)
+            waits.append(counted["waits"])
+        print(f"each waited for the others {waits} times")
+        self.assertGreater(sum(waits), 0)
 
 
 if __name__ == "__main__":

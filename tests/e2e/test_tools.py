@@ -112,7 +112,7 @@ class Service(HostTest):
 
     def start(self, program, arguments, **options):
         command, environment, self.stats_file = self.prepare(program, arguments, **options)
-        self.log = self.folder / "service.log"
+        self.log = self.folder / f"service-{self.count}.log"
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                                             cwd=self.folder)
@@ -137,9 +137,9 @@ class Service(HostTest):
 class Server(Service):
     """llama-server with two slots answers two requests at once as it answers one, and ends cleanly."""
 
-    def ask(self, path, body=None):
+    def ask(self, path, body=None, address=None):
         data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self.address + path, data, {"Content-Type": "application/json"})
+        request = urllib.request.Request((address or self.address) + path, data, {"Content-Type": "application/json"})
         with urllib.request.urlopen(request, timeout=600) as answer:
             return json.load(answer)
 

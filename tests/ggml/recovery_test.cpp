@@ -157,6 +157,22 @@ TEST_F(RecoveryTest, WhenNothingHelpsTheProductFails) {
     });
 }
 
+// In place of the file for the lock there is a link: no device, one line, and where it points is untouched.
+TEST_F(RecoveryTest, ALinkInPlaceOfTheLock) {
+    run_alone([] {
+        const std::string path = ::testing::TempDir() + "link-" + std::to_string(getpid());
+        ASSERT_EQ(symlink("/nonexistent/file", path.c_str()), 0);
+        setenv("GGML_RKNPU2_LOCK", path.c_str(), 1);
+        const auto host = GgmlHost::open(stock_files());
+        ASSERT_TRUE(host);
+        host->load_plugin();
+        EXPECT_THAT(host->take_lines(), ::testing::ElementsAre(HasSubstr("cannot lock the NPU: " + path +
+                                                                         " is a symbolic link")));
+        EXPECT_EQ(host->device, nullptr);
+        unlink(path.c_str());
+    });
+}
+
 TEST_F(RecoveryTest, AListThatIsNone) {
     run_alone([] {
         setenv("GGML_RKNPU2_ON_ERROR", "cpu,retry", 1);

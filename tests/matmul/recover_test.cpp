@@ -2,11 +2,13 @@
 // counted and logged, and when nothing helps the call fails.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <atomic>
 #include <cmath>
+#include <thread>
 #include <tuple>
 
 #include "base/log.hpp"
@@ -256,6 +258,39 @@ TEST_F(RecoverTest, ManyFailuresAreCountedAndSomeAreLogged) {
     EXPECT_EQ(faults(), (Counts{1000, 1000, 1000, 0, 0, 0}));
     EXPECT_GE(lines_.size(), RateLimit::kBurst);
     EXPECT_LT(lines_.size(), 200U);
+}
+
+// Other processes have the NPU between attempts, and not during one.
+TEST_F(RecoverTest, EveryAttemptHasTheNpuToItself) {
+    const std::string path = ::testing::TempDir() + "recover-" + std::to_string(getpid()) + ".lock";
+    LockCounters others;
+    const auto other = DeviceLock::open(path, others).take();
+    open({OnError::kRetry}, 1);
+    npu_->use_lock(DeviceLock::open(path, statistics_.device_lock).take());
+    const Matrices x(1, 32, 32, 3);
+    const Weight weight = npu_->pack(x.source()).take();
+    ASSERT_TRUE(other->acquire().ok());
+    std::atomic<bool> done{false};
+    std::thread multiplies([&] {
+        fail_runs(0, 1);
+        multiply(*weight, x);
+        done = true;
+    });
+    while (statistics_.device_lock.waits == 0)
+        std::this_thread::yield();
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    EXPECT_FALSE(done);
+    EXPECT_EQ(statistics_.runs, 0U);
+    other->release();
+    multiplies.join();
+    EXPECT_TRUE(status_.ok());
+    EXPECT_EQ(statistics_.device_lock.taken, 2U);
+    EXPECT_GT(statistics_.device_lock.waited_ns, 10'000'000U);
+    ASSERT_TRUE(other->acquire().ok());
+    EXPECT_EQ(others.waits, 0U) << "it was not let go";
+    other->release();
+    unlink(path.c_str());
+    unlink((path + ".queue").c_str());
 }
 
 TEST_F(RecoverTest, WhatBreaksARuleIsNotTriedAgain) {

@@ -1,0 +1,83 @@
+// Keeps processes from using one device at the same time: two that submit to an RK3588's NPU at once can
+// freeze the board.
+//
+// Advisory locks (flock) on two files. Who wants the device takes the queue first, then the device, and then
+// lets the queue go: so one process at most waits for the device itself, and one that has just given it back
+// cannot take it again before that one has had it. The kernel drops the locks of a process that dies. The
+// files are only ever opened for reading and nothing in them is believed, so they may belong to another user;
+// a link or anything else but a file in their place is refused. A wait of more than a second is a line that
+// names who holds the device.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+
+#include "base/config.hpp"
+#include "base/status.hpp"
+
+namespace rknpu2 {
+
+struct LockCounters {
+    std::atomic<uint64_t> taken{0};
+    std::atomic<uint64_t> waits{0};  // times that another process had it
+    std::atomic<uint64_t> waited_ns{0};
+};
+
+class DeviceLock {
+  public:
+    // The file is made if it is not there, and one more beside it, PATH.queue.
+    static Result<std::unique_ptr<DeviceLock>> open(const std::string& path, LockCounters& counters);
+    // What GGML_RKNPU2_LOCK says; null for none.
+    static Result<std::unique_ptr<DeviceLock>> open(const Config& config, bool simulated,
+                                                    LockCounters& counters);
+    ~DeviceLock();
+    DeviceLock(const DeviceLock&) = delete;
+    DeviceLock& operator=(const DeviceLock&) = delete;
+
+    // Waits until the device is ours. From one thread at a time, and not when it is ours already.
+    Status acquire();
+    void release();
+
+  private:
+    // An open file; -1: none.
+    struct File {
+        std::string path;
+        int descriptor = -1;
+        uint64_t device = 0;
+        uint64_t inode = 0;
+
+        Status open();
+        void close();
+        bool replaced() const;
+    };
+
+    DeviceLock(const std::string& path, LockCounters& counters);
+    Status reopen_if_replaced();
+    Status take(const File& file);
+    void start_watching();
+    void watch();
+
+    LockCounters& counters_;
+    File queue_;
+    File device_;
+    std::chrono::steady_clock::time_point checked_{};
+
+    // Tells of long waits; there once the first wait was.
+    std::mutex mutex_;  // guards stop_
+    std::condition_variable stopped_;
+    bool stop_ = false;
+    std::atomic<int64_t> waiting_since_ns_{0};  // 0: not waiting
+    std::thread watcher_;
+};
+
+// Where the lock of this machine's NPU is by default. The same for all users, or it would keep nobody out;
+// hence not in XDG_RUNTIME_DIR.
+std::string default_lock_path();
+
+}  // namespace rknpu2
