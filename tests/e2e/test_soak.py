@@ -110,7 +110,7 @@ class CleanErrors(Soaked):
 
     def test_errors(self):
         right = self.right_answers()
-        self.serve(SLOTS, RKNNSIM_FAULTS="lost:share=0.0006,seed:3", GGML_RKNPU2_ON_ERROR="fail")
+        self.serve(SLOTS, RKNNSIM_FAULTS="lost:every=2500", GGML_RKNPU2_ON_ERROR="fail")
         requests = PROMPTS * 4
         found = self.answers(requests)
         errors = found.count(None)
