@@ -75,7 +75,7 @@ ggml_tensor* MatmulGroup::gate_behind(const ggml_cgraph* graph, int first, int& 
 
 Status MatmulGroup::pack() {
     auto places = places_for(host_, nodes_);
-    RKNPU2_RETURN_IF_ERROR(places.status());
+    RKNPU2_RETURN_IF_ERROR(places.status().with_context("packing"));
     weights_.clear();
     for (size_t i = 0; i < nodes_.size(); ++i) {
         const ggml_tensor* const weight = nodes_[i]->src[0];
