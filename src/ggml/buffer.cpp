@@ -116,9 +116,13 @@ Buffer::~Buffer() {
 
 namespace {
 
-WeightKey key_of(const Buffer& buffer, const WeightSource& source, ggml_type type) {
-    return {static_cast<size_t>(source.data - buffer.base), source.bytes(), static_cast<int>(type), source.K,
-            source.N};
+// Of a weight, or of one expert of a stack. Asked at every multiplication: it allocates nothing.
+WeightKey key_of(const Buffer& buffer, const ggml_tensor* weight, int expert) {
+    const auto K = static_cast<size_t>(weight->ne[0]);
+    const auto N = static_cast<size_t>(weight->ne[1]);
+    const size_t from_stack = expert < 0 ? 0 : static_cast<size_t>(expert) * weight->nb[2];
+    const auto stored = static_cast<size_t>(static_cast<const std::byte*>(weight->data) - buffer.base);
+    return {stored + from_stack, N * weight->nb[1], static_cast<int>(weight->type), K, N};
 }
 
 }  // namespace
@@ -126,14 +130,15 @@ WeightKey key_of(const Buffer& buffer, const WeightSource& source, ggml_type typ
 Result<std::shared_ptr<PackedWeight>> packed_weight(Host& host, const ggml_tensor* weight, int expert,
                                                     bool kept, const std::shared_ptr<PackedWeight>& place) {
     Buffer& buffer = *our_buffer(host, weight->buffer);
-    const WeightSource source = weight_source(host, weight, expert);
     const auto pack = [&] {
+        const WeightSource source = weight_source(host, weight, expert);
         return place == nullptr ? host.npu->pack(source) : host.npu->pack(source, place);
     };
     bool made = false;
     Result<std::shared_ptr<PackedWeight>> packed =
-        buffer.weights.get(key_of(buffer, source, weight->type), std::ref(pack), made);
+        buffer.weights.get(key_of(buffer, weight, expert), std::ref(pack), made);
     if (made) {
+        const WeightSource& source = packed.value()->source;
         // From here on only the packed form is read; the file can bring the raw bytes back if anyone asks for
         // them.
         if (buffer.shared_file_mapping && !kept) give_back_pages(source.data, source.bytes());
@@ -145,7 +150,7 @@ Result<std::shared_ptr<PackedWeight>> packed_weight(Host& host, const ggml_tenso
 
 bool is_packed(const Host& host, const ggml_tensor* weight) {
     const Buffer& buffer = *our_buffer(host, weight->buffer);
-    return buffer.weights.contains(key_of(buffer, weight_source(host, weight), weight->type));
+    return buffer.weights.contains(key_of(buffer, weight, -1));
 }
 
 bool may_hold_packed(Host& host, const ggml_tensor* stack, size_t packed_bytes) {

@@ -1,5 +1,7 @@
 #include "ggml/matmul_group.hpp"
 
+#include <algorithm>
+
 #include "base/format.hpp"
 #include "ggml/buffer.hpp"
 #include "ggml/input_version.hpp"
@@ -11,12 +13,12 @@ namespace {
 // Places for weights of which none is packed yet, side by side; else empty.
 Result<std::vector<std::shared_ptr<PackedWeight>>> places_for(Host& host,
                                                               const std::vector<ggml_tensor*>& nodes) {
+    const bool any = std::any_of(nodes.begin(), nodes.end(),
+                                 [&](const ggml_tensor* node) { return is_packed(host, node->src[0]); });
+    if (nodes.size() < 2 || any) return std::vector<std::shared_ptr<PackedWeight>>{};
     std::vector<WeightSource> sources;
-    for (const ggml_tensor* const node : nodes) {
-        const ggml_tensor* const weight = node->src[0];
-        if (nodes.size() < 2 || is_packed(host, weight)) return std::vector<std::shared_ptr<PackedWeight>>{};
-        sources.push_back(weight_source(host, weight));
-    }
+    for (const ggml_tensor* const node : nodes)
+        sources.push_back(weight_source(host, node->src[0]));
     return host.npu->place(sources);
 }
 
