@@ -2,16 +2,13 @@
 // simulator, well and with faults.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sys/wait.h>
 
-#include <array>
-#include <cstdio>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <set>
-#include <sstream>
 
 #include "fake_board.hpp"
+#include "program_run.hpp"
 #include "timing/profile.hpp"
 
 namespace rknpu2 {
@@ -21,37 +18,14 @@ using nlohmann::json;
 using test::FakeBoard;
 using ::testing::HasSubstr;
 using ::testing::Not;
+using testing::Outcome;
 using ::testing::StartsWith;
-
-struct Outcome {
-    int status = -1;
-    std::string out;
-    std::string err;
-};
-
-std::string text_of(const std::string& path) {
-    std::stringstream text;
-    text << std::ifstream(path).rdbuf();
-    return text.str();
-}
+using testing::text_of;
 
 class DoctorProgram : public ::testing::Test {
   protected:
-    // `environment` such as "A=1 B=2"; nothing else is inherited.
     Outcome run(const std::string& arguments, const std::string& environment = "") const {
-        const std::string errors = board_.root() + "/stderr";
-        const std::string command = "env -i " + environment + " " RKNPU2_RUN "'" RKNPU2_DOCTOR_PROGRAM "' " +
-                                    arguments + " 2>'" + errors + "'";
-        Outcome outcome;
-        std::FILE* const pipe = popen(command.c_str(), "r");
-        if (pipe == nullptr) return outcome;
-        std::array<char, 4096> chunk;
-        while (const size_t count = std::fread(chunk.data(), 1, chunk.size(), pipe))
-            outcome.out.append(chunk.data(), count);
-        const int status = pclose(pipe);
-        outcome.status = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-        outcome.err = text_of(errors);
-        return outcome;
+        return testing::run_program(RKNPU2_DOCTOR_PROGRAM, arguments, environment, board_.root());
     }
     std::string root() const { return "--root '" + board_.root() + "' "; }
 

@@ -1,30 +1,22 @@
 // The program rknpu2-info from outside: what it prints where, and its exit status.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
-#include <array>
-#include <cstdio>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
-#include <sstream>
 
 #include "gguf/gguf_writer.hpp"
+#include "program_run.hpp"
 
 namespace rknpu2 {
 namespace {
 
 using nlohmann::json;
 using ::testing::HasSubstr;
+using testing::Outcome;
 using ::testing::StartsWith;
-
-struct Outcome {
-    int status = -1;
-    std::string out;
-    std::string err;
-};
 
 class InfoProgram : public ::testing::Test {
   protected:
@@ -41,23 +33,8 @@ class InfoProgram : public ::testing::Test {
         return path;
     }
 
-    // `environment` such as "A=1 B=2"; nothing else is inherited.
     Outcome run(const std::string& arguments, const std::string& environment = "") const {
-        const std::string errors = directory_ + "/stderr";
-        const std::string command = "env -i " + environment + " " RKNPU2_RUN "'" RKNPU2_INFO_PROGRAM "' " +
-                                    arguments + " 2>'" + errors + "'";
-        Outcome outcome;
-        std::FILE* const pipe = popen(command.c_str(), "r");
-        if (pipe == nullptr) return outcome;
-        std::array<char, 4096> chunk;
-        while (const size_t count = std::fread(chunk.data(), 1, chunk.size(), pipe))
-            outcome.out.append(chunk.data(), count);
-        const int status = pclose(pipe);
-        outcome.status = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-        std::stringstream text;
-        text << std::ifstream(errors).rdbuf();
-        outcome.err = text.str();
-        return outcome;
+        return testing::run_program(RKNPU2_INFO_PROGRAM, arguments, environment, directory_);
     }
 
     void expect_one_line_failure(const Outcome& outcome, const std::string& part) const {
