@@ -2,9 +2,7 @@
 
 #include <algorithm>
 
-#include "kernels/mix.hpp"
 #include "kernels/quantise.hpp"
-#include "kernels/rotate.hpp"
 #include "soc/rk3588.hpp"
 
 namespace rknpu2 {
@@ -108,16 +106,14 @@ Status ActivationStore::make_room(const PackedWeight& weight) {
     return {};
 }
 
-// The rows of a cube that no row of activations has.
-void ActivationStore::zero_padding(size_t cube, const RowChunk& chunk, const KSegment& segment) {
-    const size_t total = row_buckets()[chunk.bucket];
-    const size_t used = chunk.count * form_.planes;
-    std::byte* const data = cubes_.slices[cube].data();
-    if (weight_->plan.recipe.arithmetic == NpuArithmetic::kFloat16) {
-        zero_rows(used, total, segment.K_padded, total, reinterpret_cast<uint16_t*>(data));
-    } else {
-        zero_rows(used, total, segment.K_padded, total, reinterpret_cast<int8_t*>(data));
-    }
+Cube ActivationStore::cube_of(size_t cube, const RowChunk& chunk) {
+    return {cubes_.slices[cube].data(),
+            row_buckets()[chunk.bucket],
+            chunk.count,
+            form_.planes,
+            cubes_.scales.data() + cube * kMaxRows,
+            cubes_.sums.data() + cube * kMaxRows,
+            form_.tensor_scale};
 }
 
 void ActivationStore::quantise_part(size_t index) {
@@ -129,49 +125,16 @@ void ActivationStore::quantise_part(size_t index) {
         place = (place + 1) % threads_;
     const size_t scratch = place * kRowGroup * plan.longest_segment();
     float* const rotated = plan.recipe.rotate ? scratch_.as<float>() + scratch : nullptr;
-    for (size_t m = part.first; m < part.first + part.count; m += kRowGroup)
-        quantise_rows(part, m, std::min(kRowGroup, part.first + part.count - m), rotated);
-    taken_[place].store(false, std::memory_order_release);
-    if (part.first == 0) zero_padding(part.cube, cubes_.chunks[part.chunk], plan.segments[part.segment]);
-}
-
-// Rows m .. m+count-1 of the part's chunk; `rotated` has room for them.
-void ActivationStore::quantise_rows(const Part& part, size_t m, size_t count, float* rotated) {
-    const WeightPlan& plan = weight_->plan;
-    const KSegment& segment = plan.segments[part.segment];
     const RowChunk& chunk = cubes_.chunks[part.chunk];
-    const size_t K_padded = segment.K_padded;
-    const size_t total = row_buckets()[chunk.bucket];
-    auto* const int8_cube = reinterpret_cast<int8_t*>(cubes_.slices[part.cube].data());
-    float* const scales = cubes_.scales.data() + part.cube * kMaxRows;
-    const bool zero_points = !weight_->channel_offsets.empty();
-    float* const sums = zero_points ? cubes_.sums.data() + part.cube * kMaxRows + m : nullptr;
-    const float* const factors =
-        weight_->input_factors.empty() ? nullptr : weight_->input_factors.data() + segment.k0;
-    const float* from = rows_ + (chunk.m0 + m) * plan.K + segment.k0;
-    size_t stride = plan.K;
-    size_t K = segment.k_count;
-    float absmax[kRowGroup];
-    if (plan.recipe.rotate) {
-        rotate_rows(from, stride, count, K, K_padded, factors, rotated, default_tier(), absmax);
-        mix_blocks(rotated, count, K_padded, default_tier(), absmax);
-        from = rotated;
-        stride = K = K_padded;
+    const KSegment& segment = plan.segments[part.segment];
+    const Cube cube = cube_of(part.cube, chunk);
+    const size_t end = part.first + part.count;
+    for (size_t m = part.first; m < end; m += kRowGroup) {
+        quantise_rows(*weight_, segment, cube, rows_ + (chunk.m0 + m) * plan.K, plan.K, m,
+                      std::min(kRowGroup, end - m), rotated);
     }
-    if (plan.recipe.arithmetic == NpuArithmetic::kFloat16) {
-        convert_rows_fp16(from, stride, count, K, K_padded, total, m, reinterpret_cast<uint16_t*>(int8_cube),
-                          scales + m);
-    } else if (plan.recipe.one_scale_per_tensor) {
-        quantise_rows_int8_scaled(from, stride, count, K, K_padded, total, m, int8_cube, form_.tensor_scale,
-                                  scales + m);
-    } else {
-        quantise_rows_int8(from, stride, count, K, K_padded, total, m, int8_cube, scales + m, default_tier(),
-                           sums, plan.recipe.rotate ? absmax : nullptr);
-    }
-    if (form_.planes == 2) {
-        quantise_residuals_int8(from, stride, count, K, K_padded, total, chunk.count + m, int8_cube,
-                                scales + m, scales + chunk.count + m, default_tier(), sums);
-    }
+    taken_[place].store(false, std::memory_order_release);
+    if (part.first == 0) zero_padding(*weight_, segment, cube);
 }
 
 }  // namespace rknpu2

@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "base/aligned_buffer.hpp"
+#include "matmul/cube_rows.hpp"
 #include "matmul/packed_weight.hpp"
 #include "matmul/statistics.hpp"
 #include "matmul/work_areas.hpp"
@@ -93,8 +94,7 @@ class ActivationStore {
 
     bool serves(const PackedWeight& weight, const Activations& input, size_t planes) const;
     Status make_room(const PackedWeight& weight);
-    void zero_padding(size_t cube, const RowChunk& chunk, const KSegment& segment);
-    void quantise_rows(const Part& part, size_t m, size_t count, float* rotated);
+    Cube cube_of(size_t cube, const RowChunk& chunk);
 
     WorkAreas& areas_;
     Statistics& statistics_;

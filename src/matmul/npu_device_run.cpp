@@ -2,8 +2,8 @@
 #include <algorithm>
 
 #include "base/format.hpp"
-#include "kernels/dequantise.hpp"
 #include "matmul/npu_device.hpp"
+#include "matmul/result_rows.hpp"
 
 namespace rknpu2 {
 namespace {
@@ -65,7 +65,7 @@ class NpuDevice::Execution final : public Pipeline::Work {
         rows.count = std::min(rows_per_part(strip.columns), cubes_.chunks[at.chunk].count - rows.first);
         if (device_.epilogue_ != nullptr) return to_epilogue(strip, rows);
         for (const CellResult& cell : strip.cells)
-            add_cell(rows, cell, target_in_output(rows, cell));
+            add_cell_of(rows, cell, target_in_output(rows, cell));
     }
 
     // Contexts whose runs failed.
@@ -77,10 +77,6 @@ class NpuDevice::Execution final : public Pipeline::Work {
         return device_.bound_[device_.first_bound_[step] + strip.first_run[core] + run];
     }
 
-    static bool is_prepared(const PackedWeight& weight) {
-        return !(weight.bias.empty() && weight.channel_offsets.empty());
-    }
-
     // Some rows of a step.
     struct Rows {
         size_t step;
@@ -88,26 +84,15 @@ class NpuDevice::Execution final : public Pipeline::Work {
         size_t first;  // of the chunk
         size_t count;
     };
-    // Where the first of them goes, from the first column of a tile on.
-    struct Target {
-        float* data;
-        size_t stride;
-    };
-
-    Target target_in_output(const Rows& rows, const CellResult& cell) const {
+    FloatRows target_in_output(const Rows& rows, const CellResult& cell) const {
         const Product& product = device_.together_[cell.product];
         const WeightPlan& plan = product.weight->plan;
         const size_t m = device_.first_row_ + cubes_.chunks[rows.chunk].m0 + rows.first;
         return {product.out + m * plan.N + plan.tiles[cell.tile].n0, plan.N};
     }
 
-    void add_cell(const Rows& rows, const CellResult& cell, const Target& target) const {
-        if (cell.segment == 0) prepare_result(rows, cell, target);
-        add_result(rows, cell, target);
-    }
+    void add_cell_of(const Rows& rows, const CellResult& cell, const FloatRows& target) const;
     void to_epilogue(const RunStrip& strip, const Rows& rows) const;
-    void prepare_result(const Rows& rows, const CellResult& cell, const Target& target) const;
-    void add_result(const Rows& rows, const CellResult& cell, const Target& target) const;
 
     NpuDevice& device_;
     const ActivationStore::Cubes& cubes_;
@@ -126,59 +111,20 @@ void NpuDevice::Execution::to_epilogue(const RunStrip& strip, const Rows& rows) 
     for (size_t product = 0; product < device_.together_.size(); ++product)
         results.push_back(memory.data() + product * rows.count * columns);
     for (const CellResult& cell : strip.cells)
-        add_cell(rows, cell, {results[cell.product] + tiles[cell.tile].n0 - n, columns});
+        add_cell_of(rows, cell, {results[cell.product] + tiles[cell.tile].n0 - n, columns});
     const size_t m = device_.first_row_ + cubes_.chunks[rows.chunk].m0 + rows.first;
     device_.epilogue_->apply({m, rows.count, n, columns, results, columns});
 }
 
-// What does not come from the NPU: the bias, and the zero points of the channels times the sum of each row.
-void NpuDevice::Execution::prepare_result(const Rows& rows, const CellResult& cell,
-                                          const Target& target) const {
-    const PackedWeight& weight = *device_.together_[cell.product].weight;
-    if (!is_prepared(weight)) return;
-    const NTile& tile = weight.plan.tiles[cell.tile];
-    const size_t segments = weight.plan.segments.size();
-    for (size_t i = 0; i < rows.count; ++i) {
-        float* const row = target.data + i * target.stride;
-        if (weight.bias.empty()) {
-            std::fill_n(row, tile.n_count, 0.0F);
-        } else {
-            std::copy_n(weight.bias.data() + tile.n0, tile.n_count, row);
-        }
-        for (size_t s = 0; s < weight.channel_offsets.size(); ++s) {
-            const float sum = cubes_.row_sums(rows.chunk * segments + s)[rows.first + i];
-            const float* const offsets = weight.channel_offsets[s].data() + tile.n0;
-            for (size_t n = 0; n < tile.n_count; ++n)
-                row[n] += sum * offsets[n];
-        }
-    }
-}
-
-// Adds one cell's result to the floats. Segments and planes are added in ascending order, whatever ran first:
-// the bits do not depend on the schedule.
-void NpuDevice::Execution::add_result(const Rows& rows, const CellResult& cell, const Target& target) const {
+void NpuDevice::Execution::add_cell_of(const Rows& rows, const CellResult& cell,
+                                       const FloatRows& target) const {
     const Product& product = device_.together_[cell.product];
-    const PackedWeight& weight = *product.weight;
-    const WeightPlan& plan = weight.plan;
     const BoundRun& bound = device_.bound_[device_.first_bound_[rows.step] + cell.run];
-    const NTile& tile = plan.tiles[cell.tile];
-    const float* const channel_scales = weight.channel_scales[cell.segment].data() + tile.n0;
-    const float* const row_scales = cubes_.row_scales(rows.chunk * plan.segments.size() + cell.segment);
-    const std::byte* const data =
-        bound.result_data + dtype_bytes(result_type(plan.recipe.arithmetic), cell.column * bound.rows);
-    for (size_t plane = 0; plane < product.planes; ++plane) {
-        const size_t m0 = plane * cubes_.chunks[rows.chunk].count + rows.first;
-        const bool stores = cell.segment == 0 && plane == 0 && !is_prepared(weight);
-        const Accumulate mode = stores ? Accumulate::kStore : Accumulate::kAdd;
-        if (plan.recipe.arithmetic == NpuArithmetic::kInt8) {
-            dequantise_rows_int32(reinterpret_cast<const int32_t*>(data), bound.rows, m0, rows.count,
-                                  tile.n_count, row_scales + m0, channel_scales, target.data, target.stride,
-                                  mode);
-        } else {
-            scale_rows_fp32(reinterpret_cast<const float*>(data), bound.rows, m0, rows.count, tile.n_count,
-                            row_scales + m0, channel_scales, target.data, target.stride, mode);
-        }
-    }
+    const size_t first_cube = rows.chunk * product.weight->plan.segments.size();
+    add_cell(*product.weight, cell, {bound.result_data, bound.rows},
+             {rows.first, rows.count, cubes_.chunks[rows.chunk].count, product.planes,
+              cubes_.row_scales(first_cube), cubes_.row_sums(first_cube)},
+             target);
 }
 
 Status NpuDevice::run(const ActivationStore::Cubes& cubes) {

@@ -1,0 +1,40 @@
+// Results of the NPU's runs, made floats: scaled for row and channel, and added up over K segments and planes.
+//
+// Pure functions on memory; threads may convert different rows or cells at the same time. Segments and planes
+// of a cell's columns must be added in ascending order, as RunStrip::cells lists them: then the bits depend on
+// nothing else.
+#pragma once
+
+#include <cstddef>
+
+#include "matmul/run_list.hpp"
+
+namespace rknpu2 {
+
+// Some rows of a chunk, with what its quantisation left.
+struct ResultRows {
+    size_t first = 0;       // row of the chunk
+    size_t count = 0;
+    size_t chunk_rows = 0;  // of activations: where the second plane begins
+    size_t planes = 1;
+    const float* scales = nullptr;  // [segment][kMaxRows]: rows of the cubes
+    const float* sums = nullptr;    // [segment][kMaxRows]: of the rounded activations, rows of the chunk
+};
+
+// What a run wrote.
+struct RunResult {
+    const std::byte* data = nullptr;
+    size_t rows = 0;  // of the cube
+};
+
+// Where floats go: the first of the rows, from the first column of the cell's tile on.
+struct FloatRows {
+    float* data = nullptr;
+    size_t stride = 0;
+};
+
+// Adds a cell's part of the rows to `target`; its first segment writes anew, bias included.
+void add_cell(const PackedWeight& weight, const CellResult& cell, const RunResult& result,
+              const ResultRows& rows, const FloatRows& target);
+
+}  // namespace rknpu2
