@@ -11,17 +11,6 @@
 namespace rknpu2 {
 namespace {
 
-void pin_to(const std::vector<int>& cpus) {
-    if (cpus.empty()) return;
-    cpu_set_t set;
-    CPU_ZERO(&set);
-    for (const int cpu : cpus) {
-        if (cpu >= 0 && cpu < CPU_SETSIZE) CPU_SET(static_cast<size_t>(cpu), &set);
-    }
-    // A CPU list that does not exist here leaves the thread where it is: affinity is a preference.
-    pthread_setaffinity_np(pthread_self(), sizeof(set), &set);
-}
-
 constexpr std::chrono::microseconds kSpin{50};
 
 // With fewer CPUs, a thread that spins stands in the way of the one it waits for.
@@ -31,6 +20,17 @@ constexpr int kSpinCpus = 4;
 constexpr uint64_t kWakeNs = 60'000;
 
 }  // namespace
+
+void pin_thread(const std::vector<int>& cpus) {
+    if (cpus.empty()) return;
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    for (const int cpu : cpus) {
+        if (cpu >= 0 && cpu < CPU_SETSIZE) CPU_SET(static_cast<size_t>(cpu), &set);
+    }
+    // A CPU list that does not exist here leaves the thread where it is: affinity is a preference.
+    pthread_setaffinity_np(pthread_self(), sizeof(set), &set);
+}
 
 int allowed_cpus() {
     cpu_set_t set;
@@ -44,7 +44,7 @@ ThreadPool::ThreadPool(int threads, const std::vector<int>& cpus) {
     most_spinning_ = available >= kSpinCpus ? std::min(threads, available) : 0;
     for (int i = 1; i < threads; ++i) {
         team_.emplace_back([this, cpus] {
-            pin_to(cpus);
+            pin_thread(cpus);
             work();
         });
     }

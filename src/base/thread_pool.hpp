@@ -71,4 +71,7 @@ class ThreadPool {
 // CPUs that the process may run on.
 int allowed_cpus();
 
+// The calling thread may run on these CPUs only; empty: on all. CPUs that do not exist are left out.
+void pin_thread(const std::vector<int>& cpus);
+
 }  // namespace rknpu2

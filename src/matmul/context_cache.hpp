@@ -34,7 +34,7 @@ struct ContextKey {
     int core = 0;
     int domain = 0;
 
-    friend bool operator==(const ContextKey&, const ContextKey&) = default;
+    auto operator<=>(const ContextKey&) const = default;  // NOLINT(modernize-use-nullptr): as above
 };
 
 class CachedContext {
@@ -90,6 +90,7 @@ class ContextCache {
     void forget(const DeviceMemoryPool::Slice& slice);
     void clear() { order_.clear(); }
     size_t size() const { return order_.size(); }
+    size_t capacity() const { return capacity_; }
 
   private:
     NpuRuntime& runtime_;

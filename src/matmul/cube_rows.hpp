@@ -13,12 +13,13 @@ namespace rknpu2 {
 
 struct Cube {
     std::byte* data = nullptr;
-    size_t rows = 0;         // of the cube: a row bucket
-    size_t chunk_rows = 0;   // of activations; planes times that many are used
+    size_t rows = 0;        // of the cube: a row bucket
+    size_t chunk_rows = 0;  // of activations; planes times that many are used
     size_t planes = 1;
     float* scales = nullptr;  // [row of the cube]
-    float* sums = nullptr;    // [row of the chunk], of the rounded activations; written for weights with zero points
-    float tensor_scale = 0;   // the one scale of the naive precision
+    float* sums =
+        nullptr;  // [row of the chunk], of the rounded activations; written for weights with zero points
+    float tensor_scale = 0;  // the one scale of the naive precision
 };
 
 // Rows m .. m+count-1 (count at most kRowGroup) of the chunk, of which `rows` is the first and `stride` the

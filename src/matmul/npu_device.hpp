@@ -28,6 +28,7 @@
 #include "matmul/context_cache.hpp"
 #include "matmul/device_memory.hpp"
 #include "matmul/epilogue.hpp"
+#include "matmul/npu_lane.hpp"
 #include "matmul/packed_weight.hpp"
 #include "matmul/packing_progress.hpp"
 #include "matmul/pipeline.hpp"
@@ -97,6 +98,8 @@ class NpuDevice : public std::enable_shared_from_this<NpuDevice> {
     size_t device_bytes();
 
   private:
+    friend class NpuFlow;  // the other way to multiply, with the same resources
+
     // A run of a step with its context and memory.
     struct BoundRun {
         CachedContext* context;
@@ -157,6 +160,7 @@ class NpuDevice : public std::enable_shared_from_this<NpuDevice> {
     std::vector<size_t> first_bound_;  // by step
     Pipeline::Shape shape_;
     Pipeline pipeline_;
+    std::unique_ptr<NpuLane> lane_;  // of flows; made by the first one
     RateLimit fault_lines_;
 };
 

@@ -1,8 +1,9 @@
-// Results of the NPU's runs, made floats: scaled for row and channel, and added up over K segments and planes.
+// Results of the NPU's runs, made floats: scaled for row and channel, and added up over K segments and
+// planes.
 //
 // Pure functions on memory; threads may convert different rows or cells at the same time. Segments and planes
-// of a cell's columns must be added in ascending order, as RunStrip::cells lists them: then the bits depend on
-// nothing else.
+// of a cell's columns must be added in ascending order, as RunStrip::cells lists them: then the bits depend
+// on nothing else.
 #pragma once
 
 #include <cstddef>
@@ -13,7 +14,7 @@ namespace rknpu2 {
 
 // Some rows of a chunk, with what its quantisation left.
 struct ResultRows {
-    size_t first = 0;       // row of the chunk
+    size_t first = 0;  // row of the chunk
     size_t count = 0;
     size_t chunk_rows = 0;  // of activations: where the second plane begins
     size_t planes = 1;

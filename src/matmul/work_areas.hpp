@@ -24,6 +24,8 @@ class WorkAreas {
     Result<DeviceMemoryPool::Slice> result(int domain, size_t place, size_t bytes) {
         return grow(results_[{domain, place}], domain, bytes);
     }
+    // Gives one result's area back: the next one is another.
+    void drop_result(int domain, size_t place) { release(results_[{domain, place}]); }
     // Gives everything back.
     void clear();
 

@@ -1,0 +1,260 @@
+#include "matmul/npu_flow.hpp"
+
+#include <algorithm>
+#include <map>
+#include <set>
+#include <utility>
+
+#include "base/format.hpp"
+#include "kernels/quantise.hpp"
+
+namespace rknpu2 {
+namespace {
+
+// A thread's room for kRowGroup rotated rows.
+float* rotated_rows(size_t floats) {
+    thread_local AlignedBuffer memory;
+    if (memory.size() < floats * sizeof(float)) {
+        memory = {};
+        Result<AlignedBuffer> grown = AlignedBuffer::allocate(floats * sizeof(float));
+        if (!grown.ok()) throw std::bad_alloc();
+        memory = grown.take();
+    }
+    return memory.as<float>();
+}
+
+}  // namespace
+
+bool NpuFlow::possible(const Config& config) {
+    const bool cpu =
+        std::find(config.on_error.begin(), config.on_error.end(), OnError::kCpu) != config.on_error.end();
+    return !cpu && config.precision != Precision::kReference && config.precision != Precision::kNaive;
+}
+
+NpuFlow::~NpuFlow() {
+    if (!owns_.owns_lock()) return;
+    while (device_.lane_ != nullptr && device_.lane_->wait() != nullptr) {
+    }
+    if (has_lock_) device_.lock_->release();
+}
+
+size_t NpuFlow::team() const {
+    return static_cast<size_t>(std::min(device_.pool_.threads(), cpu_threads(device_.config_)));
+}
+
+void NpuFlow::add_product(std::span<const PackedWeight* const> weights) {
+    Product& product = products_.emplace_back();
+    for (size_t i = 0; i < weights.size(); ++i) {
+        const PackedWeight* const weight = weights[i];
+        const auto joins = [&](const Batch& batch) {
+            return batch.planes == weight->plan.recipe.planes &&
+                   ActivationStore::same_form(*batch.weights[0], *weight);
+        };
+        auto batch = std::find_if(product.batches.begin(), product.batches.end(), joins);
+        if (batch == product.batches.end()) {
+            product.batches.emplace_back();
+            batch = std::prev(product.batches.end());
+            batch->planes = weight->plan.recipe.planes;
+        }
+        batch->weights.push_back(weight);
+        batch->positions.push_back(i);
+    }
+    for (Batch& batch : product.batches) {
+        batch.first_cube = product.cubes;
+        product.cubes += batch.weights[0]->plan.segments.size();
+    }
+}
+
+Status NpuFlow::begin(std::vector<Chunk> chunks) {
+    owns_ = std::unique_lock(device_.mutex_);
+    if (device_.lock_ != nullptr) {
+        RKNPU2_RETURN_IF_ERROR(device_.lock_->acquire());
+        has_lock_ = true;
+        locked_since_ = std::chrono::steady_clock::now();
+    }
+    chunks_ = std::move(chunks);
+    device_.activations_.forget();  // their areas are used for something else now
+    slot_taken_.assign(kSlots, 0);
+    for (Product& product : products_) {
+        for (Batch& batch : product.batches) {
+            batch.runs.fill(batch.weights);
+            batch.first_result = product.results;
+            for (size_t strip = 0; strip < batch.runs.size(); ++strip)
+                product.results += batch.runs[strip].runs.size();
+        }
+        cubes_of_a_chunk_ = std::max(cubes_of_a_chunk_, product.cubes);
+        results_of_a_slot_ = std::max(results_of_a_slot_, product.results);
+    }
+    states_ = std::vector<ChunkState>(chunks_.size());
+    for (ChunkState& state : states_) {
+        state.scales.resize(cubes_of_a_chunk_ * kMaxRows);
+        state.sums.resize(cubes_of_a_chunk_ * kMaxRows);
+        state.cubes.resize(cubes_of_a_chunk_);
+        state.results.resize(results_of_a_slot_);
+    }
+    if (device_.lane_ == nullptr) {
+        device_.lane_ =
+            std::make_unique<NpuLane>(static_cast<size_t>(device_.config_.cores), device_.pool_.spins(),
+                                      cpu_affinity(device_.config_), device_.statistics_);
+    }
+    RKNPU2_RETURN_IF_ERROR(make_cubes());
+    RKNPU2_RETURN_IF_ERROR(make_results());
+    return find_contexts();
+}
+
+size_t NpuFlow::bucket(const Batch& batch, size_t chunk) const {
+    return bucket_for(chunks_[chunk].count * batch.planes);
+}
+
+// Before anything is bound: an area that grows takes the views of its former self with it. A chunk's cubes
+// serve one product after the other.
+Status NpuFlow::make_cubes() {
+    for (size_t c = 0; c < chunks_.size(); ++c) {
+        for (const Product& product : products_) {
+            for (const Batch& batch : product.batches) {
+                const WeightPlan& plan = batch.weights[0]->plan;
+                for (size_t s = 0; s < plan.segments.size(); ++s) {
+                    const size_t rows = row_buckets()[bucket(batch, c)];
+                    const size_t bytes =
+                        dtype_bytes(operand_type(plan.recipe.arithmetic), rows * plan.segments[s].K_padded);
+                    const size_t place = c * cubes_of_a_chunk_ + batch.first_cube + s;
+                    const int domain = batch.weights[0]->cells[0][0].domain;
+                    RKNPU2_RETURN_IF_ERROR(device_.areas_.activations(domain, place, bytes).status());
+                }
+            }
+        }
+    }
+    return {};
+}
+
+Status NpuFlow::make_results() {
+    size_t rows = 0;
+    for (const Chunk& chunk : chunks_)
+        rows = std::max(rows, chunk.count);
+    for (const Product& product : products_) {
+        for (const Batch& batch : product.batches) {
+            const DType type = result_type(batch.weights[0]->plan.recipe.arithmetic);
+            const int domain = batch.weights[0]->cells[0][0].domain;
+            size_t result = batch.first_result;
+            for (size_t strip = 0; strip < batch.runs.size(); ++strip) {
+                for (const rknpu2::Run& run : batch.runs[strip].runs) {
+                    const size_t bytes =
+                        dtype_bytes(type, row_buckets()[bucket_for(rows * batch.planes)] * run.N);
+                    for (size_t slot = 0; slot < kSlots; ++slot) {
+                        const size_t place = result_place(slot, result);
+                        RKNPU2_RETURN_IF_ERROR(device_.areas_.result(domain, place, bytes).status());
+                    }
+                    ++result;
+                }
+            }
+        }
+    }
+    return {};
+}
+
+// All of them now, so that none is dropped for another one while its core is at work.
+Status NpuFlow::find_contexts() {
+    std::map<ContextKey, CachedContext*> contexts;
+    for (Product& product : products_) {
+        product.contexts.clear();
+        for (const Batch& batch : product.batches) {
+            const WeightPlan& plan = batch.weights[0]->plan;
+            for (size_t strip = 0; strip < batch.runs.size(); ++strip) {
+                for (const rknpu2::Run& run : batch.runs[strip].runs) {
+                    const ContextKey key{plan.recipe.arithmetic, plan.segments[run.segment].K_padded, run.N,
+                                         static_cast<int>(run.core), batch.weights[0]->cells[0][0].domain};
+                    auto found = contexts.find(key);
+                    if (found == contexts.end()) {
+                        if (contexts.size() == device_.contexts_.capacity())
+                            return {StatusCode::kUnsupported, "too many shapes for one flow"};
+                        Result<CachedContext*> context = device_.contexts_.get(key);
+                        RKNPU2_RETURN_IF_ERROR(context.status());
+                        found = contexts.emplace(key, context.value()).first;
+                    }
+                    product.contexts.push_back(found->second);
+                }
+            }
+        }
+    }
+    return {};
+}
+
+Cube NpuFlow::cube_of(const Batch& batch, size_t segment, size_t chunk) {
+    ChunkState& state = states_[chunk];
+    const size_t cube = batch.first_cube + segment;
+    return {state.cubes[cube].data(),
+            row_buckets()[bucket(batch, chunk)],
+            chunks_[chunk].count,
+            batch.planes,
+            state.scales.data() + cube * kMaxRows,
+            state.sums.data() + cube * kMaxRows,
+            0};
+}
+
+void NpuFlow::prepare(size_t product, size_t chunk) {
+    ChunkState& state = states_[chunk];
+    state.product = product;
+    for (const Batch& batch : products_[product].batches) {
+        const WeightPlan& plan = batch.weights[0]->plan;
+        for (size_t s = 0; s < plan.segments.size(); ++s) {
+            const size_t place = chunk * cubes_of_a_chunk_ + batch.first_cube + s;
+            // It is there since begin(), and large enough.
+            state.cubes[batch.first_cube + s] =
+                device_.areas_.activations(batch.weights[0]->cells[0][0].domain, place, 0).value();
+        }
+    }
+    std::fill(state.sums.begin(), state.sums.end(), 0.0F);
+}
+
+void NpuFlow::quantise(size_t product, size_t chunk, size_t first, size_t count, const float* rows,
+                       size_t stride) {
+    const PhaseTimer timer(device_.statistics_, Phase::kQuantise);
+    for (const Batch& batch : products_[product].batches) {
+        const PackedWeight& weight = *batch.weights[0];
+        float* const rotated =
+            weight.plan.recipe.rotate ? rotated_rows(kRowGroup * weight.plan.longest_segment()) : nullptr;
+        for (size_t s = 0; s < weight.plan.segments.size(); ++s) {
+            const KSegment& segment = weight.plan.segments[s];
+            const Cube cube = cube_of(batch, s, chunk);
+            for (size_t m = 0; m < count; m += kRowGroup) {
+                quantise_rows(weight, segment, cube, rows + m * stride, stride, first + m,
+                              std::min(kRowGroup, count - m), rotated);
+            }
+            if (first == 0) zero_padding(weight, segment, cube);
+        }
+    }
+    ++device_.statistics_.cpu_tasks;
+    if (!running_.empty()) ++device_.statistics_.overlapped_tasks;
+}
+
+void NpuFlow::results(size_t product, size_t chunk, size_t first, size_t count,
+                      std::span<const FloatRows> targets) {
+    const PhaseTimer timer(device_.statistics_, Phase::kDequantise);
+    const ChunkState& state = states_[chunk];
+    for (const Batch& batch : products_[product].batches) {
+        const ResultRows rows{first,
+                              count,
+                              chunks_[chunk].count,
+                              batch.planes,
+                              state.scales.data() + batch.first_cube * kMaxRows,
+                              state.sums.data() + batch.first_cube * kMaxRows};
+        size_t result = batch.first_result;
+        for (size_t strip = 0; strip < batch.runs.size(); ++strip) {
+            for (const CellResult& cell : batch.runs[strip].cells) {
+                const PackedWeight& weight = *batch.weights[cell.product];
+                FloatRows target = targets[batch.positions[cell.product]];
+                target.data += weight.plan.tiles[cell.tile].n0;
+                add_cell(weight, cell, state.results[result + cell.run], rows, target);
+            }
+            result += batch.runs[strip].runs.size();
+        }
+    }
+    ++device_.statistics_.cpu_tasks;
+    if (!running_.empty()) ++device_.statistics_.overlapped_tasks;
+}
+
+void NpuFlow::used(size_t chunk) {
+    slot_taken_[std::exchange(states_[chunk].slot, SIZE_MAX)] = 0;
+}
+
+}  // namespace rknpu2

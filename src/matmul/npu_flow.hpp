@@ -1,0 +1,141 @@
+// The device's side of a flow: several multiplications whose rows go through in chunks, each chunk at its own
+// pace, so that the NPU multiplies some rows while the CPU does something else with others.
+//
+// Its user (ggml/flow_run.hpp) knows what lies between the multiplications. For each chunk and each product,
+// in the order of the products, it
+//   prepare()s it and quantise()s all rows of the chunk, from as many threads as it likes,
+//   submit()s the chunk when has_room() says so,
+//   gets it back from next_done(), and
+//   takes the results(), from as many threads as it likes, before it calls used().
+// A chunk is in one product at a time. Cubes are kept for each chunk, results for a few submitted chunks, so
+// memory does not depend on how many products there are.
+//
+// The object has the device for itself from begin() until it is destroyed: multiplications of other threads
+// wait. Other processes get their turn between submissions (GGML_RKNPU2_LOCK). A chunk whose runs fail is
+// submitted again as GGML_RKNPU2_ON_ERROR says; its activations are still there. A flow cannot compute on the
+// CPU, nor in the naive precision, whose one scale for a tensor needs all rows first: see possible().
+#pragma once
+
+#include <chrono>
+#include <deque>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "matmul/cube_rows.hpp"
+#include "matmul/npu_device.hpp"
+#include "matmul/npu_lane.hpp"
+#include "matmul/recovery.hpp"
+#include "matmul/result_rows.hpp"
+#include "matmul/run_list.hpp"
+
+namespace rknpu2 {
+
+class NpuFlow {
+  public:
+    struct Chunk {
+        size_t m0 = 0;     // first row
+        size_t count = 0;  // 1 .. kMaxFlowRows
+    };
+
+    // May multiplications of this configuration flow at all?
+    static bool possible(const Config& config);
+
+    explicit NpuFlow(NpuDevice& device) : device_(device) {}
+    ~NpuFlow();
+    NpuFlow(const NpuFlow&) = delete;
+    NpuFlow& operator=(const NpuFlow&) = delete;
+
+    // Another product: all weights, by the same activations. Weights must stay until the flow is destroyed.
+    void add_product(std::span<const PackedWeight* const> weights);
+    // Takes the device and makes room. kUnsupported: there are more shapes than the device keeps contexts.
+    Status begin(std::vector<Chunk> chunks);
+
+    // The chunk's activations for `product` are about to come.
+    void prepare(size_t product, size_t chunk);
+    // Rows first .. first+count-1 of the chunk (first a multiple of kRowGroup), of which `rows` is the first.
+    void quantise(size_t product, size_t chunk, size_t first, size_t count, const float* rows, size_t stride);
+    bool has_room() const;
+    Status submit(size_t product, size_t chunk);
+    bool is_waiting() const { return !running_.empty() || !done_.empty(); }
+    // A submitted chunk whose results are there: now, or SIZE_MAX; or after waiting, while is_waiting().
+    Result<size_t> next_done(bool wait);
+    // Rows of every weight's product, as floats; `targets` in the order of the product's weights.
+    void results(size_t product, size_t chunk, size_t first, size_t count,
+                 std::span<const FloatRows> targets);
+    void used(size_t chunk);
+
+    // Calls body(0) .. body(n-1) on the threads of the CPU's team, n at most as many as there are.
+    template <typename Body>
+    void on_team(size_t tasks, const Body& body) {
+        device_.pool_.parallel_for(tasks, body);
+    }
+    size_t team() const;
+
+  private:
+    // Submitted chunks at a time: one that the NPU works on, and the next.
+    static constexpr size_t kInLane = 2;
+    // Chunks that have results: those, and one whose results are being taken.
+    static constexpr size_t kSlots = kInLane + 1;
+
+    // Weights of a product that want their activations in the same form.
+    struct Batch {
+        std::vector<const PackedWeight*> weights;
+        std::vector<size_t> positions;  // of each, in the product
+        size_t planes = 1;
+        RunList runs;
+        size_t first_cube = 0;    // of the product's cubes, one for each segment
+        size_t first_result = 0;  // of the product's results, one for each run
+    };
+    struct Product {
+        std::vector<Batch> batches;
+        size_t cubes = 0;
+        size_t results = 0;
+        std::vector<CachedContext*> contexts;  // by result
+    };
+    struct ChunkState {
+        size_t product = 0;
+        size_t slot = SIZE_MAX;           // of results; SIZE_MAX: none
+        std::vector<float> scales, sums;  // [cube][kMaxRows]
+        std::vector<DeviceMemoryPool::Slice> cubes;
+        std::vector<RunResult> results;
+        NpuLane::Job job;
+        std::optional<Recovery> recovery;
+    };
+
+    size_t bucket(const Batch& batch, size_t chunk) const;
+    Cube cube_of(const Batch& batch, size_t segment, size_t chunk);
+    Status make_cubes();
+    Status make_results();
+    Status find_contexts();
+    Status fill_job(size_t chunk);
+    bool must_give_way() const;
+    Status give_way();
+    void take_from_lane(const NpuLane::Job& job);
+    Status submit_again();
+    Status recover(size_t chunk);
+    void drop_results(const Batch& batch, size_t slot);
+    void count(const Product& product);
+    std::string name_of(size_t product) const;
+    size_t result_place(size_t slot, size_t result) const { return slot * results_of_a_slot_ + result; }
+
+    NpuDevice& device_;
+    std::unique_lock<std::mutex> owns_;
+    bool has_lock_ = false;
+    std::chrono::steady_clock::time_point locked_since_{};
+    std::vector<Product> products_;
+    std::vector<Chunk> chunks_;
+    std::vector<ChunkState> states_;
+    size_t cubes_of_a_chunk_ = 0;
+    size_t results_of_a_slot_ = 0;
+    std::vector<char> slot_taken_;
+    std::deque<size_t> running_;  // chunks in the lane
+    std::deque<size_t> done_;     // and those whose results nobody has asked for yet
+    std::deque<size_t> failed_;   // and those to be submitted again
+};
+
+// Rows of a chunk, at most: with two planes they fill the largest cube.
+inline constexpr size_t kMaxFlowRows = kMaxRows / 2;
+
+}  // namespace rknpu2

@@ -1,0 +1,162 @@
+// How a flow hands chunks to the NPU and gets them back, whatever happens meanwhile.
+#include <algorithm>
+#include <utility>
+
+#include "base/format.hpp"
+#include "matmul/npu_flow.hpp"
+
+namespace rknpu2 {
+namespace {
+
+// How long other processes wait at most, besides the runs that have begun.
+constexpr std::chrono::milliseconds kTurn{100};
+
+}  // namespace
+
+// Such as "blk.0.attn_q.weight and 2 more".
+std::string NpuFlow::name_of(size_t product) const {
+    size_t others = 0;
+    for (const Batch& batch : products_[product].batches)
+        others += batch.weights.size();
+    const std::string& first = products_[product].batches[0].weights[0]->source.name;
+    return --others == 0 ? first : format("%s and %zu more", first.c_str(), others);
+}
+
+bool NpuFlow::must_give_way() const {
+    return has_lock_ && std::chrono::steady_clock::now() - locked_since_ > kTurn;
+}
+
+bool NpuFlow::has_room() const {
+    if (running_.size() >= kInLane || (must_give_way() && !running_.empty())) return false;
+    return std::find(slot_taken_.begin(), slot_taken_.end(), 0) != slot_taken_.end();
+}
+
+// Nothing of ours is running then.
+Status NpuFlow::give_way() {
+    device_.lock_->release();
+    has_lock_ = false;
+    RKNPU2_RETURN_IF_ERROR(device_.lock_->acquire());
+    has_lock_ = true;
+    locked_since_ = std::chrono::steady_clock::now();
+    return {};
+}
+
+Status NpuFlow::submit(size_t product, size_t chunk) {
+    if (must_give_way()) RKNPU2_RETURN_IF_ERROR(give_way());
+    ChunkState& state = states_[chunk];
+    state.product = product;
+    state.slot =
+        static_cast<size_t>(std::find(slot_taken_.begin(), slot_taken_.end(), 0) - slot_taken_.begin());
+    slot_taken_[state.slot] = 1;
+    state.recovery.emplace(device_.config_, device_.statistics_.faults, device_.fault_lines_);
+    RKNPU2_RETURN_IF_ERROR(fill_job(chunk));
+    if (chunk == 0) count(products_[product]);
+    running_.push_back(chunk);
+    device_.lane_->submit(state.job);
+    return {};
+}
+
+void NpuFlow::count(const Product& product) {
+    Statistics& statistics = device_.statistics_;
+    for (const Batch& batch : product.batches) {
+        const bool int8 = batch.weights[0]->plan.recipe.arithmetic == NpuArithmetic::kInt8;
+        (int8 ? statistics.int8_matmuls : statistics.fp16_matmuls) += batch.weights.size();
+        statistics.npu_matmuls += batch.weights.size();
+        statistics.activations_shared += batch.weights.size() - 1;
+        ++statistics.activations_quantised;
+    }
+}
+
+Status NpuFlow::fill_job(size_t chunk) {
+    ChunkState& state = states_[chunk];
+    const Product& product = products_[state.product];
+    for (auto& runs : state.job.runs)
+        runs.clear();
+    state.job.synced.assign(product.cubes, 0);
+    for (const Batch& batch : product.batches) {
+        size_t result = batch.first_result;
+        const size_t row_index = bucket(batch, chunk);
+        const int domain = batch.weights[0]->cells[0][0].domain;
+        for (size_t strip = 0; strip < batch.runs.size(); ++strip) {
+            for (const rknpu2::Run& run : batch.runs[strip].runs) {
+                Result<DeviceMemoryPool::Slice> area =
+                    device_.areas_.result(domain, result_place(state.slot, result), 0);
+                RKNPU2_RETURN_IF_ERROR(area.status());
+                const size_t cube = batch.first_cube + run.segment;
+                state.job.runs[run.core].push_back({product.contexts[result], row_index, cube,
+                                                    state.cubes[cube], run.weights, run.weight_bytes,
+                                                    area.value()});
+                state.results[result++] = {area.value().data(), row_buckets()[row_index]};
+            }
+        }
+        for (size_t s = 0; s < batch.weights[0]->plan.segments.size(); ++s)
+            device_.statistics_.activation_bytes +=
+                dtype_bytes(operand_type(batch.weights[0]->plan.recipe.arithmetic),
+                            row_buckets()[row_index] * batch.weights[0]->plan.segments[s].K_padded);
+    }
+    return {};
+}
+
+// Files a job that has come back.
+void NpuFlow::take_from_lane(const NpuLane::Job& job) {
+    const auto of_job = [&](size_t chunk) { return &states_[chunk].job == &job; };
+    const auto at = std::find_if(running_.begin(), running_.end(), of_job);
+    (job.status.ok() ? done_ : failed_).push_back(*at);
+    running_.erase(at);
+}
+
+Result<size_t> NpuFlow::next_done(bool wait) {
+    while (done_.empty()) {
+        const NpuLane::Job* const job = wait ? device_.lane_->wait() : device_.lane_->done();
+        if (job == nullptr) return SIZE_MAX;
+        take_from_lane(*job);
+        if (failed_.empty()) continue;
+        // Contexts can only be dropped while nobody runs.
+        while (const NpuLane::Job* const other = device_.lane_->wait())
+            take_from_lane(*other);
+        RKNPU2_RETURN_IF_ERROR(submit_again());
+    }
+    const size_t chunk = done_.front();
+    done_.pop_front();
+    return chunk;
+}
+
+// All chunks that failed. First everything that they need anew, then the lane may work.
+Status NpuFlow::submit_again() {
+    for (const size_t chunk : failed_)
+        RKNPU2_RETURN_IF_ERROR(recover(chunk));
+    RKNPU2_RETURN_IF_ERROR(make_results());
+    RKNPU2_RETURN_IF_ERROR(find_contexts());
+    for (const size_t chunk : failed_)
+        RKNPU2_RETURN_IF_ERROR(fill_job(chunk));
+    for (; !failed_.empty(); failed_.pop_front()) {
+        running_.push_back(failed_.front());
+        device_.lane_->submit(states_[failed_.front()].job);
+    }
+    return {};
+}
+
+// Drops what is not trusted any more. Results of other chunks, and the cubes of all, stay as they are.
+Status NpuFlow::recover(size_t chunk) {
+    ChunkState& state = states_[chunk];
+    for (const CachedContext* const context : state.job.failed)
+        device_.contexts_.drop(context);
+    Status status = std::move(state.job.status);
+    const OnError step = state.recovery->next(status, name_of(state.product));
+    if (step == OnError::kFail || step == OnError::kCpu) return status;
+    if (step == OnError::kRetry) return {};
+    device_.contexts_.clear();
+    for (const Batch& batch : products_[state.product].batches)
+        drop_results(batch, state.slot);
+    return {};
+}
+
+void NpuFlow::drop_results(const Batch& batch, size_t slot) {
+    size_t result = batch.first_result;
+    for (size_t strip = 0; strip < batch.runs.size(); ++strip) {
+        for (size_t r = 0; r < batch.runs[strip].runs.size(); ++r)
+            device_.areas_.drop_result(batch.weights[0]->cells[0][0].domain, result_place(slot, result++));
+    }
+}
+
+}  // namespace rknpu2

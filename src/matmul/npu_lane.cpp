@@ -1,0 +1,151 @@
+#include "matmul/npu_lane.hpp"
+
+#include <chrono>
+#include <utility>
+
+#include "base/format.hpp"
+#include "base/spin.hpp"
+#include "base/thread_pool.hpp"
+
+namespace rknpu2 {
+namespace {
+
+// The device has been told of a cube: no; one thread is about to; yes.
+constexpr char kNo = 0;
+constexpr char kSoon = 1;
+constexpr char kYes = 2;
+
+// About as long as a run of some rows takes.
+constexpr std::chrono::microseconds kSpin{200};
+
+}  // namespace
+
+NpuLane::NpuLane(size_t cores, bool spins, const std::vector<int>& cpus, Statistics& statistics)
+    : statistics_(statistics), spins_(spins) {
+    for (size_t core = 0; core < cores; ++core) {
+        threads_.emplace_back([this, core, cpus] {
+            pin_thread(cpus);
+            work(core);
+        });
+    }
+}
+
+NpuLane::~NpuLane() {
+    {
+        const std::lock_guard lock(mutex_);
+        stop_ = true;
+    }
+    submitted_.notify_all();
+    for (std::thread& thread : threads_)
+        thread.join();
+}
+
+void NpuLane::submit(Job& job) {
+    ++jobs_;
+    {
+        const std::lock_guard lock(mutex_);
+        job.status = {};
+        job.failed.fill(nullptr);
+        job.cores_left = threads_.size();
+        for (size_t core = 0; core < threads_.size(); ++core)
+            queues_[core].push_back(&job);
+    }
+    submitted_.notify_all();
+}
+
+NpuLane::Job* NpuLane::done() {
+    if (done_count_ == 0) return nullptr;
+    const std::lock_guard lock(mutex_);
+    Job* const job = done_.front();
+    done_.pop_front();
+    --done_count_;
+    --jobs_;
+    return job;
+}
+
+NpuLane::Job* NpuLane::wait() {
+    if (jobs_ == 0) return nullptr;
+    if (spins_) spin_until([&] { return done_count_ > 0; }, kSpin);
+    {
+        std::unique_lock lock(mutex_);
+        finished_.wait(lock, [&] { return done_count_ > 0; });
+    }
+    return done();
+}
+
+void NpuLane::work(size_t core) {
+    std::deque<Job*>& queue = queues_[core];
+    while (true) {
+        Job* job = nullptr;
+        {
+            std::unique_lock lock(mutex_);
+            submitted_.wait(lock, [&] { return stop_ || !queue.empty(); });
+            if (queue.empty()) return;
+            job = queue.front();
+            queue.pop_front();
+        }
+        run_all(*job, core);
+        const std::lock_guard lock(mutex_);
+        if (--job->cores_left > 0) continue;
+        done_.push_back(job);
+        ++done_count_;
+        finished_.notify_one();
+    }
+}
+
+void NpuLane::run_all(Job& job, size_t core) {
+    for (const Run& next : job.runs[core]) {
+        {
+            const std::lock_guard lock(mutex_);
+            if (!job.status.ok()) return;
+        }
+        Status status = run(next, job);
+        if (status.ok()) continue;
+        const std::lock_guard lock(mutex_);
+        job.failed[core] = next.context;
+        const ContextKey& key = next.context->key();
+        if (job.status.ok()) {
+            job.status =
+                std::move(status).with_context(format("K=%zu N=%zu on core %zu", key.K, key.N, core));
+        }
+        synced_.notify_all();
+        return;
+    }
+}
+
+Status NpuLane::run(const Run& run, Job& job) {
+    CachedContext& context = *run.context;
+    Result<View> a =
+        context.view(Operand::kActivations, run.row_index, run.activations, run.activations.bytes);
+    Result<View> b = context.view(Operand::kWeights, run.row_index, run.weights, run.weight_bytes);
+    Result<View> c = context.view(Operand::kResult, run.row_index, run.result, run.result.bytes);
+    for (const Result<View>* view : {&a, &b, &c})
+        RKNPU2_RETURN_IF_ERROR(view->status());
+    RKNPU2_RETURN_IF_ERROR(sync(run, a.value(), job));
+    const PhaseTimer timer(statistics_, Phase::kNpu);
+    RKNPU2_RETURN_IF_ERROR(context.prepare(run.row_index, a.value(), b.value(), c.value()));
+    statistics_.weight_bytes += b.value().bytes;
+    statistics_.result_bytes += c.value().bytes;
+    ++statistics_.runs;
+    Status status = context.run();
+    if (!status.ok()) ++statistics_.faults.failed_runs;
+    return status;
+}
+
+Status NpuLane::sync(const Run& run, const View& activations, Job& job) {
+    char& state = job.synced[run.cube];
+    {
+        std::unique_lock lock(mutex_);
+        synced_.wait(lock, [&] { return state != kSoon || !job.status.ok(); });
+        if (state == kYes) return {};
+        if (!job.status.ok()) return job.status;
+        state = kSoon;
+    }
+    Status status = run.context->sync_to_device(activations);
+    const std::lock_guard lock(mutex_);
+    state = status.ok() ? kYes : kNo;
+    synced_.notify_all();
+    return status;
+}
+
+}  // namespace rknpu2

@@ -1,0 +1,82 @@
+// Threads that do the NPU's runs, one for each core, while another thread goes on with the CPU's work.
+//
+// A job is a list of runs for each core. Jobs are begun in the order in which they were submitted; a core
+// goes on to the next job when it has done its part of one, whatever the others do. A job is done when all
+// cores are; when a run of it fails, the runs that are left are skipped. A cube of activations is made
+// visible to the device once, by the first run that reads it. submit(), done() and wait() belong to one
+// thread. The threads sleep while there is nothing to do.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <condition_variable>
+#include <cstddef>
+#include <deque>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "matmul/context_cache.hpp"
+#include "matmul/statistics.hpp"
+#include "soc/rk3588.hpp"
+
+namespace rknpu2 {
+
+class NpuLane {
+  public:
+    // Contexts belong to one core each, and only its thread touches them while the lane has jobs.
+    struct Run {
+        CachedContext* context = nullptr;
+        size_t row_index = 0;
+        size_t cube = 0;  // of the job: which one `activations` is
+        DeviceMemoryPool::Slice activations;
+        DeviceMemoryPool::Slice weights;
+        size_t weight_bytes = 0;
+        DeviceMemoryPool::Slice result;
+    };
+    struct Job {
+        std::array<std::vector<Run>, rk3588::kCores> runs;
+        // For each cube: does the device know what the CPU wrote there? Filled with zeros by who submits.
+        std::vector<char> synced;
+        Status status;  // of the first run that failed
+        // Contexts whose runs failed.
+        std::array<const CachedContext*, rk3588::kCores> failed{};
+        size_t cores_left = 0;  // the lane's
+    };
+
+    // `spins`: wait() looks for a while before it sleeps. `cpus`: that the threads may run on, empty for all.
+    NpuLane(size_t cores, bool spins, const std::vector<int>& cpus, Statistics& statistics);
+    ~NpuLane();
+    NpuLane(const NpuLane&) = delete;
+    NpuLane& operator=(const NpuLane&) = delete;
+
+    // The job must stay where it is until done() or wait() has returned it.
+    void submit(Job& job);
+    // A job that is done, or null when none is. Each is returned once.
+    Job* done();
+    // The same, waiting for one. Null when there is no job at all.
+    Job* wait();
+    // Jobs that were submitted and not returned.
+    size_t jobs() const { return jobs_; }
+
+  private:
+    void work(size_t core);
+    void run_all(Job& job, size_t core);
+    Status run(const Run& run, Job& job);
+    Status sync(const Run& run, const View& activations, Job& job);
+
+    Statistics& statistics_;
+    const bool spins_;
+    size_t jobs_ = 0;   // of the submitting thread
+    std::mutex mutex_;  // guards what follows
+    std::condition_variable submitted_;
+    std::condition_variable synced_;
+    std::condition_variable finished_;
+    std::array<std::deque<Job*>, rk3588::kCores> queues_;
+    std::deque<Job*> done_;
+    std::atomic<size_t> done_count_{0};
+    bool stop_ = false;
+    std::vector<std::thread> threads_;
+};
+
+}  // namespace rknpu2

@@ -1,0 +1,205 @@
+// A flow's chunks, in whatever order, have the bits of multiplications that are computed one by one; also
+// when runs fail on the way.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <random>
+
+#include "base/log.hpp"
+#include "matmul/fake_device.hpp"
+#include "matmul/matrices.hpp"
+#include "matmul/npu_flow.hpp"
+
+namespace rknpu2 {
+namespace {
+
+using testing::FakeState;
+using ::testing::HasSubstr;
+using testing::Matrices;
+using Weight = std::shared_ptr<PackedWeight>;
+using Floats = std::vector<float>;
+
+// Products, each with activations of its own; every chunk goes through one after the other.
+class FlowTest : public ::testing::TestWithParam<Precision> {
+  protected:
+    static constexpr size_t kM = 75;
+
+    void SetUp() override {
+        set_log_sink([this](LogLevel, const std::string& line) { lines_.push_back(line); });
+    }
+    void TearDown() override { set_log_sink({}); }
+
+    void open(int cores, std::vector<OnError> on_error = {}) {
+        state_.spoils_results = true;
+        npu_ = testing::new_device(state_, statistics_, GetParam(), cores, std::move(on_error));
+        add_product({200, 70}, 96);
+        add_product({33, 20}, 4500);  // several segments
+        add_product({4200}, 32);      // several strips on one core
+    }
+
+    void add_product(const std::vector<size_t>& sizes, size_t K) {
+        inputs_.emplace_back(kM, 1, K, static_cast<uint32_t>(K));
+        weights_.emplace_back();
+        for (const size_t N : sizes)
+            weights_.back().push_back(
+                npu_->pack(Matrices(1, N, K, static_cast<uint32_t>(N)).source()).take());
+    }
+
+    std::vector<std::vector<Floats>> nothing() const {
+        std::vector<std::vector<Floats>> out;
+        for (const auto& product : weights_) {
+            out.emplace_back();
+            for (const Weight& weight : product)
+                out.back().emplace_back(kM * weight->plan.N, 1e30F);
+        }
+        return out;
+    }
+
+    std::vector<std::vector<Floats>> one_by_one() {
+        auto out = nothing();
+        for (size_t p = 0; p < weights_.size(); ++p) {
+            for (size_t i = 0; i < weights_[p].size(); ++i)
+                EXPECT_TRUE(npu_->multiply(*weights_[p][i], inputs_[p].a.data(), kM, out[p][i].data()).ok());
+        }
+        return out;
+    }
+
+    // In an order that `seed` draws.
+    Status flow(std::vector<std::vector<Floats>>& out, uint32_t seed) {
+        NpuFlow flow(*npu_);
+        for (const auto& product : weights_) {
+            std::vector<const PackedWeight*> weights;
+            for (const Weight& weight : product)
+                weights.push_back(weight.get());
+            flow.add_product(weights);
+        }
+        const std::vector<NpuFlow::Chunk> chunks = {{0, 32}, {32, 1}, {33, 42}};
+        RKNPU2_RETURN_IF_ERROR(flow.begin(chunks));
+        std::mt19937 random(seed);
+        std::vector<size_t> next(chunks.size());  // product of each chunk; those in the lane are not waiting
+        std::vector<char> waits(chunks.size(), 1);
+        size_t left = chunks.size();
+        while (left > 0) {
+            const size_t c = random() % chunks.size();
+            if (waits[c] != 0 && next[c] < weights_.size() && flow.has_room()) {
+                quantise(flow, next[c], c, chunks[c]);
+                RKNPU2_RETURN_IF_ERROR(flow.submit(next[c], c));
+                waits[c] = 0;
+            } else if (flow.is_waiting() && random() % 2 == 0) {
+                const Result<size_t> done = flow.next_done(random() % 2 == 0);
+                RKNPU2_RETURN_IF_ERROR(done.status());
+                if (done.value() == SIZE_MAX) continue;
+                take(flow, next[done.value()], done.value(), chunks[done.value()], out);
+                waits[done.value()] = 1;
+                left -= ++next[done.value()] == weights_.size() ? 1 : 0;
+            }
+        }
+        return {};
+    }
+
+    void quantise(NpuFlow& flow, size_t product, size_t c, const NpuFlow::Chunk& chunk) {
+        const Matrices& x = inputs_[product];
+        flow.prepare(product, c);
+        for (size_t m = 0; m < chunk.count; m += 8)
+            flow.quantise(product, c, m, std::min<size_t>(8, chunk.count - m),
+                          x.a.data() + (chunk.m0 + m) * x.K, x.K);
+    }
+
+    void take(NpuFlow& flow, size_t product, size_t c, const NpuFlow::Chunk& chunk,
+              std::vector<std::vector<Floats>>& out) {
+        for (size_t m = 0; m < chunk.count; m += 12) {
+            std::vector<FloatRows> targets;
+            for (size_t i = 0; i < out[product].size(); ++i) {
+                const size_t N = weights_[product][i]->plan.N;
+                targets.push_back({out[product][i].data() + (chunk.m0 + m) * N, N});
+            }
+            flow.results(product, c, m, std::min<size_t>(12, chunk.count - m), targets);
+        }
+        flow.used(c);
+    }
+
+    FakeState state_;
+    Statistics statistics_;
+    std::shared_ptr<NpuDevice> npu_;
+    std::vector<Matrices> inputs_;
+    std::vector<std::vector<Weight>> weights_;
+    std::vector<std::string> lines_;
+};
+
+TEST_P(FlowTest, TheBitsOfOneByOneInAnyOrderOnAnyCores) {
+    for (const int cores : {1, 3}) {
+        inputs_.clear();
+        weights_.clear();
+        open(cores);
+        const auto expected = one_by_one();
+        for (uint32_t seed = 1; seed <= 2; ++seed) {
+            auto out = nothing();
+            const Status status = flow(out, seed);
+            ASSERT_TRUE(status.ok()) << status.to_string();
+            EXPECT_EQ(out, expected) << cores << " cores, seed " << seed;
+        }
+        EXPECT_EQ(one_by_one(), expected);  // and afterwards the device is as it was
+    }
+}
+
+TEST_P(FlowTest, ChunksWhoseRunsFailAreSubmittedAgain) {
+    open(3, {OnError::kRetry, OnError::kReset});
+    const auto expected = one_by_one();
+    for (const int first : {0, 3, 10}) {
+        const uint64_t failed = statistics_.faults.failed;
+        state_.failing_runs = 1;
+        state_.runs_until_failure = first;
+        auto out = nothing();
+        const Status status = flow(out, static_cast<uint32_t>(first));
+        ASSERT_TRUE(status.ok()) << status.to_string();
+        EXPECT_EQ(out, expected) << "run " << first;
+        EXPECT_EQ(statistics_.faults.failed - failed, 1U);
+    }
+    EXPECT_EQ(statistics_.faults.retried, 3U);
+    ASSERT_EQ(lines_.size(), 3U);
+    EXPECT_THAT(lines_[0], HasSubstr("the fake does not answer"));
+    EXPECT_THAT(lines_[0], HasSubstr("trying again in new contexts"));
+}
+
+TEST_P(FlowTest, EverythingIsDroppedWhenThatDoesNotHelp) {
+    open(1, {OnError::kRetry, OnError::kReset});
+    const auto expected = one_by_one();
+    state_.failing_runs = 2;
+    state_.runs_until_failure = 1;
+    auto out = nothing();
+    const Status status = flow(out, 1);
+    ASSERT_TRUE(status.ok()) << status.to_string();
+    EXPECT_EQ(out, expected);
+    EXPECT_EQ(statistics_.faults.reset + statistics_.faults.retried, statistics_.faults.failed);
+}
+
+TEST_P(FlowTest, WithoutAStepLeftTheFlowFailsAndTheDeviceStaysUsable) {
+    open(3);
+    const auto expected = one_by_one();
+    state_.runs_until_failure = 2;
+    auto out = nothing();
+    const Status status = flow(out, 1);
+    ASSERT_FALSE(status.ok());
+    EXPECT_THAT(status.to_string(), HasSubstr("on core"));
+    state_.runs_until_failure = -1;
+    out = nothing();
+    ASSERT_TRUE(flow(out, 2).ok());
+    EXPECT_EQ(out, expected);
+}
+
+INSTANTIATE_TEST_SUITE_P(Precisions, FlowTest,
+                         ::testing::Values(Precision::kFast, Precision::kBalanced, Precision::kExact));
+
+TEST(Flow, IsNotForEverySetting) {
+    Config config;
+    EXPECT_TRUE(NpuFlow::possible(config));
+    config.on_error = {OnError::kRetry, OnError::kCpu};
+    EXPECT_FALSE(NpuFlow::possible(config));
+    config.on_error = {};
+    config.precision = Precision::kNaive;
+    EXPECT_FALSE(NpuFlow::possible(config));
+}
+
+}  // namespace
+}  // namespace rknpu2
