@@ -7,6 +7,7 @@
 #include "base/format.hpp"
 #include "ggml/buffer.hpp"
 #include "ggml/experts.hpp"
+#include "ggml/flow_run.hpp"
 #include "ggml/graph_order.hpp"
 #include "ggml/guard.hpp"
 #include "ggml/inner_cpu.hpp"
@@ -24,13 +25,23 @@ ggml_guid kGuid = {0x72, 0x6b, 0x6e, 0x70, 0x75, 0x32, 0x2d, 0x67,
                    0x67, 0x6d, 0x6c, 0x2d, 0x33, 0x35, 0x38, 0x38};
 
 struct Backend {
-    explicit Backend(Host& owner) : host(owner), cpu(owner), inputs(owner), group(owner), experts(owner) {}
+    explicit Backend(Host& owner)
+        : host(owner),
+          cpu(owner),
+          one_thread_cpus(owner),
+          inputs(owner),
+          group(owner, one_thread_cpus),
+          experts(owner),
+          flow(owner, cpu, one_thread_cpus) {}
 
     Host& host;
     InnerCpu cpu;
+    OneThreadCpus one_thread_cpus;
     InputVersion inputs;
     MatmulGroup group;
     ExpertsProduct experts;
+    FlowRun flow;
+    int no_flow_before = 0;  // of the running graph: nodes that have been found to be no flow
     ggml_abort_callback abort = nullptr;
     void* abort_data = nullptr;
     bool computed = false;                   // an idle backend writes nothing
@@ -152,17 +163,70 @@ int end_of_experts(const Backend& backend, const ggml_cgraph* graph, int first) 
     return last;
 }
 
+// Rows of the first multiplication for the NPU from node `first` on; 0 if there are too few for a flow.
+int64_t rows_to_flow(const Host& host, const ggml_cgraph* graph, int first) {
+    for (int i = first; i < graph->n_nodes; ++i) {
+        const ggml_tensor* const node = graph->nodes[i];
+        if (node->op == GGML_OP_MUL_MAT && multiplies_on_npu(host, node))
+            return node->ne[1] >= kFewestFlowRows ? node->ne[1] : 0;
+    }
+    return 0;
+}
+
+bool may_flow(const Backend& backend, int first) {
+    const Host& host = backend.host;
+    return first >= backend.no_flow_before && host.config.fuse && host.calibration == nullptr &&
+           host.sensitivity == nullptr && NpuFlow::possible(host.config);
+}
+
+// Computes nodes from `first` on with their rows in chunks, if they are of that kind. Returns the first that
+// is not done then.
+int run_flow(Backend& backend, ggml_cgraph* graph, int first, ggml_status& status) {
+    Host& host = backend.host;
+    backend.no_flow_before = first + 1;
+    const int64_t rows = rows_to_flow(host, graph, first);
+    if (rows == 0) return first;
+    const FlowPlan plan = plan_flow(host, graph, first, rows);
+    backend.no_flow_before = std::max(plan.last, first + 1);
+    if (!plan.worth_it()) return first;
+    for (int i = first; i < plan.last; ++i) {
+        if (is_no_op(graph->nodes[i])) continue;
+        status = prepare(backend, graph->nodes[i]);
+        if (status != GGML_STATUS_SUCCESS) return first;
+    }
+    const Status result = backend.flow.run(plan, backend.abort, backend.abort_data);
+    if (result.ok()) return plan.last;
+    if (result.code() == StatusCode::kUnsupported) return first;
+    status = result.code() == StatusCode::kAborted       ? GGML_STATUS_ABORTED
+             : result.code() == StatusCode::kOutOfMemory ? GGML_STATUS_ALLOC_FAILED
+                                                         : GGML_STATUS_FAILED;
+    if (status == GGML_STATUS_ABORTED) return first;
+    ++host.statistics->failures;
+    log(LogLevel::kError, "%s and the %d operations after it, in chunks of rows: %s",
+        graph->nodes[first]->name, plan.nodes() - 1, result.to_string().c_str());
+    return first;
+}
+
 // Runs of other nodes between two matmuls go to the CPU as one graph.
 ggml_status compute(Backend& backend, ggml_cgraph* graph) {
     Host& host = backend.host;
     ++host.statistics->graphs;
     backend.computed = true;
     backend.inputs.begin_graph();
+    backend.no_flow_before = 0;
     int i = 0;
     while (i < graph->n_nodes) {
         if (backend.abort != nullptr && backend.abort(backend.abort_data)) return GGML_STATUS_ABORTED;
         ggml_tensor* const node = graph->nodes[i];
         ggml_status status = GGML_STATUS_SUCCESS;
+        if (!is_no_op(node) && may_flow(backend, i)) {
+            const int last = run_flow(backend, graph, i, status);
+            if (status != GGML_STATUS_SUCCESS) return status;
+            if (last > i) {
+                i = last;
+                continue;
+            }
+        }
         if (is_no_op(node)) {
             ++i;
         } else if (runs_on_npu(host, node)) {

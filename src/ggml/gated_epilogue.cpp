@@ -31,11 +31,6 @@ bool same_size(const ggml_tensor* a, const ggml_tensor* b) {
 
 }  // namespace
 
-GatedEpilogue::~GatedEpilogue() {
-    for (const ggml_backend_t backend : idle_)
-        host_.ggml.ggml_backend_free(backend);
-}
-
 bool GatedEpilogue::fits(const ggml_tensor* node, const ggml_tensor* a, const ggml_tensor* b) {
     const bool operands =
         (node->src[0] == a && node->src[1] == b) || (node->src[0] == b && node->src[1] == a);
@@ -54,33 +49,8 @@ Status GatedEpilogue::status() const {
     return {StatusCode::kInternal, std::string("the host's CPU backend could not compute ") + node_->name};
 }
 
-ggml_backend_t GatedEpilogue::take_backend() {
-    {
-        const std::lock_guard lock(mutex_);
-        if (!idle_.empty()) {
-            const ggml_backend_t backend = idle_.back();
-            idle_.pop_back();
-            return backend;
-        }
-    }
-    const ggml_backend_dev_t device = host_.cpu_device();
-    if (device == nullptr) return nullptr;
-    const ggml_backend_t backend = host_.ggml.ggml_backend_dev_init(device, nullptr);
-    if (backend == nullptr) return nullptr;
-    const auto set =
-        reinterpret_cast<ggml_backend_set_n_threads_t>(host_.ggml.ggml_backend_reg_get_proc_address(
-            host_.ggml.ggml_backend_dev_backend_reg(device), "ggml_backend_set_n_threads"));
-    if (set != nullptr) set(backend, 1);
-    return backend;
-}
-
-void GatedEpilogue::give_back(ggml_backend_t backend) {
-    const std::lock_guard lock(mutex_);
-    idle_.push_back(backend);
-}
-
 void GatedEpilogue::apply(const ResultBlock& block) noexcept {
-    const ggml_backend_t backend = take_backend();
+    const ggml_backend_t backend = cpus_.take();
     if (backend == nullptr) {
         failed_ = true;
         return;
@@ -97,7 +67,7 @@ void GatedEpilogue::apply(const ResultBlock& block) noexcept {
     graph.size = graph.n_nodes = 1;
     graph.nodes = nodes;
     if (host_.ggml.ggml_backend_graph_compute(backend, &graph) != GGML_STATUS_SUCCESS) failed_ = true;
-    give_back(backend);
+    cpus_.give_back(backend);
 }
 
 }  // namespace rknpu2

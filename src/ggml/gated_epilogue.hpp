@@ -9,18 +9,15 @@
 #pragma once
 
 #include <atomic>
-#include <mutex>
-#include <vector>
 
-#include "ggml/host.hpp"
+#include "ggml/one_thread_cpus.hpp"
 #include "matmul/epilogue.hpp"
 
 namespace rknpu2 {
 
 class GatedEpilogue final : public Epilogue {
   public:
-    explicit GatedEpilogue(Host& host) : host_(host) {}
-    ~GatedEpilogue() override;
+    GatedEpilogue(Host& host, OneThreadCpus& cpus) : host_(host), cpus_(cpus) {}
 
     // Is `node` such an operation, on two matrices like `a` and `b`, of which it reads one as its first and
     // the other as its second operand?
@@ -33,15 +30,11 @@ class GatedEpilogue final : public Epilogue {
     Status status() const;
 
   private:
-    ggml_backend_t take_backend();
-    void give_back(ggml_backend_t backend);
-
     Host& host_;
+    OneThreadCpus& cpus_;
     ggml_tensor* node_ = nullptr;
     bool swapped_ = false;  // the first product is the second operand
     std::atomic<bool> failed_{false};
-    std::mutex mutex_;  // guards what follows
-    std::vector<ggml_backend_t> idle_;
 };
 
 }  // namespace rknpu2

@@ -24,6 +24,21 @@ Result<std::vector<std::shared_ptr<PackedWeight>>> places_for(Host& host,
 
 }  // namespace
 
+Status pack_together(Host& host, const std::vector<ggml_tensor*>& nodes,
+                     std::vector<std::shared_ptr<PackedWeight>>& weights) {
+    auto places = places_for(host, nodes);
+    RKNPU2_RETURN_IF_ERROR(places.status().with_context("packing"));
+    weights.clear();
+    for (size_t i = 0; i < nodes.size(); ++i) {
+        const ggml_tensor* const weight = nodes[i]->src[0];
+        auto packed = packed_weight(host, weight, -1, false,
+                                    places.value().empty() ? nullptr : std::move(places.value()[i]));
+        RKNPU2_RETURN_IF_ERROR(packed.status().with_context(format("packing %s", weight->name)));
+        weights.push_back(packed.take());
+    }
+    return {};
+}
+
 bool MatmulGroup::overlaps(const ggml_tensor* a, const ggml_tensor* b) const {
     const auto* const a_data = static_cast<const std::byte*>(a->data);
     const auto* const b_data = static_cast<const std::byte*>(b->data);
@@ -75,20 +90,6 @@ ggml_tensor* MatmulGroup::gate_behind(const ggml_cgraph* graph, int first, int& 
     return node;
 }
 
-Status MatmulGroup::pack() {
-    auto places = places_for(host_, nodes_);
-    RKNPU2_RETURN_IF_ERROR(places.status().with_context("packing"));
-    weights_.clear();
-    for (size_t i = 0; i < nodes_.size(); ++i) {
-        const ggml_tensor* const weight = nodes_[i]->src[0];
-        auto packed = packed_weight(host_, weight, -1, false,
-                                    places.value().empty() ? nullptr : std::move(places.value()[i]));
-        RKNPU2_RETURN_IF_ERROR(packed.status().with_context(format("packing %s", weight->name)));
-        weights_.push_back(packed.take());
-    }
-    return {};
-}
-
 Status MatmulGroup::multiply(InputVersion& inputs, const ggml_tensor* one_plane) {
     const ggml_tensor* const activations = nodes_[0]->src[1];
     const auto* const a = static_cast<const float*>(activations->data);
@@ -103,7 +104,7 @@ Status MatmulGroup::multiply(InputVersion& inputs, const ggml_tensor* one_plane)
         return host_.npu->multiply_reference(weight_source(host_, nodes_[0]->src[0]), a, M,
                                              static_cast<float*>(nodes_[0]->data));
     }
-    RKNPU2_RETURN_IF_ERROR(pack());
+    RKNPU2_RETURN_IF_ERROR(pack_together(host_, nodes_, weights_));
     products_.clear();
     for (size_t i = 0; i < nodes_.size(); ++i) {
         products_.push_back({weights_[i].get(), static_cast<float*>(nodes_[i]->data),

@@ -16,9 +16,14 @@ namespace rknpu2 {
 
 class InputVersion;
 
+// Fills `weights` with those of multiplications that are computed together; what is not packed yet is, side
+// by side.
+Status pack_together(Host& host, const std::vector<ggml_tensor*>& nodes,
+                     std::vector<std::shared_ptr<PackedWeight>>& weights);
+
 class MatmulGroup {
   public:
-    explicit MatmulGroup(Host& host) : host_(host), gated_(host) {}
+    MatmulGroup(Host& host, OneThreadCpus& cpus) : host_(host), gated_(host, cpus) {}
 
     // The node at `first`, which must be the NPU's, and those after it that can be computed with it. Returns
     // the index of the first node that is not done then.
@@ -36,7 +41,6 @@ class MatmulGroup {
     ggml_tensor* gate_behind(const ggml_cgraph* graph, int first, int& next) const;
     bool joins(const ggml_tensor* node) const;
     bool overlaps(const ggml_tensor* a, const ggml_tensor* b) const;
-    Status pack();
 
     Host& host_;
     std::vector<ggml_tensor*> nodes_;

@@ -87,8 +87,10 @@ Status NpuFlow::begin(std::vector<Chunk> chunks) {
     }
     states_ = std::vector<ChunkState>(chunks_.size());
     for (ChunkState& state : states_) {
-        state.scales.resize(cubes_of_a_chunk_ * kMaxRows);
-        state.sums.resize(cubes_of_a_chunk_ * kMaxRows);
+        for (auto* const rows : {&state.scales, &state.sums}) {
+            for (std::vector<float>& of_product : *rows)
+                of_product.resize(cubes_of_a_chunk_ * kMaxRows);
+        }
         state.cubes.resize(cubes_of_a_chunk_);
         state.results.resize(results_of_a_slot_);
     }
@@ -179,21 +181,20 @@ Status NpuFlow::find_contexts() {
     return {};
 }
 
-Cube NpuFlow::cube_of(const Batch& batch, size_t segment, size_t chunk) {
+Cube NpuFlow::cube_of(size_t product, const Batch& batch, size_t segment, size_t chunk) {
     ChunkState& state = states_[chunk];
     const size_t cube = batch.first_cube + segment;
     return {state.cubes[cube].data(),
             row_buckets()[bucket(batch, chunk)],
             chunks_[chunk].count,
             batch.planes,
-            state.scales.data() + cube * kMaxRows,
-            state.sums.data() + cube * kMaxRows,
+            state.scales[product % 2].data() + cube * kMaxRows,
+            state.sums[product % 2].data() + cube * kMaxRows,
             0};
 }
 
 void NpuFlow::prepare(size_t product, size_t chunk) {
     ChunkState& state = states_[chunk];
-    state.product = product;
     for (const Batch& batch : products_[product].batches) {
         const WeightPlan& plan = batch.weights[0]->plan;
         for (size_t s = 0; s < plan.segments.size(); ++s) {
@@ -203,7 +204,8 @@ void NpuFlow::prepare(size_t product, size_t chunk) {
                 device_.areas_.activations(batch.weights[0]->cells[0][0].domain, place, 0).value();
         }
     }
-    std::fill(state.sums.begin(), state.sums.end(), 0.0F);
+    std::vector<float>& sums = state.sums[product % 2];
+    std::fill(sums.begin(), sums.end(), 0.0F);
 }
 
 void NpuFlow::quantise(size_t product, size_t chunk, size_t first, size_t count, const float* rows,
@@ -215,7 +217,7 @@ void NpuFlow::quantise(size_t product, size_t chunk, size_t first, size_t count,
             weight.plan.recipe.rotate ? rotated_rows(kRowGroup * weight.plan.longest_segment()) : nullptr;
         for (size_t s = 0; s < weight.plan.segments.size(); ++s) {
             const KSegment& segment = weight.plan.segments[s];
-            const Cube cube = cube_of(batch, s, chunk);
+            const Cube cube = cube_of(product, batch, s, chunk);
             for (size_t m = 0; m < count; m += kRowGroup) {
                 quantise_rows(weight, segment, cube, rows + m * stride, stride, first + m,
                               std::min(kRowGroup, count - m), rotated);
@@ -236,8 +238,8 @@ void NpuFlow::results(size_t product, size_t chunk, size_t first, size_t count,
                               count,
                               chunks_[chunk].count,
                               batch.planes,
-                              state.scales.data() + batch.first_cube * kMaxRows,
-                              state.sums.data() + batch.first_cube * kMaxRows};
+                              state.scales[product % 2].data() + batch.first_cube * kMaxRows,
+                              state.sums[product % 2].data() + batch.first_cube * kMaxRows};
         size_t result = batch.first_result;
         for (size_t strip = 0; strip < batch.runs.size(); ++strip) {
             for (const CellResult& cell : batch.runs[strip].cells) {

@@ -16,6 +16,7 @@
 // CPU, nor in the naive precision, whose one scale for a tensor needs all rows first: see possible().
 #pragma once
 
+#include <array>
 #include <chrono>
 #include <deque>
 #include <mutex>
@@ -52,7 +53,8 @@ class NpuFlow {
     // Takes the device and makes room. kUnsupported: there are more shapes than the device keeps contexts.
     Status begin(std::vector<Chunk> chunks);
 
-    // The chunk's activations for `product` are about to come.
+    // The chunk's activations for `product` are about to come. Its results of the product before may still be
+    // taken.
     void prepare(size_t product, size_t chunk);
     // Rows first .. first+count-1 of the chunk (first a multiple of kRowGroup), of which `rows` is the first.
     void quantise(size_t product, size_t chunk, size_t first, size_t count, const float* rows, size_t stride);
@@ -96,8 +98,10 @@ class NpuFlow {
     };
     struct ChunkState {
         size_t product = 0;
-        size_t slot = SIZE_MAX;           // of results; SIZE_MAX: none
-        std::vector<float> scales, sums;  // [cube][kMaxRows]
+        size_t slot = SIZE_MAX;  // of results; SIZE_MAX: none
+        // [cube][kMaxRows]; of even and odd products, since a chunk's results are turned into the activations
+        // of its next product row by row.
+        std::array<std::vector<float>, 2> scales, sums;
         std::vector<DeviceMemoryPool::Slice> cubes;
         std::vector<RunResult> results;
         NpuLane::Job job;
@@ -105,7 +109,7 @@ class NpuFlow {
     };
 
     size_t bucket(const Batch& batch, size_t chunk) const;
-    Cube cube_of(const Batch& batch, size_t segment, size_t chunk);
+    Cube cube_of(size_t product, const Batch& batch, size_t segment, size_t chunk);
     Status make_cubes();
     Status make_results();
     Status find_contexts();

@@ -116,6 +116,8 @@ std::string Statistics::to_json(const Config& config, const RuntimeInfo& runtime
         {"cpu_segments", cpu_segments.load()},
         {"cpu_nodes", cpu_nodes.load()},
         {"fused_nodes", fused_nodes.load()},
+        {"flows", flows.load()},
+        {"flow_nodes", flow_nodes.load()},
         {"activation_matrices",
          {{"quantised", activations_quantised.load()}, {"shared", activations_shared.load()}}},
         {"cpu_tasks", {{"all", cpu_tasks.load()}, {"beside_npu", overlapped_tasks.load()}}},

@@ -1,0 +1,244 @@
+#include "ggml/flow_run.hpp"
+
+#include <algorithm>
+#include <cstring>
+
+#include "ggml/matmul_group.hpp"
+#include "kernels/quantise.hpp"
+#include "matmul/cost_model.hpp"
+
+namespace rknpu2 {
+namespace {
+
+using Kind = FlowStage::Kind;
+
+// How many stages a chunk is ahead of the next one.
+constexpr size_t kSkew = 2;
+
+// What a thread works on at a time stays in its second-level cache, of which a Cortex-A76 has 512 KiB.
+constexpr size_t kBlockBytes = 384 * 1024;
+constexpr size_t kMostBlockRows = 16;
+
+size_t block_rows(size_t bytes_a_row) {
+    const size_t fitting = kBlockBytes / std::max<size_t>(bytes_a_row, 1) / kRowGroup * kRowGroup;
+    return std::clamp(fitting, kRowGroup, kMostBlockRows);
+}
+
+// All of kFlowChunkRows, and what is left with the last one.
+std::vector<NpuFlow::Chunk> cut_rows(int64_t rows) {
+    const auto size = static_cast<size_t>(kFlowChunkRows);
+    std::vector<NpuFlow::Chunk> chunks(static_cast<size_t>(rows) / size);
+    for (size_t c = 0; c < chunks.size(); ++c)
+        chunks[c] = {c * size, size};
+    chunks.back().count = static_cast<size_t>(rows) - chunks.back().m0;
+    return chunks;
+}
+
+std::byte* block_memory(size_t bytes) {
+    thread_local AlignedBuffer memory;
+    if (memory.size() < bytes) {
+        memory = {};
+        Result<AlignedBuffer> grown = AlignedBuffer::allocate(bytes);
+        if (!grown.ok()) return nullptr;
+        memory = grown.take();
+    }
+    return memory.data();
+}
+
+}  // namespace
+
+Status FlowRun::run(const FlowPlan& plan, ggml_abort_callback abort, void* abort_data) {
+    plan_ = &plan;
+    chunks_ = cut_rows(plan.rows);
+    chunk_room_ = chunks_.back().count;
+    progress_.assign(chunks_.size(), {});
+    failed_ = false;
+    RKNPU2_RETURN_IF_ERROR(make_memory());
+    RKNPU2_RETURN_IF_ERROR(pack());
+    NpuFlow flow(*host_.npu);
+    flow_ = &flow;
+    for (const auto& product : weights_) {
+        std::vector<const PackedWeight*> weights;
+        for (const auto& weight : product)
+            weights.push_back(weight.get());
+        flow.add_product(weights);
+    }
+    RKNPU2_RETURN_IF_ERROR(flow.begin(chunks_));
+    RKNPU2_RETURN_IF_ERROR(lead(abort, abort_data));
+    copy_out();
+    host_.statistics->flow_nodes += static_cast<uint64_t>(plan.nodes());
+    ++host_.statistics->flows;
+    return {};
+}
+
+Status FlowRun::make_memory() {
+    const size_t bytes = plan_->chunk_bytes * chunk_room_ * chunks_.size();
+    if (memory_.size() >= bytes) return {};
+    memory_ = {};
+    Result<AlignedBuffer> grown = AlignedBuffer::allocate(bytes);
+    RKNPU2_RETURN_IF_ERROR(grown.status());
+    memory_ = grown.take();
+    return {};
+}
+
+Status FlowRun::pack() {
+    weights_.resize(plan_->products.size());
+    for (size_t i = 0; i < weights_.size(); ++i)
+        RKNPU2_RETURN_IF_ERROR(pack_together(host_, plan_->products[i], weights_[i]));
+    return {};
+}
+
+FlowBlock FlowRun::rows_of(size_t chunk) const {
+    FlowBlock rows;
+    rows.first = rows.chunk_first = static_cast<int64_t>(chunks_[chunk].m0);
+    rows.count = static_cast<int64_t>(chunks_[chunk].count);
+    rows.chunk = memory_.data() + chunk * chunk_room_ * plan_->chunk_bytes;
+    rows.chunk_room = static_cast<int64_t>(chunk_room_);
+    return rows;
+}
+
+Status FlowRun::lead(ggml_abort_callback abort, void* abort_data) {
+    while (true) {
+        if (abort != nullptr && abort(abort_data)) return {StatusCode::kAborted, "the host asked to stop"};
+        RKNPU2_RETURN_IF_ERROR(submit_ready());
+        const size_t chunk = next_for_cpu();
+        const bool wait = chunk == SIZE_MAX;
+        if (wait && !flow_->is_waiting()) return {};
+        // Chunks that have come back are looked at before the CPU is given something else.
+        const Result<size_t> done = flow_->next_done(wait);
+        RKNPU2_RETURN_IF_ERROR(done.status());
+        if (done.value() != SIZE_MAX) {
+            Progress& progress = progress_[done.value()];
+            progress.in_lane = false;
+            ++progress.stage;
+        } else if (!wait) {
+            RKNPU2_RETURN_IF_ERROR(compute(chunk));
+        }
+    }
+}
+
+// Chunks that wait for the NPU, as far as there is room; those ahead first.
+Status FlowRun::submit_ready() {
+    for (size_t chunk = 0; chunk < chunks_.size(); ++chunk) {
+        Progress& progress = progress_[chunk];
+        const bool waits = !progress.in_lane && progress.stage < plan_->stages.size() &&
+                           plan_->stages[progress.stage].kind == Kind::kProduct;
+        if (!waits) continue;
+        if (!flow_->has_room()) return {};
+        const int product = plan_->stages[progress.stage - 1].product_after;
+        RKNPU2_RETURN_IF_ERROR(flow_->submit(static_cast<size_t>(product), chunk));
+        progress.in_lane = true;
+    }
+    return {};
+}
+
+// The chunk whose next stage is the CPU's turn; SIZE_MAX: none.
+size_t FlowRun::next_for_cpu() const {
+    size_t slowest = SIZE_MAX;
+    for (const Progress& progress : progress_)
+        slowest = std::min(slowest, progress.stage);
+    size_t best = SIZE_MAX;
+    size_t best_order = SIZE_MAX;
+    for (size_t chunk = 0; chunk < chunks_.size(); ++chunk) {
+        const size_t at = progress_[chunk].stage;
+        if (at >= plan_->stages.size() || plan_->stages[at].kind == Kind::kProduct) continue;
+        const int after_all = plan_->stages[at].after_all;
+        if (after_all >= 0 && slowest <= static_cast<size_t>(after_all)) continue;
+        const size_t order = at + kSkew * chunk;
+        if (order < best_order) {
+            best = chunk;
+            best_order = order;
+        }
+    }
+    return best;
+}
+
+Status FlowRun::compute(size_t chunk) {
+    const FlowStage& stage = plan_->stages[progress_[chunk].stage];
+    RKNPU2_RETURN_IF_ERROR(stage.kind == Kind::kAttention ? attention(stage, chunk) : pass(stage, chunk));
+    ++progress_[chunk].stage;
+    return {};
+}
+
+Status FlowRun::attention(const FlowStage& stage, size_t chunk) {
+    const PhaseTimer timer(*host_.statistics, Phase::kCpu);
+    RowsGraph graph(*plan_, stage);
+    ggml_cgraph* const shown = graph.show(rows_of(chunk));
+    if (cpu_.compute(shown, 0, shown->n_nodes) == GGML_STATUS_SUCCESS) return {};
+    return {StatusCode::kInternal,
+            std::string("the host's CPU backend could not compute ") + stage.nodes[0].node->name};
+}
+
+Status FlowRun::pass(const FlowStage& stage, size_t chunk) {
+    if (stage.product_after >= 0) flow_->prepare(static_cast<size_t>(stage.product_after), chunk);
+    std::atomic<size_t> next{0};
+    flow_->on_team(flow_->team(), [&](size_t) { pass_blocks(stage, chunk, next); });
+    if (stage.product_before >= 0) flow_->used(chunk);
+    if (!failed_) return {};
+    const char* const name = stage.nodes.empty() ? "some rows" : stage.nodes[0].node->name;
+    return {StatusCode::kInternal, std::string("the host's CPU backend could not compute ") + name};
+}
+
+// What one thread does of a pass.
+void FlowRun::pass_blocks(const FlowStage& stage, size_t chunk, std::atomic<size_t>& next) {
+    const size_t room = block_rows(stage.block_bytes);
+    FlowBlock block = rows_of(chunk);
+    block.block = block_memory(room * stage.block_bytes);
+    block.block_room = static_cast<int64_t>(room);
+    const ggml_backend_t backend = stage.nodes.empty() ? nullptr : one_thread_cpus_.take();
+    if (block.block == nullptr || (backend == nullptr && !stage.nodes.empty())) {
+        failed_ = true;
+        return;
+    }
+    RowsGraph graph(*plan_, stage);
+    const size_t rows = chunks_[chunk].count;
+    for (size_t first = room * next++; first < rows && !failed_; first = room * next++) {
+        block.first = static_cast<int64_t>(chunks_[chunk].m0 + first);
+        block.count = static_cast<int64_t>(std::min(room, rows - first));
+        pass_block(stage, chunk, block, graph, backend);
+    }
+    if (backend != nullptr) one_thread_cpus_.give_back(backend);
+}
+
+void FlowRun::pass_block(const FlowStage& stage, size_t chunk, const FlowBlock& block, RowsGraph& graph,
+                         ggml_backend_t backend) {
+    const auto first = static_cast<size_t>(block.first) - chunks_[chunk].m0;
+    const auto count = static_cast<size_t>(block.count);
+    const auto floats_of = [&](const ggml_tensor* tensor) {
+        return reinterpret_cast<float*>(rows_at(*plan_, tensor, 1, block));
+    };
+    if (stage.product_before >= 0) {
+        const auto product = static_cast<size_t>(stage.product_before);
+        thread_local std::vector<FloatRows> targets;
+        targets.clear();
+        for (const ggml_tensor* const node : plan_->products[product])
+            targets.push_back({floats_of(node), static_cast<size_t>(node->ne[0])});
+        flow_->results(product, chunk, first, count, targets);
+    }
+    if (ggml_cgraph* const shown = graph.show(block); shown != nullptr) {
+        const PhaseTimer timer(*host_.statistics, Phase::kCpu);
+        if (host_.ggml.ggml_backend_graph_compute(backend, shown) != GGML_STATUS_SUCCESS) failed_ = true;
+    }
+    if (stage.product_after >= 0) {
+        const auto product = static_cast<size_t>(stage.product_after);
+        const ggml_tensor* const activations = plan_->products[product][0]->src[1];
+        flow_->quantise(product, chunk, first, count, floats_of(activations),
+                        static_cast<size_t>(activations->ne[0]));
+    }
+}
+
+// Results that could not be written to the graph's memory while other chunks were on their way.
+void FlowRun::copy_out() {
+    for (const auto& [tensor, at] : plan_->tensors) {
+        if (!at.copied_out) continue;
+        for (size_t chunk = 0; chunk < chunks_.size(); ++chunk) {
+            const FlowBlock rows = rows_of(chunk);
+            std::byte* const to =
+                static_cast<std::byte*>(tensor->data) + static_cast<size_t>(rows.first) * at.row_bytes;
+            std::memcpy(to, rows_at(*plan_, tensor, at.dim, rows),
+                        static_cast<size_t>(rows.count) * at.row_bytes);
+        }
+    }
+}
+
+}  // namespace rknpu2

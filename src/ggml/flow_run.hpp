@@ -1,0 +1,66 @@
+// Computes a stretch of a graph with its rows in chunks (flow_plan.hpp).
+//
+// The calling thread leads: it hands chunks to the NPU when there is room, and has the CPU's team do one
+// stage of one chunk at a time, by whichever chunk is furthest behind in an order where each chunk is some
+// stages ahead of the next: so unlike stages meet, one chunk's multiplications and another's attention. The
+// results are those of the nodes one by one, bit by bit.
+//
+// One object for each backend, used by one thread.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "base/aligned_buffer.hpp"
+#include "ggml/flow_plan.hpp"
+#include "ggml/inner_cpu.hpp"
+#include "ggml/one_thread_cpus.hpp"
+#include "ggml/rows_graph.hpp"
+#include "matmul/npu_flow.hpp"
+
+namespace rknpu2 {
+
+class FlowRun {
+  public:
+    FlowRun(Host& host, InnerCpu& cpu, OneThreadCpus& one_thread_cpus)
+        : host_(host), cpu_(cpu), one_thread_cpus_(one_thread_cpus) {}
+
+    // `abort` may be null; it is asked between stages, and kAborted is what it leads to. kUnsupported:
+    // nothing was computed, and the nodes must be one by one.
+    Status run(const FlowPlan& plan, ggml_abort_callback abort, void* abort_data);
+
+  private:
+    struct Progress {
+        size_t stage = 0;      // the next one
+        bool in_lane = false;  // its product was submitted
+    };
+
+    Status pack();
+    Status make_memory();
+    Status lead(ggml_abort_callback abort, void* abort_data);
+    Status submit_ready();
+    size_t next_for_cpu() const;
+    Status compute(size_t chunk);
+    Status pass(const FlowStage& stage, size_t chunk);
+    void pass_blocks(const FlowStage& stage, size_t chunk, std::atomic<size_t>& next);
+    void pass_block(const FlowStage& stage, size_t chunk, const FlowBlock& block, RowsGraph& graph,
+                    ggml_backend_t backend);
+    Status attention(const FlowStage& stage, size_t chunk);
+    FlowBlock rows_of(size_t chunk) const;
+    void copy_out();
+
+    Host& host_;
+    InnerCpu& cpu_;
+    OneThreadCpus& one_thread_cpus_;
+    // Of the running call.
+    const FlowPlan* plan_ = nullptr;
+    NpuFlow* flow_ = nullptr;
+    std::vector<std::vector<std::shared_ptr<PackedWeight>>> weights_;
+    std::vector<NpuFlow::Chunk> chunks_;
+    std::vector<Progress> progress_;
+    AlignedBuffer memory_;   // of the chunks
+    size_t chunk_room_ = 0;  // rows
+    std::atomic<bool> failed_{false};
+};
+
+}  // namespace rknpu2
