@@ -80,11 +80,10 @@ size_t place_in_chunk(std::vector<FlowTensor*> tensors) {
 
 }  // namespace
 
-void find_homes(const Host& host, const ggml_cgraph* graph,
-                const std::unordered_map<const ggml_tensor*, int>& written, FlowPlan& plan) {
+void find_homes(const Host& host, const ggml_cgraph* graph, const WrittenMemory& written, FlowPlan& plan) {
     const Tensors escaping = find_escaping(graph, plan);
     Tensors touched = escaping;
-    for (const auto& [memory, stage] : written)
+    for (const auto& [memory, writer] : written)
         touched.insert(memory);
     for (int i = plan.first; i < plan.last; ++i) {
         for (const ggml_tensor* const source : graph->nodes[i]->src) {

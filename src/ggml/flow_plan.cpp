@@ -59,37 +59,39 @@ class Planner {
         return plan_.stages.back();
     }
 
-    // Which of the stages so far must be done by every chunk before `node` is computed: those that write what
-    // it reads as a whole. Stages that read what it writes as a whole: then it cannot be part of the flow.
-    bool find_writers(const FlowNode& place, int& after_all) const {
+    // A node that writes what another stage reads as a whole cannot be part of the flow.
+    bool may_write(const FlowNode& place) const {
+        return place.dim != kWhole || !read_.contains(memory_of(place.node));
+    }
+
+    // Those that write what it reads as a whole, and the last stage of which one is.
+    int find_writers(const FlowNode& place, std::vector<const ggml_tensor*>& writers) const {
+        int stage = -1;
         for (const ggml_tensor* const source : place.node->src) {
-            if (source == nullptr) continue;
-            const auto writer = written_.find(memory_of(source));
-            if (writer != written_.end()) after_all = std::max(after_all, writer->second);
+            const auto writer = source == nullptr ? written_.end() : written_.find(memory_of(source));
+            if (writer == written_.end()) continue;
+            writers.push_back(writer->second.node);
+            stage = std::max(stage, writer->second.stage);
         }
-        if (place.dim != kWhole) return true;
-        return !read_.contains(memory_of(place.node));
+        return stage;
     }
 
     bool add_to_pass(const FlowNode& place) {
-        int after_all = -1;
-        if (!find_writers(place, after_all)) return false;
-        // One pass cannot wait for itself.
-        if (after_all >= 0 && place.dim != kWhole) return false;
+        std::vector<const ggml_tensor*> writers;
+        // A pass does not wait for other chunks.
+        if (!may_write(place) || find_writers(place, writers) >= 0) return false;
         open_pass().nodes.push_back(place);
         note_all(place, last_stage());
-        if (place.dim == kWhole) written_[memory_of(place.node)] = last_stage();
+        if (place.dim == kWhole) written_[memory_of(place.node)] = {place.node, last_stage()};
         return true;
     }
 
     bool add_attention(const FlowNode& place) {
-        int after_all = -1;
-        if (!find_writers(place, after_all)) return false;
         if (!plan_.stages.empty() && plan_.stages.back().kind == Kind::kProduct) open_pass();
         FlowStage stage;
         stage.kind = Kind::kAttention;
         stage.nodes.push_back(place);
-        stage.after_all = after_all;
+        stage.after = find_writers(place, stage.writers);
         plan_.stages.push_back(stage);
         note_all(place, last_stage());
         return true;
@@ -152,8 +154,8 @@ class Planner {
     const ggml_cgraph* const graph_;
     FlowPlan plan_;
     FlowRows rows_of_;
-    // What nodes write as a whole, such as a cache, and which stage does; and what is read as a whole.
-    std::unordered_map<const ggml_tensor*, int> written_;
+    // Memory outside, such as a cache, that is written, by which node and stage; and what is read as a whole.
+    WrittenMemory written_;
     std::unordered_map<const ggml_tensor*, int> read_;
 };
 

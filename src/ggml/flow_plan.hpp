@@ -47,8 +47,11 @@ struct FlowStage {
     // Of a pass: the product whose results it begins with, and that whose activations it ends with.
     int product_before = -1;
     int product_after = -1;
-    // Every chunk must have done this stage before one may begin with ours; -1: none.
-    int after_all = -1;
+    // Of attention: the stage that every chunk whose rows are seen (flow_waits.hpp) must have done before one
+    // may begin; -1: none. And the nodes of the flow that write what is read as a whole, at that stage or
+    // before it.
+    int after = -1;
+    std::vector<const ggml_tensor*> writers;
     size_t block_bytes = 0;  // of a pass: what lives in it, for each row
 };
 

@@ -64,6 +64,8 @@ Status FlowRun::run(const FlowPlan& plan, ggml_abort_callback abort, void* abort
         flow.add_product(weights);
     }
     RKNPU2_RETURN_IF_ERROR(flow.begin(chunks_));
+    FlowWaits waits(chunks_);
+    waits_ = &waits;
     RKNPU2_RETURN_IF_ERROR(lead(abort, abort_data));
     copy_out();
     host_.statistics->flow_nodes += static_cast<uint64_t>(plan.nodes());
@@ -132,23 +134,26 @@ Status FlowRun::submit_ready() {
     return {};
 }
 
+// Have all chunks that its attention sees written their keys and values?
+bool FlowRun::may_begin(size_t chunk, const FlowStage& stage) {
+    if (stage.after < 0) return true;
+    const size_t last = waits_->last_seen(stage)[chunk];
+    return std::all_of(progress_.begin(), progress_.begin() + static_cast<std::ptrdiff_t>(last) + 1,
+                       [&](const Progress& other) { return other.stage > static_cast<size_t>(stage.after); });
+}
+
 // The chunk whose next stage is the CPU's turn; SIZE_MAX: none.
-size_t FlowRun::next_for_cpu() const {
-    size_t slowest = SIZE_MAX;
-    for (const Progress& progress : progress_)
-        slowest = std::min(slowest, progress.stage);
+size_t FlowRun::next_for_cpu() {
     size_t best = SIZE_MAX;
     size_t best_order = SIZE_MAX;
     for (size_t chunk = 0; chunk < chunks_.size(); ++chunk) {
         const size_t at = progress_[chunk].stage;
-        if (at >= plan_->stages.size() || plan_->stages[at].kind == Kind::kProduct) continue;
-        const int after_all = plan_->stages[at].after_all;
-        if (after_all >= 0 && slowest <= static_cast<size_t>(after_all)) continue;
         const size_t order = at + kSkew * chunk;
-        if (order < best_order) {
-            best = chunk;
-            best_order = order;
-        }
+        if (order >= best_order || at >= plan_->stages.size()) continue;
+        const FlowStage& stage = plan_->stages[at];
+        if (stage.kind == Kind::kProduct || !may_begin(chunk, stage)) continue;
+        best = chunk;
+        best_order = order;
     }
     return best;
 }

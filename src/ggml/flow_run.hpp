@@ -13,6 +13,7 @@
 
 #include "base/aligned_buffer.hpp"
 #include "ggml/flow_plan.hpp"
+#include "ggml/flow_waits.hpp"
 #include "ggml/inner_cpu.hpp"
 #include "ggml/one_thread_cpus.hpp"
 #include "ggml/rows_graph.hpp"
@@ -39,7 +40,8 @@ class FlowRun {
     Status make_memory();
     Status lead(ggml_abort_callback abort, void* abort_data);
     Status submit_ready();
-    size_t next_for_cpu() const;
+    bool may_begin(size_t chunk, const FlowStage& stage);
+    size_t next_for_cpu();
     Status compute(size_t chunk);
     Status pass(const FlowStage& stage, size_t chunk);
     void pass_blocks(const FlowStage& stage, size_t chunk, std::atomic<size_t>& next);
@@ -55,6 +57,7 @@ class FlowRun {
     // Of the running call.
     const FlowPlan* plan_ = nullptr;
     NpuFlow* flow_ = nullptr;
+    FlowWaits* waits_ = nullptr;
     std::vector<std::vector<std::shared_ptr<PackedWeight>>> weights_;
     std::vector<NpuFlow::Chunk> chunks_;
     std::vector<Progress> progress_;
