@@ -1,5 +1,7 @@
 #include "predict/designs.hpp"
 
+#include "matmul/cost_model.hpp"
+
 namespace rknpu2 {
 
 const std::vector<Design>& designs() {
@@ -8,13 +10,16 @@ const std::vector<Design>& designs() {
                       .adds = "each multiplication alone, layouts converted by the runtime",
                       .is_step = false,
                       .native = false};
-        const Design plugin{.name = "plugin",
-                            .adds = "what the plug-in does: grouped, gated, overlap, K cut by its own rule",
-                            .is_step = false,
-                            .grouped = true,
-                            .gated = true,
-                            .own_cut = true,
-                            .overlapped = true};
+        const Design plugin{
+            .name = "plugin",
+            .adds =
+                "what the plug-in does: prompts flow in chunks through all operations; tokens "
+                "are grouped and gated; K cut by its own rule",
+            .is_step = false,
+            .grouped = true,
+            .gated = true,
+            .overlapped = true,
+            .flows = true};
         std::vector<Design> steps = {engine, plugin};
         const auto add = [&steps](const char* name, const char* adds, bool Design::*what) {
             Design design = steps.back().is_step ? steps.back() : Design{};
@@ -35,6 +40,15 @@ const std::vector<Design>& designs() {
         return steps;
     }();
     return all;
+}
+
+Design for_rows(const Design& design, int64_t rows) {
+    Design now = design;
+    if (design.flows && rows >= kFewestFlowRows) {
+        now.gated = false;
+        now.fused_ffn = now.fused_norms = now.wave = now.staggered = true;
+    }
+    return now;
 }
 
 Result<Design> find_design(const std::string& name) {

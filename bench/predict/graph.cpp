@@ -96,7 +96,9 @@ class Builder {
 
 }  // namespace
 
-Graph build_graph(const Setting& setting, const Pass& pass) {
+Graph build_graph(const Setting& given, const Pass& pass) {
+    Setting setting = given;
+    setting.design = for_rows(given.design, pass.rows);
     Builder builder(setting, pass);
     builder.add(first_stages(setting), -1);
     for (int64_t layer = 0; layer < pass.layers; ++layer)

@@ -91,11 +91,15 @@ bool improve(const Candidates& candidates, const Change& change, Cost* cost, Pla
 Plan choose_plan(const Setting& setting, const Goal& goal) {
     Plan best_plan;
     if (!setting.design.overlapped) return best_plan;
+    if (setting.design.flows) {
+        best_plan.chunk = kFlowChunkRows;
+        best_plan.skew = kFlowSkew;
+        for (const Group group : kLayerGroups)
+            best_plan.grids[group] = own_grid(setting, group);
+        return best_plan;
+    }
     Cost cost(setting, goal);
     std::map<Group, std::vector<Grid>> grids;
-    for (const Group group : kLayerGroups) {
-        if (setting.design.own_cut) best_plan.grids[group] = own_grid(setting, group);
-    }
     for (const Group group : kLayerGroups)
         if (setting.design.planned_segments) grids[group] = candidates(setting, group);
     double best = 0;

@@ -16,6 +16,7 @@
 #include "ggml/plugin.hpp"
 #include "ggml/problem_from_tensor.hpp"
 #include "ggml/sensitivity.hpp"
+#include "matmul/cost_model.hpp"
 #include "matmul/support.hpp"
 
 namespace rknpu2 {

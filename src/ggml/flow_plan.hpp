@@ -22,11 +22,6 @@
 
 namespace rknpu2 {
 
-// A flow has at least this many rows, and so has each of its chunks: ggml's CPU backend computes attention in
-// another way, with other roundings, for fewer.
-inline constexpr int64_t kFlowChunkRows = 64;
-inline constexpr int64_t kFewestFlowRows = 2 * kFlowChunkRows;
-
 // The dimension of a tensor that counts rows of the flow; kWhole: none, every chunk sees all of it.
 inline constexpr int kWhole = -1;
 

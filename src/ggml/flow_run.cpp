@@ -12,9 +12,6 @@ namespace {
 
 using Kind = FlowStage::Kind;
 
-// How many stages a chunk is ahead of the next one.
-constexpr size_t kSkew = 2;
-
 // What a thread works on at a time stays in its second-level cache, of which a Cortex-A76 has 512 KiB.
 constexpr size_t kBlockBytes = 384 * 1024;
 constexpr size_t kMostBlockRows = 16;
@@ -148,7 +145,7 @@ size_t FlowRun::next_for_cpu() {
     size_t best_order = SIZE_MAX;
     for (size_t chunk = 0; chunk < chunks_.size(); ++chunk) {
         const size_t at = progress_[chunk].stage;
-        const size_t order = at + kSkew * chunk;
+        const size_t order = at + static_cast<size_t>(kFlowSkew) * chunk;
         if (order >= best_order || at >= plan_->stages.size()) continue;
         const FlowStage& stage = plan_->stages[at];
         if (stage.kind == Kind::kProduct || !may_begin(chunk, stage)) continue;

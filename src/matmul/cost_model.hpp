@@ -11,6 +11,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 
 #include "matmul/plan.hpp"
 
@@ -54,6 +55,13 @@ double multiplication_ns(const BoardRates& rates, NpuArithmetic arithmetic, size
 // The rows of a chunk with which M rows are multiplied soonest.
 size_t best_chunk_rows(const BoardRates& rates, NpuArithmetic arithmetic, size_t M, size_t K, size_t N,
                        const CellGrid& grid);
+
+// Rows of a flow's chunks (ggml/flow_plan.hpp), and how many stages a chunk is ahead of the next one. Chunks
+// of 64 rows are best or within 2 % of it for five models (docs/performance.md); ggml's CPU backend computes
+// attention in another way, with other roundings, for fewer.
+inline constexpr int64_t kFlowChunkRows = 64;
+inline constexpr int64_t kFewestFlowRows = 2 * kFlowChunkRows;
+inline constexpr int64_t kFlowSkew = 2;
 
 // Into how many segments a run's largest K cuts rows of K elements, at least.
 size_t fewest_segments(size_t K);
