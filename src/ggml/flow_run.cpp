@@ -31,11 +31,12 @@ std::vector<NpuFlow::Chunk> cut_rows(int64_t rows) {
     return chunks;
 }
 
+// A thread's own; null if there is no memory.
 std::byte* block_memory(size_t bytes) {
     thread_local AlignedBuffer memory;
-    if (memory.size() < bytes) {
+    if (memory.data() == nullptr || memory.size() < bytes) {
         memory = {};
-        Result<AlignedBuffer> grown = AlignedBuffer::allocate(bytes);
+        Result<AlignedBuffer> grown = AlignedBuffer::allocate(std::max<size_t>(bytes, 1));
         if (!grown.ok()) return nullptr;
         memory = grown.take();
     }

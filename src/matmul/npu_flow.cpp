@@ -11,13 +11,13 @@
 namespace rknpu2 {
 namespace {
 
-// A thread's room for kRowGroup rotated rows.
+// A thread's room for kRowGroup rotated rows; null if there is no memory.
 float* rotated_rows(size_t floats) {
     thread_local AlignedBuffer memory;
     if (memory.size() < floats * sizeof(float)) {
         memory = {};
         Result<AlignedBuffer> grown = AlignedBuffer::allocate(floats * sizeof(float));
-        if (!grown.ok()) throw std::bad_alloc();
+        if (!grown.ok()) return nullptr;
         memory = grown.take();
     }
     return memory.as<float>();
@@ -215,6 +215,10 @@ void NpuFlow::quantise(size_t product, size_t chunk, size_t first, size_t count,
         const PackedWeight& weight = *batch.weights[0];
         float* const rotated =
             weight.plan.recipe.rotate ? rotated_rows(kRowGroup * weight.plan.longest_segment()) : nullptr;
+        if (weight.plan.recipe.rotate && rotated == nullptr) {
+            no_memory_ = true;
+            return;
+        }
         for (size_t s = 0; s < weight.plan.segments.size(); ++s) {
             const KSegment& segment = weight.plan.segments[s];
             const Cube cube = cube_of(product, batch, s, chunk);

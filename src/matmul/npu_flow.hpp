@@ -17,6 +17,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <chrono>
 #include <deque>
 #include <mutex>
@@ -131,6 +132,7 @@ class NpuFlow {
     std::vector<Product> products_;
     std::vector<Chunk> chunks_;
     std::vector<ChunkState> states_;
+    std::atomic<bool> no_memory_{false};  // while quantising
     size_t cubes_of_a_chunk_ = 0;
     size_t results_of_a_slot_ = 0;
     std::vector<char> slot_taken_;

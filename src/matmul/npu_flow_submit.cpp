@@ -42,6 +42,7 @@ Status NpuFlow::give_way() {
 }
 
 Status NpuFlow::submit(size_t product, size_t chunk) {
+    if (no_memory_) return {StatusCode::kOutOfMemory, "no memory to rotate activations in"};
     if (must_give_way()) RKNPU2_RETURN_IF_ERROR(give_way());
     ChunkState& state = states_[chunk];
     state.product = product;
