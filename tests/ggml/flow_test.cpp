@@ -87,6 +87,15 @@ TEST_F(FlowGraphTest, EveryVariation) {
     }
 }
 
+// Rows of another length there: those of one chunk would lie where another's are still to be read.
+TEST_F(FlowGraphTest, AResultInTheMemoryOfTheInput) {
+    LayerOptions options;
+    options.tokens = 300;
+    options.layers = 1;
+    options.ends_with_gate = true;
+    EXPECT_GT(check(options, 4), 0U);
+}
+
 TEST_F(FlowGraphTest, RandomCombinations) {
     for (uint32_t seed = 1; seed <= 12; ++seed) {
         Random random(seed);

@@ -41,7 +41,8 @@ LayerGraph::LayerGraph(GgmlHost& host, const LayerOptions& options, uint32_t see
         x = layer(x, i);
     if (options.used_again) x = ggml.ggml_add(c, x, first_attention_);
     // As a model's last layer takes the rows whose logits are wanted.
-    ggml_tensor* const last = ggml.ggml_cont(c, ggml.ggml_view_2d(c, norm(x), kHidden, T / 2, x->nb[1], 0));
+    x = options.ends_with_gate ? last_gate_ : norm(x);
+    ggml_tensor* const last = ggml.ggml_cont(c, ggml.ggml_view_2d(c, x, x->ne[0], T / 2, x->nb[1], 0));
     outputs_.push_back(last);
     for (ggml_tensor* const output : outputs_)
         ggml.ggml_set_output(output);
@@ -147,6 +148,7 @@ ggml_tensor* LayerGraph::feed_forward(ggml_tensor* x) {
     ggml_tensor* const up = ggml.ggml_mul_mat(c, weight("up", kHidden, kFfn), x);
     ggml_tensor* const middle =
         options_.gelu ? ggml.ggml_geglu_split(c, gate, up) : ggml.ggml_swiglu_split(c, gate, up);
+    last_gate_ = middle;
     return ggml.ggml_mul_mat(c, weight("down", kFfn, kHidden), middle);
 }
 

@@ -22,7 +22,9 @@ struct LayerOptions {
     bool gelu = false;           // instead of SiLU
     bool scaled = false;         // the input and the residuals
     bool middle_output = false;  // the first layer's result is an output, too
-    bool used_again = false;     // the first layer's attention is read once more, at the end
+    // The result is that of the last layer's gate, whose rows are longer than those of the input.
+    bool ends_with_gate = false;
+    bool used_again = false;  // the first layer's attention is read once more, at the end
 };
 
 class LayerGraph {
@@ -66,6 +68,7 @@ class LayerGraph {
     ggml_tensor* places_ = nullptr;
     ggml_tensor* mask_ = nullptr;
     ggml_tensor* first_attention_ = nullptr;
+    ggml_tensor* last_gate_ = nullptr;
     ggml_cgraph* graph_ = nullptr;
     int64_t products_ = 0;
 };
