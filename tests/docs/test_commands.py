@@ -136,7 +136,7 @@ def main():
     for name in ("--llama", "--host", "--model"):
         parser.add_argument(name, type=lambda text: pathlib.Path(text) if text else None)
     parser.add_argument("pages", nargs="*")
-    arguments = parser.parse_args()
+    arguments = parser.parse_intermixed_args()
     run, failures, missing = 0, [], []
     for page in arguments.pages or pages.all_pages():
         try:
@@ -150,8 +150,8 @@ def main():
         elif count:
             print(f"{page}: {count} blocks", flush=True)
     print(f"{run} blocks of commands were run, {len(failures)} pages failed")
-    print(*failures, sep="\n")
-    print(*(f"skipped: {what}" for what in missing), sep="\n")
+    for line in [*failures, *(f"skipped: {what}" for what in missing)]:
+        print(line)
     if failures or run == 0 and not missing:
         sys.exit(1)
     sys.exit(77 if missing else 0)
