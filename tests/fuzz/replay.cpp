@@ -27,6 +27,11 @@
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size);
 // Where there is a sanitizer: called when it has found something.
 extern "C" __attribute__((weak)) void __sanitizer_set_death_callback(void (*callback)());
+// GCC's UBSan ends the process without calling anybody, unless it is to abort.
+extern "C" __attribute__((visibility("default"))) const char* __ubsan_default_options();
+extern "C" const char* __ubsan_default_options() {
+    return "abort_on_error=1:print_stacktrace=1";
+}
 
 namespace {
 
