@@ -12,7 +12,6 @@ namespace {
 
 // Dimensions that plan_weight() is asked about; beyond, its list of cells would be long, and no such weight
 // exists. (A file may claim any shape for an empty tensor.)
-constexpr uint64_t kMaxPlanned = uint64_t{1} << 31;
 
 // As src/ggml/problem_from_tensor.cpp describes it, for one row of float32 activations.
 MatmulProblem problem_of(const GgufTensor& tensor, TensorRole role) {
@@ -28,6 +27,8 @@ MatmulProblem problem_of(const GgufTensor& tensor, TensorRole role) {
     problem.weight_can_be_dequantised = tensor.type->to_float;
     problem.activations_are_float = true;
     problem.activations_are_contiguous = true;
+    problem.shapes_agree = true;
+    problem.operand_bytes = static_cast<size_t>(tensor.bytes);
     return problem;
 }
 
@@ -103,8 +104,6 @@ TensorReport report_on(const GgufTensor& tensor, const ModelReport& model,
         report.reason = format("-ngl %" PRId64 " leaves it on the CPU", model.ngl);
     } else if (reason != Reason::kSupported) {
         report.reason = reason_text(reason);
-    } else if (problem.N > kMaxPlanned || problem.K > kMaxPlanned) {
-        report.reason = "larger than any weight that can be packed";
     } else if (model.precision == Precision::kReference && model.experts == Experts::kCpu &&
                problem.experts > 0) {
         report.reason = place_reason_text(PlaceReason::kSettingCpu);

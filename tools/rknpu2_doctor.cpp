@@ -11,6 +11,7 @@
 #include <fstream>
 
 #include "base/config.hpp"
+#include "base/format.hpp"
 #include "doctor_report.hpp"
 #include "doctor_system.hpp"
 #include "gguf/gguf_file.hpp"

@@ -8,6 +8,7 @@
 #include <filesystem>
 
 #include "base/config.hpp"
+#include "base/format.hpp"
 #include "gguf/gguf_file.hpp"
 #include "machine_report.hpp"
 #include "model_report.hpp"

@@ -1,5 +1,6 @@
 #include "predict/board_profile.hpp"
 
+#include "base/format.hpp"
 #include "predict/embedded.hpp"
 #include "predict/key_values.hpp"
 
@@ -26,7 +27,7 @@ constexpr Field kFields[] = {
 Status set_npu(const std::string& name, double value, const std::string& file, rknnsim::Profile* npu) {
     const rknnsim::Outcome outcome = rknnsim::set_parameter(name, value, npu);
     if (outcome.ok()) return {};
-    return {StatusCode::kInvalidArgument, file + ": npu." + name + ": " + outcome.text};
+    return {StatusCode::kInvalidArgument, file + ": npu." + printable(name) + ": " + printable(outcome.text)};
 }
 
 // `text` is a profile of the simulator.

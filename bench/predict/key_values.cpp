@@ -19,13 +19,14 @@ std::string trim(const std::string& text) {
 }
 
 Status wrong(const std::string& file, int line, const std::string& what) {
-    return {StatusCode::kInvalidArgument, format("%s:%d: %s", file.c_str(), line, what.c_str())};
+    return {StatusCode::kInvalidArgument, format("%s:%d: %s", file.c_str(), line, printable(what).c_str())};
 }
 
 bool to_number(const std::string& text, double* value) {
     char* end = nullptr;
     *value = std::strtod(text.c_str(), &end);
-    return *end == '\0' && std::isfinite(*value);
+    // All of the text: a zero byte in the middle ends a C string, but not a value.
+    return !text.empty() && end == text.c_str() + text.size() && std::isfinite(*value);
 }
 
 }  // namespace

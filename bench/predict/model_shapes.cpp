@@ -1,7 +1,8 @@
 #include "predict/model_shapes.hpp"
 
-#include <cstdlib>
+#include <algorithm>
 
+#include "base/checked.hpp"
 #include "base/format.hpp"
 #include "predict/embedded.hpp"
 #include "predict/key_values.hpp"
@@ -35,12 +36,15 @@ Status check_sizes(const ModelShape& model, const std::string& file) {
                        static_cast<long long>(model.heads), static_cast<long long>(model.kv_heads))};
     }
     const int64_t tables = model.vocabulary * model.hidden_size * (model.tied_embeddings ? 1 : 2);
-    const int64_t counted = model.layers * model.layer_weights() + tables;
-    if (std::llabs(counted - model.parameters) > model.parameters / 100) {
-        return {
-            StatusCode::kInvalidArgument,
-            format("%s: the sizes come to %lld parameters, but parameters is %lld: one of them is wrong",
-                   file.c_str(), static_cast<long long>(counted), static_cast<long long>(model.parameters))};
+    // Each size is in its range, and yet all together can be too many for 64 bits.
+    const size_t layers =
+        saturating_mul(static_cast<size_t>(model.layers), static_cast<size_t>(model.layer_weights()));
+    const size_t counted = saturating_add(layers, static_cast<size_t>(tables));
+    const auto parameters = static_cast<size_t>(model.parameters);
+    if (std::max(counted, parameters) - std::min(counted, parameters) > parameters / 100) {
+        return {StatusCode::kInvalidArgument,
+                format("%s: the sizes come to %zu parameters, but parameters is %zu: one of them is wrong",
+                       file.c_str(), counted, parameters)};
     }
     return {};
 }

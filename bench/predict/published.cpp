@@ -1,5 +1,6 @@
 #include "predict/published.hpp"
 
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <sstream>
@@ -27,6 +28,9 @@ std::vector<std::string> split(const std::string& line) {
     return cells;
 }
 
+// Of a number of elements, rows or tokens, and of a rate or a time.
+constexpr double kMost = 1e12;
+
 // An empty cell is 0.
 Result<double> number(const CsvRow& row, const std::string& column, const std::string& file) {
     const auto found = row.find(column);
@@ -35,10 +39,10 @@ Result<double> number(const CsvRow& row, const std::string& column, const std::s
     }
     char* end = nullptr;
     const double value = std::strtod(found->second.c_str(), &end);
-    if (*end != '\0') {
+    if (end != found->second.c_str() + found->second.size() || !(value >= 0 && value <= kMost)) {
         return Status(StatusCode::kInvalidArgument,
-                      format("%s: \"%s\" in column %s is no number", file.c_str(), found->second.c_str(),
-                             column.c_str()));
+                      format("%s: \"%s\" in column %s is no number from 0 to 1e12", file.c_str(),
+                             printable(found->second).c_str(), column.c_str()));
     }
     return value;
 }
@@ -97,6 +101,11 @@ Result<std::vector<PublishedMatmul>> published_matmuls(const std::string& csv, c
                                .time_us = values["time_us"],
                                .how = cell(row, "how"),
                                .source = cell(row, "source")};
+        const bool sized = matmul.M > 0 && matmul.K > 0 && matmul.N > 0 && matmul.cores > 0;
+        if (!sized || (matmul.gops == 0 && matmul.time_us == 0)) {
+            return Status(StatusCode::kInvalidArgument,
+                          file + ": a row to be checked has no m, k, n, cores, or neither time_us nor gops");
+        }
         const double operations = 2 * values["m"] * values["k"] * values["n"];
         if (matmul.gops == 0) matmul.gops = operations / matmul.time_us * 1e-3;
         if (matmul.time_us == 0) matmul.time_us = operations / matmul.gops * 1e-3;

@@ -58,7 +58,8 @@ Outcome parse_line(const std::string& line, Profile* profile, std::vector<std::s
     }
     char* end = nullptr;
     const double value = std::strtod(text.c_str(), &end);
-    if (text.empty() || *end != '\0' || !in_range(*parameter, value)) {
+    // All of the text: a zero byte in the middle ends a C string, but not a value.
+    if (text.empty() || end != text.c_str() + text.size() || !in_range(*parameter, value)) {
         return refuse(
             format("%s is \"%s\", but must be %s", name.c_str(), text.c_str(), allowed(*parameter).c_str()));
     }
@@ -135,7 +136,8 @@ Outcome parse_profile(const std::string& text, const std::string& file, Profile*
         line = trim(line.substr(0, line.find('#')));
         if (line.empty()) continue;
         const Outcome outcome = parse_line(line, profile, &seen);
-        if (!outcome.ok()) return refuse(format("%s:%d: %s", file.c_str(), number, outcome.text.c_str()));
+        if (!outcome.ok())
+            return refuse(format("%s:%d: %s", file.c_str(), number, rknpu2::printable(outcome.text).c_str()));
     }
     for (const ProfileParameter& parameter : profile_parameters()) {
         bool found = false;

@@ -298,6 +298,7 @@ std::string on_error_text(const std::vector<OnError>& steps) {
 
 Result<std::vector<int>> parse_cpu_list(const std::string& text) {
     std::vector<int> cpus;
+    std::vector<bool> listed(kMaxCpu + 1);  // once is enough, or a short text would be a long list
     std::string_view rest(text);
     while (!rest.empty()) {
         const std::string_view item = rest.substr(0, rest.find(','));
@@ -309,8 +310,10 @@ Result<std::vector<int>> parse_cpu_list(const std::string& text) {
         if (!first || !last || *first < 0 || *last < *first || *last > kMaxCpu) {
             return Status(StatusCode::kInvalidArgument, format("\"%s\" is not a CPU list", text.c_str()));
         }
-        for (int cpu = *first; cpu <= *last; ++cpu)
-            cpus.push_back(cpu);
+        for (int cpu = *first; cpu <= *last; ++cpu) {
+            if (!listed[static_cast<size_t>(cpu)]) cpus.push_back(cpu);
+            listed[static_cast<size_t>(cpu)] = true;
+        }
     }
     return cpus;
 }
@@ -324,7 +327,7 @@ Result<Config> Config::from_environment() {
         if (text == nullptr) continue;
         if (!setting.parse(text, config).ok()) {
             return Status(StatusCode::kInvalidArgument,
-                          format("%s=%s: must be %s", setting.name, text, setting.range));
+                          format("%s=%s: must be %s", setting.name, printable(text).c_str(), setting.range));
         }
     }
     config.unknown = unknown_names();

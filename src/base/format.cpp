@@ -22,4 +22,13 @@ std::string format(const char* pattern, ...) {
     return text;
 }
 
+std::string printable(const std::string& text) {
+    std::string out = text;
+    for (char& c : out) {
+        const auto byte = static_cast<unsigned char>(c);
+        if (byte < 0x20 || byte == 0x7f) c = '?';
+    }
+    return out;
+}
+
 }  // namespace rknpu2

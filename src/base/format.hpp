@@ -9,4 +9,8 @@ namespace rknpu2 {
 [[gnu::format(printf, 1, 2)]] std::string format(const char* pattern, ...);
 std::string format_v(const char* pattern, va_list arguments);
 
+// Names and values that somebody else wrote, for a message of one line: control characters (a newline, an
+// escape sequence) become '?'.
+std::string printable(const std::string& text);
+
 }  // namespace rknpu2

@@ -1,5 +1,6 @@
 #include "ggml/cpu_copies.hpp"
 
+#include "base/checked.hpp"
 #include "base/log.hpp"
 #include "base/system_memory.hpp"
 
@@ -100,7 +101,7 @@ std::shared_ptr<const CpuCopy> CpuCopies::get(Host& host, const ggml_tensor* nod
 void CpuCopies::invalidate(size_t offset, size_t bytes) {
     const std::lock_guard lock(mutex_);
     std::erase_if(entries_, [&](const auto& entry) {
-        return entry.first < offset + bytes && offset < entry.first + entry.second.bytes;
+        return entry.first < saturating_add(offset, bytes) && offset < entry.first + entry.second.bytes;
     });
 }
 

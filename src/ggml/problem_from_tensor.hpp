@@ -9,7 +9,8 @@
 
 namespace rknpu2 {
 
-// `op` is a matmul; its data need not be allocated.
+// `op` is a matmul; its data need not be allocated. Nothing else is taken for granted: sources may be
+// missing, types may be none, sizes and strides may be anything (then support() refuses).
 MatmulProblem describe(const Host& host, const ggml_tensor* op);
 
 // Does the NPU compute this node of a graph, as a product with a matrix? Any node; its data need not be

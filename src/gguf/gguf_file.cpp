@@ -9,9 +9,10 @@
 #include <cerrno>
 #include <cinttypes>
 #include <cstring>
-#include <memory>
 #include <set>
 
+#include "base/checked.hpp"
+#include "base/file.hpp"
 #include "base/format.hpp"
 
 namespace rknpu2 {
@@ -68,10 +69,6 @@ uint64_t value_bytes(uint32_t type) {
         default:
             return 0;
     }
-}
-
-bool multiply(uint64_t a, uint64_t b, uint64_t& product) {
-    return !__builtin_mul_overflow(a, b, &product);
 }
 
 class Parser {
@@ -249,7 +246,7 @@ class Parser {
         for (uint32_t d = 0; d < tensor.dimensions; ++d) {
             uint64_t& ne = tensor.ne[d];
             RKNPU2_RETURN_IF_ERROR(reader_.read_number(ne, "a dimension"));
-            if (ne > kMaxElements || !multiply(limit_product, std::max<uint64_t>(1, ne), limit_product) ||
+            if (ne > kMaxElements || !checked_mul(limit_product, std::max<uint64_t>(1, ne), limit_product) ||
                 limit_product > kMaxElements) {
                 return malformed(format("dimension %" PRIu32 " of %" PRIu64 " makes it too large", d, ne));
             }
@@ -264,7 +261,7 @@ class Parser {
                                     " as %s needs them",
                                     tensor.ne[0], tensor.type->block, tensor.type->name));
         }
-        if (!multiply(elements / tensor.type->block, tensor.type->bytes, tensor.bytes)) {
+        if (!checked_mul(elements / tensor.type->block, tensor.type->bytes, tensor.bytes)) {
             return malformed("its size in bytes is too large");
         }
         return {};
@@ -328,12 +325,9 @@ Result<GgufFile> GgufFile::parse(ByteReader reader) {
 
 Result<GgufFile> GgufFile::open(const std::string& path) {
     // O_NONBLOCK: a named pipe must give a message, not wait for a writer.
-    const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    const FileDescriptor opened(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+    const int fd = opened.number();
     if (fd < 0) return Status(StatusCode::kIo, format("%s: %s", path.c_str(), std::strerror(errno)));
-    const std::shared_ptr<const int> closer(new int(fd), [](const int* p) {
-        ::close(*p);
-        delete p;
-    });
     struct stat info {};
     if (fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)) {
         return Status(StatusCode::kIo, format("%s: not a regular file", path.c_str()));
@@ -365,15 +359,6 @@ uint64_t GgufFile::number(const std::string& key, uint64_t missing) const {
     if (const auto* const value = std::get_if<uint64_t>(&entry->second)) return *value;
     const auto* const value = std::get_if<int64_t>(&entry->second);
     return value != nullptr && *value >= 0 ? static_cast<uint64_t>(*value) : missing;
-}
-
-std::string printable(const std::string& text) {
-    std::string out = text;
-    for (char& c : out) {
-        const auto byte = static_cast<unsigned char>(c);
-        if (byte < 0x20 || byte == 0x7f) c = '?';
-    }
-    return out;
 }
 
 }  // namespace rknpu2

@@ -53,7 +53,4 @@ struct GgufFile {
     uint64_t number(const std::string& key, uint64_t missing = 0) const;
 };
 
-// Names come from a file that anyone wrote: control characters (a newline, an escape sequence) become '?'.
-std::string printable(const std::string& text);
-
 }  // namespace rknpu2

@@ -1,23 +1,21 @@
 #include "matmul/cache_directory.hpp"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
-#include <cstdio>
-#include <cstdlib>
+#include <cinttypes>
 #include <cstring>
-#include <filesystem>
 #include <vector>
 
+#include "base/checked.hpp"
 #include "base/format.hpp"
 
 namespace rknpu2 {
 namespace {
-
-namespace fs = std::filesystem;
 
 constexpr const char* kUnfinished = ".unfinished-";
 constexpr time_t kUnfinishedSeconds = 3600;
@@ -31,35 +29,49 @@ bool earlier(const timespec& a, const timespec& b) {
 }
 
 struct Entry {
-    std::string path;
+    std::string name;
     uint64_t bytes;
     timespec used;
 };
 
 // The regular files of ours. Unfinished ones that nobody will finish are removed on the way.
-std::vector<Entry> entries_of(const std::string& directory, const std::string& suffix, time_t now) {
+std::vector<Entry> entries_of(int directory, const std::string& suffix, time_t now) {
     std::vector<Entry> entries;
-    std::error_code error;
-    for (fs::directory_iterator at(directory, error), end; !error && at != end; at.increment(error)) {
-        const std::string path = at->path().string();
+    const int again = ::openat(directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR* const listing = again >= 0 ? ::fdopendir(again) : nullptr;
+    if (listing == nullptr) {
+        if (again >= 0) ::close(again);
+        return entries;
+    }
+    while (const dirent* const entry = ::readdir(listing)) {
+        const std::string name = entry->d_name;
         struct stat info {};
-        if (lstat(path.c_str(), &info) != 0 || !S_ISREG(info.st_mode)) continue;
-        const std::string name = at->path().filename().string();
+        if (::fstatat(directory, name.c_str(), &info, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISREG(info.st_mode))
+            continue;
         if (name.starts_with(kUnfinished)) {
-            if (info.st_mtim.tv_sec + kUnfinishedSeconds < now) ::unlink(path.c_str());
+            if (info.st_mtim.tv_sec + kUnfinishedSeconds < now) ::unlinkat(directory, name.c_str(), 0);
         } else if (name.ends_with(suffix)) {
-            entries.push_back({path, static_cast<uint64_t>(info.st_size), info.st_mtim});
+            entries.push_back({name, static_cast<uint64_t>(info.st_size), info.st_mtim});
         }
     }
+    ::closedir(listing);
     return entries;
+}
+
+bool is_ours(const struct stat& info) {
+    return info.st_uid == ::geteuid() || info.st_uid == 0;
+}
+
+bool others_may_write(const struct stat& info) {
+    return (info.st_mode & (S_IWGRP | S_IWOTH)) != 0;
 }
 
 // What is missing of a path, each for its owner alone.
 Status make_directories(const std::string& path) {
     for (size_t end = path.find('/', 1); true; end = path.find('/', end + 1)) {
         const std::string part = path.substr(0, end);
+        struct stat info {};
         if (::mkdir(part.c_str(), 0700) != 0 && errno != EEXIST) {
-            struct stat info {};
             // Of a directory that is there, a file system that cannot be written to may say so first.
             const int reason = errno;
             if (::stat(part.c_str(), &info) != 0) {
@@ -67,22 +79,18 @@ Status make_directories(const std::string& path) {
                 return failed("make the directory", part);
             }
         }
+        if (::lstat(part.c_str(), &info) == 0 && S_ISLNK(info.st_mode) && !is_ours(info)) {
+            return {StatusCode::kIo,
+                    format("%s is a link of somebody else's: name a directory of your own", part.c_str())};
+        }
         if (end == std::string::npos) return {};
     }
 }
 
 }  // namespace
 
-FileDescriptor::~FileDescriptor() {
-    if (is_open()) ::close(number_);
-}
-
-bool FileDescriptor::close() {
-    return ::close(std::exchange(number_, -1)) == 0;
-}
-
 CacheDirectory::Unfinished::~Unfinished() {
-    if (!path_.empty()) ::unlink(path_.c_str());
+    if (!name_.empty()) ::unlinkat(directory_, name_.c_str(), 0);
 }
 
 CacheDirectory::CacheDirectory(std::string path, std::string suffix, uint64_t limit_bytes)
@@ -93,27 +101,36 @@ CacheDirectory::CacheDirectory(std::string path, std::string suffix, uint64_t li
 
 Status CacheDirectory::prepare() {
     const std::lock_guard lock(mutex_);
-    if (!prepared_) {
-        prepared_ = make_directories(path_);
-        struct stat info {};
-        if (!prepared_->ok()) return *prepared_;
-        if (::stat(path_.c_str(), &info) != 0 || ::access(path_.c_str(), R_OK | X_OK) != 0) {
-            prepared_ = failed("use the directory", path_);
-        } else if (!S_ISDIR(info.st_mode)) {
-            prepared_ = Status(StatusCode::kIo, format("%s is not a directory", path_.c_str()));
-        } else if ((info.st_mode & S_IWOTH) != 0) {
-            prepared_ = Status(StatusCode::kIo,
-                               format("everybody may write to %s: chmod o-w makes it safe", path_.c_str()));
-        }
-    }
+    if (!prepared_) prepared_ = open_directory();
     return *prepared_;
+}
+
+Status CacheDirectory::open_directory() {
+    RKNPU2_RETURN_IF_ERROR(make_directories(path_));
+    FileDescriptor directory(::open(path_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (!directory.is_open() && errno == ENOTDIR)
+        return {StatusCode::kIo, format("%s is not a directory", path_.c_str())};
+    struct stat info {};
+    if (!directory.is_open() || ::fstat(directory.number(), &info) != 0 ||
+        ::faccessat(directory.number(), ".", R_OK | X_OK, AT_EACCESS) != 0) {
+        return failed("use the directory", path_);
+    }
+    if (!is_ours(info)) {
+        return {StatusCode::kIo, format("%s belongs to somebody else (user %u): name a directory of your own",
+                                        path_.c_str(), info.st_uid)};
+    }
+    if (others_may_write(info)) {
+        return {StatusCode::kIo, format("others may write to %s: chmod go-w makes it safe", path_.c_str())};
+    }
+    directory_ = std::move(directory);
+    return {};
 }
 
 Result<CacheDirectory::Opened> CacheDirectory::open(const std::string& name) {
     if (!prepare().ok()) return Opened{};
-    const std::string path = path_of(name);
     // Opening a pipe must not wait for somebody who writes to it.
-    Opened opened{FileDescriptor(::open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK))};
+    Opened opened{FileDescriptor(::openat(directory_.number(), (name + suffix_).c_str(),
+                                          O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK))};
     if (!opened.file.is_open()) {
         if (errno == ENOENT) return opened;
         return Status(StatusCode::kIo, format("cannot be opened: %s", std::strerror(errno)));
@@ -121,6 +138,8 @@ Result<CacheDirectory::Opened> CacheDirectory::open(const std::string& name) {
     struct stat info {};
     if (::fstat(opened.file.number(), &info) != 0 || !S_ISREG(info.st_mode))
         return Status(StatusCode::kIo, "not a regular file");
+    if (!is_ours(info)) return Status(StatusCode::kIo, "belongs to somebody else");
+    if (others_may_write(info)) return Status(StatusCode::kIo, "others may write to it");
     opened.bytes = static_cast<uint64_t>(info.st_size);
     // Not everybody who may read may do this; then the file counts as unused.
     static_cast<void>(::futimens(opened.file.number(), nullptr));
@@ -129,23 +148,25 @@ Result<CacheDirectory::Opened> CacheDirectory::open(const std::string& name) {
 
 bool CacheDirectory::make_room(uint64_t bytes) {
     const std::lock_guard lock(mutex_);
-    if (used_bytes_ && *used_bytes_ + bytes <= limit_bytes_) {
+    if (used_bytes_ && saturating_add(*used_bytes_, bytes) <= limit_bytes_) {
         *used_bytes_ += bytes;
         return true;
     }
     timespec now{};
     clock_gettime(CLOCK_REALTIME, &now);
-    std::vector<Entry> entries = entries_of(path_, suffix_, now.tv_sec);
+    std::vector<Entry> entries = entries_of(directory_.number(), suffix_, now.tv_sec);
     std::sort(entries.begin(), entries.end(),
               [](const Entry& a, const Entry& b) { return earlier(a.used, b.used); });
     uint64_t used = 0;
     for (const Entry& entry : entries)
-        used += entry.bytes;
+        used = saturating_add(used, entry.bytes);
     for (const Entry& entry : entries) {
-        if (bytes > limit_bytes_ || used + bytes <= limit_bytes_ || !earlier(entry.used, since_)) break;
-        if (::unlink(entry.path.c_str()) == 0) used -= entry.bytes;
+        if (bytes > limit_bytes_ || saturating_add(used, bytes) <= limit_bytes_ ||
+            !earlier(entry.used, since_))
+            break;
+        if (::unlinkat(directory_.number(), entry.name.c_str(), 0) == 0) used -= entry.bytes;
     }
-    const bool fits = used + bytes <= limit_bytes_;
+    const bool fits = saturating_add(used, bytes) <= limit_bytes_;
     used_bytes_ = used + (fits ? bytes : 0);
     return fits;
 }
@@ -153,17 +174,29 @@ bool CacheDirectory::make_room(uint64_t bytes) {
 Result<std::optional<CacheDirectory::Unfinished>> CacheDirectory::start(uint64_t bytes) {
     RKNPU2_RETURN_IF_ERROR(prepare());
     if (!make_room(bytes)) return std::optional<Unfinished>();
-    std::string path = path_ + "/" + kUnfinished + "XXXXXX";
-    FileDescriptor file(::mkostemp(path.data(), O_CLOEXEC));  // 0600, and nobody else's
-    if (!file.is_open()) return failed("write to", path_);
-    return std::optional<Unfinished>(Unfinished(std::move(file), path));
+    // Other processes may use the same number in another name space; then the next one is free.
+    for (;;) {
+        uint64_t number = 0;
+        {
+            const std::lock_guard lock(mutex_);
+            number = started_++;
+        }
+        std::string name = format("%s%d-%" PRIu64, kUnfinished, static_cast<int>(::getpid()), number);
+        FileDescriptor file(::openat(directory_.number(), name.c_str(),
+                                     O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
+        if (file.is_open())
+            return std::optional<Unfinished>(Unfinished(directory_.number(), std::move(file), name));
+        if (errno != EEXIST) return failed("write to", path_);
+    }
 }
 
 Status CacheDirectory::commit(Unfinished file, const std::string& name) {
-    if (!file.file_.close()) return failed("write", file.path_);
     const std::string path = path_of(name);
-    if (std::rename(file.path_.c_str(), path.c_str()) != 0) return failed("replace", path);
-    file.path_.clear();
+    if (!file.file_.close()) return failed("write", path);
+    const int directory = directory_.number();
+    if (::renameat(directory, file.name_.c_str(), directory, (name + suffix_).c_str()) != 0)
+        return failed("replace", path);
+    file.name_.clear();
     return {};
 }
 

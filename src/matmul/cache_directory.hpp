@@ -2,8 +2,12 @@
 //
 // Files are known by name and never change: one is written under a name of its own and renamed when it is
 // whole, so any number of processes may read and write at once and the last rename wins. There is no index.
-// The directory is made for its owner alone; one that everybody may write to is not used, since what lies
-// there is taken for ours. Links are not followed.
+//
+// What lies there is taken for ours, so nobody else may put anything there: the directory is made for its
+// owner alone, and one that belongs to somebody else, or that others may write to, is not used; nor is a file
+// of which that is true. (The superuser counts as ourselves.) A link on the way to the directory is followed
+// if it is ours; one in the place of a file is not. The directory is opened once and held, and all files are
+// reached through it: moving it, or putting another in its place, changes nothing.
 //
 // Room is made by removing files that were longest unused (reading a file sets its time), but never one that
 // was used since this object was made: a model that is larger than the bound keeps a part of itself here,
@@ -20,30 +24,10 @@
 #include <string>
 #include <utility>
 
+#include "base/file.hpp"
 #include "base/status.hpp"
 
 namespace rknpu2 {
-
-// Owns an open file.
-class FileDescriptor {
-  public:
-    FileDescriptor() = default;
-    explicit FileDescriptor(int number) : number_(number) {}
-    FileDescriptor(FileDescriptor&& other) noexcept : number_(std::exchange(other.number_, -1)) {}
-    FileDescriptor& operator=(FileDescriptor&& other) noexcept {
-        std::swap(number_, other.number_);
-        return *this;
-    }
-    ~FileDescriptor();
-
-    int number() const { return number_; }
-    bool is_open() const { return number_ >= 0; }
-    // Says whether all that was written has arrived.
-    bool close();
-
-  private:
-    int number_ = -1;
-};
 
 class CacheDirectory {
   public:
@@ -59,20 +43,24 @@ class CacheDirectory {
     // cannot be used has no files (start() says why).
     Result<Opened> open(const std::string& name);
 
-    // A file that is being written; it goes when nobody commits it.
+    // A file that is being written; it goes when nobody commits it. Does not outlive the directory.
     class Unfinished {
       public:
-        Unfinished(FileDescriptor file, std::string path) : file_(std::move(file)), path_(std::move(path)) {}
+        Unfinished(int directory, FileDescriptor file, std::string name)
+            : directory_(directory), file_(std::move(file)), name_(std::move(name)) {}
         Unfinished(Unfinished&& other) noexcept
-            : file_(std::move(other.file_)), path_(std::exchange(other.path_, {})) {}
+            : directory_(other.directory_),
+              file_(std::move(other.file_)),
+              name_(std::exchange(other.name_, {})) {}
         Unfinished& operator=(Unfinished&&) = delete;
         ~Unfinished();
         int number() const { return file_.number(); }
 
       private:
         friend class CacheDirectory;
+        int directory_;
         FileDescriptor file_;
-        std::string path_;
+        std::string name_;
     };
     // Makes room for a file of that size and starts it; nothing when there is no room to be made.
     Result<std::optional<Unfinished>> start(uint64_t bytes);
@@ -81,6 +69,7 @@ class CacheDirectory {
 
   private:
     Status prepare();
+    Status open_directory();
     bool make_room(uint64_t bytes);
 
     const std::string path_;
@@ -90,6 +79,8 @@ class CacheDirectory {
 
     std::mutex mutex_;  // guards what follows
     std::optional<Status> prepared_;
+    FileDescriptor directory_;  // does not change once it is prepared
+    uint64_t started_ = 0;
     std::optional<uint64_t> used_bytes_;  // about: other processes write, too
 };
 

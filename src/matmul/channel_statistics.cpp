@@ -4,9 +4,8 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
-#include <fstream>
-#include <sstream>
 
+#include "base/file.hpp"
 #include "base/format.hpp"
 #include "base/hash.hpp"
 
@@ -21,6 +20,8 @@ constexpr uint32_t kVersion = 2;
 constexpr size_t kLongestName = 255;
 constexpr uint64_t kLargestK = uint64_t{1} << 24;
 constexpr size_t kFingerprintWords = 256;
+// A model of 70B has some 20 MB of them.
+constexpr uint64_t kLargestFile = uint64_t{1} << 30;
 
 uint64_t hash_bytes(const char* data, size_t bytes) {
     uint64_t state = bytes;
@@ -87,6 +88,7 @@ Status decode_entry(Reader& reader, ModelStatistics& statistics) {
     const char* const name_at = reader.take(length);
     if (name_at == nullptr) return bad("cut short");
     const std::string name(name_at, length);
+    const std::string shown = printable(name);
     ChannelStatistics entry;
     entry.N = reader.number<uint64_t>();
     const auto K = reader.number<uint64_t>();
@@ -95,23 +97,23 @@ Status decode_entry(Reader& reader, ModelStatistics& statistics) {
     entry.rows = reader.number<uint64_t>();
     if (!reader.ok) return bad("cut short");
     if (entry.N == 0 || K == 0 || K > kLargestK || entry.rows == 0)
-        return bad(format("%s has an impossible shape", name.c_str()));
+        return bad(format("%s has an impossible shape", shown.c_str()));
     const auto output = reader.number<uint32_t>();
     entry.output = output == 1;
     entry.one_plane_divergence = reader.number<float>();
     if (output > 1 || !(entry.measured() || entry.one_plane_divergence == ChannelStatistics::kNotMeasured) ||
         !std::isfinite(entry.one_plane_divergence))
-        return bad(format("%s has a sensitivity that cannot be", name.c_str()));
+        return bad(format("%s has a sensitivity that cannot be", shown.c_str()));
     entry.mean = reader.floats(K);
     entry.mean_square = reader.floats(K);
     if (!reader.ok) return bad("cut short");
     const bool positive =
         std::none_of(entry.mean_square.begin(), entry.mean_square.end(), [](float x) { return x < 0; });
     if (!all_finite(entry.mean) || !all_finite(entry.mean_square) || !positive) {
-        return bad(format("%s has values that are no statistics", name.c_str()));
+        return bad(format("%s has values that are no statistics", shown.c_str()));
     }
     if (!statistics.emplace(name, std::move(entry)).second) {
-        return bad(format("%s stands in it twice", name.c_str()));
+        return bad(format("%s stands in it twice", shown.c_str()));
     }
     return {};
 }
@@ -176,11 +178,9 @@ Result<ModelStatistics> decode_statistics(const std::string& content) {
 }
 
 Result<ModelStatistics> read_statistics(const std::string& path) {
-    std::ifstream file(path, std::ios::binary);
-    std::ostringstream content;
-    if (file) content << file.rdbuf();
-    if (!file) return Status(StatusCode::kIo, format("%s: cannot be read", path.c_str()));
-    Result<ModelStatistics> statistics = decode_statistics(content.str());
+    const Result<std::string> content = read_regular_file(path, kLargestFile);
+    RKNPU2_RETURN_IF_ERROR(content.status());
+    Result<ModelStatistics> statistics = decode_statistics(content.value());
     if (!statistics.ok()) return statistics.status().with_context(path);
     return statistics;
 }

@@ -12,6 +12,7 @@ namespace {
 
 constexpr const char* kSquares = ".in_sum2";
 constexpr const char* kCounts = ".counts";
+constexpr float kMostRows = 0x1p60F;
 
 Result<std::vector<float>> read_floats(std::ifstream& file, const GgufFile& header,
                                        const GgufTensor& tensor) {
@@ -48,13 +49,15 @@ Result<ModelStatistics> convert(std::ifstream& file, const GgufFile& header) {
         RKNPU2_RETURN_IF_ERROR(count.status());
         const float rows = count.value()[0];
         if (rows == 0) continue;
+        // As a float, the count is exact to 2^24 and rounded beyond; there are no more tokens than this.
+        const bool countable = rows > 0 && rows <= kMostRows;
         ChannelStatistics entry;
         entry.K = sums.value().size();
         entry.mean.assign(entry.K, 0.0F);
         for (const float sum : sums.value())
             entry.mean_square.push_back(sum / rows);
-        const bool sound = rows > 0 && std::all_of(entry.mean_square.begin(), entry.mean_square.end(),
-                                                   [](float x) { return std::isfinite(x) && x >= 0; });
+        const bool sound = countable && std::all_of(entry.mean_square.begin(), entry.mean_square.end(),
+                                                    [](float x) { return std::isfinite(x) && x >= 0; });
         if (!sound) {
             return Status(StatusCode::kInvalidArgument,
                           format("%s has values that are no statistics", printable(name).c_str()));

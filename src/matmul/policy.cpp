@@ -21,12 +21,15 @@ double npu_us(const WeightPlan& plan, size_t rows) {
     const size_t cells = plan.segments.size() * plan.tiles.size();
     const size_t cores = std::min(cells, static_cast<size_t>(plan.cores));
     const auto rounds = static_cast<double>(ceil_div(cells, cores));
+    const auto chunk_ns = [&](size_t count) {
+        const size_t bucket = row_buckets()[bucket_for(count * planes)];
+        return rounds *
+               run_ns(kRates, arithmetic, bucket, plan.longest_segment(), plan.tiles.front().N_padded, cores);
+    };
     double total = 0;
-    for (size_t m0 = 0; m0 < rows; m0 += chunk_rows) {
-        const size_t bucket = row_buckets()[bucket_for(std::min(chunk_rows, rows - m0) * planes)];
-        total += rounds * run_ns(kRates, arithmetic, bucket, plan.longest_segment(),
-                                 plan.tiles.front().N_padded, cores);
-    }
+    if (const size_t whole = rows / chunk_rows; whole > 0)
+        total += static_cast<double>(whole) * chunk_ns(chunk_rows);
+    if (const size_t rest = rows % chunk_rows; rest > 0) total += chunk_ns(rest);
     return total / kNsPerUs;
 }
 

@@ -1,7 +1,9 @@
 // A matrix multiplication as a value: what was asked, without any tensor of a host.
 //
 // C[M,N] = A[M,K] * B[K,N]. B, the weights, is stored as N rows of K elements, the order of a GGUF file. The
-// flags are the facts on which support() decides; whoever makes a problem sets all of them.
+// flags are the facts on which support() decides; whoever makes a problem sets all of them. Sizes may come
+// from anywhere, another machine included (ggml's RPC server): a product that overflowed is SIZE_MAX
+// (base/checked.hpp).
 #pragma once
 
 #include <cstddef>
@@ -26,6 +28,11 @@ struct MatmulProblem {
     bool weight_can_be_dequantised = false;   // its type has a conversion to float
     bool activations_are_float = false;       // float32 in, float32 out
     bool activations_are_contiguous = false;  // for experts: row by row, and the choice is of int32
+    bool shapes_agree = false;                // operands and result fit each other, rows are whole blocks
+
+    // From the first to the last byte of the operand that reaches furthest, or more; SIZE_MAX: too large to
+    // be told.
+    size_t operand_bytes = 0;
 };
 
 }  // namespace rknpu2

@@ -1,6 +1,25 @@
 #include "matmul/support.hpp"
 
+#include <algorithm>
+
+#include "base/checked.hpp"
+#include "soc/rk3588.hpp"
+
 namespace rknpu2 {
+namespace {
+
+// Packed, a weight lies in one address space of the NPU (device_memory.hpp). Whether there is that much
+// memory is another question.
+bool too_large(const MatmulProblem& p) {
+    if (std::max({p.M, p.N, p.K, p.experts, p.operand_bytes}) > kMostOperandBytes) return true;
+    const size_t packed =
+        saturating_mul(round_up(p.N, rk3588::align_n(DType::kInt8)), round_up(p.K, rk3588::kAlignK));
+    if (packed > rk3588::kDomainBytes) return true;
+    const size_t rows = saturating_mul(p.M, std::max(p.N, p.K));
+    return saturating_mul(packed, p.experts) > kMostOperandBytes || rows > kMostOperandBytes / sizeof(float);
+}
+
+}  // namespace
 
 const char* reason_text(Reason reason) {
     switch (reason) {
@@ -26,6 +45,10 @@ const char* reason_text(Reason reason) {
             return "activations or result are not float32";
         case Reason::kActivationsHaveGaps:
             return "activations are not contiguous";
+        case Reason::kShapesDiffer:
+            return "shapes of the operands and the result do not fit each other";
+        case Reason::kTooLarge:
+            return "larger than an address space";
     }
     return "unknown reason";
 }
@@ -41,6 +64,8 @@ Reason support(const MatmulProblem& p) {
     if (!p.activations_are_float) return Reason::kActivationsType;
     if (!p.activations_are_contiguous) return Reason::kActivationsHaveGaps;
     if (p.M == 0 || p.N == 0 || p.K == 0) return Reason::kEmpty;
+    if (!p.shapes_agree) return Reason::kShapesDiffer;
+    if (too_large(p)) return Reason::kTooLarge;
     return Reason::kSupported;
 }
 

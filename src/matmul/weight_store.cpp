@@ -1,5 +1,7 @@
 #include "matmul/weight_store.hpp"
 
+#include "base/checked.hpp"
+
 namespace rknpu2 {
 
 Result<std::shared_ptr<PackedWeight>> WeightStore::get(const WeightKey& key, const Pack& pack, bool& made) {
@@ -25,7 +27,7 @@ void WeightStore::invalidate(size_t offset, size_t bytes) {
     const std::lock_guard lock(mutex_);
     std::erase_if(weights_, [&](const auto& entry) {
         const WeightKey& key = entry.first;
-        return key.offset < offset + bytes && offset < key.offset + key.bytes;
+        return key.offset < saturating_add(offset, bytes) && offset < key.offset + key.bytes;
     });
 }
 

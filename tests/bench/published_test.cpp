@@ -21,7 +21,7 @@ TEST(Published, QuotedCellsHoldCommasAndQuotes) {
 TEST(Published, BrokenFilesAreErrors) {
     EXPECT_EQ(parse_csv("a,b\n1\n", "f.csv").status().message(), "f.csv:2: 1 cells, but the header has 2");
     EXPECT_EQ(published_matmuls("check,m\nyes,many\n", "f.csv").status().message(),
-              "f.csv: \"many\" in column m is no number");
+              "f.csv: \"many\" in column m is no number from 0 to 1e12");
     EXPECT_EQ(published_engines("engine,model\na,b\n", "f.csv").status().message(),
               "f.csv: there is no column tokens");
 }

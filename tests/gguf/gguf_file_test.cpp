@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "base/format.hpp"
 #include "gguf/gguf_writer.hpp"
 
 namespace rknpu2 {

@@ -14,7 +14,8 @@ MatmulProblem good() {
     p.N = 5;
     p.K = 7;
     p.weight_is_stored = p.weight_in_our_memory = p.weight_is_matrix = p.weight_is_contiguous = true;
-    p.weight_can_be_dequantised = p.activations_are_float = p.activations_are_contiguous = true;
+    p.weight_can_be_dequantised = p.activations_are_float = p.activations_are_contiguous = p.shapes_agree =
+        true;
     return p;
 }
 
@@ -34,8 +35,37 @@ TEST(Support, EveryConditionHasItsReason) {
     EXPECT_EQ(refused([](auto& p) { p.weight_can_be_dequantised = false; }), Reason::kWeightType);
     EXPECT_EQ(refused([](auto& p) { p.activations_are_float = false; }), Reason::kActivationsType);
     EXPECT_EQ(refused([](auto& p) { p.activations_are_contiguous = false; }), Reason::kActivationsHaveGaps);
+    EXPECT_EQ(refused([](auto& p) { p.shapes_agree = false; }), Reason::kShapesDiffer);
     for (size_t MatmulProblem::*dimension : {&MatmulProblem::M, &MatmulProblem::N, &MatmulProblem::K}) {
         EXPECT_EQ(refused([&](auto& p) { p.*dimension = 0; }), Reason::kEmpty);
+    }
+}
+
+// Whatever is accepted can be multiplied out without overflow.
+TEST(Support, WhatIsTooLargeIsRefused) {
+    const auto of = [](size_t M, size_t N, size_t K, size_t experts, size_t operand_bytes) {
+        MatmulProblem p = good();
+        p.M = M, p.N = N, p.K = K, p.experts = experts, p.operand_bytes = operand_bytes;
+        return support(p);
+    };
+    const size_t domain = size_t{1} << 32;
+    EXPECT_EQ(of(1, 1 << 16, 1 << 16, 0, 0), Reason::kSupported) << "fills an address space of the NPU";
+    EXPECT_EQ(of(1, (1 << 16) + 1, 1 << 16, 0, 0), Reason::kTooLarge);
+    EXPECT_EQ(of(1, 1 << 16, (1 << 16) + 1, 0, 0), Reason::kTooLarge);
+    EXPECT_EQ(of(1, 1, domain / 32, 0, 0), Reason::kSupported) << "padded to 32 columns";
+    EXPECT_EQ(of(1, 1, domain / 32 + 1, 0, 0), Reason::kTooLarge);
+    EXPECT_EQ(of(size_t{1} << 45, 1, 1, 0, 0), Reason::kSupported);
+    EXPECT_EQ(of((size_t{1} << 45) + 1, 1, 1, 0, 0), Reason::kTooLarge);
+    EXPECT_EQ(of(1, 32, 32, kMostOperandBytes >> 10, 0), Reason::kSupported);
+    EXPECT_EQ(of(1, 32, 32, (kMostOperandBytes >> 10) + 1, 0), Reason::kTooLarge);
+    EXPECT_EQ(of(1, 1, 1, 0, kMostOperandBytes), Reason::kSupported);
+    EXPECT_EQ(of(1, 1, 1, 0, kMostOperandBytes + 1), Reason::kTooLarge);
+    for (const size_t huge : {SIZE_MAX, SIZE_MAX - 31, size_t{1} << 63, (size_t{1} << 32) + 1}) {
+        EXPECT_EQ(of(1, huge, huge, 0, 0), Reason::kTooLarge);
+        EXPECT_EQ(of(1, 1, huge, 0, 0), Reason::kTooLarge);
+        EXPECT_EQ(of(1, huge, 1, 0, 0), Reason::kTooLarge);
+        EXPECT_EQ(of(huge, 1 << 15, 1 << 15, 0, 0), Reason::kTooLarge);
+        EXPECT_EQ(of(1, 1 << 10, 1 << 10, huge, 0), Reason::kTooLarge);
     }
 }
 

@@ -1,0 +1,137 @@
+#!/usr/bin/env python3
+"""docs/troubleshooting.md has every message that a user can act upon, and no message that does not exist."""
+
+import pathlib
+import re
+import sys
+import unittest
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+import messages
+import pages
+
+PAGE = pages.ROOT / "docs/troubleshooting.md"
+SOURCES = ("src/**/*.[ch]pp", "tools/*.[ch]pp", "bench/*.[ch]pp", "bench/predict/*.[ch]pp")
+# For a user of the plug-in; lint.sh, test.sh and release.sh are for who works on it.
+SCRIPTS = ("calibrate", "host-llama", "in-tree", "lib", "model", "quality", "quickstart")
+
+# What is not on the page, with the reason.
+USAGE = "a wrong option: the line says it, and --help lists the right ones"
+PART = "a part of a line that says nothing by itself"
+INTERNAL = "a mistake of ours, not of the user's"
+REPLACED = "never shown: the range of the setting takes its place"
+ELSEWHERE = "sim_vs_blas, a measurement of the simulator for who works on it; progress of a measurement"
+KIND = "the kind of a failure; the failure itself follows"
+NOT_ON_THE_PAGE = {
+    "device error": KIND,
+    "device unavailable": KIND,
+    "input/output error": KIND,
+    "internal error": KIND,
+    "invalid argument": KIND,
+    "out of memory": KIND,
+    "unknown option …; --help lists them": USAGE,
+    "unknown option …; --help lists them, and options of llama.cpp stand after --": USAGE,
+    "… needs a value; --help explains it": USAGE,
+    "-n takes a number, not '…'": USAGE,
+    "--chunks takes a number of at least 1, not '…'": USAGE,
+    "(--help lists the options)": USAGE,
+    "rknpu2-bench: … (--help lists the options)": USAGE,
+    "rknpu2-bench: …": PART,
+    "rknpu2-bench kernels: …": PART,
+    "rknpu2-bench matmul: …": PART,
+    "and … more by the same activations": PART,
+    "…: unknown exception": INTERNAL,
+    "a context without a row count": INTERNAL,
+    "a slice of … bytes at … is not in its buffer": INTERNAL,
+    "neither 0 nor 1": REPLACED,
+    "not a directory": REPLACED,
+    "not a file": REPLACED,
+    "not a list of steps": REPLACED,
+    "not a place for experts": REPLACED,
+    "not a precision": REPLACED,
+    "not in the range": REPLACED,
+    "there is no cache directory": REPLACED,
+    '"…" is not a CPU list': REPLACED,
+    "sim_vs_blas: …": ELSEWHERE,
+    "… of …: … ...": ELSEWHERE,
+}
+
+
+def messages_of_page(text):
+    """The code spans in the first column of every table whose first heading is "message"."""
+    found = set()
+    in_table = False
+    for line in text.splitlines():
+        cells = re.split(r"(?<!\\)\|", line)[1:-1] if line.startswith("|") else []
+        if not cells:
+            in_table = False
+        elif cells[0].strip() == "message":
+            in_table = True
+        elif in_table:
+            found |= {span.replace("\\|", "|") for span in re.findall(r"`([^`]+)`", cells[0])}
+    return found
+
+
+def messages_of_sources():
+    found = set()
+    for pattern in SOURCES:
+        for path in sorted(pages.ROOT.glob(pattern)):
+            found |= messages.messages_in(path.read_text())
+    for name in SCRIPTS:
+        found |= messages.messages_of_script((pages.ROOT / f"scripts/{name}.sh").read_text())
+    return found
+
+
+class Messages(unittest.TestCase):
+    maxDiff = None
+
+    def test_the_page_has_them_all(self):
+        missing = messages_of_sources() - messages_of_page(PAGE.read_text()) - NOT_ON_THE_PAGE.keys()
+        self.assertEqual(sorted(missing), [], "docs/troubleshooting.md, or NOT_ON_THE_PAGE with a reason, has to have these")
+
+    def test_the_page_has_no_others(self):
+        sources = messages_of_sources()
+        self.assertEqual(sorted(messages_of_page(PAGE.read_text()) - sources), [], "no source says these")
+        self.assertEqual(sorted(NOT_ON_THE_PAGE.keys() - sources), [], "no source says these")
+        self.assertEqual(sorted(messages_of_page(PAGE.read_text()) & NOT_ON_THE_PAGE.keys()), [])
+
+    def test_every_row_has_a_cause_and_something_to_do(self):
+        for line in PAGE.read_text().splitlines():
+            if line.startswith("| `"):
+                cells = re.split(r"(?<!\\)\|", line)[1:-1]
+                self.assertEqual(len(cells), 3, line)
+                self.assertTrue(all(cell.strip() for cell in cells), line)
+
+
+class Extraction(unittest.TestCase):
+    """What is taken for a message in sources, and what is not."""
+
+    def test_cpp(self):
+        text = r'''
+            // log(LogLevel::kError, "not this one");
+            log(LogLevel::kInfo, "nor this line");
+            log(LogLevel::kWarning, "%s and %zu more "
+                "lines (%5.2f)", name.c_str(), n);
+            log(expected ? LogLevel::kInfo : LogLevel::kError, "no NPU: %s", why);
+            return {StatusCode::kIo, format("needs %" PRIu64 " bytes at %" PRIu64, a, b)};
+            return Status(StatusCode::kUnsupported, "it \"ends\" here: " + printable(name) + " is odd");
+            return bad(x ? "cut in two" : "too long by far");
+            if (code == StatusCode::kIo) return 5; puts("not this line");
+            return {id, Health::kProblem, "no title", found + " is missing here",
+                    "go (there; and back)"};
+        '''
+        self.assertEqual(messages.messages_in(text),
+                         {"… and … more lines (…)", "no NPU: …", "needs … bytes at …", 'it "ends" here: … is odd', "cut in two",
+                          "too long by far", "no title", "is missing here", "go (there; and back)"})
+
+    def test_scripts(self):
+        text = '# die "not this"\n[[ -r $X ]] || die "there is no ${X##*/} in $DIR"\n'
+        self.assertEqual(messages.messages_of_script(text), {"there is no … in …"})
+
+    def test_a_page(self):
+        page = "| message | cause |\n|---|---|\n| `one …`<br>`two \\| three` | `not this` |\n\n| name | x |\n|---|---|\n| `nor this` | |\n"
+        self.assertEqual(messages_of_page(page), {"one …", "two | three"})
+
+
+if __name__ == "__main__":
+    unittest.main()

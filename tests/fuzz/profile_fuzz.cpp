@@ -1,0 +1,119 @@
+// Profiles and tables that simulator and planner read. The first byte says which reader; what is accepted is
+// complete, in its ranges, and has no byte that text does not have.
+#include <cmath>
+#include <sstream>
+
+#include "fuzz/check.hpp"
+#include "fuzz/input.hpp"
+#include "predict/board_profile.hpp"
+#include "predict/model_shapes.hpp"
+#include "predict/published.hpp"
+#include "timing/profile.hpp"
+
+using namespace rknpu2;  // NOLINT: this is its program
+
+namespace {
+
+// Profiles are lines `name = value # comment`: the part that counts.
+std::string without_comments(const std::string& text) {
+    std::istringstream lines(text);
+    std::string line, kept;
+    while (std::getline(lines, line))
+        kept += line.substr(0, line.find('#')) + "\n";
+    return kept;
+}
+
+void check_npu(const rknnsim::Profile& profile) {
+    for (const rknnsim::ProfileParameter& parameter : rknnsim::profile_parameters()) {
+        double value = 0;
+        FUZZ_CHECK(rknnsim::get_parameter(parameter.name, profile, &value).ok());
+        FUZZ_CHECK(value >= parameter.low && value <= parameter.high);
+        FUZZ_CHECK(!parameter.whole || value == std::floor(value));
+    }
+}
+
+void simulator_profile(const std::string& text) {
+    rknnsim::Profile profile;
+    const rknnsim::Outcome outcome = rknnsim::parse_profile(text, "file", &profile);
+    if (!outcome.ok()) {
+        FUZZ_CHECK(fuzz::is_one_line(outcome.text) && outcome.text.rfind("file:", 0) == 0);
+        return;
+    }
+    check_npu(profile);
+    const std::string counted = without_comments(text);
+    FUZZ_CHECK(counted.find('\0') == std::string::npos);
+    for (const rknnsim::ProfileParameter& parameter : rknnsim::profile_parameters())
+        FUZZ_CHECK(counted.find(parameter.name) != std::string::npos);
+}
+
+void board_profile(const std::string& text) {
+    const Result<BoardProfile> board = parse_board_profile(text, "file");
+    if (!board.ok()) {
+        FUZZ_CHECK(fuzz::is_one_line(board.status().message()));
+        FUZZ_CHECK(board.status().message().rfind("file:", 0) == 0);
+        return;
+    }
+    check_npu(board.value().npu);
+    FUZZ_CHECK(without_comments(text).find('\0') == std::string::npos);
+    FUZZ_CHECK(board.value().dram_gbps > 0 && std::isfinite(board.value().dram_gbps));
+    FUZZ_CHECK(board.value().cpu_in_place > 0 && board.value().cpu_in_place <= 1);
+    FUZZ_CHECK(board.value().npu_columns >= 32 && board.value().npu_columns <= 8192);
+}
+
+void model_shape(const std::string& text) {
+    const Result<ModelShape> shape = parse_model_shape(text, "file");
+    if (!shape.ok()) {
+        FUZZ_CHECK(fuzz::is_one_line(shape.status().message()));
+        FUZZ_CHECK(shape.status().message().rfind("file:", 0) == 0);
+        return;
+    }
+    const ModelShape& model = shape.value();
+    FUZZ_CHECK(model.layers > 0 && model.kv_heads > 0 && model.heads % model.kv_heads == 0);
+    // The parameters are those of the sizes, by a hundredth.
+    long double weights = 0;
+    for (const Group group : kLayerGroups) {
+        for (const WeightShape& weight : weights_of(model, group))
+            weights += static_cast<long double>(weight.N) * static_cast<long double>(weight.K);
+    }
+    const long double table =
+        static_cast<long double>(model.vocabulary) * static_cast<long double>(model.hidden_size);
+    const long double all =
+        weights * static_cast<long double>(model.layers) + table * (model.tied_embeddings ? 1 : 2);
+    const auto said = static_cast<long double>(model.parameters);
+    FUZZ_CHECK(std::abs(all - said) <= said / 100);
+}
+
+void published(const std::string& text) {
+    const auto told = [](const Status& status) {
+        if (!status.ok())
+            FUZZ_CHECK(fuzz::is_one_line(status.message()) && status.message().rfind("file:", 0) == 0);
+    };
+    const Result<std::vector<PublishedMatmul>> matmuls = published_matmuls(text, "file");
+    told(matmuls.status());
+    if (matmuls.ok()) {
+        for (const PublishedMatmul& matmul : matmuls.value()) {
+            FUZZ_CHECK(matmul.M > 0 && matmul.K > 0 && matmul.N > 0 && matmul.cores > 0);
+            FUZZ_CHECK(std::isfinite(matmul.gops) && matmul.gops > 0);
+            FUZZ_CHECK(std::isfinite(matmul.time_us) && matmul.time_us > 0);
+        }
+    }
+    const Result<std::vector<PublishedEngine>> engines = published_engines(text, "file");
+    told(engines.status());
+    if (engines.ok()) {
+        for (const PublishedEngine& engine : engines.value())
+            FUZZ_CHECK(engine.tokens >= 0 && engine.prefill_tps >= 0 && engine.decode_tps >= 0);
+    }
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+    fuzz::Input input(data, size);
+    const auto which = input.number<uint8_t>() % 4;
+    const std::string text = input.rest();
+    if (which == 0) simulator_profile(text);
+    if (which == 1) board_profile(text);
+    if (which == 2) model_shape(text);
+    if (which == 3) published(text);
+    return 0;
+}

@@ -1,0 +1,82 @@
+// A packed weight with known bytes and the file that the cache keeps of it: what weight_cache_fuzz.cpp
+// damages and make_corpus.cpp starts from.
+#pragma once
+
+#include <string>
+
+#include "fuzz/place.hpp"
+#include "matmul/weight_cache.hpp"
+#include "support/fake_runtime.hpp"
+
+namespace rknpu2::fuzz {
+
+class WeightCacheCase {
+  public:
+    WeightCacheCase() : cache_(place_.file("weights"), uint64_t{1} << 30, statistics_), pool_(1) {
+        allocate(stored_);
+        allocate(loaded_);
+        uint8_t byte = 1;
+        for (const auto& segment : stored_.cells) {
+            for (const auto& cell : segment) {
+                for (size_t i = 0; i < cell.bytes; ++i)
+                    cell.data()[i] = std::byte(byte = static_cast<uint8_t>(byte * 5 + 3));
+            }
+        }
+        const size_t segments = stored_.plan.segments.size();
+        stored_.channel_scales.assign(segments, std::vector<float>(kN, 0.5F));
+        stored_.channel_offsets.assign(segments, std::vector<float>(kN, -2.0F));
+        stored_.input_factors.assign(kK, 1.5F);
+        stored_.bias.assign(kN, 3.0F);
+        cache_.store(key_, stored_, pool_);
+    }
+
+    std::string path() const { return place_.file("weights/") + key_.hex() + kPackedWeightSuffix; }
+
+    // True if the file is taken for the weight; then what was loaded is in loaded().
+    bool load() {
+        loaded_.plan = stored_.plan;
+        return cache_.load(key_, true, loaded_, pool_);
+    }
+    const PackedWeight& stored() const { return stored_; }
+    const PackedWeight& loaded() const { return loaded_; }
+
+    // The same weight, byte by byte?
+    bool equal() const {
+        for (size_t s = 0; s < stored_.cells.size(); ++s) {
+            for (size_t t = 0; t < stored_.cells[s].size(); ++t) {
+                const size_t bytes = stored_.plan.cell_bytes(stored_.plan.segments[s], stored_.plan.tiles[t]);
+                if (std::memcmp(stored_.cells[s][t].data(), loaded_.cells[s][t].data(), bytes) != 0)
+                    return false;
+            }
+        }
+        return stored_.plan.recipe == loaded_.plan.recipe &&
+               stored_.channel_scales == loaded_.channel_scales &&
+               stored_.channel_offsets == loaded_.channel_offsets &&
+               stored_.input_factors == loaded_.input_factors && stored_.bias == loaded_.bias;
+    }
+
+  private:
+    static constexpr size_t kN = 5, kK = 40;
+
+    void allocate(PackedWeight& packed) {
+        packed.plan = plan_weight(kN, kK, recipe_of(Precision::kFast), 1);
+        for (const KSegment& segment : packed.plan.segments) {
+            auto& row = packed.cells.emplace_back();
+            for (const NTile& tile : packed.plan.tiles)
+                row.push_back(memory_.allocate_in(0, packed.plan.cell_bytes(segment, tile)).take());
+        }
+    }
+
+    Place place_;
+    testing::FakeState state_;
+    testing::FakeRuntime runtime_{state_};
+    DeviceMemoryPool memory_{runtime_};
+    Statistics statistics_;
+    WeightCache cache_;
+    ThreadPool pool_;
+    const Digest key_{0x0123456789abcdef, 0xfedcba9876543210};
+    PackedWeight stored_;
+    PackedWeight loaded_;
+};
+
+}  // namespace rknpu2::fuzz
