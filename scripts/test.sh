@@ -124,7 +124,7 @@ run_sanitized() {
 
 # What threads share: the pool, the device, the weight store.
 run_threads() {
-    TARGETS=(test_base test_matmul test_sim test_sim_time)
+    TARGETS=(test_base test_matmul_device test_sim test_sim_time)
     TSAN_OPTIONS=${TSAN_OPTIONS:-halt_on_error=1} run_tests tsan \
         -R '^(ThreadPool|NpuDeviceTest|WeightStoreTest|TimingTest)\.|^(BehaviourTest|CheckerTest)\..*Threads'
     TARGETS=()
