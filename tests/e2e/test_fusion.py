@@ -10,9 +10,11 @@ USES = 11 + 8 + 2  # prompts, numbers of sequences, a shift, a cache used again
 class Fusion(HostTest):
     """GGML_RKNPU2_FUSE=0 computes every operation by itself."""
 
+    longest = 700  # tokens of a prompt: a micro-batch of 512 and the rest
+
     def digests(self, precision, fuse):
         """One line for each use, as tests/ggml/sequence_digests.cpp prints them."""
-        run = self.host(PROGRAM, precision=precision, extra={"GGML_RKNPU2_FUSE": str(fuse)})
+        run = self.host(PROGRAM, self.longest, precision=precision, extra={"GGML_RKNPU2_FUSE": str(fuse)})
         self.assert_ran_on_npu(run)
         lines = [line for line in run.out.splitlines() if line.count(",") == 1 and ":" in line]
         self.assertEqual(len(lines), USES, run.out)
@@ -37,6 +39,12 @@ class Fusion(HostTest):
 
     def test_balanced(self):
         self.check("balanced")
+
+
+class LongFusion(Fusion):
+    """Four micro-batches."""
+
+    longest = 2000
 
 
 if __name__ == "__main__":
