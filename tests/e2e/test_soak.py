@@ -92,9 +92,9 @@ class Soaked(test_tools.Server):
 class Soak(Soaked):
     """Faults that are tried again."""
 
-    def soak(self, count):
+    def soak(self, count, slots=SLOTS):
         right = self.right_answers()
-        self.serve(SLOTS, RKNNSIM_FAULTS=FAULTS % 7, GGML_RKNPU2_ON_ERROR="retry,retry,reset,retry,fail")
+        self.serve(slots, RKNNSIM_FAULTS=FAULTS % 7, GGML_RKNPU2_ON_ERROR="retry,retry,reset,retry,fail")
         requests = [PROMPTS[i % len(PROMPTS)] for i in range(count)]
         first = max(SLOTS, count // 10)
         found = self.answers(requests[:first])
@@ -115,6 +115,9 @@ class Soak(Soaked):
 
     def test_short(self):
         self.soak(40)
+
+    def test_one_slot(self):
+        self.soak(12, slots=1)
 
     def test_full(self):
         self.soak(int(os.environ.get("RKNPU2_SOAK_REQUESTS", "10000")))
