@@ -4,6 +4,8 @@
 #   scripts/host-llama.sh [options]
 #
 #   --ggml VERSION         0.25.3 (default) or 0.25.1: which pinned llama.cpp, by the version of its ggml
+#   --target rk3588        a cross build instead of this machine's: the libraries and llama-simple for an RK3588, with Debian's
+#                          g++-aarch64-linux-gnu; 2.5 minutes on two cores
 #   --source-only          no build: the sources are enough to compile the plug-in
 #   --llama-dir DIR        your own source tree of llama.cpp instead; it is built in the cache, or not at all with:
 #   --llama-build-dir DIR  your own build of it (with bin/); alone, its source is the one it was configured from
@@ -12,7 +14,7 @@
 #   --help
 #
 # RKNPU2_LLAMA_DIR and RKNPU2_LLAMA_BUILD_DIR in the environment stand for the two options. The cache is $RKNPU2_CACHE, or
-# ggml-rknpu2 in the user's cache folder, with host/ggml-VERSION/{src,build}. An interrupted build resumes; a finished one is
+# ggml-rknpu2 in the user's cache folder, with host/ggml-VERSION/{src,build,build-rk3588}. An interrupted build resumes; a finished one is
 # recognised by a stamp (source, flags, targets) and costs nothing. A first build takes 8 minutes on two cores and 300 MB.
 
 # shellcheck source=scripts/lib.sh
@@ -21,6 +23,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 GGML_VERSION=0.25.3
 LLAMA_DIR=${RKNPU2_LLAMA_DIR:-}
 LLAMA_BUILD_DIR=${RKNPU2_LLAMA_BUILD_DIR:-}
+TARGET=
 SOURCE_ONLY=0
 PRINT=()
 
@@ -39,6 +42,7 @@ parse_options() {
             --ggml) need_value "$@" && GGML_VERSION=$2 && shift ;;
             --llama-dir) need_value "$@" && LLAMA_DIR=$2 && shift ;;
             --llama-build-dir) need_value "$@" && LLAMA_BUILD_DIR=$2 && shift ;;
+            --target) need_value "$@" && TARGET=$2 && shift ;;
             --source-only) SOURCE_ONLY=1 ;;
             --source-dir | --bin-dir | --build-dir) PRINT+=("$1") ;;
             --help | -h) usage && exit 0 ;;
@@ -46,6 +50,7 @@ parse_options() {
         esac
         shift
     done
+    [[ -z $TARGET || $TARGET == rk3588 ]] || die "no build for $TARGET: --target takes rk3588"
     [[ $GGML_VERSION == 0.25.[13] ]] || die "no pinned llama.cpp has ggml $GGML_VERSION: --ggml takes 0.25.3 or 0.25.1"
 }
 
@@ -154,20 +159,33 @@ add_cpu_flags() {
     fi
 }
 
+# What a model needs to run there, and no more. OpenMP's threads that spin would keep QEMU busy.
+choose_target() {
+    BUILD_NAME=build PROGRAM_BUILT=llama-completion TAKES="8 minutes"
+    if [[ -z $TARGET ]]; then
+        add_cpu_flags
+        return
+    fi
+    BUILD_NAME=build-$TARGET PROGRAM_BUILT=llama-simple TAKES="2.5 minutes"
+    TARGETS=(ggml ggml-base ggml-cpu llama-simple)
+    FLAGS+=(CMAKE_SYSTEM_NAME=Linux CMAKE_SYSTEM_PROCESSOR=aarch64 CMAKE_C_COMPILER=aarch64-linux-gnu-gcc
+        CMAKE_CXX_COMPILER=aarch64-linux-gnu-g++ GGML_CPU_ARM_ARCH=armv8.2-a+dotprod+fp16 GGML_OPENMP=OFF GGML_RPC=OFF)
+}
+
 # build_host STAMP|"": an empty stamp (a user's source may change) always asks ninja.
 build_host() {
-    local stamp=$1 text log=$CACHE/logs/build-${HOME_DIR##*/}.log
-    add_cpu_flags
+    local stamp=$1 text log=$CACHE/logs/$BUILD_NAME-${HOME_DIR##*/}.log
     text="source $SOURCE_HASH"$'\n'"flags ${FLAGS[*]}"$'\n'"targets ${TARGETS[*]}"
-    [[ -n $stamp ]] && same_stamp "$stamp" "$text" && [[ -x $BUILD_DIR/bin/llama-completion ]] && return
+    [[ -n $stamp ]] && same_stamp "$stamp" "$text" && [[ -x $BUILD_DIR/bin/$PROGRAM_BUILT ]] && return
     need_packages cmake:cmake ninja:ninja-build g++:g++ git:git
-    take_lock "$HOME_DIR/build.lock" "llama.cpp"
-    [[ -n $stamp ]] && same_stamp "$stamp" "$text" && [[ -x $BUILD_DIR/bin/llama-completion ]] && return
+    [[ -z $TARGET ]] || need_packages aarch64-linux-gnu-g++:g++-aarch64-linux-gnu
+    take_lock "$HOME_DIR/$BUILD_NAME.lock" "llama.cpp"
+    [[ -n $stamp ]] && same_stamp "$stamp" "$text" && [[ -x $BUILD_DIR/bin/$PROGRAM_BUILT ]] && return
     mkdir -p "$BUILD_DIR"
-    [[ -x $BUILD_DIR/bin/llama-completion ]] || need_space "$BUILD_DIR" 150 "building llama.cpp"
+    [[ -x $BUILD_DIR/bin/$PROGRAM_BUILT ]] || need_space "$BUILD_DIR" 150 "building llama.cpp"
     run_logged "configuring llama.cpp" "$log" progress_none cmake -G Ninja -S "$SOURCE_DIR" -B "$BUILD_DIR" "${FLAGS[@]/#/-D}" ||
         die_of_log "configuring llama.cpp" "$log" "$BUILD_DIR"
-    run_logged "building llama.cpp (8 minutes on two cores)" "$log" progress_ninja ninja -C "$BUILD_DIR" "${TARGETS[@]}" ||
+    run_logged "building llama.cpp ($TAKES on two cores)" "$log" progress_ninja ninja -C "$BUILD_DIR" "${TARGETS[@]}" ||
         die_of_log "building llama.cpp" "$log" "$BUILD_DIR"
     [[ -z $stamp ]] || write_stamp "$stamp" "$text"
 }
@@ -196,14 +214,16 @@ main() {
     HOME_DIR=$CACHE/host/ggml-$GGML_VERSION
     pick_source
     [[ -z $LLAMA_BUILD_DIR ]] || use_own_build
+    [[ -z $TARGET ]] || LLAMA_BUILD_DIR= # it is this machine's, and has told its source
     if [[ -n $LLAMA_DIR ]]; then use_own_source; else obtain_source; fi
 
     ((${#PRINT[@]})) || wants_build=1
     [[ " ${PRINT[*]} " != *--b* ]] || wants_build=1
     if [[ -z $LLAMA_BUILD_DIR ]]; then
-        BUILD_DIR=$HOME_DIR/build
+        choose_target
+        BUILD_DIR=$HOME_DIR/$BUILD_NAME
         if ((wants_build && !SOURCE_ONLY)); then
-            if [[ -n $LLAMA_DIR ]]; then build_host ""; else build_host "$HOME_DIR/build.stamp"; fi
+            if [[ -n $LLAMA_DIR ]]; then build_host ""; else build_host "$HOME_DIR/$BUILD_NAME.stamp"; fi
         fi
     fi
     for what in "${PRINT[@]}"; do

@@ -124,14 +124,14 @@ run_sanitized() {
 
 # What threads share: the pool, the device, the weight store.
 run_threads() {
-    TARGETS=(test_base test_matmul test_sim test_sim_time)
+    TARGETS=(test_base test_matmul_device test_sim test_sim_time)
     TSAN_OPTIONS=${TSAN_OPTIONS:-halt_on_error=1} run_tests tsan \
-        -R '^(ThreadPool|NpuDeviceTest|WeightStoreTest|TimingTest)\.|^(BehaviourTest|CheckerTest)\..*Threads'
+        -R '^(ThreadPool|Precisions/FlowTest|NpuDeviceTest|WeightStoreTest|TimingTest)\.|^(BehaviourTest|CheckerTest)\..*Threads'
     TARGETS=()
 }
 
 # The plug-in, simulator and tools as a board runs them: built by the cross compiler, with the A76's instructions under QEMU.
-# No part of a host or a model: those are the PC's. SETTINGS begins with what this build needs, too.
+# A host of its own runs one model; all else of hosts and models is the PC's. SETTINGS begins with what this build needs, too.
 run_cross() {
     if ! (need_packages aarch64-linux-gnu-g++:g++-aarch64-linux-gnu qemu-aarch64:qemu-user \
         /usr/src/googletest/CMakeLists.txt:googletest); then
@@ -140,9 +140,11 @@ run_cross() {
         return
     fi
     local SETTINGS=("${SETTINGS[@]:0:2}") without=()
+    [[ $MODE == quick ]] ||
+        SETTINGS+=("RKNPU2_CROSS_LLAMA_BIN_DIR=$("$RKNPU2_ROOT/scripts/host-llama.sh" --target rk3588 --bin-dir)")
     # Half of QEMU's time goes into these, which are about more numbers of the same kind; the PC's own build has them.
     [[ $MODE == full ]] || without=(-E '^(Rotate\.EveryTierEqualsTheReference|CheckerTest\.TwoThreads|BehaviourTest\.OneContextOnTwoThreadsIsAnError)$')
-    run_tests rk3588 -L '^(unit|sim|package)$' "${without[@]}"
+    run_tests rk3588 -L '^(unit|sim|package|e2e)$' "${without[@]}"
 }
 
 run_lint() {

@@ -87,6 +87,11 @@ Status parse_sensitivity(const std::string& text, Config& config) {
     return {};
 }
 
+Status parse_checksums(const std::string& text, Config& config) {
+    config.checksums_file = text;
+    return {};
+}
+
 Status parse_switch(const std::string& text, bool& value) {
     if (text != "0" && text != "1") return {StatusCode::kInvalidArgument, "neither 0 nor 1"};
     value = text == "1";
@@ -208,6 +213,10 @@ constexpr std::array kSettings = {
             "measure what a second plane of activations is worth for each weight, once, and write the "
             "statistics with it there at the end; slow",
             parse_sensitivity},
+    Setting{"GGML_RKNPU2_CHECKSUMS", "file", "", "a path; %p becomes the process id",
+            "write a line for each different row that is multiplied: hashes of what went in and what came "
+            "out, to compare processes; slower",
+            parse_checksums},
     Setting{"GGML_RKNPU2_WEIGHT_CACHE", "directory", "off",
             "off, auto (where there is a cache directory), or the path of a directory, with a slash in it",
             "keep packed weights in files, so that a model that was packed once starts faster; auto: in the "

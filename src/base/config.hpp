@@ -48,6 +48,7 @@ struct Config {
     std::string calibrate_file;          // where to write statistics of activations; empty: do not gather any
     std::string statistics = "auto";     // where to read them: auto (the directory below), none, or a file
     std::string statistics_directory;    // empty: there is no home
+    std::string checksums_file;          // where to write checksums of multiplications; empty: nowhere
     std::string sensitivity_file;        // where to write them with sensitivities; empty: do not measure any
     std::string weight_cache_directory;  // where packed weights are kept; empty: nowhere
     int weight_cache_mb = 8192;          // and how many MiB of them

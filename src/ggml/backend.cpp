@@ -6,6 +6,7 @@
 
 #include "base/format.hpp"
 #include "ggml/buffer.hpp"
+#include "ggml/checksums.hpp"
 #include "ggml/experts.hpp"
 #include "ggml/flow_run.hpp"
 #include "ggml/graph_order.hpp"
@@ -134,7 +135,10 @@ ggml_status run_on_npu(Backend& backend, std::span<ggml_tensor* const> nodes) {
     const Status status = node->op == GGML_OP_MUL_MAT_ID
                               ? backend.experts.multiply(nodes)
                               : backend.group.multiply(backend.inputs, backend.one_plane);
-    if (status.ok()) return GGML_STATUS_SUCCESS;
+    if (status.ok()) {
+        if (host.checksums != nullptr && backend.one_plane == nullptr) host.checksums->add(nodes, gate);
+        return GGML_STATUS_SUCCESS;
+    }
     ++host.statistics->failures;
     const size_t others = nodes.size() - 1;
     log(LogLevel::kError, "%s with %s (%s)%s: %s", host.ggml.ggml_op_name(node->op), node->src[0]->name,
@@ -177,7 +181,7 @@ int64_t rows_to_flow(const Host& host, const ggml_cgraph* graph, int first) {
 bool may_flow(const Backend& backend, int first) {
     const Host& host = backend.host;
     return first >= backend.no_flow_before && host.config.fuse && host.calibration == nullptr &&
-           host.sensitivity == nullptr && NpuFlow::possible(host.config);
+           host.sensitivity == nullptr && host.checksums == nullptr && NpuFlow::possible(host.config);
 }
 
 // Computes nodes from `first` on with their rows in chunks, if they are of that kind. Returns the first that

@@ -40,6 +40,7 @@ class PackingForecast {
 };
 
 struct Buffer;      // buffer.hpp
+class Checksums;    // checksums.hpp
 class Sensitivity;  // sensitivity.hpp
 
 struct Host {
@@ -49,6 +50,7 @@ struct Host {
     Statistics* statistics = nullptr;    // of the process
     Calibration* calibration = nullptr;  // of the process; null unless activations are to be gathered
     Sensitivity* sensitivity = nullptr;  // of the process; null unless it is to be measured
+    Checksums* checksums = nullptr;      // of the process; null unless they are to be recorded
     std::shared_ptr<NpuDevice> npu;      // null: no device
     std::string description;             // such as "Rockchip RK3588 NPU (simulated)"
     PackingForecast forecast;

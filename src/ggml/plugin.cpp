@@ -8,6 +8,7 @@
 
 #include "base/format.hpp"
 #include "ggml/abi.hpp"
+#include "ggml/checksums.hpp"
 #include "ggml/entry.hpp"
 #include "ggml/guard.hpp"
 #include "ggml/host.hpp"
@@ -154,6 +155,7 @@ class Plugin {
         host.npu = npu_;
         host.calibration = config_.calibrate_file.empty() ? nullptr : &calibration_;
         host.sensitivity = config_.sensitivity_file.empty() ? nullptr : &sensitivity_;
+        host.checksums = checksums_.get();
         if (!npu_) return;
         host.description = npu_->info().simulated ? "Rockchip RK3588 NPU (simulated)" : "Rockchip RK3588 NPU";
         log(LogLevel::kInfo, "%s, %d cores, precision %s, runtime %s %s", host.description.c_str(),
@@ -170,6 +172,9 @@ class Plugin {
         RKNPU2_RETURN_IF_ERROR(runtime.status());
         auto lock = DeviceLock::open(config_, runtime.value()->info().simulated, statistics_.device_lock);
         RKNPU2_RETURN_IF_ERROR(lock.status());
+        Result<std::unique_ptr<Checksums>> checksums = Checksums::open(config_);
+        RKNPU2_RETURN_IF_ERROR(checksums.status());
+        checksums_ = checksums.take();
         npu_ = std::make_shared<NpuDevice>(runtime.take(), config_, statistics_);
         npu_->use_lock(lock.take());
         npu_->use_statistics(library.take());
@@ -200,7 +205,8 @@ class Plugin {
     Statistics statistics_;
     Calibration calibration_;
     Sensitivity sensitivity_;
-    ModelStatistics sensitivity_base_;  // what its results are added to
+    ModelStatistics sensitivity_base_;      // what its results are added to
+    std::unique_ptr<Checksums> checksums_;  // null: none are recorded
     std::shared_ptr<NpuDevice> npu_;
     bool npu_failed_ = false;
     Host* first_host_ = nullptr;

@@ -159,10 +159,14 @@ bool is_special_file(const std::string& path) {
 
 }  // namespace
 
+std::string with_process_id(std::string path_pattern) {
+    if (const size_t at = path_pattern.find("%p"); at != std::string::npos)
+        path_pattern.replace(at, 2, std::to_string(getpid()));
+    return path_pattern;
+}
+
 Status write_file_atomically(const std::string& path_pattern, const std::string& content) {
-    std::string path = path_pattern;
-    if (const size_t at = path.find("%p"); at != std::string::npos)
-        path.replace(at, 2, std::to_string(getpid()));
+    const std::string path = with_process_id(path_pattern);
     if (is_special_file(path)) return write_file(path, content);
     const std::string partial = path + format(".%d.part", static_cast<int>(getpid()));
     Status status = write_file(partial, content);

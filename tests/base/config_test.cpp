@@ -30,6 +30,7 @@ TEST_F(ConfigTest, DefaultsWithoutEnvironment) {
     EXPECT_EQ(config.value().runtime, "auto");
     EXPECT_EQ(config.value().precision, Precision::kBalanced);
     EXPECT_EQ(config.value().cores, 3);
+    EXPECT_TRUE(config.value().checksums_file.empty());
     EXPECT_TRUE(config.value().fuse);
     EXPECT_EQ(on_error_text(config.value().on_error), "retry,reset,fail");
     EXPECT_EQ(config.value().lock, "auto");
@@ -43,6 +44,7 @@ TEST_F(ConfigTest, ReadsEachSetting) {
     setenv("GGML_RKNPU2_THREADS", "5", 1);
     setenv("GGML_RKNPU2_AFFINITY", "4-6,1", 1);
     setenv("GGML_RKNPU2_STATS", "/tmp/x.json", 1);
+    setenv("GGML_RKNPU2_CHECKSUMS", "/tmp/y.txt", 1);
     setenv("GGML_RKNPU2_FUSE", "0", 1);
     setenv("GGML_RKNPU2_ALLOW_ABI_MISMATCH", "1", 1);
     const Result<Config> config = Config::from_environment();
@@ -53,6 +55,7 @@ TEST_F(ConfigTest, ReadsEachSetting) {
     EXPECT_EQ(config.value().threads, 5);
     EXPECT_THAT(config.value().affinity, ElementsAre(4, 5, 6, 1));
     EXPECT_EQ(config.value().stats_file, "/tmp/x.json");
+    EXPECT_EQ(config.value().checksums_file, "/tmp/y.txt");
     EXPECT_FALSE(config.value().fuse);
     EXPECT_TRUE(config.value().allow_abi_mismatch);
 }

@@ -12,7 +12,22 @@ from harness import HostTest
 DEVICE = "RKNPU0"
 # A few cases have 128 experts, up to 8192 x 5120 each: 12 GB, and ten minutes of random numbers. So have those of IQ3_S with 512
 # and more, which ggml makes slowly. AllOperations runs them.
-NO_GIANTS = "^(?!.*n_mats=128|.*iq3_s.*n_mats=(512|1024))"
+NO_GIANTS = "^(?!.*n_mats=128|.*iq3_s.*n_mats=(512|1024)"
+# Most cases of MUL_MAT_ID are one product of 11 types, experts, uses and rows n. By default each of the three tests has two of
+# the six n, so that together they have all, and one has those types whose grids take ggml seconds to make. AllMultiplications
+# has each with all, and the 32 experts of 2880 x 2880.
+ROWS = {"exact": (1, 32), "default": (4, 17), "cpu": (5, 129)}
+SLOW = "|.*type_a=(iq1_s|iq2_s|iq2_xs)"
+
+
+def part(name):
+    """A pattern for the cases of MUL_MAT_ID that the test of this name has by default."""
+    others = "|".join(str(n) for rows in ROWS.values() for n in rows if n not in ROWS[name])
+    return f"{NO_GIANTS}|.*m=512,n=({others}),k=256|.*k=2880{'' if name == 'default' else SLOW})"
+
+
+# As "balanced" but for the second plane of activations.
+FAST = "type_a=(f16|q4_0|q6_K|mxfp4)"
 
 
 class BackendOps(HostTest):
@@ -45,18 +60,23 @@ class BackendOps(HostTest):
               ", ".join(f"{count} ({reason})" for reason, count in run.stats.refused.items()) or "no matmul")
         return run.stats, total
 
-    def check_mul_mat(self, precision, counter):
-        stats, total = self.run_ops(precision, "-o", "MUL_MAT")
-        self.assertGreater(stats.npu, 300, "cases multiplied by the NPU")
+    everything = False
+
+    def check_mul_mat(self, precision, counter, pattern=""):
+        pattern = "" if self.everything else pattern
+        stats, total = self.run_ops(precision, "-o", "MUL_MAT", "-p", pattern)
+        self.assertGreater(stats.npu, 60 if pattern else 300, "cases multiplied by the NPU")
         self.assertEqual(getattr(stats, counter), stats.npu)
-        self.assertGreater(total, 1000)
+        self.assertGreater(total, 300 if pattern else 1000)
 
     def check_mul_mat_id(self, precision, counter):
         """Experts by the NPU, whatever the cost model says; with "cpu", from copies for the CPU."""
         place = "npu" if counter else "cpu"
-        stats, total = self.run_ops(precision, "-o", "MUL_MAT_ID", "-p", NO_GIANTS, extra={"GGML_RKNPU2_EXPERTS": place})
-        self.assertGreater(total, 300)
-        self.assertGreater(stats.experts[place], 300, stats.experts)
+        pattern = NO_GIANTS + ")" if self.everything else part(precision if counter else "cpu")
+        stats, total = self.run_ops(precision, "-o", "MUL_MAT_ID", "-p", pattern, extra={"GGML_RKNPU2_EXPERTS": place})
+        least = 300 if self.everything else 200
+        self.assertGreater(total, least)
+        self.assertGreater(stats.experts[place], least, stats.experts)
         self.assertEqual(stats.experts["cpu" if counter else "npu"], 0)
         if counter:
             self.assertEqual(getattr(stats, counter), stats.npu)
@@ -67,7 +87,7 @@ class BackendOps(HostTest):
         self.check_mul_mat("exact", "fp16")
 
     def test_mul_mat_fast(self):
-        self.check_mul_mat("fast", "int8")
+        self.check_mul_mat("fast", "int8", FAST)
 
     def test_mul_mat_balanced(self):
         self.check_mul_mat("default", "int8")
@@ -80,6 +100,12 @@ class BackendOps(HostTest):
 
     def test_mul_mat_id_on_the_cpu(self):
         self.check_mul_mat_id("default", None)
+
+
+class AllMultiplications(BackendOps):
+    """No case left out but the giants."""
+
+    everything = True
 
 
 class AllOperations(BackendOps):

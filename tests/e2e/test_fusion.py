@@ -10,9 +10,11 @@ USES = 11 + 8 + 2  # prompts, numbers of sequences, a shift, a cache used again
 class Fusion(HostTest):
     """GGML_RKNPU2_FUSE=0 computes every operation by itself."""
 
+    longest = 700  # tokens of a prompt: a micro-batch of 512 and the rest
+
     def digests(self, precision, fuse):
         """One line for each use, as tests/ggml/sequence_digests.cpp prints them."""
-        run = self.host(PROGRAM, precision=precision, extra={"GGML_RKNPU2_FUSE": str(fuse)})
+        run = self.host(PROGRAM, self.longest, precision=precision, extra={"GGML_RKNPU2_FUSE": str(fuse)})
         self.assert_ran_on_npu(run)
         lines = [line for line in run.out.splitlines() if line.count(",") == 1 and ":" in line]
         self.assertEqual(len(lines), USES, run.out)
@@ -28,9 +30,9 @@ class Fusion(HostTest):
         self.assertLess(shared["runs"], 0.7 * alone["runs"])
         self.assertEqual(shared["matmuls"], alone["matmuls"])
         self.assertEqual(alone["fused_nodes"], 0)
-        # Prompts of 511, 512, 513 and 2000 tokens, the last in four pieces, flow: all layers but the last.
+        # Prompts of 511, 512, 513 and more tokens flow, piece by piece: all layers but the last.
         self.assertEqual(alone["flows"], 0)
-        self.assertGreaterEqual(shared["flows"], 7)
+        self.assertGreaterEqual(shared["flows"], 5)
         self.assertGreater(shared["flow_nodes"], 29 * 25 * shared["flows"])
         # Else a gate in each layer, unless ggml gave its result the place of the activations.
         self.assertGreater(shared["fused_nodes"], 0.95 * 30 * (shared["graphs"] - shared["flows"]))
@@ -41,6 +43,12 @@ class Fusion(HostTest):
 
     def test_balanced(self):
         self.check("balanced")
+
+
+class LongFusion(Fusion):
+    """Four micro-batches."""
+
+    longest = 2000
 
 
 if __name__ == "__main__":

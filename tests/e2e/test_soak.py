@@ -1,7 +1,8 @@
 """llama-server with four slots and requests in parallel while the NPU fails again and again, by the simulator's seeded faults.
 
-Soak: what is tried again (GGML_RKNPU2_ON_ERROR) changes no answer: each is the one that a server with one slot gives without faults.
-CleanErrors: with `fail`, an answer is the right one or an error, and the slots work on.
+Soak: what is tried again (GGML_RKNPU2_ON_ERROR) changes nothing: each answer is the one that a server with one slot gives without faults,
+and each row of each multiplication has the checksum that it has there.
+CleanErrors: with `fail`, an answer is the right one or an error, checksums are the same, and the slots work on.
 Processes: several servers at once.
 All: no slot stays busy, the server ends cleanly, and the simulator's checker finds no leak.
 Soak.test_full, 10,000 requests, belongs to --full; RKNPU2_SOAK_REQUESTS says another number.
@@ -12,6 +13,7 @@ import os
 import pathlib
 import urllib.error
 
+import checksums
 import harness
 import test_tools
 
@@ -22,6 +24,7 @@ PROMPTS = [harness.CAPITAL, "The largest ocean on Earth is the", "One, two, thre
 TOKENS = 3
 FAULTS = ("fail:rknn_matmul_run:share=0.001:code=-1,lost:share=0.001,fail:rknn_matmul_set_io_mem:share=0.0005,"
           "fail:rknn_matmul_create_dynamic_shape:share=0.01,fail:rknn_mem_sync:share=0.0002,seed:%d")
+COMPARED = 0.9  # part of the rows under faults that must also have occurred without
 MAY_GROW = 1.2  # resident memory, from a tenth of the requests to the end
 
 
@@ -33,8 +36,10 @@ class Soaked(test_tools.Server):
     def serve(self, slots, **settings):
         port = test_tools.free_port()
         self.address = f"http://127.0.0.1:{port}"
+        self.sums = self.folder / f"checksums-{port}.txt"
+        settings = {"GGML_RKNPU2_WEIGHT_CACHE": str(self.folder / "weights"), "GGML_RKNPU2_CHECKSUMS": str(self.sums), **settings}
         self.start("llama-server", ["-m", harness.MODEL, "-ngl", 99, "-np", slots, "-c", 128 * slots, "--port", port, "--no-webui",
-                                    "-t", 2], extra={"GGML_RKNPU2_WEIGHT_CACHE": str(self.folder / "weights"), **settings})
+                                    "-t", 2], extra=settings)
         self.wait_until(self.healthy)
 
     def ask_for_text(self, prompt, address=None):
@@ -57,10 +62,19 @@ class Soaked(test_tools.Server):
         run = self.end()
         self.assert_ran_on_npu(run)
         self.assertEqual(run.stats.document["faults"]["failed"], 0)
+        self.right_sums = checksums.read(self.sums)
         for prompt, text in right.items():
             self.assertTrue(text and text.strip(), prompt)
         self.assertGreater(len(set(right.values())), len(PROMPTS) // 2)
         return right
+
+    def assert_right_sums(self):
+        """The last server multiplied what one without faults did, row by row, and got the same."""
+        found = checksums.read(self.sums)
+        common = checksums.common(self.right_sums, found)
+        print(f"{len(found)} different rows multiplied, {len(common)} of them also without faults and with the same results")
+        self.assertEqual({key.weight for key in found}, {key.weight for key in common}, "weights without a row to compare")
+        self.assertGreater(len(common), COMPARED * len(found), "too few rows to compare")
 
     def end(self):
         """No slot is busy; the server ends by itself, with what it counted."""
@@ -78,9 +92,9 @@ class Soaked(test_tools.Server):
 class Soak(Soaked):
     """Faults that are tried again."""
 
-    def soak(self, count):
+    def soak(self, count, slots=SLOTS):
         right = self.right_answers()
-        self.serve(SLOTS, RKNNSIM_FAULTS=FAULTS % 7, GGML_RKNPU2_ON_ERROR="retry,retry,reset,retry,fail")
+        self.serve(slots, RKNNSIM_FAULTS=FAULTS % 7, GGML_RKNPU2_ON_ERROR="retry,retry,reset,retry,fail")
         requests = [PROMPTS[i % len(PROMPTS)] for i in range(count)]
         first = max(SLOTS, count // 10)
         found = self.answers(requests[:first])
@@ -91,6 +105,7 @@ class Soak(Soaked):
         faults = run.stats.document["faults"]
         print(f"{count} requests, {run.stats.npu} matmuls, {faults}, resident memory x {grown:.3f}")
         self.assertEqual([(p, a) for p, a in zip(requests, found) if a != right[p]], [])
+        self.assert_right_sums()
         self.assertEqual(run.stats.failures, 0)
         self.assertEqual(faults["given_up"], 0)
         self.assertGreater(faults["failed"], count / 4, "too few faults to show anything")
@@ -100,6 +115,9 @@ class Soak(Soaked):
 
     def test_short(self):
         self.soak(40)
+
+    def test_one_slot(self):
+        self.soak(12, slots=1)
 
     def test_full(self):
         self.soak(int(os.environ.get("RKNPU2_SOAK_REQUESTS", "10000")))
@@ -117,6 +135,7 @@ class CleanErrors(Soaked):
         run = self.end()
         print(f"{len(requests)} requests, {errors} errors, {run.stats.document['faults']}")
         self.assertEqual([(p, a) for p, a in zip(requests, found) if a not in (None, right[p])], [])
+        self.assert_right_sums()
         self.assertGreater(errors, 0)
         self.assertLess(errors, len(requests))
         self.assertGreater(run.stats.failures, 0)

@@ -13,7 +13,7 @@ import urllib.request
 
 import gguf
 import harness
-from harness import BUILD_DIR, HostTest, english
+from harness import BIN_DIR, BUILD_DIR, HostTest, english
 
 IMATRIX_SAME = 0.01  # relative Frobenius norm, promised
 
@@ -174,17 +174,30 @@ class Server(Service):
         self.assert_ran_on_npu(run)
 
 
-class Remote(Service):
-    """ggml-rpc-server offers our device; a client without the plug-in generates with the NPU of the server."""
+class RpcServer(Service):
+    """ggml-rpc-server offers our device."""
+
+    def start_rpc(self, host, port, wrapper=(), **settings):
+        """wrapper: a command that runs the server, such as one that enters a namespace."""
+        preload = BUILD_DIR / "tests" / "e2e" / "libexit_on_sigterm.so"
+        self.assertTrue(preload.exists(), f"{preload} is not built")
+        program, *arguments = [*wrapper, BIN_DIR / "ggml-rpc-server", "-d", "RKNPU0", "-H", host, "-p", port]
+        # The server ends by a signal, with the client's model in it: a leak that is not ours.
+        self.start(program, arguments, extra={"LD_PRELOAD": os.fspath(preload), "RKNNSIM_CHECK": "warn", **settings})
+        self.wait_until(lambda: self.listens(port))
+
+    def listens(self, port):
+        """From /proc, of the server's own network: a trial connection would count as a client."""
+        with open(f"/proc/{self.process.pid}/net/tcp", encoding="ascii") as table:
+            return any(line.split()[1].endswith(f":{port:04X}") and line.split()[3] == "0A" for line in table.readlines()[1:])
+
+
+class Remote(RpcServer):
+    """A client without the plug-in generates with the NPU of the server."""
 
     def test_generate(self):
         port = free_port()
-        preload = BUILD_DIR / "tests" / "e2e" / "libexit_on_sigterm.so"
-        self.assertTrue(preload.exists(), f"{preload} is not built")
-        # The server ends by a signal, with the client's model in it: a leak that is not ours.
-        self.start("ggml-rpc-server", ["-d", "RKNPU0", "-p", port],
-                   extra={"LD_PRELOAD": os.fspath(preload), "RKNNSIM_CHECK": "warn"})
-        self.wait_until(lambda: self.listens(port))
+        self.start_rpc("127.0.0.1", port)
         run = self.complete("--rpc", f"127.0.0.1:{port}", count=8, precision=None)
         self.assertIn("Paris", run.out)
         self.assertIsNone(run.stats, "the client must do without the plug-in")
@@ -193,11 +206,6 @@ class Remote(Service):
         served = harness.Run(0, "", self.log_text(), harness.read_stats(self.stats_file), "")
         self.assert_ran_on_npu(served)
         print(f"the server multiplied {served.stats.npu} times on the NPU")
-
-    def listens(self, port):
-        """From /proc: a trial connection would count as a client."""
-        with open("/proc/net/tcp", encoding="ascii") as table:
-            return any(line.split()[1].endswith(f":{port:04X}") and line.split()[3] == "0A" for line in table.readlines()[1:])
 
 
 if __name__ == "__main__":

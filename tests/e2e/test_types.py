@@ -1,7 +1,7 @@
 """Weight types: the model requantised; all matrices on the NPU, and the logits close to the reference.
 
 The yardstick is GGML_RKNPU2_PRECISION=reference: weights dequantised, products accumulated in double. llama-perplexity writes
-its logits for 4 chunks of 512 tokens, reads them again and compares: mean Kullback-Leibler divergence (KLD), and how often the
+its logits for 2 chunks of 512 tokens, reads them again and compares: mean Kullback-Leibler divergence (KLD), and how often the
 most probable token is the same (same top). The column `cpu` is llama.cpp's own CPU backend against the same reference: how far
 apart two sound implementations of that type are. The table is collected in types.json of the output folder.
 """
@@ -16,7 +16,7 @@ import quality_figures  # of scripts/, which harness makes known
 
 TYPES = "F16 BF16 Q8_0 Q6_K Q5_K_M Q4_K_M Q4_1 Q4_0 IQ4_XS Q2_K".split()
 SAME_TOP = 80.0  # percent, promised
-CHUNKS = 4
+CHUNKS = 2
 TABLE = harness.OUT_DIR / "types.json"
 
 

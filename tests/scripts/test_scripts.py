@@ -156,6 +156,10 @@ class Options(ScriptCase):
         result = self.run_script("host-llama.sh", "--ggml", "0.9.11")
         self.assert_one_line(result, "host-llama.sh", "no pinned llama.cpp has ggml 0.9.11", "0.25.3 or 0.25.1")
 
+    def test_target_that_does_not_exist(self):
+        result = self.run_script("host-llama.sh", "--target", "rk3399")
+        self.assert_one_line(result, "host-llama.sh", "no build for rk3399", "rk3588")
+
     def test_folder_that_is_not_llama_cpp(self):
         result = self.run_script("host-llama.sh", "--llama-dir", str(self.stand_ins), "--source-dir")
         self.assert_one_line(result, "host-llama.sh", f"{self.stand_ins} is not a source tree of llama.cpp")
