@@ -43,10 +43,21 @@ def copy_of_checkout(folder):
             shutil.copy2(pages.ROOT / name, folder / name)
 
 
-def real_cache():
-    """The cache folder of whoever runs the test: a downloaded model and a built llama.cpp are not made again."""
+# What commands put into the cache folder and later runs would find; the rest of it (llama.cpp, models) is expensive and shared.
+OWN_PARTS = {"statistics", "weights", "quality", "logs"}
+
+
+def users_cache():
     home = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache")
-    return os.environ.get("RKNPU2_CACHE") or str(home / "ggml-rknpu2")
+    return pathlib.Path(os.environ.get("RKNPU2_CACHE") or home / "ggml-rknpu2")
+
+
+def fill_cache(folder):
+    """A cache folder with a link to each part of the user's own that only saves time."""
+    folder.mkdir()
+    for part in users_cache().iterdir() if users_cache().is_dir() else ():
+        if part.name not in OWN_PARTS:
+            (folder / part.name).symlink_to(part)
 
 
 class Workshop:
@@ -57,8 +68,11 @@ class Workshop:
         self.prefix = self.folder / "prefix"
         self.checkout = pages.ROOT
         (self.folder / "home").mkdir()
+        self.cache = users_cache()  # what a build in the checkout remembers must still be there tomorrow
 
     def use_copy(self, with_build):
+        self.cache = self.folder / "cache"
+        fill_cache(self.cache)
         self.checkout = self.folder / "checkout"
         self.checkout.mkdir()
         copy_of_checkout(self.checkout)
@@ -75,7 +89,7 @@ class Workshop:
         path = [self.arguments.build / "bin"]
         path += [self.arguments.host] if self.arguments.host else []
         kept["PATH"] = ":".join([*map(str, path), kept["PATH"]])
-        return kept | {"HOME": str(self.folder / "home"), "RKNPU2_CACHE": real_cache(), "GGML_RKNPU2_RUNTIME": "sim",
+        return kept | {"HOME": str(self.folder / "home"), "RKNPU2_CACHE": str(self.cache), "GGML_RKNPU2_RUNTIME": "sim",
                        "LLAMA_DIR": str(self.arguments.llama or ""), "PREFIX": str(self.prefix)}
 
     def fill_in(self, commands):
