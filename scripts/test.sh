@@ -119,7 +119,8 @@ run_tests() {
 # Strict sanitizers, unless the caller has options of his own; end-to-end tests would need a sanitized host.
 run_sanitized() {
     ASAN_OPTIONS=${ASAN_OPTIONS:-detect_stack_use_after_return=1:strict_string_checks=1} \
-        UBSAN_OPTIONS=${UBSAN_OPTIONS:-print_stacktrace=1:halt_on_error=1} run_tests asan -L '^(unit|sim)$'
+        UBSAN_OPTIONS=${UBSAN_OPTIONS:-print_stacktrace=1:halt_on_error=1} \
+        run_tests asan -L '^(unit|sim)$' -E '^(scripts|quality)\.' # nothing compiled is in those
 }
 
 # What threads share: the pool, the device, the weight store.

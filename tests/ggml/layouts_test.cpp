@@ -119,8 +119,9 @@ TEST(Layouts, PluginOf0_25_1RunsInTheHost) {
     RKNPU2_NEEDS_HOST();
     const std::string plugin = PLUGIN_0_25_1;
     if (plugin.empty())
-        GTEST_SKIP() << "no source tree of ggml 0.25.1 when CMake ran: scripts/host-llama.sh --ggml 0.25.1 "
-                        "--source-only";
+        GTEST_SKIP()
+            << "no plug-in of ggml 0.25.1: a build with sanitizers, or no source tree when CMake ran "
+               "(scripts/host-llama.sh --ggml 0.25.1 --source-only)";
     run_alone([&] {
         const auto host = GgmlHost::open(stock_files());
         ASSERT_TRUE(host);

@@ -20,7 +20,8 @@ get_filename_component(sibling "${RKNPU2_LLAMA_DIR}/../../ggml-0.25.1/src" ABSOL
 set(RKNPU2_LLAMA_0_25_1_DIR "${sibling}" CACHE PATH
     "Source tree of a llama.cpp with ggml 0.25.1; the test of a plug-in built from it is skipped without one")
 set(plugin_0_25_1 "")
-if(EXISTS "${RKNPU2_LLAMA_0_25_1_DIR}/ggml/src/ggml-backend-impl.h")
+# The same sources once more: not worth their time in an instrumented build.
+if(EXISTS "${RKNPU2_LLAMA_0_25_1_DIR}/ggml/src/ggml-backend-impl.h" AND NOT RKNPU2_SANITIZE)
   get_target_property(sources ggml-rknpu2 SOURCES)
   get_target_property(folder ggml-rknpu2 SOURCE_DIR)
   get_target_property(link_options ggml-rknpu2 LINK_OPTIONS)
