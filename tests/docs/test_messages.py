@@ -21,6 +21,7 @@ PART = "a part of a line that says nothing by itself"
 INTERNAL = "a mistake of ours, not of the user's"
 REPLACED = "never shown: the range of the setting takes its place"
 ELSEWHERE = "sim_vs_blas, a measurement of the simulator for who works on it; progress of a measurement"
+SILENT = "never shown: the caller goes on in another way"
 KIND = "the kind of a failure; the failure itself follows"
 NOT_ON_THE_PAGE = {
     "device error": KIND,
@@ -42,6 +43,9 @@ NOT_ON_THE_PAGE = {
     "and … more by the same activations": PART,
     "…: unknown exception": INTERNAL,
     "a context without a row count": INTERNAL,
+    "the host asked to stop": SILENT,
+    "too many shapes for one flow": SILENT,
+    "no build for …: --target takes rk3588": USAGE,
     "a slice of … bytes at … is not in its buffer": INTERNAL,
     "neither 0 nor 1": REPLACED,
     "not a directory": REPLACED,
