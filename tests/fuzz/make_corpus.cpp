@@ -194,7 +194,8 @@ void tensor() {
 }  // namespace
 
 int main(int argc, char** argv) {
-    if (argc != 2) return std::fprintf(stderr, "make_corpus FOLDER\n"), 2;
+    // An option is no folder.
+    if (argc != 2 || argv[1][0] == '-') return std::fprintf(stderr, "make_corpus FOLDER\n"), 2;
     root = argv[1];
     gguf();
     imatrix();
