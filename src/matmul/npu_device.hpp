@@ -123,6 +123,7 @@ class NpuDevice : public std::enable_shared_from_this<NpuDevice> {
     Status make_result_areas(const ActivationStore::Cubes& cubes);
     void lay_out(const ActivationStore::Cubes& cubes);
     Status bind(const ActivationStore::Cubes& cubes);
+    void quantise_alone(const ActivationStore::Cubes& cubes);
     size_t threads_of_use(const ActivationStore::Cubes& cubes) const;
     uint64_t estimated_ns(const ActivationStore::Cubes& cubes) const;
     Status allocate_cells(std::span<const std::shared_ptr<PackedWeight>> group);

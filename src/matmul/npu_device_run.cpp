@@ -24,6 +24,9 @@ size_t rows_per_part(size_t columns) {
     return round_up(std::max<size_t>(kElementsPerPart / std::max<size_t>(columns, 1), 1), kPartAlignment);
 }
 
+// Activations that one thread quantises sooner than it could share them: some microseconds on an A76.
+constexpr size_t kElementsAlone = 16384;
+
 }  // namespace
 
 class NpuDevice::Execution final : public Pipeline::Work {
@@ -58,14 +61,30 @@ class NpuDevice::Execution final : public Pipeline::Work {
         const PhaseTimer timer(device_.statistics_, Phase::kDequantise);
         const Pipeline::Step& at = device_.shape_.steps[step];
         const RunStrip& strip = device_.runs_[at.strip];
+        const size_t count = cubes_.chunks[at.chunk].count;
+        const PartCut cut = part_cut(strip, count);
         Rows rows;
         rows.step = step;
         rows.chunk = at.chunk;
-        rows.first = part * rows_per_part(strip.columns);
-        rows.count = std::min(rows_per_part(strip.columns), cubes_.chunks[at.chunk].count - rows.first);
+        rows.first = part / cut.tiles * cut.rows;
+        rows.count = std::min(cut.rows, count - rows.first);
+        if (cut.tiles > 1) rows.tile = strip.first_tile + part % cut.tiles;
         if (device_.epilogue_ != nullptr) return to_epilogue(strip, rows);
         for (const CellResult& cell : strip.cells)
-            add_cell_of(rows, cell, target_in_output(rows, cell));
+            if (rows.has(cell)) add_cell_of(rows, cell, target_in_output(rows, cell));
+    }
+
+    // How the results of a strip are cut into parts: by rows, and few rows by tiles as well, so that all
+    // threads have some.
+    struct PartCut {
+        size_t rows;
+        size_t tiles;  // 1: not by tiles
+        size_t parts;
+    };
+    static PartCut part_cut(const RunStrip& strip, size_t count) {
+        const size_t rows = rows_per_part(strip.columns);
+        if (count <= rows) return {rows, strip.tiles, strip.tiles};
+        return {rows, 1, ceil_div(count, rows)};
     }
 
     // Contexts whose runs failed.
@@ -83,6 +102,9 @@ class NpuDevice::Execution final : public Pipeline::Work {
         size_t chunk;
         size_t first;  // of the chunk
         size_t count;
+        size_t tile = SIZE_MAX;  // only this one's columns; SIZE_MAX: all
+
+        bool has(const CellResult& cell) const { return tile == SIZE_MAX || tile == cell.tile; }
     };
     FloatRows target_in_output(const Rows& rows, const CellResult& cell) const {
         const Product& product = device_.together_[cell.product];
@@ -104,14 +126,17 @@ void NpuDevice::Execution::to_epilogue(const RunStrip& strip, const Rows& rows) 
     thread_local std::vector<float> memory;
     thread_local std::vector<float*> results;
     const std::vector<NTile>& tiles = device_.weights_[0]->plan.tiles;
-    const size_t n = tiles[strip.cells.front().tile].n0;
-    const size_t columns = strip.columns / device_.together_.size();
+    const bool one_tile = rows.tile != SIZE_MAX;
+    const size_t n = tiles[one_tile ? rows.tile : strip.cells.front().tile].n0;
+    const size_t columns = one_tile ? tiles[rows.tile].n_count : strip.columns / device_.together_.size();
     if (memory.size() < rows.count * strip.columns) memory.resize(rows.count * strip.columns);
     results.clear();
     for (size_t product = 0; product < device_.together_.size(); ++product)
         results.push_back(memory.data() + product * rows.count * columns);
-    for (const CellResult& cell : strip.cells)
-        add_cell_of(rows, cell, {results[cell.product] + tiles[cell.tile].n0 - n, columns});
+    for (const CellResult& cell : strip.cells) {
+        if (rows.has(cell))
+            add_cell_of(rows, cell, {results[cell.product] + tiles[cell.tile].n0 - n, columns});
+    }
     const size_t m = device_.first_row_ + cubes_.chunks[rows.chunk].m0 + rows.first;
     device_.epilogue_->apply({m, rows.count, n, columns, results, columns});
 }
@@ -132,6 +157,7 @@ Status NpuDevice::run(const ActivationStore::Cubes& cubes) {
     RKNPU2_RETURN_IF_ERROR(make_result_areas(cubes));
     RKNPU2_RETURN_IF_ERROR(bind(cubes));
     Execution execution(*this, cubes);
+    quantise_alone(cubes);
     pipeline_.begin(shape_, activations_.synced());
     const auto take_part = [&](size_t) { pipeline_.work(execution); };
     pool_.parallel_for(threads_of_use(cubes), take_part, estimated_ns(cubes));
@@ -143,6 +169,17 @@ Status NpuDevice::run(const ActivationStore::Cubes& cubes) {
     return pipeline_.status();
 }
 
+// Few activations, such as those of a single token, before other threads are asked to take part.
+void NpuDevice::quantise_alone(const ActivationStore::Cubes& cubes) {
+    const bool few =
+        cubes.chunks.size() == 1 && cubes.chunks[0].count * weights_[0]->plan.K <= kElementsAlone;
+    if (shape_.quantised || !few) return;
+    for (size_t part = 0; part < cubes.chunk_parts[0]; ++part)
+        activations_.quantise_part(part);
+    statistics_.cpu_tasks += cubes.chunk_parts[0];
+    shape_.quantised = true;
+}
+
 // As many as can have something to do at the same time: a single token has a run for each core and little
 // else, and a thread that only waits would have to be waited for.
 size_t NpuDevice::threads_of_use(const ActivationStore::Cubes& cubes) const {
@@ -151,7 +188,7 @@ size_t NpuDevice::threads_of_use(const ActivationStore::Cubes& cubes) const {
     size_t cores = 0;
     for (const auto& runs : shape_.strips[0].segments)
         cores += runs.empty() ? 0 : 1;
-    const size_t parts = cubes.quantised ? 0 : cubes.chunk_parts[0];
+    const size_t parts = shape_.quantised ? 0 : cubes.chunk_parts[0];
     return std::min(all, std::max({cores, parts, shape_.steps[0].parts}));
 }
 
@@ -172,7 +209,7 @@ void NpuDevice::lay_out(const ActivationStore::Cubes& cubes) {
         for (const Run& run : strip.runs)
             shape_.strips[s].segments[run.core].push_back(run.segment);
         for (size_t c = 0; c < cubes.chunks.size(); ++c) {
-            shape_.steps.push_back({c, s, ceil_div(cubes.chunks[c].count, rows_per_part(strip.columns))});
+            shape_.steps.push_back({c, s, Execution::part_cut(strip, cubes.chunks[c].count).parts});
             first_bound_.push_back(bound);
             bound += strip.runs.size();
         }

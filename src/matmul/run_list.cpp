@@ -30,6 +30,13 @@ void RunList::fill_strip(const std::vector<const PackedWeight*>& weights, size_t
     out.runs.clear();
     out.cells.clear();
     out.columns = 0;
+    const auto cores = static_cast<size_t>(weights[0]->plan.cores);
+    out.first_tile = strip * cores;
+    out.tiles = 0;
+    for (const PackedWeight* const weight : weights) {
+        const size_t end = std::min(out.first_tile + cores, weight->plan.tiles.size());
+        out.tiles = std::max(out.tiles, end > out.first_tile ? end - out.first_tile : 0);
+    }
     for (size_t core = 0; core < rk3588::kCores; ++core) {
         out.first_run[core] = out.runs.size();
         for (size_t segment = 0; segment < weights[0]->plan.segments.size(); ++segment)

@@ -41,6 +41,9 @@ struct RunStrip {
     std::array<size_t, rk3588::kCores + 1> first_run{};
     std::vector<CellResult> cells;  // by product, tile, segment: the order in which results are added up
     size_t columns = 0;             // real ones, of all tiles
+    // Tiles of every weight that has them: first_tile .. first_tile + tiles - 1.
+    size_t first_tile = 0;
+    size_t tiles = 0;
 };
 
 class RunList {
