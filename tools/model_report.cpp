@@ -117,7 +117,8 @@ TensorReport report_on(const GgufTensor& tensor, const ModelReport& model,
         report.on_npu = true;
         choose_planes_for(tensor, recipe, find_statistics, report);
         report.precision = recipe.arithmetic == NpuArithmetic::kInt8 ? "int8" : "fp16";
-        report.packed_bytes = plan_weight(problem.N, problem.K, recipe, model.cores).packed_bytes();
+        report.packed_bytes =
+            plan_weight(problem.N, problem.K, recipe, model.cores, input_of(tensor.name)).packed_bytes();
     }
     return report;
 }

@@ -22,6 +22,7 @@ constexpr Field kFields[] = {
     {"cpu_in_place", 0.01, 1, &BoardProfile::cpu_in_place},
     {"attention_gflops", 0.1, 10000, &BoardProfile::attention_gflops},
     {"region_us", 0, 1000, &BoardProfile::region_us},
+    {"hand_over_us", 0, 1000, &BoardProfile::hand_over_us},
 };
 
 Status set_npu(const std::string& name, double value, const std::string& file, rknnsim::Profile* npu) {

@@ -23,6 +23,7 @@ struct BoardProfile {
     double cpu_in_place = 0;
     double attention_gflops = 0;
     double region_us = 0;
+    double hand_over_us = 0;
 
     // Operations a second of `cores` cores in int8, two for each multiply-add: 6.14e12 for three.
     double int8_peak(int cores) const {

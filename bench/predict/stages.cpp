@@ -64,29 +64,47 @@ class Stages {
   private:
     double planes(Group group) const { return s_.planes_of(layer_, group); }
 
-    void pass(const char* what, double bytes_a_row, bool block_begins, const char* phase = "float passes") {
+    // How a loop begins: with a region of the whole team, at a hand-over between threads that are at it
+    // already, or as a part of the loop before it.
+    enum class Start { kRegion, kHandOver, kGoesOn };
+
+    void pass(const char* what, double bytes_a_row, bool block_begins, const char* phase = "float passes",
+              Start start = Start::kRegion) {
+        BoardProfile board = s_.board;
+        if (start == Start::kHandOver) board.region_us = board.hand_over_us;
+        if (start == Start::kGoesOn) board.region_us = 0;
         stages_.push_back({.phase = phase,
                            .what = what,
                            .cost =
-                               [board = s_.board, bytes_a_row](int64_t, int64_t rows) {
+                               [board, bytes_a_row](int64_t, int64_t rows) {
                                    return std::vector{
                                        cpu_pass(bytes_a_row * static_cast<double>(rows), board)};
                                },
                            .block_begins = block_begins});
     }
 
+    // The plug-in computes all nodes between two multiplications in one call, and a single token's on one
+    // thread: what follows a residual or a rotary embedding there begins nothing.
+    Start if_token(Start start) const { return s_.design.flows && !s_.design.wave ? start : Start::kRegion; }
+
     // Half of a layer's norms, those of attention or of the FFN.
-    void norm() { pass("norm", static_cast<double>(m_.norms_per_layer) / 2 * 2 * kFloat * H_, true); }
+    // They follow a residual, that of the layer before or this one's.
+    void norm() {
+        pass("norm", static_cast<double>(m_.norms_per_layer) / 2 * 2 * kFloat * H_, true, "float passes",
+             if_token(Start::kGoesOn));
+    }
 
     void attention() {
-        stages_.push_back(
-            {.phase = "attention",
-             .what = "attention",
-             .cost = [board = s_.board, q = m_.q_size(), kv = m_.kv_size()](
-                         int64_t first,
-                         int64_t rows) { return std::vector{cpu_attention(first, rows, q, kv, board)}; },
-             .block_begins = true,
-             .causal = true});
+        BoardProfile board = s_.board;
+        if (if_token(Start::kGoesOn) == Start::kGoesOn) board.region_us = 0;
+        stages_.push_back({.phase = "attention",
+                           .what = "attention",
+                           .cost =
+                               [board, q = m_.q_size(), kv = m_.kv_size()](int64_t first, int64_t rows) {
+                                   return std::vector{cpu_attention(first, rows, q, kv, board)};
+                               },
+                           .block_begins = true,
+                           .causal = true});
     }
 
     void ffn() {
@@ -139,7 +157,8 @@ class Stages {
         const int rows_each = s_.planes_of(layer_, group);
         const double in = static_cast<double>(K) * rows_each;
         if (quantises) {
-            pass("quantise", kFloat * static_cast<double>(K) + in, true, "quantise");
+            pass("quantise", kFloat * static_cast<double>(K) + in, true, "quantise",
+                 if_token(Start::kGoesOn));
             stages_.back().what = "quantise for " + name;
         }
         const bool native = s_.design.native;
@@ -159,10 +178,15 @@ class Stages {
                                    return std::vector{cpu_conversion(in * count, sums * count, board)};
                                }});
         }
-        // Without fusion every further segment is added to floats in memory.
+        // Without fusion every further segment is added to floats in memory; a token's are still in a cache.
+        const bool token = if_token(Start::kHandOver) == Start::kHandOver;
         const double again =
-            s_.design.fused_ffn ? 0 : 2 * kFloat * static_cast<double>(N * (grid.segments - 1));
-        pass("results", sums + again + out, false, "results");
+            s_.design.fused_ffn || token ? 0 : 2 * kFloat * static_cast<double>(N * (grid.segments - 1));
+        // Results of one round of runs are taken while the next one goes on; only the last round's are waited
+        // for.
+        const double waited_for =
+            token ? 1 / std::ceil(static_cast<double>(grid.segments * grid.tiles) / rknnsim::kCores) : 1;
+        pass("results", (sums + again + out) * waited_for, false, "results", if_token(Start::kHandOver));
         stages_.back().what = "results of " + name;
     }
 

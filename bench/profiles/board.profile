@@ -21,3 +21,4 @@ cpu_read_gbps = 24              # bytes read by four threads; not recorded
 cpu_in_place = 0.5              # kernels inside an engine reach this share of what they reach alone; estimate
 attention_gflops = 40           # flash attention on four A76, causal operations only; estimate
 region_us = 3                   # to start and end a loop on four threads that spin; guess. Threads that sleep in between need 50 to 100
+hand_over_us = 1                # from a thread to those that spin within a region; guess

@@ -18,9 +18,6 @@ constexpr size_t kFewestChunkRows = 64;
 // Rows longer than this are the middle of a feed-forward block, whose weight has about a third as many
 // columns; the others are a layer's state, which Q, K and V read together.
 constexpr size_t kLongRow = 5120;
-// Of which a segment to each core, or several, with a chunk of a flow in at most two tiles: for each tile the
-// weights pass by once (docs/adr/0004-segments.md).
-constexpr size_t kLongSegment = 4096;
 
 double bytes_of(NpuArithmetic arithmetic) {
     return arithmetic == NpuArithmetic::kInt8 ? 1 : 2;
@@ -94,9 +91,11 @@ size_t fewest_segments(size_t K) {
 }
 
 size_t best_segments(const BoardRates& rates, NpuArithmetic arithmetic, size_t K) {
-    if (arithmetic == NpuArithmetic::kInt8 && K > kLongRow)
-        return rk3588::kCores * ceil_div(K, rk3588::kCores * kLongSegment);
     const size_t columns = K > kLongRow ? K / 3 : std::min(3 * K, rk3588::kCores * kMaxTileColumns);
+    return best_segments(rates, arithmetic, K, columns);
+}
+
+size_t best_segments(const BoardRates& rates, NpuArithmetic arithmetic, size_t K, size_t columns) {
     size_t best = fewest_segments(K);
     double least = request_ns(rates, arithmetic, K, columns, best);
     for (size_t segments = best + 1; segments <= kMostSegments && K / segments >= kShortestSegment;

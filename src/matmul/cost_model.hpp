@@ -69,5 +69,7 @@ size_t fewest_segments(size_t K);
 // on K and the arithmetic alone: weights that share their activations must be cut alike, and results must not
 // depend on how many cores there are or what is multiplied together.
 size_t best_segments(const BoardRates& rates, NpuArithmetic arithmetic, size_t K);
+// The same for a weight of N columns that has its activations to itself.
+size_t best_segments(const BoardRates& rates, NpuArithmetic arithmetic, size_t K, size_t N);
 
 }  // namespace rknpu2

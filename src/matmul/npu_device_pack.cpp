@@ -104,7 +104,8 @@ Result<std::vector<std::shared_ptr<PackedWeight>>> NpuDevice::place(std::span<co
         auto packed = std::make_shared<PackedWeight>();
         const std::optional<StatisticsLibrary::Found> found =
             library_ == nullptr ? std::nullopt : library_->find(source);
-        packed->plan = plan_weight(source.N, source.K, recipe_for(found), config_.cores);
+        packed->plan =
+            plan_weight(source.N, source.K, recipe_for(found), config_.cores, input_of(source.name));
         group.push_back(std::move(packed));
     }
     RKNPU2_RETURN_IF_ERROR(allocate_cells(group));
