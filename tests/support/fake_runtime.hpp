@@ -10,6 +10,7 @@
 #include <cstring>
 #include <limits>
 #include <memory>
+#include <numeric>
 #include <set>
 #include <string>
 #include <vector>
@@ -194,12 +195,17 @@ class FakeContext final : public NpuContext {
         const size_t N = spec_.N;
         const DType in = operand_type(spec_.arithmetic);
         const DType out = result_type(spec_.arithmetic);
+        std::vector<double> a(M * K);
+        std::vector<double> b(N * K);
+        for (size_t k = 0; k < K; ++k) {
+            for (size_t m = 0; m < M; ++m)
+                a[m * K + k] = load(in, a_, a_index(m, k, M, K, in, spec_.ac_layout));
+            for (size_t n = 0; n < N; ++n)
+                b[n * K + k] = load(in, b_, b_index(k, n, K, N, in, spec_.b_layout));
+        }
         for (size_t m = 0; m < M; ++m) {
             for (size_t n = 0; n < N; ++n) {
-                double sum = 0;
-                for (size_t k = 0; k < K; ++k)
-                    sum += load(in, a_, a_index(m, k, M, K, in, spec_.ac_layout)) *
-                           load(in, b_, b_index(k, n, K, N, in, spec_.b_layout));
+                const double sum = std::inner_product(&a[m * K], &a[m * K] + K, &b[n * K], 0.0);
                 store(out, sum, c_, c_index(m, n, M, N, out, spec_.ac_layout));
             }
         }
