@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "doctor_self_test.hpp"
 #include "fake_board.hpp"
 #include "program_run.hpp"
 #include "timing/profile.hpp"
@@ -149,24 +150,22 @@ TEST_F(DoctorProgram, LostAndFailingRunsAreProblems) {
 
 // Lost runs in types and layouts that the plug-in does not use: found, and named with the shape.
 TEST_F(DoctorProgram, AWrongResultInAnyTypeAndLayoutIsNamed) {
-    const json well = json::parse(run(root() + "--runtime sim --quick --json").out);
     // The number of the run of seven rows in that type and layout, from 1.
-    const auto number = [&](const std::string& type, const std::string& result, const std::string& ac,
-                            const std::string& b) {
+    const auto number = [&](NpuArithmetic arithmetic, Layout ac, Layout b) {
         int runs = 0;
-        for (const json& test : well["self_test"]) {
-            runs += test["binding"] == "rows" ? 2 : 1;
-            if (test["type"] == type && test["result"] == result && test["ac_layout"] == ac &&
-                test["b_layout"] == b && test["m"] == 7)
+        for (const SelfTestCase& test : self_test_cases(true)) {
+            runs += test.binding == Binding::kRows ? 2 : 1;
+            if (test.arithmetic == arithmetic && test.ac_layout == ac && test.b_layout == b && test.M == 7)
                 return std::to_string(runs);
         }
-        ADD_FAILURE() << "no case of " << type << " " << ac << " " << b;
+        ADD_FAILURE() << "there is no such case";
         return std::string("1");
     };
     std::string faults = "RKNNSIM_FAULTS=seed:0";
-    for (const std::string& run :
-         {number("int8", "int32", "normal", "normal"), number("fp16", "fp32", "native", "transposed"),
-          number("int4", "int16", "normal", "native"), number("fp16", "fp16", "normal", "normal")})
+    for (const std::string& run : {number(NpuArithmetic::kInt8, Layout::kNormal, Layout::kNormal),
+                                   number(NpuArithmetic::kFloat16, Layout::kNative, Layout::kTransposed),
+                                   number(NpuArithmetic::kInt4, Layout::kNormal, Layout::kNative),
+                                   number(NpuArithmetic::kFloat16Narrow, Layout::kNormal, Layout::kNormal)})
         faults += ",lost:nth=" + run + ":code=0";
     const Outcome outcome = run(root() + "--runtime sim --quick", faults);
     EXPECT_EQ(outcome.status, 1);
