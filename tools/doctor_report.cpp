@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "base/format.hpp"
 
@@ -10,8 +11,16 @@ namespace {
 
 using nlohmann::ordered_json;
 
-const char* type_name(NpuArithmetic arithmetic) {
-    return arithmetic == NpuArithmetic::kInt8 ? "int8" : "fp16";
+const char* use_name(Use use) {
+    switch (use) {
+        case Use::kPlugin:
+            return "plugin";
+        case Use::kLargeModels:
+            return "large_models";
+        case Use::kOther:
+            return "other";
+    }
+    return "?";
 }
 
 const char* binding_name(Binding binding) {
@@ -37,19 +46,23 @@ ordered_json json_of(const Check& check) {
 ordered_json json_of(const SelfTestResult& result) {
     const SelfTestCase& test = result.test;
     ordered_json json = {{"what", test.what},
-                         {"type", type_name(test.arithmetic)},
+                         {"type", dtype_name(operand_type(test.arithmetic))},
+                         {"result", dtype_name(result_type(test.arithmetic))},
+                         {"ac_layout", layout_name(test.ac_layout)},
+                         {"b_layout", layout_name(test.b_layout)},
+                         {"use", use_name(test.use)},
                          {"m", test.M},
                          {"k", test.K},
                          {"n", test.N},
                          {"core", test.core},
                          {"domain", test.domain},
                          {"binding", binding_name(test.binding)},
-                         {"exact", test.arithmetic == NpuArithmetic::kInt8 || test.integers},
+                         {"exact", test.integers},
                          {"ran", result.ran},
                          {"passed", result.passed()},
                          {"error", result.error},
                          {"wrong", result.wrong}};
-    if (test.arithmetic == NpuArithmetic::kFloat16) {
+    if (operand_type(test.arithmetic) == DType::kFloat16) {
         json["worst_of_allowed"] = result.worst;
         json["as_simulator"] = result.as_simulator;
     }
@@ -68,7 +81,7 @@ ordered_json json_of(const Measurements& measurements, const std::optional<Measu
     for (const Speed& speed : measurements.speeds) {
         const SpeedShape& shape = speed.shape;
         const double predicted = predicted_us(shape, simulator);
-        ordered_json json = {{"type", type_name(shape.arithmetic)},
+        ordered_json json = {{"type", dtype_name(operand_type(shape.arithmetic))},
                              {"m", shape.M},
                              {"k", shape.K},
                              {"n", shape.N},
@@ -138,8 +151,8 @@ size_t count(const std::vector<Check>& checks, Health health) {
 
 std::vector<Check> DoctorReport::checks() const {
     std::vector<Check> all = system;
-    for (const SelfTestResult& result : self_test)
-        all.push_back(check_of(result));
+    for (Check& check : checks_of(self_test))
+        all.push_back(std::move(check));
     if (self_test.empty()) {
         all.push_back({"self_test", Health::kSkipped, "self-test", "there is no runtime to test", ""});
     }

@@ -1,18 +1,19 @@
-// Does the device multiply right? Every type and class of shape, and every way the plug-in binds memory.
+// Does the device multiply right? Every type, layout and class of shape, and every way the plug-in binds
+// memory.
 //
 // Operands are laid out by the written specification (matrix/layout.hpp) and nothing else of the plug-in, so
-// a wrong result is the device's, the runtime's or the specification's. The seam (runtime/npu_runtime.hpp)
-// has int8 by int8 to int32 and fp16 by fp16 to fp32, native on all sides; that is what is tested.
+// a wrong result is the device's, the runtime's or the specification's. What it should be, and how far from
+// it a result may be: doctor_reference.hpp.
 //
-//   int8   every sum is exact in int32: all bits have to agree
-//   fp16   random operands: within 2^-19 of the sum of |a * b| (the order of the sum on the chip is not
-//          known); small integers, whose sums are exact in any order: all bits
+// What the plug-in uses (int8 to int32, fp16 to fp32, native on all sides) comes first and is tested in more
+// ways; then every other type and layout that the chip has, in the same classes of shapes.
 //
 // Results of fp16 are also compared with the simulator's order of additions (docs/simulator.md), which tells
 // how near that guess is; that is reported and never an error.
 //
 // The result's memory holds a pattern before each run, so that a run which never happened is seen. Operands
-// come from a fixed seed. Cost: some 300 million multiplications, a second or two of a CPU for the reference.
+// come from a fixed seed. Cost: some 600 million multiplications by the CPU for the reference, a second or
+// three; a third of that when quick.
 #pragma once
 
 #include <cstddef>
@@ -32,15 +33,24 @@ enum class Binding {
     kRows,    // a context of several row counts, which runs another one before
 };
 
+// Who needs the case to pass.
+enum class Use {
+    kPlugin,       // every model
+    kLargeModels,  // models whose weights fill more than one IOMMU domain
+    kOther,        // other programs than the plug-in
+};
+
 struct SelfTestCase {
     std::string what;  // the class, for people: "one row"
     NpuArithmetic arithmetic = NpuArithmetic::kInt8;
+    Layout ac_layout = Layout::kNative;
+    Layout b_layout = Layout::kNative;
     size_t M = 1, K = 32, N = 32;
     int core = 0;
     int domain = 0;
     Binding binding = Binding::kOwn;
     bool integers = true;  // operands of fp16 are small integers
-    bool needed = true;    // false: the plug-in can do without, for small models
+    Use use = Use::kPlugin;
 };
 
 struct Mismatch {
@@ -68,6 +78,13 @@ SelfTestResult run_self_test(NpuRuntime& runtime, const SelfTestCase& test);
 // All cases. After three time-outs the rest is left out: each may take the driver many seconds.
 std::vector<SelfTestResult> run_self_tests(NpuRuntime& runtime, bool quick);
 
+// "native", "normal", "transposed".
+const char* layout_name(Layout layout);
+
 Check check_of(const SelfTestResult& result);
+
+// A line for each case that the plug-in needs and for each that failed; one for all others of a type and
+// layout.
+std::vector<Check> checks_of(const std::vector<SelfTestResult>& results);
 
 }  // namespace rknpu2

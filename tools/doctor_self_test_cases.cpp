@@ -1,15 +1,12 @@
-// Which cases the self test has, and what its results say as lines of the report.
+// Which cases the self test has.
 #include <array>
 
-#include "base/format.hpp"
 #include "doctor_self_test.hpp"
 #include "matrix/layout.hpp"
 #include "soc/rk3588.hpp"
 
 namespace rknpu2 {
 namespace {
-
-constexpr NpuArithmetic kBoth[] = {NpuArithmetic::kInt8, NpuArithmetic::kFloat16};
 
 SelfTestCase make(const char* what, NpuArithmetic arithmetic, size_t M, size_t K, size_t N) {
     SelfTestCase test;
@@ -21,73 +18,90 @@ SelfTestCase make(const char* what, NpuArithmetic arithmetic, size_t M, size_t K
     return test;
 }
 
+// Native on all sides, and in all the ways that the plug-in uses memory.
+void add_plugin_cases(NpuArithmetic type, bool quick, std::vector<SelfTestCase>& cases) {
+    const size_t group = kernel_group(operand_type(type));
+    cases.push_back(make("smallest", type, 1, 32, group));
+    cases.push_back(make("one row", type, 1, 576, 1536));
+    cases.push_back(make("odd rows, odd groups", type, 7, 96, 3 * group));
+    cases.push_back(make("several tiles of rows", type, quick ? 73 : 307, quick ? 2048 : 1024, 256));
+    cases.push_back(make("largest K", type, 2, rk3588::kMaxK, quick ? group : 256));
+    cases.push_back(make("widest N", type, 2, quick ? 64 : 1024, 4096));
+    for (int core = 1; core < rk3588::kCores; ++core) {
+        cases.push_back(make("another core", type, 4, 256, 128));
+        cases.back().core = core;
+    }
+    cases.push_back(make("slices of other memory", type, 5, 512, 320));
+    cases.back().binding = Binding::kSlices;
+    cases.push_back(make("fewer rows than before", type, 3, 512, 320));
+    cases.back().binding = Binding::kRows;
+    cases.push_back(make("another IOMMU domain", type, 4, 256, 128));
+    cases.back().domain = 1;
+    cases.back().use = Use::kLargeModels;
+}
+
+// Types and layouts that the chip has and the plug-in does not use.
+struct Mode {
+    NpuArithmetic arithmetic;
+    Layout ac_layout, b_layout;
+};
+
+std::vector<Mode> other_modes() {
+    std::vector<Mode> modes;
+    for (const NpuArithmetic type : {NpuArithmetic::kInt8, NpuArithmetic::kFloat16, NpuArithmetic::kInt4,
+                                     NpuArithmetic::kInt8Narrow, NpuArithmetic::kFloat16Narrow}) {
+        const bool plugin = type == NpuArithmetic::kInt8 || type == NpuArithmetic::kFloat16;
+        for (const Layout b : {Layout::kNative, Layout::kNormal, Layout::kTransposed}) {
+            if (type == NpuArithmetic::kInt4 && b != Layout::kNative) continue;
+            if (type == NpuArithmetic::kInt8Narrow && b == Layout::kTransposed) continue;
+            for (const Layout ac : {Layout::kNative, Layout::kNormal}) {
+                if (!(plugin && ac == Layout::kNative && b == Layout::kNative))
+                    modes.push_back({type, ac, b});
+            }
+        }
+    }
+    return modes;
+}
+
+// The classes of shapes: one, few and many rows, a multiple of nothing; K and N as small as can be, odd
+// multiples of that, and large.
+void add_other_cases(const Mode& mode, bool quick, std::vector<SelfTestCase>& cases) {
+    const NpuArithmetic type = mode.arithmetic;
+    const size_t group = kernel_group(operand_type(type));
+    const auto add = [&](const char* what, size_t M, size_t K, size_t N) {
+        cases.push_back(make(what, type, M, K, N));
+        cases.back().ac_layout = mode.ac_layout;
+        cases.back().b_layout = mode.b_layout;
+        cases.back().use = Use::kOther;
+    };
+    add("smallest", 1, 32, group);
+    add("odd rows, odd groups", 7, 96, 3 * group);
+    add("several tiles of rows", quick ? 61 : 131, quick ? 544 : 736, 5 * group);
+    if (!quick) {
+        add("one row", 1, 2048, 1088);
+        add("largest K", 2, rk3588::kMaxK, group);
+        add("two segments of K", 3, rk3588::kMaxK + 1024, 2 * group);
+        add("widest N", 2, 64, 4096);
+    }
+    if (operand_type(type) != DType::kFloat16) return;
+    add("fractions", quick ? 5 : 67, quick ? 288 : 1056, 3 * group);
+    cases.back().integers = false;
+}
+
 }  // namespace
 
 std::vector<SelfTestCase> self_test_cases(bool quick) {
     std::vector<SelfTestCase> cases;
-    for (const NpuArithmetic type : kBoth) {
-        const size_t group = kernel_group(operand_type(type));
-        cases.push_back(make("smallest", type, 1, 32, group));
-        cases.push_back(make("one row", type, 1, 576, 1536));
-        cases.push_back(make("odd rows, odd groups", type, 7, 96, 3 * group));
-        cases.push_back(make("several tiles of rows", type, quick ? 72 : 300, quick ? 2048 : 1024, 256));
-        cases.push_back(make("largest K", type, 2, rk3588::kMaxK, quick ? group : 256));
-        cases.push_back(make("widest N", type, 2, quick ? 64 : 1024, 4096));
-        for (int core = 1; core < rk3588::kCores; ++core) {
-            cases.push_back(make("another core", type, 4, 256, 128));
-            cases.back().core = core;
-        }
-        cases.push_back(make("slices of other memory", type, 5, 512, 320));
-        cases.back().binding = Binding::kSlices;
-        cases.push_back(make("fewer rows than before", type, 3, 512, 320));
-        cases.back().binding = Binding::kRows;
-        cases.push_back(make("another IOMMU domain", type, 4, 256, 128));
-        cases.back().domain = 1;
-        cases.back().needed = false;
-    }
+    for (const NpuArithmetic type : {NpuArithmetic::kInt8, NpuArithmetic::kFloat16})
+        add_plugin_cases(type, quick, cases);
     for (const auto& [M, K, N] :
          {std::array<size_t, 3>{1, 4096, 512}, std::array<size_t, 3>{64, 1024, 256}}) {
         cases.push_back(make("fractions", NpuArithmetic::kFloat16, M, K, N));
         cases.back().integers = false;
     }
+    for (const Mode& mode : other_modes())
+        add_other_cases(mode, quick, cases);
     return cases;
-}
-
-Check check_of(const SelfTestResult& result) {
-    const SelfTestCase& test = result.test;
-    const char* const type = test.arithmetic == NpuArithmetic::kInt8 ? "int8" : "fp16";
-    const size_t total = test.M * test.N;
-    Check check;
-    check.id = format("self_test.%s.%zux%zux%zu", type, test.M, test.K, test.N);
-    if (test.core != 0) check.id += format(".core%d", test.core);
-    if (test.domain != 0) check.id += format(".domain%d", test.domain);
-    check.title = format("%s %s", type, test.what.c_str());
-    const std::string shape = format("%zux%zux%zu on core %d", test.M, test.K, test.N, test.core);
-    if (!result.ran && result.error.starts_with("left out")) {
-        check.health = Health::kSkipped;
-        check.found = shape + ": " + result.error;
-        return check;
-    }
-    if (result.passed()) {
-        check.found = shape + ": " + (test.integers ? "every bit right" : "within rounding");
-        if (!test.integers)
-            check.found += format(" (%.2f of what is allowed; %zu of %zu as the simulator adds)",
-                                  result.worst, result.as_simulator, total);
-        return check;
-    }
-    check.health = test.needed ? Health::kProblem : Health::kWarning;
-    if (!result.ran) {
-        check.found = shape + ": " + result.error;
-    } else {
-        check.found = format("%s: %zu of %zu results wrong", shape.c_str(), result.wrong, total);
-        if (result.first)
-            check.found += format(", first at row %zu column %zu: %.9g instead of %.9g", result.first->m,
-                                  result.first->n, result.first->got, result.first->expected);
-    }
-    check.advice = test.needed
-                       ? "do not use the NPU until this is understood: report it with this report's file"
-                       : "models whose packed weights exceed 4 GiB will not work; driver 0.9.8 is needed";
-    return check;
 }
 
 }  // namespace rknpu2

@@ -98,6 +98,22 @@ constexpr size_t c_index_native(size_t m, size_t n, size_t M, DType type) {
     return ((n / c) * M + m) * c + n % c;
 }
 
+// ---- by layout
+// ----------------------------------------------------------------------------------------------------
+
+constexpr size_t a_index(size_t m, size_t k, size_t M, size_t K, DType type, Layout layout) {
+    return layout == Layout::kNative ? a_index_native(m, k, M, type) : a_index_normal(m, k, K);
+}
+
+constexpr size_t b_index(size_t k, size_t n, size_t K, size_t N, DType type, Layout layout) {
+    if (layout == Layout::kNative) return b_index_native(k, n, K, N, type);
+    return layout == Layout::kTransposed ? b_index_transposed(k, n, K) : b_index_normal(k, n, N);
+}
+
+constexpr size_t c_index(size_t m, size_t n, size_t M, size_t N, DType type, Layout layout) {
+    return layout == Layout::kNative ? c_index_native(m, n, M, type) : c_index_normal(m, n, N);
+}
+
 // ---- int4
 // ----------------------------------------------------------------------------------------------------------
 

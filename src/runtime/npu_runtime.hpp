@@ -5,9 +5,9 @@
 // can address. The implementation over the vendor library is in this folder; the simulator is such a library
 // too, so there is no second path; tests put fakes here.
 //
-// Layouts are native on all three sides (matrix/layout.hpp). One context runs on one core, so parallel work
-// means several contexts on several threads. A context must not be used by two threads at once; memory must
-// not outlive its context.
+// Layouts (matrix/layout.hpp) are native on all three sides unless the context is made otherwise, which only
+// rknpu2-doctor does. One context runs on one core, so parallel work means several contexts on several
+// threads. A context must not be used by two threads at once; memory must not outlive its context.
 #pragma once
 
 #include <cstddef>
@@ -17,7 +17,7 @@
 #include <vector>
 
 #include "base/status.hpp"
-#include "matrix/dtype.hpp"
+#include "matrix/layout.hpp"
 
 namespace rknpu2 {
 
@@ -28,17 +28,34 @@ struct RuntimeInfo {
     bool simulated = false;
 };
 
-// The element types of one multiplication; what the chip offers of them is support's business.
+// The element types of one multiplication: all that the chip has. Plans (matmul/plan.hpp) know the first two
+// alone; the others are for rknpu2-doctor.
 enum class NpuArithmetic : uint8_t {
-    kInt8,     // int8 by int8 to int32, exact
-    kFloat16,  // fp16 by fp16 to fp32
+    kInt8,           // int8 by int8 to int32, exact
+    kFloat16,        // fp16 by fp16 to fp32
+    kInt4,           // int4 by int4 to int16, clipped; B is native
+    kInt8Narrow,     // int8 by int8 to int8, clipped; the scales are 1. B is not transposed
+    kFloat16Narrow,  // fp16 by fp16 to fp16
 };
 
 constexpr DType operand_type(NpuArithmetic a) {
-    return a == NpuArithmetic::kInt8 ? DType::kInt8 : DType::kFloat16;
+    if (a == NpuArithmetic::kInt4) return DType::kInt4;
+    return a == NpuArithmetic::kInt8 || a == NpuArithmetic::kInt8Narrow ? DType::kInt8 : DType::kFloat16;
 }
 constexpr DType result_type(NpuArithmetic a) {
-    return a == NpuArithmetic::kInt8 ? DType::kInt32 : DType::kFloat32;
+    switch (a) {
+        case NpuArithmetic::kInt8:
+            return DType::kInt32;
+        case NpuArithmetic::kFloat16:
+            return DType::kFloat32;
+        case NpuArithmetic::kInt4:
+            return DType::kInt16;
+        case NpuArithmetic::kInt8Narrow:
+            return DType::kInt8;
+        case NpuArithmetic::kFloat16Narrow:
+            return DType::kFloat16;
+    }
+    return DType::kInt32;
 }
 
 enum class Operand : uint8_t { kActivations, kWeights, kResult };
@@ -50,6 +67,10 @@ struct ContextSpec {
     std::vector<size_t> rows;  // the row counts M that may be selected, ascending
     int core = 0;              // 0 .. rk3588::kCores - 1
     int domain = 0;            // IOMMU domain, 0 .. rk3588::kDomains - 1
+    // Of activations and result: kNormal or kNative. What is not native is copied by bind() of activations
+    // and weights: later changes are not seen, and their memory must not be synced.
+    Layout ac_layout = Layout::kNative;
+    Layout b_layout = Layout::kNative;
 };
 
 class NpuMemory {

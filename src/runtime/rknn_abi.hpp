@@ -12,11 +12,16 @@ namespace rknpu2::rknn {
 
 using Context = uint64_t;
 
-// Types of A, B and C that we use.
+// Types of A, B and C that the RK3588 has.
 inline constexpr int kTypeFloat16ToFloat32 = 1;
 inline constexpr int kTypeInt8ToInt32 = 2;
+inline constexpr int kTypeInt8ToInt8 = 3;
+inline constexpr int kTypeFloat16ToFloat16 = 4;
+inline constexpr int kTypeInt4ToInt16 = 10;
 
+inline constexpr int16_t kLayoutNormal = 0;
 inline constexpr int16_t kLayoutNative = 1;
+inline constexpr int16_t kLayoutTransposed = 2;
 inline constexpr int kQueryVersion = 5;
 
 inline constexpr int kSyncToDevice = 1;

@@ -49,6 +49,34 @@ Status check(int code, const char* call) {
     return {kind, format("%s: the runtime answered %d (%s)", call, code, error_text(code))};
 }
 
+int type_code(NpuArithmetic arithmetic) {
+    switch (arithmetic) {
+        case NpuArithmetic::kInt8:
+            return rknn::kTypeInt8ToInt32;
+        case NpuArithmetic::kFloat16:
+            return rknn::kTypeFloat16ToFloat32;
+        case NpuArithmetic::kInt4:
+            return rknn::kTypeInt4ToInt16;
+        case NpuArithmetic::kInt8Narrow:
+            return rknn::kTypeInt8ToInt8;
+        case NpuArithmetic::kFloat16Narrow:
+            return rknn::kTypeFloat16ToFloat16;
+    }
+    return 0;
+}
+
+int16_t layout_code(Layout layout) {
+    switch (layout) {
+        case Layout::kNormal:
+            return rknn::kLayoutNormal;
+        case Layout::kNative:
+            return rknn::kLayoutNative;
+        case Layout::kTransposed:
+            return rknn::kLayoutTransposed;
+    }
+    return rknn::kLayoutNative;
+}
+
 class RknnMemory final : public NpuMemory {
   public:
     RknnMemory(const rknn::Functions& functions, rknn::Context context, rknn::TensorMem* memory)
@@ -77,10 +105,9 @@ class RknnContext final : public NpuContext {
         info.M = static_cast<int32_t>(spec.rows.back());
         info.K = static_cast<int32_t>(spec.K);
         info.N = static_cast<int32_t>(spec.N);
-        info.type =
-            spec.arithmetic == NpuArithmetic::kInt8 ? rknn::kTypeInt8ToInt32 : rknn::kTypeFloat16ToFloat32;
-        info.B_layout = rknn::kLayoutNative;
-        info.AC_layout = rknn::kLayoutNative;
+        info.type = type_code(spec.arithmetic);
+        info.B_layout = layout_code(spec.b_layout);
+        info.AC_layout = layout_code(spec.ac_layout);
         info.iommu_domain_id = spec.domain;
         for (const size_t rows : spec.rows)
             shapes_.push_back({static_cast<int32_t>(rows), info.K, info.N});

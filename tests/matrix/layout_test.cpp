@@ -56,6 +56,17 @@ TEST(Layout, KnownPositions) {
     EXPECT_EQ(b_index_native(8192, 0, 8192 + 32, 64, DType::kInt8), 8192U * 64);
 }
 
+TEST(Layout, ByLayout) {
+    constexpr DType kType = DType::kFloat16;
+    EXPECT_EQ(a_index(2, 17, 3, 64, kType, Layout::kNormal), 2U * 64 + 17);
+    EXPECT_EQ(a_index(2, 17, 3, 64, kType, Layout::kNative), a_index_native(2, 17, 3, kType));
+    EXPECT_EQ(b_index(33, 70, 64, 96, kType, Layout::kNormal), 33U * 96 + 70);
+    EXPECT_EQ(b_index(33, 70, 64, 96, kType, Layout::kTransposed), 70U * 64 + 33);
+    EXPECT_EQ(b_index(33, 70, 64, 96, kType, Layout::kNative), b_index_native(33, 70, 64, 96, kType));
+    EXPECT_EQ(c_index(1, 9, 3, 96, kType, Layout::kNormal), 1U * 96 + 9);
+    EXPECT_EQ(c_index(1, 9, 3, 96, kType, Layout::kNative), c_index_native(1, 9, 3, kType));
+}
+
 TEST(Layout, OneRowOfActivationsIsTheSameInBothForms) {
     for (size_t k = 0; k < 640; ++k)
         EXPECT_EQ(a_index_native(0, k, 1, DType::kInt8), a_index_normal(0, k, 640));

@@ -8,7 +8,9 @@
 #include <algorithm>
 #include <atomic>
 #include <cstring>
+#include <limits>
 #include <memory>
+#include <numeric>
 #include <set>
 #include <string>
 #include <vector>
@@ -134,8 +136,10 @@ class FakeContext final : public NpuContext {
         }
         if (a_ == nullptr || b_ == nullptr || c_ == nullptr)
             return {StatusCode::kInternal, "an operand is not bound"};
-        return spec_.arithmetic == NpuArithmetic::kInt8 ? run_as<int8_t, int32_t>()
-                                                        : run_as<uint16_t, float>();
+        const bool native = spec_.ac_layout == Layout::kNative && spec_.b_layout == Layout::kNative;
+        if (native && spec_.arithmetic == NpuArithmetic::kInt8) return run_as<int8_t, int32_t>();
+        if (native && spec_.arithmetic == NpuArithmetic::kFloat16) return run_as<uint16_t, float>();
+        return run_any();
     }
 
   private:
@@ -157,6 +161,52 @@ class FakeContext final : public NpuContext {
                            widen(b[b_index_native(k, n, spec_.K, spec_.N, in)]);
                 }
                 c[c_index_native(m, n, M, result_type(spec_.arithmetic))] = sum;
+            }
+        }
+        return {};
+    }
+
+    static double load(DType type, const std::byte* data, size_t index) {
+        if (type == DType::kInt4) return int4_get(reinterpret_cast<const uint8_t*>(data), index);
+        if (type == DType::kInt8) return reinterpret_cast<const int8_t*>(data)[index];
+        return static_cast<double>(float16_to_float(reinterpret_cast<const uint16_t*>(data)[index]));
+    }
+
+    template <typename Int>
+    static void store_clipped(double value, std::byte* data, size_t index) {
+        const double low = std::numeric_limits<Int>::min();
+        const double high = std::numeric_limits<Int>::max();
+        reinterpret_cast<Int*>(data)[index] = static_cast<Int>(std::clamp(value, low, high));
+    }
+
+    static void store(DType type, double value, std::byte* data, size_t index) {
+        const auto single = static_cast<float>(value);
+        if (type == DType::kInt8) store_clipped<int8_t>(value, data, index);
+        if (type == DType::kInt16) store_clipped<int16_t>(value, data, index);
+        if (type == DType::kInt32) store_clipped<int32_t>(value, data, index);
+        if (type == DType::kFloat16) reinterpret_cast<uint16_t*>(data)[index] = float_to_float16(single);
+        if (type == DType::kFloat32) reinterpret_cast<float*>(data)[index] = single;
+    }
+
+    // Every type and layout, and slower.
+    Status run_any() {
+        const size_t M = spec_.rows[row_index_];
+        const size_t K = spec_.K;
+        const size_t N = spec_.N;
+        const DType in = operand_type(spec_.arithmetic);
+        const DType out = result_type(spec_.arithmetic);
+        std::vector<double> a(M * K);
+        std::vector<double> b(N * K);
+        for (size_t k = 0; k < K; ++k) {
+            for (size_t m = 0; m < M; ++m)
+                a[m * K + k] = load(in, a_, a_index(m, k, M, K, in, spec_.ac_layout));
+            for (size_t n = 0; n < N; ++n)
+                b[n * K + k] = load(in, b_, b_index(k, n, K, N, in, spec_.b_layout));
+        }
+        for (size_t m = 0; m < M; ++m) {
+            for (size_t n = 0; n < N; ++n) {
+                const double sum = std::inner_product(&a[m * K], &a[m * K] + K, &b[n * K], 0.0);
+                store(out, sum, c_, c_index(m, n, M, N, out, spec_.ac_layout));
             }
         }
         return {};

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "doctor_self_test.hpp"
 #include "fake_board.hpp"
 #include "program_run.hpp"
 #include "timing/profile.hpp"
@@ -138,9 +139,62 @@ TEST_F(DoctorProgram, LostAndFailingRunsAreProblems) {
     document = json::parse(outcome.out);
     EXPECT_EQ(ids(document, "problem").size(), 4U);  // three cases, and the measurements
     EXPECT_EQ(ids(document, "problem").back(), "speed");
-    EXPECT_EQ(ids(document, "skipped").size(), document["self_test"].size() - 3);
+    size_t left_out = 0;
+    for (const json& test : document["self_test"])
+        left_out += test["error"] == "left out after three time-outs" ? 1 : 0;
+    EXPECT_EQ(left_out, document["self_test"].size() - 3);
+    EXPECT_EQ(document["self_test"].back()["ran"], false);
     EXPECT_TRUE(document["measurements"].is_null());
     EXPECT_TRUE(document["profile"].is_null());
+}
+
+// Lost runs in types and layouts that the plug-in does not use: found, and named with the shape.
+TEST_F(DoctorProgram, AWrongResultInAnyTypeAndLayoutIsNamed) {
+    // The number of the run of seven rows in that type and layout, from 1.
+    const auto number = [&](NpuArithmetic arithmetic, Layout ac, Layout b) {
+        int runs = 0;
+        for (const SelfTestCase& test : self_test_cases(true)) {
+            runs += test.binding == Binding::kRows ? 2 : 1;
+            if (test.arithmetic == arithmetic && test.ac_layout == ac && test.b_layout == b && test.M == 7)
+                return std::to_string(runs);
+        }
+        ADD_FAILURE() << "there is no such case";
+        return std::string("1");
+    };
+    std::string faults = "RKNNSIM_FAULTS=seed:0";
+    for (const std::string& run : {number(NpuArithmetic::kInt8, Layout::kNormal, Layout::kNormal),
+                                   number(NpuArithmetic::kFloat16, Layout::kNative, Layout::kTransposed),
+                                   number(NpuArithmetic::kInt4, Layout::kNormal, Layout::kNative),
+                                   number(NpuArithmetic::kFloat16Narrow, Layout::kNormal, Layout::kNormal)})
+        faults += ",lost:nth=" + run + ":code=0";
+    const Outcome outcome = run(root() + "--runtime sim --quick", faults);
+    EXPECT_EQ(outcome.status, 1);
+    for (const char* const line :
+         {"int8 to int32, all normal, odd rows, odd groups: 7x96x96 on core 0: 672 of 672 results wrong, "
+          "first "
+          "at row 0 column 0: 1431655765 instead of 1572864 -> ",
+          "fp16 to fp32, B transposed, A and C native, odd rows, odd groups: 7x96x48 on core 0: 336 of 336 ",
+          "int4 to int16, B native, A and C normal, odd rows, odd groups: 7x96x192 on core 0: 1344 of 1344 "
+          "results wrong, first at row 0 column 0: 21845 instead of 6144 -> ",
+          "fp16 to fp16, all normal, odd rows, odd groups: 7x96x48 on core 0: 336 of 336 results wrong, "})
+        EXPECT_THAT(outcome.out, HasSubstr(std::string("  problem  ") + line));
+    EXPECT_THAT(outcome.out, HasSubstr(" 0 warnings, 4 problems, "));
+}
+
+// The runtime refuses what only others use: a warning, and the board is fit all the same.
+TEST_F(DoctorProgram, ARefusalOfWhatThePlugInDoesNotUseIsAWarning) {
+    const Outcome outcome = run(root() + "--runtime sim --quick --json", "RKNNSIM_TP_NORM_TYPES=1,4");
+    EXPECT_EQ(outcome.status, 0);
+    const json document = json::parse(outcome.out);
+    EXPECT_EQ(document["health"], "warning");
+    const std::vector<std::string> warnings = ids(document, "warning");
+    ASSERT_EQ(warnings.size(), 6U);
+    for (const std::string& id : warnings) {
+        EXPECT_THAT(id, StartsWith("self_test.int8_int32.ac_"));
+        EXPECT_THAT(id, HasSubstr(".b_transposed."));
+    }
+    for (const json& test : document["self_test"])
+        EXPECT_EQ(test["ran"], !(test["type"] == "int8" && test["b_layout"] == "transposed")) << test;
 }
 
 TEST_F(DoctorProgram, ABoardWithoutARuntime) {

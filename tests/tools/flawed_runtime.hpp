@@ -16,8 +16,9 @@ struct Flaw {
     std::function<void(NpuMemory& result)> spoil;
     Status run_status;
     bool no_run = false;
-    int lasts_us = 0;                // of real time, when it does not run
-    bool slices_from_start = false;  // the offset of an import is ignored
+    int lasts_us = 0;                                // of real time, when it does not run
+    bool slices_from_start = false;                  // the offset of an import is ignored
+    std::function<void(ContextSpec& spec)> misread;  // what it takes the context for
 };
 
 class FlawedContext final : public NpuContext {
@@ -59,7 +60,9 @@ class FlawedRuntime final : public NpuRuntime {
     explicit FlawedRuntime(Flaw flaw = {}) : inner_(state_), flaw_(std::move(flaw)) {}
     const RuntimeInfo& info() const override { return inner_.info(); }
     Result<std::unique_ptr<NpuContext>> create_context(const ContextSpec& spec) override {
-        Result<std::unique_ptr<NpuContext>> context = inner_.create_context(spec);
+        ContextSpec taken = spec;
+        if (flaw_.misread) flaw_.misread(taken);
+        Result<std::unique_ptr<NpuContext>> context = inner_.create_context(taken);
         if (!context.ok()) return context;
         return std::unique_ptr<NpuContext>(std::make_unique<FlawedContext>(context.take(), flaw_));
     }
