@@ -23,7 +23,7 @@ using Floats = std::vector<float>;
 // Products, each with activations of its own; every chunk goes through one after the other.
 class FlowTest : public ::testing::TestWithParam<Precision> {
   protected:
-    static constexpr size_t kM = 75;
+    static constexpr size_t kM = 45;
 
     void SetUp() override {
         set_log_sink([this](LogLevel, const std::string& line) { lines_.push_back(line); });
@@ -34,7 +34,7 @@ class FlowTest : public ::testing::TestWithParam<Precision> {
         state_.spoils_results = true;
         npu_ = testing::new_device(state_, statistics_, GetParam(), cores, std::move(on_error));
         add_product({200, 70}, 96);
-        add_product({33, 20}, 4500);  // several segments
+        add_product({9, 5}, 4500);  // several segments
         add_product({4200}, 32);      // several strips on one core
     }
 
@@ -74,7 +74,7 @@ class FlowTest : public ::testing::TestWithParam<Precision> {
                 weights.push_back(weight.get());
             flow.add_product(weights);
         }
-        const std::vector<NpuFlow::Chunk> chunks = {{0, 32}, {32, 1}, {33, 42}};
+        const std::vector<NpuFlow::Chunk> chunks = {{0, 16}, {16, 1}, {17, 28}};
         RKNPU2_RETURN_IF_ERROR(flow.begin(chunks));
         std::mt19937 random(seed);
         std::vector<size_t> next(chunks.size());  // product of each chunk; those in the lane are not waiting
