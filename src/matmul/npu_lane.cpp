@@ -6,14 +6,10 @@
 #include "base/format.hpp"
 #include "base/spin.hpp"
 #include "base/thread_pool.hpp"
+#include "matmul/cube_sync.hpp"
 
 namespace rknpu2 {
 namespace {
-
-// The device has been told of a cube: no; one thread is about to; yes.
-constexpr char kNo = 0;
-constexpr char kSoon = 1;
-constexpr char kYes = 2;
 
 // About as long as a run of some rows takes.
 constexpr std::chrono::microseconds kSpin{200};
@@ -136,14 +132,14 @@ Status NpuLane::sync(const Run& run, const View& activations, Job& job) {
     char& state = job.synced[run.cube];
     {
         std::unique_lock lock(mutex_);
-        synced_.wait(lock, [&] { return state != kSoon || !job.status.ok(); });
-        if (state == kYes) return {};
+        synced_.wait(lock, [&] { return state != kSyncing || !job.status.ok(); });
+        if (state == kSynced) return {};
         if (!job.status.ok()) return job.status;
-        state = kSoon;
+        state = kSyncing;
     }
     Status status = run.context->sync_to_device(activations);
     const std::lock_guard lock(mutex_);
-    state = status.ok() ? kYes : kNo;
+    state = status.ok() ? kSynced : kNotSynced;
     synced_.notify_all();
     return status;
 }

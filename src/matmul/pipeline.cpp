@@ -4,14 +4,10 @@
 #include <chrono>
 
 #include "base/spin.hpp"
+#include "matmul/cube_sync.hpp"
 
 namespace rknpu2 {
 namespace {
-
-// The device has been told of a cube: no; one thread is about to; yes.
-constexpr char kNo = 0;
-constexpr char kSoon = 1;
-constexpr char kYes = 2;
 
 // About as long as a run of a few rows takes.
 constexpr std::chrono::microseconds kSpin{200};
@@ -86,9 +82,9 @@ bool Pipeline::pick_run(size_t core, Task& task) {
     const size_t chunk = shape_->steps[at.step].chunk;
     if (parts_left_[chunk] > 0) return false;
     char& synced = (*synced_)[chunk * shape_->segments + runs_of(at.step)[at.run]];
-    if (synced == kSoon) return false;
-    task = {Kind::kRun, at.step, core, at.run++, synced == kNo};
-    synced = std::max(synced, kSoon);
+    if (synced == kSyncing) return false;
+    task = {Kind::kRun, at.step, core, at.run++, synced == kNotSynced};
+    synced = std::max(synced, kSyncing);
     at.busy = true;
     ++running_;
     return true;
@@ -141,7 +137,7 @@ Status Pipeline::run(Work& work, const Task& task, std::unique_lock<std::mutex>&
         lock.lock();
         const Step& step = shape_->steps[task.step];
         const size_t segment = shape_->strips[step.strip].segments[task.core][task.index];
-        (*synced_)[step.chunk * shape_->segments + segment] = status.ok() ? kYes : kNo;
+        (*synced_)[step.chunk * shape_->segments + segment] = status.ok() ? kSynced : kNotSynced;
         tell_waiting();
         lock.unlock();
     }

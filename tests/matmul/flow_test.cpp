@@ -35,7 +35,7 @@ class FlowTest : public ::testing::TestWithParam<Precision> {
         npu_ = testing::new_device(state_, statistics_, GetParam(), cores, std::move(on_error));
         add_product({200, 70}, 96);
         add_product({9, 5}, 4500);  // several segments
-        add_product({4200}, 32);      // several strips on one core
+        add_product({4200}, 32);    // several strips on one core
     }
 
     void add_product(const std::vector<size_t>& sizes, size_t K) {
