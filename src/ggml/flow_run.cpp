@@ -11,6 +11,7 @@ namespace rknpu2 {
 namespace {
 
 using Kind = FlowStage::Kind;
+using PackedWeights = std::vector<std::shared_ptr<PackedWeight>>;
 
 // What a thread works on at a time stays in its second-level cache, of which a Cortex-A76 has 512 KiB.
 constexpr size_t kBlockBytes = 384 * 1024;
@@ -52,10 +53,14 @@ Status FlowRun::run(const FlowPlan& plan, ggml_abort_callback abort, void* abort
     progress_.assign(chunks_.size(), {});
     failed_ = false;
     RKNPU2_RETURN_IF_ERROR(make_memory());
-    RKNPU2_RETURN_IF_ERROR(pack());
+    // Held no longer than the call, since their buffer may be freed before the next graph comes, and let go
+    // after the flow, since giving one back takes the device.
+    std::vector<PackedWeights> packed(plan.products.size());
+    for (size_t i = 0; i < packed.size(); ++i)
+        RKNPU2_RETURN_IF_ERROR(pack_together(host_, plan.products[i], packed[i]));
     NpuFlow flow(*host_.npu);
     flow_ = &flow;
-    for (const auto& product : weights_) {
+    for (const PackedWeights& product : packed) {
         std::vector<const PackedWeight*> weights;
         for (const auto& weight : product)
             weights.push_back(weight.get());
@@ -78,13 +83,6 @@ Status FlowRun::make_memory() {
     Result<AlignedBuffer> grown = AlignedBuffer::allocate(bytes);
     RKNPU2_RETURN_IF_ERROR(grown.status());
     memory_ = grown.take();
-    return {};
-}
-
-Status FlowRun::pack() {
-    weights_.resize(plan_->products.size());
-    for (size_t i = 0; i < weights_.size(); ++i)
-        RKNPU2_RETURN_IF_ERROR(pack_together(host_, plan_->products[i], weights_[i]));
     return {};
 }
 
@@ -188,8 +186,9 @@ void FlowRun::pass_blocks(const FlowStage& stage, size_t chunk, std::atomic<size
     FlowBlock block = rows_of(chunk);
     block.block = block_memory(room * stage.block_bytes);
     block.block_room = static_cast<int64_t>(room);
-    const ggml_backend_t backend = stage.nodes.empty() ? nullptr : one_thread_cpus_.take();
-    if (block.block == nullptr || (backend == nullptr && !stage.nodes.empty())) {
+    const bool computes = block.block != nullptr && !stage.nodes.empty();
+    const ggml_backend_t backend = computes ? one_thread_cpus_.take() : nullptr;
+    if (block.block == nullptr || (computes && backend == nullptr)) {
         failed_ = true;
         return;
     }

@@ -36,7 +36,6 @@ class FlowRun {
         bool in_lane = false;  // its product was submitted
     };
 
-    Status pack();
     Status make_memory();
     Status lead(ggml_abort_callback abort, void* abort_data);
     Status submit_ready();
@@ -58,7 +57,6 @@ class FlowRun {
     const FlowPlan* plan_ = nullptr;
     NpuFlow* flow_ = nullptr;
     FlowWaits* waits_ = nullptr;
-    std::vector<std::vector<std::shared_ptr<PackedWeight>>> weights_;
     std::vector<NpuFlow::Chunk> chunks_;
     std::vector<Progress> progress_;
     AlignedBuffer memory_;   // of the chunks
