@@ -168,14 +168,12 @@ int end_of_experts(const Backend& backend, const ggml_cgraph* graph, int first) 
     return last;
 }
 
-// Rows of the first multiplication for the NPU from node `first` on; 0 if there are too few for a flow.
-int64_t rows_to_flow(const Host& host, const ggml_cgraph* graph, int first) {
-    for (int i = first; i < graph->n_nodes; ++i) {
-        const ggml_tensor* const node = graph->nodes[i];
-        if (node->op == GGML_OP_MUL_MAT && multiplies_on_npu(host, node))
-            return node->ne[1] >= kFewestFlowRows ? node->ne[1] : 0;
-    }
-    return 0;
+// The first multiplication for the NPU from node `first` on; the number of nodes if there is none.
+int next_npu_matmul(const Host& host, const ggml_cgraph* graph, int first) {
+    int i = first;
+    while (i < graph->n_nodes && !multiplies_on_npu(host, graph->nodes[i]))
+        ++i;
+    return i;
 }
 
 bool may_flow(const Backend& backend, int first) {
@@ -188,9 +186,11 @@ bool may_flow(const Backend& backend, int first) {
 // is not done then.
 int run_flow(Backend& backend, ggml_cgraph* graph, int first, ggml_status& status) {
     Host& host = backend.host;
-    backend.no_flow_before = first + 1;
-    const int64_t rows = rows_to_flow(host, graph, first);
-    if (rows == 0) return first;
+    const int matmul = next_npu_matmul(host, graph, first);
+    const int64_t rows = matmul < graph->n_nodes ? graph->nodes[matmul]->ne[1] : 0;
+    // A stretch has the rows of its first multiplication.
+    backend.no_flow_before = matmul + 1;
+    if (rows < kFewestFlowRows) return first;
     const FlowPlan plan = plan_flow(host, graph, first, rows);
     backend.no_flow_before = std::max(plan.last, first + 1);
     if (!plan.worth_it()) return first;

@@ -1,7 +1,6 @@
 #include "ggml/flow_plan.hpp"
 
 #include <algorithm>
-#include <cstdlib>
 
 #include "ggml/flow_homes.hpp"
 #include "ggml/flow_rows.hpp"

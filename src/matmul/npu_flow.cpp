@@ -2,10 +2,8 @@
 
 #include <algorithm>
 #include <map>
-#include <set>
 #include <utility>
 
-#include "base/format.hpp"
 #include "kernels/quantise.hpp"
 
 namespace rknpu2 {
