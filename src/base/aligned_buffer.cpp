@@ -23,4 +23,13 @@ Result<AlignedBuffer> AlignedBuffer::allocate(size_t bytes, size_t alignment) {
     return buffer;
 }
 
+Status AlignedBuffer::grow(size_t bytes) {
+    if (size_ >= bytes) return {};
+    *this = {};
+    Result<AlignedBuffer> larger = allocate(bytes);
+    RKNPU2_RETURN_IF_ERROR(larger.status());
+    *this = larger.take();
+    return {};
+}
+
 }  // namespace rknpu2

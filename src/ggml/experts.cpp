@@ -23,15 +23,6 @@ float* result_row(const ggml_tensor* node, int32_t slot, int32_t token) {
                                     static_cast<size_t>(token) * node->nb[2]);
 }
 
-Status grow(AlignedBuffer& buffer, size_t floats) {
-    if (buffer.size() >= floats * sizeof(float)) return {};
-    buffer = {};
-    Result<AlignedBuffer> grown = AlignedBuffer::allocate(floats * sizeof(float));
-    RKNPU2_RETURN_IF_ERROR(grown.status());
-    buffer = grown.take();
-    return {};
-}
-
 }  // namespace
 
 Placement ExpertsProduct::place(Host& host, const ggml_tensor* node) {
@@ -116,7 +107,7 @@ Status ExpertsProduct::multiply_expert(std::span<ggml_tensor* const> nodes, int 
     const uint64_t version = host_.config.fuse ? host_.npu->new_version() : 0;
     const float* rows = source_row(a, uses[0].slot, uses[0].token);
     if (uses.size() > 1) {
-        RKNPU2_RETURN_IF_ERROR(grow(rows_, uses.size() * K));
+        RKNPU2_RETURN_IF_ERROR(rows_.grow((uses.size() * K) * sizeof(float)));
         auto* const gathered = rows_.as<float>();
         for (size_t i = 0; i < uses.size(); ++i)
             std::copy_n(source_row(a, uses[i].slot, uses[i].token), K, gathered + i * K);
@@ -129,7 +120,7 @@ Status ExpertsProduct::multiply_expert(std::span<ggml_tensor* const> nodes, int 
             continue;
         }
         const auto N = static_cast<size_t>(node->ne[0]);
-        RKNPU2_RETURN_IF_ERROR(grow(results_, uses.size() * N));
+        RKNPU2_RETURN_IF_ERROR(results_.grow((uses.size() * N) * sizeof(float)));
         auto* const results = results_.as<float>();
         RKNPU2_RETURN_IF_ERROR(multiply_rows(node, expert, rows, uses.size(), version, results));
         for (size_t i = 0; i < uses.size(); ++i)

@@ -35,13 +35,7 @@ std::vector<NpuFlow::Chunk> cut_rows(int64_t rows) {
 // A thread's own; null if there is no memory.
 std::byte* block_memory(size_t bytes) {
     thread_local AlignedBuffer memory;
-    if (memory.data() == nullptr || memory.size() < bytes) {
-        memory = {};
-        Result<AlignedBuffer> grown = AlignedBuffer::allocate(std::max<size_t>(bytes, 1));
-        if (!grown.ok()) return nullptr;
-        memory = grown.take();
-    }
-    return memory.data();
+    return memory.grow(std::max<size_t>(bytes, 1)).ok() ? memory.data() : nullptr;
 }
 
 }  // namespace
@@ -52,7 +46,7 @@ Status FlowRun::run(const FlowPlan& plan, ggml_abort_callback abort, void* abort
     chunk_room_ = chunks_.back().count;
     progress_.assign(chunks_.size(), {});
     failed_ = false;
-    RKNPU2_RETURN_IF_ERROR(make_memory());
+    RKNPU2_RETURN_IF_ERROR(memory_.grow(plan.chunk_bytes * chunk_room_ * chunks_.size()));
     // Held no longer than the call, since their buffer may be freed before the next graph comes, and let go
     // after the flow, since giving one back takes the device.
     std::vector<PackedWeights> packed(plan.products.size());
@@ -73,16 +67,6 @@ Status FlowRun::run(const FlowPlan& plan, ggml_abort_callback abort, void* abort
     copy_out();
     host_.statistics->flow_nodes += static_cast<uint64_t>(plan.nodes());
     ++host_.statistics->flows;
-    return {};
-}
-
-Status FlowRun::make_memory() {
-    const size_t bytes = plan_->chunk_bytes * chunk_room_ * chunks_.size();
-    if (memory_.size() >= bytes) return {};
-    memory_ = {};
-    Result<AlignedBuffer> grown = AlignedBuffer::allocate(bytes);
-    RKNPU2_RETURN_IF_ERROR(grown.status());
-    memory_ = grown.take();
     return {};
 }
 

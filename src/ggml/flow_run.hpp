@@ -36,7 +36,6 @@ class FlowRun {
         bool in_lane = false;  // its product was submitted
     };
 
-    Status make_memory();
     Status lead(ggml_abort_callback abort, void* abort_data);
     Status submit_ready();
     bool may_begin(size_t chunk, const FlowStage& stage);

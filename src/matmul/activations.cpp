@@ -97,13 +97,7 @@ Status ActivationStore::make_room(const PackedWeight& weight) {
         cubes_.chunk_parts.push_back(parts_.size() - parts_before);
     }
     const size_t scratch = plan.recipe.rotate ? threads_ * kRowGroup * plan.longest_segment() : 0;
-    if (scratch_.size() < scratch * sizeof(float)) {
-        scratch_ = {};
-        Result<AlignedBuffer> grown = AlignedBuffer::allocate(scratch * sizeof(float));
-        RKNPU2_RETURN_IF_ERROR(grown.status());
-        scratch_ = grown.take();
-    }
-    return {};
+    return scratch_.grow(scratch * sizeof(float));
 }
 
 Cube ActivationStore::cube_of(size_t cube, const RowChunk& chunk) {

@@ -12,13 +12,7 @@ namespace {
 // A thread's room for kRowGroup rotated rows; null if there is no memory.
 float* rotated_rows(size_t floats) {
     thread_local AlignedBuffer memory;
-    if (memory.size() < floats * sizeof(float)) {
-        memory = {};
-        Result<AlignedBuffer> grown = AlignedBuffer::allocate(floats * sizeof(float));
-        if (!grown.ok()) return nullptr;
-        memory = grown.take();
-    }
-    return memory.as<float>();
+    return memory.grow(floats * sizeof(float)).ok() ? memory.as<float>() : nullptr;
 }
 
 }  // namespace
