@@ -22,6 +22,8 @@ size_t block_rows(size_t bytes_a_row) {
     return std::clamp(fitting, kRowGroup, kMostBlockRows);
 }
 
+static_assert(2 * kFlowChunkRows - 1 <= static_cast<int64_t>(kMaxFlowRows));
+
 // All of kFlowChunkRows, and what is left with the last one.
 std::vector<NpuFlow::Chunk> cut_rows(int64_t rows) {
     const auto size = static_cast<size_t>(kFlowChunkRows);

@@ -53,7 +53,7 @@ void NpuFlow::add_product(std::span<const PackedWeight* const> weights) {
     }
     for (Batch& batch : product.batches) {
         batch.first_cube = product.cubes;
-        product.cubes += batch.weights[0]->plan.segments.size();
+        product.cubes += batch.plan().segments.size();
     }
 }
 
@@ -69,10 +69,12 @@ Status NpuFlow::begin(std::vector<Chunk> chunks) {
     slot_taken_.assign(kSlots, 0);
     for (Product& product : products_) {
         for (Batch& batch : product.batches) {
-            batch.runs.fill(batch.weights);
+            batch.strips.fill(batch.weights);
+            for (size_t strip = 0; strip < batch.strips.size(); ++strip)
+                for (const Run& run : batch.strips[strip].runs)
+                    batch.runs.push_back(&run);
             batch.first_result = product.results;
-            for (size_t strip = 0; strip < batch.runs.size(); ++strip)
-                product.results += batch.runs[strip].runs.size();
+            product.results += batch.runs.size();
         }
         cubes_of_a_chunk_ = std::max(cubes_of_a_chunk_, product.cubes);
         results_of_a_slot_ = std::max(results_of_a_slot_, product.results);
@@ -100,21 +102,25 @@ size_t NpuFlow::bucket(const Batch& batch, size_t chunk) const {
     return bucket_for(chunks_[chunk].count * batch.planes);
 }
 
+size_t NpuFlow::cube_bytes(const Batch& batch, size_t segment, size_t chunk) const {
+    const WeightPlan& plan = batch.plan();
+    return dtype_bytes(operand_type(plan.recipe.arithmetic),
+                       row_buckets()[bucket(batch, chunk)] * plan.segments[segment].K_padded);
+}
+
 // Before anything is bound: an area that grows takes the views of its former self with it. A chunk's cubes
 // serve one product after the other.
 Status NpuFlow::make_cubes() {
-    for (size_t c = 0; c < chunks_.size(); ++c) {
-        for (const Product& product : products_) {
-            for (const Batch& batch : product.batches) {
-                const WeightPlan& plan = batch.weights[0]->plan;
-                for (size_t s = 0; s < plan.segments.size(); ++s) {
-                    const size_t rows = row_buckets()[bucket(batch, c)];
-                    const size_t bytes =
-                        dtype_bytes(operand_type(plan.recipe.arithmetic), rows * plan.segments[s].K_padded);
-                    const size_t place = c * cubes_of_a_chunk_ + batch.first_cube + s;
-                    const int domain = batch.weights[0]->cells[0][0].domain;
-                    RKNPU2_RETURN_IF_ERROR(device_.areas_.activations(domain, place, bytes).status());
-                }
+    for (const Product& product : products_) {
+        for (const Batch& batch : product.batches) {
+            const size_t segments = batch.plan().segments.size();
+            for (size_t i = 0; i < chunks_.size() * segments; ++i) {
+                const size_t chunk = i / segments;
+                const size_t s = i % segments;
+                RKNPU2_RETURN_IF_ERROR(
+                    device_.areas_
+                        .activations(batch.domain(), cube_place(batch, s, chunk), cube_bytes(batch, s, chunk))
+                        .status());
             }
         }
     }
@@ -127,19 +133,13 @@ Status NpuFlow::make_results() {
         rows = std::max(rows, chunk.count);
     for (const Product& product : products_) {
         for (const Batch& batch : product.batches) {
-            const DType type = result_type(batch.weights[0]->plan.recipe.arithmetic);
-            const int domain = batch.weights[0]->cells[0][0].domain;
-            size_t result = batch.first_result;
-            for (size_t strip = 0; strip < batch.runs.size(); ++strip) {
-                for (const rknpu2::Run& run : batch.runs[strip].runs) {
-                    const size_t bytes =
-                        dtype_bytes(type, row_buckets()[bucket_for(rows * batch.planes)] * run.N);
-                    for (size_t slot = 0; slot < kSlots; ++slot) {
-                        const size_t place = result_place(slot, result);
-                        RKNPU2_RETURN_IF_ERROR(device_.areas_.result(domain, place, bytes).status());
-                    }
-                    ++result;
-                }
+            const DType type = result_type(batch.plan().recipe.arithmetic);
+            const size_t cube_rows = row_buckets()[bucket_for(rows * batch.planes)];
+            for (size_t i = 0; i < batch.runs.size() * kSlots; ++i) {
+                const size_t run = i / kSlots;
+                const size_t place = result_place(i % kSlots, batch.first_result + run);
+                const size_t bytes = dtype_bytes(type, cube_rows * batch.runs[run]->N);
+                RKNPU2_RETURN_IF_ERROR(device_.areas_.result(batch.domain(), place, bytes).status());
             }
         }
     }
@@ -152,21 +152,19 @@ Status NpuFlow::find_contexts() {
     for (Product& product : products_) {
         product.contexts.clear();
         for (const Batch& batch : product.batches) {
-            const WeightPlan& plan = batch.weights[0]->plan;
-            for (size_t strip = 0; strip < batch.runs.size(); ++strip) {
-                for (const rknpu2::Run& run : batch.runs[strip].runs) {
-                    const ContextKey key{plan.recipe.arithmetic, plan.segments[run.segment].K_padded, run.N,
-                                         static_cast<int>(run.core), batch.weights[0]->cells[0][0].domain};
-                    auto found = contexts.find(key);
-                    if (found == contexts.end()) {
-                        if (contexts.size() == device_.contexts_.capacity())
-                            return {StatusCode::kUnsupported, "too many shapes for one flow"};
-                        Result<CachedContext*> context = device_.contexts_.get(key);
-                        RKNPU2_RETURN_IF_ERROR(context.status());
-                        found = contexts.emplace(key, context.value()).first;
-                    }
-                    product.contexts.push_back(found->second);
+            for (const Run* const run : batch.runs) {
+                const ContextKey key{batch.plan().recipe.arithmetic,
+                                     batch.plan().segments[run->segment].K_padded, run->N,
+                                     static_cast<int>(run->core), batch.domain()};
+                auto found = contexts.find(key);
+                if (found == contexts.end()) {
+                    if (contexts.size() == device_.contexts_.capacity())
+                        return {StatusCode::kUnsupported, "too many shapes for one flow"};
+                    Result<CachedContext*> context = device_.contexts_.get(key);
+                    RKNPU2_RETURN_IF_ERROR(context.status());
+                    found = contexts.emplace(key, context.value()).first;
                 }
+                product.contexts.push_back(found->second);
             }
         }
     }
@@ -188,12 +186,10 @@ Cube NpuFlow::cube_of(size_t product, const Batch& batch, size_t segment, size_t
 void NpuFlow::prepare(size_t product, size_t chunk) {
     ChunkState& state = states_[chunk];
     for (const Batch& batch : products_[product].batches) {
-        const WeightPlan& plan = batch.weights[0]->plan;
-        for (size_t s = 0; s < plan.segments.size(); ++s) {
-            const size_t place = chunk * cubes_of_a_chunk_ + batch.first_cube + s;
+        for (size_t s = 0; s < batch.plan().segments.size(); ++s) {
             // It is there since begin(), and large enough.
             state.cubes[batch.first_cube + s] =
-                device_.areas_.activations(batch.weights[0]->cells[0][0].domain, place, 0).value();
+                device_.areas_.activations(batch.domain(), cube_place(batch, s, chunk), 0).value();
         }
     }
     std::vector<float>& sums = state.sums[product % 2];
@@ -237,14 +233,14 @@ void NpuFlow::results(size_t product, size_t chunk, size_t first, size_t count,
                               state.scales[product % 2].data() + batch.first_cube * kMaxRows,
                               state.sums[product % 2].data() + batch.first_cube * kMaxRows};
         size_t result = batch.first_result;
-        for (size_t strip = 0; strip < batch.runs.size(); ++strip) {
-            for (const CellResult& cell : batch.runs[strip].cells) {
+        for (size_t strip = 0; strip < batch.strips.size(); ++strip) {
+            for (const CellResult& cell : batch.strips[strip].cells) {
                 const PackedWeight& weight = *batch.weights[cell.product];
                 FloatRows target = targets[batch.positions[cell.product]];
                 target.data += weight.plan.tiles[cell.tile].n0;
                 add_cell(weight, cell, state.results[result + cell.run], rows, target);
             }
-            result += batch.runs[strip].runs.size();
+            result += batch.strips[strip].runs.size();
         }
     }
     ++device_.statistics_.cpu_tasks;

@@ -34,6 +34,9 @@
 
 namespace rknpu2 {
 
+// Rows of a chunk, at most: with two planes they fill the largest cube.
+inline constexpr size_t kMaxFlowRows = kMaxRows / 2;
+
 class NpuFlow {
   public:
     struct Chunk {
@@ -87,9 +90,13 @@ class NpuFlow {
         std::vector<const PackedWeight*> weights;
         std::vector<size_t> positions;  // of each, in the product
         size_t planes = 1;
-        RunList runs;
-        size_t first_cube = 0;    // of the product's cubes, one for each segment
-        size_t first_result = 0;  // of the product's results, one for each run
+        RunList strips;
+        std::vector<const Run*> runs;  // of all strips, one after the other
+        size_t first_cube = 0;         // of the product's cubes, one for each segment
+        size_t first_result = 0;       // of the product's results, one for each run
+
+        const WeightPlan& plan() const { return weights[0]->plan; }
+        int domain() const { return weights[0]->cells[0][0].domain; }
     };
     struct Product {
         std::vector<Batch> batches;
@@ -110,6 +117,7 @@ class NpuFlow {
     };
 
     size_t bucket(const Batch& batch, size_t chunk) const;
+    size_t cube_bytes(const Batch& batch, size_t segment, size_t chunk) const;
     Cube cube_of(size_t product, const Batch& batch, size_t segment, size_t chunk);
     Status make_cubes();
     Status make_results();
@@ -123,6 +131,9 @@ class NpuFlow {
     void drop_results(const Batch& batch, size_t slot);
     void count(const Product& product);
     std::string name_of(size_t product) const;
+    size_t cube_place(const Batch& batch, size_t segment, size_t chunk) const {
+        return chunk * cubes_of_a_chunk_ + batch.first_cube + segment;
+    }
     size_t result_place(size_t slot, size_t result) const { return slot * results_of_a_slot_ + result; }
 
     NpuDevice& device_;
@@ -140,8 +151,5 @@ class NpuFlow {
     std::deque<size_t> done_;     // and those whose results nobody has asked for yet
     std::deque<size_t> failed_;   // and those to be submitted again
 };
-
-// Rows of a chunk, at most: with two planes they fill the largest cube.
-inline constexpr size_t kMaxFlowRows = kMaxRows / 2;
 
 }  // namespace rknpu2

@@ -60,7 +60,7 @@ Status NpuFlow::submit(size_t product, size_t chunk) {
 void NpuFlow::count(const Product& product) {
     Statistics& statistics = device_.statistics_;
     for (const Batch& batch : product.batches) {
-        const bool int8 = batch.weights[0]->plan.recipe.arithmetic == NpuArithmetic::kInt8;
+        const bool int8 = batch.plan().recipe.arithmetic == NpuArithmetic::kInt8;
         (int8 ? statistics.int8_matmuls : statistics.fp16_matmuls) += batch.weights.size();
         statistics.npu_matmuls += batch.weights.size();
         statistics.activations_shared += batch.weights.size() - 1;
@@ -75,25 +75,20 @@ Status NpuFlow::fill_job(size_t chunk) {
         runs.clear();
     state.job.synced.assign(product.cubes, 0);
     for (const Batch& batch : product.batches) {
-        size_t result = batch.first_result;
         const size_t row_index = bucket(batch, chunk);
-        const int domain = batch.weights[0]->cells[0][0].domain;
-        for (size_t strip = 0; strip < batch.runs.size(); ++strip) {
-            for (const rknpu2::Run& run : batch.runs[strip].runs) {
-                Result<DeviceMemoryPool::Slice> area =
-                    device_.areas_.result(domain, result_place(state.slot, result), 0);
-                RKNPU2_RETURN_IF_ERROR(area.status());
-                const size_t cube = batch.first_cube + run.segment;
-                state.job.runs[run.core].push_back({product.contexts[result], row_index, cube,
-                                                    state.cubes[cube], run.weights, run.weight_bytes,
-                                                    area.value()});
-                state.results[result++] = {area.value().data(), row_buckets()[row_index]};
-            }
+        for (size_t i = 0; i < batch.runs.size(); ++i) {
+            const Run& run = *batch.runs[i];
+            const size_t result = batch.first_result + i;
+            Result<DeviceMemoryPool::Slice> area =
+                device_.areas_.result(batch.domain(), result_place(state.slot, result), 0);
+            RKNPU2_RETURN_IF_ERROR(area.status());
+            const size_t cube = batch.first_cube + run.segment;
+            state.job.runs[run.core].push_back({product.contexts[result], row_index, cube, state.cubes[cube],
+                                                run.weights, run.weight_bytes, area.value()});
+            state.results[result] = {area.value().data(), row_buckets()[row_index]};
         }
-        for (size_t s = 0; s < batch.weights[0]->plan.segments.size(); ++s)
-            device_.statistics_.activation_bytes +=
-                dtype_bytes(operand_type(batch.weights[0]->plan.recipe.arithmetic),
-                            row_buckets()[row_index] * batch.weights[0]->plan.segments[s].K_padded);
+        for (size_t s = 0; s < batch.plan().segments.size(); ++s)
+            device_.statistics_.activation_bytes += cube_bytes(batch, s, chunk);
     }
     return {};
 }
@@ -153,11 +148,8 @@ Status NpuFlow::recover(size_t chunk) {
 }
 
 void NpuFlow::drop_results(const Batch& batch, size_t slot) {
-    size_t result = batch.first_result;
-    for (size_t strip = 0; strip < batch.runs.size(); ++strip) {
-        for (size_t r = 0; r < batch.runs[strip].runs.size(); ++r)
-            device_.areas_.drop_result(batch.weights[0]->cells[0][0].domain, result_place(slot, result++));
-    }
+    for (size_t i = 0; i < batch.runs.size(); ++i)
+        device_.areas_.drop_result(batch.domain(), result_place(slot, batch.first_result + i));
 }
 
 }  // namespace rknpu2
