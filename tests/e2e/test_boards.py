@@ -8,6 +8,7 @@ import collections
 import os
 import re
 import shutil
+import signal
 import subprocess
 import time
 
@@ -121,7 +122,11 @@ class Boards(Network):
         self.assertEqual(sorted(names), alone.stats.names(), "each weight is on one board")
 
     def test_a_board_that_dies_ends_the_client(self):
-        """Stock llama.cpp aborts, with a line that says why; it does not wait, and the other boards go on."""
+        """Stock llama.cpp ends and does not wait, and the other boards go on.
+
+        It aborts with a line that says why where it was reading from the dead board, and dies of SIGPIPE without a word where
+        it was writing to it.
+        """
         for _ in range(BOARDS):
             self.start_board()
         wrapper, rest = self.arguments("llama-completion", 400)
@@ -131,8 +136,9 @@ class Boards(Network):
         killed = time.monotonic()
         code = self.process.wait(DIES_WITHIN)
         print(f"the client ended after {time.monotonic() - killed:.2f} s with {code}")
-        self.assertNotEqual(code, 0)
-        self.assert_says(CLIENT_SAYS, self.log_text())
+        self.assertIn(code, (-signal.SIGABRT, -signal.SIGPIPE))
+        if code == -signal.SIGABRT:
+            self.assert_says(CLIENT_SAYS, self.log_text())
         for board in (self.boards[0], self.boards[2]):
             self.assertIsNone(board.process.poll(), "a board ended with the client")
         self.boards.pop(1)
