@@ -17,6 +17,7 @@
 #include "ggml/plugin.hpp"
 #include "ggml/problem_from_tensor.hpp"
 #include "ggml/sensitivity.hpp"
+#include "ggml/weights_ahead.hpp"
 #include "matmul/cost_model.hpp"
 #include "matmul/support.hpp"
 
@@ -219,6 +220,7 @@ ggml_status compute(Backend& backend, ggml_cgraph* graph) {
     backend.computed = true;
     backend.inputs.begin_graph();
     backend.no_flow_before = 0;
+    load_weights_ahead(host, graph, backend.group, backend.abort, backend.abort_data);
     int i = 0;
     while (i < graph->n_nodes) {
         if (backend.abort != nullptr && backend.abort(backend.abort_data)) return GGML_STATUS_ABORTED;

@@ -54,6 +54,7 @@ struct Host {
     std::shared_ptr<NpuDevice> npu;      // null: no device
     std::string description;             // such as "Rockchip RK3588 NPU (simulated)"
     PackingForecast forecast;
+    std::mutex loading_mutex;  // of load_weights_ahead()
     std::mutex buffers_mutex;
     std::set<const Buffer*> buffers;  // alive, guarded by buffers_mutex
 

@@ -62,6 +62,17 @@ class NpuDevice : public std::enable_shared_from_this<NpuDevice> {
     // Device memory for weights that will be multiplied by the same activations, side by side, so that a run
     // can do several of them. One for each source, to be given to pack(). Thread safe.
     Result<std::vector<std::shared_ptr<PackedWeight>>> place(std::span<const WeightSource> sources);
+    // Is there a cache of packed weights?
+    bool has_weight_cache() const { return cache_ != nullptr; }
+    struct Placed {
+        WeightSource source;
+        std::shared_ptr<PackedWeight> weight;  // from place()
+    };
+    // Loads what the cache of packed weights has of them, each on one thread, many at a time. pack() is still
+    // to be called for each: it has nothing left to read then, or knows that there is no file. Without a
+    // cache nothing happens. Thread safe.
+    void load(std::span<const Placed> weights);
+
     // Thread safe. The precision must not be kReference, which has no packed form. `place`: from place().
     Result<std::shared_ptr<PackedWeight>> pack(const WeightSource& source,
                                                std::shared_ptr<PackedWeight> place);
@@ -127,6 +138,9 @@ class NpuDevice : public std::enable_shared_from_this<NpuDevice> {
     size_t threads_of_use(const ActivationStore::Cubes& cubes) const;
     uint64_t estimated_ns(const ActivationStore::Cubes& cubes) const;
     Status allocate_cells(std::span<const std::shared_ptr<PackedWeight>> group);
+    const ChannelStatistics* statistics_for(const WeightSource& source, const WeightPlan& plan) const;
+    void look_up(const WeightSource& source, const ChannelStatistics* statistics, PackedWeight& packed,
+                 ThreadPool& pool);
     Status fill(const WeightSource& source, const ChannelStatistics* statistics, PackedWeight& packed);
     void release(const PackedWeight& weight);
     Recipe recipe_for(const std::optional<StatisticsLibrary::Found>& found) const;
@@ -139,7 +153,8 @@ class NpuDevice : public std::enable_shared_from_this<NpuDevice> {
     ThreadPool pool_;
 
     std::atomic<uint64_t> last_version_{0};
-    PackingProgress progress_;
+    PackingProgress packing_{"packing weights for the NPU"};
+    PackingProgress loading_{"loading packed weights"};
     std::unique_ptr<StatisticsLibrary> library_;  // may be null
     std::unique_ptr<WeightCache> cache_;          // may be null
     std::unique_ptr<DeviceLock> lock_;            // may be null

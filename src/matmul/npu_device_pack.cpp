@@ -1,6 +1,7 @@
 // From a stored weight to one that the NPU can multiply: its recipe, its place in device memory, its bytes
 // from the cache of packed weights or from the packer.
 #include <algorithm>
+#include <new>
 
 #include "base/system_memory.hpp"
 #include "matmul/npu_device.hpp"
@@ -70,15 +71,57 @@ Status NpuDevice::allocate_cells(std::span<const std::shared_ptr<PackedWeight>> 
     return {};
 }
 
+// The statistics that a weight is packed with, or nullptr. They live as long as the device.
+const ChannelStatistics* NpuDevice::statistics_for(const WeightSource& source, const WeightPlan& plan) const {
+    if (library_ == nullptr || !plan.recipe.rotate) return nullptr;
+    const std::optional<StatisticsLibrary::Found> found = library_->find(source);
+    return found ? &found->entry : nullptr;
+}
+
+// Looks for the weight's file, once, and reads it.
+void NpuDevice::look_up(const WeightSource& source, const ChannelStatistics* statistics, PackedWeight& packed,
+                        ThreadPool& pool) {
+    if (packed.cache_key) return;
+    const Digest key = WeightCache::key_of(source, packed.plan, statistics, pool);
+    packed.loaded = cache_->load(key, statistics != nullptr, packed, pool);
+    packed.cache_key = key;
+    if (packed.loaded) loading_.add(packed.plan.packed_bytes());
+}
+
+void NpuDevice::load(std::span<const Placed> weights) {
+    if (cache_ == nullptr) return;
+    PhaseTimer timer(statistics_, Phase::kLoad);
+    // The largest come first, so that no thread is left with one when the others are done.
+    std::vector<const Placed*> order;
+    for (const Placed& placed : weights)
+        order.push_back(&placed);
+    std::stable_sort(order.begin(), order.end(),
+                     [](const Placed* a, const Placed* b) { return a->source.bytes() > b->source.bytes(); });
+    const auto look_up_one = [&](size_t i) {
+        const auto& [source, weight] = *order[i];
+        const Recipe planned = weight->plan.recipe;
+        try {
+            ThreadPool alone(1);
+            look_up(source, statistics_for(source, weight->plan), *weight, alone);
+        } catch (const std::bad_alloc&) {
+            weight->plan.recipe = planned;  // pack() begins anew, and can say that there is no memory
+        }
+    };
+    pool_.parallel_for(order.size(), look_up_one);
+    const auto loaded = std::count_if(weights.begin(), weights.end(),
+                                      [](const Placed& placed) { return placed.weight->loaded; });
+    statistics_.weight_cache.loaded_ahead += static_cast<uint64_t>(loaded);
+    if (loaded == 0) timer.becomes(Phase::kPack);  // as for one weight that has no file
+}
+
 // The weight's bytes: from the cache, or packed and kept there.
 Status NpuDevice::fill(const WeightSource& source, const ChannelStatistics* statistics,
                        PackedWeight& packed) {
-    Digest key;
     {
         PhaseTimer timer(statistics_, Phase::kPack);
         if (cache_ != nullptr) {
-            key = WeightCache::key_of(source, packed.plan, statistics, pool_);
-            if (cache_->load(key, statistics != nullptr, packed, pool_)) {
+            look_up(source, statistics, packed, pool_);
+            if (packed.loaded) {
                 timer.becomes(Phase::kLoad);
                 return {};
             }
@@ -90,11 +133,11 @@ Status NpuDevice::fill(const WeightSource& source, const ChannelStatistics* stat
             packed.plan.recipe.rotate = cost.value() <= kRotationMayCost;
         }
         RKNPU2_RETURN_IF_ERROR(pack_weight(source, statistics, packed, pool_));
-        progress_.add(packed.plan.packed_bytes());
+        packing_.add(packed.plan.packed_bytes());
     }
     if (cache_ == nullptr) return {};
     const PhaseTimer timer(statistics_, Phase::kStore);
-    cache_->store(key, packed, pool_);
+    cache_->store(*packed.cache_key, packed, pool_);
     return {};
 }
 
@@ -114,11 +157,9 @@ Result<std::vector<std::shared_ptr<PackedWeight>>> NpuDevice::place(std::span<co
 
 Result<std::shared_ptr<PackedWeight>> NpuDevice::pack(const WeightSource& source,
                                                       std::shared_ptr<PackedWeight> place) {
-    const std::optional<StatisticsLibrary::Found> found =
-        library_ == nullptr ? std::nullopt : library_->find(source);
     const WeightPlan& plan = place->plan;
     place->source = source;
-    RKNPU2_RETURN_IF_ERROR(fill(source, found && plan.recipe.rotate ? &found->entry : nullptr, *place));
+    if (!place->loaded) RKNPU2_RETURN_IF_ERROR(fill(source, statistics_for(source, plan), *place));
     statistics_.add_weight({source.name, source.type_name, source.K, source.N,
                             dtype_name(operand_type(plan.recipe.arithmetic)), plan.packed_bytes(),
                             !place->bias.empty(), plan.recipe.planes, plan.recipe.rotate, source.expert});

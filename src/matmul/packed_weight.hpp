@@ -6,8 +6,10 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <vector>
 
+#include "base/hash.hpp"
 #include "matmul/device_memory.hpp"
 #include "matmul/plan.hpp"
 #include "matmul/weight_source.hpp"
@@ -30,6 +32,10 @@ struct PackedWeight {
     // are rotated, [K]; and what is added to each result, [N].
     std::vector<float> input_factors;
     std::vector<float> bias;
+    // With a cache of packed weights: what its file is called, once that was looked for, and whether all the
+    // above came from there.
+    std::optional<Digest> cache_key;
+    bool loaded = false;
     // Gives the cells back; set by the device that made them.
     std::function<void(const PackedWeight&)> release;
 

@@ -127,6 +127,7 @@ std::string Statistics::to_json(const Config& config, const RuntimeInfo& runtime
           {"results", result_bytes.load()}}},
         {"weight_cache",
          {{"loaded", weight_cache.loaded.load()},
+          {"loaded_ahead", weight_cache.loaded_ahead.load()},
           {"loaded_bytes", weight_cache.loaded_bytes.load()},
           {"rejected", weight_cache.rejected.load()},
           {"written", weight_cache.written.load()},

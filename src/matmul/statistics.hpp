@@ -29,6 +29,7 @@ inline constexpr int kPhases = static_cast<int>(Phase::kCpu) + 1;
 // What the cache of packed weights did (weight_cache.hpp).
 struct WeightCacheCounters {
     std::atomic<uint64_t> loaded{0};
+    std::atomic<uint64_t> loaded_ahead{0};  // of those, before a graph was begun, many at a time
     std::atomic<uint64_t> loaded_bytes{0};
     std::atomic<uint64_t> rejected{0};  // files that were there and could not be used
     std::atomic<uint64_t> written{0};

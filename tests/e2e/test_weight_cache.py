@@ -22,6 +22,7 @@ class WeightCache(HostTest):
         self.assertEqual(sum(path.stat().st_size for path in cache.iterdir()), counts["written_bytes"])
         second, counts, time = self.run_with(cache)
         self.assertEqual((counts["loaded"], counts["written"], counts["rejected"]), (ALL_WEIGHTS, 0, 0))
+        self.assertEqual(counts["loaded_ahead"], ALL_WEIGHTS)
         self.assertEqual(time["pack"], 0)
         self.assertEqual(first.out, plain.out)
         self.assertEqual(second.out, plain.out)

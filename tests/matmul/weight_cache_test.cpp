@@ -11,93 +11,19 @@
 #include <cmath>
 #include <csignal>
 #include <filesystem>
-#include <fstream>
-#include <sstream>
 #include <thread>
 #include <utility>
 
 #include "base/format.hpp"
-#include "base/log.hpp"
 #include "matmul/calibration.hpp"
-#include "matmul/matrices.hpp"
-#include "matmul/npu_device.hpp"
-#include "support/fake_runtime.hpp"
+#include "matmul/weight_cache_fixture.hpp"
 
 namespace rknpu2 {
 namespace {
 
 namespace fs = std::filesystem;
-using testing::FakeRuntime;
-using testing::FakeState;
 using testing::Matrices;
-
-class WeightCacheTest : public ::testing::Test {
-  protected:
-    WeightCacheTest() {
-        std::string pattern = ::testing::TempDir() + "rknpu2_cache_XXXXXX";
-        root_ = mkdtemp(pattern.data());
-        config_.threads = 2;
-        config_.weight_cache_directory = root_ + "/a/weights";
-        set_log_sink([this](LogLevel level, const std::string& line) {
-            if (level == LogLevel::kWarning) warnings_.push_back(line);
-        });
-    }
-    ~WeightCacheTest() override {
-        set_log_sink({});
-        fs::remove_all(root_);
-    }
-
-    std::shared_ptr<NpuDevice> device(const ModelStatistics* gathered = nullptr) {
-        auto npu = std::make_shared<NpuDevice>(std::make_unique<FakeRuntime>(state_), config_, statistics_);
-        if (gathered != nullptr) npu->use_statistics(std::make_unique<StatisticsLibrary>(*gathered));
-        return npu;
-    }
-
-    // By a device of its own, as another process would.
-    std::vector<float> multiply(const Matrices& x, const ModelStatistics* gathered = nullptr) {
-        return multiply_source(x, x.source(), gathered);
-    }
-    std::vector<float> multiply_source(const Matrices& x, const WeightSource& source,
-                                       const ModelStatistics* gathered = nullptr) {
-        std::vector<float> out(x.M * x.N, std::nanf(""));
-        const auto npu = device(gathered);
-        const auto packed = npu->pack(source);
-        EXPECT_TRUE(packed.ok()) << packed.status().to_string();
-        EXPECT_TRUE(npu->multiply(*packed.value(), x.a.data(), x.M, out.data()).ok());
-        return out;
-    }
-
-    std::vector<fs::path> files() const {
-        std::vector<fs::path> found;
-        for (const auto& entry : fs::directory_iterator(config_.weight_cache_directory))
-            found.push_back(entry.path());
-        return found;
-    }
-    fs::path only_file() const {
-        EXPECT_EQ(files().size(), 1U);
-        return files().at(0);
-    }
-    static std::string content(const fs::path& path) {
-        std::ostringstream text;
-        text << std::ifstream(path, std::ios::binary).rdbuf();
-        return text.str();
-    }
-    static void write(const fs::path& path, const std::string& text) {
-        std::ofstream(path, std::ios::binary | std::ios::trunc) << text;
-    }
-    void expect_counts(uint64_t loaded, uint64_t written, uint64_t rejected, const std::string& what = "") {
-        EXPECT_EQ(counts().loaded, loaded) << what;
-        EXPECT_EQ(counts().written, written) << what;
-        EXPECT_EQ(counts().rejected, rejected) << what;
-    }
-    const WeightCacheCounters& counts() const { return statistics_.weight_cache; }
-
-    std::string root_;
-    Config config_;
-    FakeState state_;
-    Statistics statistics_;
-    std::vector<std::string> warnings_;
-};
+using testing::WeightCacheTest;
 
 TEST_F(WeightCacheTest, LoadedIsPackedBitByBit) {
     const size_t shapes[][3] = {{1, 1, 1},     {3, 7, 200},    {9, 577, 33},  {5, 100, 32},
