@@ -51,6 +51,12 @@ std::string times(const char* what, const Placement& placement) {
                   std::max(placement.npu_us, placement.cpu_us) / 1000);
 }
 
+void show_times(TensorReport& report) {
+    report.why_planes +=
+        format("%s%s; %s", report.why_planes.empty() ? "" : "; ", times("one token", report.token).c_str(),
+               times("prompt", report.prompt).c_str());
+}
+
 // A stack goes to the NPU for some calls and not for others (ExpertsProduct::place() in src/ggml); it counts
 // as on the NPU when prompts do.
 void place_stack(const GgufTensor& tensor, const MatmulProblem& problem, const ModelReport& model,
@@ -79,10 +85,23 @@ void place_stack(const GgufTensor& tensor, const MatmulProblem& problem, const M
     report.precision = recipe.arithmetic == NpuArithmetic::kInt8 ? "int8" : "fp16";
     report.packed_bytes =
         problem.experts * plan_weight(problem.N, problem.K, recipe, model.cores).packed_bytes();
-    report.why_planes = report.prompt.reason == PlaceReason::kSettingNpu
-                            ? place_reason_text(report.prompt.reason)
-                            : format("%s; %s", times("one token", report.token).c_str(),
-                                     times("prompt", report.prompt).c_str());
+    if (report.prompt.reason == PlaceReason::kSettingNpu) {
+        report.why_planes = place_reason_text(report.prompt.reason);
+    } else {
+        show_times(report);
+    }
+}
+
+void place_plain(const GgufTensor& tensor, const MatmulProblem& problem, const ModelReport& model,
+                 TensorReport& report) {
+    Config config;
+    config.precision = model.precision;
+    config.cores = model.cores;
+    config.matrices = model.matrices;
+    MatrixCall call{problem.K, problem.N, 1, tensor.bytes, input_of(tensor.name)};
+    report.token = place_matrix(call, config);
+    call.rows = kPromptTokens;
+    report.prompt = place_matrix(call, config);
 }
 
 TensorReport report_on(const GgufTensor& tensor, const ModelReport& model,
@@ -119,6 +138,8 @@ TensorReport report_on(const GgufTensor& tensor, const ModelReport& model,
         report.precision = recipe.arithmetic == NpuArithmetic::kInt8 ? "int8" : "fp16";
         report.packed_bytes =
             plan_weight(problem.N, problem.K, recipe, model.cores, input_of(tensor.name)).packed_bytes();
+        place_plain(tensor, problem, model, report);
+        if (report.token.reason != PlaceReason::kPlainMatrix) show_times(report);
     }
     return report;
 }
@@ -149,6 +170,21 @@ PlaneCost cost_of_planes(const std::vector<TensorReport>& tensors) {
     }
     const double decode = rows.one > 0 ? rows.extra / (rows.one + weights) : 0;
     return {layers.share(), all.share(), decode};
+}
+
+// A prompt's rows but the last do not go through the head.
+ModelledTimes times_of(const std::vector<TensorReport>& tensors) {
+    constexpr double kUsPerMs = 1000;
+    ModelledTimes sum;
+    for (const TensorReport& report : tensors) {
+        if (!report.on_npu || !is_weight_matrix(report.role)) continue;
+        const Placement& prompt = report.role == TensorRole::kMatrix ? report.prompt : report.token;
+        sum.token_npu += report.token.npu_us / kUsPerMs;
+        sum.token_cpu += report.token.cpu_us / kUsPerMs;
+        sum.prompt_npu += prompt.npu_us / kUsPerMs;
+        sum.prompt_cpu += prompt.cpu_us / kUsPerMs;
+    }
+    return sum;
 }
 
 std::vector<std::string> notes_on(const GgufFile& file, const ModelTraits& traits) {
@@ -189,6 +225,7 @@ ModelReport analyse(const GgufFile& file, const std::string& path, const Config&
     model.precision = config.precision;
     model.cores = config.cores;
     model.experts = config.experts;
+    model.matrices = config.matrices;
     model.experts_used = file.number(model.traits.architecture + ".expert_used_count", 0);
     model.notes = notes_on(file, model.traits);
     for (const GgufTensor& tensor : file.tensors) {
@@ -208,6 +245,7 @@ ModelReport analyse(const GgufFile& file, const std::string& path, const Config&
         model.tensors.push_back(report);
     }
     model.plane_cost = cost_of_planes(model.tensors);
+    model.modelled = times_of(model.tensors);
     return model;
 }
 

@@ -32,8 +32,8 @@ struct TensorReport {
     bool with_statistics = false;
     std::string why_planes;  // empty unless the precision has weights of two planes
     std::string reason;      // why not on the NPU; empty if on_npu
-    // Of a stack of experts: where a call with one token and one with kPromptTokens go, by the cost model or
-    // the setting.
+    // Of what the NPU multiplies by: where a call with one token and one with kPromptTokens go, by the cost
+    // model, the setting or as a rule, and what the model thinks of both places.
     Placement token;
     Placement prompt;
 };
@@ -59,6 +59,14 @@ struct PlaneCost {
     double decode = 0;    // bytes that the NPU reads and writes for one row
 };
 
+// What the cost model thinks of all plain matrices on the NPU, one after the other, in milliseconds.
+struct ModelledTimes {
+    double token_npu = 0;
+    double token_cpu = 0;
+    double prompt_npu = 0;  // of kPromptTokens
+    double prompt_cpu = 0;
+};
+
 struct ModelReport {
     std::string path;
     ModelTraits traits;
@@ -66,6 +74,7 @@ struct ModelReport {
     Precision precision = Precision::kBalanced;
     int cores = 0;
     Experts experts = Experts::kAuto;          // the setting
+    Matrices matrices = Matrices::kNpu;        // the setting
     std::vector<TensorReport> tensors;         // in the order of the file
     Totals totals;                             // over all weight matrices
     std::map<std::string, Totals> by_type;     // the same by tensor type
@@ -74,6 +83,7 @@ struct ModelReport {
     uint64_t expert_packed_bytes = 0;  // of those that go to the NPU for some calls
     uint64_t experts_used = 0;         // by each token, as the file says
     PlaneCost plane_cost;
+    ModelledTimes modelled;
     uint64_t tensor_bytes = 0;       // of all tensors
     std::vector<std::string> notes;  // what a reader should know besides
 };

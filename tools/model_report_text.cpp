@@ -21,7 +21,6 @@ size_t shown_dimensions(const GgufTensor& tensor) {
 }
 
 ordered_json json_of_placements(const TensorReport& report) {
-    if (report.role != TensorRole::kExperts) return nullptr;
     ordered_json document = ordered_json::object();
     for (const auto& [name, placement] : {std::pair{"token", &report.token}, {"prompt", &report.prompt}}) {
         document[name] = {{"runs_on", placement->place == Place::kNpu ? "npu" : "cpu"},
@@ -34,6 +33,7 @@ ordered_json json_of_placements(const TensorReport& report) {
 
 ordered_json json_of(const TensorReport& report) {
     const GgufTensor& tensor = *report.tensor;
+    const bool plain = report.on_npu && is_weight_matrix(report.role);
     ordered_json shape = ordered_json::array();
     for (size_t d = 0; d < shown_dimensions(tensor); ++d)
         shape.push_back(tensor.ne[d]);
@@ -51,7 +51,8 @@ ordered_json json_of(const TensorReport& report) {
         {"planes", report.planes},
         {"activation_statistics", report.with_statistics},
         {"planes_reason", text_or_null(report.role == TensorRole::kExperts ? "" : report.why_planes)},
-        {"experts", json_of_placements(report)},
+        {"experts", report.role == TensorRole::kExperts ? json_of_placements(report) : nullptr},
+        {"placement", plain ? json_of_placements(report) : nullptr},
         {"reason", text_or_null(report.reason)},
     };
 }
@@ -126,6 +127,9 @@ std::string to_json(const ModelReport& model) {
         {"extra_work_prompt", model.plane_cost.prompt},
         {"extra_work_all_rows", model.plane_cost.all_rows},
         {"extra_bytes_decode", model.plane_cost.decode},
+        {"modelled_ms",
+         {{"token", {{"npu", model.modelled.token_npu}, {"cpu", model.modelled.token_cpu}}},
+          {"prompt", {{"npu", model.modelled.prompt_npu}, {"cpu", model.modelled.prompt_cpu}}}}},
         {"raw_bytes", model.totals.raw_bytes},
         {"raw_bytes_on_npu", model.totals.raw_bytes_on_npu},
         {"packed_bytes", model.totals.packed_bytes},
@@ -155,6 +159,15 @@ std::string to_text(const ModelReport& model) {
                    100 * model.plane_cost.all_rows, 100 * model.plane_cost.decode);
         if (model.totals.with_statistics == 0)
             text += "note: scripts/calibrate.sh MODEL makes statistics, which save most of that\n";
+    }
+    if (model.modelled.token_npu > 0) {
+        const ModelledTimes& ms = model.modelled;
+        text += format(
+            "%s; modelled, nobody has timed it on a board, each by itself: one token's %.1f ms on "
+            "the NPU, %.1f on the CPU; a prompt's of %zu tokens %.0f and %.0f\n",
+            model.matrices == Matrices::kNpu ? place_reason_text(PlaceReason::kPlainMatrix)
+                                             : "plain matrices: by the cost model",
+            ms.token_npu, ms.token_cpu, kPromptTokens, ms.prompt_npu, ms.prompt_cpu);
     }
     if (model.expert_packed_bytes > 0) {
         text += format("experts: %" PRIu64 " stacks, %s when packed, as far as there is memory for them\n",

@@ -111,6 +111,12 @@ Status parse_experts(const std::string& text, Config& config) {
     return {};
 }
 
+Status parse_matrices(const std::string& text, Config& config) {
+    if (text != "npu" && text != "auto") return {StatusCode::kInvalidArgument, "neither npu nor auto"};
+    config.matrices = text == "npu" ? Matrices::kNpu : Matrices::kAuto;
+    return {};
+}
+
 // Nothing follows cpu or fail: neither leaves anything to do.
 Status parse_on_error(const std::string& text, Config& config) {
     std::vector<OnError> steps;
@@ -228,6 +234,10 @@ constexpr std::array kSettings = {
         "GGML_RKNPU2_EXPERTS", "name", "auto", "auto, npu, cpu",
         "where the experts of mixture-of-experts models are computed; auto: by a cost model, call by call",
         parse_experts},
+    Setting{"GGML_RKNPU2_MATRICES", "name", "npu", "npu, auto",
+            "where plain matrices are multiplied; auto: by a cost model, call by call, which leaves single "
+            "tokens of four-bit weights to the CPU",
+            parse_matrices},
     Setting{
         "GGML_RKNPU2_ON_ERROR", "list", "retry,reset,fail",
         "a list of retry and reset, at most eight in all, that may end with cpu or fail",

@@ -26,6 +26,9 @@ const char* precision_name(Precision precision);
 // Where the experts of mixture-of-experts models are computed (matmul/policy.hpp).
 enum class Experts { kAuto, kNpu, kCpu };
 
+// Where multiplications by plain matrices are computed (matmul/policy.hpp).
+enum class Matrices { kNpu, kAuto };
+
 // What is done when the NPU fails a multiplication, one after the other (matmul/npu_device_recover.cpp).
 enum class OnError {
     kRetry,  // once more, in contexts that are made anew
@@ -53,6 +56,7 @@ struct Config {
     std::string weight_cache_directory;  // where packed weights are kept; empty: nowhere
     int weight_cache_mb = 8192;          // and how many MiB of them
     Experts experts = Experts::kAuto;
+    Matrices matrices = Matrices::kNpu;
     std::vector<OnError> on_error = {OnError::kRetry, OnError::kReset, OnError::kFail};
     std::string lock = "auto";  // keeps other processes from the NPU: auto, none, or the path of a file
     bool fuse = true;           // may several operations share work

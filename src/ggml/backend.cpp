@@ -92,7 +92,9 @@ void note_writes(const Host& host, const ggml_tensor* node) {
 // A matmul that the CPU computes: it cannot be done here, or it is not worth it.
 void count_on_cpu(Host& host, const ggml_tensor* node) {
     const Reason reason = support(describe(host, node));
-    if (reason == Reason::kSupported) {
+    if (reason == Reason::kSupported && node->op == GGML_OP_MUL_MAT) {
+        ++host.statistics->matrices_on_cpu;
+    } else if (reason == Reason::kSupported) {
         host.statistics->add_placement(ExpertsProduct::place(host, node));
     } else {
         host.statistics->add_refusal(reason);

@@ -27,7 +27,7 @@ float* result_row(const ggml_tensor* node, int32_t slot, int32_t token) {
 
 Placement ExpertsProduct::place(Host& host, const ggml_tensor* node) {
     const ExpertsCall call = experts_call(node);
-    Placement placement = place_experts(call, host.config);
+    Placement placement = host.places.of(call, host.config);
     if (placement.reason != PlaceReason::kFasterOnNpu) return placement;
     const ggml_tensor* const stack = node->src[0];
     const size_t packed =
@@ -85,7 +85,7 @@ void ExpertsProduct::prepare_for_tokens(const ggml_tensor* node) {
     ExpertsCall token = experts_call(node);
     if (host_.config.experts != Experts::kAuto || token.used < token.experts || token.experts < 2) return;
     token.used = token.tokens = 1;
-    if (place_experts(token, host_.config).place == Place::kCpu) cpu_copy(host_, node);
+    if (host_.places.of(token, host_.config).place == Place::kCpu) cpu_copy(host_, node);
 }
 
 Status ExpertsProduct::multiply(std::span<ggml_tensor* const> nodes) {

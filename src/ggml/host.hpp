@@ -16,6 +16,7 @@
 #include "ggml/imports.hpp"
 #include "matmul/calibration.hpp"
 #include "matmul/npu_device.hpp"
+#include "matmul/place_memo.hpp"
 
 namespace rknpu2 {
 
@@ -54,6 +55,7 @@ struct Host {
     std::shared_ptr<NpuDevice> npu;      // null: no device
     std::string description;             // such as "Rockchip RK3588 NPU (simulated)"
     PackingForecast forecast;
+    PlaceMemo places;
     std::mutex loading_mutex;  // of load_weights_ahead()
     std::mutex buffers_mutex;
     std::set<const Buffer*> buffers;  // alive, guarded by buffers_mutex

@@ -133,7 +133,13 @@ MatmulProblem describe(const Host& host, const ggml_tensor* op) {
 }
 
 bool multiplies_on_npu(const Host& host, const ggml_tensor* node) {
-    return node->op == GGML_OP_MUL_MAT && support(describe(host, node)) == Reason::kSupported;
+    if (node->op != GGML_OP_MUL_MAT) return false;
+    const MatmulProblem problem = describe(host, node);
+    if (support(problem) != Reason::kSupported) return false;
+    if (host.config.matrices == Matrices::kNpu) return true;
+    const ggml_tensor* const weight = node->src[0];
+    const MatrixCall call{problem.K, problem.N, problem.M, problem.N * weight->nb[1], input_of(weight->name)};
+    return host.places.of(call, host.config).place == Place::kNpu;
 }
 
 ExpertsCall experts_call(const ggml_tensor* op) {

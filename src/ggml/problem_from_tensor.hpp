@@ -13,8 +13,8 @@ namespace rknpu2 {
 // missing, types may be none, sizes and strides may be anything (then support() refuses).
 MatmulProblem describe(const Host& host, const ggml_tensor* op);
 
-// Does the NPU compute this node of a graph, as a product with a matrix? Any node; its data need not be
-// allocated.
+// Does the NPU compute this node of a graph, as a product with a matrix? That is, can it, and does the policy
+// want it to. Any node; its data need not be allocated.
 bool multiplies_on_npu(const Host& host, const ggml_tensor* node);
 
 // `op` is a GGML_OP_MUL_MAT_ID.

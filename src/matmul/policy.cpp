@@ -13,7 +13,7 @@ namespace {
 constexpr BoardRates kRates = kBoardRates;
 constexpr double kNsPerUs = 1e3;
 
-// One expert with `rows` rows, all its runs.
+// One matrix with `rows` rows, all its runs.
 double npu_us(const WeightPlan& plan, size_t rows) {
     const NpuArithmetic arithmetic = plan.recipe.arithmetic;
     const size_t planes = plan.recipe.planes;
@@ -33,24 +33,28 @@ double npu_us(const WeightPlan& plan, size_t rows) {
     return total / kNsPerUs;
 }
 
-// What the CPU does around the runs of one expert: gather and quantise rows, add results up, scatter them.
+// What the CPU does around the runs of one matrix: quantise rows, add results up.
 double around_us(const WeightPlan& plan, size_t rows) {
     const auto m = static_cast<double>(rows);
     const auto K = static_cast<double>(plan.K);
     const auto N = static_cast<double>(plan.N);
     const auto planes = static_cast<double>(plan.recipe.planes);
     const auto segments = static_cast<double>(plan.segments.size());
-    const double gather = m * K * 8;
     const double quantise = m * K * (4 + planes);
     const double results = segments * m * N * (4 * planes + 8);
-    const double scatter = m * N * 8;
-    return (2 * kRates.region_ns + (gather + quantise + results + scatter) / kRates.cpu_gbps) / kNsPerUs;
+    return (2 * kRates.region_ns + (quantise + results) / kRates.cpu_gbps) / kNsPerUs;
 }
 
-double cpu_us(const ExpertsCall& call, double active) {
-    const double bytes = active * static_cast<double>(call.raw_bytes);
-    const double macs = static_cast<double>(call.rows()) * static_cast<double>(call.K * call.N);
-    const bool floats = call.raw_bytes >= 2 * call.K * call.N;
+// Gathering the rows of one expert, and scattering its results.
+double scatter_us(const WeightPlan& plan, size_t rows) {
+    return static_cast<double>(rows * (plan.K + plan.N) * 8) / kRates.cpu_gbps / kNsPerUs;
+}
+
+// `matrices` of K x N, and `rows` rows in all.
+double cpu_us(double matrices, size_t raw_bytes, size_t rows, size_t K, size_t N) {
+    const double bytes = matrices * static_cast<double>(raw_bytes);
+    const double macs = static_cast<double>(rows) * static_cast<double>(K * N);
+    const bool floats = raw_bytes >= 2 * K * N;
     // Floats of 16 bits have no dot product: half of the rate.
     const double rate = floats ? kRates.cpu_macs_per_ns / 2 : kRates.cpu_macs_per_ns;
     return (kRates.region_ns + std::max(bytes / kRates.cpu_read_gbps, macs / rate)) / kNsPerUs;
@@ -76,10 +80,35 @@ const char* place_reason_text(PlaceReason reason) {
             return "experts: GGML_RKNPU2_EXPERTS=cpu";
         case PlaceReason::kReference:
             return "experts: precision reference";
+        case PlaceReason::kPlainMatrix:
+            return "plain matrices: the NPU, so that a row's result does not depend on other rows";
+        case PlaceReason::kMatrixFasterOnNpu:
+            return "plain matrices: faster on the NPU by the cost model";
+        case PlaceReason::kMatrixFasterOnCpu:
+            return "plain matrices: faster on the CPU by the cost model";
         case PlaceReason::kNoMemory:
             return "experts: no memory to hold them packed";
     }
     return "unknown reason";
+}
+
+Placement place_matrix(const MatrixCall& call, const Config& config) {
+    if (config.precision == Precision::kReference) return {Place::kNpu, PlaceReason::kPlainMatrix};
+    const WeightPlan plan =
+        plan_weight(call.N, call.K, recipe_of(config.precision), config.cores, call.input);
+    Placement placement{Place::kNpu, PlaceReason::kPlainMatrix,
+                        npu_us(plan, call.rows) + around_us(plan, call.rows),
+                        cpu_us(1, call.raw_bytes, call.rows, call.K, call.N)};
+    if (config.matrices == Matrices::kNpu) return placement;
+    // A prompt's rows flow through whole layers, which one small matrix on the CPU would cut in two.
+    const bool flows = call.rows >= static_cast<size_t>(kFewestFlowRows);
+    if (flows || placement.npu_us < placement.cpu_us) {
+        placement.reason = PlaceReason::kMatrixFasterOnNpu;
+    } else {
+        placement.place = Place::kCpu;
+        placement.reason = PlaceReason::kMatrixFasterOnCpu;
+    }
+    return placement;
 }
 
 Placement place_experts(const ExpertsCall& call, const Config& config) {
@@ -93,8 +122,8 @@ Placement place_experts(const ExpertsCall& call, const Config& config) {
     const auto rows = static_cast<size_t>(std::ceil(static_cast<double>(asked.rows()) / active));
     const WeightPlan plan = plan_weight(call.N, call.K, recipe_of(config.precision), config.cores);
     Placement placement;
-    placement.npu_us = active * (npu_us(plan, rows) + around_us(plan, rows));
-    placement.cpu_us = cpu_us(asked, active);
+    placement.npu_us = active * (npu_us(plan, rows) + around_us(plan, rows) + scatter_us(plan, rows));
+    placement.cpu_us = cpu_us(active, call.raw_bytes, asked.rows(), call.K, call.N);
     if (placement.npu_us < placement.cpu_us) {
         placement.place = Place::kNpu;
         placement.reason = PlaceReason::kFasterOnNpu;

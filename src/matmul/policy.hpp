@@ -1,10 +1,10 @@
-// Where the experts of a mixture-of-experts layer are computed: on the NPU or by the CPU backend.
+// Where multiplications are computed: on the NPU or by the CPU backend.
 //
-// support() says what the NPU can do; this is about what is worth it. For plain matrices the answer is always
-// the NPU, since a layer that stays on one device beats any single product. Experts are different: a token
-// uses few of them, so each gets a run call of its own for a row or two, and int8 is twice the bytes of four
-// bits. So a prompt's rows, which come to dozens for each expert, go to the NPU, and a single token's mostly
-// do not.
+// support() says what the NPU can do; this is about what is worth it. For plain matrices the answer is the
+// NPU, unless GGML_RKNPU2_MATRICES asks for the cost model (docs/adr/0007-plain-matrices.md says why).
+// Experts are different: a token uses few of them, so each gets a run call of its own for a row or two, and
+// int8 is twice the bytes of four bits. So a prompt's rows, which come to dozens for each expert, go to the
+// NPU, and a single token's mostly do not.
 //
 // The model is that of docs/performance.md reduced to one call: NPU time is run calls, bytes and
 // multiply-adds of the cells, and what the CPU quantises and adds before and after; CPU time is the larger of
@@ -12,11 +12,24 @@
 // measured any of it on a board: GGML_RKNPU2_EXPERTS decides for itself.
 #pragma once
 
+#include <compare>
 #include <cstddef>
 
 #include "base/config.hpp"
+#include "matmul/plan.hpp"
 
 namespace rknpu2 {
+
+// One multiplication by a plain matrix.
+struct MatrixCall {
+    size_t K = 0;
+    size_t N = 0;
+    size_t rows = 0;       // of activations
+    size_t raw_bytes = 0;  // of the weight as stored
+    Input input = Input::kShared;
+
+    auto operator<=>(const MatrixCall&) const = default;
+};
 
 // One call of GGML_OP_MUL_MAT_ID.
 struct ExpertsCall {
@@ -30,6 +43,7 @@ struct ExpertsCall {
     size_t rows() const { return tokens * used; }
     // How many experts have a row at all, when tokens choose independently. 1 or more.
     double active() const;
+    auto operator<=>(const ExpertsCall&) const = default;
 };
 
 enum class Place { kNpu, kCpu };
@@ -39,8 +53,11 @@ enum class PlaceReason {
     kFasterOnCpu,
     kSettingNpu,
     kSettingCpu,
-    kReference,  // of precision: computed by neither, but by us
-    kNoMemory,   // the caller's finding: packed experts would not fit
+    kReference,    // of precision: computed by neither, but by us
+    kPlainMatrix,  // the setting for them: not a matter of cost
+    kMatrixFasterOnNpu,
+    kMatrixFasterOnCpu,
+    kNoMemory,  // the caller's finding: packed experts would not fit
 };
 inline constexpr int kPlaceReasons = static_cast<int>(PlaceReason::kNoMemory) + 1;
 
@@ -58,6 +75,7 @@ struct Placement {
 // goes where this many rows for each expert would, so that packing is over when the first prompt arrives.
 inline constexpr size_t kPromptRowsPerExpert = 32;
 
+Placement place_matrix(const MatrixCall& call, const Config& config);
 Placement place_experts(const ExpertsCall& call, const Config& config);
 
 }  // namespace rknpu2

@@ -105,6 +105,7 @@ std::string Statistics::to_json(const Config& config, const RuntimeInfo& runtime
           {"waits", device_lock.waits.load()},
           {"waited_us", device_lock.waited_ns.load() / 1000}}},
         {"refused", refused},
+        {"matrices_on_cpu", matrices_on_cpu.load()},
         {"experts",
          {{"npu", experts_npu_.load()},
           {"cpu", experts_cpu_.load()},

@@ -83,6 +83,8 @@ class Statistics {
     std::atomic<uint64_t> activation_bytes{0};       // written for the NPU
     std::atomic<uint64_t> result_bytes{0};           // read back from the NPU
 
+    // Multiplications by plain matrices that the policy left to the CPU.
+    std::atomic<uint64_t> matrices_on_cpu{0};
     // Stacks of experts laid out for the CPU (ggml/cpu_copies.hpp).
     std::atomic<uint64_t> cpu_copies{0};
     std::atomic<uint64_t> cpu_copy_bytes{0};

@@ -75,6 +75,16 @@ TEST_F(ConfigTest, TheWeightCacheIsOffOrADirectory) {
     EXPECT_EQ(Config::from_environment().value().weight_cache_mb, 12);
 }
 
+TEST_F(ConfigTest, PlainMatricesAreTheNpusOrTheModels) {
+    EXPECT_EQ(Config::from_environment().value().matrices, Matrices::kNpu);
+    for (const auto& [text, matrices] : {std::pair{"npu", Matrices::kNpu}, {"auto", Matrices::kAuto}}) {
+        setenv("GGML_RKNPU2_MATRICES", text, 1);
+        EXPECT_EQ(Config::from_environment().value().matrices, matrices);
+    }
+    setenv("GGML_RKNPU2_MATRICES", "cpu", 1);
+    EXPECT_FALSE(Config::from_environment().ok());
+}
+
 TEST_F(ConfigTest, WhatIsDoneAfterAFailureIsAList) {
     for (const char* const text : {"fail", "cpu", "retry", "reset,retry", "retry,retry,reset,cpu",
                                    "retry,retry,retry,retry,retry,retry,retry,fail"}) {

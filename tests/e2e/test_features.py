@@ -65,6 +65,19 @@ class Placement(HostTest):
         self.assert_ran_on_npu(run, 90)
         self.assertEqual(len(run.stats.names(r"ffn_(gate|up|down)\.weight")), 90)
 
+    def test_by_the_cost_model(self):
+        """A prompt goes to the NPU; of single tokens the CPU multiplies by what is stored in four bits."""
+        prompt = "One, two, three, four. " * 25 + harness.CAPITAL
+        run = self.complete("--no-warmup", prompt=prompt, count=8, extra={"GGML_RKNPU2_MATRICES": "auto"})
+        self.assertRegex(run.out, PARIS)
+        self.assertEqual(run.stats.document["flows"], 1, "the prompt's")
+        # Behind the last attention there is one row of a prompt, too.
+        last = [f"blk.29.ffn_{name}.weight" for name in ("down", "gate", "up")]
+        self.assertEqual(sorted(run.stats.names() + last), self.complete(count=1).stats.names())
+        on_cpu = run.stats.document["matrices_on_cpu"]
+        self.assertEqual(on_cpu, 3 + 7 * (harness.ALL_WEIGHTS - 1), "all but the head, which is stored in eight bits")
+        self.assertEqual((run.stats.refused, run.stats.failures), ({}, 0))
+
     def test_split_tensor(self):
         """One device in a tensor split: llama.cpp puts a device of its own in front of ours."""
         run = self.complete("--split-mode", "tensor", count=8)

@@ -115,7 +115,7 @@ void config() {
     seed("config", "defaults", defaults);
     seed("config", "values",
          "CORES=2\nTHREADS=4\nAFFINITY=4-7,0\nPRECISION=exact\nWEIGHT_CACHE=/tmp/w\nWEIGHT_CACHE_MB=64\n"
-         "EXPERTS=cpu\nON_ERROR=retry,reset,cpu\nLOCK=none\nFUSE=0\nSTATISTICS=none\n");
+         "EXPERTS=cpu\nMATRICES=auto\nON_ERROR=retry,reset,cpu\nLOCK=none\nFUSE=0\nSTATISTICS=none\n");
     seed("config", "unknown", "PRECISON=fast\n");
     seed("config", "wrong", "CORES=4\n");
     seed("config", "lines-in-a-value",

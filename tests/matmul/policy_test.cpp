@@ -5,6 +5,9 @@
 #include <cstdio>
 #include <set>
 #include <string>
+#include <utility>
+
+#include "matmul/place_memo.hpp"
 
 namespace rknpu2 {
 namespace {
@@ -97,6 +100,43 @@ TEST(Policy, TheSettingDecidesForItself) {
     config.experts = Experts::kCpu;
     EXPECT_EQ(place_experts(call_of(kModels[0], 512, kQ4), config).place, Place::kCpu);
     EXPECT_EQ(place_experts(token, config).reason, PlaceReason::kSettingCpu);
+}
+
+// By the model alone; the setting's default does not ask it.
+TEST(Policy, PlainMatricesAreTheNpusUnlessTheModelIsAsked) {
+    for (const auto& [K, N] : {std::pair<size_t, size_t>{4096, 4096}, {4096, 11008}, {11008, 4096}}) {
+        const auto call = [K = K, N = N](size_t rows, double bytes_a_weight) {
+            return MatrixCall{K, N, rows, static_cast<size_t>(static_cast<double>(K * N) * bytes_a_weight)};
+        };
+        Config config;
+        EXPECT_EQ(place_matrix(call(1, kQ4), config).place, Place::kNpu);
+        EXPECT_EQ(place_matrix(call(1, kQ4), config).reason, PlaceReason::kPlainMatrix);
+        EXPECT_GT(place_matrix(call(1, kQ4), config).npu_us, place_matrix(call(1, kQ4), config).cpu_us);
+        config.matrices = Matrices::kAuto;
+        EXPECT_EQ(place_matrix(call(1, kQ4), config).place, Place::kCpu);
+        EXPECT_EQ(place_matrix(call(1, kQ4), config).reason, PlaceReason::kMatrixFasterOnCpu);
+        EXPECT_EQ(place_matrix(call(1, kQ8), config).place, Place::kNpu) << "as many bytes on both";
+        EXPECT_EQ(place_matrix(call(512, kQ4), config).place, Place::kNpu);
+        EXPECT_EQ(place_matrix(call(512, kQ4), config).reason, PlaceReason::kMatrixFasterOnNpu);
+        config.precision = Precision::kReference;
+        EXPECT_EQ(place_matrix(call(1, kQ4), config).place, Place::kNpu) << "which is us, on the CPU";
+    }
+}
+
+TEST(Policy, TheMemoAnswersAsThePolicyDoes) {
+    Config config;
+    config.matrices = Matrices::kAuto;
+    const PlaceMemo memo;
+    for (int i = 0; i < 2; ++i) {
+        for (const size_t rows : {1, 512}) {
+            const MatrixCall call{4096, 11008, rows, 4096 * 11008 * 9 / 16};
+            EXPECT_EQ(memo.of(call, config).place, place_matrix(call, config).place);
+            EXPECT_EQ(memo.of(call, config).npu_us, place_matrix(call, config).npu_us);
+            const ExpertsCall experts = call_of(kModels[0], rows, kQ4);
+            EXPECT_EQ(memo.of(experts, config).place, place_experts(experts, config).place);
+            EXPECT_EQ(memo.of(experts, config).cpu_us, place_experts(experts, config).cpu_us);
+        }
+    }
 }
 
 TEST(Policy, ReasonsReadDifferently) {

@@ -149,6 +149,29 @@ TEST(ModelReport, ExpertsGoWhereTheCostModelSays) {
     EXPECT_EQ(forced["reason"], place_reason_text(PlaceReason::kSettingCpu));
 }
 
+TEST(ModelReport, PlainMatricesHaveAReasonAndTheModelsTimes) {
+    GgufWriter writer;
+    writer.text("general.architecture", "x");
+    writer.u32("x.block_count", 1);
+    writer.tensor("blk.0.ffn_gate.weight", 2, {1024, 512});
+    Config config;
+    json report = analysed(writer, config);
+    json matrix = entry(report, "blk.0.ffn_gate.weight");
+    EXPECT_EQ(matrix["runs_on"], "npu");
+    EXPECT_EQ(matrix["placement"]["token"]["runs_on"], "npu");
+    EXPECT_EQ(matrix["placement"]["token"]["reason"], place_reason_text(PlaceReason::kPlainMatrix));
+    EXPECT_EQ(report["modelled_ms"]["token"]["cpu"],
+              matrix["placement"]["token"]["cpu_us"].get<double>() / 1000);
+    EXPECT_GT(report["modelled_ms"]["prompt"]["cpu"], report["modelled_ms"]["prompt"]["npu"]);
+    config.matrices = Matrices::kAuto;
+    report = analysed(writer, config);
+    matrix = entry(report, "blk.0.ffn_gate.weight");
+    EXPECT_EQ(matrix["runs_on"], "npu") << "prompts do";
+    EXPECT_EQ(matrix["placement"]["token"]["runs_on"], "cpu");
+    EXPECT_EQ(matrix["placement"]["token"]["reason"], place_reason_text(PlaceReason::kMatrixFasterOnCpu));
+    EXPECT_EQ(matrix["placement"]["prompt"]["runs_on"], "npu");
+}
+
 TEST(ModelReport, HostileNamesAreHarmless) {
     GgufWriter writer;
     writer.text("general.architecture", "\x1b[31m\nx\xff");
