@@ -48,6 +48,7 @@ NOT_ON_THE_PAGE = {
     "no build for …: --target takes rk3588": USAGE,
     "a slice of … bytes at … is not in its buffer": INTERNAL,
     "neither 0 nor 1": REPLACED,
+    "neither npu nor auto": REPLACED,
     "not a directory": REPLACED,
     "not a file": REPLACED,
     "not a list of steps": REPLACED,
