@@ -140,8 +140,15 @@ Status ExpertsProduct::multiply_rows(const ggml_tensor* node, int expert, const 
     // By the cost model the CPU computes single tokens, from the raw bytes.
     const bool kept = host_.config.experts == Experts::kAuto;
     Result<std::shared_ptr<PackedWeight>> packed = packed_weight(host_, stack, expert, kept);
-    if (!packed.ok()) return packed.status().with_context("packing").with_context(context());
-    Status status = host_.npu->multiply(*packed.value(), {a, M, version}, out);
+    Status status = packed.status();
+    if (status.ok()) {
+        status = host_.npu->multiply(*packed.value(), {a, M, version}, out);
+    } else if (host_.npu->does_without_packing(status)) {
+        const NpuDevice::StoredProduct product{weight_source(host_, stack, expert), out};
+        status = host_.npu->multiply_stored({&product, 1}, {a, M, 0});
+    } else {
+        status = std::move(status).with_context("packing");
+    }
     return status.ok() ? std::move(status) : std::move(status).with_context(context());
 }
 

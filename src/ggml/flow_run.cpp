@@ -47,7 +47,7 @@ Status FlowRun::run(const FlowPlan& plan, ggml_abort_callback abort, void* abort
     chunks_ = cut_rows(plan.rows);
     chunk_room_ = chunks_.back().count;
     progress_.assign(chunks_.size(), {});
-    failed_ = false;
+    failure_ = Failure::kNone;
     RKNPU2_RETURN_IF_ERROR(memory_.grow(plan.chunk_bytes * chunk_room_ * chunks_.size()));
     // Held no longer than the call, since their buffer may be freed before the next graph comes, and let go
     // after the flow, since giving one back takes the device.
@@ -161,9 +161,11 @@ Status FlowRun::pass(const FlowStage& stage, size_t chunk) {
     std::atomic<size_t> next{0};
     flow_->on_team(flow_->team(), [&](size_t) { pass_blocks(stage, chunk, next); });
     if (stage.product_before >= 0) flow_->used(chunk);
-    if (!failed_) return {};
-    const char* const name = stage.nodes.empty() ? "some rows" : stage.nodes[0].node->name;
-    return {StatusCode::kInternal, std::string("the host's CPU backend could not compute ") + name};
+    if (failure_ == Failure::kNone) return {};
+    if (failure_ == Failure::kMemory)
+        return {StatusCode::kOutOfMemory, "no memory for the rows that a thread computes at a time"};
+    return {StatusCode::kInternal,
+            std::string("the host's CPU backend could not compute ") + stage.nodes[0].node->name};
 }
 
 // What one thread does of a pass.
@@ -175,12 +177,12 @@ void FlowRun::pass_blocks(const FlowStage& stage, size_t chunk, std::atomic<size
     const bool computes = block.block != nullptr && !stage.nodes.empty();
     const ggml_backend_t backend = computes ? one_thread_cpus_.take() : nullptr;
     if (block.block == nullptr || (computes && backend == nullptr)) {
-        failed_ = true;
+        failure_ = Failure::kMemory;
         return;
     }
     RowsGraph graph(*plan_, stage);
     const size_t rows = chunks_[chunk].count;
-    for (size_t first = room * next++; first < rows && !failed_; first = room * next++) {
+    for (size_t first = room * next++; first < rows && failure_ == Failure::kNone; first = room * next++) {
         block.first = static_cast<int64_t>(chunks_[chunk].m0 + first);
         block.count = static_cast<int64_t>(std::min(room, rows - first));
         pass_block(stage, chunk, block, graph, backend);
@@ -205,7 +207,8 @@ void FlowRun::pass_block(const FlowStage& stage, size_t chunk, const FlowBlock& 
     }
     if (ggml_cgraph* const shown = graph.show(block); shown != nullptr) {
         const PhaseTimer timer(*host_.statistics, Phase::kCpu);
-        if (host_.ggml.ggml_backend_graph_compute(backend, shown) != GGML_STATUS_SUCCESS) failed_ = true;
+        if (host_.ggml.ggml_backend_graph_compute(backend, shown) != GGML_STATUS_SUCCESS)
+            failure_ = Failure::kCpuBackend;
     }
     if (stage.product_after >= 0) {
         const auto product = static_cast<size_t>(stage.product_after);

@@ -60,7 +60,8 @@ class FlowRun {
     std::vector<Progress> progress_;
     AlignedBuffer memory_;   // of the chunks
     size_t chunk_room_ = 0;  // rows
-    std::atomic<bool> failed_{false};
+    enum class Failure { kNone, kCpuBackend, kMemory };
+    std::atomic<Failure> failure_{Failure::kNone};
 };
 
 }  // namespace rknpu2

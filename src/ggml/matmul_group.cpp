@@ -104,16 +104,31 @@ Status MatmulGroup::multiply(InputVersion& inputs, const ggml_tensor* one_plane)
         return host_.npu->multiply_reference(weight_source(host_, nodes_[0]->src[0]), a, M,
                                              static_cast<float*>(nodes_[0]->data));
     }
-    RKNPU2_RETURN_IF_ERROR(pack_together(host_, nodes_, weights_));
+    if (gate_ != nullptr) gated_.begin(gate_, nodes_[0]);
+    if (Status packed = pack_together(host_, nodes_, weights_); !packed.ok()) {
+        return host_.npu->does_without_packing(packed) ? multiply_unpacked({a, M, 0}) : packed;
+    }
     products_.clear();
     for (size_t i = 0; i < nodes_.size(); ++i) {
         products_.push_back({weights_[i].get(), static_cast<float*>(nodes_[i]->data),
                              nodes_[i]->src[0] == one_plane ? size_t{1} : size_t{0}});
     }
-    if (gate_ != nullptr) gated_.begin(gate_, nodes_[0]);
     Status status = host_.npu->multiply(products_, {a, M, host_.config.fuse ? inputs.of(activations) : 0},
                                         gate_ != nullptr ? &gated_ : nullptr);
     weights_.clear();  // their buffer may be freed before the next graph comes
+    return finish(std::move(status));
+}
+
+// There is no device memory for the weights.
+Status MatmulGroup::multiply_unpacked(const Activations& input) {
+    weights_.clear();
+    std::vector<NpuDevice::StoredProduct> products;
+    for (const ggml_tensor* const node : nodes_)
+        products.push_back({weight_source(host_, node->src[0]), static_cast<float*>(node->data)});
+    return finish(host_.npu->multiply_stored(products, input, gate_ != nullptr ? &gated_ : nullptr));
+}
+
+Status MatmulGroup::finish(Status status) {
     if (gate_ == nullptr || !status.ok()) return status;
     ++host_.statistics->fused_nodes;
     return gated_.status();

@@ -38,6 +38,8 @@ class MatmulGroup {
     Status multiply(InputVersion& inputs, const ggml_tensor* one_plane);
 
   private:
+    Status multiply_unpacked(const Activations& input);
+    Status finish(Status status);
     ggml_tensor* gate_behind(const ggml_cgraph* graph, int first, int& next) const;
     bool joins(const ggml_tensor* node) const;
     bool overlaps(const ggml_tensor* a, const ggml_tensor* b) const;

@@ -38,7 +38,7 @@ class Batch {
             tensors.push_back(weight);
         }
         if (sources.empty()) return true;
-        auto places = host_.npu->place(sources);
+        auto places = host_.npu->place(sources, NpuDevice::Attempts::kOne);
         if (!places.ok()) return false;
         for (size_t i = 0; i < sources.size(); ++i) {
             bytes_ += sources[i].bytes();

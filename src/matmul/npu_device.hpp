@@ -60,8 +60,11 @@ class NpuDevice : public std::enable_shared_from_this<NpuDevice> {
     void use_lock(std::unique_ptr<DeviceLock> lock) { lock_ = std::move(lock); }
 
     // Device memory for weights that will be multiplied by the same activations, side by side, so that a run
-    // can do several of them. One for each source, to be given to pack(). Thread safe.
-    Result<std::vector<std::shared_ptr<PackedWeight>>> place(std::span<const WeightSource> sources);
+    // can do several of them. One for each source, to be given to pack(). When there is none, `attempts` says
+    // whether to try again as GGML_RKNPU2_ON_ERROR has it. Thread safe.
+    enum class Attempts { kOne, kAsSet };
+    Result<std::vector<std::shared_ptr<PackedWeight>>> place(std::span<const WeightSource> sources,
+                                                             Attempts attempts = Attempts::kAsSet);
     // Is there a cache of packed weights?
     bool has_weight_cache() const { return cache_ != nullptr; }
     struct Placed {
@@ -99,6 +102,17 @@ class NpuDevice : public std::enable_shared_from_this<NpuDevice> {
     Status multiply(const PackedWeight& weight, const float* a, size_t M, float* out, size_t planes = 0) {
         return multiply(weight, {a, M, 0}, out, planes);
     }
+    // A multiplication by a weight that is not packed.
+    struct StoredProduct {
+        WeightSource source;
+        float* out = nullptr;
+    };
+    // Is the CPU to multiply by weights that could not be packed for this reason (GGML_RKNPU2_ON_ERROR)?
+    bool does_without_packing(const Status& failure) const;
+    // So it does, in float64 arithmetic; counted among faults. The epilogue as in multiply(). Thread safe.
+    Status multiply_stored(std::span<const StoredProduct> products, const Activations& input,
+                           Epilogue* epilogue = nullptr);
+
     // A version for Activations that no other matrix has, at any time. Thread safe.
     uint64_t new_version() { return ++last_version_; }
 
@@ -128,6 +142,7 @@ class NpuDevice : public std::enable_shared_from_this<NpuDevice> {
     Status multiply_alone(const Activations& input);
     Status multiply_together(const Activations& input);
     Result<Place> multiply_on_cpu(const Activations& input);
+    Status multiply_on_cpu(const WeightSource& source, const Activations& input, float* out);
     std::string names_together() const;
     void drop_all();
     Status run(const ActivationStore::Cubes& cubes);
@@ -142,6 +157,8 @@ class NpuDevice : public std::enable_shared_from_this<NpuDevice> {
     void look_up(const WeightSource& source, const ChannelStatistics* statistics, PackedWeight& packed,
                  ThreadPool& pool);
     Status fill(const WeightSource& source, const ChannelStatistics* statistics, PackedWeight& packed);
+    Status allocate_or_recover(std::span<const std::shared_ptr<PackedWeight>> group,
+                               const std::string& names);
     void release(const PackedWeight& weight);
     Recipe recipe_for(const std::optional<StatisticsLibrary::Found>& found) const;
 

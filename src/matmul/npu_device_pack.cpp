@@ -6,6 +6,7 @@
 #include "base/system_memory.hpp"
 #include "matmul/npu_device.hpp"
 #include "matmul/packer.hpp"
+#include "matmul/recovery.hpp"
 #include "matmul/rotation_choice.hpp"
 #include "soc/rk3588.hpp"
 
@@ -141,7 +142,8 @@ Status NpuDevice::fill(const WeightSource& source, const ChannelStatistics* stat
     return {};
 }
 
-Result<std::vector<std::shared_ptr<PackedWeight>>> NpuDevice::place(std::span<const WeightSource> sources) {
+Result<std::vector<std::shared_ptr<PackedWeight>>> NpuDevice::place(std::span<const WeightSource> sources,
+                                                                    Attempts attempts) {
     std::vector<std::shared_ptr<PackedWeight>> group;
     for (const WeightSource& source : sources) {
         auto packed = std::make_shared<PackedWeight>();
@@ -151,7 +153,10 @@ Result<std::vector<std::shared_ptr<PackedWeight>>> NpuDevice::place(std::span<co
             plan_weight(source.N, source.K, recipe_for(found), config_.cores, input_of(source.name));
         group.push_back(std::move(packed));
     }
-    RKNPU2_RETURN_IF_ERROR(allocate_cells(group));
+    RKNPU2_RETURN_IF_ERROR(
+        attempts == Attempts::kOne
+            ? allocate_cells(group)
+            : allocate_or_recover(group, name_and_others(sources[0].name, sources.size())));
     return group;
 }
 

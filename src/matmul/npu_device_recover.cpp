@@ -11,10 +11,8 @@
 
 namespace rknpu2 {
 
-// Such as "blk.0.attn_q.weight and 2 more".
 std::string NpuDevice::names_together() const {
-    const std::string& first = weights_[0]->source.name;
-    return together_.size() == 1 ? first : format("%s and %zu more", first.c_str(), together_.size() - 1);
+    return name_and_others(weights_[0]->source.name, together_.size());
 }
 
 // While no other process does. One multiplication at a time, so that nobody waits long.
@@ -47,17 +45,54 @@ Result<Place> NpuDevice::multiply_or_recover(const Activations& input) {
     }
 }
 
-// From the weights as they are stored, whatever was packed of them.
+// From the weight as it is stored, whatever was packed of it.
+Status NpuDevice::multiply_on_cpu(const WeightSource& source, const Activations& input, float* out) {
+    Status status = reference_product(source, input.data, input.M, out);
+    ++(status.ok() ? statistics_.faults.by_cpu : statistics_.faults.given_up);
+    return status.ok() ? std::move(status) : std::move(status).with_context("on the CPU");
+}
+
 Result<Place> NpuDevice::multiply_on_cpu(const Activations& input) {
-    for (const Product& product : together_) {
-        Status status = reference_product(product.weight->source, input.data, input.M, product.out);
-        if (!status.ok()) {
-            ++statistics_.faults.given_up;
-            return std::move(status).with_context("on the CPU");
-        }
-        ++statistics_.faults.by_cpu;
-    }
+    for (const Product& product : together_)
+        RKNPU2_RETURN_IF_ERROR(multiply_on_cpu(product.weight->source, input, product.out));
     return Place::kCpu;
+}
+
+// Dropping what can be made again leaves more memory for weights.
+Status NpuDevice::allocate_or_recover(std::span<const std::shared_ptr<PackedWeight>> group,
+                                      const std::string& names) {
+    Recovery recovery(config_, statistics_.faults, fault_lines_);
+    for (;;) {
+        Status status = allocate_cells(group);
+        if (status.ok()) return status;
+        const std::lock_guard lock(mutex_);
+        switch (recovery.next(status, names)) {
+            case OnError::kFail:
+            case OnError::kCpu:  // the caller's part
+                return status;
+            case OnError::kReset:
+                drop_all();
+                break;
+            case OnError::kRetry:
+                break;
+        }
+    }
+}
+
+bool NpuDevice::does_without_packing(const Status& failure) const {
+    return may_pass(failure) && !config_.on_error.empty() && config_.on_error.back() == OnError::kCpu;
+}
+
+Status NpuDevice::multiply_stored(std::span<const StoredProduct> products, const Activations& input,
+                                  Epilogue* epilogue) {
+    std::vector<float*> outputs;
+    for (const StoredProduct& product : products) {
+        RKNPU2_RETURN_IF_ERROR(multiply_on_cpu(product.source, input, product.out));
+        outputs.push_back(product.out);
+    }
+    const size_t N = products[0].source.N;
+    if (epilogue != nullptr) epilogue->apply({0, input.M, 0, N, outputs, N});
+    return {};
 }
 
 }  // namespace rknpu2

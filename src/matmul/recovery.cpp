@@ -2,23 +2,11 @@
 
 #include <utility>
 
+#include "base/format.hpp"
 #include "base/log.hpp"
 
 namespace rknpu2 {
 namespace {
-
-// Is it of a kind that may pass? A call that breaks a rule breaks it again.
-bool may_pass(const Status& status) {
-    switch (status.code()) {
-        case StatusCode::kOutOfMemory:
-        case StatusCode::kDeviceUnavailable:
-        case StatusCode::kDeviceError:
-        case StatusCode::kTimeout:
-            return true;
-        default:
-            return false;
-    }
-}
 
 const char* what_follows(OnError step) {
     switch (step) {
@@ -35,6 +23,22 @@ const char* what_follows(OnError step) {
 }
 
 }  // namespace
+
+bool may_pass(const Status& status) {
+    switch (status.code()) {
+        case StatusCode::kOutOfMemory:
+        case StatusCode::kDeviceUnavailable:
+        case StatusCode::kDeviceError:
+        case StatusCode::kTimeout:
+            return true;
+        default:
+            return false;
+    }
+}
+
+std::string name_and_others(const std::string& first, size_t count) {
+    return count == 1 ? first : format("%s and %zu more", first.c_str(), count - 1);
+}
 
 OnError Recovery::next(Status& status, const std::string& what) {
     ++counters_.failed;

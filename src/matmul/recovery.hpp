@@ -13,6 +13,12 @@
 
 namespace rknpu2 {
 
+// Is a failure of a kind that may pass? A call that breaks a rule breaks it again.
+bool may_pass(const Status& status);
+
+// What to call several weights: "blk.0.attn_q.weight and 2 more".
+std::string name_and_others(const std::string& first, size_t count);
+
 class Recovery {
   public:
     Recovery(const Config& config, FaultCounters& counters, RateLimit& lines)

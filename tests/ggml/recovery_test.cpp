@@ -144,6 +144,33 @@ TEST_F(RecoveryTest, TheCpuTakesOverWhenTheNpuIsGone) {
     });
 }
 
+// The weight has no place at first; then it has, and the results are what they would have been.
+TEST_F(RecoveryTest, NoMemoryForAWeight) {
+    const auto right = fault_free(2);
+    run_alone([&] {
+        const Seen seen = multiply("fail:rknn_create_mem:nth=1", "reset", 2);
+        EXPECT_TRUE(seen.results == right) << "not the same bits";
+        ASSERT_THAT(seen.lines, SizeIs(1));
+        EXPECT_THAT(seen.lines[0], AllOf(HasSubstr("weight: "), HasSubstr("trying again after dropping")));
+    });
+}
+
+TEST_F(RecoveryTest, TheCpuMultipliesByAWeightThatHasNoMemory) {
+    const auto right = fault_free(2);
+    run_alone([&] {
+        const Seen seen = multiply("fail:rknn_create_mem:from=1", "retry,cpu", 2);
+        ASSERT_TRUE(seen.all());
+        double worst = 0;
+        for (size_t i = 0; i < right[1].size(); ++i)
+            worst = std::max(worst, std::abs(double(right[1][i]) - double(seen.results[1][i])));
+        EXPECT_GT(worst, 0.0);
+        EXPECT_LT(worst, 1.0);
+        ASSERT_THAT(seen.lines, SizeIs(4)) << "two for each product";
+        EXPECT_THAT(seen.lines[0], HasSubstr("trying again in new contexts"));
+        EXPECT_THAT(seen.lines[1], HasSubstr("computing it on the CPU"));
+    });
+}
+
 TEST_F(RecoveryTest, WhenNothingHelpsTheProductFails) {
     run_alone([] {
         const Seen seen = multiply("lost:from=1", "", 2);
