@@ -86,27 +86,21 @@ std::string default_lock_path() {
 Status DeviceLock::File::open() {
     RKNPU2_RETURN_IF_ERROR(check_directory(path));
     const int flags = O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK;
-    descriptor = ::open(path.c_str(), flags);
-    if (descriptor < 0 && errno == ENOENT) {
-        descriptor = ::open(path.c_str(), flags | O_CREAT | O_EXCL, kMode);
+    FileDescriptor opened(::open(path.c_str(), flags));
+    if (!opened.is_open() && errno == ENOENT) {
+        opened = FileDescriptor(::open(path.c_str(), flags | O_CREAT | O_EXCL, kMode));
         // Whatever the umask: other users are to open it.
-        if (descriptor >= 0) static_cast<void>(fchmod(descriptor, kMode));
-        if (descriptor < 0 && errno == EEXIST) descriptor = ::open(path.c_str(), flags);
+        if (opened.is_open()) static_cast<void>(fchmod(opened.number(), kMode));
+        if (!opened.is_open() && errno == EEXIST) opened = FileDescriptor(::open(path.c_str(), flags));
     }
-    if (descriptor < 0) return cannot(path, errno == ELOOP ? "is a symbolic link" : std::strerror(errno));
+    if (!opened.is_open()) return cannot(path, errno == ELOOP ? "is a symbolic link" : std::strerror(errno));
     struct stat info {};
-    if (fstat(descriptor, &info) != 0 || !S_ISREG(info.st_mode)) {
-        close();
+    if (fstat(opened.number(), &info) != 0 || !S_ISREG(info.st_mode))
         return cannot(path, "is not a regular file");
-    }
+    descriptor = std::move(opened);
     device = info.st_dev;
     inode = info.st_ino;
     return {};
-}
-
-void DeviceLock::File::close() {
-    if (descriptor >= 0) ::close(descriptor);
-    descriptor = -1;
 }
 
 bool DeviceLock::File::replaced() const {
@@ -128,8 +122,6 @@ DeviceLock::~DeviceLock() {
         stopped_.notify_all();
         watcher_.join();
     }
-    queue_.close();
-    device_.close();
 }
 
 Result<std::unique_ptr<DeviceLock>> DeviceLock::open(const std::string& path, LockCounters& counters) {
@@ -150,24 +142,23 @@ Result<std::unique_ptr<DeviceLock>> DeviceLock::open(const Config& config, bool 
 Status DeviceLock::reopen_if_replaced() {
     const Clock::time_point now = Clock::now();
     if (now - checked_ < kCheckEvery) return {};
-    checked_ = now;
     for (File* const file : {&device_, &queue_}) {
         if (!file->replaced()) continue;
-        file->close();
-        RKNPU2_RETURN_IF_ERROR(file->open());
+        RKNPU2_RETURN_IF_ERROR(file->open());  // the next acquire() looks again
     }
+    checked_ = now;
     return {};
 }
 
 Status DeviceLock::take(const File& file) {
-    if (lock_file(file.descriptor, LOCK_EX | LOCK_NB) == 0) return {};
+    if (lock_file(file.descriptor.number(), LOCK_EX | LOCK_NB) == 0) return {};
     if (errno != EWOULDBLOCK) return cannot(file.path, std::strerror(errno));
     start_watching();
     if (waiting_since_ns_ == 0) {
         ++counters_.waits;
         waiting_since_ns_ = now_ns();
     }
-    if (lock_file(file.descriptor, LOCK_EX) == 0) return {};
+    if (lock_file(file.descriptor.number(), LOCK_EX) == 0) return {};
     return cannot(file.path, std::strerror(errno));
 }
 
@@ -176,7 +167,7 @@ Status DeviceLock::acquire() {
     if (status.ok()) status = take(queue_);
     if (status.ok()) {
         status = take(device_);
-        lock_file(queue_.descriptor, LOCK_UN);
+        lock_file(queue_.descriptor.number(), LOCK_UN);
     }
     if (const int64_t since = waiting_since_ns_.exchange(0); since != 0)
         counters_.waited_ns += static_cast<uint64_t>(now_ns() - since);
@@ -185,7 +176,7 @@ Status DeviceLock::acquire() {
 }
 
 void DeviceLock::release() {
-    lock_file(device_.descriptor, LOCK_UN);
+    lock_file(device_.descriptor.number(), LOCK_UN);
 }
 
 void DeviceLock::start_watching() {

@@ -19,6 +19,7 @@
 #include <thread>
 
 #include "base/config.hpp"
+#include "base/file.hpp"
 #include "base/status.hpp"
 
 namespace rknpu2 {
@@ -45,15 +46,14 @@ class DeviceLock {
     void release();
 
   private:
-    // An open file; -1: none.
     struct File {
         std::string path;
-        int descriptor = -1;
+        FileDescriptor descriptor;
         uint64_t device = 0;
         uint64_t inode = 0;
 
+        // In place of what is open now.
         Status open();
-        void close();
         bool replaced() const;
     };
 

@@ -112,6 +112,18 @@ TEST_F(FlowGraphTest, RandomCombinations) {
     }
 }
 
+// The backend outlives the model, as a server's does.
+TEST_F(FlowGraphTest, NothingOfAModelStaysBehind) {
+    const BackendPtr backend = new_backend(*host_);
+    {
+        LayerGraph graph(*host_, {}, 6);
+        graph.compute(backend.get(), false);
+        EXPECT_GT(simulator_counts().memories, 0U);
+    }
+    EXPECT_EQ(simulator_counts().memories, 0U);
+    EXPECT_EQ(simulator_counts().contexts, 0U);
+}
+
 TEST_F(FlowGraphTest, AHostThatAsksToStopIsHeard) {
     LayerOptions options;
     LayerGraph graph(*host_, options, 5);
