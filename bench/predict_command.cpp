@@ -117,8 +117,9 @@ void add_predict(CLI::App& app) {
     command->add_option("--model", options->models,
                         "names or files of bench/shapes/*.txt; default: five models");
     command
-        ->add_option("--design", options->designs,
-                     "engine, plain, grouped, fused-ffn, fused, overlap, wave, staggered, full; or all")
+        ->add_option(
+            "--design", options->designs,
+            "engine, plugin, plain, grouped, fused-ffn, fused, overlap, wave, staggered, full; or all")
         ->capture_default_str();
     command->add_option("--precision", options->precisions, "fast, balanced+statistics, balanced")
         ->capture_default_str();

@@ -5,7 +5,7 @@ set(RKNPU2_LLAMA_BIN_DIR "" CACHE PATH "Programs of a built llama.cpp, for the e
 set(RKNPU2_MODEL "" CACHE FILEPATH "The default GGUF model, for the end-to-end tests; empty: those tests are skipped")
 option(RKNPU2_WERROR "Treat warnings as errors" OFF)
 option(RKNPU2_SIM_ONLY "Build and install the simulator alone, which needs nothing but a C++ compiler" OFF)
-option(RKNPU2_TESTS "Build the tests" ON)
+option(RKNPU2_TESTS "Build the tests, which need GoogleTest; on in the presets for development" OFF)
 option(RKNPU2_BENCH "Build the benchmarks" OFF)
 option(RKNPU2_FUZZ "Build the fuzz targets with libFuzzer, which needs clang (preset fuzz)" OFF)
 set(RKNPU2_SANITIZE "" CACHE STRING "Sanitizers, as for -fsanitize=")

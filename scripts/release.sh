@@ -73,8 +73,6 @@ make_binaries() {
         [[ $OWN_ARCH == arm64 ]] || need_packages aarch64-linux-gnu-g++:g++-aarch64-linux-gnu
     fi
     settings=("RKNPU2_LLAMA_DIR=$("$RKNPU2_ROOT/scripts/host-llama.sh" --source-only --source-dir)")
-    # The tests' own libraries are not needed here; a folder that test.sh has configured stays as it is.
-    [[ -f $RKNPU2_ROOT/build/$preset/build.ninja ]] || settings+=(RKNPU2_TESTS=OFF)
     mkdir -p "$RKNPU2_ROOT/build"
     take_lock "$RKNPU2_ROOT/build/.lock" "the build folder"
     configure_project "$preset" "${settings[@]}"

@@ -4,7 +4,8 @@
 #   scripts/test.sh [--quick | --full] [--filter REGEX] [--preset NAME]
 #
 #   --quick         only the unit tests: needs llama.cpp's sources but neither its build nor a model
-#   --full          the long tests too (all operations of test-backend-ops take half an hour)
+#   --full          the long tests too: 10,000 requests of a server under faults, all of test-backend-ops, the pages' slow commands,
+#                   clang-tidy; hours
 #   --filter REGEX  only tests whose name matches, in one preset
 #   --preset NAME   only this preset (default: release; then unit and simulator tests in asan, in tsan, and in rk3588, which
 #                   are AArch64 programs under QEMU; then lint)
@@ -118,9 +119,12 @@ run_tests() {
 
 # Strict sanitizers, unless the caller has options of his own; end-to-end tests would need a sanitized host.
 run_sanitized() {
+    # Nothing compiled is in the first two; the others do once more, for a minute, what further predictions do, too.
+    local without='^(scripts|quality)\.|^Prediction\.(EveryStepIsAtLeastAsFast|AimsOf.*|SecondPlanesCostNpuTime|TheProfileDecides)$'
+    [[ $MODE != full ]] || without='^(scripts|quality)\.'
     ASAN_OPTIONS=${ASAN_OPTIONS:-detect_stack_use_after_return=1:strict_string_checks=1} \
         UBSAN_OPTIONS=${UBSAN_OPTIONS:-print_stacktrace=1:halt_on_error=1} \
-        run_tests asan -L '^(unit|sim)$' -E '^(scripts|quality)\.' # nothing compiled is in those
+        run_tests asan -L '^(unit|sim)$' -E "$without"
 }
 
 # What threads share: the pool, the device, the weight store.
@@ -143,8 +147,12 @@ run_cross() {
     local SETTINGS=("${SETTINGS[@]:0:2}") without=()
     [[ $MODE == quick ]] ||
         SETTINGS+=("RKNPU2_CROSS_LLAMA_BIN_DIR=$("$RKNPU2_ROOT/scripts/host-llama.sh" --target rk3588 --bin-dir)")
-    # Half of QEMU's time goes into these, which are about more numbers of the same kind; the PC's own build has them.
-    [[ $MODE == full ]] || without=(-E '^(Rotate\.EveryTierEqualsTheReference|CheckerTest\.TwoThreads|BehaviourTest\.OneContextOnTwoThreadsIsAnError)$')
+    # Most of QEMU's time goes into these, which are about more numbers of the same kind, or more whole runs of the doctor (two
+    # minutes each); the PC's own build has them.
+    local slow='Rotate\.EveryTierEqualsTheReference|CheckerTest\.TwoThreads|BehaviourTest\.OneContextOnTwoThreadsIsAnError'
+    slow+='|DoctorMeasure\.TheSimulatorsTimesAreItsPredictions'
+    slow+='|DoctorProgram\.(TheJsonHasOneShape|ADisagreementInTimesIsReported|LostAndFailingRunsAreProblems|ARefusalOf.*)'
+    [[ $MODE == full ]] || without=(-E "^($slow)\$")
     run_tests rk3588 -L '^(unit|sim|package|e2e)$' "${without[@]}"
 }
 

@@ -46,9 +46,20 @@ void choose_planes_for(const GgufTensor& tensor, const Recipe& recipe, const Fin
 
 std::string times(const char* what, const Placement& placement) {
     if (placement.npu_us <= 0) return "";
-    return format("%s: %s, %.1f ms against %.1f", what, placement.place == Place::kNpu ? "NPU" : "CPU",
-                  std::min(placement.npu_us, placement.cpu_us) / 1000,
-                  std::max(placement.npu_us, placement.cpu_us) / 1000);
+    const bool npu = placement.place == Place::kNpu;
+    return format("%s: %s, %.2f ms against %.2f", what, npu ? "NPU" : "CPU",
+                  (npu ? placement.npu_us : placement.cpu_us) / 1000,
+                  (npu ? placement.cpu_us : placement.npu_us) / 1000);
+}
+
+// What the policy looks at.
+Config policy_config(const ModelReport& model) {
+    Config config;
+    config.precision = model.precision;
+    config.cores = model.cores;
+    config.experts = model.experts;
+    config.matrices = model.matrices;
+    return config;
 }
 
 void show_times(TensorReport& report) {
@@ -61,10 +72,7 @@ void show_times(TensorReport& report) {
 // as on the NPU when prompts do.
 void place_stack(const GgufTensor& tensor, const MatmulProblem& problem, const ModelReport& model,
                  TensorReport& report) {
-    Config config;
-    config.precision = model.precision;
-    config.cores = model.cores;
-    config.experts = model.experts;
+    const Config config = policy_config(model);
     ExpertsCall call;
     call.K = problem.K;
     call.N = problem.N;
@@ -94,10 +102,7 @@ void place_stack(const GgufTensor& tensor, const MatmulProblem& problem, const M
 
 void place_plain(const GgufTensor& tensor, const MatmulProblem& problem, const ModelReport& model,
                  TensorReport& report) {
-    Config config;
-    config.precision = model.precision;
-    config.cores = model.cores;
-    config.matrices = model.matrices;
+    const Config config = policy_config(model);
     MatrixCall call{problem.K, problem.N, 1, tensor.bytes, input_of(tensor.name)};
     report.token = place_matrix(call, config);
     call.rows = kPromptTokens;

@@ -278,7 +278,8 @@ void graph_optimize(ggml_backend_t backend, ggml_cgraph* graph,
     Host& host = of(backend).host;
     if (!host.config.fuse || host.config.precision == Precision::kReference) return;
     guard(host, "ordering a graph", false, [&] {
-        bring_together(graph, [&](const ggml_tensor* node) { return multiplies_on_npu(host, node); });
+        // The same order for any number of rows: ggml gives memory to results by their places in it.
+        bring_together(graph, [&](const ggml_tensor* node) { return can_multiply_on_npu(host, node); });
         return true;
     });
 }

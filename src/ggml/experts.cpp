@@ -29,11 +29,7 @@ Placement ExpertsProduct::place(Host& host, const ggml_tensor* node) {
     const ExpertsCall call = experts_call(node);
     Placement placement = host.places.of(call, host.config);
     if (placement.reason != PlaceReason::kFasterOnNpu) return placement;
-    const ggml_tensor* const stack = node->src[0];
-    const size_t packed =
-        call.experts *
-        plan_weight(call.N, call.K, recipe_of(host.config.precision), host.config.cores).packed_bytes();
-    if (!may_hold_packed(host, stack, packed)) {
+    if (!may_hold_packed(host, node->src[0], placement.packed_bytes)) {
         placement.place = Place::kCpu;
         placement.reason = PlaceReason::kNoMemory;
     }

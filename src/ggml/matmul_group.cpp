@@ -106,6 +106,7 @@ Status MatmulGroup::multiply(InputVersion& inputs, const ggml_tensor* one_plane)
     }
     if (gate_ != nullptr) gated_.begin(gate_, nodes_[0]);
     if (Status packed = pack_together(host_, nodes_, weights_); !packed.ok()) {
+        weights_.clear();
         return host_.npu->does_without_packing(packed) ? multiply_unpacked({a, M, 0}) : packed;
     }
     products_.clear();
@@ -121,7 +122,6 @@ Status MatmulGroup::multiply(InputVersion& inputs, const ggml_tensor* one_plane)
 
 // There is no device memory for the weights.
 Status MatmulGroup::multiply_unpacked(const Activations& input) {
-    weights_.clear();
     std::vector<NpuDevice::StoredProduct> products;
     for (const ggml_tensor* const node : nodes_)
         products.push_back({weight_source(host_, node->src[0]), static_cast<float*>(node->data)});

@@ -13,6 +13,10 @@ namespace rknpu2 {
 // missing, types may be none, sizes and strides may be anything (then support() refuses).
 MatmulProblem describe(const Host& host, const ggml_tensor* op);
 
+// Can the NPU compute this node of a graph, as a product with a matrix? The answer does not depend on the
+// number of rows. Any node; its data need not be allocated.
+bool can_multiply_on_npu(const Host& host, const ggml_tensor* node);
+
 // Does the NPU compute this node of a graph, as a product with a matrix? That is, can it, and does the policy
 // want it to. Any node; its data need not be allocated.
 bool multiplies_on_npu(const Host& host, const ggml_tensor* node);

@@ -8,8 +8,9 @@
 namespace rknpu2 {
 namespace {
 
-// Pages of stored weights are given back when a batch is done, so a batch is a part of a large model.
-constexpr uint64_t kBatchBytes = uint64_t{256} << 20;
+// Of stored weights: enough to be worth a team, and little enough that others who want the team, and a host
+// that asks to stop, do not wait long. Pages are given back after each batch.
+constexpr uint64_t kBatchBytes = uint64_t{32} << 20;
 
 // Is the last multiplication's weight still to be packed?
 bool is_first_graph(const Host& host, const ggml_cgraph* graph) {
@@ -79,6 +80,7 @@ class Batch {
 void load_weights_ahead(Host& host, ggml_cgraph* graph, MatmulGroup& groups, ggml_abort_callback abort,
                         void* abort_data) {
     if (!host.npu->has_weight_cache() || host.config.precision == Precision::kReference) return;
+    if (!is_first_graph(host, graph) || host.npu->is_full()) return;
     // Another backend may be about to load the same.
     const std::lock_guard lock(host.loading_mutex);
     if (!is_first_graph(host, graph)) return;

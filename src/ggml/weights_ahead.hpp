@@ -13,7 +13,7 @@ namespace rknpu2 {
 
 // Of the multiplications that are the NPU's, grouped as `groups` would (its members change). Does nothing
 // without a cache, or when the weight of the last one is there, as it is after the first graph. Stops between
-// some hundreds of megabytes when `abort` says so. Thread safe.
+// some tens of megabytes when `abort` says so. Thread safe.
 void load_weights_ahead(Host& host, ggml_cgraph* graph, MatmulGroup& groups, ggml_abort_callback abort,
                         void* abort_data);
 

@@ -66,6 +66,7 @@ size_t NpuDevice::device_bytes() {
 
 void NpuDevice::release(const PackedWeight& weight) {
     const std::lock_guard lock(mutex_);
+    full_ = false;
     for (const auto& row : weight.cells) {
         for (const DeviceMemoryPool::Slice& cell : row) {
             contexts_.forget(cell);

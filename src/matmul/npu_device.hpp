@@ -65,6 +65,8 @@ class NpuDevice : public std::enable_shared_from_this<NpuDevice> {
     enum class Attempts { kOne, kAsSet };
     Result<std::vector<std::shared_ptr<PackedWeight>>> place(std::span<const WeightSource> sources,
                                                              Attempts attempts = Attempts::kAsSet);
+    // Did the last weight find no device memory, and has none been given back since? Thread safe.
+    bool is_full();
     // Is there a cache of packed weights?
     bool has_weight_cache() const { return cache_ != nullptr; }
     struct Placed {
@@ -159,6 +161,7 @@ class NpuDevice : public std::enable_shared_from_this<NpuDevice> {
     Status fill(const WeightSource& source, const ChannelStatistics* statistics, PackedWeight& packed);
     Status allocate_or_recover(std::span<const std::shared_ptr<PackedWeight>> group,
                                const std::string& names);
+    void note_unpacked(const Status& failure, const std::string& name);
     void release(const PackedWeight& weight);
     Recipe recipe_for(const std::optional<StatisticsLibrary::Found>& found) const;
 
@@ -182,6 +185,7 @@ class NpuDevice : public std::enable_shared_from_this<NpuDevice> {
     WorkAreas areas_;
     ActivationStore activations_;
     size_t packed_weights_ = 0;
+    bool full_ = false;  // a weight found no memory, whatever was tried, and none was given back since
     // Of the running call.
     std::vector<char> done_;  // by product
     std::vector<Product> together_;

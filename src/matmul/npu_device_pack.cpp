@@ -11,6 +11,12 @@
 #include "soc/rk3588.hpp"
 
 namespace rknpu2 {
+namespace {
+
+// A packed weight of this size takes some milliseconds to load: many times what it takes to wake a team.
+constexpr uint64_t kTeamBytes = uint64_t{8} << 20;
+
+}  // namespace
 
 void NpuDevice::use_statistics(std::unique_ptr<StatisticsLibrary> library) {
     library_ = std::move(library);
@@ -86,32 +92,45 @@ void NpuDevice::look_up(const WeightSource& source, const ChannelStatistics* sta
     const Digest key = WeightCache::key_of(source, packed.plan, statistics, pool);
     packed.loaded = cache_->load(key, statistics != nullptr, packed, pool);
     packed.cache_key = key;
-    if (packed.loaded) loading_.add(packed.plan.packed_bytes());
 }
 
 void NpuDevice::load(std::span<const Placed> weights) {
     if (cache_ == nullptr) return;
     PhaseTimer timer(statistics_, Phase::kLoad);
-    // The largest come first, so that no thread is left with one when the others are done.
+    // The largest come first, so that no thread is left with one when the others are done; and those that are
+    // worth waking a team for are every thread's.
     std::vector<const Placed*> order;
     for (const Placed& placed : weights)
         order.push_back(&placed);
     std::stable_sort(order.begin(), order.end(),
                      [](const Placed* a, const Placed* b) { return a->source.bytes() > b->source.bytes(); });
-    const auto look_up_one = [&](size_t i) {
+    size_t large = 0;
+    while (large < order.size() && order[large]->weight->plan.packed_bytes() >= kTeamBytes)
+        ++large;
+    const auto look_up_one = [&](size_t i, ThreadPool& pool) {
         const auto& [source, weight] = *order[i];
         const Recipe planned = weight->plan.recipe;
         try {
-            ThreadPool alone(1);
-            look_up(source, statistics_for(source, weight->plan), *weight, alone);
+            look_up(source, statistics_for(source, weight->plan), *weight, pool);
         } catch (const std::bad_alloc&) {
-            weight->plan.recipe = planned;  // pack() begins anew, and can say that there is no memory
+            // pack() begins anew, and can say that there is no memory.
+            WeightCache::forget(*weight, planned);
         }
     };
-    pool_.parallel_for(order.size(), look_up_one);
-    const auto loaded = std::count_if(weights.begin(), weights.end(),
-                                      [](const Placed& placed) { return placed.weight->loaded; });
-    statistics_.weight_cache.loaded_ahead += static_cast<uint64_t>(loaded);
+    for (size_t i = 0; i < large; ++i)
+        look_up_one(i, pool_);
+    const auto alone = [&](size_t i) {
+        ThreadPool caller(1);
+        look_up_one(large + i, caller);
+    };
+    pool_.parallel_for(order.size() - large, alone);
+    size_t loaded = 0;
+    for (const Placed& placed : weights) {
+        if (!placed.weight->loaded) continue;
+        ++loaded;
+        loading_.add(placed.weight->plan.packed_bytes());
+    }
+    statistics_.weight_cache.loaded_ahead += loaded;
     if (loaded == 0) timer.becomes(Phase::kPack);  // as for one weight that has no file
 }
 
@@ -124,6 +143,7 @@ Status NpuDevice::fill(const WeightSource& source, const ChannelStatistics* stat
             look_up(source, statistics, packed, pool_);
             if (packed.loaded) {
                 timer.becomes(Phase::kLoad);
+                loading_.add(packed.plan.packed_bytes());
                 return {};
             }
         }
@@ -164,7 +184,13 @@ Result<std::shared_ptr<PackedWeight>> NpuDevice::pack(const WeightSource& source
                                                       std::shared_ptr<PackedWeight> place) {
     const WeightPlan& plan = place->plan;
     place->source = source;
-    if (!place->loaded) RKNPU2_RETURN_IF_ERROR(fill(source, statistics_for(source, plan), *place));
+    if (!place->loaded) {
+        Status status = fill(source, statistics_for(source, plan), *place);
+        if (!status.ok()) {
+            note_unpacked(status, source.name);
+            return status;
+        }
+    }
     statistics_.add_weight({source.name, source.type_name, source.K, source.N,
                             dtype_name(operand_type(plan.recipe.arithmetic)), plan.packed_bytes(),
                             !place->bias.empty(), plan.recipe.planes, plan.recipe.rotate, source.expert});

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/format.hpp"
+#include "base/log.hpp"
 #include "matmul/npu_device.hpp"
 #include "matmul/recovery.hpp"
 
@@ -58,7 +59,8 @@ Result<Place> NpuDevice::multiply_on_cpu(const Activations& input) {
     return Place::kCpu;
 }
 
-// Dropping what can be made again leaves more memory for weights.
+// Dropping what can be made again leaves more memory for weights. That is tried for one weight; the others
+// that find none would only take from each other what multiplications need.
 Status NpuDevice::allocate_or_recover(std::span<const std::shared_ptr<PackedWeight>> group,
                                       const std::string& names) {
     Recovery recovery(config_, statistics_.faults, fault_lines_);
@@ -66,9 +68,11 @@ Status NpuDevice::allocate_or_recover(std::span<const std::shared_ptr<PackedWeig
         Status status = allocate_cells(group);
         if (status.ok()) return status;
         const std::lock_guard lock(mutex_);
+        if (full_) return status;
         switch (recovery.next(status, names)) {
             case OnError::kFail:
             case OnError::kCpu:  // the caller's part
+                full_ = true;
                 return status;
             case OnError::kReset:
                 drop_all();
@@ -76,6 +80,23 @@ Status NpuDevice::allocate_or_recover(std::span<const std::shared_ptr<PackedWeig
             case OnError::kRetry:
                 break;
         }
+    }
+}
+
+bool NpuDevice::is_full() {
+    const std::lock_guard lock(mutex_);
+    return full_;
+}
+
+// A weight has its place, and what packing needs besides is not there.
+void NpuDevice::note_unpacked(const Status& failure, const std::string& name) {
+    const std::lock_guard lock(mutex_);
+    ++statistics_.faults.failed;
+    if (!does_without_packing(failure)) {
+        ++statistics_.faults.given_up;
+    } else if (fault_lines_.allows()) {
+        log(LogLevel::kWarning, "%s: %s; computing it on the CPU%s", name.c_str(),
+            failure.to_string().c_str(), fault_lines_.left_out().c_str());
     }
 }
 

@@ -82,6 +82,8 @@ const char* place_reason_text(PlaceReason reason) {
             return "experts: precision reference";
         case PlaceReason::kPlainMatrix:
             return "plain matrices: the NPU, so that a row's result does not depend on other rows";
+        case PlaceReason::kMatrixFlows:
+            return "plain matrices: the NPU, where a prompt's rows flow through whole layers";
         case PlaceReason::kMatrixFasterOnNpu:
             return "plain matrices: faster on the NPU by the cost model";
         case PlaceReason::kMatrixFasterOnCpu:
@@ -100,9 +102,10 @@ Placement place_matrix(const MatrixCall& call, const Config& config) {
                         npu_us(plan, call.rows) + around_us(plan, call.rows),
                         cpu_us(1, call.raw_bytes, call.rows, call.K, call.N)};
     if (config.matrices == Matrices::kNpu) return placement;
-    // A prompt's rows flow through whole layers, which one small matrix on the CPU would cut in two.
-    const bool flows = call.rows >= static_cast<size_t>(kFewestFlowRows);
-    if (flows || placement.npu_us < placement.cpu_us) {
+    // One small matrix on the CPU would cut a layer in two.
+    if (call.rows >= static_cast<size_t>(kFewestFlowRows)) {
+        placement.reason = PlaceReason::kMatrixFlows;
+    } else if (placement.npu_us < placement.cpu_us) {
         placement.reason = PlaceReason::kMatrixFasterOnNpu;
     } else {
         placement.place = Place::kCpu;
@@ -122,6 +125,7 @@ Placement place_experts(const ExpertsCall& call, const Config& config) {
     const auto rows = static_cast<size_t>(std::ceil(static_cast<double>(asked.rows()) / active));
     const WeightPlan plan = plan_weight(call.N, call.K, recipe_of(config.precision), config.cores);
     Placement placement;
+    placement.packed_bytes = call.experts * plan.packed_bytes();
     placement.npu_us = active * (npu_us(plan, rows) + around_us(plan, rows) + scatter_us(plan, rows));
     placement.cpu_us = cpu_us(active, call.raw_bytes, asked.rows(), call.K, call.N);
     if (placement.npu_us < placement.cpu_us) {

@@ -8,8 +8,8 @@
 //
 // The model is that of docs/performance.md reduced to one call: NPU time is run calls, bytes and
 // multiply-adds of the cells, and what the CPU quantises and adds before and after; CPU time is the larger of
-// bytes and multiply-adds. Pure arithmetic; the constants stand in policy.cpp with their sources. Nobody has
-// measured any of it on a board: GGML_RKNPU2_EXPERTS decides for itself.
+// bytes and multiply-adds. Pure arithmetic; the constants stand in cost_model.hpp with their sources. Nobody
+// has measured any of it on a board: GGML_RKNPU2_EXPERTS decides for itself.
 #pragma once
 
 #include <compare>
@@ -55,6 +55,7 @@ enum class PlaceReason {
     kSettingCpu,
     kReference,    // of precision: computed by neither, but by us
     kPlainMatrix,  // the setting for them: not a matter of cost
+    kMatrixFlows,  // with all others of its layer (ggml/flow_plan.hpp), whatever it takes by itself
     kMatrixFasterOnNpu,
     kMatrixFasterOnCpu,
     kNoMemory,  // the caller's finding: packed experts would not fit
@@ -69,6 +70,7 @@ struct Placement {
     PlaceReason reason = PlaceReason::kFasterOnCpu;
     double npu_us = 0;  // by the model; 0 where nobody asked it
     double cpu_us = 0;
+    size_t packed_bytes = 0;  // of all experts; 0 where the model was not asked
 };
 
 // llama.cpp's warm-up computes one token with *all* experts. Such a call stands for the prompts to come: it

@@ -276,16 +276,21 @@ bool WeightCache::load(const Digest& key, bool with_statistics, PackedWeight& pa
             counters_.loaded_bytes += opened.value().bytes;
             return true;
         }
-        packed.plan.recipe = planned;
-        packed.channel_scales.clear();
-        packed.channel_offsets.clear();
-        packed.input_factors.clear();
-        packed.bias.clear();
+        forget(packed, planned);
     }
     ++counters_.rejected;
     log(LogLevel::kWarning, "%s is not used: %s; the weight is packed again",
         directory_.path_of(key.hex()).c_str(), status.message().c_str());
     return false;
+}
+
+void WeightCache::forget(PackedWeight& packed, const Recipe& planned) {
+    packed.loaded = false;
+    packed.plan.recipe = planned;
+    packed.channel_scales.clear();
+    packed.channel_offsets.clear();
+    packed.input_factors.clear();
+    packed.bias.clear();
 }
 
 Status WeightCache::write(const Digest& key, const PackedWeight& packed, ThreadPool& pool) {

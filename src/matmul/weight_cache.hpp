@@ -41,6 +41,9 @@ class WeightCache {
     // False: there is no such file, or none to be used; the content of the cells is undefined then.
     bool load(const Digest& key, bool with_statistics, PackedWeight& packed, ThreadPool& pool);
 
+    // Takes back what an unfinished load() has made of it; `planned` is the recipe before.
+    static void forget(PackedWeight& packed, const Recipe& planned);
+
     void store(const Digest& key, const PackedWeight& packed, ThreadPool& pool);
 
   private:

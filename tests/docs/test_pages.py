@@ -90,6 +90,12 @@ class Pages(unittest.TestCase):
         there = {path.relative_to(pages.ROOT / "docs").as_posix() for path in (pages.ROOT / "docs").rglob("*.md")}
         self.assertEqual(there - index - {"README.md"}, set())
 
+    def test_the_readme_has_each_setting(self):
+        settings = re.findall(r'^ +(?:Setting\{)?"(GGML_RKNPU2_\w+)"', (pages.ROOT / "src/base/config.cpp").read_text(), re.M)
+        settings += re.findall(r'Setting\{"(GGML_RKNPU2_\w+)"', (pages.ROOT / "src/base/config.cpp").read_text())
+        rows = re.findall(r"^\| `(GGML_RKNPU2_\w+)` \|", (pages.ROOT / "README.md").read_text(), re.M)
+        self.assertGreater(len(set(settings)), 15)
+        self.assertEqual(sorted(rows), sorted(set(settings)))
 
     def test_add_a_soc_names_what_uses_the_chip(self):
         table = re.findall(r"^\| `([\w./]+)` \|", (pages.ROOT / "docs/add-a-soc.md").read_text(), re.M)

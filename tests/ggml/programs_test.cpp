@@ -67,17 +67,25 @@ TEST_F(ProgramsTest, MatmulThatFailsOnceIsTriedAgain) {
 }
 
 TEST_F(ProgramsTest, AllocationThatFailsInTheMiddleOfPacking) {
-    const Ended ended = complete("RKNNSIM_FAULTS=fail:rknn_create_mem:nth=3", "--no-warmup");
+    const Ended ended =
+        complete("GGML_RKNPU2_ON_ERROR=fail RKNNSIM_FAULTS=fail:rknn_create_mem:nth=3", "--no-warmup");
     EXPECT_GT(ended.status, 0) << ended.output;
     EXPECT_THAT(complaints(ended), ElementsAre(HasSubstr("out of memory: packing"))) << ended.output;
 }
 
 // llama.cpp does not look at what its warm-up gives; what comes after is right.
 TEST_F(ProgramsTest, FailureWhileWarmingUp) {
-    const Ended ended = complete("RKNNSIM_FAULTS=fail:rknn_create_mem:nth=3");
+    const Ended ended = complete("GGML_RKNPU2_ON_ERROR=fail RKNNSIM_FAULTS=fail:rknn_create_mem:nth=3");
     EXPECT_EQ(ended.status, 0) << ended.output;
     EXPECT_THAT(ended.output, HasSubstr("Paris"));
     EXPECT_THAT(complaints(ended), ElementsAre(HasSubstr("out of memory: packing"))) << ended.output;
+}
+
+TEST_F(ProgramsTest, MemoryThatIsThereTheSecondTime) {
+    const Ended ended = complete("RKNNSIM_FAULTS=fail:rknn_create_mem:nth=3", "--no-warmup");
+    EXPECT_EQ(ended.status, 0) << ended.output;
+    EXPECT_THAT(ended.output, HasSubstr("Paris"));
+    EXPECT_THAT(complaints(ended), ElementsAre(HasSubstr("trying again in new contexts"))) << ended.output;
 }
 
 TEST_F(ProgramsTest, TruncatedModel) {

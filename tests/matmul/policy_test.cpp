@@ -117,7 +117,8 @@ TEST(Policy, PlainMatricesAreTheNpusUnlessTheModelIsAsked) {
         EXPECT_EQ(place_matrix(call(1, kQ4), config).reason, PlaceReason::kMatrixFasterOnCpu);
         EXPECT_EQ(place_matrix(call(1, kQ8), config).place, Place::kNpu) << "as many bytes on both";
         EXPECT_EQ(place_matrix(call(512, kQ4), config).place, Place::kNpu);
-        EXPECT_EQ(place_matrix(call(512, kQ4), config).reason, PlaceReason::kMatrixFasterOnNpu);
+        EXPECT_EQ(place_matrix(call(512, kQ4), config).reason, PlaceReason::kMatrixFlows);
+        EXPECT_EQ(place_matrix(call(100, kQ4), config).reason, PlaceReason::kMatrixFasterOnNpu);
         config.precision = Precision::kReference;
         EXPECT_EQ(place_matrix(call(1, kQ4), config).place, Place::kNpu) << "which is us, on the CPU";
     }
