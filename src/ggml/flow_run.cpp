@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/log.hpp"
 #include "ggml/matmul_group.hpp"
 #include "kernels/quantise.hpp"
 #include "matmul/cost_model.hpp"
@@ -62,7 +63,11 @@ Status FlowRun::run(const FlowPlan& plan, ggml_abort_callback abort, void* abort
             weights.push_back(weight.get());
         flow.add_product(weights);
     }
-    RKNPU2_RETURN_IF_ERROR(flow.begin(chunks_));
+    if (Status begun = flow.begin(chunks_); begun.code() == StatusCode::kOutOfMemory) {
+        return do_without(begun);
+    } else if (!begun.ok()) {
+        return begun;
+    }
     FlowWaits waits(chunks_);
     waits_ = &waits;
     RKNPU2_RETURN_IF_ERROR(lead(abort, abort_data));
@@ -70,6 +75,18 @@ Status FlowRun::run(const FlowPlan& plan, ggml_abort_callback abort, void* abort
     host_.statistics->flow_nodes += static_cast<uint64_t>(plan.nodes());
     ++host_.statistics->flows;
     return {};
+}
+
+// Multiplications one by one need fewer work areas. Counted, and one line.
+Status FlowRun::do_without(const Status& failure) {
+    if (host_.statistics->flows_without_memory++ == 0) {
+        log(LogLevel::kWarning,
+            "prompts do not flow through layers: %s; they are computed one operation after the other, which "
+            "is "
+            "slower; a smaller -ub may help",
+            failure.to_string().c_str());
+    }
+    return {StatusCode::kUnsupported, "no memory to flow in"};
 }
 
 FlowBlock FlowRun::rows_of(size_t chunk) const {

@@ -36,6 +36,7 @@ class FlowRun {
         bool in_lane = false;  // its product was submitted
     };
 
+    Status do_without(const Status& failure);
     Status lead(ggml_abort_callback abort, void* abort_data);
     Status submit_ready();
     bool may_begin(size_t chunk, const FlowStage& stage);

@@ -10,7 +10,7 @@ namespace {
 
 // Of stored weights: enough to be worth a team, and little enough that others who want the team, and a host
 // that asks to stop, do not wait long. Pages are given back after each batch.
-constexpr uint64_t kBatchBytes = uint64_t{32} << 20;
+constexpr uint64_t kBatchBytes = uint64_t{64} << 20;
 
 // Is the last multiplication's weight still to be packed?
 bool is_first_graph(const Host& host, const ggml_cgraph* graph) {

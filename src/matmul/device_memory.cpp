@@ -13,6 +13,11 @@ constexpr size_t kSmallestSlab = size_t{16} << 20;
 constexpr size_t kLargestSlab = size_t{256} << 20;
 // Room in a 4 GiB domain that we leave to the runtime's own command buffers.
 constexpr uint64_t kDomainReserve = uint64_t{256} << 20;
+// Room that weights leave to work areas, which must be in their domain: activations and results of a prompt
+// of 512 rows that flows through layers of a 7B model take 150 MiB as int8.
+constexpr uint64_t kAreaReserve = uint64_t{512} << 20;
+constexpr uint64_t kMostOfWeights = rk3588::kDomainBytes - kDomainReserve - kAreaReserve;
+constexpr uint64_t kMostOfAll = rk3588::kDomainBytes - kDomainReserve;
 
 }  // namespace
 
@@ -96,7 +101,7 @@ Result<std::vector<DeviceMemoryPool::Slice>> DeviceMemoryPool::allocate_together
         for (const Slice& slice : slices)
             give_back(slice);
         // Only a full domain is a reason to try the next; a device that is out of memory stays so.
-        if (where.reserved + total + kLargestSlab + kDomainReserve <= rk3588::kDomainBytes) break;
+        if (where.reserved + total + kLargestSlab <= kMostOfWeights) break;
     }
     return std::move(last).with_context(format("%zu bytes for the NPU", total));
 }
@@ -107,7 +112,7 @@ Status DeviceMemoryPool::allocate_block(Domain& where, const std::vector<size_t>
     size_t total = 0;
     for (const size_t bytes : sizes)
         total += round_up(bytes, kSliceAlignment);
-    Result<Slice> whole = allocate_from(where, total);
+    Result<Slice> whole = allocate_from(where, total, kMostOfWeights);
     RKNPU2_RETURN_IF_ERROR(whole.status());
     Slice next = whole.value();
     for (const size_t bytes : sizes) {
@@ -121,10 +126,10 @@ Status DeviceMemoryPool::allocate_block(Domain& where, const std::vector<size_t>
 }
 
 Result<DeviceMemoryPool::Slice> DeviceMemoryPool::allocate_in(int index, size_t bytes) {
-    return allocate_from(domain(index), bytes);
+    return allocate_from(domain(index), bytes, kMostOfAll);
 }
 
-Result<DeviceMemoryPool::Slice> DeviceMemoryPool::allocate_from(Domain& where, size_t bytes) {
+Result<DeviceMemoryPool::Slice> DeviceMemoryPool::allocate_from(Domain& where, size_t bytes, uint64_t most) {
     const size_t rounded = round_up(std::max<size_t>(bytes, 1), kSliceAlignment);
     Slab* home = nullptr;
     size_t offset = SIZE_MAX;
@@ -136,7 +141,7 @@ Result<DeviceMemoryPool::Slice> DeviceMemoryPool::allocate_from(Domain& where, s
         }
     }
     if (home == nullptr) {
-        Result<Slab*> added = add_slab(where, rounded);
+        Result<Slab*> added = add_slab(where, rounded, most);
         RKNPU2_RETURN_IF_ERROR(added.status());
         home = added.value();
         offset = home->take(rounded);
@@ -145,12 +150,13 @@ Result<DeviceMemoryPool::Slice> DeviceMemoryPool::allocate_from(Domain& where, s
     return Slice{next_id_++, home, offset, rounded, where.index};
 }
 
-Result<DeviceMemoryPool::Slab*> DeviceMemoryPool::add_slab(Domain& where, size_t bytes) {
+Result<DeviceMemoryPool::Slab*> DeviceMemoryPool::add_slab(Domain& where, size_t bytes, uint64_t most) {
     // Slabs grow with what is there already: few descriptors for a large model, little waste for a small one.
     const size_t wish =
         round_up(std::clamp(bytes_reserved_ / 8, kSmallestSlab, kLargestSlab), kSliceAlignment);
-    const size_t size = std::max(bytes, wish);
-    if (where.reserved + size + kDomainReserve > rk3588::kDomainBytes) {
+    const size_t room = most - std::min<uint64_t>(most, where.reserved);
+    const size_t size = std::max(bytes, std::min(wish, room));
+    if (size > room) {
         return Status(StatusCode::kOutOfMemory, format("IOMMU domain %d is full", where.index));
     }
     if (!where.allocator) {

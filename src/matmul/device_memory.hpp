@@ -54,9 +54,10 @@ class DeviceMemoryPool {
   private:
     struct Domain;
     Domain& domain(int index);
-    Result<Slice> allocate_from(Domain& where, size_t bytes);
+    // `most`: what the domain may come to.
+    Result<Slice> allocate_from(Domain& where, size_t bytes, uint64_t most);
     Status allocate_block(Domain& where, const std::vector<size_t>& sizes, std::vector<Slice>& slices);
-    Result<Slab*> add_slab(Domain& where, size_t bytes);
+    Result<Slab*> add_slab(Domain& where, size_t bytes, uint64_t most);
 
     NpuRuntime& runtime_;
     std::vector<std::unique_ptr<Domain>> domains_;

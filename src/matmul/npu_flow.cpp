@@ -93,9 +93,12 @@ Status NpuFlow::begin(std::vector<Chunk> chunks) {
             std::make_unique<NpuLane>(static_cast<size_t>(device_.config_.cores), device_.pool_.spins(),
                                       cpu_affinity(device_.config_), device_.statistics_);
     }
-    RKNPU2_RETURN_IF_ERROR(make_cubes());
-    RKNPU2_RETURN_IF_ERROR(make_results());
-    return find_contexts();
+    Status status = make_cubes();
+    if (status.ok()) status = make_results();
+    if (status.ok()) status = find_contexts();
+    // Multiplications one by one need less.
+    if (status.code() == StatusCode::kOutOfMemory) device_.drop_all();
+    return status;
 }
 
 size_t NpuFlow::bucket(const Batch& batch, size_t chunk) const {

@@ -49,6 +49,7 @@ NOT_ON_THE_PAGE = {
     "a slice of … bytes at … is not in its buffer": INTERNAL,
     "neither 0 nor 1": REPLACED,
     "neither npu nor auto": REPLACED,
+    "no memory to flow in": "never shown: a line on the page has told it",
     "not a directory": REPLACED,
     "not a file": REPLACED,
     "not a list of steps": REPLACED,

@@ -13,8 +13,8 @@ class Large(Close):
     def test_more_than_one_address_space(self):
         model = self.folder / "large.gguf"
         matrices, _ = made_models.write_model(model, SIZES)
-        cpu = self.logits("cpu", "-m", model, precision=None, chunks=1)
-        run, (divergence, same_top) = self.logits("", "-m", model, precision="exact", base=cpu, chunks=1)
+        cpu = self.logits("cpu", "-m", model, precision=None)
+        run, (divergence, same_top) = self.logits("", "-m", model, precision="exact", base=cpu)
         packed = sum(weight["packed_bytes"] for weight in run.stats.weights)
         print(f"{packed / 1e9:.2f} GB packed, KLD {divergence}, same top {same_top} %")
         self.assertEqual(run.stats.names(), matrices)

@@ -66,6 +66,13 @@ TEST(DeviceMemoryPool, GoesToTheNextDomainWhenOneIsFull) {
     }
     EXPECT_EQ(slices.front().domain, 0);
     EXPECT_EQ(slices.back().domain, 1);
+    // Multiplications by weights in the full domain need work areas there.
+    for (int i = 0; i < 4; ++i) {
+        auto area = pool.allocate_in(0, size_t{100} << 20);
+        ASSERT_TRUE(area.ok()) << area.status().to_string();
+        slices.push_back(area.take());
+    }
+    EXPECT_FALSE(pool.allocate_in(0, size_t{400} << 20).ok());
     for (const auto& slice : slices)
         pool.give_back(slice);
     EXPECT_EQ(pool.bytes_reserved(), 0U);
