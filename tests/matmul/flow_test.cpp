@@ -188,6 +188,26 @@ TEST_P(FlowTest, WithoutAStepLeftTheFlowFailsAndTheDeviceStaysUsable) {
     EXPECT_EQ(out, expected);
 }
 
+// Weights have taken all there is. Then some go.
+TEST_P(FlowTest, WithoutMemoryItDoesNotBegin) {
+    open(3, {OnError::kFail});
+    state_.domain_bytes = 0;
+    std::vector<Weight> filling;
+    for (const size_t N : {size_t{1024}, size_t{64}, size_t{1}}) {
+        auto packed = npu_->pack(Matrices(1, N, 1024, 1).source());
+        for (; packed.ok(); packed = npu_->pack(Matrices(1, N, 1024, 1).source()))
+            filling.push_back(packed.take());
+    }
+    EXPECT_GT(filling.size(), 2U);
+    auto out = nothing();
+    EXPECT_EQ(flow(out, 1).code(), StatusCode::kOutOfMemory);
+    filling.clear();
+    const auto expected = one_by_one();
+    out = nothing();
+    ASSERT_TRUE(flow(out, 1).ok());
+    EXPECT_EQ(out, expected);
+}
+
 INSTANTIATE_TEST_SUITE_P(Precisions, FlowTest,
                          ::testing::Values(Precision::kFast, Precision::kBalanced, Precision::kExact));
 
