@@ -147,11 +147,11 @@ run_cross() {
     local SETTINGS=("${SETTINGS[@]:0:2}") without=()
     [[ $MODE == quick ]] ||
         SETTINGS+=("RKNPU2_CROSS_LLAMA_BIN_DIR=$("$RKNPU2_ROOT/scripts/host-llama.sh" --target rk3588 --bin-dir)")
-    # Most of QEMU's time goes into these, which are about more numbers of the same kind, or more whole runs of the doctor (two
-    # minutes each); the PC's own build has them.
+    # Most of QEMU's time goes into these, which are about more numbers of the same kind, or more whole runs of the doctor, which
+    # take two minutes each (package.debian has one); the PC's own build has them.
     local slow='Rotate\.EveryTierEqualsTheReference|CheckerTest\.TwoThreads|BehaviourTest\.OneContextOnTwoThreadsIsAnError'
     slow+='|DoctorMeasure\.TheSimulatorsTimesAreItsPredictions'
-    slow+='|DoctorProgram\.(TheJsonHasOneShape|ADisagreementInTimesIsReported|LostAndFailingRunsAreProblems|ARefusalOf.*)'
+    slow+='|DoctorProgram\.(AHealthyBoardWithTheSimulator|TheJsonHasOneShape|ADisagreementInTimesIsReported|LostAndFailingRunsAreProblems|ARefusalOf.*)'
     [[ $MODE == full ]] || without=(-E "^($slow)\$")
     run_tests rk3588 -L '^(unit|sim|package|e2e)$' "${without[@]}"
 }
