@@ -128,7 +128,7 @@ WeightKey key_of(const Buffer& buffer, const ggml_tensor* weight, int expert) {
 }  // namespace
 
 Result<std::shared_ptr<PackedWeight>> packed_weight(Host& host, const ggml_tensor* weight, int expert,
-                                                    bool kept, const std::shared_ptr<PackedWeight>& place) {
+                                                    const std::shared_ptr<PackedWeight>& place) {
     Buffer& buffer = *our_buffer(host, weight->buffer);
     const auto pack = [&] {
         const WeightSource source = weight_source(host, weight, expert);
@@ -141,6 +141,8 @@ Result<std::shared_ptr<PackedWeight>> packed_weight(Host& host, const ggml_tenso
         const WeightSource& source = packed.value()->source;
         // From here on only the packed form is read; the file can bring the raw bytes back if anyone asks for
         // them.
+        const bool kept =
+            expert >= 0 ? host.config.experts == Experts::kAuto : host.config.matrices == Matrices::kAuto;
         if (buffer.shared_file_mapping && !kept) give_back_pages(source.data, source.bytes());
         log(LogLevel::kDebug, "packed %s %s [%zu, %zu]: %zu bytes", source.name.c_str(),
             source.type_name.c_str(), source.K, source.N, packed.value()->plan.packed_bytes());

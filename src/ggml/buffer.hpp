@@ -40,10 +40,9 @@ struct Buffer {
 Buffer* our_buffer(const Host& host, const ggml_backend_buffer* buffer);
 
 // The packed form of a weight in a buffer of ours, or of one expert of a stack; made if it is not there.
-// `kept`: the raw bytes are still read by others, so their pages are not given back. `place`: where to pack
-// it (NpuDevice::place), or null for anywhere.
+// `place`: where to pack it (NpuDevice::place), or null for anywhere. Pages of the raw bytes are given back,
+// unless the cost model may have the CPU multiply by them, too.
 Result<std::shared_ptr<PackedWeight>> packed_weight(Host& host, const ggml_tensor* weight, int expert = -1,
-                                                    bool kept = false,
                                                     const std::shared_ptr<PackedWeight>& place = nullptr);
 // Is there one already?
 bool is_packed(const Host& host, const ggml_tensor* weight);

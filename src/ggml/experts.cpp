@@ -133,9 +133,7 @@ Status ExpertsProduct::multiply_rows(const ggml_tensor* node, int expert, const 
         Status status = host_.npu->multiply_reference(weight_source(host_, stack, expert), a, M, out);
         return status.ok() ? std::move(status) : std::move(status).with_context(context());
     }
-    // By the cost model the CPU computes single tokens, from the raw bytes.
-    const bool kept = host_.config.experts == Experts::kAuto;
-    Result<std::shared_ptr<PackedWeight>> packed = packed_weight(host_, stack, expert, kept);
+    Result<std::shared_ptr<PackedWeight>> packed = packed_weight(host_, stack, expert);
     Status status = packed.status();
     if (status.ok()) {
         status = host_.npu->multiply(*packed.value(), {a, M, version}, out);

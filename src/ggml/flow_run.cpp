@@ -82,8 +82,7 @@ Status FlowRun::do_without(const Status& failure) {
     if (host_.statistics->flows_without_memory++ == 0) {
         log(LogLevel::kWarning,
             "prompts do not flow through layers: %s; they are computed one operation after the other, which "
-            "is "
-            "slower; a smaller -ub may help",
+            "is slower; a smaller -ub may help",
             failure.to_string().c_str());
     }
     return {StatusCode::kUnsupported, "no memory to flow in"};

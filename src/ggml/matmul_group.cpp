@@ -31,8 +31,8 @@ Status pack_together(Host& host, const std::vector<ggml_tensor*>& nodes,
     weights.clear();
     for (size_t i = 0; i < nodes.size(); ++i) {
         const ggml_tensor* const weight = nodes[i]->src[0];
-        auto packed = packed_weight(host, weight, -1, host.config.matrices == Matrices::kAuto,
-                                    places.value().empty() ? nullptr : std::move(places.value()[i]));
+        auto packed =
+            packed_weight(host, weight, -1, places.value().empty() ? nullptr : std::move(places.value()[i]));
         RKNPU2_RETURN_IF_ERROR(packed.status().with_context(format("packing %s", weight->name)));
         weights.push_back(packed.take());
     }

@@ -137,14 +137,13 @@ bool can_multiply_on_npu(const Host& host, const ggml_tensor* node) {
 }
 
 bool multiplies_on_npu(const Host& host, const ggml_tensor* node) {
-    if (node->op != GGML_OP_MUL_MAT) return false;
-    const MatmulProblem problem = describe(host, node);
-    if (support(problem) != Reason::kSupported) return false;
+    if (!can_multiply_on_npu(host, node)) return false;
     // What is gathered about weights is about all of them.
     if (host.config.matrices == Matrices::kNpu || host.calibration != nullptr || host.sensitivity != nullptr)
         return true;
     const ggml_tensor* const weight = node->src[0];
-    const MatrixCall call{problem.K, problem.N, problem.M, problem.N * weight->nb[1], input_of(weight->name)};
+    const MatrixCall call{elements(weight, 0), elements(weight, 1), rows_of(node->src[1]),
+                          host.ggml.ggml_nbytes(weight), input_of(weight->name)};
     return host.places.of(call, host.config).place == Place::kNpu;
 }
 

@@ -53,8 +53,7 @@ class Batch {
     bool finish() {
         host_.npu->load(placed_);
         for (size_t i = 0; i < placed_.size(); ++i) {
-            const bool kept = host_.config.matrices == Matrices::kAuto;
-            if (!packed_weight(host_, tensors_[i], -1, kept, placed_[i].weight).ok()) return false;
+            if (!packed_weight(host_, tensors_[i], -1, placed_[i].weight).ok()) return false;
         }
         placed_.clear();
         tensors_.clear();

@@ -102,8 +102,9 @@ void NpuDevice::load(std::span<const Placed> weights) {
     std::vector<const Placed*> order;
     for (const Placed& placed : weights)
         order.push_back(&placed);
-    std::stable_sort(order.begin(), order.end(),
-                     [](const Placed* a, const Placed* b) { return a->source.bytes() > b->source.bytes(); });
+    std::stable_sort(order.begin(), order.end(), [](const Placed* a, const Placed* b) {
+        return a->weight->plan.packed_bytes() > b->weight->plan.packed_bytes();
+    });
     size_t large = 0;
     while (large < order.size() && order[large]->weight->plan.packed_bytes() >= kTeamBytes)
         ++large;

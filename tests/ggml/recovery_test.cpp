@@ -22,6 +22,13 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
 
+double largest_difference(const std::vector<float>& a, const std::vector<float>& b) {
+    double largest = 0;
+    for (size_t i = 0; i < a.size(); ++i)
+        largest = std::max(largest, std::abs(double(a[i]) - double(b[i])));
+    return largest;
+}
+
 class RecoveryTest : public ::testing::Test {
   protected:
     void SetUp() override { RKNPU2_NEEDS_HOST(); }
@@ -135,10 +142,7 @@ TEST_F(RecoveryTest, TheCpuTakesOverWhenTheNpuIsGone) {
         ASSERT_TRUE(seen.all());
         EXPECT_EQ(seen.results[0], right[0]);
         EXPECT_NE(seen.results[2], right[2]);
-        double worst = 0;
-        for (size_t i = 0; i < right[2].size(); ++i)
-            worst = std::max(worst, std::abs(double(right[2][i]) - double(seen.results[2][i])));
-        EXPECT_LT(worst, 1.0);
+        EXPECT_LT(largest_difference(right[2], seen.results[2]), 1.0);
         ASSERT_GE(seen.lines.size(), 3U);
         EXPECT_THAT(seen.lines.back(), HasSubstr("computing it on the CPU"));
     });
@@ -160,11 +164,8 @@ TEST_F(RecoveryTest, TheCpuMultipliesByAWeightThatHasNoMemory) {
     run_alone([&] {
         const Seen seen = multiply("fail:rknn_create_mem:from=1", "retry,cpu", 2);
         ASSERT_TRUE(seen.all());
-        double worst = 0;
-        for (size_t i = 0; i < right[1].size(); ++i)
-            worst = std::max(worst, std::abs(double(right[1][i]) - double(seen.results[1][i])));
-        EXPECT_GT(worst, 0.0);
-        EXPECT_LT(worst, 1.0);
+        EXPECT_GT(largest_difference(right[1], seen.results[1]), 0.0);
+        EXPECT_LT(largest_difference(right[1], seen.results[1]), 1.0);
         ASSERT_THAT(seen.lines, SizeIs(2))
             << "the second product finds out by itself that nothing has changed";
         EXPECT_THAT(seen.lines[0], HasSubstr("trying again in new contexts"));
