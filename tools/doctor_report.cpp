@@ -153,15 +153,18 @@ std::vector<Check> DoctorReport::checks() const {
     std::vector<Check> all = system;
     for (Check& check : checks_of(self_test))
         all.push_back(std::move(check));
+    const char* const not_asked = system_only ? "not asked for" : nullptr;
     if (self_test.empty()) {
-        all.push_back({"self_test", Health::kSkipped, "self-test", "there is no runtime to test", ""});
+        all.push_back({"self_test", Health::kSkipped, "self-test",
+                       not_asked != nullptr ? not_asked : "there is no runtime to test", ""});
     }
     if (measurements) {
         const rknnsim::Profile simulator = simulator_profile();
         for (const Speed& speed : measurements->speeds)
             all.push_back(check_of(speed, simulator));
     } else if (measure_error.empty()) {
-        all.push_back({"speed", Health::kSkipped, "speed", "there is no runtime to measure", ""});
+        all.push_back({"speed", Health::kSkipped, "speed",
+                       not_asked != nullptr ? not_asked : "there is no runtime to measure", ""});
     } else {
         all.push_back({"speed", Health::kProblem, "speed", measure_error,
                        "the runtime fails under repeated runs: report it with this report's file"});

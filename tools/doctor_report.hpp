@@ -20,6 +20,7 @@ namespace rknpu2 {
 struct DoctorReport {
     std::string when;  // UTC, ISO 8601
     bool quick = false;
+    bool system_only = false;  // neither self-test nor measurements were asked for
     std::string root;
     std::string board, kernel;     // as the device tree and the kernel call themselves; may be empty
     std::string runtime_error;     // empty when there is a runtime

@@ -31,6 +31,7 @@ struct Options {
     std::string output;
     std::string profile;
     bool quick = false;
+    bool system_only = false;
     bool json = false;
 };
 
@@ -68,6 +69,7 @@ void examine_runtime(const std::string& setting, DoctorReport& report) {
         return;
     }
     report.runtime = runtime.value()->info();
+    if (report.system_only) return;
     report.self_test = run_self_tests(*runtime.value(), report.quick);
     const DoctorClock clock(path.value());
     Result<Measurements> measured = measure(*runtime.value(), clock, report.quick);
@@ -111,6 +113,7 @@ int run(const Options& options) {
     DoctorReport report;
     report.when = utc_now();
     report.quick = options.quick;
+    report.system_only = options.system_only;
     report.root = options.root;
     const RootFolder root(options.root);
     {
@@ -149,10 +152,13 @@ int parse_and_run(int argc, char** argv) {
     app.add_option("--runtime", options.runtime,
                    "auto, sim or the path of a librknnrt.so; GGML_RKNPU2_RUNTIME when not given");
     app.add_option("--output", options.output, "write the report as JSON to this file, for a bug report");
-    app.add_option(
+    CLI::Option* const profile = app.add_option(
         "--profile", options.profile,
         "write what was measured to this file, for RKNNSIM_PROFILE and rknpu2-bench predict --profile");
     app.add_flag("--quick", options.quick, "fewer and smaller shapes, fewer rounds");
+    app.add_flag("--system", options.system_only,
+                 "look at the system and the runtime's version only: nothing runs on the NPU")
+        ->excludes(profile);
     app.add_flag("--json", options.json, "JSON instead of text on the terminal");
     app.set_version_flag("--version", std::string("ggml-rknpu2 ") + RKNPU2_VERSION);
     try {

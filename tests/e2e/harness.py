@@ -28,6 +28,7 @@ sys.path.insert(0, str(ROOT / "scripts"))  # what our programs share with the te
 SKIPPED = 77
 ALL_WEIGHTS = 211  # SmolLM2-135M: 30 layers of 7 matrices, and the output head
 CAPITAL = "The capital of France is"
+WHOLE_TEXT = "common_perf_print: +sampling time"  # what llama-completion logs after its text
 
 
 def setting(name, default=""):
@@ -119,14 +120,17 @@ class HostTest(unittest.TestCase):
         self.repros.append(" ".join(words + [shlex.join(command)]))
         return command, {**clean_environment(), **ours}, stats_file
 
-    def host(self, program, *arguments, says=None, **options):
+    def host(self, program, *arguments, says=None, before=None, **options):
         """Runs a program to its end and returns a Run. says: a pattern that its output is to have.
 
         Stock llama.cpp ends without waiting for the thread that writes its log (common_log_main() in common/log.cpp says so), and
         on a busy machine the last lines are lost: of 40 runs of llama-perplexity on a tiny model, without the plug-in, ten lost
         their figures. So a run that lacks what it is to say is repeated; one that never says it is for the caller to judge.
+        before: is called before each run, and brings back what an earlier one has changed.
         """
         for _ in range(8):
+            if before:
+                before()
             run = self.run_once(program, *arguments, **options)
             if says is None or re.search(says, run.out + run.log):
                 break

@@ -123,8 +123,8 @@ class Repeatable(HostTest):
         print("perplexities", mapped[1])
 
     def test_same_text(self):
-        first, second = self.complete(count=24), self.complete(count=24)
-        read = self.complete(*self.unmapped(), count=24)
+        first, second = (self.complete(count=24, says=harness.WHOLE_TEXT) for _ in range(2))
+        read = self.complete(*self.unmapped(), count=24, says=harness.WHOLE_TEXT)
         self.assertGreater(len(first.out.split()), 8)
         self.assertEqual(first.out, second.out)
         self.assertEqual(first.out, read.out)

@@ -210,17 +210,29 @@ TEST_F(DoctorProgram, ABoardWithoutARuntime) {
 TEST_F(DoctorProgram, ProblemsOfTheSystemAreTheExitStatus) {
     board_.write("/sys/kernel/debug/rknpu/version", "RKNPU driver: v0.9.2\n");
     board_.write(FakeBoard::cpufreq("policy0") + "scaling_governor", "powersave\n");
-    const Outcome outcome = run(root() + "--runtime sim --quick");
+    const Outcome outcome = run(root() + "--runtime sim --system");
     EXPECT_EQ(outcome.status, 1);
     EXPECT_THAT(outcome.out, HasSubstr("  problem  NPU driver: rknpu 0.9.2 is too old"));
     EXPECT_THAT(outcome.out, HasSubstr("  warning  CPU clock: policy0 powersave"));
-    EXPECT_THAT(outcome.out, HasSubstr(" 1 warnings, 1 problems, 0 skipped\n"));
+    EXPECT_THAT(outcome.out, HasSubstr(" 1 warnings, 1 problems, 2 skipped\n"));
+}
+
+TEST_F(DoctorProgram, TheSystemAloneLeavesTheNpuAlone) {
+    const Outcome outcome = run(root() + "--runtime sim --system --json",
+                                "RKNNSIM_FAULTS=fail:rknn_matmul_create:from=1:code=-2");
+    EXPECT_EQ(outcome.status, 0) << outcome.out << outcome.err;
+    const json document = json::parse(outcome.out);
+    EXPECT_EQ(document["health"], "ok");
+    EXPECT_EQ(document["runtime"]["simulated"], true);
+    EXPECT_EQ(ids(document, "skipped"), (std::vector<std::string>{"self_test", "speed"}));
+    EXPECT_TRUE(document["self_test"].empty());
+    EXPECT_TRUE(document["measurements"].is_null());
 }
 
 // A PC: what only a board has is left out with the simulator, and asked for otherwise.
 TEST_F(DoctorProgram, APc) {
     board_.remove("/proc/device-tree");
-    const Outcome simulated = run(root() + "--runtime sim --quick");
+    const Outcome simulated = run(root() + "--runtime sim --system");
     EXPECT_EQ(simulated.status, 0);
     EXPECT_THAT(simulated.out, HasSubstr("  skipped  chip: not an RK3588"));
     EXPECT_THAT(simulated.out, Not(HasSubstr("NPU driver")));
@@ -242,6 +254,7 @@ TEST_F(DoctorProgram, WhatItCannotDoIsStatusTwoAndOneLine) {
     };
     refused("--wrong", "--wrong");
     refused("--root /nonexistent", "--root /nonexistent is not a folder");
+    refused("--system --profile measured", "--profile excludes --system");
     refused("--runtime sim", "GGML_RKNPU2_CORES=9", "GGML_RKNPU2_CORES=9");
     refused(root() + "--runtime /dev/null --output /nonexistent/report.json",
             "cannot write /nonexistent/report.json");
