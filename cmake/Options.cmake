@@ -24,6 +24,14 @@ if(NOT CMAKE_BUILD_TYPE)
 endif()
 set(CMAKE_CXX_FLAGS_RELEASE "-O3 -DNDEBUG")
 
+# For what is compiled much longer than it ever runs: programs around CLI11, and tests. What they call keeps the build type's flags.
+set(RKNPU2_QUICKLY_COMPILED "")
+if(RKNPU2_SANITIZE)
+  set(RKNPU2_QUICKLY_COMPILED -O0)
+elseif(NOT CMAKE_BUILD_TYPE STREQUAL "Debug")
+  set(RKNPU2_QUICKLY_COMPILED -O1)
+endif()
+
 add_library(rknpu2_flags INTERFACE)
 # Contraction is off everywhere: results must not depend on whether a compiler fuses a multiply and an add.
 target_compile_options(rknpu2_flags INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Wno-missing-field-initializers
