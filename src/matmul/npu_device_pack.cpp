@@ -95,7 +95,7 @@ void NpuDevice::look_up(const WeightSource& source, const ChannelStatistics* sta
 }
 
 void NpuDevice::load(std::span<const Placed> weights) {
-    if (cache_ == nullptr) return;
+    if (cache_ == nullptr || weights.empty()) return;
     PhaseTimer timer(statistics_, Phase::kLoad);
     // The largest come first, so that no thread is left with one when the others are done; and those that are
     // worth waking a team for are every thread's.

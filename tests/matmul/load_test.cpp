@@ -40,5 +40,11 @@ TEST_F(LoadTest, ManyAreLoadedAtOnce) {
     EXPECT_THAT(warnings_, ::testing::IsEmpty());
 }
 
+// A model's last batch may be empty; time for packing would say that a weight had no file.
+TEST_F(LoadTest, NothingToLoadTakesNoTime) {
+    device()->load({});
+    EXPECT_EQ(statistics_.time_ns(Phase::kLoad) + statistics_.time_ns(Phase::kPack), 0U);
+}
+
 }  // namespace
 }  // namespace rknpu2
