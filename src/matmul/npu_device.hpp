@@ -155,10 +155,8 @@ class NpuDevice : public std::enable_shared_from_this<NpuDevice> {
     size_t threads_of_use(const ActivationStore::Cubes& cubes) const;
     uint64_t estimated_ns(const ActivationStore::Cubes& cubes) const;
     Status allocate_cells(std::span<const std::shared_ptr<PackedWeight>> group);
-    const ChannelStatistics* statistics_for(const WeightSource& source, const WeightPlan& plan) const;
-    void look_up(const WeightSource& source, const ChannelStatistics* statistics, PackedWeight& packed,
-                 ThreadPool& pool);
-    Status fill(const WeightSource& source, const ChannelStatistics* statistics, PackedWeight& packed);
+    void look_up(const WeightSource& source, PackedWeight& packed, ThreadPool& pool);
+    Status fill(const WeightSource& source, PackedWeight& packed);
     Status allocate_or_recover(std::span<const std::shared_ptr<PackedWeight>> group,
                                const std::string& names);
     void note_unpacked(const Status& failure, const std::string& name);

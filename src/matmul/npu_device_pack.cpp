@@ -78,19 +78,11 @@ Status NpuDevice::allocate_cells(std::span<const std::shared_ptr<PackedWeight>> 
     return {};
 }
 
-// The statistics that a weight is packed with, or nullptr. They live as long as the device.
-const ChannelStatistics* NpuDevice::statistics_for(const WeightSource& source, const WeightPlan& plan) const {
-    if (library_ == nullptr || !plan.recipe.rotate) return nullptr;
-    const std::optional<StatisticsLibrary::Found> found = library_->find(source);
-    return found ? &found->entry : nullptr;
-}
-
 // Looks for the weight's file, once, and reads it.
-void NpuDevice::look_up(const WeightSource& source, const ChannelStatistics* statistics, PackedWeight& packed,
-                        ThreadPool& pool) {
+void NpuDevice::look_up(const WeightSource& source, PackedWeight& packed, ThreadPool& pool) {
     if (packed.cache_key) return;
-    const Digest key = WeightCache::key_of(source, packed.plan, statistics, pool);
-    packed.loaded = cache_->load(key, statistics != nullptr, packed, pool);
+    const Digest key = WeightCache::key_of(source, packed.plan, packed.statistics, pool);
+    packed.loaded = cache_->load(key, packed.statistics != nullptr, packed, pool);
     packed.cache_key = key;
 }
 
@@ -112,7 +104,7 @@ void NpuDevice::load(std::span<const Placed> weights) {
         const auto& [source, weight] = *order[i];
         const Recipe planned = weight->plan.recipe;
         try {
-            look_up(source, statistics_for(source, weight->plan), *weight, pool);
+            look_up(source, *weight, pool);
         } catch (const std::bad_alloc&) {
             // pack() begins anew, and can say that there is no memory.
             WeightCache::forget(*weight, planned);
@@ -136,12 +128,11 @@ void NpuDevice::load(std::span<const Placed> weights) {
 }
 
 // The weight's bytes: from the cache, or packed and kept there.
-Status NpuDevice::fill(const WeightSource& source, const ChannelStatistics* statistics,
-                       PackedWeight& packed) {
+Status NpuDevice::fill(const WeightSource& source, PackedWeight& packed) {
     {
         PhaseTimer timer(statistics_, Phase::kPack);
         if (cache_ != nullptr) {
-            look_up(source, statistics, packed, pool_);
+            look_up(source, packed, pool_);
             if (packed.loaded) {
                 timer.becomes(Phase::kLoad);
                 loading_.add(packed.plan.packed_bytes());
@@ -149,12 +140,12 @@ Status NpuDevice::fill(const WeightSource& source, const ChannelStatistics* stat
             }
         }
         // Without statistics, only a weight that rotation does not harm is rotated. A file knows already.
-        if (packed.plan.recipe.rotate && statistics == nullptr) {
+        if (packed.plan.recipe.rotate && packed.statistics == nullptr) {
             const Result<double> cost = cost_of_rotation(source);
             RKNPU2_RETURN_IF_ERROR(cost.status());
             packed.plan.recipe.rotate = cost.value() <= kRotationMayCost;
         }
-        RKNPU2_RETURN_IF_ERROR(pack_weight(source, statistics, packed, pool_));
+        RKNPU2_RETURN_IF_ERROR(pack_weight(source, packed.statistics, packed, pool_));
         packing_.add(packed.plan.packed_bytes());
     }
     if (cache_ == nullptr) return {};
@@ -172,6 +163,7 @@ Result<std::vector<std::shared_ptr<PackedWeight>>> NpuDevice::place(std::span<co
             library_ == nullptr ? std::nullopt : library_->find(source);
         packed->plan =
             plan_weight(source.N, source.K, recipe_for(found), config_.cores, input_of(source.name));
+        if (found && packed->plan.recipe.rotate) packed->statistics = &found->entry;
         group.push_back(std::move(packed));
     }
     RKNPU2_RETURN_IF_ERROR(
@@ -186,7 +178,7 @@ Result<std::shared_ptr<PackedWeight>> NpuDevice::pack(const WeightSource& source
     const WeightPlan& plan = place->plan;
     place->source = source;
     if (!place->loaded) {
-        Status status = fill(source, statistics_for(source, plan), *place);
+        Status status = fill(source, *place);
         if (!status.ok()) {
             note_unpacked(status, source.name);
             return status;

@@ -16,11 +16,16 @@
 
 namespace rknpu2 {
 
+struct ChannelStatistics;
+
 struct PackedWeight {
     WeightPlan plan;
     // What it was packed from. The bytes stay readable for as long as somebody multiplies with it: they are
     // computed with when the NPU fails (GGML_RKNPU2_ON_ERROR).
     WeightSource source;
+    // Of its activations; nullptr: there are none, or its recipe does not ask for them. They live as long as
+    // the device.
+    const ChannelStatistics* statistics = nullptr;
     // [segment][tile], as in the plan.
     std::vector<std::vector<DeviceMemoryPool::Slice>> cells;
     // [segment][n], n < N. What the result is multiplied by; the rotation's factor is in it.
