@@ -42,6 +42,11 @@ endif()
 if(RKNPU2_SANITIZE)
   target_compile_options(rknpu2_flags INTERFACE -fsanitize=${RKNPU2_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
   target_link_options(rknpu2_flags INTERFACE -fsanitize=${RKNPU2_SANITIZE})
+  if(RKNPU2_SANITIZE MATCHES "address")
+    # A program's own defaults; those of a library would not be found.
+    target_sources(rknpu2_flags INTERFACE
+      "$<$<STREQUAL:$<TARGET_PROPERTY:TYPE>,EXECUTABLE>:${PROJECT_SOURCE_DIR}/cmake/sanitizer_options.c>")
+  endif()
 endif()
 if(RKNPU2_FUZZ)
   if(NOT CMAKE_CXX_COMPILER_ID MATCHES "Clang")

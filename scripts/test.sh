@@ -69,11 +69,11 @@ obtain_older_ggml() {
 # count_junit FILE: adds the file's tests to the totals. A test that ctest could not start is a failure, not a skip.
 # The end of what a failed test said is kept for the end of the run: hours of output may lie between.
 count_junit() {
-    local passed failed skipped lines
+    local passed failed skipped failures failure
     {
         read -r passed failed skipped
-        mapfile -t lines
-    } < <(python3 - "$1" "$PRESET_NOW" <<'PYTHON'
+        mapfile -d '' -t failures
+    } < <(python3 - "$1" <<'PYTHON'
 import sys, xml.etree.ElementTree as tree
 
 counts, failed = {"passed": 0, "failed": 0, "skipped": 0}, []
@@ -87,13 +87,13 @@ for case in tree.parse(sys.argv[1]).getroot().iter("testcase"):
     counts[result] += 1
     if result == "failed":
         said = case.findtext("system-out", "").splitlines()
-        failed += [f"failed: {sys.argv[2]}: {case.get('name')}", *("    " + line[:200] for line in said[-20:])]
+        failed.append("\n".join([case.get("name"), *("    " + line[:200] for line in said[-20:])]))
 print(*counts.values())
-print("\n".join(failed), end="")
+print(*failed, sep="\0", end="")
 PYTHON
     )
     PASSED=$((PASSED + passed)) FAILED=$((FAILED + failed)) SKIPPED=$((SKIPPED + skipped))
-    FAILURES+=(${lines[@]+"${lines[@]}"})
+    for failure in "${failures[@]}"; do FAILURES+=("$PRESET_NOW: $failure"); done
     JUNIT_FAILED=$failed
 }
 
@@ -117,7 +117,7 @@ run_tests() {
     [[ ! -s $junit ]] || count_junit "$junit"
     if ((status && JUNIT_FAILED == 0)); then
         FAILED=$((FAILED + 1))
-        FAILURES+=("failed: $PRESET_NOW: ctest itself, with status $status")
+        FAILURES+=("$PRESET_NOW: ctest itself, with status $status")
     fi
 }
 
@@ -170,10 +170,10 @@ run_lint() {
     line=$(tail -n 1 "$output")
     if [[ $line =~ ^lint:\ ([0-9]+)\ passed,\ ([0-9]+)\ failed,\ ([0-9]+)\ skipped$ ]]; then
         PASSED=$((PASSED + BASH_REMATCH[1])) FAILED=$((FAILED + BASH_REMATCH[2])) SKIPPED=$((SKIPPED + BASH_REMATCH[3]))
-        ((BASH_REMATCH[2] == 0)) || FAILURES+=("failed: lint: see above, or run scripts/lint.sh --tidy")
+        ((BASH_REMATCH[2] == 0)) || FAILURES+=("lint: see above, or run scripts/lint.sh --tidy")
     else
         FAILED=$((FAILED + 1))
-        FAILURES+=("failed: lint: scripts/lint.sh did not finish")
+        FAILURES+=("lint: scripts/lint.sh did not finish")
     fi
 }
 
@@ -203,7 +203,7 @@ main() {
         run_cross
         run_lint
     fi
-    ((${#FAILURES[@]} == 0)) || printf '%s\n' "${FAILURES[@]}"
+    ((${#FAILURES[@]} == 0)) || printf 'failed: %s\n' "${FAILURES[@]}"
     printf '%d passed, %d failed, %d skipped\n' "$PASSED" "$FAILED" "$SKIPPED"
     ((FAILED == 0 && PASSED > 0))
 }

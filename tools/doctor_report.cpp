@@ -153,18 +153,16 @@ std::vector<Check> DoctorReport::checks() const {
     std::vector<Check> all = system;
     for (Check& check : checks_of(self_test))
         all.push_back(std::move(check));
-    const char* const not_asked = system_only ? "not asked for" : nullptr;
-    if (self_test.empty()) {
-        all.push_back({"self_test", Health::kSkipped, "self-test",
-                       not_asked != nullptr ? not_asked : "there is no runtime to test", ""});
-    }
+    const auto skip = [&](const char* id, const char* title, const char* why) {
+        all.push_back({id, Health::kSkipped, title, system_only ? "not asked for" : why, ""});
+    };
+    if (self_test.empty()) skip("self_test", "self-test", "there is no runtime to test");
     if (measurements) {
         const rknnsim::Profile simulator = simulator_profile();
         for (const Speed& speed : measurements->speeds)
             all.push_back(check_of(speed, simulator));
     } else if (measure_error.empty()) {
-        all.push_back({"speed", Health::kSkipped, "speed",
-                       not_asked != nullptr ? not_asked : "there is no runtime to measure", ""});
+        skip("speed", "speed", "there is no runtime to measure");
     } else {
         all.push_back({"speed", Health::kProblem, "speed", measure_error,
                        "the runtime fails under repeated runs: report it with this report's file"});

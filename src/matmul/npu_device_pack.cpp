@@ -81,8 +81,8 @@ Status NpuDevice::allocate_cells(std::span<const std::shared_ptr<PackedWeight>> 
 // Looks for the weight's file, once, and reads it.
 void NpuDevice::look_up(const WeightSource& source, PackedWeight& packed, ThreadPool& pool) {
     if (packed.cache_key) return;
-    const Digest key = WeightCache::key_of(source, packed.plan, packed.statistics, pool);
-    packed.loaded = cache_->load(key, packed.statistics != nullptr, packed, pool);
+    const Digest key = WeightCache::key_of(source, packed, pool);
+    packed.loaded = cache_->load(key, packed, pool);
     packed.cache_key = key;
 }
 
@@ -145,7 +145,7 @@ Status NpuDevice::fill(const WeightSource& source, PackedWeight& packed) {
             RKNPU2_RETURN_IF_ERROR(cost.status());
             packed.plan.recipe.rotate = cost.value() <= kRotationMayCost;
         }
-        RKNPU2_RETURN_IF_ERROR(pack_weight(source, packed.statistics, packed, pool_));
+        RKNPU2_RETURN_IF_ERROR(pack_weight(source, packed, pool_));
         packing_.add(packed.plan.packed_bytes());
     }
     if (cache_ == nullptr) return {};

@@ -196,8 +196,7 @@ Result<float> scale_of_tensor(const WeightSource& source, const WeightPlan& plan
 
 }  // namespace
 
-Status pack_weight(const WeightSource& source, const ChannelStatistics* statistics, PackedWeight& packed,
-                   ThreadPool& pool) {
+Status pack_weight(const WeightSource& source, PackedWeight& packed, ThreadPool& pool) {
     const WeightPlan& plan = packed.plan;
     packed.channel_scales.assign(plan.segments.size(), std::vector<float>(plan.N));
     if (plan.recipe.rotate) packed.channel_offsets.assign(plan.segments.size(), std::vector<float>(plan.N));
@@ -209,10 +208,10 @@ Status pack_weight(const WeightSource& source, const ChannelStatistics* statisti
         common_scale = scale.value();
     }
     Correction correction;
-    if (statistics != nullptr && plan.recipe.rotate) {
-        packed.input_factors = smoothing_factors(*statistics);
+    if (packed.statistics != nullptr) {
+        packed.input_factors = smoothing_factors(*packed.statistics);
         packed.bias.assign(plan.N, 0.0F);
-        correction = correction_of(*statistics, plan, packed.input_factors);
+        correction = correction_of(*packed.statistics, plan, packed.input_factors);
     }
     return for_each_task(source, plan, pool, [&](const Task& task, float* rows, float* rotated) {
         pack_task(packed, task, rows, rotated, one_scale ? &common_scale : nullptr, correction);

@@ -20,10 +20,9 @@ namespace rknpu2 {
 // used (weight_cache.hpp).
 inline constexpr uint32_t kPackingVersion = 1;
 
-// Fills packed.cells (allocated by the caller) and packed.channel_scales from the source; with statistics
-// (nullptr: none, and none are used unless the plan rotates) also packed.input_factors and packed.bias. Fails
-// when there is no memory for the scratch rows; the cells' content is undefined then.
-Status pack_weight(const WeightSource& source, const ChannelStatistics* statistics, PackedWeight& packed,
-                   ThreadPool& pool);
+// Fills packed.cells (allocated by the caller) and packed.channel_scales from the source; with
+// packed.statistics also packed.input_factors and packed.bias. Fails when there is no memory for the scratch
+// rows; the cells' content is undefined then.
+Status pack_weight(const WeightSource& source, PackedWeight& packed, ThreadPool& pool);
 
 }  // namespace rknpu2

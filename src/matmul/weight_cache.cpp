@@ -108,8 +108,9 @@ Blocks blocks_of(const PackedWeight& packed) {
 }
 
 // The vectors as pack_weight() makes them, with nothing in them yet.
-void size_vectors(PackedWeight& packed, bool with_statistics) {
+void size_vectors(PackedWeight& packed) {
     const WeightPlan& plan = packed.plan;
+    const bool with_statistics = packed.statistics != nullptr;
     const size_t segments = plan.segments.size();
     packed.channel_scales.assign(segments, std::vector<float>(plan.N));
     packed.channel_offsets.assign(plan.recipe.rotate ? segments : 0, std::vector<float>(plan.N));
@@ -172,8 +173,8 @@ Status write_at(int file, const void* from, size_t bytes, uint64_t offset) {
 
 // Nothing in the file decides how much is read, or where to: it has to be what is expected. What the file may
 // decide is to leave out a rotation that the plan has.
-Status read_file(const CacheDirectory::Opened& opened, const Digest& key, bool with_statistics,
-                 PackedWeight& packed, ThreadPool& pool) {
+Status read_file(const CacheDirectory::Opened& opened, const Digest& key, PackedWeight& packed,
+                 ThreadPool& pool) {
     const int file = opened.file.number();
     Header header{};
     RKNPU2_RETURN_IF_ERROR(read_at(file, &header, sizeof header, 0));
@@ -182,7 +183,7 @@ Status read_file(const CacheDirectory::Opened& opened, const Digest& key, bool w
         return {StatusCode::kIo, format("of version %u, not %u", header.version, kVersion)};
     if (header.header != digest_of(header)) return bad("damaged (the checksum of its header differs)");
     packed.plan.recipe.rotate = packed.plan.recipe.rotate && header.rotated == 1;
-    size_vectors(packed, with_statistics);
+    size_vectors(packed);
     const Header expected = header_of(key, packed, header.payload);
     if (std::memcmp(&header, &expected, sizeof header) != 0) return bad("of another weight");
     const Blocks blocks = blocks_of(packed);
@@ -232,8 +233,7 @@ void put(std::string& to, const WeightPlan& plan) {
 WeightCache::WeightCache(const std::string& directory, uint64_t limit_bytes, Statistics& statistics)
     : directory_(directory, kPackedWeightSuffix, limit_bytes), counters_(statistics.weight_cache) {}
 
-Digest WeightCache::key_of(const WeightSource& source, const WeightPlan& plan,
-                           const ChannelStatistics* statistics, ThreadPool& pool) {
+Digest WeightCache::key_of(const WeightSource& source, const PackedWeight& packed, ThreadPool& pool) {
     std::string text;
     put(text, kPackingVersion);
     put(text, kLargestRotation);
@@ -242,7 +242,7 @@ Digest WeightCache::key_of(const WeightSource& source, const WeightPlan& plan,
     text += source.type_name;
     put(text, source.N);
     put(text, source.K);
-    put(text, plan);
+    put(text, packed.plan);
     Blocks stored(0);
     stored.add(const_cast<std::byte*>(source.data), source.bytes());  // it is only read
     const auto look = [](const Block& block) {
@@ -256,21 +256,21 @@ Digest WeightCache::key_of(const WeightSource& source, const WeightPlan& plan,
         source.dequantise(source.row(n), row.data(), static_cast<int64_t>(source.K));
         put(text, row);
     }
-    put(text, static_cast<int>(statistics != nullptr));
-    if (statistics != nullptr) {
-        put(text, statistics->mean);
-        put(text, statistics->mean_square);
+    put(text, static_cast<int>(packed.statistics != nullptr));
+    if (packed.statistics != nullptr) {
+        put(text, packed.statistics->mean);
+        put(text, packed.statistics->mean_square);
     }
     return hash128(text.data(), text.size());
 }
 
-bool WeightCache::load(const Digest& key, bool with_statistics, PackedWeight& packed, ThreadPool& pool) {
+bool WeightCache::load(const Digest& key, PackedWeight& packed, ThreadPool& pool) {
     const Result<CacheDirectory::Opened> opened = directory_.open(key.hex());
     if (opened.ok() && !opened.value().file.is_open()) return false;
     Status status = opened.status();
     if (status.ok()) {
         const Recipe planned = packed.plan.recipe;
-        status = read_file(opened.value(), key, with_statistics, packed, pool);
+        status = read_file(opened.value(), key, packed, pool);
         if (status.ok()) {
             ++counters_.loaded;
             counters_.loaded_bytes += opened.value().bytes;

@@ -33,13 +33,12 @@ class WeightCache {
   public:
     WeightCache(const std::string& directory, uint64_t limit_bytes, Statistics& statistics);
 
-    // `statistics` of activations: those that the weight is to be packed with, or nullptr.
-    static Digest key_of(const WeightSource& source, const WeightPlan& plan,
-                         const ChannelStatistics* statistics, ThreadPool& pool);
+    // Of what pack_weight() would make of the source: `packed` has its plan and statistics.
+    static Digest key_of(const WeightSource& source, const PackedWeight& packed, ThreadPool& pool);
 
     // Fills the cells (which the caller has allocated) and vectors of `packed`, as pack_weight() would have.
     // False: there is no such file, or none to be used; the content of the cells is undefined then.
-    bool load(const Digest& key, bool with_statistics, PackedWeight& packed, ThreadPool& pool);
+    bool load(const Digest& key, PackedWeight& packed, ThreadPool& pool);
 
     // Takes back what an unfinished load() has made of it; `planned` is the recipe before.
     static void forget(PackedWeight& packed, const Recipe& planned);

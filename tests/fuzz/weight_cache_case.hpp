@@ -5,6 +5,7 @@
 #include <string>
 
 #include "fuzz/place.hpp"
+#include "matmul/channel_statistics.hpp"
 #include "matmul/weight_cache.hpp"
 #include "support/fake_runtime.hpp"
 
@@ -15,6 +16,7 @@ class WeightCacheCase {
     WeightCacheCase() : cache_(place_.file("weights"), uint64_t{1} << 30, statistics_), pool_(1) {
         allocate(stored_);
         allocate(loaded_);
+        loaded_.statistics = &of_activations_;
         uint8_t byte = 1;
         for (const auto& segment : stored_.cells) {
             for (const auto& cell : segment) {
@@ -35,7 +37,7 @@ class WeightCacheCase {
     // True if the file is taken for the weight; then what was loaded is in loaded().
     bool load() {
         loaded_.plan = stored_.plan;
-        return cache_.load(key_, true, loaded_, pool_);
+        return cache_.load(key_, loaded_, pool_);
     }
     const PackedWeight& stored() const { return stored_; }
     const PackedWeight& loaded() const { return loaded_; }
@@ -75,6 +77,7 @@ class WeightCacheCase {
     WeightCache cache_;
     ThreadPool pool_;
     const Digest key_{0x0123456789abcdef, 0xfedcba9876543210};
+    const ChannelStatistics of_activations_;  // only that there are some counts
     PackedWeight stored_;
     PackedWeight loaded_;
 };

@@ -218,8 +218,8 @@ TEST_F(DoctorProgram, ProblemsOfTheSystemAreTheExitStatus) {
 }
 
 TEST_F(DoctorProgram, TheSystemAloneLeavesTheNpuAlone) {
-    const Outcome outcome = run(root() + "--runtime sim --system --json",
-                                "RKNNSIM_FAULTS=fail:rknn_matmul_create:from=1:code=-2");
+    const Outcome outcome =
+        run(root() + "--runtime sim --system --json", "RKNNSIM_FAULTS=fail:rknn_matmul_run:from=1:code=-2");
     EXPECT_EQ(outcome.status, 0) << outcome.out << outcome.err;
     const json document = json::parse(outcome.out);
     EXPECT_EQ(document["health"], "ok");

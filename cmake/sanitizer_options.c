@@ -1,4 +1,4 @@
-// What AddressSanitizer assumes in the test programs; ASAN_OPTIONS adds to it.
+// What AddressSanitizer assumes in our programs and tests; ASAN_OPTIONS adds to it.
 //
 // LeakSanitizer guesses the size of a library's thread-local block from the bytes before it when the block
 // lies 16 bytes behind the begin of a page, as glibc's own allocator once placed them. AddressSanitizer's
