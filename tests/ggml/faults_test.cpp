@@ -6,7 +6,7 @@
 
 #include <cstdlib>
 
-#include "ggml/stored_matmul.hpp"
+#include "ggml/faulty_products.hpp"
 
 namespace rknpu2::test {
 namespace {
@@ -23,6 +23,11 @@ std::vector<std::string> lines_of_load(GgmlHost& host, const char* name, const s
     setenv(name, value.c_str(), 1);
     host.load_plugin();
     return host.take_lines();
+}
+
+void expect_right(const FaultyProduct& product) {
+    EXPECT_THAT(product.lines, IsEmpty());
+    EXPECT_LT(product.error, kSmall);
 }
 
 class FaultsTest : public ::testing::Test {
@@ -147,39 +152,20 @@ class KindsTest : public FaultsTest {
         std::vector<std::string> lines;
     };
 
-    // `rounds` products on all cores, with `faults` asked for.
+    // `rounds` products with `faults` asked for.
     static Seen multiply(const std::string& faults, int rounds) {
-        setenv("RKNNSIM_FAULTS", faults.c_str(), 1);
-        setenv("GGML_RKNPU2_ON_ERROR", "fail", 1);
-        const auto host = GgmlHost::open_with_device();
         Seen seen;
-        if (!host) return seen;
-        Random random;
-        {
-            const BackendPtr backend = new_backend(*host);
-            const Shape shape = {3, 300, 192};
-            StoredMatmul product(*host, GGML_TYPE_Q8_0, shape);
-            product.set_weight(random_weight(*host, GGML_TYPE_Q8_0, shape.N, shape.K, random));
-            host->take_lines();
-            for (int round = 0; round < rounds; ++round) {
-                const std::vector<float> a = random_floats(random, shape.M * shape.K);
-                std::vector<float> out;
-                const ggml_status status = product.compute(backend.get(), a, out);
-                const std::vector<std::string> lines = host->take_lines();
-                if (status == GGML_STATUS_SUCCESS) {
-                    EXPECT_THAT(lines, IsEmpty());
-                    EXPECT_LT(relative_error(*host, GGML_TYPE_Q8_0, shape, product.weight_content(), a, out),
-                              kSmall);
-                    ++seen.right;
-                    continue;
-                }
-                EXPECT_THAT(lines, SizeIs(1));
-                seen.lines.insert(seen.lines.end(), lines.begin(), lines.end());
-                ++seen.failed;
+        for (const FaultyProduct& product :
+             multiply_under_faults(faults, "fail", GGML_TYPE_Q8_0, {3, 300, 192}, rounds)) {
+            if (product.computed) {
+                expect_right(product);
+                ++seen.right;
+                continue;
             }
+            EXPECT_THAT(product.lines, SizeIs(1));
+            seen.lines.insert(seen.lines.end(), product.lines.begin(), product.lines.end());
+            ++seen.failed;
         }
-        EXPECT_EQ(simulator_counts().memories, 0U);
-        EXPECT_EQ(simulator_counts().contexts, 0U);
         return seen;
     }
 };
@@ -235,37 +221,20 @@ class CallsTest : public FaultsTest, public ::testing::WithParamInterface<const 
   protected:
     // True if the call was reached.
     static bool fail_call(const std::string& function, int call) {
-        setenv("RKNNSIM_FAULTS", ("fail:" + function + ":nth=" + std::to_string(call)).c_str(), 1);
-        setenv("GGML_RKNPU2_ON_ERROR", "fail", 1);
-        const auto host = GgmlHost::open_with_device();
-        if (!host) return false;
-        Random random;
         int failures = 0;
-        {
-            const BackendPtr backend = new_backend(*host);
-            const Shape shape = {260, 300, 64};  // more rows than a run has, columns for every core
-            StoredMatmul product(*host, GGML_TYPE_Q4_0, shape);
-            product.set_weight(random_weight(*host, GGML_TYPE_Q4_0, shape.N, shape.K, random));
-            const std::vector<float> a = random_floats(random, shape.M * shape.K);
-            for (int round = 0; round < 3; ++round) {
-                std::vector<float> out;
-                host->take_lines();
-                const ggml_status status = product.compute(backend.get(), a, out);
-                const std::vector<std::string> lines = host->take_lines();
-                if (status == GGML_STATUS_SUCCESS) {
-                    EXPECT_THAT(lines, IsEmpty());
-                    EXPECT_LT(relative_error(*host, GGML_TYPE_Q4_0, shape, product.weight_content(), a, out),
-                              kSmall);
-                    continue;
-                }
-                ++failures;
-                EXPECT_THAT(lines, ElementsAre(::testing::AllOf(HasSubstr("MUL_MAT with weight (q4_0)"),
-                                                                HasSubstr(function + ":"))));
+        // More rows than a run has, columns for every core.
+        const auto products = multiply_under_faults("fail:" + function + ":nth=" + std::to_string(call),
+                                                    "fail", GGML_TYPE_Q4_0, {260, 300, 64}, 3);
+        for (const FaultyProduct& product : products) {
+            if (product.computed) {
+                expect_right(product);
+                continue;
             }
-            EXPECT_LE(failures, 1);
+            ++failures;
+            EXPECT_THAT(product.lines, ElementsAre(::testing::AllOf(HasSubstr("MUL_MAT with weight (q4_0)"),
+                                                                    HasSubstr(function + ":"))));
         }
-        EXPECT_EQ(simulator_counts().memories, 0U);
-        EXPECT_EQ(simulator_counts().contexts, 0U);
+        EXPECT_LE(failures, 1);
         return failures > 0;
     }
 };

@@ -11,7 +11,7 @@
 #include <fstream>
 #include <sstream>
 
-#include "ggml/stored_matmul.hpp"
+#include "ggml/faulty_products.hpp"
 
 namespace rknpu2::test {
 namespace {
@@ -43,30 +43,12 @@ class RecoveryTest : public ::testing::Test {
 
     // The same `rounds` products whatever fails, on all cores, in more rows than a run has.
     static Seen multiply(const std::string& faults, const std::string& on_error, int rounds) {
-        setenv("RKNNSIM_FAULTS", faults.c_str(), 1);
-        setenv("GGML_RKNPU2_ON_ERROR", on_error.c_str(), 1);
-        const auto host = GgmlHost::open_with_device();
         Seen seen;
-        if (!host) return seen;
-        Random random;
-        {
-            const BackendPtr backend = new_backend(*host);
-            const Shape shape = {260, 300, 192};
-            StoredMatmul product(*host, GGML_TYPE_Q8_0, shape);
-            product.set_weight(random_weight(*host, GGML_TYPE_Q8_0, shape.N, shape.K, random));
-            host->take_lines();
-            for (int round = 0; round < rounds; ++round) {
-                const std::vector<float> a = random_floats(random, shape.M * shape.K);
-                std::vector<float> out;
-                const ggml_status status = product.compute(backend.get(), a, out);
-                const std::vector<std::string> lines = host->take_lines();
-                seen.lines.insert(seen.lines.end(), lines.begin(), lines.end());
-                if (status != GGML_STATUS_SUCCESS) out.clear();
-                seen.results.push_back(out);
-            }
+        for (FaultyProduct& product :
+             multiply_under_faults(faults, on_error, GGML_TYPE_Q8_0, {260, 300, 192}, rounds)) {
+            seen.lines.insert(seen.lines.end(), product.lines.begin(), product.lines.end());
+            seen.results.push_back(std::move(product.out));
         }
-        EXPECT_EQ(simulator_counts().memories, 0U);
-        EXPECT_EQ(simulator_counts().contexts, 0U);
         return seen;
     }
 

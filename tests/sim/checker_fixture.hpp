@@ -8,12 +8,8 @@ namespace rknnsim_test {
 
 using ::testing::HasSubstr;
 
-class CheckerTest : public SimTest {
+class CheckerTest : public TwoProductsTest {
   protected:
-    static constexpr Shape kShape{3, 96, 64};
-    const Operands first_ = random_operands(kI8I32, kShape, 1);
-    const Operands second_ = random_operands(kI8I32, kShape, 2);
-
     static int sync(const Matmul& matmul, rknn_tensor_mem* mem, int mode) {
         return rknn_mem_sync(matmul.ctx(), mem, mode);
     }

@@ -8,16 +8,7 @@
 namespace rknnsim_test {
 namespace {
 
-class MemoryTest : public SimTest {
-  protected:
-    static constexpr Shape kShape{3, 96, 64};
-    const Operands first_ = random_operands(kI8I32, kShape, 1);
-    const Operands second_ = random_operands(kI8I32, kShape, 2);
-    // A of one, B of the other.
-    std::vector<double> product(const Operands& a, const Operands& b) const {
-        return expected({a.a, b.b}, kShape);
-    }
-};
+class MemoryTest : public TwoProductsTest {};
 
 TEST_F(MemoryTest, BindingChecksTheBuffer) {
     Matmul matmul(kI8I32, kShape);

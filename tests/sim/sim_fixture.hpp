@@ -263,4 +263,16 @@ class SimTest : public ::testing::Test {
     std::vector<std::string> changed_;
 };
 
+// Two products of one shape.
+class TwoProductsTest : public SimTest {
+  protected:
+    static constexpr Shape kShape{3, 96, 64};
+    const Operands first_ = random_operands(kI8I32, kShape, 1);
+    const Operands second_ = random_operands(kI8I32, kShape, 2);
+    // A of one, B of the other.
+    static std::vector<double> product(const Operands& a, const Operands& b) {
+        return expected({a.a, b.b}, kShape);
+    }
+};
+
 }  // namespace rknnsim_test

@@ -4,16 +4,7 @@
 namespace rknnsim_test {
 namespace {
 
-class StalenessTest : public SimTest {
-  protected:
-    static constexpr Shape kShape{3, 96, 64};
-    const Operands first_ = random_operands(kI8I32, kShape, 1);
-    const Operands second_ = random_operands(kI8I32, kShape, 2);
-    // A of one, B of the other.
-    std::vector<double> product(const Operands& a, const Operands& b) const {
-        return expected({a.a, b.b}, kShape);
-    }
-};
+class StalenessTest : public TwoProductsTest {};
 
 // D.3
 TEST_F(StalenessTest, D3_NormalLayoutsAreSnapshots) {
