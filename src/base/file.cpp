@@ -6,11 +6,39 @@
 
 #include <cerrno>
 #include <cinttypes>
+#include <cstdio>
 #include <cstring>
 
 #include "base/format.hpp"
 
 namespace rknpu2 {
+
+namespace {
+
+Status cannot_write(const std::string& path) {
+    return {StatusCode::kIo, format("cannot write %s: %s", path.c_str(), std::strerror(errno))};
+}
+
+Status write_file(const std::string& path, const std::string& content, int flags) {
+    FileDescriptor file(::open(path.c_str(), O_WRONLY | O_CLOEXEC | flags, 0666));
+    if (!file.is_open()) return cannot_write(path);
+    for (size_t written = 0; written < content.size();) {
+        const ssize_t count = ::write(file.number(), content.data() + written, content.size() - written);
+        if (count < 0 && errno == EINTR) continue;
+        if (count < 0) return cannot_write(path);
+        written += static_cast<size_t>(count);
+    }
+    if (::fsync(file.number()) != 0 && errno != EINVAL && errno != EROFS) return cannot_write(path);
+    return file.close() ? ok_status() : cannot_write(path);
+}
+
+// True for terminals, pipes and the like, which cannot be replaced by a file.
+bool is_special_file(const std::string& path) {
+    struct stat info {};
+    return ::stat(path.c_str(), &info) == 0 && !S_ISREG(info.st_mode);
+}
+
+}  // namespace
 
 FileDescriptor::~FileDescriptor() {
     if (is_open()) ::close(number_);
@@ -42,6 +70,21 @@ Result<std::string> read_regular_file(const std::string& path, uint64_t most) {
     }
     content.resize(filled);
     return content;
+}
+
+std::string with_process_id(std::string path_pattern) {
+    if (const size_t at = path_pattern.find("%p"); at != std::string::npos)
+        path_pattern.replace(at, 2, std::to_string(getpid()));
+    return path_pattern;
+}
+
+Status write_file_atomically(const std::string& path, const std::string& content) {
+    if (is_special_file(path)) return write_file(path, content, O_NOCTTY);
+    const std::string partial = path + format(".%d.part", static_cast<int>(getpid()));
+    Status status = write_file(partial, content, O_CREAT | O_TRUNC | O_NOFOLLOW);
+    if (status.ok() && std::rename(partial.c_str(), path.c_str()) != 0) status = cannot_write(path);
+    if (!status.ok()) std::remove(partial.c_str());
+    return status;
 }
 
 }  // namespace rknpu2

@@ -1,4 +1,5 @@
-// Files that somebody else may have put there: opened without waiting, read whole within a limit.
+// Files that somebody else may have put there: opened without waiting, read whole within a limit. And files
+// that are written whole.
 #pragma once
 
 #include <cstdint>
@@ -33,5 +34,13 @@ class FileDescriptor {
 // All of a regular file of at most `most` bytes. kIo, with the path in the message, when it is something else
 // (a pipe, a device, a directory), larger, or cannot be read. Follows links.
 Result<std::string> read_regular_file(const std::string& path, uint64_t most);
+
+// The path with the process id for its first "%p".
+std::string with_process_id(std::string path_pattern);
+
+// Writes a file so that a reader sees either the old or the new content, whole, even after the power was cut.
+// A terminal, a pipe or the like is written to. kIo, with the path in the message. PATH.<process id>.part is
+// there meanwhile; a link in its place is not followed.
+Status write_file_atomically(const std::string& path, const std::string& content);
 
 }  // namespace rknpu2

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <utility>
 
+#include "base/file.hpp"
 #include "base/format.hpp"
 #include "base/log.hpp"
 

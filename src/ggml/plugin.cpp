@@ -6,6 +6,7 @@
 #include <map>
 #include <mutex>
 
+#include "base/file.hpp"
 #include "base/format.hpp"
 #include "ggml/abi.hpp"
 #include "ggml/checksums.hpp"
@@ -59,7 +60,7 @@ class Plugin {
         }
         if (!npu) return;
         const auto write = [&](const char* setting, const std::string& path, const std::string& content) {
-            const Status status = write_file_atomically(path, content);
+            const Status status = write_file_atomically(with_process_id(path), content);
             if (!status.ok() && may_log) log(LogLevel::kError, "%s: %s", setting, status.to_string().c_str());
         };
         if (!config_.stats_file.empty()) {

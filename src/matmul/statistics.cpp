@@ -1,13 +1,7 @@
 #include "matmul/statistics.hpp"
 
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
 #include <chrono>
-#include <cstdio>
-#include <cstring>
 #include <nlohmann/json.hpp>
 
 #include "base/format.hpp"
@@ -138,44 +132,6 @@ std::string Statistics::to_json(const Config& config, const RuntimeInfo& runtime
         {"time_us", time},
     };
     return document.dump(2, ' ', false, json::error_handler_t::replace) + "\n";
-}
-
-namespace {
-
-Status cannot_write(const std::string& path) {
-    return {StatusCode::kIo, format("cannot write %s: %s", path.c_str(), std::strerror(errno))};
-}
-
-Status write_file(const std::string& path, const std::string& content) {
-    std::FILE* const file = std::fopen(path.c_str(), "wb");
-    if (file == nullptr) return cannot_write(path);
-    const bool written = std::fwrite(content.data(), 1, content.size(), file) == content.size();
-    const bool closed = std::fclose(file) == 0;
-    return written && closed ? ok_status() : cannot_write(path);
-}
-
-// True for terminals, pipes and the like, which cannot be replaced by a file.
-bool is_special_file(const std::string& path) {
-    struct stat info {};
-    return stat(path.c_str(), &info) == 0 && !S_ISREG(info.st_mode);
-}
-
-}  // namespace
-
-std::string with_process_id(std::string path_pattern) {
-    if (const size_t at = path_pattern.find("%p"); at != std::string::npos)
-        path_pattern.replace(at, 2, std::to_string(getpid()));
-    return path_pattern;
-}
-
-Status write_file_atomically(const std::string& path_pattern, const std::string& content) {
-    const std::string path = with_process_id(path_pattern);
-    if (is_special_file(path)) return write_file(path, content);
-    const std::string partial = path + format(".%d.part", static_cast<int>(getpid()));
-    Status status = write_file(partial, content);
-    if (status.ok() && std::rename(partial.c_str(), path.c_str()) != 0) status = cannot_write(path);
-    if (!status.ok()) std::remove(partial.c_str());
-    return status;
 }
 
 }  // namespace rknpu2

@@ -141,11 +141,4 @@ class PhaseTimer {
     uint64_t start_ns_;
 };
 
-// The path with the process id for its first "%p".
-std::string with_process_id(std::string path_pattern);
-
-// Writes a file so that a reader sees either the old or the new content, whole;
-// with_process_id() gives its path.
-Status write_file_atomically(const std::string& path_pattern, const std::string& content);
-
 }  // namespace rknpu2

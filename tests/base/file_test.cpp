@@ -3,9 +3,12 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
+#include <iterator>
+#include <string>
 
 namespace rknpu2 {
 namespace {
@@ -31,6 +34,38 @@ TEST(ReadRegularFile, ReadsWholeFilesAndNothingElse) {
         << "and does not wait for a writer";
     EXPECT_THAT(refusal(folder, 4), HasSubstr("not a regular file"));
     EXPECT_THAT(refusal("/dev/zero", 4), HasSubstr("not a regular file"));
+    std::filesystem::remove_all(folder);
+}
+
+TEST(WriteFileAtomically, ReplacesWholeAndNamesTheProcess) {
+    std::string folder = ::testing::TempDir() + "rknpu2_file_XXXXXX";
+    ASSERT_NE(mkdtemp(folder.data()), nullptr);
+    const std::string path = with_process_id(folder + "/s_%p.json");
+    EXPECT_EQ(path, folder + "/s_" + std::to_string(getpid()) + ".json");
+    for (const char* const content : {"one", "two"}) {
+        ASSERT_TRUE(write_file_atomically(path, content).ok());
+        EXPECT_EQ(read_regular_file(path, 100).value(), content);
+    }
+    EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder), {}), 1) << "a partial file was left";
+    EXPECT_EQ(write_file_atomically(folder + "/none/s.json", "x").code(), StatusCode::kIo);
+    // What is not a file is written to, not replaced.
+    ASSERT_TRUE(write_file_atomically("/dev/null", "x").ok());
+    EXPECT_TRUE(std::filesystem::is_character_file("/dev/null"));
+    std::filesystem::remove_all(folder);
+}
+
+// A link in the place of the partial file is somebody's attempt to have another file overwritten.
+TEST(WriteFileAtomically, FollowsNoLinkOfItsOwn) {
+    std::string folder = ::testing::TempDir() + "rknpu2_file_XXXXXX";
+    ASSERT_NE(mkdtemp(folder.data()), nullptr);
+    const std::string victim = folder + "/victim";
+    ASSERT_TRUE(write_file_atomically(victim, "precious").ok());
+    const std::string path = folder + "/s.json";
+    std::filesystem::create_symlink(victim, path + "." + std::to_string(getpid()) + ".part");
+    const Status status = write_file_atomically(path, "x");
+    EXPECT_THAT(status.message(), HasSubstr("cannot write " + path));
+    EXPECT_EQ(read_regular_file(victim, 100).value(), "precious");
+    EXPECT_FALSE(std::filesystem::exists(path));
     std::filesystem::remove_all(folder);
 }
 

@@ -1,12 +1,8 @@
 #include "matmul/statistics.hpp"
 
 #include <gtest/gtest.h>
-#include <unistd.h>
 
-#include <filesystem>
-#include <fstream>
 #include <nlohmann/json.hpp>
-#include <sstream>
 
 namespace rknpu2 {
 namespace {
@@ -48,25 +44,6 @@ TEST(Statistics, JsonHasWhatWasCounted) {
     EXPECT_EQ(json["experts"]["reasons"].size(), 4U);
     EXPECT_EQ(json["experts"]["reasons"][place_reason_text(PlaceReason::kNoMemory)], 1);
     EXPECT_EQ(json["runtime"]["simulated"], true);
-}
-
-TEST(WriteFileAtomically, ReplacesWholeAndNamesTheProcess) {
-    const std::string directory = ::testing::TempDir() + "rknpu2_stats_" + std::to_string(getpid());
-    std::filesystem::create_directories(directory);
-    for (const char* const content : {"one", "two"}) {
-        ASSERT_TRUE(write_file_atomically(directory + "/s_%p.json", content).ok());
-        std::ifstream file(directory + "/s_" + std::to_string(getpid()) + ".json");
-        std::stringstream text;
-        text << file.rdbuf();
-        EXPECT_EQ(text.str(), content);
-    }
-    EXPECT_EQ(std::distance(std::filesystem::directory_iterator(directory), {}), 1)
-        << "a partial file was left";
-    EXPECT_EQ(write_file_atomically(directory + "/none/s.json", "x").code(), StatusCode::kIo);
-    // What is not a file is written to, not replaced.
-    ASSERT_TRUE(write_file_atomically("/dev/null", "x").ok());
-    EXPECT_TRUE(std::filesystem::is_character_file("/dev/null"));
-    std::filesystem::remove_all(directory);
 }
 
 }  // namespace
