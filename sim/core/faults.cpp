@@ -1,7 +1,10 @@
 #include "core/faults.hpp"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <cerrno>
+#include <cstdio>
 #include <cstdlib>
 
 #include "base/format.hpp"
@@ -50,6 +53,17 @@ bool drawn(uint64_t seed, size_t index, uint64_t number, double share) {
     return static_cast<double>(bits >> 11) < share * static_cast<double>(uint64_t{1} << 53);
 }
 
+[[noreturn]] void crash(const char* function) {
+    std::fprintf(stderr, "rknnsim: %s crashes, as RKNNSIM_FAULTS asks for\n", function);
+    std::abort();
+}
+
+[[noreturn]] void block(const char* function) {
+    std::fprintf(stderr, "rknnsim: %s does not return, as RKNNSIM_FAULTS asks for\n", function);
+    while (true)
+        pause();
+}
+
 }  // namespace
 
 Outcome Faults::parse(const std::string& text, const std::vector<std::string>& functions,
@@ -74,18 +88,16 @@ std::string Faults::add(const Words& words, const std::vector<std::string>& func
         return good ? "" : "has no number";
     }
     auto fault = std::make_unique<Fault>();
-    const std::pair<const char*, Kind> kinds[] = {{"fail", Kind::kFail},
-                                                  {"lost", Kind::kLost},
-                                                  {"hang", Kind::kHang},
-                                                  {"memory", Kind::kMemory},
-                                                  {"delay", Kind::kDelay}};
+    const std::pair<const char*, Kind> kinds[] = {
+        {"fail", Kind::kFail},   {"lost", Kind::kLost},   {"hang", Kind::kHang},  {"memory", Kind::kMemory},
+        {"delay", Kind::kDelay}, {"crash", Kind::kCrash}, {"block", Kind::kBlock}};
     const auto* kind = std::find_if(std::begin(kinds), std::end(kinds),
                                     [&](const auto& known) { return words[0] == known.first; });
-    if (kind == std::end(kinds)) return "is none of fail, lost, hang, memory, delay, seed";
+    if (kind == std::end(kinds)) return "is none of fail, lost, hang, memory, delay, crash, block, seed";
     fault->kind = kind->second;
     if (fault->kind != Kind::kFail) fault->code = kTimeout;
     size_t at = 1;
-    if (fault->kind == Kind::kFail) {
+    if (fault->is_of_calls()) {
         if (words.size() < 2 || std::find(functions.begin(), functions.end(), words[1]) == functions.end()) {
             return "names no function that can fail";
         }
@@ -171,8 +183,10 @@ int Faults::call(const char* function) {
     int code = 0;
     for (size_t i = 0; i < faults_.size(); ++i) {
         Fault& fault = *faults_[i];
-        if (fault.kind != Kind::kFail || fault.function != function) continue;
-        if (hits(fault, i) && code == 0) code = fault.code;
+        if (!fault.is_of_calls() || fault.function != function || !hits(fault, i)) continue;
+        if (fault.kind == Kind::kCrash) crash(function);
+        if (fault.kind == Kind::kBlock) block(function);
+        if (code == 0) code = fault.code;
     }
     return code;
 }

@@ -9,6 +9,8 @@
 //                                 resets the core); with core=K only runs on core K (0 to 2) count
 //   memory:bytes=B                memory runs out: no more than B bytes can be alive
 //   delay:WHEN:us=T               the run takes T microseconds longer and is right
+//   crash:FUNCTION:WHEN           the process ends in that call (SIGABRT)
+//   block:FUNCTION:WHEN           that call does not return
 //   seed:S                        for `share`; 0 when not given
 //
 //   WHEN is  nth=N  the N-th call or run, counted from 1 over the whole process,
@@ -48,7 +50,8 @@ class Faults {
     static Outcome parse(const std::string& text, const std::vector<std::string>& functions,
                          std::unique_ptr<Faults>* faults);
 
-    // Counts a call; the code that it has to fail with, or 0.
+    // Counts a call; the code that it has to fail with, or 0. Does not return from one that crashes or
+    // blocks.
     int call(const char* function);
 
     // Counts a run of `context`. `core_mask`: 1, 2, 4, or 0 for a core that does not hang, if there is one.
@@ -61,7 +64,7 @@ class Faults {
     void context_destroyed(uint64_t context);
 
   private:
-    enum class Kind { kFail, kLost, kHang, kMemory, kDelay };
+    enum class Kind { kFail, kLost, kHang, kMemory, kDelay, kCrash, kBlock };
     enum class When { kNone, kNth, kFrom, kEvery, kShare };
 
     struct Fault {
@@ -75,6 +78,11 @@ class Faults {
         uint64_t bytes = 0;
         uint64_t delay_ns = 0;
         std::atomic<uint64_t> seen{0};
+
+        // Of a function's calls, not of runs.
+        bool is_of_calls() const {
+            return kind == Kind::kFail || kind == Kind::kCrash || kind == Kind::kBlock;
+        }
     };
     using Words = std::vector<std::string>;
 

@@ -148,6 +148,16 @@ TEST_F(FaultTest, ADelayedRunIsRight) {
     EXPECT_THAT(delays, ElementsAre(0, 50000, 0, 57000));
 }
 
+// That a blocked call does not return is in tests/tools/doctor_program_test.cpp, where somebody ends it.
+TEST_F(FaultTest, ACrashEndsTheProcessInThatCall) {
+    std::unique_ptr<Faults> faults;
+    ASSERT_TRUE(Faults::parse("crash:rknn_matmul_run:nth=2", {"rknn_matmul_run"}, &faults).ok());
+    EXPECT_EQ(faults->call("rknn_create_mem"), 0);
+    EXPECT_EQ(faults->call("rknn_matmul_run"), 0);
+    EXPECT_EXIT(faults->call("rknn_matmul_run"), ::testing::KilledBySignal(SIGABRT),
+                "rknnsim: rknn_matmul_run crashes, as RKNNSIM_FAULTS asks for");
+}
+
 TEST_F(FaultTest, AMistypedFaultFailsEverything) {
     set("RKNNSIM_FAULTS", "fail:rknn_matmul_rnu:nth=5");
     rknn_matmul_info info = info_of(kI8I32, {1, 32, 32});
@@ -179,6 +189,9 @@ TEST_F(FaultTest, ListsThatCannotBeRead) {
         {"memory:bytes=5:nth=1", "takes no nth"},
         {"delay:nth=1", "needs us="},
         {"seed:x", "has no number"},
+        {"crash", "names no function"},
+        {"block:rknn_matmul_run", "needs one of nth"},
+        {"crash:rknn_matmul_run:nth=1:code=-1", "means nothing there"},
         {"lost:nth=1,", "is none of"},
     };
     for (const auto& [text, why] : cases)
