@@ -110,7 +110,7 @@ Result<Speed> measure_one(NpuRuntime& runtime, const DoctorClock& clock, const S
     const double weights = static_cast<double>(shape.K) * static_cast<double>(shape.N) * shape.cores;
     speed.gops = 2e-3 * weights * static_cast<double>(shape.M) / speed.run_us;
     speed.weights_gbps =
-        1e-3 * weights * static_cast<double>(dtype_bits(operand_type(shape.arithmetic)) / 8) / speed.run_us;
+        1e-3 * weights * static_cast<double>(dtype_bits(operand_type(shape.arithmetic))) / 8 / speed.run_us;
     return speed;
 }
 
@@ -158,15 +158,22 @@ const Speed* Measurements::find(const SpeedShape& shape) const {
     return nullptr;
 }
 
-Result<Measurements> measure(NpuRuntime& runtime, const DoctorClock& clock, bool quick) {
+Result<Measurements> measure(NpuRuntime& runtime, const DoctorClock& clock, bool quick,
+                             const MeasureProgress& progress) {
+    const auto begins = [&](const std::string& what) {
+        if (progress.begins) progress.begins(what);
+    };
     Measurements all;
     all.virtual_clock = clock.simulated();
     all.rounds = clock.simulated() ? 2 : quick ? 5 : 15;
     for (const SpeedShape& shape : speed_shapes(quick)) {
+        begins(speed_text(shape));
         Result<Speed> speed = measure_one(runtime, clock, shape, all.rounds);
         if (!speed.ok()) return std::move(speed.status()).with_context(speed_text(shape));
         all.speeds.push_back(speed.take());
+        if (progress.measured) progress.measured(all);
     }
+    begins("binding activations");
     const Result<double> bind = measure_bind(runtime, clock, all.rounds);
     if (!bind.ok()) return std::move(bind.status()).with_context("binding activations");
     all.bind_us = bind.value();

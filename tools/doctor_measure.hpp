@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -47,7 +48,15 @@ struct Measurements {
 // The shapes that doctor_profile.hpp fits to come first; the rest shows how far the fitted model holds.
 std::vector<SpeedShape> speed_shapes(bool quick);
 
-Result<Measurements> measure(NpuRuntime& runtime, const DoctorClock& clock, bool quick);
+// What measure() tells meanwhile.
+struct MeasureProgress {
+    std::function<void(const std::string& what)> begins;
+    std::function<void(const Measurements& so_far)> measured;  // one more shape
+};
+
+// An error names the shape.
+Result<Measurements> measure(NpuRuntime& runtime, const DoctorClock& clock, bool quick,
+                             const MeasureProgress& progress = {});
 
 // What a profile says that a run of this shape takes, submit included.
 double predicted_us(const SpeedShape& shape, const rknnsim::Profile& profile);

@@ -58,7 +58,7 @@ ordered_json json_of(const SelfTestResult& result) {
                          {"domain", test.domain},
                          {"binding", binding_name(test.binding)},
                          {"exact", test.integers},
-                         {"ran", result.ran},
+                         {"ran", result.ran()},
                          {"passed", result.passed()},
                          {"error", result.error},
                          {"wrong", result.wrong}};
@@ -151,10 +151,20 @@ size_t count(const std::vector<Check>& checks, Health health) {
 
 std::vector<Check> DoctorReport::checks() const {
     std::vector<Check> all = system;
+    const auto add_problem = [&](const char* id, const char* title, const std::string& found,
+                                 const char* advice) {
+        if (!found.empty()) all.push_back({id, Health::kProblem, title, found, advice});
+    };
+    add_problem("system.lock", "lock", lock_error,
+                "programs that use the NPU at the same time can freeze a board");
     for (Check& check : checks_of(self_test))
         all.push_back(std::move(check));
     const auto skip = [&](const char* id, const char* title, const char* why) {
-        all.push_back({id, Health::kSkipped, title, system_only ? "not asked for" : why, ""});
+        all.push_back({id, Health::kSkipped, title,
+                       system_only          ? "not asked for"
+                       : lock_error.empty() ? why
+                                            : "the NPU was not used",
+                       ""});
     };
     if (self_test.empty()) skip("self_test", "self-test", "there is no runtime to test");
     if (measurements) {
@@ -163,10 +173,16 @@ std::vector<Check> DoctorReport::checks() const {
             all.push_back(check_of(speed, simulator));
     } else if (measure_error.empty()) {
         skip("speed", "speed", "there is no runtime to measure");
-    } else {
-        all.push_back({"speed", Health::kProblem, "speed", measure_error,
-                       "the runtime fails under repeated runs: report it with this report's file"});
     }
+    add_problem("speed", "speed", measure_error,
+                "the runtime fails under repeated runs: report it with this report's file");
+    add_problem("speed.unfinished", "unfinished", running,
+                "the program or the board did not get past this: report it with this report's file");
+    if (!bad_end.empty())
+        all.push_back(
+            {"speed.end", Health::kWarning, "end",
+             "after all was done, the process with the runtime " + bad_end,
+             "programs that use this runtime may end like that: report it with this report's file"});
     return all;
 }
 
@@ -193,6 +209,7 @@ std::string to_json(const DoctorReport& report) {
         {"board", report.board},
         {"kernel", report.kernel},
         {"health", health_name(worst_of(checks))},
+        {"running", report.running},
         {"runtime", json_of_runtime(report)},
         {"checks", lines},
         {"self_test", tests},

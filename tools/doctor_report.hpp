@@ -27,10 +27,14 @@ struct DoctorReport {
     bool runtime_located = false;  // there was a library to open
     RuntimeInfo runtime;
 
+    std::string running;     // what had begun when this was written; empty in a finished report
+    std::string lock_error;  // why the NPU was not used, though there is a runtime
+    std::string bad_end;     // how the runtime's process ended, when badly, after all was done
+
     std::vector<Check> system;
     std::vector<SelfTestResult> self_test;
-    std::string measure_error;  // empty when measured, or when there was nothing to measure with
-    std::optional<Measurements> measurements;
+    std::string measure_error;  // empty when all was measured, or when there was nothing to measure with
+    std::optional<Measurements> measurements;  // what there is of them
     std::optional<MeasuredProfile> profile;
 
     // Every line of the report, in order.

@@ -77,7 +77,7 @@ std::string RootFolder::link_name(const std::string& path) const {
 std::string RootFolder::group_of(const std::string& path) const {
     struct stat status = {};
     if (stat(real(path).c_str(), &status) != 0) return "?";
-    const std::string number = std::to_string(status.st_gid);
+    std::string number = std::to_string(status.st_gid);
     std::istringstream groups(read("/etc/group").value_or(""));
     for (std::string line; std::getline(groups, line);) {  // name:password:number:members
         const size_t first = line.find(':');

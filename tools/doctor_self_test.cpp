@@ -1,5 +1,6 @@
 #include "doctor_self_test.hpp"
 
+#include <algorithm>
 #include <cstring>
 #include <iterator>
 #include <memory>
@@ -12,7 +13,6 @@ namespace rknpu2 {
 namespace {
 
 constexpr int kPattern = 0x55;  // of memory that a run has to overwrite; not the simulator's own 0xAA
-constexpr int kTimeoutsToGiveUp = 3;
 
 using Memory = std::unique_ptr<NpuMemory>;
 
@@ -107,44 +107,46 @@ Status run_case(NpuRuntime& runtime, const SelfTestCase& test, SelfTestResult& r
                                ? make_slices(*context.value(), *lender.value(), 0, operands)
                                : make_own(*context.value(), 0, operands));
     RKNPU2_RETURN_IF_ERROR(multiply(*context.value(), test, 0, numbers, operands));
-    result.ran = true;
+    result.state = CaseState::kRan;
     compare(test, numbers, *operands.c, result);
     return {};
-}
-
-SelfTestResult run_noting_timeout(NpuRuntime& runtime, const SelfTestCase& test, bool* timeout) {
-    SelfTestResult result;
-    result.test = test;
-    const Status status = run_case(runtime, test, result);
-    if (!status.ok()) {
-        result.ran = false;
-        result.error = status.message();
-    }
-    *timeout = status.code() == StatusCode::kTimeout;
-    return result;
 }
 
 }  // namespace
 
 SelfTestResult run_self_test(NpuRuntime& runtime, const SelfTestCase& test) {
-    bool timeout = false;
-    return run_noting_timeout(runtime, test, &timeout);
+    SelfTestResult result;
+    result.test = test;
+    const Status status = run_case(runtime, test, result);
+    if (!status.ok()) {
+        result.state = status.code() == StatusCode::kTimeout ? CaseState::kTimedOut : CaseState::kFailed;
+        result.error = status.message();
+    }
+    return result;
 }
 
-std::vector<SelfTestResult> run_self_tests(NpuRuntime& runtime, bool quick) {
+SelfTestResult left_out(const SelfTestCase& test) {
+    SelfTestResult result;
+    result.test = test;
+    result.error = "left out after three time-outs or crashes";
+    return result;
+}
+
+int strikes_in(const std::vector<SelfTestResult>& results) {
+    return static_cast<int>(std::count_if(results.begin(), results.end(), [](const SelfTestResult& result) {
+        return result.state == CaseState::kTimedOut || result.state == CaseState::kCrashed;
+    }));
+}
+
+std::vector<SelfTestResult> run_self_tests(NpuRuntime& runtime, bool quick, SelfTestProgress progress) {
     std::vector<SelfTestResult> results;
-    int timeouts = 0;
-    for (const SelfTestCase& test : self_test_cases(quick)) {
-        if (timeouts >= kTimeoutsToGiveUp) {
-            SelfTestResult left_out;
-            left_out.test = test;
-            left_out.error = "left out after three time-outs";
-            results.push_back(left_out);
-            continue;
-        }
-        bool timeout = false;
-        results.push_back(run_noting_timeout(runtime, test, &timeout));
-        timeouts += timeout ? 1 : 0;
+    const std::vector<SelfTestCase> cases = self_test_cases(quick);
+    for (size_t i = progress.first; i < cases.size(); ++i) {
+        const bool give_up = progress.strikes >= kStrikesToGiveUp;
+        if (!give_up && progress.begins) progress.begins(cases[i]);
+        results.push_back(give_up ? left_out(cases[i]) : run_self_test(runtime, cases[i]));
+        if (results.back().state == CaseState::kTimedOut) ++progress.strikes;
+        if (progress.ended) progress.ended(results.back());
     }
     return results;
 }

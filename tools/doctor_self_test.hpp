@@ -17,6 +17,7 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -58,16 +59,26 @@ struct Mismatch {
     double expected = 0, got = 0;
 };
 
+// How far a case came.
+enum class CaseState {
+    kRan,       // there is a result, right or wrong
+    kFailed,    // the runtime reported an error
+    kTimedOut,  // the runtime reported that the device did not answer
+    kCrashed,   // the process with the runtime ended, or hung and was stopped
+    kLeftOut,   // not tried: too much went wrong before
+};
+
 struct SelfTestResult {
     SelfTestCase test;
-    bool ran = false;
-    std::string error;        // the runtime's, or why it was left out; empty when it ran
+    CaseState state = CaseState::kLeftOut;
+    std::string error;        // why there is no result; empty when it ran
     size_t wrong = 0;         // results out of M * N
     double worst = 0;         // fp16: the largest error as a share of what is allowed
     size_t as_simulator = 0;  // fp16: results with the bits of the simulator's order
     std::optional<Mismatch> first;
 
-    bool passed() const { return ran && wrong == 0; }
+    bool ran() const { return state == CaseState::kRan; }
+    bool passed() const { return ran() && wrong == 0; }
 };
 
 // What is tested, `quick`: one case of each kind, small.
@@ -75,11 +86,29 @@ std::vector<SelfTestCase> self_test_cases(bool quick);
 
 SelfTestResult run_self_test(NpuRuntime& runtime, const SelfTestCase& test);
 
-// All cases. After three time-outs the rest is left out: each may take the driver many seconds.
-std::vector<SelfTestResult> run_self_tests(NpuRuntime& runtime, bool quick);
+// Each case that costs the driver seconds or us a process; the rest is left out then.
+constexpr int kStrikesToGiveUp = 3;
+
+SelfTestResult left_out(const SelfTestCase& test);
+// Time-outs and crashes among these.
+int strikes_in(const std::vector<SelfTestResult>& results);
+
+// How run_self_tests() goes on where another process has ended, and what it tells meanwhile.
+struct SelfTestProgress {
+    size_t first = 0;  // the case to begin with
+    int strikes = 0;   // time-outs and crashes so far
+    std::function<void(const SelfTestCase& test)> begins;
+    std::function<void(const SelfTestResult& result)> ended;  // also of what is left out
+};
+
+// The results of all cases from the first one on.
+std::vector<SelfTestResult> run_self_tests(NpuRuntime& runtime, bool quick, SelfTestProgress progress = {});
 
 // "native", "normal", "transposed".
 const char* layout_name(Layout layout);
+
+// "int4 to int16, B native, A and C normal, one row: 1x32x64 on core 0"
+std::string case_text(const SelfTestCase& test);
 
 Check check_of(const SelfTestResult& result);
 

@@ -25,22 +25,24 @@ std::string shape_text(const SelfTestCase& test) {
     return format("%zux%zux%zu", test.M, test.K, test.N);
 }
 
+std::string place_text(const SelfTestCase& test) {
+    return format("%s on core %d", shape_text(test).c_str(), test.core);
+}
+
 // With all digits that its type can have.
 std::string number_text(const SelfTestCase& test, double value) {
     return format(operand_type(test.arithmetic) == DType::kFloat16 ? "%.9g" : "%.0f", value);
 }
 
-bool left_out(const SelfTestResult& result) {
-    return !result.ran && result.error.starts_with("left out");
-}
-
 std::string advice_of(const SelfTestResult& result) {
+    if (result.state == CaseState::kCrashed)
+        return "a program that does this ends with it: report it with this report's file";
     if (result.test.use == Use::kOther) {
-        return result.ran
+        return result.ran()
                    ? "the plug-in does not use this, other programs may: report it with this report's file"
                    : "the plug-in does not need this; programs that do will not work with this runtime";
     }
-    if (result.ran || result.test.use == Use::kPlugin)
+    if (result.ran() || result.test.use == Use::kPlugin)
         return "do not use the NPU until this is understood: report it with this report's file";
     return "models whose packed weights exceed 4 GiB will not work; driver 0.9.8 is needed";
 }
@@ -89,6 +91,10 @@ const char* layout_name(Layout layout) {
     return "?";
 }
 
+std::string case_text(const SelfTestCase& test) {
+    return mode_title(test) + ", " + test.what + ": " + place_text(test);
+}
+
 Check check_of(const SelfTestResult& result) {
     const SelfTestCase& test = result.test;
     const size_t total = test.M * test.N;
@@ -97,8 +103,8 @@ Check check_of(const SelfTestResult& result) {
     if (test.core != 0) check.id += format(".core%d", test.core);
     if (test.domain != 0) check.id += format(".domain%d", test.domain);
     check.title = mode_title(test) + ", " + test.what;
-    const std::string shape = format("%s on core %d", shape_text(test).c_str(), test.core);
-    if (left_out(result)) {
+    const std::string shape = place_text(test);
+    if (result.state == CaseState::kLeftOut) {
         check.health = Health::kSkipped;
         check.found = shape + ": " + result.error;
         return check;
@@ -110,9 +116,10 @@ Check check_of(const SelfTestResult& result) {
                                   result.worst, result.as_simulator, total);
         return check;
     }
-    check.health = result.ran || test.use == Use::kPlugin ? Health::kProblem : Health::kWarning;
+    const bool refused = !result.ran() && result.state != CaseState::kCrashed;
+    check.health = refused && test.use != Use::kPlugin ? Health::kWarning : Health::kProblem;
     check.advice = advice_of(result);
-    if (!result.ran) {
+    if (!result.ran()) {
         check.found = shape + ": " + result.error;
         return check;
     }
@@ -128,10 +135,11 @@ std::vector<Check> checks_of(const std::vector<SelfTestResult>& results) {
     std::vector<Check> checks;
     Group right("every bit right", "");
     Group rounded("within rounding", ".fractions");
-    Group skipped("left out after three time-outs", ".left_out");
+    Group skipped(left_out({}).error, ".left_out");
     for (size_t i = 0; i < results.size(); ++i) {
         const SelfTestResult& result = results[i];
-        const bool alone = result.test.use != Use::kOther || !(result.passed() || left_out(result));
+        const bool alone =
+            result.test.use != Use::kOther || !(result.passed() || result.state == CaseState::kLeftOut);
         if (alone) {
             checks.push_back(check_of(result));
         } else if (!result.passed()) {

@@ -2,19 +2,21 @@
 //
 // Exit status: 0 when nothing is a problem (there may be warnings), 1 when something is, 2 with one line on
 // stderr when the doctor could not do its work: a wrong option or setting, a file that cannot be written.
-#include <CLI/CLI.hpp>
+#include <unistd.h>
+
 #include <chrono>
 #include <cstdio>
 #include <ctime>
-#include <exception>
 #include <filesystem>
-#include <fstream>
+#include <functional>
 
 #include "base/config.hpp"
+#include "base/file.hpp"
 #include "base/format.hpp"
+#include "doctor_examination.hpp"
 #include "doctor_report.hpp"
 #include "doctor_system.hpp"
-#include "gguf/gguf_file.hpp"
+#include "program.hpp"
 #include "runtime/locate.hpp"
 #include "runtime/rknn_runtime.hpp"
 #include "stdout_to_stderr.hpp"
@@ -23,28 +25,18 @@ namespace {
 
 using namespace rknpu2;
 
-constexpr const char* kProgram = "rknpu2-doctor";
+const Program kProgram("rknpu2-doctor", 2);
 
 struct Options {
     std::string root = "/";
     std::string runtime;
     std::string output;
     std::string profile;
+    int patience = 120;  // seconds
     bool quick = false;
     bool system_only = false;
     bool json = false;
 };
-
-int fail(const std::string& message) {
-    std::fprintf(stderr, "%s: %s\n", kProgram, printable(message).c_str());
-    return 2;
-}
-
-std::string own_directory() {
-    std::error_code error;
-    const std::filesystem::path self = std::filesystem::read_symlink("/proc/self/exe", error);
-    return error ? "." : self.parent_path().string();
-}
 
 std::string utc_now() {
     const std::time_t now = std::chrono::system_clock::to_time_t(std::chrono::system_clock::now());
@@ -55,33 +47,8 @@ std::string utc_now() {
     return text;
 }
 
-// Self-test and measurements; without a runtime the reason stands in the report.
-void examine_runtime(const std::string& setting, DoctorReport& report) {
-    const Result<std::string> path = locate_runtime(setting, own_directory());
-    if (!path.ok()) {
-        report.runtime_error = path.status().message();
-        return;
-    }
-    report.runtime_located = true;
-    const Result<std::unique_ptr<NpuRuntime>> runtime = open_rknn_runtime(path.value());
-    if (!runtime.ok()) {
-        report.runtime_error = runtime.status().message();
-        return;
-    }
-    report.runtime = runtime.value()->info();
-    if (report.system_only) return;
-    report.self_test = run_self_tests(*runtime.value(), report.quick);
-    const DoctorClock clock(path.value());
-    Result<Measurements> measured = measure(*runtime.value(), clock, report.quick);
-    if (!measured.ok()) {
-        report.measure_error = measured.status().message();
-        return;
-    }
-    report.measurements = measured.take();
-    report.profile = fit_profile(*report.measurements, simulator_profile());
-}
-
 void examine_system(const RootFolder& root, DoctorReport& report) {
+    report.system.clear();
     report.board = board_model(root);
     report.kernel = kernel_release(root);
     if (is_rk3588(root) || !report.runtime.simulated) {
@@ -96,47 +63,76 @@ void examine_system(const RootFolder& root, DoctorReport& report) {
         report.system.push_back(std::move(check));
 }
 
-// Empty, or why it could not be written.
-std::string write(const std::string& path, const std::string& text) {
-    std::ofstream file(path, std::ios::binary | std::ios::trunc);
-    file << text;
-    file.close();
-    return file ? "" : "cannot write " + path;
+// One line of a terminal that says what runs; nothing elsewhere.
+class ProgressLine {
+  public:
+    void show(const std::string& what) {
+        if (!terminal_) return;
+        std::fprintf(stderr, "\r\033[K%.100s", printable(what).c_str());
+    }
+    ~ProgressLine() {
+        if (terminal_) std::fprintf(stderr, "\r\033[K");
+    }
+
+  private:
+    const bool terminal_ = isatty(STDERR_FILENO) == 1;
+};
+
+// The runtime's part; `watch` before each step.
+void examine_runtime(const Options& options, const Config& config, DoctorReport& report,
+                     const std::function<void()>& watch) {
+    const Result<std::string> path =
+        locate_runtime(options.runtime.empty() ? config.runtime : options.runtime, own_directory());
+    if (!path.ok()) {
+        report.runtime_error = path.status().message();
+        return;
+    }
+    report.runtime_located = true;
+    Examination examination;
+    examination.library = path.value();
+    examination.config = config;
+    examination.patience = std::chrono::seconds(options.patience);
+    examination.open = open_rknn_runtime;
+    const StdoutToStderr guard;
+    examine_npu(examination, report, watch);
+    if (report.measurements && report.measure_error.empty())
+        report.profile = fit_profile(*report.measurements, simulator_profile());
 }
 
 int run(const Options& options) {
     const Result<Config> config = Config::from_environment();
-    if (!config.ok()) return fail(config.status().message());
+    if (!config.ok()) return kProgram.fail(config.status().message());
     std::error_code ignored;
     if (!std::filesystem::is_directory(options.root, ignored))
-        return fail("--root " + options.root + " is not a folder");
+        return kProgram.fail("--root " + options.root + " is not a folder");
     DoctorReport report;
     report.when = utc_now();
     report.quick = options.quick;
     report.system_only = options.system_only;
     report.root = options.root;
     const RootFolder root(options.root);
+    // What is known is in the file before each step, since the board may not survive it.
+    const auto keep = [&] {
+        examine_system(root, report);
+        return options.output.empty() ? Status() : write_file_atomically(options.output, to_json(report));
+    };
+    Status kept;
     {
-        const StdoutToStderr guard;
-        examine_runtime(options.runtime.empty() ? config.value().runtime : options.runtime, report);
+        ProgressLine progress;
+        examine_runtime(options, config.value(), report, [&] {
+            progress.show(report.running);
+            if (kept.ok()) kept = keep();
+        });
     }
-    examine_system(root, report);
-
-    if (!options.output.empty()) {
-        const std::string error = write(options.output, to_json(report));
-        if (!error.empty()) return fail(error);
-    }
-    if (!options.profile.empty() && report.profile) {
-        const std::string error =
-            write(options.profile, to_profile_text(*report.profile, provenance_of(report)));
-        if (!error.empty()) return fail(error);
-    }
+    if (kept.ok()) kept = keep();
+    if (kept.ok() && !options.profile.empty() && report.profile)
+        kept =
+            write_file_atomically(options.profile, to_profile_text(*report.profile, provenance_of(report)));
+    if (!kept.ok()) return kProgram.fail(kept.message());
     const std::string text = options.json ? to_json(report) : to_text(report);
-    if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0)
-        return fail("cannot write the output");
+    if (const int failed = kProgram.show(text)) return failed;
     if (!options.profile.empty() && !report.profile)
-        std::fprintf(stderr, "%s: nothing was measured, so there is no %s\n", kProgram,
-                     printable(options.profile).c_str());
+        kProgram.warn(format("nothing was measured, so there is no %s", options.profile.c_str()));
     return worst_of(report.checks()) == Health::kProblem ? 1 : 0;
 }
 
@@ -145,8 +141,7 @@ int parse_and_run(int argc, char** argv) {
     CLI::App app(
         "Checks a board (driver, device node, runtime, clocks, memory), whether its NPU multiplies right, "
         "and "
-        "how fast it is.\nExit status: 0 no problem, 1 a problem, 2 could not run.",
-        kProgram);
+        "how fast it is.\nExit status: 0 no problem, 1 a problem, 2 could not run.");
     app.add_option("--root", options.root, "look for /proc, /sys, /dev and /etc below this folder")
         ->capture_default_str();
     app.add_option("--runtime", options.runtime,
@@ -155,27 +150,20 @@ int parse_and_run(int argc, char** argv) {
     CLI::Option* const profile = app.add_option(
         "--profile", options.profile,
         "write what was measured to this file, for RKNNSIM_PROFILE and rknpu2-bench predict --profile");
+    app.add_option("--patience", options.patience,
+                   "how many seconds one step may take before its process is stopped")
+        ->capture_default_str()
+        ->check(CLI::Range(1, 3600));
     app.add_flag("--quick", options.quick, "fewer and smaller shapes, fewer rounds");
     app.add_flag("--system", options.system_only,
                  "look at the system and the runtime's version only: nothing runs on the NPU")
         ->excludes(profile);
     app.add_flag("--json", options.json, "JSON instead of text on the terminal");
-    app.set_version_flag("--version", std::string("ggml-rknpu2 ") + RKNPU2_VERSION);
-    try {
-        app.parse(argc, argv);
-    } catch (const CLI::ParseError& error) {
-        if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
-        return fail(std::string(error.what()) + " (--help lists the options)");
-    }
-    return run(options);
+    return kProgram.run(app, argc, argv, [&] { return run(options); });
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-    try {
-        return parse_and_run(argc, argv);
-    } catch (const std::exception& error) {
-        return fail(error.what());
-    }
+    return kProgram.guard([&] { return parse_and_run(argc, argv); });
 }

@@ -12,6 +12,7 @@ namespace {
 // A thread's room for kRowGroup rotated rows; null if there is no memory.
 float* rotated_rows(size_t floats) {
     thread_local AlignedBuffer memory;
+    // NOLINTNEXTLINE(clang-analyzer-unix.Malloc): it does not see that the buffer outlives the call
     return memory.grow(floats * sizeof(float)).ok() ? memory.as<float>() : nullptr;
 }
 

@@ -19,6 +19,7 @@ std::vector<float> smoothing_factors(const ChannelStatistics& statistics) {
     }
     const double mean = sum / static_cast<double>(logs.size());
     std::vector<float> factors;
+    factors.reserve(logs.size());
     for (const double log : logs)
         factors.push_back(static_cast<float>(std::exp(log - mean)));
     return factors;

@@ -20,6 +20,7 @@ std::vector<fs::path> files_of(const fs::path& directory) {
     }
     std::sort(found.begin(), found.end(), std::greater<>());
     std::vector<fs::path> paths;
+    paths.reserve(found.size());
     for (auto& [written, path] : found)
         paths.push_back(std::move(path));
     return paths;

@@ -80,9 +80,9 @@ TEST_F(DoctorProgram, TheJsonHasOneShape) {
     std::set<std::string> names;
     for (const auto& [name, value] : document.items())
         names.insert(name);
-    EXPECT_EQ(names,
-              (std::set<std::string>{"schema", "tool", "version", "when", "quick", "root", "board", "kernel",
-                                     "health", "runtime", "checks", "self_test", "measurements", "profile"}));
+    EXPECT_EQ(names, (std::set<std::string>{"schema", "tool", "version", "when", "quick", "root", "board",
+                                            "kernel", "health", "running", "runtime", "checks", "self_test",
+                                            "measurements", "profile"}));
     std::set<std::string> seen;
     for (const json& check : document["checks"]) {
         EXPECT_EQ(check.size(), 5U) << check;
@@ -141,11 +141,28 @@ TEST_F(DoctorProgram, LostAndFailingRunsAreProblems) {
     EXPECT_EQ(ids(document, "problem").back(), "speed");
     size_t left_out = 0;
     for (const json& test : document["self_test"])
-        left_out += test["error"] == "left out after three time-outs" ? 1 : 0;
+        left_out += test["error"] == "left out after three time-outs or crashes" ? 1 : 0;
     EXPECT_EQ(left_out, document["self_test"].size() - 3);
     EXPECT_EQ(document["self_test"].back()["ran"], false);
     EXPECT_TRUE(document["measurements"].is_null());
     EXPECT_TRUE(document["profile"].is_null());
+}
+
+// A library that crashes or does not return: the report names the case, and the doctor ends.
+TEST_F(DoctorProgram, ACrashAndAHangAreNamed) {
+    for (const auto& [kind, ending] : {std::pair("crash", "ended by signal 6 (Aborted)"),
+                                       std::pair("block", "gave no answer for 3 s and was stopped")}) {
+        const std::string report = board_.root() + "/report.json";
+        const Outcome outcome = run(root() + "--runtime sim --quick --patience 3 --output '" + report + "'",
+                                    std::string("RKNNSIM_FAULTS=") + kind + ":rknn_matmul_run:nth=3");
+        EXPECT_EQ(outcome.status, 1) << outcome.err;
+        const json document = json::parse(text_of(report));
+        EXPECT_EQ(document["running"], "");
+        EXPECT_EQ(ids(document, "problem").size(), 4U);  // three cases, and the measurements
+        EXPECT_EQ(document["self_test"][2]["error"], std::string("the process with the runtime ") + ending);
+        EXPECT_EQ(document["self_test"][0]["passed"], true);
+        EXPECT_EQ(document["self_test"].back()["error"], "left out after three time-outs or crashes");
+    }
 }
 
 // Lost runs in types and layouts that the plug-in does not use: found, and named with the shape.

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <thread>
@@ -16,6 +17,8 @@ struct Flaw {
     std::function<void(NpuMemory& result)> spoil;
     Status run_status;
     bool no_run = false;
+    size_t largest_run = SIZE_MAX;  // of multiplications; nothing happens in one with more
+    std::function<void(const ContextSpec& spec)> before_run;
     int lasts_us = 0;                                // of real time, when it does not run
     bool slices_from_start = false;                  // the offset of an import is ignored
     std::function<void(ContextSpec& spec)> misread;  // what it takes the context for
@@ -23,8 +26,8 @@ struct Flaw {
 
 class FlawedContext final : public NpuContext {
   public:
-    FlawedContext(std::unique_ptr<NpuContext> inner, const Flaw& flaw)
-        : inner_(std::move(inner)), flaw_(flaw) {}
+    FlawedContext(std::unique_ptr<NpuContext> inner, const ContextSpec& spec, const Flaw& flaw)
+        : inner_(std::move(inner)), spec_(spec), flaw_(flaw) {}
 
     size_t operand_bytes(Operand operand, size_t index) const override {
         return inner_->operand_bytes(operand, index);
@@ -42,8 +45,10 @@ class FlawedContext final : public NpuContext {
     Status sync_to_device(NpuMemory& memory) override { return inner_->sync_to_device(memory); }
     Status sync_from_device(NpuMemory& memory) override { return inner_->sync_from_device(memory); }
     Status run() override {
+        if (flaw_.before_run) flaw_.before_run(spec_);
         if (flaw_.lasts_us > 0) std::this_thread::sleep_for(std::chrono::microseconds(flaw_.lasts_us));
-        if (!flaw_.run_status.ok() || flaw_.no_run) return flaw_.run_status;
+        const bool too_large = spec_.rows.back() * spec_.K * spec_.N > flaw_.largest_run;
+        if (!flaw_.run_status.ok() || flaw_.no_run || too_large) return flaw_.run_status;
         RKNPU2_RETURN_IF_ERROR(inner_->run());
         if (flaw_.spoil) flaw_.spoil(*result_);
         return {};
@@ -51,6 +56,7 @@ class FlawedContext final : public NpuContext {
 
   private:
     std::unique_ptr<NpuContext> inner_;
+    const ContextSpec spec_;
     const Flaw& flaw_;
     NpuMemory* result_ = nullptr;
 };
@@ -64,7 +70,7 @@ class FlawedRuntime final : public NpuRuntime {
         if (flaw_.misread) flaw_.misread(taken);
         Result<std::unique_ptr<NpuContext>> context = inner_.create_context(taken);
         if (!context.ok()) return context;
-        return std::unique_ptr<NpuContext>(std::make_unique<FlawedContext>(context.take(), flaw_));
+        return std::unique_ptr<NpuContext>(std::make_unique<FlawedContext>(context.take(), spec, flaw_));
     }
     const testing::FakeState& state() const { return state_; }
 

@@ -1,0 +1,246 @@
+// Runtimes that crash, hang or never let go: what was found before is kept, what was running is named, and
+// the rest is looked at all the same.
+#include "doctor_examination.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <filesystem>
+#include <thread>
+
+#include "base/device_lock.hpp"
+#include "flawed_runtime.hpp"
+#include "watched_process.hpp"
+
+namespace rknpu2 {
+namespace {
+
+using std::chrono::milliseconds;
+using test::Flaw;
+using test::FlawedRuntime;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::StartsWith;
+
+const std::vector<SelfTestCase>& cases() {
+    static const std::vector<SelfTestCase> all = self_test_cases(true);
+    return all;
+}
+
+// The fake device is slow, and what is measured need not be right.
+constexpr size_t kLargestRun = 1 << 21;
+
+void die() {
+    raise(SIGKILL);  // not a signal that a sanitizer handles
+}
+
+bool same(const ContextSpec& spec, const SelfTestCase& test) {
+    return spec.arithmetic == test.arithmetic && spec.K == test.K && spec.N == test.N &&
+           spec.rows[0] == test.M && spec.ac_layout == test.ac_layout && spec.b_layout == test.b_layout &&
+           spec.core == test.core && spec.domain == test.domain;
+}
+
+class DoctorExamination : public ::testing::Test {
+  protected:
+    DoctorExamination() {
+        examination_.library = "/nonexistent.so";
+        examination_.config.lock = "none";
+        report_.quick = true;
+    }
+
+    void examine(Flaw flaw = {}) {
+        flaw.largest_run = kLargestRun;
+        examination_.open = [flaw](const std::string&) -> Result<std::unique_ptr<NpuRuntime>> {
+            return std::unique_ptr<NpuRuntime>(std::make_unique<FlawedRuntime>(flaw));
+        };
+        examine_as_set();
+    }
+    void examine_as_set() {
+        examine_npu(examination_, report_, [this] {
+            steps_.push_back(report_.running);
+            // What would be left if the board did not survive the step.
+            EXPECT_EQ(report_.checks().back().id, "speed.unfinished");
+            EXPECT_EQ(report_.checks().back().found, report_.running);
+            EXPECT_THAT(to_json(report_), HasSubstr("\"running\": \"" + report_.running + "\""));
+        });
+        EXPECT_EQ(report_.running, "");
+    }
+
+    size_t count(CaseState state) const {
+        return static_cast<size_t>(std::count_if(report_.self_test.begin(), report_.self_test.end(),
+                                                 [&](const SelfTestResult& r) { return r.state == state; }));
+    }
+
+    Examination examination_;
+    DoctorReport report_;
+    std::vector<std::string> steps_;
+};
+
+TEST_F(DoctorExamination, FindsWhatOneProcessWouldFind) {
+    Flaw flaw;
+    flaw.spoil = [](NpuMemory& result) { result.data()[5] ^= std::byte{1}; };
+    examine(flaw);
+    flaw.largest_run = kLargestRun;
+    FlawedRuntime runtime(flaw);
+    const std::vector<SelfTestResult> expected = run_self_tests(runtime, true);
+    ASSERT_EQ(report_.self_test.size(), expected.size());
+    for (size_t i = 0; i < expected.size(); ++i) {
+        const Check found = check_of(report_.self_test[i]);
+        EXPECT_EQ(found.title, check_of(expected[i]).title);
+        EXPECT_EQ(found.found, check_of(expected[i]).found);
+        EXPECT_EQ(report_.self_test[i].as_simulator, expected[i].as_simulator);
+    }
+    EXPECT_GT(std::count_if(expected.begin(), expected.end(), [](const auto& r) { return !r.passed(); }), 0);
+    EXPECT_EQ(report_.runtime_error, "");
+    EXPECT_EQ(report_.runtime.library, runtime.info().library);
+    ASSERT_TRUE(report_.measurements.has_value());
+    EXPECT_EQ(report_.measurements->speeds.size(), speed_shapes(true).size());
+    EXPECT_GT(report_.measurements->bind_us, 0);
+    EXPECT_EQ(report_.measure_error, "");
+    EXPECT_EQ(report_.bad_end, "");
+    // Opening, each case, each shape, binding; each named before it began.
+    ASSERT_EQ(steps_.size(), 1 + cases().size() + speed_shapes(true).size() + 1);
+    EXPECT_EQ(steps_[0], "opening the runtime");
+    EXPECT_EQ(steps_[1], case_text(cases()[0]));
+    EXPECT_EQ(steps_.back(), "binding activations");
+}
+
+TEST_F(DoctorExamination, ACrashCostsOneCase) {
+    constexpr size_t kSecond = 7;
+    Flaw flaw;
+    flaw.before_run = [](const ContextSpec& spec) {
+        if (same(spec, cases()[2]) || same(spec, cases()[kSecond])) die();
+    };
+    examine(flaw);
+    ASSERT_EQ(report_.self_test.size(), cases().size());
+    for (size_t i = 0; i < cases().size(); ++i) {
+        const bool crashed = i == 2 || i == kSecond;
+        EXPECT_EQ(report_.self_test[i].ran(), !crashed) << case_text(cases()[i]);
+        if (!crashed) continue;
+        const Check check = check_of(report_.self_test[i]);
+        EXPECT_EQ(check.health, Health::kProblem);
+        EXPECT_THAT(check.found, HasSubstr("the process with the runtime ended by signal 9 (Killed)"));
+        EXPECT_THAT(check.advice, HasSubstr("report it"));
+    }
+    EXPECT_TRUE(report_.measurements.has_value());
+    EXPECT_EQ(report_.measure_error, "");
+    EXPECT_EQ(std::count(steps_.begin(), steps_.end(), "opening the runtime"), 3);
+}
+
+TEST_F(DoctorExamination, ThreeCrashesEndIt) {
+    Flaw flaw;
+    flaw.before_run = [](const ContextSpec&) { die(); };
+    examine(flaw);
+    ASSERT_EQ(report_.self_test.size(), cases().size());
+    EXPECT_EQ(count(CaseState::kCrashed), 3U);
+    EXPECT_EQ(count(CaseState::kLeftOut), cases().size() - 3);
+    EXPECT_FALSE(report_.measurements.has_value());
+    EXPECT_THAT(report_.measure_error, StartsWith("left out after three"));
+}
+
+TEST_F(DoctorExamination, AHangIsStopped) {
+    examination_.patience = milliseconds(4000);
+    Flaw flaw;
+    flaw.before_run = [](const ContextSpec& spec) {
+        while (same(spec, cases()[1]))
+            pause();
+    };
+    examine(flaw);
+    EXPECT_EQ(count(CaseState::kCrashed), 1U);
+    EXPECT_THAT(report_.self_test[1].error, HasSubstr("gave no answer for 4 s and was stopped"));
+    EXPECT_TRUE(report_.self_test.back().passed());
+    EXPECT_EQ(report_.measure_error, "");
+}
+
+// What was measured before it is kept, but makes no profile.
+TEST_F(DoctorExamination, ACrashWhileMeasuring) {
+    const SpeedShape shape = speed_shapes(true)[2];
+    Flaw flaw;
+    flaw.before_run = [shape](const ContextSpec& spec) {
+        if (spec.arithmetic == shape.arithmetic && spec.rows[0] == shape.M && spec.K == shape.K &&
+            spec.N == shape.N)
+            die();
+    };
+    examine(flaw);
+    EXPECT_EQ(count(CaseState::kRan), cases().size());
+    ASSERT_TRUE(report_.measurements.has_value());
+    EXPECT_EQ(report_.measurements->speeds.size(), 2U);
+    EXPECT_EQ(report_.measure_error,
+              speed_text(shape) + ": the process with the runtime ended by signal 9 (Killed)");
+    EXPECT_EQ(worst_of(report_.checks()), Health::kProblem);
+}
+
+TEST_F(DoctorExamination, ARuntimeThatCannotBeOpened) {
+    examination_.open = [](const std::string&) -> Result<std::unique_ptr<NpuRuntime>> {
+        return Status(StatusCode::kDeviceUnavailable, "there is none");
+    };
+    examine_as_set();
+    EXPECT_EQ(report_.runtime_error, "there is none");
+    EXPECT_THAT(report_.self_test, IsEmpty());
+
+    examination_.open = [](const std::string&) -> Result<std::unique_ptr<NpuRuntime>> {
+        die();
+        return Status();
+    };
+    report_ = {};
+    examine_as_set();
+    EXPECT_EQ(report_.runtime_error, "the process with the runtime ended by signal 9 (Killed)");
+    EXPECT_THAT(report_.self_test, IsEmpty());
+}
+
+TEST_F(DoctorExamination, ACrashAtTheEndIsAWarning) {
+    examination_.open = [](const std::string&) -> Result<std::unique_ptr<NpuRuntime>> {
+        std::atexit(die);
+        Flaw flaw;
+        flaw.largest_run = kLargestRun;
+        return std::unique_ptr<NpuRuntime>(std::make_unique<FlawedRuntime>(flaw));
+    };
+    examine_as_set();
+    EXPECT_EQ(count(CaseState::kRan), cases().size());
+    EXPECT_EQ(report_.measure_error, "");
+    EXPECT_EQ(report_.bad_end, "ended by signal 9 (Killed)");
+    const std::vector<Check> checks = report_.checks();
+    EXPECT_EQ(checks.back().health, Health::kWarning);
+    EXPECT_THAT(checks.back().found, HasSubstr("ended by signal 9 (Killed)"));
+}
+
+// Somebody else has the NPU, for longer than a step may take: that is no silence.
+TEST_F(DoctorExamination, TakesItsTurn) {
+    examination_.patience = milliseconds(4000);
+    examination_.config.lock = ::testing::TempDir() + "doctor-lock-" + std::to_string(getpid());
+    Config config = examination_.config;
+    Result<WatchedProcess> holder = WatchedProcess::start([&config](const WatchedProcess::Send& send) {
+        LockCounters counters;
+        const auto lock = DeviceLock::open(config, false, counters);
+        if (!lock.value()->acquire().ok()) std::_Exit(3);
+        send("mine");
+        std::this_thread::sleep_for(milliseconds(5000));
+    });
+    ASSERT_TRUE(holder.ok());
+    ASSERT_EQ(holder.value().next(milliseconds(60000)), "mine");
+    examine();
+    EXPECT_EQ(count(CaseState::kRan), cases().size());
+    EXPECT_EQ(report_.measure_error, "");
+    EXPECT_FALSE(holder.value().next(milliseconds(60000)).has_value());
+    EXPECT_EQ(holder.value().ending(), "");
+    std::filesystem::remove(examination_.config.lock);
+    std::filesystem::remove(examination_.config.lock + ".queue");
+}
+
+TEST_F(DoctorExamination, WithoutALockItTouchesNothing) {
+    examination_.config.lock = "/nonexistent/lock";
+    examine();
+    EXPECT_THAT(report_.lock_error, StartsWith("cannot lock the NPU: /nonexistent"));
+    EXPECT_THAT(report_.self_test, IsEmpty());
+    const std::vector<Check> checks = report_.checks();
+    EXPECT_EQ(checks[0].id, "system.lock");
+    EXPECT_EQ(checks[0].health, Health::kProblem);
+    EXPECT_EQ(checks[1].found, "the NPU was not used");
+}
+
+}  // namespace
+}  // namespace rknpu2

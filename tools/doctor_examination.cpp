@@ -1,0 +1,180 @@
+#include "doctor_examination.hpp"
+
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/device_lock.hpp"
+#include "doctor_messages.hpp"
+#include "watched_process.hpp"
+
+namespace rknpu2 {
+namespace {
+
+using Send = WatchedProcess::Send;
+
+// Why a step has no turn; ends the process's work.
+struct NoTurn {
+    Status status;
+};
+
+// The turn of one step. Waiting for it is told, since it takes as long as others use the NPU.
+class Turn {
+  public:
+    Turn(DeviceLock* lock, const Send& send) : lock_(lock), send_(send) {}
+    ~Turn() { give_back(); }
+    Turn(const Turn&) = delete;
+    Turn& operator=(const Turn&) = delete;
+
+    void begin(const std::string& what) {
+        give_back();
+        if (lock_ != nullptr) {
+            send_(message_of_waiting());
+            const Status status = lock_->acquire();
+            if (!status.ok()) throw NoTurn{status};
+            held_ = true;
+        }
+        send_(message_of_beginning(what));
+    }
+    void give_back() {
+        if (std::exchange(held_, false)) lock_->release();
+    }
+
+  private:
+    DeviceLock* lock_;
+    const Send& send_;
+    bool held_ = false;
+};
+
+void test_and_measure(const Examination& examination, const DoctorReport& report, NpuRuntime& runtime,
+                      Turn& turn, const Send& send) {
+    SelfTestProgress tests;
+    tests.first = report.self_test.size();
+    tests.strikes = strikes_in(report.self_test);
+    tests.begins = [&](const SelfTestCase& test) { turn.begin(case_text(test)); };
+    tests.ended = [&](const SelfTestResult& result) {
+        turn.give_back();
+        send(message_of_result(result));
+    };
+    const int strikes = tests.strikes + strikes_in(run_self_tests(runtime, report.quick, tests));
+    if (strikes >= kStrikesToGiveUp) return send(message_of_no_measurements(left_out({}).error));
+
+    MeasureProgress progress;
+    progress.begins = [&](const std::string& what) { turn.begin(what); };
+    progress.measured = [&](const Measurements& so_far) { send(message_of_measurements(so_far)); };
+    const DoctorClock clock(examination.library);
+    const Result<Measurements> measured = measure(runtime, clock, report.quick, progress);
+    send(measured.ok() ? message_of_measurements(measured.value())
+                       : message_of_no_measurements(measured.status().message()));
+}
+
+// In the process with the runtime: all that `report` does not have yet.
+void examine(const Examination& examination, const DoctorReport& report, const Send& send) {
+    const Result<std::unique_ptr<NpuRuntime>> opened = examination.open(examination.library);
+    if (!opened.ok()) return send(message_of_no_runtime(opened.status().message()));
+    const RuntimeInfo& info = opened.value()->info();
+    send(message_of_opened(info));
+    if (report.system_only) return;
+    LockCounters counters;
+    const auto lock = DeviceLock::open(examination.config, info.simulated, counters);
+    if (!lock.ok()) return send(message_of_no_lock(lock.status().message()));
+    Turn turn(lock.value().get(), send);
+    try {
+        test_and_measure(examination, report, *opened.value(), turn, send);
+    } catch (const NoTurn& none) {
+        send(message_of_no_lock(none.status.message()));
+    }
+}
+
+// The doctor's side.
+class Examiner {
+  public:
+    Examiner(const Examination& examination, DoctorReport& report, const std::function<void()>& watch)
+        : examination_(examination),
+          report_(report),
+          watch_(watch),
+          cases_(report.system_only ? std::vector<SelfTestCase>() : self_test_cases(report.quick)) {}
+
+    void run() {
+        report_.runtime_error = "it was being opened";
+        while (run_process()) {
+        }
+        report_.running.clear();
+    }
+
+  private:
+    // True if another process has to go on.
+    bool run_process() {
+        begin("opening the runtime");
+        Told told;
+        Result<WatchedProcess> process = WatchedProcess::start([&](const Send& send) {
+            examine(examination_, report_, send);
+            send(message_of_end());
+        });
+        if (!process.ok()) return bury(process.status().message(), true);
+        while (const auto message = process.value().next(patience(told))) {
+            const std::string before = report_.running;
+            apply_message(*message, cases_, report_, told);
+            opened_ = opened_ || told.opened;
+            if (report_.running != before) watch_();
+        }
+        const std::string& ending = process.value().ending();
+        if (!told.ended) return bury("the process with the runtime " + ending, process.value().stuck());
+        report_.bad_end = ending;
+        if (opened_ && !report_.runtime_error.empty()) {  // it opened once, and not again
+            report_.measure_error = std::exchange(report_.runtime_error, "");
+            leave_out_the_rest();
+        }
+        return false;
+    }
+
+    // What was running when a process ended too early is taken for the reason.
+    bool bury(const std::string& why, bool is_last) {
+        if (!opened_) {
+            report_.runtime_error = why;
+            return false;
+        }
+        if (report_.self_test.size() == cases_.size()) {
+            (report_.system_only ? report_.bad_end : report_.measure_error) = report_.running + ": " + why;
+            return false;
+        }
+        SelfTestResult crashed;
+        crashed.test = cases_[report_.self_test.size()];
+        crashed.state = CaseState::kCrashed;
+        crashed.error = why;
+        report_.self_test.push_back(crashed);
+        if (!is_last && strikes_in(report_.self_test) < kStrikesToGiveUp) return true;
+        leave_out_the_rest();
+        report_.measure_error = left_out({}).error;
+        return false;
+    }
+
+    void leave_out_the_rest() {
+        while (report_.self_test.size() < cases_.size())
+            report_.self_test.push_back(left_out(cases_[report_.self_test.size()]));
+    }
+
+    std::optional<std::chrono::milliseconds> patience(const Told& told) const {
+        return told.waiting ? std::nullopt : std::optional(examination_.patience);
+    }
+
+    void begin(const std::string& what) {
+        report_.running = what;
+        watch_();
+    }
+
+    const Examination& examination_;
+    DoctorReport& report_;
+    const std::function<void()>& watch_;
+    const std::vector<SelfTestCase> cases_;
+    bool opened_ = false;
+};
+
+}  // namespace
+
+void examine_npu(const Examination& examination, DoctorReport& report, const std::function<void()>& watch) {
+    Examiner(examination, report, watch).run();
+}
+
+}  // namespace rknpu2

@@ -1,0 +1,147 @@
+#include "watched_process.hpp"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <exception>
+#include <thread>
+#include <utility>
+
+#include "base/format.hpp"
+
+namespace rknpu2 {
+namespace {
+
+using std::chrono::milliseconds;
+using Clock = std::chrono::steady_clock;
+
+constexpr milliseconds kToDie{5000};  // a killed process that is not gone by then hangs in the kernel
+
+// Length and bytes. A reader that is gone ends the copy by SIGPIPE.
+void send_message(int pipe, const std::string& message) {
+    const auto length = static_cast<uint32_t>(message.size());
+    std::string frame(reinterpret_cast<const char*>(&length), sizeof length);
+    frame += message;
+    for (size_t sent = 0; sent < frame.size();) {
+        const ssize_t count = write(pipe, frame.data() + sent, frame.size() - sent);
+        if (count < 0 && errno == EINTR) continue;
+        if (count < 0) std::_Exit(EXIT_FAILURE);
+        sent += static_cast<size_t>(count);
+    }
+}
+
+[[noreturn]] void be_the_copy(int pipe, const std::function<void(const WatchedProcess::Send&)>& work) {
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    int status = EXIT_FAILURE;
+    try {
+        work([pipe](const std::string& message) { send_message(pipe, message); });
+        status = EXIT_SUCCESS;
+    } catch (const std::exception& error) {
+        std::fprintf(stderr, "%s\n", printable(error.what()).c_str());
+    }
+    std::exit(status);
+}
+
+// Empty: a good end.
+std::string text_of_status(int status) {
+    if (WIFSIGNALED(status))
+        return format("ended by signal %d (%s)", WTERMSIG(status), strsignal(WTERMSIG(status)));
+    const int code = WEXITSTATUS(status);
+    return code == 0 ? "" : format("ended with status %d", code);
+}
+
+}  // namespace
+
+Result<WatchedProcess> WatchedProcess::start(const std::function<void(const Send& send)>& work) {
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC) != 0) return Status(StatusCode::kIo, format("no pipe: %s", strerror(errno)));
+    FileDescriptor reading(ends[0]);
+    FileDescriptor writing(ends[1]);
+    std::fflush(nullptr);  // or the copy writes it, too
+    const pid_t pid = fork();
+    if (pid < 0) return Status(StatusCode::kIo, format("no process: %s", strerror(errno)));
+    if (pid == 0) {
+        reading = FileDescriptor();
+        be_the_copy(writing.number(), work);
+    }
+    return WatchedProcess(pid, std::move(reading));
+}
+
+WatchedProcess::WatchedProcess(WatchedProcess&& other) noexcept
+    : pid_(std::exchange(other.pid_, 0)),
+      pipe_(std::move(other.pipe_)),
+      received_(std::move(other.received_)),
+      ending_(std::move(other.ending_)),
+      stuck_(other.stuck_) {}
+
+WatchedProcess::~WatchedProcess() {
+    if (pid_ != 0) end("not needed any more");
+}
+
+std::optional<std::string> WatchedProcess::next(std::optional<milliseconds> patience) {
+    const Clock::time_point start = Clock::now();
+    while (pid_ != 0) {
+        if (std::optional<std::string> message = take_message()) return message;
+        int wait = -1;
+        if (patience) {
+            const auto left = *patience - std::chrono::duration_cast<milliseconds>(Clock::now() - start);
+            wait = static_cast<int>(std::max(left, milliseconds(0)).count());
+        }
+        pollfd polled = {pipe_.number(), POLLIN, 0};
+        const int ready = poll(&polled, 1, wait);
+        if (ready < 0 && errno == EINTR) continue;
+        if (ready == 0) {
+            end(format("gave no answer for %.3g s and was stopped", double(patience->count()) / 1000));
+            break;
+        }
+        char chunk[4096];
+        const ssize_t count = read(pipe_.number(), chunk, sizeof chunk);
+        if (count < 0 && errno == EINTR) continue;
+        if (count <= 0) {
+            int status = 0;
+            while (waitpid(pid_, &status, 0) < 0 && errno == EINTR) {
+            }
+            pid_ = 0;
+            ending_ = text_of_status(status);
+            break;
+        }
+        received_.append(chunk, static_cast<size_t>(count));
+    }
+    return std::nullopt;
+}
+
+std::optional<std::string> WatchedProcess::take_message() {
+    uint32_t length = 0;
+    if (received_.size() < sizeof length) return std::nullopt;
+    std::memcpy(&length, received_.data(), sizeof length);
+    if (received_.size() < sizeof length + length) return std::nullopt;
+    std::string message = received_.substr(sizeof length, length);
+    received_.erase(0, sizeof length + length);
+    return message;
+}
+
+void WatchedProcess::end(const std::string& why) {
+    ending_ = why;
+    kill(pid_, SIGKILL);
+    const Clock::time_point start = Clock::now();
+    while (waitpid(pid_, nullptr, WNOHANG) == 0) {
+        if (Clock::now() - start > kToDie) {
+            stuck_ = true;
+            ending_ += ", but is still there: it hangs in the kernel, restart the board";
+            break;
+        }
+        std::this_thread::sleep_for(milliseconds(1));
+    }
+    pid_ = 0;
+}
+
+}  // namespace rknpu2
