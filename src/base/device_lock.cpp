@@ -10,6 +10,7 @@
 #include <cstdio>
 #include <cstring>
 #include <fstream>
+#include <system_error>
 
 #include "base/format.hpp"
 #include "base/log.hpp"
@@ -23,8 +24,6 @@ constexpr const char* kName = "ggml-rknpu2.lock";
 constexpr mode_t kMode = 0644;
 constexpr std::chrono::seconds kLongWait{1};
 constexpr std::chrono::milliseconds kWatchEvery{100};
-// How often to look whether the files are still those that others open.
-constexpr std::chrono::seconds kCheckEvery{1};
 
 int64_t now_ns() {
     return std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now().time_since_epoch()).count();
@@ -32,7 +31,7 @@ int64_t now_ns() {
 
 Status cannot(const std::string& path, const char* why) {
     return {StatusCode::kIo,
-            format("cannot lock the NPU: %s %s (GGML_RKNPU2_LOCK names another file, or none)", path.c_str(),
+            format("cannot lock the NPU: %s: %s (GGML_RKNPU2_LOCK names another file, or none)", path.c_str(),
                    why)};
 }
 
@@ -128,7 +127,6 @@ Result<std::unique_ptr<DeviceLock>> DeviceLock::open(const std::string& path, Lo
     std::unique_ptr<DeviceLock> lock(new DeviceLock(path, counters));
     RKNPU2_RETURN_IF_ERROR(lock->device_.open());
     RKNPU2_RETURN_IF_ERROR(lock->queue_.open());
-    lock->checked_ = Clock::now();
     return lock;
 }
 
@@ -138,15 +136,9 @@ Result<std::unique_ptr<DeviceLock>> DeviceLock::open(const Config& config, bool 
     return open(config.lock == "auto" ? default_lock_path() : config.lock, counters);
 }
 
-// Somebody may have removed a file (cleaning /tmp does): who comes later makes another and would not meet us.
-Status DeviceLock::reopen_if_replaced() {
-    const Clock::time_point now = Clock::now();
-    if (now - checked_ < kCheckEvery) return {};
-    for (File* const file : {&device_, &queue_}) {
-        if (!file->replaced()) continue;
-        RKNPU2_RETURN_IF_ERROR(file->open());  // the next acquire() looks again
-    }
-    checked_ = now;
+Status DeviceLock::reopen_replaced() {
+    for (File* const file : {&device_, &queue_})
+        if (file->replaced()) RKNPU2_RETURN_IF_ERROR(file->open());
     return {};
 }
 
@@ -162,12 +154,21 @@ Status DeviceLock::take(const File& file) {
     return cannot(file.path, std::strerror(errno));
 }
 
+Status DeviceLock::take_both() {
+    RKNPU2_RETURN_IF_ERROR(take(queue_));
+    Status status = take(device_);
+    lock_file(queue_.descriptor.number(), LOCK_UN);
+    return status;
+}
+
+// Somebody may have removed a file (cleaning /tmp does), also while we waited for it: who comes later makes
+// another, and would not meet us.
 Status DeviceLock::acquire() {
-    Status status = reopen_if_replaced();
-    if (status.ok()) status = take(queue_);
-    if (status.ok()) {
-        status = take(device_);
-        lock_file(queue_.descriptor.number(), LOCK_UN);
+    Status status = take_both();
+    while (status.ok() && (device_.replaced() || queue_.replaced())) {
+        release();
+        status = reopen_replaced();
+        if (status.ok()) status = take_both();
     }
     if (const int64_t since = waiting_since_ns_.exchange(0); since != 0)
         counters_.waited_ns += static_cast<uint64_t>(now_ns() - since);
@@ -179,8 +180,13 @@ void DeviceLock::release() {
     lock_file(device_.descriptor.number(), LOCK_UN);
 }
 
+// Without a thread for it a long wait goes without its line.
 void DeviceLock::start_watching() {
-    if (!watcher_.joinable()) watcher_ = std::thread([this] { watch(); });
+    if (watcher_.joinable()) return;
+    try {
+        watcher_ = std::thread([this] { watch(); });
+    } catch (const std::system_error&) {
+    }
 }
 
 // A blocked flock() can tell nothing, hence a thread that looks now and then.

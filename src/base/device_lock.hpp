@@ -45,6 +45,18 @@ class DeviceLock {
     Status acquire();
     void release();
 
+    // Releases at the end of a scope, however that is left.
+    class Turn {
+      public:
+        explicit Turn(DeviceLock& lock) : lock_(lock) {}
+        ~Turn() { lock_.release(); }
+        Turn(const Turn&) = delete;
+        Turn& operator=(const Turn&) = delete;
+
+      private:
+        DeviceLock& lock_;
+    };
+
   private:
     struct File {
         std::string path;
@@ -58,16 +70,15 @@ class DeviceLock {
     };
 
     DeviceLock(const std::string& path, LockCounters& counters);
-    Status reopen_if_replaced();
+    Status reopen_replaced();
     Status take(const File& file);
+    Status take_both();
     void start_watching();
     void watch();
 
     LockCounters& counters_;
     File queue_;
     File device_;
-    std::chrono::steady_clock::time_point checked_{};
-
     // Tells of long waits; there once the first wait was.
     std::mutex mutex_;  // guards stop_
     std::condition_variable stopped_;

@@ -20,9 +20,8 @@ std::string NpuDevice::names_together() const {
 Status NpuDevice::multiply_alone(const Activations& input) {
     if (lock_ == nullptr) return multiply_together(input);
     RKNPU2_RETURN_IF_ERROR(lock_->acquire());
-    Status status = multiply_together(input);
-    lock_->release();
-    return status;
+    const DeviceLock::Turn turn(*lock_);
+    return multiply_together(input);
 }
 
 // Those of together_; the result says who did it.

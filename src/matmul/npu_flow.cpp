@@ -94,12 +94,25 @@ Status NpuFlow::begin(std::vector<Chunk> chunks) {
             std::make_unique<NpuLane>(static_cast<size_t>(device_.config_.cores), device_.pool_.spins(),
                                       cpu_affinity(device_.config_), device_.statistics_);
     }
-    Status status = make_cubes();
-    if (status.ok()) status = make_results();
-    if (status.ok()) status = find_contexts();
-    // Multiplications one by one need less.
-    if (status.code() == StatusCode::kOutOfMemory) device_.drop_all();
-    return status;
+    return make_everything();
+}
+
+// Areas and contexts.
+Status NpuFlow::make_everything() {
+    Recovery recovery(device_.config_, device_.statistics_.faults, device_.fault_lines_);
+    while (true) {
+        Status status = make_cubes();
+        if (status.ok()) status = make_results();
+        if (status.ok()) status = find_contexts();
+        if (status.ok() || status.code() == StatusCode::kUnsupported) return status;
+        if (status.code() == StatusCode::kOutOfMemory) {
+            device_.drop_all();  // multiplications one by one need less
+            return status;
+        }
+        const OnError step = recovery.next(status, name_of(0));
+        if (step == OnError::kFail || step == OnError::kCpu) return status;
+        if (step == OnError::kReset) device_.drop_all();
+    }
 }
 
 size_t NpuFlow::bucket(const Batch& batch, size_t chunk) const {

@@ -47,7 +47,11 @@ class NpuFlow {
     // May multiplications of this configuration flow at all?
     static bool possible(const Config& config);
 
-    explicit NpuFlow(NpuDevice& device) : device_(device) {}
+    // How long other processes wait for their turn at most, besides the runs that have begun.
+    static constexpr std::chrono::milliseconds kTurn{100};
+
+    explicit NpuFlow(NpuDevice& device, std::chrono::milliseconds turn = kTurn)
+        : device_(device), turn_(turn) {}
     ~NpuFlow();
     NpuFlow(const NpuFlow&) = delete;
     NpuFlow& operator=(const NpuFlow&) = delete;
@@ -55,6 +59,8 @@ class NpuFlow {
     // Another product: all weights, by the same activations. Weights must stay until the flow is destroyed.
     void add_product(std::span<const PackedWeight* const> weights);
     // Takes the device and makes room. kUnsupported: there are more shapes than the device keeps contexts.
+    // kOutOfMemory: there is not enough for a flow. What else fails is tried again as GGML_RKNPU2_ON_ERROR
+    // says.
     Status begin(std::vector<Chunk> chunks);
 
     // The chunk's activations for `product` are about to come. Its results of the product before may still be
@@ -119,6 +125,7 @@ class NpuFlow {
     size_t bucket(const Batch& batch, size_t chunk) const;
     size_t cube_bytes(const Batch& batch, size_t segment, size_t chunk) const;
     Cube cube_of(size_t product, const Batch& batch, size_t segment, size_t chunk);
+    Status make_everything();
     Status make_cubes();
     Status make_results();
     Status find_contexts();
@@ -137,6 +144,7 @@ class NpuFlow {
     size_t result_place(size_t slot, size_t result) const { return slot * results_of_a_slot_ + result; }
 
     NpuDevice& device_;
+    const std::chrono::milliseconds turn_;
     std::unique_lock<std::mutex> owns_;
     bool has_lock_ = false;
     std::chrono::steady_clock::time_point locked_since_{};

@@ -6,12 +6,6 @@
 #include "matmul/npu_flow.hpp"
 
 namespace rknpu2 {
-namespace {
-
-// How long other processes wait at most, besides the runs that have begun.
-constexpr std::chrono::milliseconds kTurn{100};
-
-}  // namespace
 
 // Such as "blk.0.attn_q.weight and 2 more".
 std::string NpuFlow::name_of(size_t product) const {
@@ -23,7 +17,7 @@ std::string NpuFlow::name_of(size_t product) const {
 }
 
 bool NpuFlow::must_give_way() const {
-    return has_lock_ && std::chrono::steady_clock::now() - locked_since_ > kTurn;
+    return has_lock_ && std::chrono::steady_clock::now() - locked_since_ >= turn_;
 }
 
 bool NpuFlow::has_room() const {
@@ -43,7 +37,8 @@ Status NpuFlow::give_way() {
 
 Status NpuFlow::submit(size_t product, size_t chunk) {
     if (no_memory_) return {StatusCode::kOutOfMemory, "no memory to rotate activations in"};
-    if (must_give_way()) RKNPU2_RETURN_IF_ERROR(give_way());
+    // The turn may have ended since has_room() said yes; what runs is not left alone for that.
+    if (running_.empty() && must_give_way()) RKNPU2_RETURN_IF_ERROR(give_way());
     ChunkState& state = states_[chunk];
     state.product = product;
     state.slot =
@@ -119,12 +114,19 @@ Result<size_t> NpuFlow::next_done(bool wait) {
 
 // All chunks that failed. First everything that they need anew, then the lane may work.
 Status NpuFlow::submit_again() {
-    for (const size_t chunk : failed_)
-        RKNPU2_RETURN_IF_ERROR(recover(chunk));
-    RKNPU2_RETURN_IF_ERROR(make_results());
-    RKNPU2_RETURN_IF_ERROR(find_contexts());
-    for (const size_t chunk : failed_)
-        RKNPU2_RETURN_IF_ERROR(fill_job(chunk));
+    Status status;
+    do {
+        for (const size_t chunk : failed_)
+            RKNPU2_RETURN_IF_ERROR(recover(chunk));
+        status = make_results();
+        if (status.ok()) status = find_contexts();
+        for (size_t i = 0; i < failed_.size() && status.ok(); ++i)
+            status = fill_job(failed_[i]);
+        // An attempt, too, for which the first of them stands.
+        ChunkState& first = states_[failed_.front()];
+        first.job.status = status;
+        first.job.failed.fill(nullptr);
+    } while (!status.ok());
     for (; !failed_.empty(); failed_.pop_front()) {
         running_.push_back(failed_.front());
         device_.lane_->submit(states_[failed_.front()].job);
@@ -135,6 +137,7 @@ Status NpuFlow::submit_again() {
 // Drops what is not trusted any more. Results of other chunks, and the cubes of all, stay as they are.
 Status NpuFlow::recover(size_t chunk) {
     ChunkState& state = states_[chunk];
+    if (state.job.status.ok()) return {};  // it only waits for another one
     for (const CachedContext* const context : state.job.failed)
         device_.contexts_.drop(context);
     Status status = std::move(state.job.status);

@@ -10,10 +10,12 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <csignal>
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
+#include <thread>
 
 #include "base/log.hpp"
 
@@ -179,10 +181,10 @@ TEST_F(DeviceLockTest, ALinkIsRefused) {
     const std::string victim = directory_ + "/victim";
     std::ofstream(victim) << "precious";
     std::filesystem::create_symlink(victim, path_);
-    EXPECT_THAT(refusal(), HasSubstr("cannot lock the NPU: " + path_ + " is a symbolic link"));
+    EXPECT_THAT(refusal(), HasSubstr("cannot lock the NPU: " + path_ + ": is a symbolic link"));
     std::filesystem::remove(path_);
     std::filesystem::create_symlink(directory_ + "/nothing", path_ + ".queue");
-    EXPECT_THAT(refusal(), HasSubstr(path_ + ".queue is a symbolic link"));
+    EXPECT_THAT(refusal(), HasSubstr(path_ + ".queue: is a symbolic link"));
     EXPECT_FALSE(std::filesystem::exists(directory_ + "/nothing"));
 }
 
@@ -217,10 +219,35 @@ TEST_F(DeviceLockTest, TheFileIsForAllUsersToRead) {
 TEST_F(DeviceLockTest, AFileThatWasRemovedIsMadeAgain) {
     const auto lock = open();
     std::filesystem::remove(path_);
-    usleep(1100000);
     EXPECT_TRUE(lock->acquire().ok());
     EXPECT_TRUE(std::filesystem::exists(path_));
     lock->release();
+}
+
+// Who waits gets what was removed meanwhile, and has to meet those who came later all the same.
+TEST_F(DeviceLockTest, AFileThatIsRemovedDuringAWait) {
+    const auto first = open();
+    ASSERT_TRUE(first->acquire().ok());
+    std::atomic<bool> has_it{false};
+    LockCounters counters;
+    const auto waiting = DeviceLock::open(path_, counters).take();
+    std::thread waits([&] {
+        EXPECT_TRUE(waiting->acquire().ok());
+        has_it = true;
+        waiting->release();
+    });
+    while (counters.waits == 0)
+        usleep(1000);
+    std::filesystem::remove(path_);
+    std::filesystem::remove(path_ + ".queue");
+    const auto later = open();
+    ASSERT_TRUE(later->acquire().ok());
+    first->release();
+    usleep(50000);
+    EXPECT_FALSE(has_it) << "both have it";
+    later->release();
+    waits.join();
+    EXPECT_TRUE(has_it);
 }
 
 TEST_F(DeviceLockTest, TheSimulatorHasNoneUnlessItIsAskedFor) {

@@ -2,10 +2,15 @@
 // when runs fail on the way.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
+#include <atomic>
+#include <chrono>
 #include <cmath>
 #include <random>
+#include <thread>
 
+#include "base/device_lock.hpp"
 #include "base/log.hpp"
 #include "matmul/fake_device.hpp"
 #include "matmul/matrices.hpp"
@@ -65,15 +70,19 @@ class FlowTest : public ::testing::TestWithParam<Precision> {
         return out;
     }
 
-    // In an order that `seed` draws.
-    Status flow(std::vector<std::vector<Floats>>& out, uint32_t seed) {
-        NpuFlow flow(*npu_);
+    void add_products(NpuFlow& flow) const {
         for (const auto& product : weights_) {
             std::vector<const PackedWeight*> weights;
             for (const Weight& weight : product)
                 weights.push_back(weight.get());
             flow.add_product(weights);
         }
+    }
+
+    // In an order that `seed` draws.
+    Status flow(std::vector<std::vector<Floats>>& out, uint32_t seed) {
+        NpuFlow flow(*npu_);
+        add_products(flow);
         const std::vector<NpuFlow::Chunk> chunks = {{0, 16}, {16, 1}, {17, 28}};
         RKNPU2_RETURN_IF_ERROR(flow.begin(chunks));
         std::mt19937 random(seed);
@@ -186,6 +195,103 @@ TEST_P(FlowTest, WithoutAStepLeftTheFlowFailsAndTheDeviceStaysUsable) {
     out = nothing();
     ASSERT_TRUE(flow(out, 2).ok());
     EXPECT_EQ(out, expected);
+}
+
+// Contexts that cannot be made once: at the beginning, and anew after a run has failed.
+TEST_P(FlowTest, ContextsThatCannotBeMadeAreTriedAgain) {
+    state_.context_failure = StatusCode::kDeviceError;
+    open(3, {OnError::kRetry, OnError::kReset});
+    const auto expected = one_by_one();
+    for (const int nth : {0, 3}) {
+        weights_.clear();
+        inputs_.clear();
+        open(3, {OnError::kRetry, OnError::kReset});
+        const uint64_t failed = statistics_.faults.failed;
+        state_.contexts_until_failure = nth;
+        auto out = nothing();
+        const Status status = flow(out, 1);
+        ASSERT_TRUE(status.ok()) << status.to_string();
+        EXPECT_EQ(out, expected) << "context " << nth;
+        EXPECT_EQ(statistics_.faults.failed - failed, 1U);
+    }
+    const uint64_t failed = statistics_.faults.failed;
+    std::atomic<bool> once{true};
+    state_.before_run = [&] {
+        if (once.exchange(false)) {
+            state_.runs_until_failure = 0;
+            state_.contexts_until_failure = 0;
+        }
+    };
+    auto out = nothing();
+    const Status status = flow(out, 1);
+    ASSERT_TRUE(status.ok()) << status.to_string();
+    EXPECT_EQ(out, expected);
+    EXPECT_EQ(statistics_.faults.failed - failed, 2U);
+    EXPECT_EQ(statistics_.faults.given_up, 0U);
+}
+
+TEST_P(FlowTest, ContextsThatCannotBeMadeWithoutAStepLeft) {
+    state_.context_failure = StatusCode::kDeviceError;
+    open(3, {OnError::kFail});
+    state_.contexts_until_failure = 0;
+    auto out = nothing();
+    EXPECT_EQ(flow(out, 1).code(), StatusCode::kDeviceError);
+    EXPECT_EQ(statistics_.faults.failed, 1U);
+    EXPECT_EQ(statistics_.faults.given_up, 1U);
+    ASSERT_TRUE(flow(out, 1).ok());
+}
+
+// Another process gets the NPU between chunks, and never while one of ours runs.
+TEST_P(FlowTest, NobodyElseHasTheNpuWhileAChunkRuns) {
+    open(1);
+    const std::string path = ::testing::TempDir() + "flow-" + std::to_string(getpid()) + ".lock";
+    npu_->use_lock(DeviceLock::open(path, statistics_.device_lock).take());
+    std::atomic<bool> may_run{false};
+    state_.before_run = [&] {
+        while (!may_run)
+            std::this_thread::yield();
+    };
+    LockCounters counters;
+    const auto other = DeviceLock::open(path, counters).take();
+    std::atomic<bool> stop{false};
+    std::atomic<int> turns{0};
+    std::atomic<int> overlaps{0};
+    std::thread others([&] {
+        while (!stop && other->acquire().ok()) {
+            overlaps += state_.running;
+            ++turns;
+            other->release();
+        }
+    });
+    {
+        NpuFlow flow(*npu_, std::chrono::milliseconds(0));
+        add_products(flow);
+        const std::vector<NpuFlow::Chunk> chunks = {{0, 16}, {16, 1}, {17, 28}};
+        ASSERT_TRUE(flow.begin(chunks).ok());
+        const auto submit = [&](size_t c) {
+            quantise(flow, 0, c, chunks[c]);
+            EXPECT_TRUE(flow.submit(0, c).ok());
+        };
+        submit(0);
+        while (state_.running == 0)
+            std::this_thread::yield();
+        EXPECT_FALSE(flow.has_room());
+        submit(1);  // as if the turn had not been over when it was asked for room
+        std::this_thread::sleep_for(std::chrono::milliseconds(20));
+        may_run = true;
+        for (int c = 0; c < 2; ++c)
+            flow.used(flow.next_done(true).value());
+        EXPECT_TRUE(flow.has_room());
+        submit(2);
+        flow.used(flow.next_done(true).value());
+    }
+    while (turns == 0)
+        std::this_thread::yield();
+    stop = true;
+    others.join();
+    EXPECT_EQ(overlaps, 0);
+    unlink(path.c_str());
+    unlink((path + ".queue").c_str());
 }
 
 // Weights have taken all there is. Then some go.

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstring>
+#include <functional>
 #include <limits>
 #include <memory>
 #include <numeric>
@@ -30,8 +31,11 @@ struct FakeState {
     std::atomic<int> allocations_until_failure{-1};  // -1: never
     std::atomic<int> contexts_until_failure{-1};
     std::atomic<int> runs_until_failure{-1};
+    std::function<void()> before_run;  // called by every run, on its thread
+    std::atomic<int> running{0};       // runs that have begun and not ended
     std::atomic<int> failing_runs{1};  // from then on, one after the other
     StatusCode failure = StatusCode::kTimeout;
+    StatusCode context_failure = StatusCode::kOutOfMemory;
     std::atomic<int> contexts_made{0};   // in all
     std::atomic<bool> spoils_results{};  // a run that fails leaves rubbish where its result would be
     size_t domain_bytes = SIZE_MAX;      // of device memory in each domain
@@ -128,6 +132,8 @@ class FakeContext final : public NpuContext {
 
     Status run() override {
         ++state_.runs;
+        const Running running(state_.running);
+        if (state_.before_run) state_.before_run();
         if (state_.runs_until_failure-- == 0) {
             if (--state_.failing_runs > 0) state_.runs_until_failure = 0;
             if (state_.spoils_results && c_ != nullptr)
@@ -143,6 +149,12 @@ class FakeContext final : public NpuContext {
     }
 
   private:
+    struct Running {
+        explicit Running(std::atomic<int>& counter) : count(counter) { ++count; }
+        ~Running() { --count; }
+        std::atomic<int>& count;
+    };
+
     static int32_t widen(int8_t x) { return x; }
     static float widen(uint16_t x) { return float16_to_float(x); }
 
@@ -234,7 +246,7 @@ class FakeRuntime final : public NpuRuntime {
             return Status(StatusCode::kInvalidArgument, "N");
         }
         if (state_.contexts_until_failure-- == 0)
-            return Status(StatusCode::kOutOfMemory, "the fake has no context");
+            return Status(state_.context_failure, "the fake has no context");
         return std::unique_ptr<NpuContext>(std::make_unique<FakeContext>(state_, spec));
     }
 
