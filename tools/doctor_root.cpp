@@ -74,6 +74,12 @@ std::string RootFolder::link_name(const std::string& path) const {
     return name;
 }
 
+bool RootFolder::usable_by_group(const std::string& path) const {
+    constexpr mode_t kBoth = S_IRGRP | S_IWGRP;
+    struct stat status = {};
+    return stat(real(path).c_str(), &status) == 0 && (status.st_mode & kBoth) == kBoth;
+}
+
 std::string RootFolder::group_of(const std::string& path) const {
     struct stat status = {};
     if (stat(real(path).c_str(), &status) != 0) return "?";

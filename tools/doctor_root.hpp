@@ -35,6 +35,8 @@ class RootFolder {
     std::string link_name(const std::string& path) const;
     // The name of the group that a file belongs to, by /etc/group below the root; its number when that fails.
     std::string group_of(const std::string& path) const;
+    // May that group read and write it?
+    bool usable_by_group(const std::string& path) const;
 
   private:
     std::string real(const std::string& path) const { return root_ + path; }

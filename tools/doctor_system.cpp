@@ -103,6 +103,16 @@ Check check_driver(const RootFolder& root, const std::string& runtime_driver) {
     return ok(id, title, found);
 }
 
+// The group root is no group to be in.
+std::string advice_on_permissions(const RootFolder& root, const std::string& node) {
+    const std::string group = root.group_of(node);
+    if (root.usable_by_group(node) && group != "root" && group != "0")
+        return "sudo usermod -aG " + group + " $USER, then log in again";
+    return "echo 'KERNEL==\"" + node.substr(node.rfind('/') + 1) +
+           "\", MODE=\"0660\", GROUP=\"video\"' | sudo tee /etc/udev/rules.d/99-rknpu.rules; "
+           "sudo usermod -aG video $USER; then start the board again";
+}
+
 Check check_nodes(const RootFolder& root) {
     const char* const id = "system.node";
     const char* const title = "device node";
@@ -117,14 +127,21 @@ Check check_nodes(const RootFolder& root) {
             return {id, Health::kProblem, title, node + " is missing",
                     "udev has not made it; in a container, pass it in (--device " + node + ")"};
         }
-        if (!root.usable(node)) {
-            const std::string group = root.group_of(node);
+        if (!root.usable(node))
             return {id, Health::kProblem, title, node + " may not be read and written by this user",
-                    "sudo usermod -aG " + group + " $USER, then log in again"};
-        }
+                    advice_on_permissions(root, node)};
         usable += (usable.empty() ? "" : ", ") + node;
     }
     return ok(id, title, usable);
+}
+
+// The highest clock that the device has, whatever it may be held down to; 0: unknown.
+long long highest_clock(const RootFolder& root, const std::string& folder) {
+    long long highest = root.number(folder + "/max_freq").value_or(0);
+    std::istringstream clocks(root.first_line(folder + "/available_frequencies").value_or(""));
+    for (long long clock = 0; clocks >> clock;)
+        highest = std::max(highest, clock);
+    return highest;
 }
 
 // Clock and governor of one devfreq device.
@@ -132,40 +149,61 @@ Check check_devfreq(const RootFolder& root, const std::string& name, const char*
     const std::string folder = kDevfreq + name;
     const std::string governor = root.first_line(folder + "/governor").value_or("");
     const std::optional<long long> now = root.number(folder + "/cur_freq");
-    const std::optional<long long> most = root.number(folder + "/max_freq");
-    if (name.empty() || governor.empty() || !now || !most) {
+    const long long highest = highest_clock(root, folder);
+    if (name.empty() || governor.empty() || !now || highest == 0) {
         return {id, Health::kWarning, title, "clock not readable",
                 "times cannot be judged; look for the device in /sys/class/devfreq"};
     }
     const std::string found =
-        format("%lld of %lld MHz, governor %s", *now / 1000000, *most / 1000000, governor.c_str());
-    const std::string fix = "echo performance | sudo tee " + folder + "/governor";
+        format("%lld of %lld MHz, governor %s", *now / 1000000, highest / 1000000, governor.c_str());
+    if (const long long most = root.number(folder + "/max_freq").value_or(highest); most < highest) {
+        return {
+            id, Health::kWarning, title, found + format(", held down to %lld MHz", most / 1000000),
+            "let it cool down, or: echo " + std::to_string(highest) + " | sudo tee " + folder + "/max_freq"};
+    }
     // A governor of its own that has the clock up already does no harm.
-    if (governor == "performance" || (governor != "powersave" && *now >= *most)) return ok(id, title, found);
-    return {id, Health::kWarning, title, found, fix};
+    if (governor == "performance" || (governor != "powersave" && *now >= highest))
+        return ok(id, title, found);
+    return {id, Health::kWarning, title, found, "echo performance | sudo tee " + folder + "/governor"};
+}
+
+// Not every kernel can change it.
+Check check_memory_clock(const RootFolder& root) {
+    const char* const id = "system.memory_clock";
+    const char* const title = "memory clock";
+    if (!root.list("/sys/class/devfreq").empty() && !root.exists(std::string(kDevfreq) + "dmc"))
+        return {id, Health::kSkipped, title, "this kernel leaves it as the boot loader has set it", ""};
+    return check_devfreq(root, "dmc", id, title);
 }
 
 Check check_cpu(const RootFolder& root) {
     const char* const id = "system.cpu_clock";
-    std::string slow;
     std::string all;
+    std::string advice;
+    bool slow = false;
     int policies = 0;
     for (const std::string& name : root.list("/sys/devices/system/cpu/cpufreq")) {
-        const std::string governor = root.first_line(kCpufreq + name + "/scaling_governor").value_or("");
+        const std::string folder = kCpufreq + name;
+        const std::string governor = root.first_line(folder + "/scaling_governor").value_or("");
         if (!name.starts_with("policy") || governor.empty()) continue;
         ++policies;
-        const long long most = root.number(kCpufreq + name + "/cpuinfo_max_freq").value_or(0);
-        all += format("%s%s %s (to %lld MHz)", all.empty() ? "" : ", ", name.c_str(), governor.c_str(),
-                      most / 1000);
-        if (governor != "performance") slow += (slow.empty() ? "" : ", ") + name;
+        const long long highest = root.number(folder + "/cpuinfo_max_freq").value_or(0);
+        const long long most = root.number(folder + "/scaling_max_freq").value_or(highest);
+        all += format("%s%s %s (to %lld MHz", all.empty() ? "" : ", ", name.c_str(), governor.c_str(),
+                      std::min(most, highest) / 1000);
+        all += most < highest ? format(" of %lld)", highest / 1000) : ")";
+        slow = slow || governor != "performance";
+        if (most < highest)
+            advice += "echo " + std::to_string(highest) + " | sudo tee " + folder + "/scaling_max_freq; ";
     }
     if (policies == 0) {
         return {id, Health::kWarning, "CPU clock", "governors not readable",
                 "times cannot be judged; see /sys/devices/system/cpu/cpufreq"};
     }
-    if (slow.empty()) return ok(id, "CPU clock", all);
-    return {id, Health::kWarning, "CPU clock", all,
-            std::string("echo performance | sudo tee ") + kCpufreq + "policy*/scaling_governor"};
+    if (slow) advice += std::string("echo performance | sudo tee ") + kCpufreq + "policy*/scaling_governor; ";
+    if (advice.empty()) return ok(id, "CPU clock", all);
+    advice.resize(advice.size() - 2);
+    return {id, Health::kWarning, "CPU clock", all, advice};
 }
 
 }  // namespace
@@ -210,7 +248,7 @@ std::vector<Check> check_board(const RootFolder& root, const std::string& runtim
             check_driver(root, runtime_driver),
             check_nodes(root),
             check_cpu(root),
-            check_devfreq(root, "dmc", "system.memory_clock", "memory clock"),
+            check_memory_clock(root),
             check_devfreq(root, npu_devfreq(root), "system.npu_clock", "NPU clock")};
 }
 

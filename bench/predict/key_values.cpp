@@ -1,12 +1,11 @@
 #include "predict/key_values.hpp"
 
-#include <cerrno>
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
-#include <fstream>
 #include <sstream>
 
+#include "base/file.hpp"
 #include "base/format.hpp"
 
 namespace rknpu2 {
@@ -111,15 +110,8 @@ Status KeyValues::check_all_taken() const {
 }
 
 Result<std::string> read_text_file(const std::string& path) {
-    errno = 0;
-    std::ifstream file(path);
-    std::ostringstream text;
-    if (file) text << file.rdbuf();
-    if (!file || text.fail()) {
-        return Status(StatusCode::kIo, format("cannot read %s: %s", path.c_str(),
-                                              errno != 0 ? std::strerror(errno) : "it is empty or no file"));
-    }
-    return text.str();
+    constexpr uint64_t kMostBytes = 16 << 20;
+    return read_regular_file(path, kMostBytes);
 }
 
 }  // namespace rknpu2

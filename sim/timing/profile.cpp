@@ -1,12 +1,11 @@
 #include "timing/profile.hpp"
 
-#include <cerrno>
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
-#include <fstream>
 #include <sstream>
 
+#include "base/file.hpp"
 #include "base/format.hpp"
 #include "timing/default_profile.hpp"
 
@@ -148,17 +147,15 @@ Outcome parse_profile(const std::string& text, const std::string& file, Profile*
     return {};
 }
 
+namespace {
+constexpr uint64_t kMostBytes = 1 << 20;
+}
+
 Outcome load_profile(const std::string& path, Profile* profile) {
     if (path.empty()) return parse_profile(default_profile_text(), "the compiled-in profile", profile);
-    errno = 0;
-    std::ifstream file(path);
-    std::ostringstream text;
-    if (file) text << file.rdbuf();
-    if (!file || text.fail()) {
-        return refuse(format("cannot read %s: %s", path.c_str(),
-                             errno != 0 ? std::strerror(errno) : "it is empty or not a file"));
-    }
-    return parse_profile(text.str(), path, profile);
+    const rknpu2::Result<std::string> text = rknpu2::read_regular_file(path, kMostBytes);
+    if (!text.ok()) return refuse(text.status().message());
+    return parse_profile(text.value(), path, profile);
 }
 
 }  // namespace rknnsim

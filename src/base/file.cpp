@@ -48,23 +48,36 @@ bool FileDescriptor::close() {
     return ::close(std::exchange(number_, -1)) == 0;
 }
 
-Result<std::string> read_regular_file(const std::string& path, uint64_t most) {
-    const auto cannot = [&](const char* why) {
-        return Status(StatusCode::kIo, format("%s: cannot be read: %s", path.c_str(), why));
-    };
-    // Opening a pipe must not wait for somebody who writes to it.
-    const FileDescriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+namespace {
+
+Status cannot_read(const std::string& path, const char* why) {
+    return {StatusCode::kIo, format("%s: cannot be read: %s", path.c_str(), why)};
+}
+
+}  // namespace
+
+Result<FileDescriptor> open_regular_file(const std::string& path) {
+    FileDescriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
     struct stat info {};
-    if (!file.is_open() || ::fstat(file.number(), &info) != 0) return cannot(std::strerror(errno));
-    if (!S_ISREG(info.st_mode)) return cannot("it is not a regular file");
+    if (!file.is_open() || ::fstat(file.number(), &info) != 0) return cannot_read(path, std::strerror(errno));
+    if (!S_ISREG(info.st_mode)) return cannot_read(path, "it is not a regular file");
+    return file;
+}
+
+Result<std::string> read_regular_file(const std::string& path, uint64_t most) {
+    const Result<FileDescriptor> opened = open_regular_file(path);
+    RKNPU2_RETURN_IF_ERROR(opened.status());
+    const FileDescriptor& file = opened.value();
+    struct stat info {};
+    if (::fstat(file.number(), &info) != 0) return cannot_read(path, std::strerror(errno));
     if (static_cast<uint64_t>(info.st_size) > most)
-        return cannot(format("it is larger than %" PRIu64 " MiB", most >> 20).c_str());
+        return cannot_read(path, format("it is larger than %" PRIu64 " MiB", most >> 20).c_str());
     std::string content(static_cast<size_t>(info.st_size), '\0');
     size_t filled = 0;
     while (filled < content.size()) {
         const ssize_t got = ::read(file.number(), content.data() + filled, content.size() - filled);
         if (got < 0 && errno == EINTR) continue;
-        if (got < 0) return cannot(std::strerror(errno));
+        if (got < 0) return cannot_read(path, std::strerror(errno));
         if (got == 0) break;  // it became shorter meanwhile
         filled += static_cast<size_t>(got);
     }

@@ -31,6 +31,10 @@ class FileDescriptor {
     int number_ = -1;
 };
 
+// Opens a regular file for reading, without waiting for a pipe's writer. Else kIo, with the path in the
+// message.
+Result<FileDescriptor> open_regular_file(const std::string& path);
+
 // All of a regular file of at most `most` bytes. kIo, with the path in the message, when it is something else
 // (a pipe, a device, a directory), larger, or cannot be read. Follows links.
 Result<std::string> read_regular_file(const std::string& path, uint64_t most);

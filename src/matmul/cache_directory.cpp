@@ -28,6 +28,13 @@ bool earlier(const timespec& a, const timespec& b) {
     return a.tv_sec != b.tv_sec ? a.tv_sec < b.tv_sec : a.tv_nsec < b.tv_nsec;
 }
 
+timespec before(const timespec& time, std::chrono::nanoseconds by) {
+    const std::chrono::nanoseconds then =
+        std::chrono::seconds(time.tv_sec) + std::chrono::nanoseconds(time.tv_nsec) - by;
+    const auto seconds = std::chrono::floor<std::chrono::seconds>(then);
+    return {static_cast<time_t>(seconds.count()), static_cast<long>((then - seconds).count())};
+}
+
 struct Entry {
     std::string name;
     uint64_t bytes;
@@ -94,10 +101,7 @@ CacheDirectory::Unfinished::~Unfinished() {
 }
 
 CacheDirectory::CacheDirectory(std::string path, std::string suffix, uint64_t limit_bytes)
-    : path_(std::move(path)), suffix_(std::move(suffix)), limit_bytes_(limit_bytes) {
-    // The clock that files get their times from.
-    clock_gettime(CLOCK_REALTIME_COARSE, &since_);
-}
+    : path_(std::move(path)), suffix_(std::move(suffix)), limit_bytes_(limit_bytes) {}
 
 Status CacheDirectory::prepare() {
     const std::lock_guard lock(mutex_);
@@ -143,6 +147,8 @@ Result<CacheDirectory::Opened> CacheDirectory::open(const std::string& name) {
     opened.bytes = static_cast<uint64_t>(info.st_size);
     // Not everybody who may read may do this; then the file counts as unused.
     static_cast<void>(::futimens(opened.file.number(), nullptr));
+    const std::lock_guard lock(mutex_);
+    used_names_.insert(name + suffix_);
     return opened;
 }
 
@@ -154,6 +160,14 @@ bool CacheDirectory::make_room(uint64_t bytes) {
     }
     timespec now{};
     clock_gettime(CLOCK_REALTIME, &now);
+    // Other processes that run beside this one may still want what was used since it began. A board without a
+    // battery gets the time after it has started, hence by today's clock; times to come are from a clock that
+    // was wrong.
+    const timespec since = before(now, std::chrono::steady_clock::now() - since_);
+    const auto is_in_use = [&](const Entry& entry) {
+        return used_names_.count(entry.name) > 0 ||
+               (!earlier(entry.used, since) && !earlier(now, entry.used));
+    };
     std::vector<Entry> entries = entries_of(directory_.number(), suffix_, now.tv_sec);
     std::sort(entries.begin(), entries.end(),
               [](const Entry& a, const Entry& b) { return earlier(a.used, b.used); });
@@ -161,10 +175,9 @@ bool CacheDirectory::make_room(uint64_t bytes) {
     for (const Entry& entry : entries)
         used = saturating_add(used, entry.bytes);
     for (const Entry& entry : entries) {
-        if (bytes > limit_bytes_ || saturating_add(used, bytes) <= limit_bytes_ ||
-            !earlier(entry.used, since_))
-            break;
-        if (::unlinkat(directory_.number(), entry.name.c_str(), 0) == 0) used -= entry.bytes;
+        if (bytes > limit_bytes_ || saturating_add(used, bytes) <= limit_bytes_) break;
+        if (!is_in_use(entry) && ::unlinkat(directory_.number(), entry.name.c_str(), 0) == 0)
+            used -= entry.bytes;
     }
     const bool fits = saturating_add(used, bytes) <= limit_bytes_;
     used_bytes_ = used + (fits ? bytes : 0);
@@ -197,6 +210,8 @@ Status CacheDirectory::commit(Unfinished file, const std::string& name) {
     if (::renameat(directory, file.name_.c_str(), directory, (name + suffix_).c_str()) != 0)
         return failed("replace", path);
     file.name_.clear();
+    const std::lock_guard lock(mutex_);
+    used_names_.insert(name + suffix_);
     return {};
 }
 

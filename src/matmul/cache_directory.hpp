@@ -21,6 +21,7 @@
 #include <cstdint>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 
@@ -75,12 +76,13 @@ class CacheDirectory {
     const std::string path_;
     const std::string suffix_;
     const uint64_t limit_bytes_;
-    timespec since_{};  // as the file system tells time
+    const std::chrono::steady_clock::time_point since_ = std::chrono::steady_clock::now();
 
     std::mutex mutex_;  // guards what follows
     std::optional<Status> prepared_;
     FileDescriptor directory_;  // does not change once it is prepared
     uint64_t started_ = 0;
+    std::set<std::string> used_names_;    // of files, by this object
     std::optional<uint64_t> used_bytes_;  // about: other processes write, too
 };
 

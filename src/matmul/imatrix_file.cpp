@@ -1,9 +1,12 @@
 #include "matmul/imatrix_file.hpp"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <cmath>
 #include <fstream>
 
+#include "base/file.hpp"
 #include "base/format.hpp"
 #include "gguf/gguf_file.hpp"
 
@@ -81,8 +84,10 @@ Result<ModelStatistics> read_imatrix(const std::string& path) {
 }
 
 Result<ModelStatistics> read_statistics_of_any_kind(const std::string& path) {
+    const Result<FileDescriptor> file = open_regular_file(path);
+    RKNPU2_RETURN_IF_ERROR(file.status());
     char magic[4] = {};
-    std::ifstream(path, std::ios::binary).read(magic, sizeof magic);
+    static_cast<void>(::pread(file.value().number(), magic, sizeof magic, 0));
     return std::string(magic, sizeof magic) == "GGUF" ? read_imatrix(path) : read_statistics(path);
 }
 

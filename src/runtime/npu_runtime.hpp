@@ -22,9 +22,9 @@
 namespace rknpu2 {
 
 struct RuntimeInfo {
-    std::string library;         // path as opened
-    std::string api_version;     // as the library reports it
-    std::string driver_version;  // as the library reports it
+    std::string library;         // where it was found
+    std::string api_version;     // as the library reports it; "unknown" when it does not
+    std::string driver_version;  // the same
     bool simulated = false;
 };
 

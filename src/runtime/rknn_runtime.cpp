@@ -1,12 +1,14 @@
 #include "runtime/rknn_runtime.hpp"
 
 #include <dlfcn.h>
+#include <link.h>
 
 #include <climits>
 #include <cstring>
 #include <utility>
 
 #include "base/format.hpp"
+#include "base/log.hpp"
 #include "runtime/rknn_abi.hpp"
 
 namespace rknpu2 {
@@ -215,6 +217,9 @@ class RknnRuntime final : public NpuRuntime {
             return {StatusCode::kDeviceUnavailable,
                     format("cannot load %s: %s", library.c_str(), why ? why : "?")};
         }
+        // "librknnrt.so" may have been found in several places; an old one comes first on some boards.
+        if (link_map* map = nullptr; dlinfo(handle, RTLD_DI_LINKMAP, &map) == 0 && map->l_name[0] != '\0')
+            info_.library = map->l_name;
         RKNPU2_RETURN_IF_ERROR(find_functions(handle));
         return ask_version();
     }
@@ -258,7 +263,13 @@ class RknnRuntime final : public NpuRuntime {
         RKNPU2_RETURN_IF_ERROR(
             context.create(smallest).with_context(info_.library + ": the NPU does not answer"));
         rknn::Version version{};
-        RKNPU2_RETURN_IF_ERROR(context.query_version(version).with_context(info_.library));
+        // For information alone: a runtime that multiplies is one, whatever it answers here.
+        if (const Status status = context.query_version(version); !status.ok()) {
+            log(LogLevel::kWarning, "%s: its version is unknown: %s", info_.library.c_str(),
+                status.message().c_str());
+            info_.api_version = info_.driver_version = "unknown";
+            return {};
+        }
         version.api_version[sizeof(version.api_version) - 1] = '\0';
         version.drv_version[sizeof(version.drv_version) - 1] = '\0';
         info_.api_version = version.api_version;

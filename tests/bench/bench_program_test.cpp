@@ -129,7 +129,7 @@ TEST(BenchProgram, WhatIsWrongIsOneLine) {
         {"predict --model nothing", "no model is called \"nothing\""},
         {"predict --design best", "no design is called \"best\""},
         {"predict --precision exact", "no precision is called \"exact\""},
-        {"predict --profile /nonexistent", "cannot read /nonexistent"},
+        {"predict --profile /nonexistent", "/nonexistent: cannot be read"},
         {"predict --banks 12", "--banks"},
         {"predict --format xml", "--format"},
         {"predict --model SmolLM2-135M --svg /nonexistent/a.svg", "cannot write /nonexistent/a.svg"},

@@ -56,7 +56,7 @@ TEST(BoardProfile, ErrorsNameFileAndCause) {
     EXPECT_THAT(error_of(text + "npu.clock_mhz = fast\n"), HasSubstr("npu.clock_mhz must be a number"));
     EXPECT_THAT(error_of(text + "cores = 3\n"), HasSubstr("\"cores\" is not a name that belongs here"));
     EXPECT_THAT(load_board_profile("/nonexistent", 0).status().message(),
-                HasSubstr("cannot read /nonexistent: No such file"));
+                HasSubstr("/nonexistent: cannot be read: No such file"));
 }
 
 }  // namespace

@@ -178,7 +178,7 @@ TEST_F(RecoveryTest, ALinkInPlaceOfTheLock) {
         ASSERT_TRUE(host);
         host->load_plugin();
         EXPECT_THAT(host->take_lines(), ::testing::ElementsAre(HasSubstr("cannot lock the NPU: " + path +
-                                                                         " is a symbolic link")));
+                                                                         ": is a symbolic link")));
         EXPECT_EQ(host->device, nullptr);
         unlink(path.c_str());
     });

@@ -135,6 +135,27 @@ TEST_F(CacheDirectoryTest, NoFileOutlivesAnExec) {
     EXPECT_TRUE(is_closed_on_exec(directory.open("name").value().file.number()));
 }
 
+// A board's clock may have been wrong when files were written or when the process began.
+TEST_F(CacheDirectoryTest, FilesFromTheFutureMakeRoomAndThoseInUseDoNot) {
+    fs::create_directory(root_ + "/d");
+    fs::permissions(root_ + "/d", fs::perms::owner_all);
+    for (const char* const name : {"future", "past"}) {
+        std::ofstream(root_ + "/d/" + name + ".x") << std::string(400, 'x');
+        const timespec times[2] = {{name[0] == 'f' ? 4000000000 : 1000000000, 0},
+                                   {name[0] == 'f' ? 4000000000 : 1000000000, 0}};
+        ASSERT_EQ(::utimensat(AT_FDCWD, (root_ + "/d/" + name + ".x").c_str(), times, 0), 0);
+    }
+    CacheDirectory directory(root_ + "/d", ".x", 1000);
+    ASSERT_TRUE(write(directory, "first", std::string(400, 'x')).ok());
+    EXPECT_FALSE(fs::exists(directory.path_of("past")));
+    EXPECT_TRUE(fs::exists(directory.path_of("future")));
+    ASSERT_TRUE(write(directory, "second", std::string(400, 'x')).ok());
+    EXPECT_FALSE(fs::exists(directory.path_of("future")));
+    const auto none = directory.start(400);
+    EXPECT_TRUE(none.ok() && !none.value().has_value()) << "its own files are in use";
+    EXPECT_TRUE(fs::exists(directory.path_of("first")));
+}
+
 // Sizes near the end of 64 bits do not wrap around to fit.
 TEST_F(CacheDirectoryTest, AFileLargerThanAnythingHasNoRoom) {
     CacheDirectory directory(root_ + "/d", ".x", 1000);

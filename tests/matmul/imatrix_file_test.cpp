@@ -3,6 +3,8 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <cmath>
 #include <cstring>
@@ -86,6 +88,10 @@ TEST_F(ImatrixFileTest, OurOwnFilesAreReadToo) {
     std::ofstream(path_, std::ios::binary) << encode_statistics({{"w", entry}});
     EXPECT_EQ(read_statistics_of_any_kind(path_).value().count("w"), 1U);
     EXPECT_EQ(read_statistics_of_any_kind("/no/such/file").status().code(), StatusCode::kIo);
+    const std::string pipe = path_ + ".pipe";  // nobody writes to it: no reason to wait
+    ASSERT_EQ(mkfifo(pipe.c_str(), 0600), 0);
+    EXPECT_EQ(read_statistics_of_any_kind(pipe).status().code(), StatusCode::kIo);
+    unlink(pipe.c_str());
 }
 
 }  // namespace

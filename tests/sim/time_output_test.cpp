@@ -1,5 +1,6 @@
 // The profile file, the report, the trace and real time: what RKNNSIM_PROFILE, _REPORT, _TRACE and _REALTIME
 // do.
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -93,8 +94,11 @@ TEST_F(TimeOutputTest, AProfileWithAMistakeFailsEveryCall) {
     EXPECT_THAT(stderr_of([] { EXPECT_EQ(rknnsim_time_advance(1), -1); }), HasSubstr("submit_us is missing"));
     set("RKNNSIM_PROFILE", path("none"));
     EXPECT_THAT(stderr_of([] { EXPECT_EQ(rknnsim_time_advance(1), -1); }), HasSubstr("No such file"));
+    ASSERT_EQ(mkfifo(path("pipe").c_str(), 0600), 0);  // nobody writes to it: no reason to wait
+    set("RKNNSIM_PROFILE", path("pipe"));
+    EXPECT_THAT(stderr_of([] { EXPECT_EQ(rknnsim_time_advance(1), -1); }), HasSubstr("not a regular file"));
     set("RKNNSIM_PROFILE", folder_);
-    EXPECT_THAT(stderr_of([] { EXPECT_EQ(rknnsim_time_advance(1), -1); }), HasSubstr("cannot read"));
+    EXPECT_THAT(stderr_of([] { EXPECT_EQ(rknnsim_time_advance(1), -1); }), HasSubstr("cannot be read"));
 }
 
 TEST_F(TimeOutputTest, TheReportHasShapesTotalsAndTheError) {

@@ -111,8 +111,17 @@ TEST(DoctorSystem, ANodeThatIsNotOurs) {
     EXPECT_EQ(check.health, Health::kProblem);
     EXPECT_THAT(check.found, HasSubstr("/dev/dri/card1 may not be read and written"));
     EXPECT_EQ(check.advice, "sudo usermod -aG npu-users $USER, then log in again");
-    board.remove("/etc/group");
-    EXPECT_THAT(only_complaint(board, "system.node").advice, HasSubstr("-aG " + std::to_string(getgid())));
+    // A group that may not use it, or that nobody should be in, is no help.
+    board.allow("/dev/dri/card1", 0600);
+    EXPECT_THAT(
+        only_complaint(board, "system.node").advice,
+        HasSubstr("echo 'KERNEL==\"card1\", MODE=\"0660\", GROUP=\"video\"' | sudo tee /etc/udev/rules.d/"));
+    board.allow("/dev/dri/card1", 0660);
+    board.write("/etc/group", "root:x:" + std::to_string(getgid()) + ":\n");
+    EXPECT_THAT(only_complaint(board, "system.node").advice, HasSubstr("udev"));
+    board.remove("/etc/group");  // then it has a number; that of root is no help either
+    EXPECT_THAT(only_complaint(board, "system.node").advice,
+                HasSubstr(getgid() == 0 ? "udev" : "-aG " + std::to_string(getgid())));
     board.remove("/dev/dri/card1");
     EXPECT_EQ(only_complaint(board, "system.node").found, "/dev/dri/card1 is missing");
 }
@@ -136,6 +145,35 @@ TEST(DoctorSystem, Governors) {
     EXPECT_THAT(only_complaint(board, "system.npu_clock").advice, HasSubstr("devfreq/fdab0000.npu/governor"));
     board.remove("/sys/class/devfreq/fdab0000.npu");
     EXPECT_EQ(only_complaint(board, "system.npu_clock").found, "clock not readable");
+}
+
+// At its highest, but not allowed to be as high as it can.
+TEST(DoctorSystem, ClocksThatAreHeldDown) {
+    const FakeBoard board;
+    const std::string npu = "/sys/class/devfreq/fdab0000.npu";
+    board.write(npu + "/available_frequencies", "300000000 1000000000\n");
+    board.write(npu + "/max_freq", "300000000\n");
+    board.write(npu + "/cur_freq", "300000000\n");
+    Check check = only_complaint(board, "system.npu_clock");
+    EXPECT_EQ(check.health, Health::kWarning);
+    EXPECT_EQ(check.found, "300 of 1000 MHz, governor rknpu_ondemand, held down to 300 MHz");
+    EXPECT_THAT(check.advice, HasSubstr("echo 1000000000 | sudo tee " + npu + "/max_freq"));
+    board.write(npu + "/max_freq", "1000000000\n");
+    board.write(npu + "/cur_freq", "1000000000\n");
+
+    board.write(FakeBoard::cpufreq("policy6") + "scaling_max_freq", "1800000\n");
+    check = only_complaint(board, "system.cpu_clock");
+    EXPECT_THAT(check.found, HasSubstr("policy6 performance (to 1800 MHz of 2400)"));
+    EXPECT_EQ(check.advice, "echo 2400000 | sudo tee " + FakeBoard::cpufreq("policy6") + "scaling_max_freq");
+}
+
+// Kernels without a driver for the memory's clock: nothing that anybody could do.
+TEST(DoctorSystem, AMemoryClockThatNobodyChanges) {
+    const FakeBoard board;
+    board.remove("/sys/class/devfreq/dmc");
+    for (const Check& check : all_checks(board))
+        EXPECT_EQ(check.health, check.id == "system.memory_clock" ? Health::kSkipped : Health::kOk)
+            << check.id;
 }
 
 TEST(DoctorSystem, FewDescriptorsAndLittleMemory) {
