@@ -7,6 +7,7 @@
 #include <memory>
 #include <random>
 
+#include "base/device_lock.hpp"
 #include "base/format.hpp"
 #include "chip_clock.hpp"
 #include "matmul/npu_device.hpp"
@@ -84,6 +85,8 @@ struct Operands {
 struct Contestant {
     MatmulSetting setting;
     Statistics statistics;
+    LockCounters lock_counters;
+    std::unique_ptr<DeviceLock> lock;  // null: none is wanted
     std::shared_ptr<NpuDevice> device;
     std::shared_ptr<PackedWeight> weight;
     std::vector<double> wall, quantise, npu, dequantise, chip;
@@ -96,6 +99,9 @@ Status prepare(const MatmulBenchSettings& settings, const Operands& operands, Co
     config.weight_cache_directory.clear();
     Result<std::unique_ptr<NpuRuntime>> runtime = open_rknn_runtime(settings.runtime);
     RKNPU2_RETURN_IF_ERROR(runtime.status());
+    auto lock = DeviceLock::open(config, runtime.value()->info().simulated, contestant.lock_counters);
+    RKNPU2_RETURN_IF_ERROR(lock.status());
+    contestant.lock = lock.take();
     contestant.device = std::make_shared<NpuDevice>(runtime.take(), config, contestant.statistics);
     Result<std::shared_ptr<PackedWeight>> weight = contestant.device->pack(operands.source());
     RKNPU2_RETURN_IF_ERROR(weight.status());
@@ -106,6 +112,10 @@ Status prepare(const MatmulBenchSettings& settings, const Operands& operands, Co
 Status play(const ChipClock& clock, Operands& operands, Contestant& contestant) {
     const auto times = [&](Phase phase) { return static_cast<double>(contestant.statistics.time_ns(phase)); };
     const double before[] = {times(Phase::kQuantise), times(Phase::kNpu), times(Phase::kDequantise)};
+    // Other programs have their turns between multiplications; waiting for ours is not timed.
+    if (contestant.lock != nullptr) RKNPU2_RETURN_IF_ERROR(contestant.lock->acquire());
+    const std::unique_ptr<DeviceLock::Turn> turn =
+        contestant.lock != nullptr ? std::make_unique<DeviceLock::Turn>(*contestant.lock) : nullptr;
     const std::optional<ChipClock::Busy> busy = clock.busy();
     const auto start = std::chrono::steady_clock::now();
     RKNPU2_RETURN_IF_ERROR(contestant.device->multiply(*contestant.weight, operands.a.data(),

@@ -4,6 +4,7 @@ Soak: what is tried again (GGML_RKNPU2_ON_ERROR) changes nothing: each answer is
 and each row of each multiplication has the checksum that it has there.
 CleanErrors: with `fail`, an answer is the right one or an error, checksums are the same, and the slots work on.
 Processes: several servers at once.
+Flows: both with prompts that are long enough to flow through layers, which those that are compared row by row do not.
 All: no slot stays busy, the server ends cleanly, and the simulator's checker finds no leak.
 Soak.test_full, 10,000 requests, belongs to --full; RKNPU2_SOAK_REQUESTS says another number.
 """
@@ -33,12 +34,15 @@ class Soaked(test_tools.Server):
 
     test_two_slots = None  # not that one again
 
+    context = 128  # tokens of a slot
+
     def serve(self, slots, **settings):
         port = test_tools.free_port()
         self.address = f"http://127.0.0.1:{port}"
         self.sums = self.folder / f"checksums-{port}.txt"
         settings = {"GGML_RKNPU2_WEIGHT_CACHE": str(self.folder / "weights"), "GGML_RKNPU2_CHECKSUMS": str(self.sums), **settings}
-        self.start("llama-server", ["-m", harness.MODEL, "-ngl", 99, "-np", slots, "-c", 128 * slots, "--port", port, "--no-webui",
+        settings = {name: value for name, value in settings.items() if value}
+        self.start("llama-server", ["-m", harness.MODEL, "-ngl", 99, "-np", slots, "-c", self.context * slots, "--port", port, "--no-webui",
                                     "-t", 2], extra=settings)
         self.wait_until(self.healthy)
 
@@ -147,6 +151,66 @@ class CleanErrors(Soaked):
         self.assertGreater(run.stats.failures, 0)
         self.assertEqual(run.stats.document["faults"]["given_up"], run.stats.failures)
         self.assert_says(r"MUL_MAT with \S+ \(\w+\).*timeout: ", run.log)
+
+
+def repeated(sentence, times=24):
+    """A prompt of some 200 tokens with one way to go on: without its last word at the end."""
+    return " ".join([sentence] * times + [sentence.rsplit(" ", 1)[0]])
+
+
+class Flows(Soaked):
+    """Prompts flow through whole layers, which no server of the other tests does, since it takes checksums."""
+
+    context = 512
+    prompts = [repeated(f"The {thing} of the {place} is {which}.") for thing, place, which in
+               (("colour", "sky", "blue"), ("name", "river", "Danube"), ("king", "forest", "Oberon"), ("price", "bread", "seven"))]
+
+    def serve(self, slots, **settings):
+        super().serve(slots, **{"GGML_RKNPU2_CHECKSUMS": "", **settings})
+
+    def right_answers(self):
+        self.serve(1)
+        right = {prompt: self.ask_for_text(prompt) for prompt in self.prompts}
+        run = self.end()
+        self.assertGreaterEqual(run.stats.document["flows"], len(self.prompts))
+        for prompt, text in right.items():
+            self.assertIn(prompt.split(".")[0].rsplit(" ", 1)[1], text)
+        return right
+
+    def assert_right(self, right, requests, found):
+        self.assertEqual([(p, a) for p, a in zip(requests, found) if a != right[p]], [])
+
+    def test_faults(self):
+        right = self.right_answers()
+        self.serve(SLOTS, RKNNSIM_FAULTS=FAULTS % 3, GGML_RKNPU2_ON_ERROR="retry,retry,reset,retry,fail")
+        requests = self.prompts * 3
+        found = self.answers(requests)
+        run = self.end()
+        faults = run.stats.document["faults"]
+        print(f"{len(requests)} requests, {run.stats.document['flows']} flows, {faults}")
+        self.assert_right(right, requests, found)
+        self.assertGreater(run.stats.document["flows"], 0)
+        self.assertEqual(run.stats.failures, 0)
+        self.assertEqual(faults["given_up"], 0)
+        self.assertGreater(faults["failed"], 3)
+
+    def test_two_processes(self):
+        right = self.right_answers()
+        servers = []
+        for _ in range(2):
+            self.serve(1, GGML_RKNPU2_LOCK=str(self.folder / "npu.lock"))
+            servers.append((self.process, self.address, self.stats_file, self.log))
+        requests = [(address, prompt) for prompt in self.prompts for _, address, _, _ in servers]
+        with concurrent.futures.ThreadPoolExecutor(len(servers)) as pool:
+            found = list(pool.map(lambda request: self.ask_for_text(request[1], request[0]), requests))
+        self.assert_right(right, [prompt for _, prompt in requests], found)
+        waits = 0
+        for self.process, self.address, self.stats_file, self.log in servers:
+            run = self.end()
+            self.assertGreater(run.stats.document["flows"], 0)
+            waits += run.stats.document["device_lock"]["waits"]
+        print(f"each waited for the other, {waits} times in all")
+        self.assertGreater(waits, 0)
 
 
 class Processes(Soaked):
