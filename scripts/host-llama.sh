@@ -196,7 +196,7 @@ use_own_build() {
     [[ -x $BUILD_DIR/bin/llama-completion ]] || die "$BUILD_DIR is not a build of llama.cpp with its tools (no bin/llama-completion)"
     [[ -n $LLAMA_DIR || ! -f $BUILD_DIR/CMakeCache.txt ]] ||
         LLAMA_DIR=$(sed -n 's/^CMAKE_HOME_DIRECTORY:INTERNAL=//p' "$BUILD_DIR/CMakeCache.txt")
-    [[ -n $LLAMA_DIR ]] || die "$BUILD_DIR does not tell its source: add --llama-dir"
+    [[ -n $LLAMA_DIR ]] || die "$BUILD_DIR does not tell its source: set RKNPU2_LLAMA_DIR to it, or add --llama-dir"
 }
 
 use_own_source() {

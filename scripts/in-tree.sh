@@ -9,7 +9,7 @@
 # ggml/src/ggml-backend-reg.cpp, so that programs find the plug-in beside themselves without GGML_BACKEND_PATH. A tree that
 # has them stays as it is. Then, in DIR:
 #
-#   cmake -B build -DGGML_RKNPU2=ON -DGGML_BACKEND_DL=ON -DBUILD_SHARED_LIBS=ON && cmake --build build
+#   cmake -B build -DGGML_RKNPU2=ON -DGGML_BACKEND_DL=ON -DBUILD_SHARED_LIBS=ON -DGGML_NATIVE=OFF && cmake --build build
 
 # shellcheck source=scripts/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -63,4 +63,4 @@ else
 fi
 add_line "$GGML/CMakeLists.txt" "$CMAKE_LINE" "$CMAKE_AFTER"
 add_line "$GGML/ggml-backend-reg.cpp" "$LOAD_LINE" "$LOAD_AFTER"
-say "ready: cmake -S $TREE -B $TREE/build -DGGML_RKNPU2=ON -DGGML_BACKEND_DL=ON -DBUILD_SHARED_LIBS=ON"
+say "ready: cmake -S $TREE -B $TREE/build -DGGML_RKNPU2=ON -DGGML_BACKEND_DL=ON -DBUILD_SHARED_LIBS=ON -DGGML_NATIVE=OFF"

@@ -253,7 +253,7 @@ build_plugin() {
     source_dir=$("$RKNPU2_ROOT/scripts/host-llama.sh" --source-dir)
     mkdir -p "$RKNPU2_ROOT/build"
     take_lock "$RKNPU2_ROOT/build/.lock" "the build folder"
-    configure_project release "RKNPU2_LLAMA_DIR=$source_dir"
+    configure_project release "RKNPU2_LLAMA_DIR=$source_dir" RKNPU2_SIM_ONLY=OFF
     build_project release ggml-rknpu2 rknpu2-info rknnrt
     drop_locks
     REPLY=$bin
