@@ -158,7 +158,7 @@ RKNNSIM_EXPORT int rknn_destroy_mem(rknn_context ctx, rknn_tensor_mem* mem) {
         if (!state.simulator().settings().foreign_memory && memory->context != ctx) {
             return {Code::kInvalidParameter, "the memory was created with another context"};
         }
-        const Outcome found = state.simulator().checker().before_release(kName, *memory);
+        Outcome found = state.simulator().checker().before_release(kName, *memory);
         RKNNSIM_RETURN_IF_ERROR(state.remove_memory(mem));
         return found;
     });

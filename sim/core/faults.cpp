@@ -104,7 +104,7 @@ std::string Faults::add(const Words& words, const std::vector<std::string>& func
         fault->function = words[at++];
     }
     for (; at < words.size(); ++at) {
-        const std::string why = read(words[at], fault.get());
+        std::string why = read(words[at], fault.get());
         if (!why.empty()) return why;
     }
     if ((fault->kind == Kind::kMemory) != (fault->when == When::kNone)) {

@@ -102,7 +102,7 @@ Outcome Simulator::run(const char* call, Context& context) {
     }
     RKNNSIM_RETURN_IF_ERROR(checker_.before_run(call, context));
     std::optional<RunEvent> event;
-    const Outcome outcome = context.run(*tier_, scratch_, *faults_, &event);
+    Outcome outcome = context.run(*tier_, scratch_, *faults_, &event);
     if (event.has_value()) {
         for (const auto& observer : observers_)
             observer->on_run(*event);

@@ -159,7 +159,7 @@ std::string cache_directory() {
         const char* const text = std::getenv(name);
         return std::string(text != nullptr ? text : "");
     };
-    if (const std::string own = value("RKNPU2_CACHE"); !own.empty()) return own;
+    if (std::string own = value("RKNPU2_CACHE"); !own.empty()) return own;
     if (const std::string cache = value("XDG_CACHE_HOME"); !cache.empty()) return cache + "/ggml-rknpu2";
     if (const std::string home = value("HOME"); !home.empty()) return home + "/.cache/ggml-rknpu2";
     return "";

@@ -59,10 +59,10 @@ void give_back_pages(const void* data, size_t bytes) {
 void bring_pages(const void* data, size_t bytes, PageUse use) {
 #if defined(MADV_POPULATE_READ) && defined(MADV_POPULATE_WRITE)
     const auto page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
-    const auto first = reinterpret_cast<uintptr_t>(data) & ~(page - 1);
-    const auto last = reinterpret_cast<uintptr_t>(data) + bytes;
+    const auto into_page = reinterpret_cast<uintptr_t>(data) & (page - 1);
+    const char* const first = static_cast<const char*>(data) - into_page;
     // Older kernels and memory of devices refuse; then pages come one by one.
-    static_cast<void>(madvise(reinterpret_cast<void*>(first), last - first,
+    static_cast<void>(madvise(const_cast<char*>(first), into_page + bytes,
                               use == PageUse::kRead ? MADV_POPULATE_READ : MADV_POPULATE_WRITE));
 #endif
 }

@@ -38,6 +38,7 @@ std::vector<NpuFlow::Chunk> cut_rows(int64_t rows) {
 // A thread's own; null if there is no memory.
 std::byte* block_memory(size_t bytes) {
     thread_local AlignedBuffer memory;
+    // NOLINTNEXTLINE(clang-analyzer-unix.Malloc): it does not see that the buffer outlives the call
     return memory.grow(std::max<size_t>(bytes, 1)).ok() ? memory.data() : nullptr;
 }
 

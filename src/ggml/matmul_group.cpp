@@ -17,6 +17,7 @@ Result<std::vector<std::shared_ptr<PackedWeight>>> places_for(Host& host,
                                  [&](const ggml_tensor* node) { return is_packed(host, node->src[0]); });
     if (nodes.size() < 2 || any) return std::vector<std::shared_ptr<PackedWeight>>{};
     std::vector<WeightSource> sources;
+    sources.reserve(nodes.size());
     for (const ggml_tensor* const node : nodes)
         sources.push_back(weight_source(host, node->src[0]));
     return host.npu->place(sources);
