@@ -12,7 +12,7 @@
 namespace rknpu2 {
 namespace {
 
-using Send = WatchedProcess::Send;
+using Link = WatchedProcess::Link;
 
 // Why a step has no turn; ends the process's work.
 struct NoTurn {
@@ -22,7 +22,7 @@ struct NoTurn {
 // The turn of one step. Waiting for it is told, since it takes as long as others use the NPU.
 class Turn {
   public:
-    Turn(DeviceLock* lock, const Send& send) : lock_(lock), send_(send) {}
+    Turn(DeviceLock* lock, const Link& link) : lock_(lock), link_(link) {}
     ~Turn() { give_back(); }
     Turn(const Turn&) = delete;
     Turn& operator=(const Turn&) = delete;
@@ -30,12 +30,12 @@ class Turn {
     void begin(const std::string& what) {
         give_back();
         if (lock_ != nullptr) {
-            send_(message_of_waiting());
+            link_.tell(message_of_waiting());
             const Status status = lock_->acquire();
             if (!status.ok()) throw NoTurn{status};
             held_ = true;
         }
-        send_(message_of_beginning(what));
+        link_.ask(message_of_beginning(what));  // it begins once that is on the disk
     }
     void give_back() {
         if (std::exchange(held_, false)) lock_->release();
@@ -43,47 +43,47 @@ class Turn {
 
   private:
     DeviceLock* lock_;
-    const Send& send_;
+    const Link& link_;
     bool held_ = false;
 };
 
 void test_and_measure(const Examination& examination, const DoctorReport& report, NpuRuntime& runtime,
-                      Turn& turn, const Send& send) {
+                      Turn& turn, const Link& link) {
     SelfTestProgress tests;
     tests.first = report.self_test.size();
     tests.strikes = strikes_in(report.self_test);
     tests.begins = [&](const SelfTestCase& test) { turn.begin(case_text(test)); };
     tests.ended = [&](const SelfTestResult& result) {
         turn.give_back();
-        send(message_of_result(result));
+        link.tell(message_of_result(result));
     };
     const int strikes = tests.strikes + strikes_in(run_self_tests(runtime, report.quick, tests));
-    if (strikes >= kStrikesToGiveUp) return send(message_of_no_measurements(left_out({}).error));
+    if (strikes >= kStrikesToGiveUp) return link.tell(message_of_no_measurements(kTooMuchWentWrong));
 
     MeasureProgress progress;
     progress.begins = [&](const std::string& what) { turn.begin(what); };
-    progress.measured = [&](const Measurements& so_far) { send(message_of_measurements(so_far)); };
+    progress.measured = [&](const Measurements& so_far) { link.tell(message_of_measurements(so_far)); };
     const DoctorClock clock(examination.library);
     const Result<Measurements> measured = measure(runtime, clock, report.quick, progress);
-    send(measured.ok() ? message_of_measurements(measured.value())
-                       : message_of_no_measurements(measured.status().message()));
+    link.tell(measured.ok() ? message_of_measurements(measured.value())
+                            : message_of_no_measurements(measured.status().message()));
 }
 
 // In the process with the runtime: all that `report` does not have yet.
-void examine(const Examination& examination, const DoctorReport& report, const Send& send) {
+void examine(const Examination& examination, const DoctorReport& report, const Link& link) {
     const Result<std::unique_ptr<NpuRuntime>> opened = examination.open(examination.library);
-    if (!opened.ok()) return send(message_of_no_runtime(opened.status().message()));
+    if (!opened.ok()) return link.tell(message_of_no_runtime(opened.status().message()));
     const RuntimeInfo& info = opened.value()->info();
-    send(message_of_opened(info));
+    link.tell(message_of_opened(info));
     if (report.system_only) return;
     LockCounters counters;
     const auto lock = DeviceLock::open(examination.config, info.simulated, counters);
-    if (!lock.ok()) return send(message_of_no_lock(lock.status().message()));
-    Turn turn(lock.value().get(), send);
+    if (!lock.ok()) return link.tell(message_of_no_lock(lock.status().message()));
+    Turn turn(lock.value().get(), link);
     try {
-        test_and_measure(examination, report, *opened.value(), turn, send);
+        test_and_measure(examination, report, *opened.value(), turn, link);
     } catch (const NoTurn& none) {
-        send(message_of_no_lock(none.status.message()));
+        link.tell(message_of_no_lock(none.status.message()));
     }
 }
 
@@ -108,9 +108,9 @@ class Examiner {
     bool run_process() {
         begin("opening the runtime");
         Told told;
-        Result<WatchedProcess> process = WatchedProcess::start([&](const Send& send) {
-            examine(examination_, report_, send);
-            send(message_of_end());
+        Result<WatchedProcess> process = WatchedProcess::start([&](const Link& link) {
+            examine(examination_, report_, link);
+            link.tell(message_of_end());
         });
         if (!process.ok()) return bury(process.status().message(), true);
         while (const auto message = process.value().next(patience(told))) {
@@ -118,14 +118,24 @@ class Examiner {
             apply_message(*message, cases_, report_, told);
             opened_ = opened_ || told.opened;
             if (report_.running != before) watch_();
+            if (told.asks) process.value().answer();
         }
-        const std::string& ending = process.value().ending();
-        if (!told.ended) return bury("the process with the runtime " + ending, process.value().stuck());
+        std::string ending = process.value().ending();
+        if (!told.ended) {
+            if (ending.empty()) ending = "ended early, with status 0";
+            ending = "the process with the runtime " + ending;
+            return told.opened || !opened_ ? bury(ending, process.value().stuck()) : give_up(ending);
+        }
         report_.bad_end = ending;
-        if (opened_ && !report_.runtime_error.empty()) {  // it opened once, and not again
-            report_.measure_error = std::exchange(report_.runtime_error, "");
-            leave_out_the_rest();
-        }
+        if (opened_ && !report_.runtime_error.empty())
+            return give_up(std::exchange(report_.runtime_error, ""));
+        return false;
+    }
+
+    // It could be opened once, and not again.
+    bool give_up(const std::string& why) {
+        report_.measure_error = "opening the runtime again: " + why;
+        leave_out_the_rest("left out, since the runtime could not be opened again");
         return false;
     }
 
@@ -145,14 +155,14 @@ class Examiner {
         crashed.error = why;
         report_.self_test.push_back(crashed);
         if (!is_last && strikes_in(report_.self_test) < kStrikesToGiveUp) return true;
-        leave_out_the_rest();
-        report_.measure_error = left_out({}).error;
+        report_.measure_error = is_last ? "left out, since the device hangs" : kTooMuchWentWrong;
+        leave_out_the_rest(report_.measure_error);
         return false;
     }
 
-    void leave_out_the_rest() {
+    void leave_out_the_rest(const std::string& why) {
         while (report_.self_test.size() < cases_.size())
-            report_.self_test.push_back(left_out(cases_[report_.self_test.size()]));
+            report_.self_test.push_back(left_out(cases_[report_.self_test.size()], why));
     }
 
     std::optional<std::chrono::milliseconds> patience(const Told& told) const {

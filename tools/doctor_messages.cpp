@@ -104,6 +104,8 @@ void apply_message(const std::string& bytes, const std::vector<SelfTestCase>& ca
     const json message = json::from_msgpack(bytes);
     const std::string kind = message["kind"];
     told.waiting = kind == "waiting";
+    told.asks = kind == "beginning";
+    if (told.waiting) report.running = "waiting for other programs that use the NPU";
     if (kind == "opened") {
         told.opened = true;
         report.runtime_error.clear();
@@ -113,6 +115,7 @@ void apply_message(const std::string& bytes, const std::vector<SelfTestCase>& ca
         report.runtime_error = message["error"];
     } else if (kind == "no lock") {
         report.lock_error = message["error"];
+        if (!report.self_test.empty()) report.measure_error = report.lock_error;
     } else if (kind == "beginning") {
         report.running = message["what"];
     } else if (kind == "result") {
@@ -123,6 +126,7 @@ void apply_message(const std::string& bytes, const std::vector<SelfTestCase>& ca
         report.measure_error = message["error"];
     } else if (kind == "end") {
         told.ended = true;
+        report.running = "closing the runtime";
     }
 }
 

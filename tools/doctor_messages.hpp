@@ -24,6 +24,7 @@ std::string message_of_end();
 struct Told {
     bool opened = false;
     bool waiting = false;
+    bool asks = false;  // and waits for an answer
     bool ended = false;
 };
 

@@ -166,13 +166,14 @@ std::vector<Check> DoctorReport::checks() const {
                                             : "the NPU was not used",
                        ""});
     };
-    if (self_test.empty()) skip("self_test", "self-test", "there is no runtime to test");
+    if (self_test.empty())
+        skip("self_test", "self-test", running.empty() ? "there is no runtime to test" : "not yet");
     if (measurements) {
         const rknnsim::Profile simulator = simulator_profile();
         for (const Speed& speed : measurements->speeds)
             all.push_back(check_of(speed, simulator));
     } else if (measure_error.empty()) {
-        skip("speed", "speed", "there is no runtime to measure");
+        skip("speed", "speed", running.empty() ? "there is no runtime to measure" : "not yet");
     }
     add_problem("speed", "speed", measure_error,
                 "the runtime fails under repeated runs: report it with this report's file");

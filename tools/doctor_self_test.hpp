@@ -89,7 +89,8 @@ SelfTestResult run_self_test(NpuRuntime& runtime, const SelfTestCase& test);
 // Each case that costs the driver seconds or us a process; the rest is left out then.
 constexpr int kStrikesToGiveUp = 3;
 
-SelfTestResult left_out(const SelfTestCase& test);
+inline constexpr const char* kTooMuchWentWrong = "left out after three time-outs or crashes";
+SelfTestResult left_out(const SelfTestCase& test, const std::string& why = kTooMuchWentWrong);
 // Time-outs and crashes among these.
 int strikes_in(const std::vector<SelfTestResult>& results);
 

@@ -1,4 +1,6 @@
 // What the results of the self test say as lines of the report.
+#include <algorithm>
+
 #include "base/format.hpp"
 #include "doctor_self_test.hpp"
 
@@ -135,7 +137,10 @@ std::vector<Check> checks_of(const std::vector<SelfTestResult>& results) {
     std::vector<Check> checks;
     Group right("every bit right", "");
     Group rounded("within rounding", ".fractions");
-    Group skipped(left_out({}).error, ".left_out");
+    const auto first_left_out =
+        std::find_if(results.begin(), results.end(),
+                     [](const SelfTestResult& result) { return result.state == CaseState::kLeftOut; });
+    Group skipped(first_left_out != results.end() ? first_left_out->error : "", ".left_out");
     for (size_t i = 0; i < results.size(); ++i) {
         const SelfTestResult& result = results[i];
         const bool alone =

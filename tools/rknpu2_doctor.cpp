@@ -95,7 +95,7 @@ void examine_runtime(const Options& options, const Config& config, DoctorReport&
     examination.open = open_rknn_runtime;
     const StdoutToStderr guard;
     examine_npu(examination, report, watch);
-    if (report.measurements && report.measure_error.empty())
+    if (report.measurements && report.measure_error.empty() && report.lock_error.empty())
         report.profile = fit_profile(*report.measurements, simulator_profile());
 }
 
@@ -111,26 +111,33 @@ int run(const Options& options) {
     report.system_only = options.system_only;
     report.root = options.root;
     const RootFolder root(options.root);
-    // What is known is in the file before each step, since the board may not survive it.
+    // What is known is in the file before each step, since the board may not survive it. What is no file (a
+    // pipe, a terminal) gets the end alone.
+    const bool keeps = !options.output.empty() && replaceable_file(options.output).has_value();
     const auto keep = [&] {
         examine_system(root, report);
-        return options.output.empty() ? Status() : write_file_atomically(options.output, to_json(report));
+        return write_file_atomically(options.output, to_json(report));
     };
-    Status kept;
+    if (keeps) {
+        report.running = "looking at the system";
+        if (const Status status = keep(); !status.ok()) return kProgram.fail(status.message());
+        report.running.clear();
+    }
     {
         ProgressLine progress;
         examine_runtime(options, config.value(), report, [&] {
             progress.show(report.running);
-            if (kept.ok()) kept = keep();
+            if (keeps) static_cast<void>(keep());  // a full disk is told in the end
         });
     }
-    if (kept.ok()) kept = keep();
+    examine_system(root, report);
+    Status kept = options.output.empty() ? Status() : write_file_atomically(options.output, to_json(report));
     if (kept.ok() && !options.profile.empty() && report.profile)
         kept =
             write_file_atomically(options.profile, to_profile_text(*report.profile, provenance_of(report)));
-    if (!kept.ok()) return kProgram.fail(kept.message());
     const std::string text = options.json ? to_json(report) : to_text(report);
     if (const int failed = kProgram.show(text)) return failed;
+    if (!kept.ok()) return kProgram.fail(kept.message());
     if (!options.profile.empty() && !report.profile)
         kProgram.warn(format("nothing was measured, so there is no %s", options.profile.c_str()));
     return worst_of(report.checks()) == Health::kProblem ? 1 : 0;

@@ -8,6 +8,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "base/file.hpp"
 #include "base/status.hpp"
@@ -16,11 +17,21 @@ namespace rknpu2 {
 
 class WatchedProcess {
   public:
-    using Send = std::function<void(const std::string& message)>;
+    // What the copy has of the connection.
+    class Link {
+      public:
+        explicit Link(int socket) : socket_(socket) {}
+        void tell(const std::string& message) const;
+        // Returns once the other side has called answer(), so that nothing happens before that.
+        void ask(const std::string& message) const;
+
+      private:
+        int socket_;
+    };
 
     // A copy of this process does `work` and ends, with the exit status 0 after it returns. Only from a
     // process with one thread, since the copy has no other. The copy dies with this process.
-    static Result<WatchedProcess> start(const std::function<void(const Send& send)>& work);
+    static Result<WatchedProcess> start(const std::function<void(const Link& link)>& work);
 
     WatchedProcess(WatchedProcess&&) noexcept;
     WatchedProcess& operator=(WatchedProcess&&) = delete;
@@ -29,6 +40,8 @@ class WatchedProcess {
     // The next message. None when there are no more, since it has ended by itself or because nothing came for
     // `patience` (empty: for ever) and it was killed; ending() tells.
     std::optional<std::string> next(std::optional<std::chrono::milliseconds> patience);
+    // Lets a copy that asks go on.
+    void answer() const;
 
     // Once next() gave none: empty after a good end, else what happened, for people.
     const std::string& ending() const { return ending_; }
@@ -36,13 +49,14 @@ class WatchedProcess {
     bool stuck() const { return stuck_; }
 
   private:
-    WatchedProcess(pid_t pid, FileDescriptor pipe) : pid_(pid), pipe_(std::move(pipe)) {}
+    WatchedProcess(pid_t pid, FileDescriptor socket) : pid_(pid), socket_(std::move(socket)) {}
 
     std::optional<std::string> take_message();
-    void end(const std::string& why);
+    void await_end();
+    void kill_it(const std::string& why);
 
     pid_t pid_;  // 0: gone
-    FileDescriptor pipe_;
+    FileDescriptor socket_;
     std::string received_;
     std::string ending_;
     bool stuck_ = false;

@@ -137,6 +137,7 @@ Result<std::unique_ptr<DeviceLock>> DeviceLock::open(const Config& config, bool 
 }
 
 Status DeviceLock::reopen_replaced() {
+    const std::lock_guard lock(mutex_);  // watch() tells whose they are
     for (File* const file : {&device_, &queue_})
         if (file->replaced()) RKNPU2_RETURN_IF_ERROR(file->open());
     return {};

@@ -80,7 +80,7 @@ class DeviceLock {
     File queue_;
     File device_;
     // Tells of long waits; there once the first wait was.
-    std::mutex mutex_;  // guards stop_
+    std::mutex mutex_;  // guards stop_, and which files those above are
     std::condition_variable stopped_;
     bool stop_ = false;
     std::atomic<int64_t> waiting_since_ns_{0};  // 0: not waiting

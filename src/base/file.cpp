@@ -6,6 +6,7 @@
 
 #include <cerrno>
 #include <cinttypes>
+#include <climits>
 #include <cstdio>
 #include <cstring>
 
@@ -32,10 +33,12 @@ Status write_file(const std::string& path, const std::string& content, int flags
     return file.close() ? ok_status() : cannot_write(path);
 }
 
-// True for terminals, pipes and the like, which cannot be replaced by a file.
-bool is_special_file(const std::string& path) {
-    struct stat info {};
-    return ::stat(path.c_str(), &info) == 0 && !S_ISREG(info.st_mode);
+// The directory has the new name only once it is on the disk itself. Not every file system can do that.
+void sync_directory_of(const std::string& path) {
+    const size_t slash = path.rfind('/');
+    const std::string directory = slash == std::string::npos ? "." : path.substr(0, slash + 1);
+    const FileDescriptor file(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (file.is_open()) static_cast<void>(::fsync(file.number()));
 }
 
 }  // namespace
@@ -91,11 +94,30 @@ std::string with_process_id(std::string path_pattern) {
     return path_pattern;
 }
 
+std::optional<std::string> replaceable_file(const std::string& path) {
+    constexpr int kMostLinks = 40;
+    std::string at = path;
+    for (int i = 0; i < kMostLinks; ++i) {
+        // /dev/stdout and its like: what somebody else has open there must stay.
+        if (at.starts_with("/proc/") || (at.starts_with("/dev/") && !at.starts_with("/dev/shm/"))) return {};
+        struct stat info {};
+        if (::lstat(at.c_str(), &info) != 0 || S_ISREG(info.st_mode)) return at;
+        char target[PATH_MAX];
+        const ssize_t length = S_ISLNK(info.st_mode) ? ::readlink(at.c_str(), target, sizeof target) : -1;
+        if (length < 0) return {};
+        const std::string next(target, static_cast<size_t>(length));
+        at = next.starts_with('/') ? next : at.substr(0, at.rfind('/') + 1) + next;
+    }
+    return {};
+}
+
 Status write_file_atomically(const std::string& path, const std::string& content) {
-    if (is_special_file(path)) return write_file(path, content, O_NOCTTY);
-    const std::string partial = path + format(".%d.part", static_cast<int>(getpid()));
+    const std::optional<std::string> file = replaceable_file(path);
+    if (!file) return write_file(path, content, O_TRUNC | O_NOCTTY);
+    const std::string partial = *file + format(".%d.part", static_cast<int>(getpid()));
     Status status = write_file(partial, content, O_CREAT | O_TRUNC | O_NOFOLLOW);
-    if (status.ok() && std::rename(partial.c_str(), path.c_str()) != 0) status = cannot_write(path);
+    if (status.ok() && std::rename(partial.c_str(), file->c_str()) != 0) status = cannot_write(path);
+    if (status.ok()) sync_directory_of(*file);
     if (!status.ok()) std::remove(partial.c_str());
     return status;
 }

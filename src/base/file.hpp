@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -42,9 +43,14 @@ Result<std::string> read_regular_file(const std::string& path, uint64_t most);
 // The path with the process id for its first "%p".
 std::string with_process_id(std::string path_pattern);
 
+// What write_file_atomically() replaces: `path`, or the file that it leads to as a link; there need not be
+// one yet. None when it is a terminal, a pipe, or one of the files in /dev and /proc that stand for what is
+// open.
+std::optional<std::string> replaceable_file(const std::string& path);
+
 // Writes a file so that a reader sees either the old or the new content, whole, even after the power was cut.
-// A terminal, a pipe or the like is written to. kIo, with the path in the message. PATH.<process id>.part is
-// there meanwhile; a link in its place is not followed.
+// What is not replaceable is written to. kIo, with the path in the message. FILE.<process id>.part is there
+// meanwhile; a link in its place is not followed.
 Status write_file_atomically(const std::string& path, const std::string& content);
 
 }  // namespace rknpu2

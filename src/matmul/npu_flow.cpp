@@ -60,11 +60,7 @@ void NpuFlow::add_product(std::span<const PackedWeight* const> weights) {
 
 Status NpuFlow::begin(std::vector<Chunk> chunks) {
     owns_ = std::unique_lock(device_.mutex_);
-    if (device_.lock_ != nullptr) {
-        RKNPU2_RETURN_IF_ERROR(device_.lock_->acquire());
-        has_lock_ = true;
-        locked_since_ = std::chrono::steady_clock::now();
-    }
+    RKNPU2_RETURN_IF_ERROR(take_turn());
     chunks_ = std::move(chunks);
     device_.activations_.forget();  // their areas are used for something else now
     slot_taken_.assign(kSlots, 0);

@@ -47,7 +47,8 @@ class NpuFlow {
     // May multiplications of this configuration flow at all?
     static bool possible(const Config& config);
 
-    // How long other processes wait for their turn at most, besides the runs that have begun.
+    // How long other processes wait for their turn at most, besides the runs that have begun and what the CPU
+    // does between two calls of next_done() and submit().
     static constexpr std::chrono::milliseconds kTurn{100};
 
     explicit NpuFlow(NpuDevice& device, std::chrono::milliseconds turn = kTurn)
@@ -131,7 +132,8 @@ class NpuFlow {
     Status find_contexts();
     Status fill_job(size_t chunk);
     bool must_give_way() const;
-    Status give_way();
+    void let_others();
+    Status take_turn();
     void take_from_lane(const NpuLane::Job& job);
     Status submit_again();
     Status recover(size_t chunk);

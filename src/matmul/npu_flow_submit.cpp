@@ -25,10 +25,16 @@ bool NpuFlow::has_room() const {
     return std::find(slot_taken_.begin(), slot_taken_.end(), 0) != slot_taken_.end();
 }
 
-// Nothing of ours is running then.
-Status NpuFlow::give_way() {
+// The NPU is given back when the turn is over, unless something of ours runs. Whoever wants it next takes it
+// again.
+void NpuFlow::let_others() {
+    if (!running_.empty() || !must_give_way()) return;
     device_.lock_->release();
     has_lock_ = false;
+}
+
+Status NpuFlow::take_turn() {
+    if (device_.lock_ == nullptr || has_lock_) return {};
     RKNPU2_RETURN_IF_ERROR(device_.lock_->acquire());
     has_lock_ = true;
     locked_since_ = std::chrono::steady_clock::now();
@@ -37,8 +43,8 @@ Status NpuFlow::give_way() {
 
 Status NpuFlow::submit(size_t product, size_t chunk) {
     if (no_memory_) return {StatusCode::kOutOfMemory, "no memory to rotate activations in"};
-    // The turn may have ended since has_room() said yes; what runs is not left alone for that.
-    if (running_.empty() && must_give_way()) RKNPU2_RETURN_IF_ERROR(give_way());
+    let_others();
+    RKNPU2_RETURN_IF_ERROR(take_turn());
     ChunkState& state = states_[chunk];
     state.product = product;
     state.slot =
@@ -99,7 +105,10 @@ void NpuFlow::take_from_lane(const NpuLane::Job& job) {
 Result<size_t> NpuFlow::next_done(bool wait) {
     while (done_.empty()) {
         const NpuLane::Job* const job = wait ? device_.lane_->wait() : device_.lane_->done();
-        if (job == nullptr) return SIZE_MAX;
+        if (job == nullptr) {
+            let_others();
+            return SIZE_MAX;
+        }
         take_from_lane(*job);
         if (failed_.empty()) continue;
         // Contexts can only be dropped while nobody runs.
@@ -109,6 +118,7 @@ Result<size_t> NpuFlow::next_done(bool wait) {
     }
     const size_t chunk = done_.front();
     done_.pop_front();
+    let_others();
     return chunk;
 }
 

@@ -1,5 +1,6 @@
 #include "base/file.hpp"
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
@@ -51,6 +52,29 @@ TEST(WriteFileAtomically, ReplacesWholeAndNamesTheProcess) {
     // What is not a file is written to, not replaced.
     ASSERT_TRUE(write_file_atomically("/dev/null", "x").ok());
     EXPECT_TRUE(std::filesystem::is_character_file("/dev/null"));
+    std::filesystem::remove_all(folder);
+}
+
+TEST(WriteFileAtomically, ALinkLeadsToTheFileAndStandardOutputStays) {
+    std::string folder = ::testing::TempDir() + "rknpu2_file_XXXXXX";
+    ASSERT_NE(mkdtemp(folder.data()), nullptr);
+    std::filesystem::create_symlink("file", folder + "/link");
+    for (const char* const content : {"one", "two"}) {  // the first through a link to nothing
+        ASSERT_TRUE(write_file_atomically(folder + "/link", content).ok());
+        EXPECT_TRUE(std::filesystem::is_symlink(folder + "/link"));
+        EXPECT_EQ(read_regular_file(folder + "/file", 100).value(), content);
+    }
+    // A redirected standard output is a file that others have open: it is written to, not replaced.
+    const FileDescriptor open(::open((folder + "/file").c_str(), O_RDWR | O_CLOEXEC));
+    const std::string as_fd = "/proc/self/fd/" + std::to_string(open.number());
+    for (const std::string& path : {as_fd, std::string("/dev/stdout"), std::string("/dev/full")})
+        EXPECT_FALSE(replaceable_file(path).has_value()) << path;
+    ASSERT_TRUE(write_file_atomically(as_fd, "three").ok());
+    char found[8] = {};
+    EXPECT_EQ(::pread(open.number(), found, sizeof found, 0), 5);
+    EXPECT_STREQ(found, "three");
+    std::filesystem::create_symlink("loop", folder + "/loop");
+    EXPECT_FALSE(write_file_atomically(folder + "/loop", "x").ok());
     std::filesystem::remove_all(folder);
 }
 

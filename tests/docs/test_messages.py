@@ -46,6 +46,7 @@ NOT_ON_THE_PAGE = {
     "the host asked to stop": SILENT,
     "too many shapes for one flow": SILENT,
     "no build for …: --target takes rk3588": USAGE,
+    "not needed any more": SILENT,
     "a slice of … bytes at … is not in its buffer": INTERNAL,
     "neither 0 nor 1": REPLACED,
     "neither npu nor auto": REPLACED,

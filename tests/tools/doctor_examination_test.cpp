@@ -10,9 +10,12 @@
 #include <algorithm>
 #include <cstdlib>
 #include <filesystem>
+#include <functional>
+#include <optional>
 #include <thread>
 
 #include "base/device_lock.hpp"
+#include "base/file.hpp"
 #include "flawed_runtime.hpp"
 #include "watched_process.hpp"
 
@@ -62,6 +65,7 @@ class DoctorExamination : public ::testing::Test {
     void examine_as_set() {
         examine_npu(examination_, report_, [this] {
             steps_.push_back(report_.running);
+            if (before_step_) before_step_();
             // What would be left if the board did not survive the step.
             EXPECT_EQ(report_.checks().back().id, "speed.unfinished");
             EXPECT_EQ(report_.checks().back().found, report_.running);
@@ -78,6 +82,7 @@ class DoctorExamination : public ::testing::Test {
     Examination examination_;
     DoctorReport report_;
     std::vector<std::string> steps_;
+    std::function<void()> before_step_;
 };
 
 TEST_F(DoctorExamination, FindsWhatOneProcessWouldFind) {
@@ -102,11 +107,12 @@ TEST_F(DoctorExamination, FindsWhatOneProcessWouldFind) {
     EXPECT_GT(report_.measurements->bind_us, 0);
     EXPECT_EQ(report_.measure_error, "");
     EXPECT_EQ(report_.bad_end, "");
-    // Opening, each case, each shape, binding; each named before it began.
-    ASSERT_EQ(steps_.size(), 1 + cases().size() + speed_shapes(true).size() + 1);
+    // Opening, each case, each shape, binding, closing; each named before it began.
+    ASSERT_EQ(steps_.size(), 1 + cases().size() + speed_shapes(true).size() + 2);
     EXPECT_EQ(steps_[0], "opening the runtime");
     EXPECT_EQ(steps_[1], case_text(cases()[0]));
-    EXPECT_EQ(steps_.back(), "binding activations");
+    EXPECT_EQ(steps_[steps_.size() - 2], "binding activations");
+    EXPECT_EQ(steps_.back(), "closing the runtime");
 }
 
 TEST_F(DoctorExamination, ACrashCostsOneCase) {
@@ -143,7 +149,7 @@ TEST_F(DoctorExamination, ThreeCrashesEndIt) {
 }
 
 TEST_F(DoctorExamination, AHangIsStopped) {
-    examination_.patience = milliseconds(4000);
+    examination_.patience = milliseconds(8000);
     Flaw flaw;
     flaw.before_run = [](const ContextSpec& spec) {
         while (same(spec, cases()[1]))
@@ -151,7 +157,7 @@ TEST_F(DoctorExamination, AHangIsStopped) {
     };
     examine(flaw);
     EXPECT_EQ(count(CaseState::kCrashed), 1U);
-    EXPECT_THAT(report_.self_test[1].error, HasSubstr("gave no answer for 4 s and was stopped"));
+    EXPECT_THAT(report_.self_test[1].error, HasSubstr("gave no answer for 8 s and was stopped"));
     EXPECT_TRUE(report_.self_test.back().passed());
     EXPECT_EQ(report_.measure_error, "");
 }
@@ -172,6 +178,43 @@ TEST_F(DoctorExamination, ACrashWhileMeasuring) {
     EXPECT_EQ(report_.measure_error,
               speed_text(shape) + ": the process with the runtime ended by signal 9 (Killed)");
     EXPECT_EQ(worst_of(report_.checks()), Health::kProblem);
+}
+
+// A board may freeze in a run's first microsecond: what has begun is known before it begins.
+TEST_F(DoctorExamination, EachStepIsNamedBeforeItBegins) {
+    const std::string named = ::testing::TempDir() + "doctor-step-" + std::to_string(getpid());
+    before_step_ = [&] { ASSERT_TRUE(write_file_atomically(named, report_.running).ok()); };
+    Flaw flaw;
+    flaw.before_run = [&named](const ContextSpec& spec) {
+        const std::string text = read_regular_file(named, 1000).value();
+        const std::string shape =
+            std::to_string(spec.rows[0]) + "x" + std::to_string(spec.K) + "x" + std::to_string(spec.N);
+        if (text.find(shape) == std::string::npos && text != "binding activations") die();
+    };
+    examine(flaw);
+    EXPECT_EQ(count(CaseState::kRan), cases().size());
+    EXPECT_EQ(report_.measure_error, "");
+    unlink(named.c_str());
+}
+
+TEST_F(DoctorExamination, ARuntimeThatCannotBeOpenedAgain) {
+    const std::string mark = ::testing::TempDir() + "doctor-mark-" + std::to_string(getpid());
+    examination_.open = [mark](const std::string&) -> Result<std::unique_ptr<NpuRuntime>> {
+        if (std::filesystem::exists(mark)) die();
+        EXPECT_TRUE(write_file_atomically(mark, "").ok());
+        Flaw flaw;
+        flaw.before_run = [](const ContextSpec& spec) {
+            if (same(spec, cases()[2])) die();
+        };
+        return std::unique_ptr<NpuRuntime>(std::make_unique<FlawedRuntime>(flaw));
+    };
+    examine_as_set();
+    EXPECT_EQ(count(CaseState::kCrashed), 1U);
+    EXPECT_EQ(count(CaseState::kLeftOut), cases().size() - 3);
+    EXPECT_THAT(report_.self_test.back().error, HasSubstr("could not be opened again"));
+    EXPECT_THAT(report_.measure_error,
+                HasSubstr("opening the runtime again: the process with the runtime ended by"));
+    unlink(mark.c_str());
 }
 
 TEST_F(DoctorExamination, ARuntimeThatCannotBeOpened) {
@@ -210,19 +253,28 @@ TEST_F(DoctorExamination, ACrashAtTheEndIsAWarning) {
 
 // Somebody else has the NPU, for longer than a step may take: that is no silence.
 TEST_F(DoctorExamination, TakesItsTurn) {
-    examination_.patience = milliseconds(4000);
+    examination_.patience = milliseconds(8000);
     examination_.config.lock = ::testing::TempDir() + "doctor-lock-" + std::to_string(getpid());
     Config config = examination_.config;
-    Result<WatchedProcess> holder = WatchedProcess::start([&config](const WatchedProcess::Send& send) {
+    Result<WatchedProcess> holder = WatchedProcess::start([&config](const WatchedProcess::Link& link) {
         LockCounters counters;
         const auto lock = DeviceLock::open(config, false, counters);
         if (!lock.value()->acquire().ok()) std::_Exit(3);
-        send("mine");
-        std::this_thread::sleep_for(milliseconds(5000));
+        link.tell("mine");
+        std::this_thread::sleep_for(milliseconds(9000));
     });
     ASSERT_TRUE(holder.ok());
     ASSERT_EQ(holder.value().next(milliseconds(60000)), "mine");
+    const auto start = std::chrono::steady_clock::now();
+    std::optional<std::chrono::steady_clock::time_point> first_case;
+    before_step_ = [&] {
+        if (!first_case && report_.running == case_text(cases()[0]))
+            first_case = std::chrono::steady_clock::now();
+    };
     examine();
+    ASSERT_TRUE(first_case.has_value());
+    EXPECT_GE(*first_case - start, milliseconds(8000)) << "it did not wait";
+    EXPECT_THAT(steps_, ::testing::Contains("waiting for other programs that use the NPU"));
     EXPECT_EQ(count(CaseState::kRan), cases().size());
     EXPECT_EQ(report_.measure_error, "");
     EXPECT_FALSE(holder.value().next(milliseconds(60000)).has_value());
