@@ -9,6 +9,7 @@
 #include <climits>
 #include <cstdio>
 #include <cstring>
+#include <filesystem>
 
 #include "base/format.hpp"
 
@@ -105,8 +106,7 @@ std::optional<std::string> replaceable_file(const std::string& path) {
         char target[PATH_MAX];
         const ssize_t length = S_ISLNK(info.st_mode) ? ::readlink(at.c_str(), target, sizeof target) : -1;
         if (length < 0) return {};
-        const std::string next(target, static_cast<size_t>(length));
-        at = next.starts_with('/') ? next : at.substr(0, at.rfind('/') + 1) + next;
+        at = std::filesystem::path(at).parent_path() / std::string(target, static_cast<size_t>(length));
     }
     return {};
 }
