@@ -156,6 +156,7 @@ run_cross() {
     local slow='Rotate\.EveryTierEqualsTheReference|CheckerTest\.TwoThreads|BehaviourTest\.OneContextOnTwoThreadsIsAnError'
     slow+="|$SLOW_PREDICTIONS|DoctorMeasure\.TheSimulatorsTimesAreItsPredictions|DoctorSelfTest\.TheSimulatorPassesAllAndAddsAsItSays"
     slow+='|DoctorProgram\.(AHealthyBoardWithTheSimulator|TheJsonHasOneShape|ADisagreementInTimesIsReported|LostAndFailingRunsAreProblems|AWrongResult.*|ARefusalOf.*)'
+    slow+='|DoctorExamination\.(FindsWhatOneProcessWouldFind|ACrash.*|AHangIsStopped|EachStepIsNamed.*|TakesItsTurn)'
     [[ $MODE == full ]] || without=(-E "^($slow)\$")
     run_tests rk3588 -L '^(unit|sim|package|e2e)$' "${without[@]}"
 }
