@@ -21,17 +21,18 @@ Status cannot_write(const std::string& path) {
     return {StatusCode::kIo, format("cannot write %s: %s", path.c_str(), std::strerror(errno))};
 }
 
-Status write_file(const std::string& path, const std::string& content, int flags) {
+// Writes `path`, of which messages speak as `name`.
+Status write_file(const std::string& path, const std::string& name, const std::string& content, int flags) {
     FileDescriptor file(::open(path.c_str(), O_WRONLY | O_CLOEXEC | flags, 0666));
-    if (!file.is_open()) return cannot_write(path);
+    if (!file.is_open()) return cannot_write(name);
     for (size_t written = 0; written < content.size();) {
         const ssize_t count = ::write(file.number(), content.data() + written, content.size() - written);
         if (count < 0 && errno == EINTR) continue;
-        if (count < 0) return cannot_write(path);
+        if (count < 0) return cannot_write(name);
         written += static_cast<size_t>(count);
     }
-    if (::fsync(file.number()) != 0 && errno != EINVAL && errno != EROFS) return cannot_write(path);
-    return file.close() ? ok_status() : cannot_write(path);
+    if (::fsync(file.number()) != 0 && errno != EINVAL && errno != EROFS) return cannot_write(name);
+    return file.close() ? ok_status() : cannot_write(name);
 }
 
 // The directory has the new name only once it is on the disk itself. Not every file system can do that.
@@ -113,9 +114,9 @@ std::optional<std::string> replaceable_file(const std::string& path) {
 
 Status write_file_atomically(const std::string& path, const std::string& content) {
     const std::optional<std::string> file = replaceable_file(path);
-    if (!file) return write_file(path, content, O_TRUNC | O_NOCTTY);
+    if (!file) return write_file(path, path, content, O_TRUNC | O_NOCTTY);
     const std::string partial = *file + format(".%d.part", static_cast<int>(getpid()));
-    Status status = write_file(partial, content, O_CREAT | O_TRUNC | O_NOFOLLOW);
+    Status status = write_file(partial, path, content, O_CREAT | O_TRUNC | O_NOFOLLOW);
     if (status.ok() && std::rename(partial.c_str(), file->c_str()) != 0) status = cannot_write(path);
     if (status.ok()) sync_directory_of(*file);
     if (!status.ok()) std::remove(partial.c_str());

@@ -48,7 +48,9 @@ TEST(WriteFileAtomically, ReplacesWholeAndNamesTheProcess) {
         EXPECT_EQ(read_regular_file(path, 100).value(), content);
     }
     EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder), {}), 1) << "a partial file was left";
-    EXPECT_EQ(write_file_atomically(folder + "/none/s.json", "x").code(), StatusCode::kIo);
+    const Status status = write_file_atomically(folder + "/none/s.json", "x");
+    EXPECT_EQ(status.code(), StatusCode::kIo);
+    EXPECT_EQ(status.message(), "cannot write " + folder + "/none/s.json: No such file or directory");
     // What is not a file is written to, not replaced.
     ASSERT_TRUE(write_file_atomically("/dev/null", "x").ok());
     EXPECT_TRUE(std::filesystem::is_character_file("/dev/null"));
