@@ -113,9 +113,8 @@ Status play(const ChipClock& clock, Operands& operands, Contestant& contestant) 
     const auto times = [&](Phase phase) { return static_cast<double>(contestant.statistics.time_ns(phase)); };
     const double before[] = {times(Phase::kQuantise), times(Phase::kNpu), times(Phase::kDequantise)};
     // Other programs have their turns between multiplications; waiting for ours is not timed.
-    if (contestant.lock != nullptr) RKNPU2_RETURN_IF_ERROR(contestant.lock->acquire());
-    const std::unique_ptr<DeviceLock::Turn> turn =
-        contestant.lock != nullptr ? std::make_unique<DeviceLock::Turn>(*contestant.lock) : nullptr;
+    const Result<DeviceLock::Turn> turn = DeviceLock::Turn::take(contestant.lock.get());
+    RKNPU2_RETURN_IF_ERROR(turn.status());
     const std::optional<ChipClock::Busy> busy = clock.busy();
     const auto start = std::chrono::steady_clock::now();
     RKNPU2_RETURN_IF_ERROR(contestant.device->multiply(*contestant.weight, operands.a.data(),

@@ -20,41 +20,34 @@ struct NoTurn {
 };
 
 // The turn of one step. Waiting for it is told, since it takes as long as others use the NPU.
-class Turn {
+class StepTurn {
   public:
-    Turn(DeviceLock* lock, const Link& link) : lock_(lock), link_(link) {}
-    ~Turn() { give_back(); }
-    Turn(const Turn&) = delete;
-    Turn& operator=(const Turn&) = delete;
+    StepTurn(DeviceLock* lock, const Link& link) : lock_(lock), link_(link) {}
 
     void begin(const std::string& what) {
-        give_back();
-        if (lock_ != nullptr) {
-            link_.tell(message_of_waiting());
-            const Status status = lock_->acquire();
-            if (!status.ok()) throw NoTurn{status};
-            held_ = true;
-        }
+        end();
+        if (lock_ != nullptr) link_.tell(message_of_waiting());
+        Result<DeviceLock::Turn> turn = DeviceLock::Turn::take(lock_);
+        if (!turn.ok()) throw NoTurn{turn.status()};
+        turn_ = turn.take();
         link_.ask(message_of_beginning(what));  // it begins once that is on the disk
     }
-    void give_back() {
-        if (std::exchange(held_, false)) lock_->release();
-    }
+    void end() { turn_.end(); }
 
   private:
     DeviceLock* lock_;
     const Link& link_;
-    bool held_ = false;
+    DeviceLock::Turn turn_;
 };
 
 void test_and_measure(const Examination& examination, const DoctorReport& report, NpuRuntime& runtime,
-                      Turn& turn, const Link& link) {
+                      StepTurn& turn, const Link& link) {
     SelfTestProgress tests;
     tests.first = report.self_test.size();
     tests.strikes = strikes_in(report.self_test);
     tests.begins = [&](const SelfTestCase& test) { turn.begin(case_text(test)); };
     tests.ended = [&](const SelfTestResult& result) {
-        turn.give_back();
+        turn.end();
         link.tell(message_of_result(result));
     };
     const int strikes = tests.strikes + strikes_in(run_self_tests(runtime, report.quick, tests));
@@ -79,7 +72,7 @@ void examine(const Examination& examination, const DoctorReport& report, const L
     LockCounters counters;
     const auto lock = DeviceLock::open(examination.config, info.simulated, counters);
     if (!lock.ok()) return link.tell(message_of_no_lock(lock.status().message()));
-    Turn turn(lock.value().get(), link);
+    StepTurn turn(lock.value().get(), link);
     try {
         test_and_measure(examination, report, *opened.value(), turn, link);
     } catch (const NoTurn& none) {

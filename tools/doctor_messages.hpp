@@ -2,7 +2,6 @@
 // the same program, so there are no versions; numbers arrive with all their bits, NaN too.
 #pragma once
 
-#include <functional>
 #include <string>
 
 #include "doctor_report.hpp"

@@ -177,6 +177,14 @@ Status DeviceLock::acquire() {
     return status;
 }
 
+Result<DeviceLock::Turn> DeviceLock::Turn::take(DeviceLock* lock) {
+    Turn turn;
+    if (lock == nullptr) return turn;
+    RKNPU2_RETURN_IF_ERROR(lock->acquire());
+    turn.lock_ = lock;
+    return turn;
+}
+
 void DeviceLock::release() {
     lock_file(device_.descriptor.number(), LOCK_UN);
 }

@@ -17,6 +17,7 @@
 #include <mutex>
 #include <string>
 #include <thread>
+#include <utility>
 
 #include "base/config.hpp"
 #include "base/file.hpp"
@@ -45,16 +46,26 @@ class DeviceLock {
     Status acquire();
     void release();
 
-    // Releases at the end of a scope, however that is left.
+    // The device from take() to the end of a scope, however that is left, or to end().
     class Turn {
       public:
-        explicit Turn(DeviceLock& lock) : lock_(lock) {}
-        ~Turn() { lock_.release(); }
-        Turn(const Turn&) = delete;
-        Turn& operator=(const Turn&) = delete;
+        Turn() = default;  // nothing is held
+        // acquire(). Without a lock (null) nobody is waited for, and nothing is held.
+        static Result<Turn> take(DeviceLock* lock);
+        Turn(Turn&& other) noexcept : lock_(std::exchange(other.lock_, nullptr)) {}
+        Turn& operator=(Turn&& other) noexcept {
+            std::swap(lock_, other.lock_);
+            return *this;
+        }
+        ~Turn() { end(); }
+
+        bool held() const { return lock_ != nullptr; }
+        void end() {
+            if (held()) std::exchange(lock_, nullptr)->release();
+        }
 
       private:
-        DeviceLock& lock_;
+        DeviceLock* lock_ = nullptr;
     };
 
   private:

@@ -18,9 +18,8 @@ std::string NpuDevice::names_together() const {
 
 // While no other process does. One multiplication at a time, so that nobody waits long.
 Status NpuDevice::multiply_alone(const Activations& input) {
-    if (lock_ == nullptr) return multiply_together(input);
-    RKNPU2_RETURN_IF_ERROR(lock_->acquire());
-    const DeviceLock::Turn turn(*lock_);
+    const Result<DeviceLock::Turn> turn = DeviceLock::Turn::take(lock_.get());
+    RKNPU2_RETURN_IF_ERROR(turn.status());
     return multiply_together(input);
 }
 

@@ -28,7 +28,6 @@ NpuFlow::~NpuFlow() {
     if (!owns_.owns_lock()) return;
     while (device_.lane_ != nullptr && device_.lane_->wait() != nullptr) {
     }
-    if (has_lock_) device_.lock_->release();
 }
 
 size_t NpuFlow::team() const {

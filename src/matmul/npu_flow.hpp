@@ -25,6 +25,7 @@
 #include <span>
 #include <vector>
 
+#include "base/device_lock.hpp"
 #include "matmul/cube_rows.hpp"
 #include "matmul/npu_device.hpp"
 #include "matmul/npu_lane.hpp"
@@ -148,8 +149,8 @@ class NpuFlow {
     NpuDevice& device_;
     const std::chrono::milliseconds turn_;
     std::unique_lock<std::mutex> owns_;
-    bool has_lock_ = false;
-    std::chrono::steady_clock::time_point locked_since_{};
+    DeviceLock::Turn among_processes_;
+    std::chrono::steady_clock::time_point since_{};  // of that
     std::vector<Product> products_;
     std::vector<Chunk> chunks_;
     std::vector<ChunkState> states_;

@@ -17,7 +17,7 @@ std::string NpuFlow::name_of(size_t product) const {
 }
 
 bool NpuFlow::must_give_way() const {
-    return has_lock_ && std::chrono::steady_clock::now() - locked_since_ >= turn_;
+    return among_processes_.held() && std::chrono::steady_clock::now() - since_ >= turn_;
 }
 
 bool NpuFlow::has_room() const {
@@ -28,16 +28,15 @@ bool NpuFlow::has_room() const {
 // The NPU is given back when the turn is over, unless something of ours runs. Whoever wants it next takes it
 // again.
 void NpuFlow::let_others() {
-    if (!running_.empty() || !must_give_way()) return;
-    device_.lock_->release();
-    has_lock_ = false;
+    if (running_.empty() && must_give_way()) among_processes_.end();
 }
 
 Status NpuFlow::take_turn() {
-    if (device_.lock_ == nullptr || has_lock_) return {};
-    RKNPU2_RETURN_IF_ERROR(device_.lock_->acquire());
-    has_lock_ = true;
-    locked_since_ = std::chrono::steady_clock::now();
+    if (among_processes_.held()) return {};
+    Result<DeviceLock::Turn> turn = DeviceLock::Turn::take(device_.lock_.get());
+    RKNPU2_RETURN_IF_ERROR(turn.status());
+    among_processes_ = turn.take();
+    since_ = std::chrono::steady_clock::now();
     return {};
 }
 
