@@ -62,22 +62,31 @@ void test_and_measure(const Examination& examination, const DoctorReport& report
                             : message_of_no_measurements(measured.status().message()));
 }
 
-// In the process with the runtime: all that `report` does not have yet.
-void examine(const Examination& examination, const DoctorReport& report, const Link& link) {
-    const Result<std::unique_ptr<NpuRuntime>> opened = examination.open(examination.library);
-    if (!opened.ok()) return link.tell(message_of_no_runtime(opened.status().message()));
-    const RuntimeInfo& info = opened.value()->info();
-    link.tell(message_of_opened(info));
+// All that `report` does not have yet.
+void use_runtime(const Examination& examination, const DoctorReport& report, NpuRuntime& runtime,
+                 const Link& link) {
+    link.tell(message_of_opened(runtime.info()));
     if (report.system_only) return;
     LockCounters counters;
-    const auto lock = DeviceLock::open(examination.config, info.simulated, counters);
+    const auto lock = DeviceLock::open(examination.config, runtime.info().simulated, counters);
     if (!lock.ok()) return link.tell(message_of_no_lock(lock.status().message()));
     StepTurn turn(lock.value().get(), link);
     try {
-        test_and_measure(examination, report, *opened.value(), turn, link);
+        test_and_measure(examination, report, runtime, turn, link);
     } catch (const NoTurn& none) {
         link.tell(message_of_no_lock(none.status.message()));
     }
+}
+
+// In the process with the runtime. The end is told before the runtime is closed, which may crash, too.
+void examine(const Examination& examination, const DoctorReport& report, const Link& link) {
+    const Result<std::unique_ptr<NpuRuntime>> opened = examination.open(examination.library);
+    if (opened.ok()) {
+        use_runtime(examination, report, *opened.value(), link);
+    } else {
+        link.tell(message_of_no_runtime(opened.status().message()));
+    }
+    link.tell(message_of_end());
 }
 
 // The doctor's side.
@@ -101,10 +110,8 @@ class Examiner {
     bool run_process() {
         begin("opening the runtime");
         Told told;
-        Result<WatchedProcess> process = WatchedProcess::start([&](const Link& link) {
-            examine(examination_, report_, link);
-            link.tell(message_of_end());
-        });
+        Result<WatchedProcess> process =
+            WatchedProcess::start([&](const Link& link) { examine(examination_, report_, link); });
         if (!process.ok()) return bury(process.status().message(), true);
         while (const auto message = process.value().next(patience(told))) {
             const std::string before = report_.running;
@@ -139,7 +146,7 @@ class Examiner {
             return false;
         }
         if (report_.self_test.size() == cases_.size()) {
-            (report_.system_only ? report_.bad_end : report_.measure_error) = report_.running + ": " + why;
+            report_.measure_error = report_.running + ": " + why;
             return false;
         }
         SelfTestResult crashed;

@@ -251,6 +251,35 @@ TEST_F(DoctorExamination, ACrashAtTheEndIsAWarning) {
     EXPECT_THAT(checks.back().found, HasSubstr("ended by signal 9 (Killed)"));
 }
 
+// Nothing that was found is doubted because the runtime crashes while it is closed, whatever was asked for.
+TEST_F(DoctorExamination, ACrashWhileClosingIsAWarning) {
+    struct Dying final : NpuRuntime {
+        ~Dying() override { die(); }
+        const RuntimeInfo& info() const override { return inner.info(); }
+        Result<std::unique_ptr<NpuContext>> create_context(const ContextSpec& spec) override {
+            return inner.create_context(spec);
+        }
+        FlawedRuntime inner{[] {
+            Flaw flaw;
+            flaw.largest_run = kLargestRun;
+            return flaw;
+        }()};
+    };
+    examination_.open = [](const std::string&) -> Result<std::unique_ptr<NpuRuntime>> {
+        return std::unique_ptr<NpuRuntime>(std::make_unique<Dying>());
+    };
+    for (const bool system_only : {false, true}) {
+        report_ = {};
+        report_.quick = true;
+        report_.system_only = system_only;
+        examine_as_set();
+        EXPECT_EQ(count(CaseState::kRan), system_only ? 0 : cases().size());
+        EXPECT_EQ(report_.measurements.has_value(), !system_only);
+        EXPECT_EQ(report_.measure_error, "");
+        EXPECT_EQ(report_.bad_end, "ended by signal 9 (Killed)");
+    }
+}
+
 // Somebody else has the NPU, for longer than a step may take: that is no silence.
 TEST_F(DoctorExamination, TakesItsTurn) {
     examination_.patience = milliseconds(8000);
