@@ -21,6 +21,10 @@ Status cannot_write(const std::string& path) {
     return {StatusCode::kIo, format("cannot write %s: %s", path.c_str(), std::strerror(errno))};
 }
 
+Status cannot_read(const std::string& path, const char* why) {
+    return {StatusCode::kIo, format("%s: cannot be read: %s", path.c_str(), why)};
+}
+
 // Writes `path`, of which messages speak as `name`.
 Status write_file(const std::string& path, const std::string& name, const std::string& content, int flags) {
     FileDescriptor file(::open(path.c_str(), O_WRONLY | O_CLOEXEC | flags, 0666));
@@ -52,14 +56,6 @@ FileDescriptor::~FileDescriptor() {
 bool FileDescriptor::close() {
     return ::close(std::exchange(number_, -1)) == 0;
 }
-
-namespace {
-
-Status cannot_read(const std::string& path, const char* why) {
-    return {StatusCode::kIo, format("%s: cannot be read: %s", path.c_str(), why)};
-}
-
-}  // namespace
 
 Result<FileDescriptor> open_regular_file(const std::string& path) {
     FileDescriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));

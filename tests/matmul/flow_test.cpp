@@ -29,6 +29,7 @@ using Floats = std::vector<float>;
 class FlowTest : public ::testing::TestWithParam<Precision> {
   protected:
     static constexpr size_t kM = 45;
+    const std::vector<NpuFlow::Chunk> chunks_ = {{0, 16}, {16, 1}, {17, 28}};
 
     void SetUp() override {
         set_log_sink([this](LogLevel, const std::string& line) { lines_.push_back(line); });
@@ -83,23 +84,22 @@ class FlowTest : public ::testing::TestWithParam<Precision> {
     Status flow(std::vector<std::vector<Floats>>& out, uint32_t seed) {
         NpuFlow flow(*npu_);
         add_products(flow);
-        const std::vector<NpuFlow::Chunk> chunks = {{0, 16}, {16, 1}, {17, 28}};
-        RKNPU2_RETURN_IF_ERROR(flow.begin(chunks));
+        RKNPU2_RETURN_IF_ERROR(flow.begin(chunks_));
         std::mt19937 random(seed);
-        std::vector<size_t> next(chunks.size());  // product of each chunk; those in the lane are not waiting
-        std::vector<char> waits(chunks.size(), 1);
-        size_t left = chunks.size();
+        std::vector<size_t> next(chunks_.size());  // product of each chunk; those in the lane are not waiting
+        std::vector<char> waits(chunks_.size(), 1);
+        size_t left = chunks_.size();
         while (left > 0) {
-            const size_t c = random() % chunks.size();
+            const size_t c = random() % chunks_.size();
             if (waits[c] != 0 && next[c] < weights_.size() && flow.has_room()) {
-                quantise(flow, next[c], c, chunks[c]);
+                quantise(flow, next[c], c, chunks_[c]);
                 RKNPU2_RETURN_IF_ERROR(flow.submit(next[c], c));
                 waits[c] = 0;
             } else if (flow.is_waiting() && random() % 2 == 0) {
                 const Result<size_t> done = flow.next_done(random() % 2 == 0);
                 RKNPU2_RETURN_IF_ERROR(done.status());
                 if (done.value() == SIZE_MAX) continue;
-                take(flow, next[done.value()], done.value(), chunks[done.value()], out);
+                take(flow, next[done.value()], done.value(), chunks_[done.value()], out);
                 waits[done.value()] = 1;
                 left -= ++next[done.value()] == weights_.size() ? 1 : 0;
             }
@@ -266,10 +266,9 @@ TEST_P(FlowTest, NobodyElseHasTheNpuWhileAChunkRuns) {
     {
         NpuFlow flow(*npu_, std::chrono::milliseconds(0));
         add_products(flow);
-        const std::vector<NpuFlow::Chunk> chunks = {{0, 16}, {16, 1}, {17, 28}};
-        ASSERT_TRUE(flow.begin(chunks).ok());
+        ASSERT_TRUE(flow.begin(chunks_).ok());
         const auto submit = [&](size_t c) {
-            quantise(flow, 0, c, chunks[c]);
+            quantise(flow, 0, c, chunks_[c]);
             EXPECT_TRUE(flow.submit(0, c).ok());
         };
         submit(0);
