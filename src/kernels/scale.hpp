@@ -14,6 +14,8 @@
 //          so that scaling adds no rounding: when absmax > 65504, the smallest that brings it to 65504 or
 //          less; when 0 < absmax < 2^-14 (all the row would be subnormal halves) the one that brings it into
 //          [1, 2), but never below 2^-126. An all-zero row has scale 1.
+//
+// Rows whose numbers are too large or too small for these rules are brought to ordinary size first: far.hpp.
 #pragma once
 
 #include <bit>

@@ -1,21 +1,16 @@
 #include "matmul/cube_rows.hpp"
 
+#include "kernels/far.hpp"
 #include "kernels/mix.hpp"
 #include "kernels/quantise.hpp"
 #include "kernels/rotate.hpp"
+#include "matrix/layout.hpp"
 
 namespace rknpu2 {
+namespace {
 
-void zero_padding(const PackedWeight& weight, const KSegment& segment, const Cube& cube) {
-    const size_t used = cube.chunk_rows * cube.planes;
-    if (weight.plan.recipe.arithmetic == NpuArithmetic::kFloat16) {
-        zero_rows(used, cube.rows, segment.K_padded, cube.rows, reinterpret_cast<uint16_t*>(cube.data));
-    } else {
-        zero_rows(used, cube.rows, segment.K_padded, cube.rows, reinterpret_cast<int8_t*>(cube.data));
-    }
-}
-
-void quantise_rows(const PackedWeight& weight, const KSegment& segment, const Cube& cube, const float* rows,
+// As quantise_rows(), of the segment's part of rows that need no care: `from` is where it begins.
+void quantise_near(const PackedWeight& weight, const KSegment& segment, const Cube& cube, const float* from,
                    size_t stride, size_t m, size_t count, float* rotated) {
     const Recipe& recipe = weight.plan.recipe;
     const size_t K_padded = segment.K_padded;
@@ -23,7 +18,6 @@ void quantise_rows(const PackedWeight& weight, const KSegment& segment, const Cu
     float* const sums = weight.channel_offsets.empty() ? nullptr : cube.sums + m;
     const float* const factors =
         weight.input_factors.empty() ? nullptr : weight.input_factors.data() + segment.k0;
-    const float* from = rows + segment.k0;
     size_t K = segment.k_count;
     float absmax[kRowGroup];
     if (recipe.rotate) {
@@ -45,6 +39,51 @@ void quantise_rows(const PackedWeight& weight, const KSegment& segment, const Cu
     if (cube.planes == 2) {
         quantise_residuals_int8(from, stride, count, K, K_padded, cube.rows, cube.chunk_rows + m, int8_cube,
                                 cube.scales + m, cube.scales + cube.chunk_rows + m, default_tier(), sums);
+    }
+}
+
+// Row m alone, brought to ordinary size; `row` is where the segment's part of it begins. Nothing to do for a
+// row of zeros, and for one that is not finite.
+void quantise_far(const PackedWeight& weight, const KSegment& segment, const Cube& cube, const float* row,
+                  size_t m, float* rotated) {
+    const float largest = row_absmax(row, segment.k_count);
+    if (std::isnan(largest) || largest == 0.0F) return;
+    const bool one_scale = weight.plan.recipe.one_scale_per_tensor;
+    if (one_scale ? !is_far(cube.tensor_scale) : is_near(largest)) return;
+    const double unit = unit_of(one_scale ? scale_value(cube.tensor_scale) : static_cast<double>(largest));
+    float near[kSegmentK];
+    divide_by_unit(row, segment.k_count, unit, near);
+    Cube near_cube = cube;
+    if (one_scale) near_cube.tensor_scale = static_cast<float>(scale_value(cube.tensor_scale) / unit);
+    const bool with_sums = !weight.channel_offsets.empty();
+    if (with_sums) cube.sums[m] = 0.0F;
+    quantise_near(weight, segment, near_cube, near, segment.k_count, m, 1, rotated);
+    for (size_t plane = 0; plane < cube.planes; ++plane) {
+        float& scale = cube.scales[plane * cube.chunk_rows + m];
+        scale = far_scale(static_cast<double>(scale) * unit);
+    }
+    if (with_sums)
+        cube.sums[m] = static_cast<float>(cube.sums[m] * unit / -static_cast<double>(cube.scales[m]));
+}
+
+}  // namespace
+
+void zero_padding(const PackedWeight& weight, const KSegment& segment, const Cube& cube) {
+    const size_t used = cube.chunk_rows * cube.planes;
+    if (weight.plan.recipe.arithmetic == NpuArithmetic::kFloat16) {
+        zero_rows(used, cube.rows, segment.K_padded, cube.rows, reinterpret_cast<uint16_t*>(cube.data));
+    } else {
+        zero_rows(used, cube.rows, segment.K_padded, cube.rows, reinterpret_cast<int8_t*>(cube.data));
+    }
+}
+
+void quantise_rows(const PackedWeight& weight, const KSegment& segment, const Cube& cube, const float* rows,
+                   size_t stride, size_t m, size_t count, float* rotated) {
+    const float* const from = rows + segment.k0;
+    quantise_near(weight, segment, cube, from, stride, m, count, rotated);
+    for (size_t i = 0; i < count; ++i) {
+        if (!is_near(cube.scales[m + i]))
+            quantise_far(weight, segment, cube, from + i * stride, m + i, rotated);
     }
 }
 

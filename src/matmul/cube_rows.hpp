@@ -1,7 +1,9 @@
 // Rows of activations, made ready for the NPU: smoothed, rotated, rounded and packed into a cube.
 //
 // A cube is what one run reads: the rows of a chunk for one K segment of a weight, in the chip's layout. With
-// two planes, the rounding errors of its first rows, rounded again, are its next rows. Pure functions on
+// two planes, the rounding errors of its first rows, rounded again, are its next rows. Rows of very large or
+// very small numbers get far scales (kernels/far.hpp), and their sums are divided by the square root of the
+// row's scale: the number that is kept for it, without its sign. Pure functions on
 // memory; threads may fill different rows of a cube at the same time, best from multiples of kRowGroup on.
 #pragma once
 
@@ -19,7 +21,7 @@ struct Cube {
     float* scales = nullptr;  // [row of the cube]
     float* sums =
         nullptr;  // [row of the chunk], of the rounded activations; written for weights with zero points
-    float tensor_scale = 0;  // the one scale of the naive precision
+    float tensor_scale = 0;  // the one scale of the naive precision; may be far
 };
 
 // Rows m .. m+count-1 (count at most kRowGroup) of the chunk, of which `rows` is the first and `stride` the

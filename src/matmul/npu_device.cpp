@@ -4,8 +4,8 @@
 #include <array>
 
 #include "base/log.hpp"
+#include "kernels/far.hpp"
 #include "kernels/quantise.hpp"
-#include "kernels/scale.hpp"
 #include "matmul/cost_model.hpp"
 #include "soc/rk3588.hpp"
 
@@ -29,7 +29,7 @@ float scale_of_rows(const float* a, size_t M, size_t K) {
         const float here = row_absmax(a + m * K, K);
         if (here > largest) largest = here;
     }
-    return int8_scale(largest);
+    return int8_tensor_scale(largest);
 }
 
 // Do the strips of all of them have the same columns?

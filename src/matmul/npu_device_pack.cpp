@@ -184,6 +184,7 @@ Result<std::shared_ptr<PackedWeight>> NpuDevice::pack(const WeightSource& source
             return status;
         }
     }
+    separate_far_channels(*place);
     statistics_.add_weight({source.name, source.type_name, source.K, source.N,
                             dtype_name(operand_type(plan.recipe.arithmetic)), plan.packed_bytes(),
                             !place->bias.empty(), plan.recipe.planes, plan.recipe.rotate, source.expert});

@@ -18,6 +18,13 @@ namespace rknpu2 {
 
 struct ChannelStatistics;
 
+// A channel of very large or very small weights (kernels/far.hpp).
+struct FarChannel {
+    size_t n;
+    float scale;   // far
+    float offset;  // zero point, divided by the square root of the scale
+};
+
 struct PackedWeight {
     WeightPlan plan;
     // What it was packed from. The bytes stay readable for as long as somebody multiplies with it: they are
@@ -28,11 +35,14 @@ struct PackedWeight {
     const ChannelStatistics* statistics = nullptr;
     // [segment][tile], as in the plan.
     std::vector<std::vector<DeviceMemoryPool::Slice>> cells;
-    // [segment][n], n < N. What the result is multiplied by; the rotation's factor is in it.
+    // [segment][n], n < N. What the result is multiplied by; the rotation's factor is in it. From
+    // pack_weight() and from files, far channels are among them; separate_far_channels() takes them out.
     std::vector<std::vector<float>> channel_scales;
     // [segment][n], n < N: the zero points of the channels, in the unit of the result for one unit of rotated
     // activation; empty when channels are symmetric.
     std::vector<std::vector<float>> channel_offsets;
+    // [segment], ascending; usually empty. Their scales and offsets above are 0.
+    std::vector<std::vector<FarChannel>> far_channels;
     // With activation statistics (smoothing.hpp), else empty: what activations are multiplied by before they
     // are rotated, [K]; and what is added to each result, [N].
     std::vector<float> input_factors;

@@ -5,6 +5,7 @@
 #include <mutex>
 
 #include "base/aligned_buffer.hpp"
+#include "kernels/far.hpp"
 #include "kernels/mix.hpp"
 #include "kernels/pack.hpp"
 #include "kernels/quantise.hpp"
@@ -99,11 +100,18 @@ void store_rows(const WeightPlan& plan, const KSegment& segment, const Task& tas
     }
 }
 
+// Means of very large activations can ask for a correction that no float holds; then there is none.
+float finite(double correction) {
+    const auto value = static_cast<float>(correction);
+    return std::isfinite(value) ? value : 0.0F;
+}
+
 // What the statistics say, in the form that packing a row needs.
 struct Correction {
     std::vector<float> inverse_factors;  // [K], for the weights
-    std::vector<std::vector<float>>
-        rotated_means;  // [segment][K_padded], of the activations as they are stored
+    // [segment][K_padded], of the activations as they are stored; each of a segment's divided by its unit.
+    std::vector<std::vector<float>> rotated_means;
+    std::vector<double> units;  // [segment]
 
     const float* factors_from(size_t k0) const {
         return inverse_factors.empty() ? nullptr : inverse_factors.data() + k0;
@@ -116,10 +124,14 @@ Correction correction_of(const ChannelStatistics& statistics, const WeightPlan& 
     for (const float factor : factors)
         correction.inverse_factors.push_back(1.0F / factor);
     for (const KSegment& segment : plan.segments) {
-        std::vector<float>& means = correction.rotated_means.emplace_back(segment.K_padded);
-        rotate_rows(statistics.mean.data() + segment.k0, segment.k_count, 1, segment.k_count,
-                    segment.K_padded, factors.data() + segment.k0, means.data());
-        mix_blocks(means.data(), 1, segment.K_padded);
+        std::vector<float> means(
+            statistics.mean.begin() + static_cast<ptrdiff_t>(segment.k0),
+            statistics.mean.begin() + static_cast<ptrdiff_t>(segment.k0 + segment.k_count));
+        correction.units.push_back(bring_near(means.data(), means.size()));
+        std::vector<float>& rotated = correction.rotated_means.emplace_back(segment.K_padded);
+        rotate_rows(means.data(), segment.k_count, 1, segment.k_count, segment.K_padded,
+                    factors.data() + segment.k0, rotated.data());
+        mix_blocks(rotated.data(), 1, segment.K_padded);
     }
     return correction;
 }
@@ -140,58 +152,124 @@ float centre(float* row, size_t K) {
     return middle;
 }
 
+// One segment of a task's rows: where they are, and what their scales and zero points become.
+struct SegmentRows {
+    const KSegment& segment;
+    float* values;         // [row][stride]: the segment's part of the first one
+    size_t stride;         // of values
+    float* rotated;        // [row][K_padded], when the plan rotates
+    float* scales;         // [row]
+    float* offsets;        // [row], when the plan rotates
+    const float* factors;  // [k], or nullptr
+};
+
+// The row of a segment as it is to be stored, and its scale before the rotation's factor is taken off.
+float prepare_row(const Recipe& recipe, const SegmentRows& rows, size_t i) {
+    const size_t K_padded = rows.segment.K_padded;
+    if (!recipe.rotate)
+        return channel_scale(recipe.arithmetic, rows.values + i * rows.stride, rows.segment.k_count);
+    float* const row = rows.rotated + i * K_padded;
+    rows.offsets[i] = centre(row, K_padded);
+    return channel_scale(recipe.arithmetic, row, K_padded);
+}
+
+void rotate(const SegmentRows& rows, size_t first, size_t count) {
+    const KSegment& segment = rows.segment;
+    float* const rotated = rows.rotated + first * segment.K_padded;
+    rotate_rows(rows.values + first * rows.stride, rows.stride, count, segment.k_count, segment.K_padded,
+                rows.factors, rotated);
+    mix_blocks(rotated, count, segment.K_padded);
+}
+
+// Scales of the rows, as they are to be stored, and the units by which far ones were divided; 1 for others.
+// `common_scale` may be nullptr.
+void prepare_rows(const Recipe& recipe, const SegmentRows& rows, size_t count, const float* common_scale,
+                  double* units) {
+    if (recipe.rotate) rotate(rows, 0, count);
+    for (size_t i = 0; i < count; ++i) {
+        units[i] = 1;
+        float* const row = rows.values + i * rows.stride;
+        if (common_scale != nullptr) {
+            const float largest = row_absmax(row, rows.segment.k_count);
+            if (is_far(*common_scale)) {
+                units[i] = unit_of(scale_value(*common_scale));
+                divide_by_unit(row, rows.segment.k_count, units[i], row);
+            }
+            const auto scale = static_cast<float>(scale_value(*common_scale) / units[i]);
+            rows.scales[i] = std::isnan(largest) ? largest : scale;
+            continue;
+        }
+        rows.scales[i] = prepare_row(recipe, rows, i);
+        if (is_near(rows.scales[i])) continue;
+        units[i] = bring_near(row, rows.segment.k_count);
+        if (units[i] == 1) continue;
+        if (recipe.rotate) rotate(rows, i, 1);
+        rows.scales[i] = prepare_row(recipe, rows, i);
+    }
+}
+
+// The rotation's factor is taken off: the product of two rotated rows is `block` times the plain one; a power
+// of two, so nothing is rounded. A far channel whose rotated weights are all alike has nothing but an offset,
+// and some scale.
+void finish_scale(double unit, float block, float& scale, float* offset) {
+    if (unit == 1 || std::isnan(scale)) {
+        scale /= block;
+        if (offset != nullptr) *offset /= block;
+        return;
+    }
+    const double factor = unit / static_cast<double>(block);
+    scale = far_scale(scale == 0.0F ? factor : static_cast<double>(scale) * factor);
+    if (offset != nullptr) *offset = static_cast<float>(*offset * factor / -static_cast<double>(scale));
+}
+
 // `rotated` has room for the task's rows of the longest segment. `common_scale` may be nullptr.
-void pack_task(PackedWeight& packed, const Task& task, const float* values, float* rotated,
+void pack_task(PackedWeight& packed, const Task& task, float* values, float* rotated,
                const float* common_scale, const Correction& correction) {
     const WeightPlan& plan = packed.plan;
-    const NTile& tile = plan.tiles[task.tile];
+    const bool rotates = plan.recipe.rotate;
+    const size_t n0 = plan.tiles[task.tile].n0 + task.first;
     for (size_t s = 0; s < plan.segments.size(); ++s) {
         const KSegment& segment = plan.segments[s];
-        Rows rows{values, plan.K, segment.k0, segment.k_count};
-        if (plan.recipe.rotate) {
-            rotate_rows(values + segment.k0, plan.K, task.count, segment.k_count, segment.K_padded,
-                        correction.factors_from(segment.k0), rotated);
-            mix_blocks(rotated, task.count, segment.K_padded);
-            rows = {rotated, segment.K_padded, 0, segment.K_padded};
-        }
-        float* const scales = packed.channel_scales[s].data() + tile.n0 + task.first;
-        if (plan.recipe.rotate) {
-            float* const offsets = packed.channel_offsets[s].data() + tile.n0 + task.first;
-            for (size_t i = 0; i < task.count; ++i)
-                offsets[i] = centre(rotated + i * segment.K_padded, segment.K_padded);
-        }
-        for (size_t i = 0; i < task.count; ++i) {
-            const float* const row = rows.data + i * rows.stride + rows.k0;
-            scales[i] =
-                common_scale != nullptr ? *common_scale : channel_scale(plan.recipe.arithmetic, row, rows.K);
-        }
-        store_rows(plan, segment, task, rows, scales, packed.cells[s][task.tile].data());
-        if (!plan.recipe.rotate) continue;
-        // The product of two rotated rows is `block` times the plain one; a power of two, so nothing is
-        // rounded.
-        const auto block = static_cast<float>(rotation_block(segment.K_padded));
+        const SegmentRows in{segment,
+                             values + segment.k0,
+                             plan.K,
+                             rotated,
+                             packed.channel_scales[s].data() + n0,
+                             rotates ? packed.channel_offsets[s].data() + n0 : nullptr,
+                             correction.factors_from(segment.k0)};
+        double units[kRowsPerTask];
+        prepare_rows(plan.recipe, in, task.count, common_scale, units);
+        const Rows stored = rotates ? Rows{rotated, segment.K_padded, 0, segment.K_padded}
+                                    : Rows{values, plan.K, segment.k0, segment.k_count};
+        store_rows(plan, segment, task, stored, in.scales, packed.cells[s][task.tile].data());
+        const float block = rotates ? static_cast<float>(rotation_block(segment.K_padded)) : 1.0F;
         for (size_t i = 0; i < task.count; ++i) {
             if (!packed.bias.empty()) {
-                const double error = rounding_error_int8(rows.data + i * rows.stride, rows.K, scales[i],
-                                                         correction.rotated_means[s].data());
-                packed.bias[tile.n0 + task.first + i] += static_cast<float>(error / block);
+                const double error = rounding_error_int8(rotated + i * segment.K_padded, segment.K_padded,
+                                                         in.scales[i], correction.rotated_means[s].data());
+                float& bias = packed.bias[n0 + i];
+                bias = finite(bias + finite(error * units[i] * correction.units[s] / block));
             }
-            scales[i] /= block;
-            packed.channel_offsets[s][tile.n0 + task.first + i] /= block;
+            finish_scale(units[i], block, in.scales[i], rotates ? in.offsets + i : nullptr);
         }
     }
 }
 
+// Channels that are not finite are left out: they become NaN by themselves.
 Result<float> scale_of_tensor(const WeightSource& source, const WeightPlan& plan, ThreadPool& pool) {
     std::mutex mutex;
     float largest = 0.0F;
     const Status status = for_each_task(source, plan, pool, [&](const Task& task, const float* rows, float*) {
-        const float here = row_absmax(rows, task.count * source.K);
+        float here = 0.0F;
+        for (size_t i = 0; i < task.count; ++i) {
+            const float of_row = row_absmax(rows + i * source.K, source.K);
+            here = of_row > here ? of_row : here;
+        }
         const std::lock_guard lock(mutex);
-        if (std::isnan(here) || here > largest) largest = here;  // a NaN stays: no number is larger
+        largest = std::max(largest, here);
     });
     RKNPU2_RETURN_IF_ERROR(status);
-    return int8_scale(largest);
+    return int8_tensor_scale(largest);
 }
 
 }  // namespace
@@ -216,6 +294,20 @@ Status pack_weight(const WeightSource& source, PackedWeight& packed, ThreadPool&
     return for_each_task(source, plan, pool, [&](const Task& task, float* rows, float* rotated) {
         pack_task(packed, task, rows, rotated, one_scale ? &common_scale : nullptr, correction);
     });
+}
+
+void separate_far_channels(PackedWeight& packed) {
+    for (size_t s = 0; s < packed.channel_scales.size(); ++s) {
+        std::vector<float>& scales = packed.channel_scales[s];
+        for (size_t n = 0; n < scales.size(); ++n) {
+            if (!is_far(scales[n])) continue;
+            if (packed.far_channels.empty()) packed.far_channels.resize(packed.channel_scales.size());
+            float* const offset = packed.channel_offsets.empty() ? nullptr : &packed.channel_offsets[s][n];
+            packed.far_channels[s].push_back({n, scales[n], offset == nullptr ? 0.0F : *offset});
+            scales[n] = 0.0F;
+            if (offset != nullptr) *offset = 0.0F;
+        }
+    }
 }
 
 }  // namespace rknpu2

@@ -18,11 +18,15 @@ namespace rknpu2 {
 // Raised whenever pack_weight() would write anything else for the same weight: the layout, the choice of
 // scales, rotation, smoothing, the plan's padding. Weights that were kept on disk with another number are not
 // used (weight_cache.hpp).
-inline constexpr uint32_t kPackingVersion = 1;
+inline constexpr uint32_t kPackingVersion = 2;
 
 // Fills packed.cells (allocated by the caller) and packed.channel_scales from the source; with
 // packed.statistics also packed.input_factors and packed.bias. Fails when there is no memory for the scratch
 // rows; the cells' content is undefined then.
 Status pack_weight(const WeightSource& source, PackedWeight& packed, ThreadPool& pool);
+
+// Makes packed.far_channels of the far ones among the scales that pack_weight() or a file gave. Files hold
+// weights as they were before.
+void separate_far_channels(PackedWeight& packed);
 
 }  // namespace rknpu2

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "base/aligned_buffer.hpp"
+#include "kernels/far.hpp"
 #include "kernels/mix.hpp"
 #include "kernels/quantise.hpp"
 #include "kernels/rotate.hpp"
@@ -27,10 +28,11 @@ Result<double> cost_of_rotation(const WeightSource& weight) {
     double after = 0;
     for (size_t i = 0; i < rows; ++i) {
         weight.dequantise(weight.row(i * weight.N / rows), row, static_cast<int64_t>(weight.K));
+        const double unit = bring_near(row, weight.K);
         rotate_rows(row, weight.K, 1, weight.K, K_padded, nullptr, rotated);
         mix_blocks(rotated, 1, K_padded);
-        const double largest = row_absmax(row, weight.K);
-        const double largest_rotated = row_absmax(rotated, K_padded);
+        const double largest = unit * static_cast<double>(row_absmax(row, weight.K));
+        const double largest_rotated = unit * static_cast<double>(row_absmax(rotated, K_padded));
         before += largest * largest;
         after += largest_rotated * largest_rotated / static_cast<double>(rotation_block(K_padded));
     }

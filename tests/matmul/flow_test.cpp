@@ -46,6 +46,10 @@ class FlowTest : public ::testing::TestWithParam<Precision> {
 
     void add_product(const std::vector<size_t>& sizes, size_t K) {
         inputs_.emplace_back(kM, 1, K, static_cast<uint32_t>(K));
+        for (size_t k = 0; k < K; ++k) {  // rows whose scales are far
+            inputs_.back().a[3 * K + k] *= 1e34F;
+            inputs_.back().a[20 * K + k] *= 1e-38F;
+        }
         weights_.emplace_back();
         for (const size_t N : sizes)
             weights_.back().push_back(

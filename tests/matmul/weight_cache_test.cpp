@@ -77,6 +77,23 @@ TEST_F(WeightCacheTest, AWeightThatRotationHarmsStaysUnrotated) {
     EXPECT_EQ(multiply(x), multiply(x));
 }
 
+// Channels of very large and very small weights, whose scales are kept apart.
+TEST_F(WeightCacheTest, FarChannelsAreLoadedAsTheyWerePacked) {
+    Matrices x(3, 40, 200, 7);
+    for (size_t k = 0; k < x.K; ++k) {
+        x.w[5 * x.K + k] *= 1e36F;
+        x.w[6 * x.K + k] *= 1e-39F;
+    }
+    const std::vector<float> expected = multiply(x);
+    for (size_t m = 0; m < x.M; ++m) {
+        for (const size_t n : {5U, 6U})
+            EXPECT_NEAR(expected[m * x.N + n] / x.exact(m, n), 1, 0.05) << m << ", " << n;
+    }
+    expect_counts(0, 1, 0);
+    EXPECT_EQ(multiply(x), expected);
+    expect_counts(1, 1, 0);
+}
+
 TEST_F(WeightCacheTest, WhateverIsWrongWithAFileItIsReplaced) {
     const Matrices x(3, 70, 200, 2);
     const std::vector<float> expected = multiply(x);
