@@ -99,15 +99,17 @@ RKNNSIM_EXPORT int rknn_matmul_set_core_mask(rknn_matmul_ctx ctx, rknn_core_mask
                 return {};
             case 3:
             case 7:
-            case 0xffff:
+            case 0xffff: {
                 context.set_core_mask(0);
-                if (state.simulator().first_core_warning()) {
-                    print_line(
-                        "warning", kName,
-                        rknpu2::format("core mask 0x%x falls back to AUTO: one matmul runs on one core",
-                                       static_cast<unsigned>(core_mask)));
+                std::string text =
+                    rknpu2::format("core mask 0x%x falls back to AUTO: one matmul runs on one core",
+                                   static_cast<unsigned>(core_mask));
+                if (!state.simulator().settings().several_cores_fall_back) {
+                    return {Code::kFail, text + "; make a context for each core, and deal N to them"};
                 }
+                if (state.simulator().first_core_warning()) print_line("warning", kName, text);
                 return {};
+            }
             default:
                 return {Code::kInvalidParameter,
                         rknpu2::format("core mask 0x%x is unknown", static_cast<unsigned>(core_mask))};

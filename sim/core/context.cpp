@@ -165,6 +165,7 @@ BoundOperand Context::bound(Operand which) const {
     operand.bytes = held.bytes;
     operand.converted = held.snapshot_taken;
     operand.source = held.source;
+    operand.taken_by_run = which == Operand::kA && settings_.normal_a_at_run;
     operand.whole = settings_.check == CheckMode::kStrict;
     return operand;
 }
@@ -243,6 +244,10 @@ Outcome Context::compute(const KernelTier& tier, Scratch& scratch, const Memory*
     job.int4_saturation = settings_.int4_saturation;
     bool ok = false;
     if (binding(Operand::kA).snapshot_taken) {
+        if (settings_.normal_a_at_run && a != nullptr) {
+            RKNNSIM_RETURN_IF_ERROR(
+                snapshot(describe(problem_, Operand::kA, M_), a->cpu(), &binding(Operand::kA)));
+        }
         job.a = binding(Operand::kA).snapshot.data();
         ok = tier.load_a(job, scratch);
     } else {

@@ -27,9 +27,10 @@ struct BoundOperand {
     Operand which = Operand::kA;
     std::shared_ptr<Memory> memory;  // null when nothing is bound, or it was destroyed
     size_t bytes = 0;
-    bool converted = false;  // binding has copied the data out of a normal layout
-    uint64_t source = 0;     // fingerprint of what was copied
-    bool whole = false;      // and whether it looked at every byte
+    bool converted = false;     // binding has copied the data out of a normal layout
+    uint64_t source = 0;        // fingerprint of what was copied
+    bool taken_by_run = false;  // copied once more by each run
+    bool whole = false;         // and whether it looked at every byte
 };
 
 class Context {

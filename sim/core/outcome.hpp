@@ -37,8 +37,13 @@ enum class Rule {
     kTwoThreads,
     kWrongDomain,
     kPadding,
+    kManyContexts,
+    kOverlap,
+    kUnwritten,
+    kClipped,
+    kInt4Input,
 };
-inline constexpr int kRules = 13;
+inline constexpr int kRules = 18;
 
 // `rule`: which of the checker's rules the refusal is about, if any.
 struct [[nodiscard]] Outcome {

@@ -96,6 +96,18 @@ Outcome check_shape(const RequestedShape& shape, DType type, const Settings& set
     return {};
 }
 
+// An attribute has 32 bits for the size of its operand.
+Outcome check_sizes(const Problem& problem) {
+    const size_t most = *std::max_element(problem.rows.begin(), problem.rows.end());
+    for (const Operand which : {Operand::kA, Operand::kB, Operand::kC}) {
+        const size_t bytes = describe(problem, which, most).bytes;
+        if (bytes <= UINT32_MAX) continue;
+        return refuse(format("M=%zu K=%zu N=%zu: %s has %zu bytes, but an operand must be below 4 GiB", most,
+                             problem.K, problem.N, operand_name(which), bytes));
+    }
+    return {};
+}
+
 Outcome check_dynamic(const Request& request, const Settings& settings) {
     const RequestedShape& first = request.shapes.front();
     for (const RequestedShape& shape : request.shapes) {
@@ -143,7 +155,7 @@ Outcome check_request(const Request& request, const Settings& settings, Problem*
     problem->rows.clear();
     for (const RequestedShape& shape : request.shapes)
         problem->rows.push_back(static_cast<size_t>(shape.M));
-    return {};
+    return check_sizes(*problem);
 }
 
 OperandDesc describe(const Problem& problem, Operand which, size_t M) {

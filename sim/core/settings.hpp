@@ -18,20 +18,26 @@ namespace rknnsim {
 enum class CheckMode { kOff, kWarn, kStrict };
 
 struct Settings {
+    // Beyond it no matrix fits an attribute's 32 bits of size.
+    static constexpr int64_t kNoLimit = 1 << 20;
+
     std::string kernel = "auto";  // RKNNSIM_KERNEL
     std::string faults;           // RKNNSIM_FAULTS, see faults.hpp
     CheckMode check = CheckMode::kWarn;
     int64_t shadow_b_bytes = int64_t{64} << 10;  // RKNNSIM_SHADOW: native B up to this size has a device copy
 
-    int64_t k_max = 10240;
-    int64_t n_max = 8192;
-    int64_t m_max = 2047;
+    int64_t k_max = 32768;
+    int64_t n_max = kNoLimit;
+    int64_t m_max = kNoLimit;
     int64_t contexts = 150;
+    bool contexts_fail = false;  // runs fail beyond `contexts`; else one warning
     int64_t domain_bytes = int64_t{4} << 30;
     std::vector<int> tp_norm_types = {1, 2, 4};
     bool int4_normal_b = false;
-    bool int4_bytes = false;  // input of the layout conversion: one byte an element instead of a nibble
-    bool quant_zeros = true;  // per-channel and per-group: create succeeds, C is zero
+    bool int4_bytes = true;  // input of the layout conversion: one byte an element instead of a nibble
+    bool several_cores_fall_back = false;  // a core mask of several cores is answered with 0 instead of -1
+    bool normal_a_at_run = false;          // A in normal layout is read by each run instead of when bound
+    bool quant_zeros = true;               // per-channel and per-group: create succeeds, C is zero
     bool dynamic_info_matters = true;
     bool foreign_memory = true;  // memory made with another context of the same domain
     bool rebind_b = true;

@@ -94,12 +94,22 @@ Outcome Simulator::sync(const char* call, const std::shared_ptr<Memory>& memory,
     return {};
 }
 
-Outcome Simulator::run(const char* call, Context& context) {
+// Said once, when runs go on: a program that keeps so many keeps them.
+Outcome Simulator::check_context_count(const char* call) {
     const size_t live = context_count();
-    if (static_cast<int64_t>(live) > settings_.contexts) {
-        return {Code::kFail, rknpu2::format("%zu contexts are alive, more than %lld (RKNNSIM_CONTEXTS)", live,
-                                            static_cast<long long>(settings_.contexts))};
-    }
+    if (static_cast<int64_t>(live) <= settings_.contexts) return {};
+    const std::string text = rknpu2::format("%zu contexts are alive, more than %lld (RKNNSIM_CONTEXTS)", live,
+                                            static_cast<long long>(settings_.contexts));
+    if (settings_.contexts_fail) return {Code::kFail, text, Rule::kManyContexts};
+    if (many_contexts_said_.exchange(true) && !checker_.strict()) return {};
+    return checker_.find(Rule::kManyContexts, call,
+                         text +
+                             ": boards have been seen with a thousand, and one whose runs failed from here "
+                             "on; destroy what is not needed");
+}
+
+Outcome Simulator::run(const char* call, Context& context) {
+    RKNNSIM_RETURN_IF_ERROR(check_context_count(call));
     RKNNSIM_RETURN_IF_ERROR(checker_.before_run(call, context));
     std::optional<RunEvent> event;
     Outcome outcome = context.run(*tier_, scratch_, *faults_, &event);

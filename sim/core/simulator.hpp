@@ -54,6 +54,8 @@ class Simulator {
     bool first_core_warning() { return !core_warning_given_.exchange(true); }
 
   private:
+    Outcome check_context_count(const char* call);
+
     Settings settings_;
     const std::unique_ptr<Faults> faults_;
     const KernelTier* tier_;
@@ -71,6 +73,7 @@ class Simulator {
     std::atomic<uint64_t> runs_{0};
     std::atomic<uint64_t> macs_{0};
     std::atomic<bool> core_warning_given_{false};
+    std::atomic<bool> many_contexts_said_{false};
 };
 
 }  // namespace rknnsim

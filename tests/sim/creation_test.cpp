@@ -55,13 +55,13 @@ TEST_F(CreationTest, D2_MisalignedShapesAreRefusedNotPadded) {
 }
 
 TEST_F(CreationTest, LimitsAreSettings) {
-    EXPECT_EQ(create(kI8I32, {2047, 10240, 8192}), 0);
-    EXPECT_EQ(create(kI8I32, {2048, 32, 32}), RKNN_ERR_PARAM_INVALID);
-    EXPECT_EQ(create(kI8I32, {1, 10240 + 32, 32}), RKNN_ERR_PARAM_INVALID);
-    EXPECT_EQ(create(kI8I32, {1, 32, 8192 + 32}), RKNN_ERR_PARAM_INVALID);
-    set("RKNNSIM_M_MAX", "4096");
+    EXPECT_EQ(create(kI8I32, {4096, 32768, 16384}), 0);
+    EXPECT_EQ(create(kI8I32, {1 << 20, 32, 32}), 0);
+    EXPECT_EQ(create(kI8I32, {1, 32, 1 << 20}), 0);
+    EXPECT_EQ(create(kI8I32, {(1 << 20) + 1, 32, 32}), RKNN_ERR_PARAM_INVALID);
+    EXPECT_EQ(create(kI8I32, {1, 32, (1 << 20) + 32}), RKNN_ERR_PARAM_INVALID);
+    EXPECT_EQ(create(kI8I32, {1, 32768 + 32, 32}), RKNN_ERR_PARAM_INVALID);
     set("RKNNSIM_K_MAX", "65536");
-    set("RKNNSIM_N_MAX", "16384");
     EXPECT_EQ(create(kI8I32, {4096, 65536, 16384}), 0);
 }
 
@@ -133,18 +133,32 @@ TEST_F(CreationTest, D9_AttributesGiveTheSizeOfEveryBuffer) {
 }
 
 // D.5
-TEST_F(CreationTest, D5_SeveralCoresFallBackToOneWithOneWarning) {
+TEST_F(CreationTest, D5_SeveralCoresAreRefusedAndFallBackToOne) {
     Matmul matmul(kI8I32, {1, 32, 64});
     for (const int mask : {0, 1, 2, 4})
         EXPECT_EQ(stderr_of([&] { EXPECT_EQ(rknn_matmul_set_core_mask(matmul.ctx(), mask), 0); }), "");
+    for (const int mask : {3, 7, 0xffff}) {
+        const std::string error =
+            stderr_of([&] { EXPECT_EQ(rknn_matmul_set_core_mask(matmul.ctx(), mask), RKNN_ERR_FAIL); });
+        EXPECT_THAT(error, HasSubstr("falls back to AUTO: one matmul runs on one core"));
+        EXPECT_EQ(std::count(error.begin(), error.end(), '\n'), 1);
+    }
+    for (const int mask : {5, 6, 8, -1})
+        EXPECT_EQ(rknn_matmul_set_core_mask(matmul.ctx(), mask), RKNN_ERR_PARAM_INVALID) << mask;
+    // The context goes on, on any core.
+    const Operands operands = random_operands(kI8I32, {1, 32, 64}, 3);
+    EXPECT_EQ(matmul.compute(operands), expected(operands, {1, 32, 64}));
+}
+
+TEST_F(CreationTest, SeveralCoresMayFallBackWithoutAnError) {
+    set("RKNNSIM_CORE_MASK", "auto");
+    Matmul matmul(kI8I32, {1, 32, 64});
     const std::string warning = stderr_of([&] {
         for (const int mask : {3, 7, 0xffff, 7})
             EXPECT_EQ(rknn_matmul_set_core_mask(matmul.ctx(), mask), 0);
     });
     EXPECT_THAT(warning, StartsWith("rknnsim: warning: rknn_matmul_set_core_mask: core mask 0x3 falls back"));
     EXPECT_EQ(std::count(warning.begin(), warning.end(), '\n'), 1);
-    for (const int mask : {5, 6, 8, -1})
-        EXPECT_EQ(rknn_matmul_set_core_mask(matmul.ctx(), mask), RKNN_ERR_PARAM_INVALID) << mask;
 }
 
 // D.7

@@ -75,6 +75,7 @@ std::string Model::check_staleness(const Context& context, const Outcome& outcom
         const Binding& binding = context.bindings[operand];
         const Memory* mem = memory(binding.mem);
         if (!in_use(context, operand) || mem == nullptr) continue;
+        if (operand == kA && binding.converted && settings_.normal_a_at_run) continue;
         const uint8_t* cpu = mem->allocation->cpu.data() + mem->offset;
         const uint8_t* device =
             binding.converted ? binding.bytes.data() : mem->allocation->device.data() + mem->offset;
@@ -120,6 +121,12 @@ std::string Model::run(const Step& step, const Outcome* outcome) {
     const Binding& c = context.bindings[kC];
     if (outcome->bytes.size() != c.size)
         return format("C has %zu bytes, expected %llu", outcome->bytes.size(), (unsigned long long)c.size);
+    Binding& a = context.bindings[kA];
+    if (settings_.normal_a_at_run && a.converted && memory(a.mem) != nullptr && !context.computes_zero()) {
+        const Memory& mem = memories_[a.mem];
+        const uint8_t* from = mem.allocation->cpu.data() + mem.offset;
+        a.bytes.assign(from, from + a.size);
+    }
     std::vector<uint8_t> got = outcome->bytes;
     if (sabotage_ == Sabotage::kFlippedByte) got[got.size() / 2] ^= 0x40U;
     std::string problem = check_run(context, got.data());

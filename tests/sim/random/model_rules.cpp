@@ -15,10 +15,20 @@ Expect refuse(const char* why, int code = kParam) {
     return {.ok = false, .code = code, .why = why};
 }
 
-bool shape_is_bad(const rknn_matmul_shape& shape, int type) {
+bool shape_is_bad(const rknn_matmul_shape& shape, int type, const Settings& settings) {
     const int group = static_cast<int>(rknpu2::kernel_group(input_of(type)));
-    return shape.M < 1 || shape.M > 2047 || shape.K < 32 || shape.K > 10240 || shape.K % 32 != 0 ||
-           shape.N < 1 || shape.N > 8192 || shape.N % group != 0;
+    constexpr int kAny = 1 << 20;
+    const bool strict = settings.strict_limits;
+    if (shape.M < 1 || shape.M > (strict ? 2047 : kAny) || shape.K < 32 ||
+        shape.K > (strict ? 10240 : 32768) || shape.K % 32 != 0 || shape.N < 1 ||
+        shape.N > (strict ? 8192 : kAny) || shape.N % group != 0)
+        return true;
+    const auto over = [](rknpu2::DType dtype, int rows, int columns) {
+        return rknpu2::dtype_bytes(dtype, static_cast<size_t>(rows) * static_cast<size_t>(columns)) >
+               UINT32_MAX;
+    };
+    return over(input_of(type), shape.M, shape.K) || over(input_of(type), shape.K, shape.N) ||
+           over(output_of(type), shape.M, shape.N);
 }
 
 Expect refuse_type(const rknn_matmul_info& info, const Settings& settings) {
@@ -69,11 +79,11 @@ Expect Model::refuse_info(const Step& step) const {
     if (step.call != Call::kCreateDynamic) {
         rknn_matmul_shape shape{info.M, info.K, info.N};
         if (step.call == Call::kConvertB) shape.M = 1;
-        return shape_is_bad(shape, info.type) ? refuse("shape") : Expect{};
+        return shape_is_bad(shape, info.type, settings_) ? refuse("shape") : Expect{};
     }
     if (step.count < 1 || step.count > 512) return refuse("number of shapes");
     for (const rknn_matmul_shape& shape : step.shapes) {
-        if (shape_is_bad(shape, info.type)) return refuse("a shape");
+        if (shape_is_bad(shape, info.type, settings_)) return refuse("a shape");
         if (shape.K != info.K || shape.N != info.N) return refuse("K or N differs");
     }
     return {};
@@ -112,7 +122,8 @@ bool Model::in_use(const Context& context, int operand) const {
 
 Expect Model::refuse_run(const Context& context) const {
     if (context.M == 0) return refuse("no shape yet", 0);
-    if (live_contexts() > kContextLimit) return refuse("too many contexts", RKNN_ERR_FAIL);
+    if (settings_.contexts_fail && live_contexts() > kContextLimit)
+        return refuse("too many contexts", RKNN_ERR_FAIL);
     const bool inputs = in_use(context, kA) && in_use(context, kB);
     const bool output = in_use(context, kC);
     if (!output) return refuse("C is not bound", inputs ? RKNN_ERR_OUTPUT_INVALID : 0);
@@ -198,7 +209,9 @@ Expect Model::refuse_of_context(const Step& step) const {
             return refuse_bind(step, *found);
         case Call::kCoreMask: {
             const uint64_t masks[] = {0, 1, 2, 4, 3, 7, 0xFFFF};
-            return std::find(masks, masks + 7, step.flags) != masks + 7 ? Expect{} : refuse("core mask");
+            const auto known = std::find(masks, masks + 7, step.flags) - masks;
+            if (known == 7) return refuse("core mask");
+            return known < 4 || settings_.cores_fall_back ? Expect{} : refuse("several cores", RKNN_ERR_FAIL);
         }
         case Call::kSetQuant:
         case Call::kGetQuant:

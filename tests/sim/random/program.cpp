@@ -62,7 +62,13 @@ void fill(Pattern pattern, uint64_t seed, uint8_t* data, size_t bytes) {
 std::vector<std::pair<const char*, const char*>> Settings::environment() const {
     constexpr const char* kRoundings[] = {"half-even", "half-away", "down"};
     constexpr const char* kShadows[] = {"auto", "lazy", "full"};
-    return {{"RKNNSIM_SHADOW", kShadows[static_cast<int>(shadow)]},
+    return {{"RKNNSIM_K_MAX", strict_limits ? "10240" : "32768"},
+            {"RKNNSIM_N_MAX", strict_limits ? "8192" : "1048576"},
+            {"RKNNSIM_M_MAX", strict_limits ? "2047" : "1048576"},
+            {"RKNNSIM_MANY_CONTEXTS", contexts_fail ? "fail" : "warn"},
+            {"RKNNSIM_CORE_MASK", cores_fall_back ? "auto" : "reject"},
+            {"RKNNSIM_NORMAL_A", normal_a_at_run ? "run" : "bind"},
+            {"RKNNSIM_SHADOW", kShadows[static_cast<int>(shadow)]},
             {"RKNNSIM_CHECK", check ? "warn" : "off"},
             {"RKNNSIM_INT4_NORMAL_B", int4_normal_b ? "allow" : "reject"},
             {"RKNNSIM_INT4_INPUT", int4_bytes ? "bytes" : "nibbles"},

@@ -91,12 +91,16 @@ struct Settings {
     enum class Shadow { kAuto, kLazy, kFull } shadow = Shadow::kAuto;
     bool check = true;
     bool int4_normal_b = false;
-    bool int4_bytes = false;
+    bool int4_bytes = true;
     bool saturate_segment = false;
     int rounding = 0;  // half-even, half-away, down
     bool unbound_zeros = false;
     bool rebind_reject = false;
     bool serialise = false;
+    bool strict_limits = false;  // those of one task: K 10240, N 8192, M 2047
+    bool contexts_fail = false;
+    bool cores_fall_back = false;
+    bool normal_a_at_run = false;
 
     std::vector<std::pair<const char*, const char*>> environment() const;
 };

@@ -40,8 +40,10 @@ void Workshop::random_shape(rknn_matmul_info* info) {
     int64_t K = 32 * (rng.one_in(12) ? rng.range(257, 320) : rng.skewed(1, 256));
     K = std::min(K, limit / group / 32 * 32);
     const int64_t N =
-        group * rng.skewed(1, std::min<int64_t>(8192 / group, std::max<int64_t>(1, limit / K / group)));
-    const int64_t M = rng.skewed(1, std::clamp<int64_t>(limit / K / N, 1, rng.one_in(10) ? 2047 : 300));
+        group * rng.skewed(1, std::min<int64_t>((program.settings.strict_limits ? 8192 : 40000) / group,
+                                                std::max<int64_t>(1, limit / K / group)));
+    const int64_t most = !rng.one_in(10) ? 300 : program.settings.strict_limits ? 2047 : 4000;
+    const int64_t M = rng.skewed(1, std::clamp<int64_t>(limit / K / N, 1, most));
     info->M = static_cast<int32_t>(M);
     info->K = static_cast<int32_t>(K);
     info->N = static_cast<int32_t>(N);
@@ -92,7 +94,10 @@ int Workshop::new_context(int domain, int type) {
     emit(std::move(step));
     if (rng.one_in(4)) {
         constexpr uint64_t kMasks[] = {0, 1, 2, 4, 3, 7, 0xFFFF};
-        emit({.call = Call::kCoreMask, .ctx = ctx, .flags = rng.pick(kMasks)});
+        const uint64_t mask = rng.pick(kMasks);
+        const bool several = mask == 3 || mask > 4;
+        if (!several || program.settings.cores_fall_back)
+            emit({.call = Call::kCoreMask, .ctx = ctx, .flags = mask});
     }
     return ctx;
 }
