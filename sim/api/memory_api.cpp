@@ -70,8 +70,9 @@ Outcome import(RuntimeState& state, uint64_t ctx, int fd, void* virt, uint64_t s
     RKNNSIM_RETURN_IF_ERROR(domain_of(state, ctx, &domain));
     const auto refuse = [](std::string text) { return Outcome(Code::kInvalidParameter, std::move(text)); };
     if (virt == nullptr) return refuse("virt_addr is NULL");
-    std::shared_ptr<Allocation> allocation = state.simulator().memory().find_by_fd(fd);
-    if (allocation == nullptr) return refuse(rknpu2::format("fd %d is not memory of this library", fd));
+    MemoryPool& pool = state.simulator().memory();
+    std::shared_ptr<Allocation> allocation = pool.find_by_fd(domain, fd);
+    if (allocation == nullptr) RKNNSIM_RETURN_IF_ERROR(pool.import(domain, fd, &allocation));
     if (size == 0 || offset < 0 || static_cast<uint64_t>(offset) + size > allocation->size()) {
         return refuse(rknpu2::format("offset=%lld size=%llu does not lie within the %zu bytes of the buffer",
                                      static_cast<long long>(offset), static_cast<unsigned long long>(size),

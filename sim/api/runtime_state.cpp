@@ -1,7 +1,5 @@
 #include "api/runtime_state.hpp"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <atomic>
 #include <vector>
@@ -80,6 +78,7 @@ bool same(const rknn_tensor_mem& a, const rknn_tensor_mem& b) {
 }  // namespace
 
 RuntimeState* RuntimeState::get() {
+    note_call();
     Global& shared = global();
     if (!shared.started.load(std::memory_order_acquire)) {
         const std::lock_guard<std::mutex> lock(shared.mutex);
@@ -97,6 +96,7 @@ RuntimeState* RuntimeState::peek() {
 }
 
 bool RuntimeState::reset() {
+    const NoCancellation whole;
     Global& shared = global();
     const std::lock_guard<std::mutex> lock(shared.mutex);
     if (shared.state != nullptr &&
@@ -104,6 +104,7 @@ bool RuntimeState::reset() {
         return false;
     }
     if (shared.state != nullptr) shared.state->write_time_output();
+    forget_counted();
     shared.started = false;
     shared.state = nullptr;
     return true;
@@ -184,11 +185,6 @@ size_t RuntimeState::memory_count(uint64_t context) {
         }));
 }
 
-void print_line(const char* kind, const char* function, const std::string& text) {
-    const std::string line = format("rknnsim: %s: %s: %s\n", kind, function, text.c_str());
-    [[maybe_unused]] const ssize_t written = write(STDERR_FILENO, line.data(), line.size());
-}
-
 Outcome no_such_context(RuntimeState& state, uint64_t handle, Rule if_destroyed) {
     if (!state.simulator().was_context(handle)) {
         return {Code::kInvalidContext,
@@ -204,7 +200,7 @@ int finish(RuntimeState* state, const char* function, const Outcome& outcome) {
     if (state != nullptr && outcome.rule != Rule::kNone) state->simulator().checker().count(outcome.rule);
     if (!outcome.text.empty()) {
         const std::string rule = outcome.rule == Rule::kNone ? "" : format("[%s] ", rule_name(outcome.rule));
-        print_line(outcome.ok() ? "fault" : "error", function, rule + outcome.text);
+        print_limited(outcome.ok() ? "fault" : "error", function, rule + outcome.text);
     }
     return static_cast<int>(outcome.code);
 }

@@ -1,8 +1,8 @@
 // The process-wide state behind the C functions, and the frame that every one of them runs in.
 //
 // call() is that frame: it counts the call for RKNNSIM_FAULTS, refuses everything while a setting is bad,
-// catches what might be thrown, and prints the one line that explains a failure. call_context() also finds
-// the context and holds it for the duration of the call.
+// catches what might be thrown, keeps pthread_cancel out, and prints the one line that explains a failure.
+// call_context() also finds the context and holds it for the duration of the call.
 #pragma once
 
 #include <deque>
@@ -12,10 +12,13 @@
 #include <unordered_map>
 #include <vector>
 
+#include "api/messages.hpp"
 #include "api/rknn_abi.h"
 #include "api/time_output.hpp"
 #include "base/format.hpp"
+#include "core/process.hpp"
 #include "core/simulator.hpp"
+#include "core/system.hpp"
 
 namespace rknnsim {
 
@@ -25,9 +28,6 @@ struct MemoryHandle {
     rknn_tensor_mem original;  // as it was handed out; a caller may not edit it
     std::shared_ptr<Memory> memory;
 };
-
-// "rknnsim: <kind>: <function>: <text>" on stderr, as one write.
-void print_line(const char* kind, const char* function, const std::string& text);
 
 class RuntimeState {
   public:
@@ -80,12 +80,13 @@ Outcome no_such_context(RuntimeState& state, uint64_t handle, Rule if_destroyed 
 
 template <typename Body>
 int call(const char* function, Body&& body) noexcept {
+    const NoCancellation whole;
     try {
         RuntimeState* state = RuntimeState::get();
         if (state == nullptr) return RKNN_ERR_FAIL;
         state->simulator().count_call();
         if (const int code = state->simulator().faults().call(function); code != 0) {
-            print_line("fault", function, "fails as RKNNSIM_FAULTS asks for");
+            print_limited("fault", function, "fails as RKNNSIM_FAULTS asks for");
             return code;
         }
         return finish(state, function, body(*state));

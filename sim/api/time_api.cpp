@@ -59,6 +59,7 @@ rknnsim_core_totals to_totals(const CoreTotals& core, uint64_t elapsed_ns, int c
 // nor the checker count them.
 template <typename Body>
 int inquire(const char* function, Body&& body) noexcept {
+    const NoCancellation whole;
     try {
         RuntimeState* state = RuntimeState::get();
         if (state == nullptr) return RKNN_ERR_FAIL;

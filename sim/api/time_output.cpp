@@ -10,6 +10,8 @@
 
 #include "api/runtime_state.hpp"
 #include "base/format.hpp"
+#include "core/process.hpp"
+#include "core/system.hpp"
 
 namespace rknnsim {
 namespace {
@@ -35,7 +37,7 @@ std::string cannot_write(const char* setting, const std::string& path) {
 // Said at the start, not after an hour of work.
 Outcome check_writable(const char* setting, const std::string& path) {
     const std::string part = part_of(path);
-    const int fd = open(part.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    const int fd = above_standard(open(part.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
     if (fd < 0) return {Code::kFail, cannot_write(setting, path)};
     close(fd);
     unlink(part.c_str());
@@ -44,8 +46,10 @@ Outcome check_writable(const char* setting, const std::string& path) {
 
 // A reader never sees half a file.
 void write_file(const char* setting, const std::string& path, const std::function<bool(FILE*)>& body) {
+    const NoFileSizeSignal limited;
     const std::string part = part_of(path);
-    FILE* file = std::fopen(part.c_str(), "we");
+    const int fd = above_standard(open(part.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
+    FILE* file = fd < 0 ? nullptr : fdopen(fd, "w");
     bool ok = file != nullptr && body(file);
     if (file != nullptr) ok = std::fclose(file) == 0 && ok;
     if (ok && std::rename(part.c_str(), path.c_str()) == 0) return;
@@ -62,7 +66,7 @@ void print_text(const std::string& text) {
 
 Outcome TimeOutput::create(const Settings& settings, std::unique_ptr<TimeOutput>* output) {
     auto made = std::make_unique<TimeOutput>();
-    made->process_ = getpid();
+    made->process_ = process_id();
     if (!settings.report.empty()) {
         made->report_path_ = with_process_id(settings.report);
         made->report_ = std::make_unique<Report>();
@@ -87,7 +91,7 @@ std::vector<Timeline::Listener*> TimeOutput::listeners() const {
 }
 
 void TimeOutput::write(VirtualClock& clock) {
-    if (written_ || getpid() != process_ || listeners().empty()) return;
+    if (written_ || process_id() != process_ || listeners().empty()) return;
     written_ = true;
     const TimeTotals totals = clock.totals();
     const Profile profile = clock.profile();

@@ -53,8 +53,17 @@ const char* rule_name(Rule rule) {
     return "none";
 }
 
+Checker::Counts& Checker::counts() const {
+    if (process_.load(std::memory_order_relaxed) != process_id() &&
+        process_.exchange(process_id()) != process_id()) {
+        for (auto& count : counts_)
+            count = 0;
+    }
+    return counts_;
+}
+
 void Checker::say(Rule rule, const char* function, const std::string& text) {
-    const uint64_t number = ++counts_[static_cast<size_t>(rule)];
+    const uint64_t number = ++counts()[static_cast<size_t>(rule)];
     if (number > kLines) return;
     const char* end = number == kLines ? " (more of this rule are counted, not printed)" : "";
     print_("check", function, format("[%s] %s%s", rule_name(rule), text.c_str(), end));

@@ -16,6 +16,7 @@
 #include <string>
 
 #include "core/context.hpp"
+#include "core/process.hpp"
 
 namespace rknnsim {
 
@@ -35,10 +36,11 @@ class Checker {
     bool strict() const { return mode_ == CheckMode::kStrict; }
 
     // What the core has refused, or what the caller of this class saw itself.
-    void count(Rule rule) { ++counts_[static_cast<size_t>(rule)]; }
+    void count(Rule rule) { ++counts()[static_cast<size_t>(rule)]; }
     Outcome find(Rule rule, const char* function, const std::string& text);
 
-    uint64_t count_of(Rule rule) const { return counts_[static_cast<size_t>(rule)]; }
+    // Of this process: a forked child begins at 0.
+    uint64_t count_of(Rule rule) const { return counts()[static_cast<size_t>(rule)]; }
 
     // Before the core acts on `call`, which is how the caller knows it. An error only in strict mode.
     Outcome before_run(const char* call, const Context& context);
@@ -60,7 +62,10 @@ class Checker {
 
     const CheckMode mode_;
     const Print print_;
-    std::array<std::atomic<uint64_t>, kRules> counts_{};
+    using Counts = std::array<std::atomic<uint64_t>, kRules>;
+    Counts& counts() const;
+    mutable std::atomic<pid_t> process_ = process_id();  // whose counts these are
+    mutable Counts counts_{};
 };
 
 }  // namespace rknnsim

@@ -39,6 +39,7 @@ class Context {
 
     const Problem& problem() const { return problem_; }
     uint64_t handle() const { return handle_; }
+    pid_t process() const { return process_; }  // that made it
 
     // Exclusive use of a context for the duration of a call; empty when another thread has it.
     using Use = std::unique_lock<std::mutex>;
@@ -106,6 +107,7 @@ class Context {
     const Problem problem_;
     const uint64_t handle_;
     const Settings& settings_;
+    const pid_t process_ = process_id();
     std::mutex mutex_;
     size_t M_ = 0;  // 0: no shape selected yet
     Binding bindings_[3];

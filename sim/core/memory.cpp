@@ -1,5 +1,6 @@
 #include "core/memory.hpp"
 
+#include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -10,18 +11,68 @@
 #include <vector>
 
 #include "base/format.hpp"
+#include "core/system.hpp"
 
 namespace rknnsim {
 
 using rknpu2::format;
 
+namespace {
+
+Outcome no_memory(const char* step, uint64_t size, int error) {
+    // The simulator's memory is files, which a board's is not: say how the limit is called.
+    const char* advice = error == EFBIG ? "; memory of the simulator is files: raise ulimit -f" : "";
+    return {Code::kOutOfMemory, format("%s for %llu bytes: %s%s", step, static_cast<unsigned long long>(size),
+                                       std::strerror(error), advice)};
+}
+
+// The name tells whose buffer it is to who looks at the descriptors of a process.
+int new_file(uint64_t bytes, const char** step) {
+    *step = "memfd_create";
+    const int fd = above_standard(memfd_create(format("rknnsim.%d", process_id()).c_str(), MFD_CLOEXEC));
+    if (fd < 0) return -1;
+    *step = "ftruncate";
+    const NoFileSizeSignal limited;
+    if (ftruncate(fd, static_cast<off_t>(bytes)) == 0) return fd;
+    const int error = errno;
+    close(fd);
+    errno = error;
+    return -1;
+}
+
+// Maps the file between two pages that nobody may touch.
+std::byte* map_guarded(int fd, size_t bytes) {
+    void* space =
+        mmap(nullptr, bytes + 2 * kPage, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (space == MAP_FAILED) return nullptr;
+    auto* cpu = static_cast<std::byte*>(space) + kPage;
+    if (mmap(cpu, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE | MAP_FIXED, fd, 0) != MAP_FAILED)
+        return cpu;
+    const int error = errno;
+    munmap(space, bytes + 2 * kPage);
+    errno = error;
+    return nullptr;
+}
+
+// How long a file or dma-buf is; 0 for what has no length. The position of the descriptor is the caller's.
+size_t length_of(int fd, const struct stat& status) {
+    if (S_ISREG(status.st_mode)) return static_cast<size_t>(status.st_size);
+    const off_t at = lseek(fd, 0, SEEK_CUR);
+    const off_t end = lseek(fd, 0, SEEK_END);
+    if (at >= 0) lseek(fd, at, SEEK_SET);
+    return end > 0 ? static_cast<size_t>(end) : 0;
+}
+
+}  // namespace
+
 Allocation::~Allocation() {
     pool_.forget(*this);
-    munmap(cpu_ - kPage, size_ + 2 * kPage);
+    munmap(cpu_ - guard_, size_ + 2 * guard_);
     close(fd_);
 }
 
 bool Allocation::overrun() const {
+    if (foreign_) return false;  // what is behind it is not ours
     return std::any_of(cpu_ + asked_, cpu_ + size_, [](std::byte value) { return value != std::byte{0}; });
 }
 
@@ -29,61 +80,100 @@ MemoryPool::MemoryPool(uint64_t domain_bytes) {
     domains_.fill(IovaSpace(domain_bytes));
 }
 
+MemoryPool::FileId MemoryPool::id_of(const Allocation& allocation) {
+    return {allocation.device_, allocation.inode_, allocation.foreign_ ? allocation.domain_ : -1};
+}
+
+Outcome MemoryPool::take_addresses(int domain, uint64_t size, uint64_t* iova) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    *iova = domains_[domain].allocate(size);
+    if (*iova != 0) return {};
+    return {Code::kOutOfMemory, format("no %llu bytes of address space left in domain %d (%llu in use)",
+                                       static_cast<unsigned long long>(size), domain,
+                                       static_cast<unsigned long long>(domains_[domain].used()))};
+}
+
+void MemoryPool::give_back_addresses(int domain, uint64_t size, uint64_t iova) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    domains_[domain].release(iova, size);
+}
+
+std::shared_ptr<Allocation> MemoryPool::adopt(const Allocation::Parts& parts) {
+    std::shared_ptr<Allocation> made(new Allocation(*this, parts));
+    const std::lock_guard<std::mutex> lock(mutex_);
+    by_file_[id_of(*made)] = made;
+    return made;
+}
+
 Outcome MemoryPool::allocate(int domain, uint64_t size, bool cached,
                              std::shared_ptr<Allocation>* allocation) {
     if (size == 0) return {Code::kInvalidParameter, "size must not be 0"};
-    uint64_t iova = 0;
-    uint64_t used = 0;
-    {
-        const std::lock_guard<std::mutex> lock(mutex_);
-        iova = domains_[domain].allocate(size);
-        used = domains_[domain].used();
-    }
-    if (iova == 0) {
-        return {Code::kOutOfMemory,
-                format("no %llu bytes of address space left in domain %d (%llu in use)",
-                       static_cast<unsigned long long>(size), domain, static_cast<unsigned long long>(used))};
-    }
-    const auto undo = [&](const char* step, int fd) {
-        const int error = errno;
-        if (fd >= 0) close(fd);
-        const std::lock_guard<std::mutex> lock(mutex_);
-        domains_[domain].release(iova, size);
-        return Outcome(Code::kOutOfMemory,
-                       format("%s for %llu bytes: %s", step, static_cast<unsigned long long>(size),
-                              std::strerror(error)));
-    };
-    const int fd = memfd_create("rknnsim", MFD_CLOEXEC);
-    if (fd < 0) return undo("memfd_create", fd);
-    const uint64_t rounded = (size + kPage - 1) / kPage * kPage;
-    if (ftruncate(fd, static_cast<off_t>(rounded)) != 0) return undo("ftruncate", fd);
+    Allocation::Parts parts{.asked = size, .guard = kPage, .domain = domain, .cached = cached};
+    parts.size = (size + kPage - 1) / kPage * kPage;
+    RKNNSIM_RETURN_IF_ERROR(take_addresses(domain, size, &parts.iova));
+    const char* step = nullptr;
+    parts.fd = new_file(parts.size, &step);
     struct stat status {};
-    if (fstat(fd, &status) != 0) return undo("fstat", fd);
-    // A page before and a page behind that nobody may touch.
-    void* space =
-        mmap(nullptr, rounded + 2 * kPage, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (space == MAP_FAILED) return undo("mmap", fd);
-    auto* cpu = static_cast<std::byte*>(space) + kPage;
-    if (mmap(cpu, rounded, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE | MAP_FIXED, fd, 0) ==
-        MAP_FAILED) {
-        const int error = errno;
-        munmap(space, rounded + 2 * kPage);
-        errno = error;
-        return undo("mmap", fd);
+    if (parts.fd >= 0) {
+        step = "mmap";
+        parts.cpu = map_guarded(parts.fd, parts.size);
+        if (parts.cpu != nullptr && fstat(parts.fd, &status) == 0) {
+            parts.device = status.st_dev;
+            parts.inode = status.st_ino;
+            *allocation = adopt(parts);
+            return {};
+        }
     }
-
-    allocation->reset(new Allocation(*this, fd, cpu, size, rounded, domain, iova, cached));
-    const std::lock_guard<std::mutex> lock(mutex_);
-    by_file_[{status.st_dev, status.st_ino}] = *allocation;
-    return {};
+    const int error = errno;
+    if (parts.fd >= 0) close(parts.fd);
+    give_back_addresses(domain, size, parts.iova);
+    return no_memory(step, size, error);
 }
 
-std::shared_ptr<Allocation> MemoryPool::find_by_fd(int fd) {
+Outcome MemoryPool::import(int domain, int fd, std::shared_ptr<Allocation>* allocation) {
+    const auto refuse = [&](const char* why) {
+        return Outcome(Code::kInvalidParameter, format("fd %d %s", fd, why));
+    };
+    struct stat status {};
+    if (fstat(fd, &status) != 0) return refuse("is not open");
+    Allocation::Parts parts{
+        .device = status.st_dev, .inode = status.st_ino, .foreign = true, .domain = domain};
+    parts.size = length_of(fd, status);
+    if (parts.size == 0) return refuse("has no length: it is no buffer");
+    if (parts.size > UINT32_MAX) return refuse("has 4 GiB or more");
+    parts.asked = parts.size;
+    // A number of our own: the caller may close his.
+    parts.fd = fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+    if (parts.fd < 0) return no_memory("dup", parts.size, errno);
+    void* mapping = mmap(nullptr, parts.size, PROT_READ | PROT_WRITE, MAP_SHARED, parts.fd, 0);
+    if (mapping == MAP_FAILED) {
+        const int error = errno;
+        close(parts.fd);
+        return refuse(format("cannot be mapped for reading and writing: %s", std::strerror(error)).c_str());
+    }
+    parts.cpu = static_cast<std::byte*>(mapping);
+    Outcome outcome = take_addresses(domain, parts.size, &parts.iova);
+    if (outcome.ok()) {
+        *allocation = adopt(parts);
+        return {};
+    }
+    munmap(mapping, parts.size);
+    close(parts.fd);
+    return outcome;
+}
+
+std::shared_ptr<Allocation> MemoryPool::find_by_fd(int domain, int fd) {
     struct stat status {};
     if (fstat(fd, &status) != 0) return nullptr;
+    std::shared_ptr<Allocation> held[2];  // released after the lock: the last reference forgets itself
     const std::lock_guard<std::mutex> lock(mutex_);
-    const auto found = by_file_.find({status.st_dev, status.st_ino});
-    return found == by_file_.end() ? nullptr : found->second.lock();
+    for (const int of : {-1, domain}) {
+        const auto found = by_file_.find({status.st_dev, status.st_ino, of});
+        std::shared_ptr<Allocation>& one = held[of < 0 ? 0 : 1];
+        if (found != by_file_.end()) one = found->second.lock();
+        if (one != nullptr) return one;
+    }
+    return nullptr;
 }
 
 std::shared_ptr<Allocation> MemoryPool::find_by_iova(int domain, uint64_t iova, uint64_t size) {
@@ -107,11 +197,11 @@ std::array<uint64_t, kDomains> MemoryPool::used() {
 }
 
 void MemoryPool::forget(const Allocation& allocation) {
-    struct stat status {};
-    const bool known = fstat(allocation.fd(), &status) == 0;
     const std::lock_guard<std::mutex> lock(mutex_);
     domains_[allocation.domain()].release(allocation.iova(), allocation.size());
-    if (known) by_file_.erase({status.st_dev, status.st_ino});
+    const auto found = by_file_.find(id_of(allocation));
+    // Another one may have been made of the same foreign file meanwhile.
+    if (found != by_file_.end() && found->second.expired()) by_file_.erase(found);
 }
 
 }  // namespace rknnsim

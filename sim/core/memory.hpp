@@ -4,8 +4,10 @@
 // An Allocation is one memfd, mapped once between two guard pages, with a range of IOVA in one domain and a
 // device view; it stands for a dma-buf and lives as long as anything refers to it. A Memory is what a
 // create_mem call returned: all of an allocation, or a slice of one imported through its fd. An import costs
-// no IOVA: importing a buffer into the device that exported it gives the same buffer. Contexts refer to a
-// Memory weakly: destroying one that is bound frees it, and the next run says so.
+// no IOVA: importing a buffer into the device that exported it gives the same buffer. A buffer that somebody
+// else has made (a memfd, a dma-buf, a file of shared memory) becomes an Allocation of its own in each domain
+// that it is imported into: it is mapped here as well, and takes IOVA. Contexts refer to a Memory weakly:
+// destroying one that is bound frees it, and the next run says so.
 #pragma once
 
 #include <sys/types.h>
@@ -14,10 +16,12 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <tuple>
 
 #include "core/device_view.hpp"
 #include "core/iova.hpp"
 #include "core/outcome.hpp"
+#include "core/process.hpp"
 #include "core/result_map.hpp"
 
 namespace rknnsim {
@@ -36,6 +40,8 @@ class Allocation {
     size_t size() const { return size_; }
     int fd() const { return fd_; }
     int domain() const { return domain_; }
+    // Did this process make the file behind it?
+    bool made_here() const { return !foreign_ && process_ == process_id(); }
     uint64_t iova() const { return iova_; }
     DeviceView& view() { return view_; }
     ResultMap& results() { return results_; }
@@ -45,24 +51,46 @@ class Allocation {
 
   private:
     friend class MemoryPool;
-    Allocation(MemoryPool& pool, int fd, std::byte* cpu, size_t asked, size_t size, int domain, uint64_t iova,
-               bool cached)
+    // A file that is open and mapped, and an address space that has room for it.
+    struct Parts {
+        int fd = -1;
+        dev_t device = 0;
+        ino_t inode = 0;
+        std::byte* cpu = nullptr;
+        size_t asked = 0;
+        size_t size = 0;       // what can be stored to
+        size_t guard = 0;      // bytes before and behind it that cannot
+        bool foreign = false;  // somebody else made the file
+        int domain = 0;
+        uint64_t iova = 0;
+        bool cached = true;
+    };
+    Allocation(MemoryPool& pool, const Parts& parts)
         : pool_(pool),
-          fd_(fd),
-          cpu_(cpu),
-          asked_(asked),
-          size_(size),
-          domain_(domain),
-          iova_(iova),
-          view_(cpu, size, cached) {}
+          fd_(parts.fd),
+          device_(parts.device),
+          inode_(parts.inode),
+          cpu_(parts.cpu),
+          asked_(parts.asked),
+          size_(parts.size),
+          guard_(parts.guard),
+          foreign_(parts.foreign),
+          domain_(parts.domain),
+          iova_(parts.iova),
+          view_(parts.cpu, parts.size, parts.cached) {}
 
     MemoryPool& pool_;
-    int fd_;
-    std::byte* cpu_;
-    size_t asked_;
-    size_t size_;  // whole pages
-    int domain_;
-    uint64_t iova_;
+    const int fd_;
+    const dev_t device_;
+    const ino_t inode_;
+    std::byte* const cpu_;
+    const size_t asked_;
+    const size_t size_;
+    const size_t guard_;
+    const bool foreign_;
+    const int domain_;
+    const uint64_t iova_;
+    const pid_t process_ = process_id();
     DeviceView view_;
     ResultMap results_;
 };
@@ -80,7 +108,8 @@ struct Memory {
     size_t offset = 0;  // of the first byte in the allocation
     size_t size = 0;
     uint64_t context = 0;  // that it was made with
-    ZeroTail zero_tail;    // when bound to B
+    const pid_t process = process_id();
+    ZeroTail zero_tail;  // when bound to B
 
     std::byte* cpu() const { return allocation->cpu() + offset; }
 };
@@ -91,8 +120,12 @@ class MemoryPool {
 
     Outcome allocate(int domain, uint64_t size, bool cached, std::shared_ptr<Allocation>* allocation);
 
-    // The live allocation behind a file descriptor, or one that contains [iova, iova + size) of a domain.
-    std::shared_ptr<Allocation> find_by_fd(int fd);
+    // The buffer of somebody else behind a file descriptor, which stays the caller's.
+    Outcome import(int domain, int fd, std::shared_ptr<Allocation>* allocation);
+
+    // The live allocation behind a file descriptor, whatever domain it is in; one of somebody else's file
+    // only in `domain`. Or one that contains [iova, iova + size) of a domain.
+    std::shared_ptr<Allocation> find_by_fd(int domain, int fd);
     std::shared_ptr<Allocation> find_by_iova(int domain, uint64_t iova, uint64_t size);
 
     // IOVA bytes in use.
@@ -100,8 +133,12 @@ class MemoryPool {
 
   private:
     friend class Allocation;
-    using FileId = std::pair<dev_t, ino_t>;
+    using FileId = std::tuple<dev_t, ino_t, int>;  // the last one is the domain of a foreign file, else -1
 
+    static FileId id_of(const Allocation& allocation);
+    Outcome take_addresses(int domain, uint64_t size, uint64_t* iova);
+    void give_back_addresses(int domain, uint64_t size, uint64_t iova);
+    std::shared_ptr<Allocation> adopt(const Allocation::Parts& parts);
     void forget(const Allocation& allocation);
 
     std::mutex mutex_;

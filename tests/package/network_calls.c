@@ -19,7 +19,8 @@ int main(int argc, char** argv) {
                                         "rknn_set_input_shape",
                                         "rknn_set_input_shapes",
                                         "rknn_set_internal_mem",
-                                        "rknn_register_custom_ops"};
+                                        "rknn_register_custom_ops",
+                                        "rknn_custom_op_get_op_attr"};
     void* library = argc == 2 ? dlopen(argv[1], RTLD_NOW) : NULL;
     int bad = 0;
     size_t i;
@@ -33,6 +34,14 @@ int main(int argc, char** argv) {
         if (function != NULL && function(&bad, NULL, 0, 0, NULL) == -1) continue;
         printf("%s: missing, or does not fail\n", names[i]);
         bad = 1;
+    }
+    { /* what returns memory fails with NULL */
+        void* (*function)(unsigned long long, void*, int);
+        *(void**)&function = dlsym(library, "rknn_create_mem_from_mb_blk");
+        if (function == NULL || function(0, &bad, 0) != NULL) {
+            printf("rknn_create_mem_from_mb_blk: missing, or does not fail\n");
+            bad = 1;
+        }
     }
     return bad;
 }
