@@ -167,7 +167,8 @@ RKNNSIM_EXPORT int rknn_matmul_destroy(rknn_matmul_ctx ctx) {
 
 RKNNSIM_EXPORT int rknn_B_normal_layout_to_native_layout(void* B_input, void* B_output, int K, int N,
                                                          rknn_matmul_info* info) {
-    return call("rknn_B_normal_layout_to_native_layout", [&](RuntimeState& state) -> Outcome {
+    constexpr const char* kName = "rknn_B_normal_layout_to_native_layout";
+    return call(kName, [&](RuntimeState& state) -> Outcome {
         if (B_input == nullptr || B_output == nullptr || info == nullptr)
             return refuse("an argument is NULL");
         Request request = to_request(*info);
@@ -175,8 +176,10 @@ RKNNSIM_EXPORT int rknn_B_normal_layout_to_native_layout(void* B_input, void* B_
         request.shapes = {{1, K, N}};
         Problem problem;
         RKNNSIM_RETURN_IF_ERROR(check_request(request, state.simulator().settings(), &problem));
-        b_normal_to_native(input_type(problem.type), problem.K, problem.N,
-                           state.simulator().settings().int4_bytes, B_input, B_output);
+        const bool bytes = state.simulator().settings().int4_bytes;
+        RKNNSIM_RETURN_IF_ERROR(
+            state.simulator().checker().before_conversion(kName, problem, bytes, B_input, B_output));
+        b_normal_to_native(input_type(problem.type), problem.K, problem.N, bytes, B_input, B_output);
         return {};
     });
 }

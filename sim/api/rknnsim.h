@@ -29,7 +29,8 @@ const char* rknnsim_kernel(void);
 
 /* How often the checker (RKNNSIM_CHECK) has found that the rule was broken, or any rule when it is NULL. The
  * names are those in the messages: missing-sync, needless-sync, stale-input, uncomputed, use-after-destroy,
- * double-destroy, leak, small-buffer, overrun, two-threads, wrong-domain, padding. 0 for an unknown name. */
+ * double-destroy, leak, small-buffer, overrun, two-threads, wrong-domain, padding, many-contexts, overlap,
+ * unwritten, clipped, int4-input. 0 for an unknown name. */
 uint64_t rknnsim_check_count(const char* rule);
 
 /* Tells the checker that only the first k of the context's K are the program's own (1 to K) and the rest is

@@ -1,5 +1,8 @@
 #include "checker/checker.hpp"
 
+#include <algorithm>
+#include <functional>
+
 #include "base/format.hpp"
 #include "checker/padding.hpp"
 #include "core/fingerprint.hpp"
@@ -69,9 +72,8 @@ void Checker::say(Rule rule, const char* function, const std::string& text) {
     print_("check", function, format("[%s] %s%s", rule_name(rule), text.c_str(), end));
 }
 
-Outcome Checker::hint(Rule rule, const char* function, const std::string& text) {
+void Checker::hint(Rule rule, const char* function, const std::string& text) {
     if (on()) say(rule, function, text);
-    return {};
 }
 
 Outcome Checker::find(Rule rule, const char* function, const std::string& text) {
@@ -98,6 +100,14 @@ Outcome Checker::check_input(const char* call, const Context& context, const Bou
             find(Rule::kUncomputed, call,
                  who() + " holds a result that was never computed: run the matmul that writes it first"));
     }
+    const bool converted = operand.converted && !operand.taken_by_run;
+    if (operand.unwritten &&
+        (converted || memory.allocation->still_unwritten(memory.offset, operand.bytes))) {
+        hint(Rule::kUnwritten, call,
+             who() +
+                 " was never written: its memory is as it was made, which on a board is anything; store the "
+                 "data, then call set_io_mem");
+    }
     if (operand.converted) {
         if (!operand.taken_by_run &&
             fingerprint(memory.cpu(), operand.bytes, operand.whole) != operand.source) {
@@ -107,13 +117,29 @@ Outcome Checker::check_input(const char* call, const Context& context, const Bou
                             "the old data; call set_io_mem again after each change");
         }
     } else if (memory.allocation->view().stale(memory.offset, operand.bytes,
-                                               operand.whole || operand.which == Operand::kA)) {
+                                               operand.whole || operand.shadowed)) {
         return find(Rule::kMissingSync, call,
                     who() +
                         " was changed by the CPU and not synced: the chip uses the old data; call "
                         "mem_sync(RKNN_MEMORY_SYNC_TO_DEVICE) after each change");
     }
     return {};
+}
+
+// The chip reads its inputs while it writes: what is read may be a result already.
+Outcome Checker::check_overlap(const char* call, const Context& context, const BoundOperand& input,
+                               const BoundOperand& result) {
+    if (input.memory == nullptr || result.memory == nullptr) return {};
+    const Memory& a = *input.memory;
+    const Memory& c = *result.memory;
+    if (a.allocation != c.allocation || a.offset >= c.offset + result.bytes ||
+        c.offset >= a.offset + input.bytes)
+        return {};
+    return find(
+        Rule::kOverlap, call,
+        format("%s: %s and C are bound to the same memory: the run overwrites what it multiplies; give "
+               "each its own",
+               context.name().c_str(), operand_name(input.which)));
 }
 
 Outcome Checker::check_padding(const char* call, const Context& context, const BoundOperand& a,
@@ -134,10 +160,11 @@ Outcome Checker::check_padding(const char* call, const Context& context, const B
     }
     const size_t tail = zero_tail(problem, b);
     if (tail == 0 || padding_is_zero(problem, a, context.rows(), problem.K - tail)) return {};
-    return hint(Rule::kPadding, call,
-                format("%s: the last %zu k of B are zero for every n, which looks like padding, but A is not "
-                       "zero there: fill the padding of both operands with zeros",
-                       context.name().c_str(), tail));
+    hint(Rule::kPadding, call,
+         format("%s: the last %zu k of B are zero for every n, which looks like padding, but A is not "
+                "zero there: fill the padding of both operands with zeros",
+                context.name().c_str(), tail));
+    return {};
 }
 
 Outcome Checker::before_run(const char* call, const Context& context) {
@@ -150,9 +177,46 @@ Outcome Checker::before_run(const char* call, const Context& context) {
         RKNNSIM_RETURN_IF_ERROR(check_overrun(
             call, [&] { return context.name(); }, *operand.memory));
     }
+    RKNNSIM_RETURN_IF_ERROR(check_overlap(call, context, operands[0], operands[2]));
+    RKNNSIM_RETURN_IF_ERROR(check_overlap(call, context, operands[1], operands[2]));
     RKNNSIM_RETURN_IF_ERROR(check_input(call, context, operands[0]));
     RKNNSIM_RETURN_IF_ERROR(check_input(call, context, operands[1]));
     return check_padding(call, context, operands[0], operands[1]);
+}
+
+void Checker::after_run(const char* call, const Context& context) {
+    if (!on() || context.clipped() == 0) return;
+    const Problem& problem = context.problem();
+    hint(Rule::kClipped, call,
+         format("%s: %llu of %zu sums did not fit 16 bits and were clipped, as on the chip: K of at most 480 "
+                "cannot clip (640 for values of -7 to 7); cut K and add on the CPU",
+                context.name().c_str(), static_cast<unsigned long long>(context.clipped()),
+                context.rows() * problem.N));
+}
+
+Outcome Checker::before_conversion(const char* call, const Problem& problem, bool values, const void* from,
+                                   const void* to) {
+    if (!on()) return {};
+    const DType type = input_type(problem.type);
+    const size_t elements = problem.K * problem.N;
+    const size_t from_bytes = type == DType::kInt4 && values ? elements : rknpu2::dtype_bytes(type, elements);
+    const auto* source = static_cast<const int8_t*>(from);
+    const auto* target = static_cast<const int8_t*>(to);
+    const std::less<> before;
+    if (before(source, target + rknpu2::dtype_bytes(type, elements)) && before(target, source + from_bytes)) {
+        return find(Rule::kOverlap, call,
+                    "B_input and B_output are the same memory: the conversion reads what it has written "
+                    "already; give it an output of its own");
+    }
+    if (type != DType::kInt4 || !values) return {};
+    const auto outside = [](int8_t value) { return value < -8 || value > 7; };
+    const auto count = std::count_if(source, source + elements, outside);
+    if (count == 0) return {};
+    hint(Rule::kInt4Input, call,
+         format("%zu of %zu values of B_input are outside -8 to 7: one byte for each value is read, not "
+                "two values in a byte (RKNNSIM_INT4_INPUT)",
+                static_cast<size_t>(count), elements));
+    return {};
 }
 
 Outcome Checker::before_sync(const char* call, const Memory& memory, bool to_device, bool from_device,

@@ -3,7 +3,8 @@
 //
 // The rules are below; docs/simulator.md describes them for users. A finding is counted and, up to kLines of
 // a rule, printed as one line that names the call, the context, the shape and what to do. In strict mode the
-// call that it was found in fails; kHints never fail a call, because they guess at what the program meant.
+// call that it was found in fails; hints (unwritten, clipped, int4-input, a guessed padding) never fail
+// a call, because a program may mean it.
 // What the core refuses by itself (Outcome::rule) is counted here too.
 //
 // Cost: before a run A is compared with the device's view of it; of larger B and of normal-layout operands
@@ -44,6 +45,10 @@ class Checker {
 
     // Before the core acts on `call`, which is how the caller knows it. An error only in strict mode.
     Outcome before_run(const char* call, const Context& context);
+    void after_run(const char* call, const Context& context);
+    // The conversion of B from `from` to `to`; `values`: int4 is read as a byte for each element.
+    Outcome before_conversion(const char* call, const Problem& problem, bool values, const void* from,
+                              const void* to);
     // `activity`: how many calls the program has made that were no syncs.
     Outcome before_sync(const char* call, const Memory& memory, bool to_device, bool from_device,
                         uint64_t activity);
@@ -51,13 +56,15 @@ class Checker {
 
   private:
     Outcome check_input(const char* call, const Context& context, const BoundOperand& operand);
+    Outcome check_overlap(const char* call, const Context& context, const BoundOperand& input,
+                          const BoundOperand& result);
     Outcome check_padding(const char* call, const Context& context, const BoundOperand& a,
                           const BoundOperand& b);
     // What a message calls its subject; asked for only when there is something to say.
     using Name = std::function<std::string()>;
 
     Outcome check_overrun(const char* function, const Name& who, const Memory& memory);
-    Outcome hint(Rule rule, const char* function, const std::string& text);
+    void hint(Rule rule, const char* function, const std::string& text);
     void say(Rule rule, const char* function, const std::string& text);
 
     const CheckMode mode_;

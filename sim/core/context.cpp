@@ -112,7 +112,7 @@ Outcome Context::check_memory(const OperandDesc& attr, const Memory& memory) con
 
 // Makes the device see what is in the memory now.
 Outcome Context::take(const OperandDesc& attr, const Memory& memory, Binding* target) const {
-    const bool whole = settings_.check == CheckMode::kStrict;
+    const bool whole = settings_.looks_at_every_byte();
     DeviceView& view = memory.allocation->view();
     if (converts(attr.which)) {
         if (settings_.check != CheckMode::kOff) {
@@ -149,6 +149,10 @@ Outcome Context::bind(const OperandDesc& attr, const std::shared_ptr<Memory>& me
     }
     target.bound = false;
     target.snapshot_taken = false;
+    target.shadowed = false;
+    // Before anything here looks at it: reading makes pages, too.
+    target.unwritten = settings_.check != CheckMode::kOff && attr.which != Operand::kC &&
+                       memory->allocation->bind_unwritten(memory->offset, attr.bytes);
     RKNNSIM_RETURN_IF_ERROR(take(attr, *memory, &target));
     target.memory = memory;
     target.M = M_;
@@ -166,7 +170,9 @@ BoundOperand Context::bound(Operand which) const {
     operand.converted = held.snapshot_taken;
     operand.source = held.source;
     operand.taken_by_run = which == Operand::kA && settings_.normal_a_at_run;
-    operand.whole = settings_.check == CheckMode::kStrict;
+    operand.whole = settings_.looks_at_every_byte();
+    operand.shadowed = held.shadowed && !held.snapshot_taken;
+    operand.unwritten = held.unwritten;
     return operand;
 }
 
@@ -242,6 +248,8 @@ Outcome Context::compute(const KernelTier& tier, Scratch& scratch, const Memory*
     job.scale = scales_[0] * scales_[1] / scales_[2];
     job.rounding = settings_.rounding;
     job.int4_saturation = settings_.int4_saturation;
+    clipped_ = 0;
+    job.clipped = &clipped_;
     bool ok = false;
     if (binding(Operand::kA).snapshot_taken) {
         if (settings_.normal_a_at_run && a != nullptr) {
@@ -298,6 +306,7 @@ Outcome Context::run(const KernelTier& tier, ScratchPool& pool, Faults& faults,
     }
     c.allocation->view().clean(c.offset, c_bytes);
     c.allocation->results().computed(c.offset, c_bytes);
+    c.allocation->declare_written(c.offset, c_bytes);
     return {};
 }
 

@@ -30,6 +30,8 @@ struct BoundOperand {
     bool converted = false;     // binding has copied the data out of a normal layout
     uint64_t source = 0;        // fingerprint of what was copied
     bool taken_by_run = false;  // copied once more by each run
+    bool shadowed = false;      // the device has a copy of its own: it can be compared
+    bool unwritten = false;     // nobody had stored to the memory when it was bound
     bool whole = false;         // and whether it looked at every byte
 };
 
@@ -77,6 +79,8 @@ class Context {
     // `faults` are asked once the run is known to be legal. `event` is what observers are to be told; it
     // stays empty unless the run was submitted.
     Outcome run(const KernelTier& tier, ScratchPool& pool, Faults& faults, std::optional<RunEvent>* event);
+    // How many results of the last run were clipped to 16 bits.
+    uint64_t clipped() const { return clipped_; }
 
     // Multiply-accumulate operations of one run in the current shape.
     uint64_t macs() const { return static_cast<uint64_t>(M_) * problem_.K * problem_.N; }
@@ -85,7 +89,8 @@ class Context {
     struct Binding {
         bool bound = false;
         bool snapshot_taken = false;
-        bool shadowed = false;  // the device view has a copy of it
+        bool shadowed = false;   // the device view has a copy of it
+        bool unwritten = false;  // nobody had stored to the memory
         size_t M = 0;
         size_t bytes = 0;
         uint64_t source = 0;
@@ -114,6 +119,7 @@ class Context {
     double scales_[3] = {1.0, 1.0, 1.0};
     int core_mask_ = 0;
     size_t declared_k_ = 0;
+    uint64_t clipped_ = 0;
 };
 
 }  // namespace rknnsim

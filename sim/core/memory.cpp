@@ -76,6 +76,40 @@ bool Allocation::overrun() const {
     return std::any_of(cpu_ + asked_, cpu_ + size_, [](std::byte value) { return value != std::byte{0}; });
 }
 
+bool Allocation::bind_unwritten(size_t offset, size_t bytes) {
+    if (foreign_ || bytes == 0) return false;
+    const size_t end = offset + bytes;
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (written_.contains(offset, end)) return false;
+    const bool again = unwritten_.intersects(offset, end);
+    // A file of memory has holes where nobody has touched it. The position of the descriptor is the
+    // program's.
+    const off_t at = lseek(fd_, 0, SEEK_CUR);
+    const off_t data = lseek(fd_, static_cast<off_t>(offset / kPage * kPage), SEEK_DATA);
+    const bool hole = data < 0 ? errno == ENXIO : static_cast<size_t>(data) >= end;
+    if (at >= 0) lseek(fd_, at, SEEK_SET);
+    if (hole && !again) {
+        unwritten_.add(offset, end);
+        return true;
+    }
+    unwritten_.remove(offset, end);
+    written_.add(offset, end);
+    return false;
+}
+
+bool Allocation::still_unwritten(size_t offset, size_t bytes) const {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return unwritten_.contains(offset, offset + bytes) &&
+           std::all_of(cpu_ + offset, cpu_ + offset + bytes,
+                       [](std::byte value) { return value == std::byte{0}; });
+}
+
+void Allocation::declare_written(size_t offset, size_t bytes) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (unwritten_.empty()) return;
+    unwritten_.remove(offset, offset + bytes);
+}
+
 MemoryPool::MemoryPool(uint64_t domain_bytes) {
     domains_.fill(IovaSpace(domain_bytes));
 }

@@ -46,6 +46,14 @@ class Allocation {
     DeviceView& view() { return view_; }
     ResultMap& results() { return results_; }
 
+    // The range is about to be bound as an input. Has nobody stored to it yet, as far as the system tells?
+    // The second time it counts as written: a program that binds again has stored something, be it zeros.
+    bool bind_unwritten(size_t offset, size_t bytes);
+    // Is a range for which that was so still as it was?
+    bool still_unwritten(size_t offset, size_t bytes) const;
+    // A sync, or a result, says that the range has data.
+    void declare_written(size_t offset, size_t bytes);
+
     // Has anybody written behind the bytes that were asked for, up to the end of their page?
     bool overrun() const;
 
@@ -93,6 +101,10 @@ class Allocation {
     const pid_t process_ = process_id();
     DeviceView view_;
     ResultMap results_;
+
+    mutable std::mutex mutex_;  // guards what follows
+    RangeSet unwritten_;
+    RangeSet written_;
 };
 
 // How many of the last k of a weight are zero for every n: what looks like padding. Remembered with the

@@ -52,6 +52,9 @@ struct Settings {
     std::string trace;       // RKNNSIM_TRACE, a file; empty: none
     bool real_time = false;  // RKNNSIM_REALTIME
 
+    // Does the checker compare all of an input that has no copy, and not only samples?
+    bool looks_at_every_byte() const { return check == CheckMode::kStrict || shadow_b_bytes == INT64_MAX; }
+
     std::vector<std::string> unknown;  // RKNNSIM_* names that are set but mean nothing
 
     // Reads the environment; on failure the text says which variable, what it was and what it may be.

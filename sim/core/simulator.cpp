@@ -85,6 +85,7 @@ Outcome Simulator::sync(const char* call, const std::shared_ptr<Memory>& memory,
     RKNNSIM_RETURN_IF_ERROR(checker_.before_sync(call, *memory, to_device, from_device, activity));
     Allocation& allocation = *memory->allocation;
     if (to_device) {
+        allocation.declare_written(memory->offset, memory->size);
         allocation.view().clean(memory->offset, memory->size);
         if (checker_.on()) allocation.view().synced(memory->offset, memory->size, activity);
     }
@@ -118,6 +119,7 @@ Outcome Simulator::run(const char* call, Context& context) {
             observer->on_run(*event);
     }
     if (!outcome.ok() || !event->computed) return outcome;
+    checker_.after_run(call, context);
     ++runs_;
     macs_ += context.macs();
     return {};

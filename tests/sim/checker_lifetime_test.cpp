@@ -26,6 +26,7 @@ TEST_F(CheckerTest, UseAfterDestroyAndDoubleDestroy) {
         EXPECT_EQ(rknnsim_check_count("double-destroy"), 1U);
         // A bound memory that is destroyed before the run.
         rknn_tensor_mem* a = rknn_create_mem(matmul.ctx(), matmul.attr().A.size);
+        data_of(a)[0] = data_of(matmul.b())[0] = std::byte{1};
         EXPECT_EQ(rknn_matmul_set_io_mem(matmul.ctx(), a, &matmul.attr().A), 0);
         EXPECT_EQ(matmul.bind_b() | matmul.bind_c(), 0);
         EXPECT_EQ(rknn_destroy_mem(matmul.ctx(), a), 0);
@@ -43,6 +44,7 @@ TEST_F(CheckerTest, UseAfterDestroyAndDoubleDestroy) {
 TEST_F(CheckerTest, TwoThreads) {
     constexpr Shape kLong{1024, 2048, 1024};  // longer than a thread's turn on a busy CPU
     Matmul matmul(kI8I32, kLong);
+    data_of(matmul.a())[0] = data_of(matmul.b())[0] = std::byte{1};
     EXPECT_EQ(matmul.bind_a() | matmul.bind_b() | matmul.bind_c(), 0);
     for (int attempt = 0; attempt < 200 && rknnsim_check_count("two-threads") == 0; ++attempt) {
         std::thread other([&] { matmul.run(); });

@@ -138,6 +138,8 @@ TEST_F(CheckerTest, UncomputedInput) {
 TEST_F(CheckerTest, UncomputedResult) {
     const auto program = [&](bool computed) {
         Matmul matmul(kI8I32, kShape);
+        matmul.write_a(first_.a);
+        matmul.write_b(first_.b);
         EXPECT_EQ(matmul.bind_a() | matmul.bind_b() | matmul.bind_c(), 0);
         if (computed) {
             EXPECT_EQ(matmul.run(), 0);

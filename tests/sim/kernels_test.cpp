@@ -116,6 +116,44 @@ TEST(Kernels, TiersAgreeOnSaturationPerSegmentAndOnRoundings) {
     }
 }
 
+// The clipped sums of four segments are added, and their sum is clipped once: what leaves 16 bits on the way
+// may come back. Every tier also says how many sums were clipped.
+TEST(Kernels, SegmentsOfInt4AreClippedThenAdded) {
+    for (const size_t M : {1, 2, 5}) {
+        Job job = job_of(MatmulType::kI4I4I16, M, 4 * 8192, 64);
+        job.int4_saturation = Int4Saturation::kSegment;
+        Data data;
+        data.a.assign(M * job.K / 2, 0x77);  // 7
+        data.b.assign(job.K * job.N / 2, 0x77);
+        std::fill(data.b.begin() + static_cast<ptrdiff_t>(data.b.size() / 2), data.b.end(), 0x88);  // -8
+        for (const KernelTier* tier : {&kReferenceTier, &kGenericTier, avx2_tier()}) {
+            if (tier == nullptr) continue;
+            uint64_t clipped = 5;
+            job.clipped = &clipped;
+            Scratch scratch;
+            const std::vector<uint8_t> bytes = compute(*tier, job, data, scratch);
+            std::vector<int16_t> c(M * job.N);
+            std::memcpy(c.data(), bytes.data(), bytes.size());
+            EXPECT_EQ(c, std::vector<int16_t>(c.size(), 2 * 32767 - 2 * 32768)) << tier->name;
+            EXPECT_EQ(clipped, 5 + 4 * c.size()) << tier->name;
+        }
+    }
+    // Nothing is clipped at the edges of 16 bits.
+    Job job = job_of(MatmulType::kI4I4I16, 1, 512, 64);
+    Data data{std::vector<uint8_t>(256, 0x88), std::vector<uint8_t>(512 * 32, 0x88)};  // 64 a product
+    for (const KernelTier* tier : {&kReferenceTier, &kGenericTier, avx2_tier()}) {
+        if (tier == nullptr) continue;
+        for (const size_t K : {480, 512}) {
+            uint64_t clipped = 0;
+            job.K = K;
+            job.clipped = &clipped;
+            Scratch scratch;
+            compute(*tier, job, data, scratch);
+            EXPECT_EQ(clipped, K == 480 ? 0U : 64U) << tier->name;
+        }
+    }
+}
+
 TEST(Kernels, ZerosArePositive) {
     // Every product is -0; a sum that starts from +0 stays +0. 1, 5 and 6 rows take different loops.
     for (const size_t M : {1, 5, 6, 55}) {

@@ -122,16 +122,25 @@ class GroupSums {
     int8_t* unpacked_ = nullptr;
 };
 
-// Sums [8][M][4] of columns n .. n+31 to C native int16 [N/8, M, 8]; adds to what is there when `add`.
-void write_int16(const Job& job, size_t n, const int32_t* sums, bool add) {
+// Adds the sums of one segment to `totals` (or writes them, for the first one), each clipped to 16 bits.
+void add_clipped(const Job& job, const int32_t* sums, int32_t* totals, bool first) {
+    uint64_t clipped = 0;
+    for (size_t i = 0; i < kGroup * job.M; ++i)
+        totals[i] = (first ? 0 : totals[i]) + clip_to_int16(sums[i], &clipped);
+    if (job.clipped != nullptr) *job.clipped += clipped;
+}
+
+// Sums [8][M][4] of columns n .. n+31 to C native int16 [N/8, M, 8].
+void write_int16(const Job& job, size_t n, const int32_t* sums) {
     auto* c = static_cast<int16_t*>(job.c);
+    uint64_t clipped = 0;
     for (size_t i = 0; i < kGroup; ++i) {
         for (size_t m = 0; m < job.M; ++m) {
             int16_t& to = c[rknpu2::c_index_native(m, n + i, job.M, DType::kInt16)];
-            const int16_t part = clip_to_int16(sums[((i / kStrip) * job.M + m) * kStrip + i % kStrip]);
-            to = add ? clip_to_int16(to + part) : part;
+            to = clip_to_int16(sums[((i / kStrip) * job.M + m) * kStrip + i % kStrip], &clipped);
         }
     }
+    if (job.clipped != nullptr) *job.clipped += clipped;
 }
 
 void write_int8(const Job& job, size_t n, const int32_t* sums) {
@@ -164,16 +173,19 @@ bool load_a_int(const Job& job, Scratch& scratch) {
 bool multiply_int(const IntKernels& kernels, const Job& job, Scratch& scratch) {
     GroupSums group(kernels, job, scratch);
     const DType c_type = output_type(job.type);
-    int32_t* own = c_type == DType::kInt32 ? nullptr : scratch.get<int32_t>(Scratch::kSums, kGroup * job.M);
+    // Sums of a segment, and totals of all segments.
+    int32_t* own =
+        c_type == DType::kInt32 ? nullptr : scratch.get<int32_t>(Scratch::kSums, 2 * kGroup * job.M);
     if (!group.ok() || (c_type != DType::kInt32 && own == nullptr)) return false;
     const bool by_segment = c_type == DType::kInt16 && job.int4_saturation == Int4Saturation::kSegment;
     for (size_t n = 0; n < job.N; n += kGroup) {
+        int32_t* totals = by_segment ? own + kGroup * job.M : nullptr;
         int32_t* sums = own != nullptr ? own : static_cast<int32_t*>(job.c) + n * job.M;
         for (size_t first = 0; first < job.K; first += kSegmentK) {
             group.add_segment(n, first, sums, first > 0 && !by_segment);
-            if (by_segment) write_int16(job, n, sums, first > 0);
+            if (by_segment) add_clipped(job, sums, totals, first == 0);
         }
-        if (c_type == DType::kInt16 && !by_segment) write_int16(job, n, sums, false);
+        if (c_type == DType::kInt16) write_int16(job, n, by_segment ? totals : sums);
         if (c_type == DType::kInt8) write_int8(job, n, sums);
     }
     return true;

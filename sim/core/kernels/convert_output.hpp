@@ -12,7 +12,9 @@
 
 namespace rknnsim {
 
-inline int16_t clip_to_int16(int32_t sum) {
+// Counts in `clipped` what 16 bits do not hold.
+inline int16_t clip_to_int16(int32_t sum, uint64_t* clipped) {
+    *clipped += sum < INT16_MIN || sum > INT16_MAX ? 1 : 0;
     return static_cast<int16_t>(std::clamp<int32_t>(sum, INT16_MIN, INT16_MAX));
 }
 

@@ -33,6 +33,8 @@ struct Job {
     double scale = 1.0;  // type 3
     Rounding rounding = Rounding::kHalfEven;
     Int4Saturation int4_saturation = Int4Saturation::kRun;
+    uint64_t* clipped =
+        nullptr;  // type 10: grows by the number of sums that 16 bits did not hold; may be null
 };
 
 }  // namespace rknnsim

@@ -29,13 +29,16 @@ int32_t integer_sum(const Job& job, const void* a, size_t m, size_t n, size_t fi
 }
 
 int16_t int4_result(const Job& job, const void* a, size_t m, size_t n) {
+    uint64_t ignored = 0;
+    uint64_t* clipped = job.clipped != nullptr ? job.clipped : &ignored;
     if (job.int4_saturation == Int4Saturation::kRun)
-        return clip_to_int16(integer_sum(job, a, m, n, 0, job.K));
+        return clip_to_int16(integer_sum(job, a, m, n, 0, job.K), clipped);
     int32_t total = 0;
     for (size_t first = 0; first < job.K; first += kSegmentK) {
-        total += clip_to_int16(integer_sum(job, a, m, n, first, std::min(job.K, first + kSegmentK)));
+        const int32_t sum = integer_sum(job, a, m, n, first, std::min(job.K, first + kSegmentK));
+        total += clip_to_int16(sum, clipped);
     }
-    return clip_to_int16(total);
+    return clip_to_int16(total, clipped);
 }
 
 double float_sum(const Job& job, const uint16_t* a, size_t m, size_t n) {
