@@ -1,8 +1,9 @@
 // ggml's backend object: takes a graph, multiplies by stored weights on the NPU, gives the rest to the inner
 // CPU backend.
-#include <algorithm>
 #include <memory>
 #include <span>
+#include <string>
+#include <utility>
 
 #include "base/format.hpp"
 #include "ggml/buffer.hpp"
@@ -10,16 +11,16 @@
 #include "ggml/experts.hpp"
 #include "ggml/flow_run.hpp"
 #include "ggml/graph_order.hpp"
+#include "ggml/graph_plan.hpp"
+#include "ggml/graph_status.hpp"
 #include "ggml/guard.hpp"
 #include "ggml/inner_cpu.hpp"
-#include "ggml/input_version.hpp"
 #include "ggml/matmul_group.hpp"
+#include "ggml/node_access.hpp"
 #include "ggml/plugin.hpp"
 #include "ggml/problem_from_tensor.hpp"
 #include "ggml/sensitivity.hpp"
 #include "ggml/weights_ahead.hpp"
-#include "matmul/cost_model.hpp"
-#include "matmul/support.hpp"
 
 namespace rknpu2 {
 namespace {
@@ -32,7 +33,6 @@ struct Backend {
         : host(owner),
           cpu(owner),
           one_thread_cpus(owner),
-          inputs(owner),
           group(owner, one_thread_cpus),
           experts(owner),
           flow(owner, cpu, one_thread_cpus) {}
@@ -40,11 +40,12 @@ struct Backend {
     Host& host;
     InnerCpu cpu;
     OneThreadCpus one_thread_cpus;
-    InputVersion inputs;
     MatmulGroup group;
     ExpertsProduct experts;
     FlowRun flow;
-    int no_flow_before = 0;  // of the running graph: nodes that have been found to be no flow
+    GraphPlan plan;        // of the running graph
+    bool failed = false;   // one of its steps has, and the log says which
+    uint64_t version = 0;  // of the activations that the last group has read (Activations::version)
     ggml_abort_callback abort = nullptr;
     void* abort_data = nullptr;
     bool computed = false;                   // an idle backend writes nothing
@@ -79,197 +80,146 @@ const ggml_tensor* poisoned_tensor(const Host& host, const ggml_tensor* node) {
     return nullptr;
 }
 
-// What a node run by the CPU writes: its own tensor and, for optimiser steps, the parameters and moments it
-// updates in place.
-void note_writes(const Host& host, const ggml_tensor* node) {
-    note_write(host, node);
-    if (node->op != GGML_OP_OPT_STEP_ADAMW && node->op != GGML_OP_OPT_STEP_SGD) return;
-    for (const ggml_tensor* const source : node->src) {
-        if (source != nullptr) note_write(host, source);
+// Can the nodes of a step be computed? What was derived from bytes that they write is dropped.
+Status prepare(const Backend& backend, const Step& step) {
+    for (int i = step.first; i < step.last; ++i) {
+        const ggml_tensor* const node = backend.plan.graph->nodes[i];
+        if (is_no_op(node)) continue;
+        if (const ggml_tensor* const bad = poisoned_tensor(backend.host, node); bad != nullptr) {
+            return {StatusCode::kInvalidArgument,
+                    format("%s: an earlier write to its buffer failed; load the model again", bad->name)};
+        }
+        for_each_written(node, [&](const ggml_tensor* tensor) { note_write(backend.host, tensor); });
     }
+    return {};
 }
 
 // A matmul that the CPU computes: it cannot be done here, or it is not worth it.
-void count_on_cpu(Host& host, const ggml_tensor* node) {
-    const Reason reason = support(describe(host, node));
-    if (reason == Reason::kSupported && node->op == GGML_OP_MUL_MAT) {
+void count_on_cpu(Host& host, const ggml_tensor* node, const NodeDecision& decision) {
+    if (decision.reason != Reason::kSupported) {
+        host.statistics->add_refusal(decision.reason);
+    } else if (node->op == GGML_OP_MUL_MAT) {
         ++host.statistics->matrices_on_cpu;
-    } else if (reason == Reason::kSupported) {
-        host.statistics->add_placement(ExpertsProduct::place(host, node));
     } else {
-        host.statistics->add_refusal(reason);
+        host.statistics->add_placement(decision.placement);
     }
 }
 
-// Can `node` be computed? Notes what it writes.
-ggml_status prepare(Backend& backend, const ggml_tensor* node) {
-    if (const ggml_tensor* const bad = poisoned_tensor(backend.host, node); bad != nullptr) {
-        log(LogLevel::kError, "%s: an earlier write to its buffer failed; load the model again", bad->name);
-        return GGML_STATUS_FAILED;
-    }
-    note_writes(backend.host, node);
-    backend.inputs.note_write(node);
-    return GGML_STATUS_SUCCESS;
-}
-
-ggml_status run_on_cpu(Backend& backend, ggml_cgraph* graph, int first, int last) {
+Status run_on_cpu(Backend& backend, ggml_cgraph* graph, const Step& step) {
     Host& host = backend.host;
     const PhaseTimer timer(*host.statistics, Phase::kCpu);
     ++host.statistics->cpu_segments;
-    for (int i = first; i < last; ++i) {
+    for (int i = step.first; i < step.last; ++i) {
         const ggml_tensor* const node = graph->nodes[i];
         if (is_no_op(node)) continue;
-        if (prepare(backend, node) != GGML_STATUS_SUCCESS) return GGML_STATUS_FAILED;
         ++host.statistics->cpu_nodes;
-        if (is_matmul(node)) count_on_cpu(host, node);
+        if (is_matmul(node)) count_on_cpu(host, node, backend.plan.decisions[static_cast<size_t>(i)]);
     }
-    return backend.cpu.compute(graph, first, last);
+    return status_of_cpu(backend.cpu.compute(graph, step.first, step.last, backend.plan.decisions),
+                         graph->nodes[step.first]);
 }
 
-// Nodes that are computed together: multiplications by the same activations, or several that choose among
-// experts alike.
-ggml_status run_on_npu(Backend& backend, std::span<ggml_tensor* const> nodes) {
+Status run_group(Backend& backend, const Step& step) {
     Host& host = backend.host;
-    for (const ggml_tensor* const node : nodes)
-        if (prepare(backend, node) != GGML_STATUS_SUCCESS) return GGML_STATUS_FAILED;
-    const ggml_tensor* const node = nodes[0];
-    const ggml_tensor* const gate = node->op == GGML_OP_MUL_MAT_ID ? nullptr : backend.group.gate();
-    if (gate != nullptr && prepare(backend, gate) != GGML_STATUS_SUCCESS) return GGML_STATUS_FAILED;
-    const Status status = node->op == GGML_OP_MUL_MAT_ID
-                              ? backend.experts.multiply(nodes)
-                              : backend.group.multiply(backend.inputs, backend.one_plane);
-    if (status.ok()) {
-        if (host.checksums != nullptr && backend.one_plane == nullptr) host.checksums->add(nodes, gate);
-        return GGML_STATUS_SUCCESS;
-    }
-    ++host.statistics->failures;
-    const size_t others = nodes.size() - 1;
-    log(LogLevel::kError, "%s with %s (%s)%s: %s", host.ggml.ggml_op_name(node->op), node->src[0]->name,
-        host.ggml.ggml_type_name(node->src[0]->type),
-        others == 0 ? "" : format(" and %zu more by the same activations", others).c_str(),
-        status.to_string().c_str());
-    return status.code() == StatusCode::kOutOfMemory ? GGML_STATUS_ALLOC_FAILED : GGML_STATUS_FAILED;
+    const std::span<const PlannedMatmul> members = backend.plan.members_of(step);
+    if (!step.same_activations) backend.version = host.npu->new_version();
+    const uint64_t version = host.config.fuse ? backend.version : 0;
+    RKNPU2_RETURN_IF_ERROR(backend.group.multiply({members, step.gate, version, backend.one_plane}));
+    if (host.checksums != nullptr && backend.one_plane == nullptr) host.checksums->add(members, step.gate);
+    return {};
 }
 
-bool runs_on_npu(Host& host, const ggml_tensor* node) {
-    if (multiplies_on_npu(host, node)) return true;
-    return node->op == GGML_OP_MUL_MAT_ID && support(describe(host, node)) == Reason::kSupported &&
-           ExpertsProduct::place(host, node).place == Place::kNpu;
-}
-
-// One past the last of the nodes from `first` on that choose alike and are computed together.
-int end_of_experts(const Backend& backend, const ggml_cgraph* graph, int first) {
+Status run_experts(Backend& backend, const Step& step) {
     Host& host = backend.host;
-    host.statistics->add_placement(ExpertsProduct::place(host, graph->nodes[first]));
-    int last = first + 1;
-    while (host.config.fuse && last < graph->n_nodes &&
-           ExpertsProduct::together(graph->nodes[first], graph->nodes[last]) &&
-           runs_on_npu(host, graph->nodes[last])) {
-        host.statistics->add_placement(ExpertsProduct::place(host, graph->nodes[last]));
-        ++last;
+    const std::span<const PlannedMatmul> members = backend.plan.members_of(step);
+    for (const PlannedMatmul& member : members)
+        host.statistics->add_placement(member.decision->placement);
+    RKNPU2_RETURN_IF_ERROR(backend.experts.multiply(members));
+    if (host.checksums != nullptr && backend.one_plane == nullptr) host.checksums->add(members, nullptr);
+    return {};
+}
+
+Status run_steps(Backend& backend, ggml_cgraph* graph, std::span<const Step> steps);
+
+Status run_flow(Backend& backend, ggml_cgraph* graph, const Step& step) {
+    Status status = backend.flow.run(backend.plan.flows[step.flow], backend.abort, backend.abort_data);
+    if (status.code() == StatusCode::kUnsupported)
+        return run_steps(backend, graph, steps_without_flow(backend.host, step, backend.plan));
+    return status;
+}
+
+Status run_step(Backend& backend, ggml_cgraph* graph, const Step& step) {
+    RKNPU2_RETURN_IF_ERROR(prepare(backend, step));
+    switch (step.kind) {
+        case Step::Kind::kCpu:
+            return run_on_cpu(backend, graph, step);
+        case Step::Kind::kGroup:
+            return run_group(backend, step);
+        case Step::Kind::kExperts:
+            return run_experts(backend, step);
+        case Step::Kind::kFlow:
+            return run_flow(backend, graph, step);
     }
-    return last;
+    return {StatusCode::kInternal, "a step of no kind"};
 }
 
-// The first multiplication for the NPU from node `first` on; the number of nodes if there is none.
-int next_npu_matmul(const Host& host, const ggml_cgraph* graph, int first) {
-    int i = first;
-    while (i < graph->n_nodes && !multiplies_on_npu(host, graph->nodes[i]))
-        ++i;
-    return i;
-}
-
-bool may_flow(const Backend& backend, int first) {
-    const Host& host = backend.host;
-    return first >= backend.no_flow_before && host.config.fuse && host.calibration == nullptr &&
-           host.sensitivity == nullptr && host.checksums == nullptr && NpuFlow::possible(host.config);
-}
-
-// Computes nodes from `first` on with their rows in chunks, if they are of that kind. Returns the first that
-// is not done then.
-int run_flow(Backend& backend, ggml_cgraph* graph, int first, ggml_status& status) {
-    Host& host = backend.host;
-    const int matmul = next_npu_matmul(host, graph, first);
-    const int64_t rows = matmul < graph->n_nodes ? graph->nodes[matmul]->ne[1] : 0;
-    // A stretch has the rows of its first multiplication.
-    backend.no_flow_before = matmul + 1;
-    if (rows < kFewestFlowRows) return first;
-    const FlowPlan plan = plan_flow(host, graph, first, rows);
-    backend.no_flow_before = std::max(plan.last, first + 1);
-    if (!plan.worth_it()) return first;
-    for (int i = first; i < plan.last; ++i) {
-        if (is_no_op(graph->nodes[i])) continue;
-        status = prepare(backend, graph->nodes[i]);
-        if (status != GGML_STATUS_SUCCESS) return first;
+// One line, with what the step computes. Such as "MUL_MAT with blk.0.attn_q.weight (q4_0) and 2 more by the
+// same activations: the NPU did not answer".
+void log_failure(const Backend& backend, const Step& step, const Status& status) {
+    const GgmlFunctions& ggml = backend.host.ggml;
+    const char* const first = backend.plan.graph->nodes[step.first]->name;
+    const int others = step.last - step.first - 1;
+    const std::string why = status.to_string();
+    if (step.kind == Step::Kind::kFlow) {
+        log(LogLevel::kError, "%s and the %d operations after it, in chunks of rows: %s", first, others,
+            why.c_str());
+    } else if (step.kind == Step::Kind::kCpu) {
+        log(LogLevel::kError, "%s and the %d operations after it: %s", first, others, why.c_str());
+    } else {
+        const std::span<const PlannedMatmul> members = backend.plan.members_of(step);
+        const ggml_tensor* const node = members.front().node;
+        const size_t more = members.size() - 1;
+        log(LogLevel::kError, "%s with %s (%s)%s: %s", ggml.ggml_op_name(node->op), node->src[0]->name,
+            ggml.ggml_type_name(node->src[0]->type),
+            more == 0 ? "" : format(" and %zu more by the same activations", more).c_str(), why.c_str());
     }
-    const Status result = backend.flow.run(plan, backend.abort, backend.abort_data);
-    if (result.ok()) return plan.last;
-    if (result.code() == StatusCode::kUnsupported) return first;
-    status = result.code() == StatusCode::kAborted       ? GGML_STATUS_ABORTED
-             : result.code() == StatusCode::kOutOfMemory ? GGML_STATUS_ALLOC_FAILED
-                                                         : GGML_STATUS_FAILED;
-    if (status == GGML_STATUS_ABORTED) return first;
-    ++host.statistics->failures;
-    log(LogLevel::kError, "%s and the %d operations after it, in chunks of rows: %s",
-        graph->nodes[first]->name, plan.nodes() - 1, result.to_string().c_str());
-    return first;
 }
 
-// Runs of other nodes between two matmuls go to the CPU as one graph.
+Status run_steps(Backend& backend, ggml_cgraph* graph, std::span<const Step> steps) {
+    for (const Step& step : steps) {
+        if (backend.abort != nullptr && backend.abort(backend.abort_data))
+            return {StatusCode::kAborted, "the host asked to stop"};
+        Status status = run_step(backend, graph, step);
+        if (status.ok()) continue;
+        // The steps that take the place of a flow are inside of its step.
+        if (status.code() != StatusCode::kAborted && !std::exchange(backend.failed, true)) {
+            ++backend.host.statistics->failures;
+            log_failure(backend, step, status);
+        }
+        return status;
+    }
+    return {};
+}
+
 ggml_status compute(Backend& backend, ggml_cgraph* graph) {
     Host& host = backend.host;
     ++host.statistics->graphs;
     backend.computed = true;
-    backend.inputs.begin_graph();
-    backend.no_flow_before = 0;
-    load_weights_ahead(host, graph, backend.group, backend.abort, backend.abort_data);
-    int i = 0;
-    while (i < graph->n_nodes) {
-        if (backend.abort != nullptr && backend.abort(backend.abort_data)) return GGML_STATUS_ABORTED;
-        ggml_tensor* const node = graph->nodes[i];
-        ggml_status status = GGML_STATUS_SUCCESS;
-        if (!is_no_op(node) && may_flow(backend, i)) {
-            const int last = run_flow(backend, graph, i, status);
-            if (status != GGML_STATUS_SUCCESS) return status;
-            if (last > i) {
-                i = last;
-                continue;
-            }
-        }
-        if (is_no_op(node)) {
-            ++i;
-        } else if (runs_on_npu(host, node)) {
-            if (node->op == GGML_OP_MUL_MAT_ID) {
-                const int last = end_of_experts(backend, graph, i);
-                status = run_on_npu(backend, {graph->nodes + i, graph->nodes + last});
-                i = last;
-            } else {
-                i = backend.group.collect(graph, i);
-                status = run_on_npu(backend, backend.group.nodes());
-            }
-        } else {
-            int last = i + 1;
-            while (last < graph->n_nodes && !runs_on_npu(host, graph->nodes[last]))
-                ++last;
-            status = run_on_cpu(backend, graph, i, last);
-            i = last;
-        }
-        if (status != GGML_STATUS_SUCCESS) return status;
-    }
-    return GGML_STATUS_SUCCESS;
+    backend.failed = false;
+    load_weights_ahead(host, backend.plan, backend.abort, backend.abort_data);
+    return ggml_status_of(run_steps(backend, graph, backend.plan.steps));
 }
 
 ggml_status graph_compute(ggml_backend_t backend, ggml_cgraph* graph) noexcept {
     Backend& ours = of(backend);
     Host& host = ours.host;
     return guard(host, "computing a graph", GGML_STATUS_FAILED, [&] {
+        plan_graph(host, graph, ours.plan);
         if (host.sensitivity == nullptr) return compute(ours, graph);
-        return host.sensitivity->run(
-            host, graph, [&](const ggml_tensor* node) { return multiplies_on_npu(host, node); },
-            [&](const ggml_tensor* one_plane) {
-                ours.one_plane = one_plane;
-                return compute(ours, graph);
-            });
+        return host.sensitivity->run(host, ours.plan, [&](const ggml_tensor* one_plane) {
+            ours.one_plane = one_plane;
+            return compute(ours, graph);
+        });
     });
 }
 
@@ -279,7 +229,8 @@ void graph_optimize(ggml_backend_t backend, ggml_cgraph* graph,
     if (!host.config.fuse || host.config.precision == Precision::kReference) return;
     guard(host, "ordering a graph", false, [&] {
         // The same order for any number of rows: ggml gives memory to results by their places in it.
-        bring_together(graph, [&](const ggml_tensor* node) { return can_multiply_on_npu(host, node); });
+        bring_together(host.ggml, graph,
+                       [&](const ggml_tensor* node) { return can_multiply_on_npu(host, node); });
         return true;
     });
 }

@@ -127,11 +127,12 @@ WeightKey key_of(const Buffer& buffer, const ggml_tensor* weight, int expert) {
 
 }  // namespace
 
-Result<std::shared_ptr<PackedWeight>> packed_weight(Host& host, const ggml_tensor* weight, int expert,
+Result<std::shared_ptr<PackedWeight>> packed_weight(Host& host, const PlannedMatmul& matmul, int expert,
                                                     const std::shared_ptr<PackedWeight>& place) {
+    const ggml_tensor* const weight = matmul.node->src[0];
     Buffer& buffer = *our_buffer(host, weight->buffer);
     const auto pack = [&] {
-        const WeightSource source = weight_source(host, weight, expert);
+        const WeightSource source = weight_source(host, weight, matmul.decision->sharing, expert);
         return place == nullptr ? host.npu->pack(source) : host.npu->pack(source, place);
     };
     bool made = false;

@@ -9,6 +9,7 @@
 #include "base/aligned_buffer.hpp"
 #include "ggml/cpu_copies.hpp"
 #include "ggml/host.hpp"
+#include "ggml/node_decision.hpp"
 #include "matmul/weight_store.hpp"
 
 namespace rknpu2 {
@@ -39,10 +40,10 @@ struct Buffer {
 // The Buffer behind a buffer of the host's buffer type; null for any other.
 Buffer* our_buffer(const Host& host, const ggml_backend_buffer* buffer);
 
-// The packed form of a weight in a buffer of ours, or of one expert of a stack; made if it is not there.
-// `place`: where to pack it (NpuDevice::place), or null for anywhere. Pages of the raw bytes are given back,
-// unless the cost model may have the CPU multiply by them, too.
-Result<std::shared_ptr<PackedWeight>> packed_weight(Host& host, const ggml_tensor* weight, int expert = -1,
+// The packed form of the weight of a multiplication, which lies in a buffer of ours, or of one expert of a
+// stack; made if it is not there. `place`: where to pack it (NpuDevice::place), or null for anywhere. Pages
+// of the raw bytes are given back, unless the cost model may have the CPU multiply by them, too.
+Result<std::shared_ptr<PackedWeight>> packed_weight(Host& host, const PlannedMatmul& matmul, int expert = -1,
                                                     const std::shared_ptr<PackedWeight>& place = nullptr);
 // Is there one already?
 bool is_packed(const Host& host, const ggml_tensor* weight);

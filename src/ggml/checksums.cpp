@@ -45,7 +45,7 @@ Checksums::~Checksums() {
     if (file_ != nullptr) std::fclose(file_);
 }
 
-void Checksums::add(std::span<ggml_tensor* const> nodes, const ggml_tensor* gate) {
+void Checksums::add(std::span<const PlannedMatmul> matmuls, const ggml_tensor* gate) {
     const std::lock_guard lock(mutex_);
     if (file_ == nullptr) return;
     if (gate != nullptr) {
@@ -55,7 +55,7 @@ void Checksums::add(std::span<ggml_tensor* const> nodes, const ggml_tensor* gate
             add_row(names, first, row_of(first->src[1], i1, i2, i3), row_of(gate, i1, i2, i3));
         });
     } else {
-        for (const ggml_tensor* const node : nodes) {
+        for (const auto& [node, decision] : matmuls) {
             if (node->op == GGML_OP_MUL_MAT_ID) {
                 add_experts(node);
             } else {

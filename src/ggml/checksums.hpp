@@ -23,6 +23,7 @@
 
 #include "base/hash.hpp"
 #include "ggml/host.hpp"
+#include "ggml/node_decision.hpp"
 
 namespace rknpu2 {
 
@@ -34,9 +35,9 @@ class Checksums {
     Checksums(const Checksums&) = delete;
     Checksums& operator=(const Checksums&) = delete;
 
-    // Nodes that have been computed together, and the gate that took the place of their results, or null. A
-    // file that cannot be written is an error in the log, once, and nothing is recorded any more.
-    void add(std::span<ggml_tensor* const> nodes, const ggml_tensor* gate);
+    // Multiplications that have been computed together, and the gate that took the place of their results, or
+    // null. A file that cannot be written is an error in the log, once, and nothing is recorded any more.
+    void add(std::span<const PlannedMatmul> matmuls, const ggml_tensor* gate);
 
   private:
     Checksums(std::string path, Precision precision);

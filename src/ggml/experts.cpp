@@ -84,20 +84,20 @@ void ExpertsProduct::prepare_for_tokens(const ggml_tensor* node) {
     if (host_.places.of(token, host_.config).place == Place::kCpu) cpu_copy(host_, node);
 }
 
-Status ExpertsProduct::multiply(std::span<ggml_tensor* const> nodes) {
-    RKNPU2_RETURN_IF_ERROR(sort_uses(nodes[0]));
+Status ExpertsProduct::multiply(std::span<const PlannedMatmul> matmuls) {
+    RKNPU2_RETURN_IF_ERROR(sort_uses(matmuls.front().node));
     for (size_t e = 0; e + 1 < first_.size(); ++e) {
         const std::span<const Use> uses(uses_.data() + first_[e], first_[e + 1] - first_[e]);
-        if (!uses.empty()) RKNPU2_RETURN_IF_ERROR(multiply_expert(nodes, static_cast<int>(e), uses));
+        if (!uses.empty()) RKNPU2_RETURN_IF_ERROR(multiply_expert(matmuls, static_cast<int>(e), uses));
     }
-    for (const ggml_tensor* const node : nodes)
-        prepare_for_tokens(node);
+    for (const PlannedMatmul& matmul : matmuls)
+        prepare_for_tokens(matmul.node);
     return {};
 }
 
-Status ExpertsProduct::multiply_expert(std::span<ggml_tensor* const> nodes, int expert,
+Status ExpertsProduct::multiply_expert(std::span<const PlannedMatmul> matmuls, int expert,
                                        std::span<const Use> uses) {
-    const ggml_tensor* const a = nodes[0]->src[1];
+    const ggml_tensor* const a = matmuls.front().node->src[1];
     const auto K = static_cast<size_t>(a->ne[0]);
     // The gathered rows are a matrix of their own for as long as this expert lasts.
     const uint64_t version = host_.config.fuse ? host_.npu->new_version() : 0;
@@ -109,36 +109,38 @@ Status ExpertsProduct::multiply_expert(std::span<ggml_tensor* const> nodes, int 
             std::copy_n(source_row(a, uses[i].slot, uses[i].token), K, gathered + i * K);
         rows = gathered;
     }
-    for (const ggml_tensor* const node : nodes) {
+    for (const PlannedMatmul& matmul : matmuls) {
+        const ggml_tensor* const node = matmul.node;
         if (uses.size() == 1) {
             float* const out = result_row(node, uses[0].slot, uses[0].token);
-            RKNPU2_RETURN_IF_ERROR(multiply_rows(node, expert, rows, 1, version, out));
+            RKNPU2_RETURN_IF_ERROR(multiply_rows(matmul, expert, rows, 1, version, out));
             continue;
         }
         const auto N = static_cast<size_t>(node->ne[0]);
         RKNPU2_RETURN_IF_ERROR(results_.grow((uses.size() * N) * sizeof(float)));
         auto* const results = results_.as<float>();
-        RKNPU2_RETURN_IF_ERROR(multiply_rows(node, expert, rows, uses.size(), version, results));
+        RKNPU2_RETURN_IF_ERROR(multiply_rows(matmul, expert, rows, uses.size(), version, results));
         for (size_t i = 0; i < uses.size(); ++i)
             std::copy_n(results + i * N, N, result_row(node, uses[i].slot, uses[i].token));
     }
     return {};
 }
 
-Status ExpertsProduct::multiply_rows(const ggml_tensor* node, int expert, const float* a, size_t M,
+Status ExpertsProduct::multiply_rows(const PlannedMatmul& matmul, int expert, const float* a, size_t M,
                                      uint64_t version, float* out) {
-    const ggml_tensor* const stack = node->src[0];
+    const ggml_tensor* const stack = matmul.node->src[0];
+    const auto source = [&] { return weight_source(host_, stack, matmul.decision->sharing, expert); };
     const auto context = [&] { return format("expert %d of %s", expert, stack->name); };
     if (host_.config.precision == Precision::kReference) {
-        Status status = host_.npu->multiply_reference(weight_source(host_, stack, expert), a, M, out);
+        Status status = host_.npu->multiply_reference(source(), a, M, out);
         return status.ok() ? std::move(status) : std::move(status).with_context(context());
     }
-    Result<std::shared_ptr<PackedWeight>> packed = packed_weight(host_, stack, expert);
+    Result<std::shared_ptr<PackedWeight>> packed = packed_weight(host_, matmul, expert);
     Status status = packed.status();
     if (status.ok()) {
         status = host_.npu->multiply(*packed.value(), {a, M, version}, out);
     } else if (host_.npu->does_without_packing(status)) {
-        const NpuDevice::StoredProduct product{weight_source(host_, stack, expert), out};
+        const NpuDevice::StoredProduct product{source(), out};
         status = host_.npu->multiply_stored({&product, 1}, {a, M, 0});
     } else {
         status = std::move(status).with_context("packing");

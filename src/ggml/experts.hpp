@@ -15,6 +15,7 @@
 
 #include "base/aligned_buffer.hpp"
 #include "ggml/host.hpp"
+#include "ggml/node_decision.hpp"
 #include "matmul/policy.hpp"
 
 namespace rknpu2 {
@@ -30,7 +31,7 @@ class ExpertsProduct {
     static bool together(const ggml_tensor* node, const ggml_tensor* next);
 
     // Nodes that can be computed together, one or more.
-    Status multiply(std::span<ggml_tensor* const> nodes);
+    Status multiply(std::span<const PlannedMatmul> matmuls);
 
   private:
     // One use of an expert: row `slot` of the token's rows.
@@ -41,8 +42,8 @@ class ExpertsProduct {
 
     void prepare_for_tokens(const ggml_tensor* node);
     Status sort_uses(const ggml_tensor* node);
-    Status multiply_expert(std::span<ggml_tensor* const> nodes, int expert, std::span<const Use> uses);
-    Status multiply_rows(const ggml_tensor* node, int expert, const float* a, size_t M, uint64_t version,
+    Status multiply_expert(std::span<const PlannedMatmul> matmuls, int expert, std::span<const Use> uses);
+    Status multiply_rows(const PlannedMatmul& matmul, int expert, const float* a, size_t M, uint64_t version,
                          float* out);
 
     Host& host_;

@@ -14,11 +14,8 @@ using Tensors = std::unordered_set<const ggml_tensor*>;
 // So that four rows fill whole cache lines.
 constexpr size_t kRowAlignment = 16;
 
-bool knows_uses(const ggml_cgraph* graph) {
-    return graph->use_counts != nullptr && graph->visited_hash_set.size > 0;
-}
-
-// Results of the flow that nodes outside, or the host, may read, directly or as views.
+// Results of the flow that nodes outside, or the host, may read, directly or as views. A result that no node
+// reads is the host's: allocators keep its memory.
 Tensors find_escaping(const ggml_cgraph* graph, const FlowPlan& plan) {
     std::unordered_map<const ggml_tensor*, int> uses;
     for (int i = plan.first; i < plan.last; ++i) {
@@ -29,24 +26,16 @@ Tensors find_escaping(const ggml_cgraph* graph, const FlowPlan& plan) {
     for (int i = plan.first; i < plan.last; ++i) {
         const ggml_tensor* const node = graph->nodes[i];
         if (!plan.tensors.contains(memory_of(node))) continue;
-        const bool inside = knows_uses(graph) && (node->flags & GGML_TENSOR_FLAG_OUTPUT) == 0 &&
-                            ggml_node_get_use_count(graph, i) == uses[node];
-        if (!inside) escaping.insert(memory_of(node));
+        const int inside = uses[node];
+        const bool stays = inside > 0 && ggml_node_get_use_count(graph, i) == inside &&
+                           (node->flags & GGML_TENSOR_FLAG_OUTPUT) == 0;
+        if (!stays) escaping.insert(memory_of(node));
     }
     return escaping;
 }
 
-bool overlap(const Host& host, const ggml_tensor* a, const ggml_tensor* b) {
-    const auto* const a_data = static_cast<const std::byte*>(a->data);
-    const auto* const b_data = static_cast<const std::byte*>(b->data);
-    return a_data < b_data + host.ggml.ggml_nbytes(b) && b_data < a_data + host.ggml.ggml_nbytes(a);
-}
-
-// Memory that chunks read and write in the graph's own memory, `tensor` not counted.
-bool is_shared(const Host& host, const ggml_tensor* tensor, const Tensors& touched) {
-    return std::any_of(touched.begin(), touched.end(), [&](const ggml_tensor* other) {
-        return memory_of(other) != tensor && overlap(host, tensor, other);
-    });
+bool is_touched(const MemoryRange& range, const FlowOutside& outside) {
+    return !outside.may_write(range);
 }
 
 size_t room_of(const FlowTensor& tensor) {
@@ -80,39 +69,38 @@ size_t place_in_chunk(std::vector<FlowTensor*> tensors) {
 
 }  // namespace
 
-void find_homes(const Host& host, const ggml_cgraph* graph, const WrittenMemory& written, FlowPlan& plan) {
+bool find_homes(const GgmlFunctions& ggml, const ggml_cgraph* graph, const FlowOutside& outside,
+                FlowPlan& plan) {
     const Tensors escaping = find_escaping(graph, plan);
-    Tensors touched = escaping;
-    for (const auto& [memory, writer] : written)
-        touched.insert(memory);
-    for (int i = plan.first; i < plan.last; ++i) {
-        for (const ggml_tensor* const source : graph->nodes[i]->src) {
-            if (source != nullptr && !plan.tensors.contains(memory_of(source))) touched.insert(source);
-        }
-    }
+    std::vector<MemoryRange> results;  // in the graph's memory
     std::vector<FlowTensor*> in_chunk;
     // In the order of the nodes, so that offsets are the same every time.
     for (int i = plan.first; i < plan.last; ++i) {
-        const auto found = plan.tensors.find(graph->nodes[i]);
+        const ggml_tensor* const node = graph->nodes[i];
+        const auto found = plan.tensors.find(node);
         if (found == plan.tensors.end()) continue;
         FlowTensor& tensor = found->second;
-        const bool escapes = escaping.contains(found->first);
-        tensor.copied_out = escapes && is_shared(host, found->first, touched);
         FlowStage& stage = plan.stages[static_cast<size_t>(tensor.first_stage)];
-        if (escapes && !tensor.copied_out) {
-            tensor.home = Home::kGraph;
-        } else if (!escapes && tensor.first_stage == tensor.last_stage &&
-                   stage.kind == FlowStage::Kind::kPass) {
+        if (escaping.contains(node)) {
+            const MemoryRange range = range_of(ggml, node);
+            const auto is_there = [&](const MemoryRange& other) { return overlap(range, other); };
+            if (std::any_of(results.begin(), results.end(), is_there)) return false;
+            results.push_back(range);
+            if (!is_touched(range, outside)) continue;
+            // Other chunks have still to read what is there.
+            plan.copied_out.push_back(node);
+            tensor.last_stage = static_cast<int>(plan.stages.size());
+        } else if (tensor.first_stage == tensor.last_stage && stage.kind == FlowStage::Kind::kPass) {
             tensor.home = Home::kBlock;
             tensor.offset = stage.block_bytes;
             stage.block_bytes += room_of(tensor);
-        } else {
-            tensor.home = Home::kChunk;
-            if (tensor.copied_out) tensor.last_stage = static_cast<int>(plan.stages.size());
-            in_chunk.push_back(&tensor);
+            continue;
         }
+        tensor.home = Home::kChunk;
+        in_chunk.push_back(&tensor);
     }
     plan.chunk_bytes = place_in_chunk(std::move(in_chunk));
+    return true;
 }
 
 }  // namespace rknpu2

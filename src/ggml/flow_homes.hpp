@@ -1,20 +1,16 @@
-// Where the results of a flow live: in the graph's memory if somebody outside reads them, else in a chunk's
-// or a thread's own.
+// Where the results of a flow live: in the graph's memory if somebody outside may read them, else in a
+// chunk's or a thread's own.
 #pragma once
 
+#include "ggml/flow_outside.hpp"
 #include "ggml/flow_plan.hpp"
 
 namespace rknpu2 {
 
-struct Writer {
-    const ggml_tensor* node = nullptr;
-    int stage = -1;
-};
-// By the tensor that owns it.
-using WrittenMemory = std::unordered_map<const ggml_tensor*, Writer>;
-
-// Fills the homes and offsets of plan.tensors, whose stages are known. `written`: memory outside that the
-// flow writes, such as a cache.
-void find_homes(const Host& host, const ggml_cgraph* graph, const WrittenMemory& written, FlowPlan& plan);
+// Fills the homes and offsets of plan.tensors, whose stages are known, and plan.copied_out. The graph must
+// know its uses. False: two results that outlive the flow lie in the same memory, so no order of chunks is
+// right.
+[[nodiscard]] bool find_homes(const GgmlFunctions& ggml, const ggml_cgraph* graph, const FlowOutside& outside,
+                              FlowPlan& plan);
 
 }  // namespace rknpu2

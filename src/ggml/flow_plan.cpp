@@ -3,8 +3,8 @@
 #include <algorithm>
 
 #include "ggml/flow_homes.hpp"
+#include "ggml/flow_outside.hpp"
 #include "ggml/flow_rows.hpp"
-#include "ggml/problem_from_tensor.hpp"
 
 namespace rknpu2 {
 namespace {
@@ -16,152 +16,177 @@ constexpr int64_t kMostColumns = 65536;
 
 class Planner {
   public:
-    Planner(const Host& host, const ggml_cgraph* graph, int first, int64_t rows)
-        : host_(host), graph_(graph), rows_of_(plan_.tensors, rows) {
+    Planner(const Host& host, const ggml_cgraph* graph, std::span<const NodeDecision> decisions, int first,
+            int64_t rows)
+        : ggml_(host.ggml), graph_(graph), decisions_(decisions), rows_of_(plan_.tensors, rows) {
         plan_.first = plan_.last = first;
         plan_.rows = rows;
     }
 
     FlowPlan make() {
         // What the graph's last node reads is seen by hosts (llama-imatrix).
-        while (plan_.last + 1 < graph_->n_nodes && add(graph_->nodes[plan_.last]))
+        while (knows_uses(graph_) && plan_.last + 1 < graph_->n_nodes && add(plan_.last))
             ++plan_.last;
         finish();
         return std::move(plan_);
     }
 
   private:
-    bool add(ggml_tensor* node) {
-        if (is_no_op(node)) return true;
-        if (multiplies_on_npu(host_, node)) return add_product(node);
-        FlowNode place;
-        if (!rows_of_.place(node, place)) return false;
-        return node->op == GGML_OP_FLASH_ATTN_EXT ? add_attention(place) : add_to_pass(place);
+    bool add(int index) {
+        ggml_tensor* const node = graph_->nodes[index];
+        const NodeDecision& decision = decisions_[static_cast<size_t>(index)];
+        if (decision.target == Target::kNone) return true;
+        if (decision.target == Target::kNpu && node->op == GGML_OP_MUL_MAT)
+            return add_product({node, &decision});
+        FlowNode placed;
+        if (decision.target == Target::kNpu || !rows_of_.place(node, placed)) return false;
+        return node->op == GGML_OP_FLASH_ATTN_EXT ? add_attention(placed) : add_to_pass(placed);
     }
 
     int last_stage() const { return static_cast<int>(plan_.stages.size()) - 1; }
+    bool ends_with_product() const {
+        return !plan_.stages.empty() && plan_.stages.back().kind == Kind::kProduct;
+    }
+    // Its memory is not the flow's own.
+    bool is_outside(const ggml_tensor* tensor) const { return !plan_.tensors.contains(memory_of(tensor)); }
 
-    // The last stage, if it is a pass that more can be added to, or a new one behind it.
-    FlowStage& open_pass() {
-        const bool open = !plan_.stages.empty() && plan_.stages.back().kind == Kind::kPass;
-        if (!open) {
-            FlowStage pass;
-            if (!plan_.stages.empty() && plan_.stages.back().kind == Kind::kProduct) {
-                pass.product_before = static_cast<int>(plan_.products.size()) - 1;
+    // Does the node read memory outside that the flow writes? `besides`: sources that may.
+    bool reads_what_is_written(const ggml_tensor* node, std::initializer_list<int> besides = {}) const {
+        for (int i = 0; i < GGML_MAX_SRC; ++i) {
+            const ggml_tensor* const source = node->src[i];
+            if (source == nullptr || !is_outside(source)) continue;
+            if (std::find(besides.begin(), besides.end(), i) != besides.end()) continue;
+            if (outside_.is_written(range_of(ggml_, source))) return true;
+        }
+        return false;
+    }
+
+    // Enters what the node does to memory outside, and which stages use the flow's own.
+    void note(const ggml_tensor* node, int stage) {
+        for (const ggml_tensor* const source : node->src) {
+            if (source == nullptr) continue;
+            if (is_outside(source)) {
+                outside_.read(range_of(ggml_, source));
+            } else {
+                used_in(source, stage);
             }
-            plan_.stages.push_back(pass);
-            if (pass.product_before >= 0) {
-                for (const ggml_tensor* const product : plan_.products.back())
-                    note(product, last_stage());
-            }
         }
-        return plan_.stages.back();
-    }
-
-    // A node that writes what another stage reads as a whole cannot be part of the flow.
-    bool may_write(const FlowNode& place) const {
-        return place.dim != kWhole || !read_.contains(memory_of(place.node));
-    }
-
-    // Those that write what it reads as a whole, and the last stage of which one is.
-    int find_writers(const FlowNode& place, std::vector<const ggml_tensor*>& writers) const {
-        int stage = -1;
-        for (const ggml_tensor* const source : place.node->src) {
-            const auto writer = source == nullptr ? written_.end() : written_.find(memory_of(source));
-            if (writer == written_.end()) continue;
-            writers.push_back(writer->second.node);
-            stage = std::max(stage, writer->second.stage);
+        if (is_outside(node)) {
+            outside_.write({range_of(ggml_, node), node, stage});
+        } else {
+            used_in(node, stage);
         }
-        return stage;
     }
 
-    bool add_to_pass(const FlowNode& place) {
-        std::vector<const ggml_tensor*> writers;
-        // A pass does not wait for other chunks.
-        if (!may_write(place) || find_writers(place, writers) >= 0) return false;
-        open_pass().nodes.push_back(place);
-        note_all(place, last_stage());
-        if (place.dim == kWhole) written_[memory_of(place.node)] = {place.node, last_stage()};
-        return true;
-    }
-
-    bool add_attention(const FlowNode& place) {
-        if (!plan_.stages.empty() && plan_.stages.back().kind == Kind::kProduct) open_pass();
-        FlowStage stage;
-        stage.kind = Kind::kAttention;
-        stage.nodes.push_back(place);
-        stage.after = find_writers(place, stage.writers);
-        plan_.stages.push_back(stage);
-        note_all(place, last_stage());
-        return true;
-    }
-
-    bool add_product(ggml_tensor* node) {
-        const ggml_tensor* const activations = node->src[1];
-        const bool joins = !plan_.stages.empty() && plan_.stages.back().kind == Kind::kProduct &&
-                           plan_.products.back()[0]->src[1] == activations;
-        if (!rows_of_.is_matrix(node) || rows_of_.dim_of(activations, 1) != 1) return false;
-        int64_t columns = node->ne[0];
-        if (joins) {
-            for (const ggml_tensor* const other : plan_.products.back())
-                columns += other->ne[0];
-        }
-        if (columns > kMostColumns) return false;
-        if (!joins) {
-            FlowStage& pass = open_pass();
-            pass.product_after = static_cast<int>(plan_.products.size());
-            note(activations, last_stage());
-            FlowStage stage;
-            stage.kind = Kind::kProduct;
-            plan_.stages.push_back(stage);
-            plan_.products.emplace_back();
-        }
-        plan_.products.back().push_back(node);
-        rows_of_.compute(node, 1);
-        return true;
-    }
-
-    // The stage writes or reads the tensor.
-    void note(const ggml_tensor* tensor, int stage) {
-        const auto found = plan_.tensors.find(memory_of(tensor));
-        if (found == plan_.tensors.end()) return;
-        FlowTensor& at = found->second;
+    void used_in(const ggml_tensor* tensor, int stage) {
+        FlowTensor& at = plan_.tensors.at(memory_of(tensor));
         if (at.first_stage < 0) at.first_stage = stage;
         at.last_stage = std::max(at.last_stage, stage);
     }
 
-    void note_all(const FlowNode& place, int stage) {
-        if (place.dim != kWhole) rows_of_.compute(place.node, place.dim);
-        note(place.node, stage);
-        for (size_t i = 0; i < place.source_dims.size(); ++i) {
-            const ggml_tensor* const source = place.node->src[i];
-            if (source == nullptr) continue;
-            note(source, stage);
-            if (place.source_dims[i] == kWhole) read_.insert({memory_of(source), stage});
+    // The last stage, if it is a pass that more can be added to, or a new one behind it.
+    FlowStage& open_pass() {
+        if (!plan_.stages.empty() && plan_.stages.back().kind == Kind::kPass) return plan_.stages.back();
+        const bool begins_with_product = ends_with_product();
+        FlowStage& pass = plan_.stages.emplace_back();
+        if (begins_with_product) {
+            pass.product_before = static_cast<int>(plan_.products.size()) - 1;
+            for (const PlannedMatmul& product : plan_.products.back())
+                used_in(product.node, last_stage());
         }
+        return pass;
+    }
+
+    bool add_to_pass(const FlowNode& placed) {
+        const bool writes_outside = placed.dim == kWhole;
+        // A pass does not wait for other chunks.
+        if (reads_what_is_written(placed.node)) return false;
+        if (writes_outside && !outside_.may_write(range_of(ggml_, placed.node))) return false;
+        open_pass().nodes.push_back(placed);
+        if (!writes_outside) rows_of_.compute(placed.node, placed.dim);
+        note(placed.node, last_stage());
+        return true;
+    }
+
+    bool add_attention(const FlowNode& placed) {
+        constexpr int kKeys = 1;
+        constexpr int kValues = 2;
+        if (reads_what_is_written(placed.node, {kKeys, kValues})) return false;
+        if (ends_with_product()) open_pass();
+        FlowStage stage;
+        stage.kind = Kind::kAttention;
+        stage.nodes.push_back(placed);
+        for (const int operand : {kKeys, kValues}) {
+            const ggml_tensor* const shown = placed.node->src[operand];
+            for (const FlowOutside::Write& write : outside_.writes()) {
+                if (!overlap(write.range, range_of(ggml_, shown))) continue;
+                stage.cache_reads.push_back({write.node, shown});
+                stage.after = std::max(stage.after, write.stage);
+                note_cache_writer(write);
+            }
+        }
+        plan_.stages.push_back(std::move(stage));
+        rows_of_.compute(placed.node, placed.dim);
+        note(placed.node, last_stage());
+        return true;
+    }
+
+    void note_cache_writer(const FlowOutside::Write& write) {
+        auto& writers = plan_.stages[static_cast<size_t>(write.stage)].cache_writers;
+        if (std::find(writers.begin(), writers.end(), write.node) == writers.end())
+            writers.push_back(write.node);
+    }
+
+    bool add_product(const PlannedMatmul& product) {
+        const ggml_tensor* const node = product.node;
+        const ggml_tensor* const activations = node->src[1];
+        const bool joins = ends_with_product() && plan_.products.back().front().node->src[1] == activations;
+        if (!rows_of_.is_matrix(node) || rows_of_.dim_of(activations, 1) != 1) return false;
+        if (reads_what_is_written(node)) return false;
+        int64_t columns = node->ne[0];
+        if (joins) {
+            for (const PlannedMatmul& other : plan_.products.back())
+                columns += other.node->ne[0];
+        }
+        if (columns > kMostColumns) return false;
+        if (!joins) {
+            open_pass().product_after = static_cast<int>(plan_.products.size());
+            plan_.stages.emplace_back().kind = Kind::kProduct;
+            plan_.products.emplace_back();
+        }
+        plan_.products.back().push_back(product);
+        rows_of_.compute(node, 1);
+        // The activations are quantised by the pass; the results are written by the next one.
+        outside_.read(range_of(ggml_, node->src[0]));
+        if (is_outside(activations)) {
+            outside_.read(range_of(ggml_, activations));
+        } else {
+            used_in(activations, last_stage() - 1);
+        }
+        return true;
     }
 
     void finish() {
         // Views at the end belong to what comes next.
         while (plan_.last > plan_.first && is_no_op(graph_->nodes[plan_.last - 1]))
             --plan_.last;
-        if (!plan_.stages.empty() && plan_.stages.back().kind == Kind::kProduct) open_pass();
-        if (plan_.worth_it()) find_homes(host_, graph_, written_, plan_);
+        if (ends_with_product()) open_pass();
+        if (plan_.worth_it() && !find_homes(ggml_, graph_, outside_, plan_)) plan_.products.clear();
     }
 
-    const Host& host_;
+    const GgmlFunctions& ggml_;
     const ggml_cgraph* const graph_;
+    const std::span<const NodeDecision> decisions_;
     FlowPlan plan_;
     FlowRows rows_of_;
-    // Memory outside, such as a cache, that is written, by which node and stage; and what is read as a whole.
-    WrittenMemory written_;
-    std::unordered_map<const ggml_tensor*, int> read_;
+    FlowOutside outside_;
 };
 
 }  // namespace
 
-FlowPlan plan_flow(const Host& host, const ggml_cgraph* graph, int first, int64_t rows) {
-    return Planner(host, graph, first, rows).make();
+FlowPlan plan_flow(const Host& host, const ggml_cgraph* graph, std::span<const NodeDecision> decisions,
+                   int first, int64_t rows) {
+    return Planner(host, graph, decisions, first, rows).make();
 }
 
 }  // namespace rknpu2

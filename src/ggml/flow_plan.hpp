@@ -4,7 +4,8 @@
 // rotary embeddings, gates, writing K and V to the cache. Attention reads the whole cache, but writes row by
 // row, too. So rows, which are tokens, can go through many nodes in chunks, and while the NPU multiplies some
 // rows the CPU computes attention for others (flow_run.hpp). A plan is found by reading nodes from a first
-// one on, for as long as each is of a kind that is known to work so; the first that is not ends the stretch.
+// one on, for as long as each is of a kind that is known to work so and keeps the rules of flow_outside.hpp;
+// the first that does not ends the stretch.
 //
 // What nobody outside the stretch reads is never written to the graph's memory: it lives in memory of a
 // chunk, or, if it is used up within a pass, in a few rows of a thread's own. That also keeps chunks out of
@@ -14,11 +15,14 @@
 #pragma once
 
 #include <array>
+#include <span>
 #include <unordered_map>
 #include <vector>
 
 #include "ggml-impl.h"
 #include "ggml/host.hpp"
+#include "ggml/node.hpp"
+#include "ggml/node_decision.hpp"
 
 namespace rknpu2 {
 
@@ -37,17 +41,23 @@ struct FlowStage {
         kProduct,    // multiplications by the same activations, on the NPU
         kAttention,  // on all threads of the CPU, a chunk at a time
     };
+    // Keys or values that the flow writes and attention reads.
+    struct CacheRead {
+        const ggml_tensor* writer = nullptr;  // a SET_ROWS of the flow
+        const ggml_tensor* shown = nullptr;   // the operand of the attention
+    };
     Kind kind = Kind::kPass;
     std::vector<FlowNode> nodes;
-    // Of a pass: the product whose results it begins with, and that whose activations it ends with.
+    // kPass: the product whose results it begins with, and that whose activations it ends with; -1: none.
     int product_before = -1;
     int product_after = -1;
-    // Of attention: the stage that every chunk whose rows are seen (flow_waits.hpp) must have done before one
-    // may begin; -1: none. And the nodes of the flow that write what is read as a whole, at that stage or
-    // before it.
+    size_t block_bytes = 0;  // kPass: what lives in a block, for each row
+    // kPass: those of its nodes that write a cache which attention reads later on.
+    std::vector<const ggml_tensor*> cache_writers;
+    // kAttention: chunks whose rows are seen (flow_waits.hpp) must have done stage `after` before it may
+    // begin; -1: it waits for none.
     int after = -1;
-    std::vector<const ggml_tensor*> writers;
-    size_t block_bytes = 0;  // of a pass: what lives in it, for each row
+    std::vector<CacheRead> cache_reads;
 };
 
 // A result that the stretch computes.
@@ -57,7 +67,6 @@ struct FlowTensor {
     size_t row_bytes = 0;
     Home home = Home::kGraph;
     size_t offset = 0;                      // kChunk, kBlock: for each row of the chunk or block
-    bool copied_out = false;                // kChunk: to the graph's memory at the end
     int first_stage = -1, last_stage = -1;  // that write or read it
 };
 
@@ -65,21 +74,25 @@ struct FlowPlan {
     int first = 0, last = 0;  // nodes of the graph: first .. last - 1
     int64_t rows = 0;
     std::vector<FlowStage> stages;
-    std::vector<std::vector<ggml_tensor*>> products;
+    std::vector<std::vector<PlannedMatmul>> products;
     // By the tensor that owns the memory, of which others are views.
     std::unordered_map<const ggml_tensor*, FlowTensor> tensors;
+    // Those that live in chunks and are copied to the graph's memory at the end, in the order of their nodes.
+    std::vector<const ggml_tensor*> copied_out;
     size_t chunk_bytes = 0;  // what lives in a chunk, for each row
 
     bool worth_it() const { return products.size() >= 2; }
     int nodes() const { return last - first; }
+    // What the multiplications of a product read.
+    const ggml_tensor* activations_of(int product) const {
+        return products[static_cast<size_t>(product)].front().node->src[1];
+    }
 };
 
-inline const ggml_tensor* memory_of(const ggml_tensor* tensor) {
-    return tensor->view_src != nullptr ? tensor->view_src : tensor;
-}
-
-// The plan from node `first` on. `rows`: of the first multiplication that the NPU does there. Nodes that are
-// no operations may be the last ones.
-FlowPlan plan_flow(const Host& host, const ggml_cgraph* graph, int first, int64_t rows);
+// The plan from node `first` on. `decisions`: of all nodes of the graph; they must stay. `rows`: of the first
+// multiplication that the NPU does there. Nodes that are no operations may be the last ones. A graph that
+// does not tell who reads its nodes has no flows.
+FlowPlan plan_flow(const Host& host, const ggml_cgraph* graph, std::span<const NodeDecision> decisions,
+                   int first, int64_t rows);
 
 }  // namespace rknpu2

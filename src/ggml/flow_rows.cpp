@@ -36,12 +36,21 @@ bool FlowRows::place(ggml_tensor* node, FlowNode& place) const {
     place.node = node;
     place.source_dims.fill(kWhole);
     if ((node->flags & GGML_TENSOR_FLAG_PARAM) != 0) return false;
-    if (node->op == GGML_OP_SET_ROWS) return place_set_rows(node, place);
+    if (node->op == GGML_OP_SET_ROWS) return place_set_rows(node, place) && cuts_what_is_computed(place);
     const bool known = is_elementwise(node->op)             ? place_elementwise(node, place)
                        : node->op == GGML_OP_ROPE           ? place_rope(node, place)
                        : node->op == GGML_OP_FLASH_ATTN_EXT ? place_attention(node, place)
                                                             : false;
-    return known && can_be_computed(node, place.dim);
+    return known && can_be_computed(node, place.dim) && cuts_what_is_computed(place);
+}
+
+// A chunk has its own rows only of what the flow computes: nothing of that can be read as a whole.
+bool FlowRows::cuts_what_is_computed(const FlowNode& place) const {
+    for (size_t i = 0; i < place.source_dims.size(); ++i) {
+        const ggml_tensor* const source = place.node->src[i];
+        if (source != nullptr && is_computed(source) && place.source_dims[i] == kWhole) return false;
+    }
+    return true;
 }
 
 bool FlowRows::is_matrix(const ggml_tensor* node) const {

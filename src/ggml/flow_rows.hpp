@@ -17,8 +17,8 @@ class FlowRows {
         : tensors_(tensors), rows_(rows) {}
 
     // Can a chunk of the node's rows be computed from the same rows of its sources? Then `place` says which
-    // dimensions are cut. A node that writes rows to places that another source tells (SET_ROWS) has
-    // dimension kWhole.
+    // dimensions are cut; sources that the flow computes always are. A node that writes rows to places that
+    // another source tells (SET_ROWS) has dimension kWhole.
     bool place(ggml_tensor* node, FlowNode& place) const;
 
     // A matrix of floats with a row for each row of the flow, that owns its memory?
@@ -35,6 +35,7 @@ class FlowRows {
   private:
     int dim_of_computed(const ggml_tensor* tensor, const FlowTensor& memory) const;
     bool is_computed(const ggml_tensor* tensor) const { return tensors_.contains(memory_of(tensor)); }
+    bool cuts_what_is_computed(const FlowNode& place) const;
     bool can_be_computed(const ggml_tensor* node, int dim) const;
     bool place_elementwise(const ggml_tensor* node, FlowNode& place) const;
     bool place_rope(const ggml_tensor* node, FlowNode& place) const;

@@ -2,8 +2,11 @@
 
 #include <algorithm>
 #include <cstring>
+#include <new>
 
 #include "base/log.hpp"
+#include "ggml/flow_cells.hpp"
+#include "ggml/graph_status.hpp"
 #include "ggml/matmul_group.hpp"
 #include "kernels/quantise.hpp"
 #include "matmul/cost_model.hpp"
@@ -46,16 +49,33 @@ std::byte* block_memory(size_t bytes) {
 
 Status FlowRun::run(const FlowPlan& plan, ggml_abort_callback abort, void* abort_data) {
     plan_ = &plan;
-    chunks_ = cut_rows(plan.rows);
+    Status status;
+    try {
+        status = begin_and_lead(abort, abort_data);
+    } catch (const std::bad_alloc&) {
+        status = {StatusCode::kOutOfMemory, "no memory for the rows of a flow"};
+    }
+    if (status.ok()) {
+        host_.statistics->flow_nodes += static_cast<uint64_t>(plan.nodes());
+        ++host_.statistics->flows;
+    }
+    const bool without =
+        status.code() == StatusCode::kOutOfMemory || status.code() == StatusCode::kUnsupported;
+    return without ? do_without(status) : status;
+}
+
+Status FlowRun::begin_and_lead(ggml_abort_callback abort, void* abort_data) {
+    chunks_ = cut_rows(plan_->rows);
     chunk_room_ = chunks_.back().count;
     progress_.assign(chunks_.size(), {});
+    begun_.assign(plan_->stages.size(), 0);
     failure_ = Failure::kNone;
-    RKNPU2_RETURN_IF_ERROR(memory_.grow(plan.chunk_bytes * chunk_room_ * chunks_.size()));
+    RKNPU2_RETURN_IF_ERROR(memory_.grow(plan_->chunk_bytes * chunk_room_ * chunks_.size()));
     // Held no longer than the call, since their buffer may be freed before the next graph comes, and let go
     // after the flow, since giving one back takes the device.
-    std::vector<PackedWeights> packed(plan.products.size());
+    std::vector<PackedWeights> packed(plan_->products.size());
     for (size_t i = 0; i < packed.size(); ++i)
-        RKNPU2_RETURN_IF_ERROR(pack_together(host_, plan.products[i], packed[i]));
+        RKNPU2_RETURN_IF_ERROR(pack_together(host_, plan_->products[i], packed[i]));
     NpuFlow flow(*host_.npu);
     flow_ = &flow;
     for (const PackedWeights& product : packed) {
@@ -64,29 +84,26 @@ Status FlowRun::run(const FlowPlan& plan, ggml_abort_callback abort, void* abort
             weights.push_back(weight.get());
         flow.add_product(weights);
     }
-    if (Status begun = flow.begin(chunks_); begun.code() == StatusCode::kOutOfMemory) {
-        return do_without(begun);
-    } else if (!begun.ok()) {
-        return begun;
-    }
+    RKNPU2_RETURN_IF_ERROR(flow.begin(chunks_));
     FlowWaits waits(chunks_);
     waits_ = &waits;
     RKNPU2_RETURN_IF_ERROR(lead(abort, abort_data));
     copy_out();
-    host_.statistics->flow_nodes += static_cast<uint64_t>(plan.nodes());
-    ++host_.statistics->flows;
     return {};
 }
 
-// Multiplications one by one need fewer work areas. Counted, and one line.
+// Multiplications one by one need fewer work areas and contexts. Counted, and one line for each kind of want.
 Status FlowRun::do_without(const Status& failure) {
-    if (host_.statistics->flows_without_memory++ == 0) {
+    const bool memory = failure.code() == StatusCode::kOutOfMemory;
+    std::atomic<uint64_t>& counter =
+        memory ? host_.statistics->flows_without_memory : host_.statistics->flows_without_contexts;
+    if (counter++ == 0) {
         log(LogLevel::kWarning,
             "prompts do not flow through layers: %s; they are computed one operation after the other, which "
-            "is slower; a smaller -ub may help",
-            failure.to_string().c_str());
+            "is slower%s",
+            failure.to_string().c_str(), memory ? "; a smaller -ub may help" : "");
     }
-    return {StatusCode::kUnsupported, "no memory to flow in"};
+    return {StatusCode::kUnsupported, "not enough to flow"};
 }
 
 FlowBlock FlowRun::rows_of(size_t chunk) const {
@@ -104,7 +121,7 @@ Status FlowRun::lead(ggml_abort_callback abort, void* abort_data) {
         RKNPU2_RETURN_IF_ERROR(submit_ready());
         const size_t chunk = next_for_cpu();
         const bool wait = chunk == SIZE_MAX;
-        if (wait && !flow_->is_waiting()) return {};
+        if (wait && !flow_->is_waiting()) return all_done();
         // Chunks that have come back are looked at before the CPU is given something else.
         const Result<size_t> done = flow_->next_done(wait);
         RKNPU2_RETURN_IF_ERROR(done.status());
@@ -116,6 +133,14 @@ Status FlowRun::lead(ggml_abort_callback abort, void* abort_data) {
             RKNPU2_RETURN_IF_ERROR(compute(chunk));
         }
     }
+}
+
+Status FlowRun::all_done() const {
+    const bool done = std::all_of(progress_.begin(), progress_.end(), [&](const Progress& progress) {
+        return progress.stage == plan_->stages.size();
+    });
+    if (done) return {};
+    return {StatusCode::kInternal, "chunks of rows wait for each other; please report the model"};
 }
 
 // Chunks that wait for the NPU, as far as there is room; those ahead first.
@@ -168,12 +193,24 @@ Status FlowRun::attention(const FlowStage& stage, size_t chunk) {
     const PhaseTimer timer(*host_.statistics, Phase::kCpu);
     RowsGraph graph(*plan_, stage);
     ggml_cgraph* const shown = graph.show(rows_of(chunk));
-    if (cpu_.compute(shown, 0, shown->n_nodes) == GGML_STATUS_SUCCESS) return {};
-    return {StatusCode::kInternal,
-            std::string("the host's CPU backend could not compute ") + stage.nodes[0].node->name};
+    return status_of_cpu(cpu_.compute(shown, 0, shown->n_nodes), stage.nodes[0].node);
+}
+
+// Before the first chunk writes there, all rows that any chunk will write.
+void FlowRun::clear_cells_of(const FlowStage& stage) {
+    for (const ggml_tensor* const writer : stage.cache_writers) {
+        const auto clear = [&](size_t chunk) {
+            clear_cells(host_.ggml, writer, static_cast<int64_t>(chunks_[chunk].m0),
+                        static_cast<int64_t>(chunks_[chunk].count));
+        };
+        flow_->on_team(chunks_.size(), clear);
+    }
 }
 
 Status FlowRun::pass(const FlowStage& stage, size_t chunk) {
+    char& begun = begun_[progress_[chunk].stage];
+    if (begun == 0) clear_cells_of(stage);
+    begun = 1;
     if (stage.product_after >= 0) flow_->prepare(static_cast<size_t>(stage.product_after), chunk);
     std::atomic<size_t> next{0};
     flow_->on_team(flow_->team(), [&](size_t) { pass_blocks(stage, chunk, next); });
@@ -181,8 +218,7 @@ Status FlowRun::pass(const FlowStage& stage, size_t chunk) {
     if (failure_ == Failure::kNone) return {};
     if (failure_ == Failure::kMemory)
         return {StatusCode::kOutOfMemory, "no memory for the rows that a thread computes at a time"};
-    return {StatusCode::kInternal,
-            std::string("the host's CPU backend could not compute ") + stage.nodes[0].node->name};
+    return status_of_cpu(GGML_STATUS_FAILED, stage.nodes[0].node);
 }
 
 // What one thread does of a pass.
@@ -218,8 +254,8 @@ void FlowRun::pass_block(const FlowStage& stage, size_t chunk, const FlowBlock& 
         const auto product = static_cast<size_t>(stage.product_before);
         thread_local std::vector<FloatRows> targets;
         targets.clear();
-        for (const ggml_tensor* const node : plan_->products[product])
-            targets.push_back({floats_of(node), static_cast<size_t>(node->ne[0])});
+        for (const PlannedMatmul& matmul : plan_->products[product])
+            targets.push_back({floats_of(matmul.node), static_cast<size_t>(matmul.node->ne[0])});
         flow_->results(product, chunk, first, count, targets);
     }
     if (ggml_cgraph* const shown = graph.show(block); shown != nullptr) {
@@ -229,7 +265,7 @@ void FlowRun::pass_block(const FlowStage& stage, size_t chunk, const FlowBlock& 
     }
     if (stage.product_after >= 0) {
         const auto product = static_cast<size_t>(stage.product_after);
-        const ggml_tensor* const activations = plan_->products[product][0]->src[1];
+        const ggml_tensor* const activations = plan_->activations_of(stage.product_after);
         flow_->quantise(product, chunk, first, count, floats_of(activations),
                         static_cast<size_t>(activations->ne[0]));
     }
@@ -237,8 +273,8 @@ void FlowRun::pass_block(const FlowStage& stage, size_t chunk, const FlowBlock& 
 
 // Results that could not be written to the graph's memory while other chunks were on their way.
 void FlowRun::copy_out() {
-    for (const auto& [tensor, at] : plan_->tensors) {
-        if (!at.copied_out) continue;
+    for (const ggml_tensor* const tensor : plan_->copied_out) {
+        const FlowTensor& at = plan_->tensors.at(tensor);
         for (size_t chunk = 0; chunk < chunks_.size(); ++chunk) {
             const FlowBlock rows = rows_of(chunk);
             std::byte* const to =

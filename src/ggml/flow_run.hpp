@@ -26,8 +26,10 @@ class FlowRun {
     FlowRun(Host& host, InnerCpu& cpu, OneThreadCpus& one_thread_cpus)
         : host_(host), cpu_(cpu), one_thread_cpus_(one_thread_cpus) {}
 
-    // `abort` may be null; it is asked between stages, and kAborted is what it leads to. kUnsupported:
-    // nothing was computed, and the nodes must be one by one.
+    // `abort` may be null; it is asked between stages, and kAborted is what it leads to. kUnsupported: a flow
+    // needs more than there is (counted, and told once), and the caller must compute the nodes one by one. It
+    // may, whatever chunks have done by then: a flow never writes what it has still to read
+    // (flow_outside.hpp).
     Status run(const FlowPlan& plan, ggml_abort_callback abort, void* abort_data);
 
   private:
@@ -36,13 +38,16 @@ class FlowRun {
         bool in_lane = false;  // its product was submitted
     };
 
+    Status begin_and_lead(ggml_abort_callback abort, void* abort_data);
     Status do_without(const Status& failure);
     Status lead(ggml_abort_callback abort, void* abort_data);
+    Status all_done() const;
     Status submit_ready();
     bool may_begin(size_t chunk, const FlowStage& stage);
     size_t next_for_cpu();
     Status compute(size_t chunk);
     Status pass(const FlowStage& stage, size_t chunk);
+    void clear_cells_of(const FlowStage& stage);
     void pass_blocks(const FlowStage& stage, size_t chunk, std::atomic<size_t>& next);
     void pass_block(const FlowStage& stage, size_t chunk, const FlowBlock& block, RowsGraph& graph,
                     ggml_backend_t backend);
@@ -59,8 +64,9 @@ class FlowRun {
     FlowWaits* waits_ = nullptr;
     std::vector<NpuFlow::Chunk> chunks_;
     std::vector<Progress> progress_;
-    AlignedBuffer memory_;   // of the chunks
-    size_t chunk_room_ = 0;  // rows
+    std::vector<char> begun_;  // by stage: some chunk has begun it
+    AlignedBuffer memory_;     // of the chunks
+    size_t chunk_room_ = 0;    // rows
     enum class Failure { kNone, kCpuBackend, kMemory };
     std::atomic<Failure> failure_{Failure::kNone};
 };

@@ -9,47 +9,35 @@ namespace {
 
 constexpr uint16_t kMinusInfinity = 0xFC00;  // as fp16
 
-// What an attention reads as a whole of what `writer` writes.
-const ggml_tensor* shown_part(const ggml_tensor* attention, const ggml_tensor* writer) {
-    const auto* const shown =
-        std::find_if(std::begin(attention->src), std::end(attention->src), [&](const ggml_tensor* source) {
-            return source != nullptr && memory_of(source) == memory_of(writer);
-        });
-    return *shown;
-}
-
 // From where it is shown to where it is written, in bytes.
-std::ptrdiff_t distance_of(const ggml_tensor& writer, const ggml_tensor& shown) {
-    return static_cast<const char*>(writer.data) - static_cast<const char*>(shown.data);
+std::ptrdiff_t distance_of(const FlowStage::CacheRead& read) {
+    return static_cast<const char*>(read.writer->data) - static_cast<const char*>(read.shown->data);
 }
 
 }  // namespace
 
-// For each row of the flow: the column of the mask for what `writer` writes of it; -1 if it is not shown.
-// Empty when that cannot be told.
-std::vector<int64_t> FlowWaits::columns_of(const ggml_tensor* writer, const ggml_tensor* shown) const {
-    const ggml_tensor* const places = writer->src[1];
-    if (places->type != GGML_TYPE_I64 || shown->nb[1] != writer->nb[1]) return {};
-    const auto stride = static_cast<int64_t>(writer->nb[1]);
-    const std::ptrdiff_t distance = distance_of(*writer, *shown);
-    if (distance % stride != 0) return {};
+// For each row of the flow: the column of the mask for what is written of it; -1 if it is not shown. Empty
+// when that cannot be told.
+std::vector<int64_t> FlowWaits::columns_of(const FlowStage::CacheRead& read) const {
+    const ggml_tensor& writer = *read.writer;
+    const ggml_tensor& shown = *read.shown;
+    const ggml_tensor* const places = writer.src[1];
+    const auto stride = static_cast<int64_t>(writer.nb[1]);
+    const std::ptrdiff_t distance = distance_of(read);
+    if (places->type != GGML_TYPE_I64 || shown.nb[1] != writer.nb[1] || distance % stride != 0) return {};
     std::vector<int64_t> columns(chunks_.back().m0 + chunks_.back().count);
     for (size_t m = 0; m < columns.size(); ++m) {
         int64_t place = 0;
         std::memcpy(&place, static_cast<const char*>(places->data) + m * places->nb[0], sizeof(place));
         const int64_t column = place + distance / stride;
-        columns[m] = column >= 0 && column < shown->ne[1] ? column : -1;
+        columns[m] = column >= 0 && column < shown.ne[1] ? column : -1;
     }
     return columns;
 }
 
-std::vector<size_t> FlowWaits::look(const ggml_tensor* attention, const ggml_tensor* writer,
-                                    const ggml_tensor* shown) const {
-    const ggml_tensor* const mask = attention->src[3];
-    const std::vector<int64_t> columns =
-        mask == nullptr || mask->type != GGML_TYPE_F16 || mask->ne[2] != 1 || mask->ne[3] != 1
-            ? std::vector<int64_t>{}
-            : columns_of(writer, shown);
+std::vector<size_t> FlowWaits::look(const ggml_tensor* mask, const FlowStage::CacheRead& read) const {
+    const bool known = mask != nullptr && mask->type == GGML_TYPE_F16 && mask->ne[2] == 1 && mask->ne[3] == 1;
+    const std::vector<int64_t> columns = known ? columns_of(read) : std::vector<int64_t>{};
     std::vector<size_t> last(chunks_.size(), chunks_.size() - 1);
     if (columns.empty()) return last;
     const auto sees = [&](const NpuFlow::Chunk& chunk, const NpuFlow::Chunk& other) {
@@ -69,21 +57,22 @@ std::vector<size_t> FlowWaits::look(const ggml_tensor* attention, const ggml_ten
 }
 
 const std::vector<size_t>& FlowWaits::last_seen(const FlowStage& stage) {
-    const ggml_tensor* const attention = stage.nodes[0].node;
+    const ggml_tensor* const mask = stage.nodes[0].node->src[3];
     last_.resize(chunks_.size());
     std::iota(last_.begin(), last_.end(), size_t{0});
-    for (const ggml_tensor* const writer : stage.writers) {
-        const void* const mask = attention->src[3] == nullptr ? nullptr : attention->src[3]->data;
-        const void* const places = writer->src[1]->data;
-        const ggml_tensor* const shown = shown_part(attention, writer);
-        const std::ptrdiff_t distance = distance_of(*writer, *shown);
-        auto known = std::find_if(known_.begin(), known_.end(), [&](const Known& other) {
-            return mask != nullptr && other.mask == mask && other.places == places &&
-                   other.distance == distance && other.stride == writer->nb[1];
-        });
+    for (const FlowStage::CacheRead& read : stage.cache_reads) {
+        const Known wanted{mask,
+                           read.writer->src[1],
+                           distance_of(read),
+                           read.writer->nb[1],
+                           read.shown->nb[1],
+                           read.shown->ne[1],
+                           {}};
+        auto known = std::find_if(known_.begin(), known_.end(),
+                                  [&](const Known& other) { return other.same_as(wanted); });
         if (known == known_.end()) {
-            known = known_.insert(known_.end(),
-                                  {mask, places, distance, writer->nb[1], look(attention, writer, shown)});
+            known = known_.insert(known_.end(), wanted);
+            known->last = look(mask, read);
         }
         for (size_t chunk = 0; chunk < last_.size(); ++chunk)
             last_[chunk] = std::max(last_[chunk], known->last[chunk]);

@@ -2,7 +2,8 @@
 //
 // Without a look at the mask a chunk's attention would wait for all chunks, and the NPU with it. A language
 // model's mask shows each token the tokens before it, so the first chunk need not wait for any other. What a
-// mask hides is not read: its score is minus infinity whatever the cache holds there.
+// mask hides has no weight, but ggml may read it: minus infinity plus a key, and zero times a value. So rows
+// that are still to come must hold finite numbers meanwhile (flow_cells.hpp).
 #pragma once
 
 #include <vector>
@@ -21,18 +22,24 @@ class FlowWaits {
     const std::vector<size_t>& last_seen(const FlowStage& stage);
 
   private:
-    // Layers share their mask and their places in the cache.
+    // Layers share their mask and their places in the cache. What columns_of() and look() depend on.
     struct Known {
-        const void* mask;
-        const void* places;
+        const ggml_tensor* mask;
+        const ggml_tensor* places;
         std::ptrdiff_t distance;
-        size_t stride;
+        size_t written_stride, shown_stride;
+        int64_t shown_cells;
         std::vector<size_t> last;
+
+        bool same_as(const Known& other) const {
+            return mask == other.mask && places == other.places && distance == other.distance &&
+                   written_stride == other.written_stride && shown_stride == other.shown_stride &&
+                   shown_cells == other.shown_cells;
+        }
     };
 
-    std::vector<size_t> look(const ggml_tensor* attention, const ggml_tensor* writer,
-                             const ggml_tensor* shown) const;
-    std::vector<int64_t> columns_of(const ggml_tensor* writer, const ggml_tensor* shown) const;
+    std::vector<size_t> look(const ggml_tensor* mask, const FlowStage::CacheRead& read) const;
+    std::vector<int64_t> columns_of(const FlowStage::CacheRead& read) const;
 
     const std::vector<NpuFlow::Chunk>& chunks_;
     std::vector<Known> known_;

@@ -6,8 +6,10 @@
 // it needs is its weight, which is stored, and the activations, which the first one needs as well.
 #pragma once
 
+#include <algorithm>
+
 #include "ggml-impl.h"
-#include "ggml/node.hpp"
+#include "ggml/node_access.hpp"
 
 namespace rknpu2 {
 
@@ -16,20 +18,21 @@ namespace rknpu2 {
 inline constexpr int kLookAhead = 64;
 
 // Moves each multiplication that `runs_on_npu` says yes to behind the last one before it that reads the same
-// tensor, unless a node between them may write to that tensor. Everything else keeps its order.
+// tensor, unless it conflicts with a node that it would pass. Everything else keeps its order.
 template <typename RunsOnNpu>
-void bring_together(ggml_cgraph* graph, const RunsOnNpu& runs_on_npu) {
+void bring_together(const GgmlFunctions& ggml, ggml_cgraph* graph, const RunsOnNpu& runs_on_npu) {
     for (int first = 0; first < graph->n_nodes; ++first) {
         if (!runs_on_npu(graph->nodes[first])) continue;
         const ggml_tensor* const activations = graph->nodes[first]->src[1];
         int next = first + 1;  // where another one goes
         for (int i = next; i < graph->n_nodes && i - next < kLookAhead; ++i) {
             ggml_tensor* const node = graph->nodes[i];
-            if (may_change(node, activations)) break;
-            if (node->src[1] != activations || !runs_on_npu(node)) continue;
-            for (int j = i; j > next; --j)
-                graph->nodes[j] = graph->nodes[j - 1];
-            graph->nodes[next++] = node;
+            if (node->op != GGML_OP_MUL_MAT || node->src[1] != activations || !runs_on_npu(node)) continue;
+            const auto in_the_way = [&](const ggml_tensor* passed) { return conflict(ggml, passed, node); };
+            // What is in the way of this one may not be in the way of the next one: another weight.
+            if (std::any_of(graph->nodes + next, graph->nodes + i, in_the_way)) continue;
+            std::rotate(graph->nodes + next, graph->nodes + i, graph->nodes + i + 1);
+            ++next;
         }
         first = next - 1;
     }

@@ -5,8 +5,7 @@
 #include "base/log.hpp"
 #include "ggml-cpu.h"
 #include "ggml/buffer.hpp"
-#include "ggml/problem_from_tensor.hpp"
-#include "matmul/support.hpp"
+#include "ggml/node.hpp"
 
 namespace rknpu2 {
 namespace {
@@ -107,11 +106,12 @@ int InnerCpu::threads_for(const ggml_cgraph* graph, int first, int last) const {
 
 // The host's graph stays as it is: nodes that choose among experts are computed by stand-ins, which write to
 // the same place.
-void InnerCpu::use_copies(ggml_cgraph& part) {
+void InnerCpu::use_copies(ggml_cgraph& part, std::span<const NodeDecision> decisions) {
     stand_ins_.clear();
-    for (int i = 0; i < part.n_nodes; ++i) {
+    for (int i = 0; i < static_cast<int>(decisions.size()); ++i) {
         const ggml_tensor* const node = part.nodes[i];
-        if (node->op != GGML_OP_MUL_MAT_ID || support(describe(host_, node)) != Reason::kSupported) continue;
+        const Reason reason = decisions[static_cast<size_t>(i)].reason;
+        if (node->op != GGML_OP_MUL_MAT_ID || reason != Reason::kSupported) continue;
         std::shared_ptr<const CpuCopy> copy = cpu_copy(host_, node);
         if (copy == nullptr) continue;
         if (stand_ins_.empty()) {
@@ -125,7 +125,8 @@ void InnerCpu::use_copies(ggml_cgraph& part) {
     }
 }
 
-ggml_status InnerCpu::compute(ggml_cgraph* graph, int first, int last) {
+ggml_status InnerCpu::compute(ggml_cgraph* graph, int first, int last,
+                              std::span<const NodeDecision> decisions) {
     if (const Status status = create(); !status.ok()) {
         log(LogLevel::kError, "%s", status.to_string().c_str());
         return GGML_STATUS_FAILED;
@@ -139,7 +140,9 @@ ggml_status InnerCpu::compute(ggml_cgraph* graph, int first, int last) {
         current_threads_ = threads;
     }
     ggml_cgraph part = host_.ggml.ggml_graph_view(graph, first, last);
-    use_copies(part);
+    use_copies(part, decisions.empty()
+                         ? decisions
+                         : decisions.subspan(static_cast<size_t>(first), static_cast<size_t>(last - first)));
     const ggml_status status = host_.ggml.ggml_backend_graph_compute(backend_, &part);
     copies_.clear();
     return status;

@@ -8,11 +8,13 @@
 
 #include <deque>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "base/status.hpp"
 #include "ggml/cpu_copies.hpp"
 #include "ggml/host.hpp"
+#include "ggml/node_decision.hpp"
 
 namespace rknpu2 {
 
@@ -26,14 +28,16 @@ class InnerCpu {
     void set_threads(int threads);
     void set_abort_callback(ggml_abort_callback callback, void* data);
 
-    // Computes nodes [first, last) of the graph.
-    ggml_status compute(ggml_cgraph* graph, int first, int last);
+    // Computes nodes [first, last) of the graph. `decisions`: of all its nodes; empty when none of them
+    // chooses among experts.
+    ggml_status compute(ggml_cgraph* graph, int first, int last,
+                        std::span<const NodeDecision> decisions = {});
 
   private:
     Status create();
     Status create_pool();
     int threads_for(const ggml_cgraph* graph, int first, int last) const;
-    void use_copies(ggml_cgraph& part);
+    void use_copies(ggml_cgraph& part, std::span<const NodeDecision> decisions);
     void* proc(const char* name) const;
 
     Host& host_;

@@ -136,15 +136,10 @@ bool can_multiply_on_npu(const Host& host, const ggml_tensor* node) {
     return node->op == GGML_OP_MUL_MAT && support(describe(host, node)) == Reason::kSupported;
 }
 
-bool multiplies_on_npu(const Host& host, const ggml_tensor* node) {
-    if (!can_multiply_on_npu(host, node)) return false;
-    // What is gathered about weights is about all of them.
-    if (host.config.matrices == Matrices::kNpu || host.calibration != nullptr || host.sensitivity != nullptr)
-        return true;
-    const ggml_tensor* const weight = node->src[0];
-    const MatrixCall call{elements(weight, 0), elements(weight, 1), rows_of(node->src[1]),
-                          host.ggml.ggml_nbytes(weight), input_of(weight->name)};
-    return host.places.of(call, host.config).place == Place::kNpu;
+MatrixCall matrix_call(const Host& host, const ggml_tensor* op, ActivationSharing sharing) {
+    const ggml_tensor* const weight = op->src[0];
+    return {elements(weight, 0), elements(weight, 1), rows_of(op->src[1]), host.ggml.ggml_nbytes(weight),
+            sharing};
 }
 
 ExpertsCall experts_call(const ggml_tensor* op) {
@@ -159,8 +154,10 @@ ExpertsCall experts_call(const ggml_tensor* op) {
     return call;
 }
 
-WeightSource weight_source(const Host& host, const ggml_tensor* weight, int expert) {
+WeightSource weight_source(const Host& host, const ggml_tensor* weight, ActivationSharing sharing,
+                           int expert) {
     WeightSource source;
+    source.sharing = sharing;
     source.name = weight->name;
     source.type_name = host.ggml.ggml_type_name(weight->type);
     source.K = static_cast<size_t>(weight->ne[0]);

@@ -17,14 +17,15 @@ MatmulProblem describe(const Host& host, const ggml_tensor* op);
 // number of rows. Any node; its data need not be allocated.
 bool can_multiply_on_npu(const Host& host, const ggml_tensor* node);
 
-// Does the NPU compute this node of a graph, as a product with a matrix? That is, can it, and does the policy
-// want it to. Any node; its data need not be allocated.
-bool multiplies_on_npu(const Host& host, const ggml_tensor* node);
+// `op` is a GGML_OP_MUL_MAT that the NPU can compute.
+MatrixCall matrix_call(const Host& host, const ggml_tensor* op, ActivationSharing sharing);
 
 // `op` is a GGML_OP_MUL_MAT_ID.
 ExpertsCall experts_call(const ggml_tensor* op);
 
 // `weight` is a two-dimensional tensor with data, or a stack of experts of which one is meant.
-WeightSource weight_source(const Host& host, const ggml_tensor* weight, int expert = -1);
+// `sharing`: who else reads its activations (node_decision.hpp).
+WeightSource weight_source(const Host& host, const ggml_tensor* weight, ActivationSharing sharing,
+                           int expert = -1);
 
 }  // namespace rknpu2

@@ -71,9 +71,7 @@ void RowsGraph::count_uses(const FlowStage& stage) {
     }
     // What others read, too, must be written.
     const ggml_tensor* const quantised =
-        stage.product_after < 0
-            ? nullptr
-            : memory_of(plan_.products[static_cast<size_t>(stage.product_after)][0]->src[1]);
+        stage.product_after < 0 ? nullptr : memory_of(plan_.activations_of(stage.product_after));
     for (const Copy& copy : copies_) {
         const auto found = plan_.tensors.find(copy.original);
         if (found == plan_.tensors.end()) continue;

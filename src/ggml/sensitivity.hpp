@@ -14,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "ggml/graph_plan.hpp"
 #include "ggml/host.hpp"
 
 namespace rknpu2 {
@@ -25,12 +26,10 @@ class Sensitivity {
 
     // Computes a graph; `one_plane` is the weight that is to have one plane, or null.
     using Compute = std::function<ggml_status(const ggml_tensor* one_plane)>;
-    using RunsOnNpu = std::function<bool(const ggml_tensor* node)>;
 
-    // Computes the graph, and measures when this is the one to be measured. Thread safe; what is computed is
-    // the same as by compute(nullptr).
-    ggml_status run(const Host& host, ggml_cgraph* graph, const RunsOnNpu& runs_on_npu,
-                    const Compute& compute);
+    // Computes the graph, and measures when this is the one to be measured. A graph that writes a weight is
+    // none: it could not be computed again. Thread safe; the results are those of compute(nullptr).
+    ggml_status run(const Host& host, const GraphPlan& plan, const Compute& compute);
 
     // The statistics with what was measured; those of weights that were not stay as they were.
     ModelStatistics merged_into(ModelStatistics statistics) const;

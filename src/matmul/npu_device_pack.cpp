@@ -31,6 +31,7 @@ Recipe NpuDevice::recipe_for(const std::optional<StatisticsLibrary::Found>& foun
 }
 
 // The cells that one core multiplies by the same segment lie side by side, weight by weight, strip by strip.
+// Weights may be cut differently: each has the cells of its own plan.
 Status NpuDevice::allocate_cells(std::span<const std::shared_ptr<PackedWeight>> group) {
     const PhaseTimer timer(statistics_, Phase::kMemory);
     struct Cell {
@@ -41,12 +42,15 @@ Status NpuDevice::allocate_cells(std::span<const std::shared_ptr<PackedWeight>> 
     std::vector<Cell> cells;
     std::vector<std::vector<size_t>> blocks;
     uint64_t total = 0;
+    size_t segments = 0;
+    for (const auto& weight : group)
+        segments = std::max(segments, weight->plan.segments.size());
     for (size_t core = 0; core < rk3588::kCores; ++core) {
-        for (size_t s = 0; s < group[0]->plan.segments.size(); ++s) {
+        for (size_t s = 0; s < segments; ++s) {
             std::vector<size_t> block;
             for (const auto& weight : group) {
                 const WeightPlan& plan = weight->plan;
-                for (size_t t = 0; t < plan.tiles.size(); ++t) {
+                for (size_t t = 0; s < plan.segments.size() && t < plan.tiles.size(); ++t) {
                     if (plan.core_of(s, t) != core) continue;
                     cells.push_back({weight.get(), s, t});
                     block.push_back(plan.cell_bytes(plan.segments[s], plan.tiles[t]));
@@ -161,8 +165,7 @@ Result<std::vector<std::shared_ptr<PackedWeight>>> NpuDevice::place(std::span<co
         auto packed = std::make_shared<PackedWeight>();
         const std::optional<StatisticsLibrary::Found> found =
             library_ == nullptr ? std::nullopt : library_->find(source);
-        packed->plan =
-            plan_weight(source.N, source.K, recipe_for(found), config_.cores, input_of(source.name));
+        packed->plan = plan_weight(source.N, source.K, recipe_for(found), config_.cores, source.sharing);
         if (found && packed->plan.recipe.rotate) packed->statistics = &found->entry;
         group.push_back(std::move(packed));
     }

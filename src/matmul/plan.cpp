@@ -66,19 +66,15 @@ size_t tile_count(size_t N, size_t segments, int cores) {
     return dealt ? fewest : shared;
 }
 
-Input input_of(std::string_view name) {
-    const auto says = [&](const char* part) { return name.find(part) != std::string_view::npos; };
-    return says("attn_output") || says("ffn_down") ? Input::kOwn : Input::kShared;
-}
-
-WeightPlan plan_weight(size_t N, size_t K, const Recipe& recipe, int cores, Input input) {
+WeightPlan plan_weight(size_t N, size_t K, const Recipe& recipe, int cores, ActivationSharing sharing) {
     WeightPlan plan;
     plan.N = N;
     plan.K = K;
     plan.recipe = recipe;
     plan.cores = cores;
-    plan.segments = cut_k(K, input == Input::kOwn ? best_segments(kBoardRates, recipe.arithmetic, K, N)
-                                                  : best_segments(kBoardRates, recipe.arithmetic, K));
+    plan.segments =
+        cut_k(K, sharing == ActivationSharing::kOwn ? best_segments(kBoardRates, recipe.arithmetic, K, N)
+                                                    : best_segments(kBoardRates, recipe.arithmetic, K));
     const size_t tiles = tile_count(N, plan.segments.size(), cores);
     plan.tiles = cut_n(N, rk3588::align_n(operand_type(recipe.arithmetic)), tiles);
     return plan;

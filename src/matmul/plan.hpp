@@ -9,10 +9,10 @@
 #pragma once
 
 #include <cstddef>
-#include <string_view>
 #include <vector>
 
 #include "base/config.hpp"
+#include "matmul/weight_source.hpp"
 #include "runtime/npu_runtime.hpp"
 
 namespace rknpu2 {
@@ -71,16 +71,10 @@ struct WeightPlan {
 // dealt to the cores.
 size_t tile_count(size_t N, size_t segments, int cores);
 
-// Who reads the activations of a weight: others as well (Q, K and V; gate and up), or nobody else.
-enum class Input { kShared, kOwn };
-
-// What llama.cpp's name of a weight says. A wrong guess costs time, never a result: weights that share their
-// activations and are cut differently have them quantised twice.
-Input input_of(std::string_view name);
-
-// N, K >= 1; cores 1 .. 3. The segments of a shared input depend on K and the arithmetic only
-// (cost_model.hpp), those of an own one on N, too.
-WeightPlan plan_weight(size_t N, size_t K, const Recipe& recipe, int cores, Input input = Input::kShared);
+// N, K >= 1; cores 1 .. 3. Segments depend on K and the arithmetic only (cost_model.hpp), so that weights
+// which share their activations are cut alike; those of a weight that has its own, on N as well.
+WeightPlan plan_weight(size_t N, size_t K, const Recipe& recipe, int cores,
+                       ActivationSharing sharing = ActivationSharing::kShared);
 
 struct RowChunk {
     size_t m0;      // first row

@@ -114,6 +114,7 @@ std::string Statistics::to_json(const Config& config, const RuntimeInfo& runtime
         {"flows", flows.load()},
         {"flow_nodes", flow_nodes.load()},
         {"flows_without_memory", flows_without_memory.load()},
+        {"flows_without_contexts", flows_without_contexts.load()},
         {"activation_matrices",
          {{"quantised", activations_quantised.load()}, {"shared", activations_shared.load()}}},
         {"cpu_tasks", {{"all", cpu_tasks.load()}, {"beside_npu", overlapped_tasks.load()}}},

@@ -74,7 +74,9 @@ class Statistics {
     std::atomic<uint64_t> fused_nodes{0};           // computed in the pass over results of multiplications
     std::atomic<uint64_t> flows{0};                 // stretches of graphs whose rows went through in chunks
     std::atomic<uint64_t> flow_nodes{0};            // their nodes, multiplications among them
-    std::atomic<uint64_t> flows_without_memory{0};  // that could not begin for want of device memory
+    std::atomic<uint64_t> flows_without_memory{0};  // given up for want of memory, the device's or the host's
+    std::atomic<uint64_t> flows_without_contexts{
+        0};  // and for more shapes than the device keeps contexts for
     std::atomic<uint64_t> failures{0};
     std::atomic<uint64_t> activations_quantised{0};  // matrices made ready for the NPU
     std::atomic<uint64_t> activations_shared{0};     // and those that another multiplication had left

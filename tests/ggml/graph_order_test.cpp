@@ -37,7 +37,7 @@ class GraphOrderTest : public ::testing::Test {
         ggml_cgraph graph{};
         graph.nodes = nodes_.data();
         graph.n_nodes = static_cast<int>(nodes_.size());
-        bring_together(&graph, [&](const ggml_tensor* node) {
+        bring_together(ggml_, &graph, [&](const ggml_tensor* node) {
             return node->op == GGML_OP_MUL_MAT && node->src[0]->op == GGML_OP_NONE;
         });
         std::string names;
@@ -46,6 +46,12 @@ class GraphOrderTest : public ::testing::Test {
         return names;
     }
 
+    // Every tensor has 64 bytes, and no memory yet.
+    GgmlFunctions ggml_ = [] {
+        GgmlFunctions functions;
+        functions.ggml_nbytes = [](const ggml_tensor*) { return size_t{64}; };
+        return functions;
+    }();
     std::deque<ggml_tensor> tensors_;
     std::vector<ggml_tensor*> nodes_;
 };
@@ -83,6 +89,29 @@ TEST_F(GraphOrderTest, AWriteToWhatTheActivationsAreAViewOfCounts) {
     add("set", GGML_OP_CPY)->view_src = memory;
     matmul("k", x);
     EXPECT_EQ(order(), "memory view q set k");
+}
+
+// The packed form of the weight, made before the write, would be multiplied by.
+TEST_F(GraphOrderTest, AWriteToTheWeightIsNotPassed) {
+    ggml_tensor* const x = add("x", GGML_OP_ADD);
+    matmul("q", x);
+    ggml_tensor* const stored = add("stored", GGML_OP_NONE);
+    add("set", GGML_OP_SET_ROWS, add("rows", GGML_OP_NONE), add("places", GGML_OP_NONE))->view_src = stored;
+    add("k", GGML_OP_MUL_MAT, stored, x);
+    matmul("v", x);
+    EXPECT_EQ(order(), "x q v set k") << "another weight may pass it";
+}
+
+TEST_F(GraphOrderTest, AResultThatIsReadOrWrittenOnTheWayIsNotPassed) {
+    ggml_tensor* const x = add("x", GGML_OP_ADD);
+    ggml_tensor* const q = matmul("q", x);
+    // As in a host that gives memory by hand: k lies where another node still reads.
+    alignas(64) static std::byte memory[64];
+    ggml_tensor* const old = add("old", GGML_OP_NONE);
+    old->data = memory;
+    add("reads", GGML_OP_ADD, q, old);
+    matmul("k", x)->data = memory;
+    EXPECT_EQ(order(), "x q reads k");
 }
 
 TEST_F(GraphOrderTest, AFunctionOfTheUsersMayWriteAnywhere) {

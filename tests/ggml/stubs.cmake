@@ -22,8 +22,8 @@ set(RKNPU2_LLAMA_0_25_1_DIR "${sibling}" CACHE PATH
 set(plugin_0_25_1 "")
 # The same sources once more: not worth their time in an instrumented build.
 if(EXISTS "${RKNPU2_LLAMA_0_25_1_DIR}/ggml/src/ggml-backend-impl.h" AND NOT RKNPU2_SANITIZE)
-  get_target_property(sources ggml-rknpu2 SOURCES)
-  get_target_property(folder ggml-rknpu2 SOURCE_DIR)
+  get_target_property(sources rknpu2_ggml SOURCES)
+  get_target_property(folder rknpu2_ggml SOURCE_DIR)
   get_target_property(link_options ggml-rknpu2 LINK_OPTIONS)
   list(TRANSFORM sources PREPEND "${folder}/")
   add_library(ggml-rknpu2-0.25.1 MODULE ${sources})

@@ -12,7 +12,7 @@ constexpr size_t kN = 72;
 constexpr size_t kK = 320;
 constexpr double kSmall = 0.03;
 
-class InputVersionTest : public ::testing::Test {
+class SharedActivationsTest : public ::testing::Test {
   protected:
     void SetUp() override {
         RKNPU2_NEEDS_HOST();
@@ -81,12 +81,12 @@ class InputVersionTest : public ::testing::Test {
     ggml_tensor* x_ = nullptr;
 };
 
-TEST_F(InputVersionTest, TheSameInput) {
+TEST_F(SharedActivationsTest, TheSameInput) {
     check(x_, 1.0F);
 }
 
 // Neither the address nor the shape changes, but the numbers do.
-TEST_F(InputVersionTest, AnInputThatIsScaledInPlaceBetweenTheProducts) {
+TEST_F(SharedActivationsTest, AnInputThatIsScaledInPlaceBetweenTheProducts) {
     check(host_->ggml.ggml_scale_inplace(context_.get(), x_, 3.0F), 3.0F);
 }
 

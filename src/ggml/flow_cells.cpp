@@ -1,0 +1,35 @@
+#include "ggml/flow_cells.hpp"
+
+#include <cstring>
+
+namespace rknpu2 {
+namespace {
+
+// Which row of the cache; -1 if it cannot be told.
+int64_t place_of(const ggml_tensor* places, int64_t row) {
+    const auto* const at = static_cast<const char*>(places->data) + static_cast<size_t>(row) * places->nb[0];
+    if (places->type == GGML_TYPE_I64) {
+        int64_t place = -1;
+        std::memcpy(&place, at, sizeof(place));
+        return place;
+    }
+    int32_t place = -1;
+    if (places->type == GGML_TYPE_I32) std::memcpy(&place, at, sizeof(place));
+    return place;
+}
+
+}  // namespace
+
+void clear_cells(const GgmlFunctions& ggml, const ggml_tensor* writer, int64_t first, int64_t count) {
+    // From the first byte of the first row to the last byte of the last one, less the distance of the two.
+    const size_t row_bytes =
+        ggml.ggml_nbytes(writer) - static_cast<size_t>(writer->ne[1] - 1) * writer->nb[1];
+    for (int64_t row = first; row < first + count; ++row) {
+        const int64_t place = place_of(writer->src[1], row);
+        if (place < 0 || place >= writer->ne[1]) continue;
+        std::memset(static_cast<char*>(writer->data) + static_cast<size_t>(place) * writer->nb[1], 0,
+                    row_bytes);
+    }
+}
+
+}  // namespace rknpu2
