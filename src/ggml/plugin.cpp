@@ -68,8 +68,12 @@ class Plugin {
                   statistics_.to_json(config_, npu->info(), RKNPU2_VERSION));
         }
         if (!config_.calibrate_file.empty()) {
-            write("GGML_RKNPU2_CALIBRATE", config_.calibrate_file,
-                  encode_statistics(calibration_.statistics()));
+            const ModelStatistics gathered = calibration_.statistics();
+            const Status enough = enough_rows(gathered);
+            if (!enough.ok() && may_log)
+                log(LogLevel::kWarning, "GGML_RKNPU2_CALIBRATE: %s", enough.message().c_str());
+            if (!gathered.empty())
+                write("GGML_RKNPU2_CALIBRATE", config_.calibrate_file, encode_statistics(gathered));
         }
         if (!config_.sensitivity_file.empty() && sensitivity_.measured()) {
             write("GGML_RKNPU2_SENSITIVITY", config_.sensitivity_file,

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 
+#include "base/format.hpp"
 #include "kernels/quantise.hpp"
 
 namespace rknpu2 {
@@ -13,10 +14,15 @@ void Calibration::add(const WeightSource& weight, const float* a, size_t M, bool
     Sums& sums = sums_[weight.name];
     if (sums.sum.size() != weight.K || sums.N != weight.N) {
         // A second model in the process has a weight of that name: the last one counts.
-        sums = {weight.N, weight_fingerprint(weight),    0,
-                false,    std::vector<double>(weight.K), std::vector<double>(weight.K)};
+        sums = {.N = weight.N,
+                .fingerprint = weight_fingerprint(weight),
+                .sum = std::vector<double>(weight.K),
+                .square = std::vector<double>(weight.K)};
     }
     sums.output = sums.output || output;
+    const bool warm_up = !sums.begun && M <= kMostWarmUpRows;
+    sums.begun = true;
+    if (warm_up) return;
     for (size_t m = 0; m < M; ++m) {
         const float* const row = a + m * weight.K;
         if (std::isnan(row_absmax(row, weight.K))) continue;
@@ -49,6 +55,19 @@ ModelStatistics Calibration::statistics() const {
         statistics.emplace(name.substr(0, 255), std::move(entry));
     }
     return statistics;
+}
+
+Status enough_rows(const ModelStatistics& gathered) {
+    if (gathered.empty()) {
+        return {StatusCode::kInvalidArgument,
+                "nothing is written, since no text was read (a warm-up does not count)"};
+    }
+    const size_t thin = count_thin(gathered);
+    if (thin == 0) return {};
+    return {StatusCode::kInvalidArgument,
+            format("%zu of %zu weights saw fewer than %llu rows of activations, and statistics of so few are "
+                   "not used: let the model read a longer text",
+                   thin, gathered.size(), static_cast<unsigned long long>(kFewestRows))};
 }
 
 }  // namespace rknpu2

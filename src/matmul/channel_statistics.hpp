@@ -36,8 +36,15 @@ struct ChannelStatistics {
     static constexpr uint64_t kAnyWeight = 0;  // N and the bytes are not known: from another program's file
 };
 
+// Rows of activations that statistics need at least to be used: those of a few rows, such as a host's warm-up
+// of two, make results worse than none do (docs/quality.md).
+inline constexpr uint64_t kFewestRows = 32;
+
 // By tensor name.
 using ModelStatistics = std::map<std::string, ChannelStatistics>;
+
+// Weights of which fewer than kFewestRows rows were seen.
+size_t count_thin(const ModelStatistics& statistics);
 
 // Of the type, the shape and some of the bytes of a weight, the first and the last included: enough to tell
 // models apart, cheap for any size.

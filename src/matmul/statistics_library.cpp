@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/format.hpp"
 #include "base/log.hpp"
 #include "matmul/imatrix_file.hpp"
 
@@ -26,6 +27,37 @@ std::vector<fs::path> files_of(const fs::path& directory) {
     return paths;
 }
 
+// Without those of too few rows; kInvalidArgument when none is left. `left_out` counts.
+Result<ModelStatistics> without_thin(ModelStatistics statistics, size_t& left_out) {
+    uint64_t most = 0;
+    left_out = 0;
+    for (auto at = statistics.begin(); at != statistics.end();) {
+        most = std::max(most, at->second.rows);
+        const bool thin = at->second.rows < kFewestRows;
+        left_out += thin ? 1 : 0;
+        at = thin ? statistics.erase(at) : std::next(at);
+    }
+    if (!statistics.empty()) return statistics;
+    return Status(
+        StatusCode::kInvalidArgument,
+        format("at most %llu rows of activations were seen of any weight, and %llu are needed: let the "
+               "model read a longer text, or let scripts/calibrate.sh do it",
+               static_cast<unsigned long long>(most), static_cast<unsigned long long>(kFewestRows)));
+}
+
+Result<ModelStatistics> without_thin(ModelStatistics statistics, const std::string& path) {
+    size_t left_out = 0;
+    const size_t all = statistics.size();
+    Result<ModelStatistics> kept = without_thin(std::move(statistics), left_out);
+    if (!kept.ok()) return kept.status().with_context(path);
+    if (left_out > 0) {
+        log(LogLevel::kWarning,
+            "%s: statistics of %zu of %zu weights are of fewer than %llu rows, and not used", path.c_str(),
+            left_out, all, static_cast<unsigned long long>(kFewestRows));
+    }
+    return kept;
+}
+
 }  // namespace
 
 StatisticsLibrary::StatisticsLibrary(ModelStatistics statistics) : of_one_model_(true) {
@@ -36,6 +68,7 @@ StatisticsLibrary::StatisticsLibrary(ModelStatistics statistics) : of_one_model_
 StatisticsLibrary::StatisticsLibrary(const fs::path& directory) : of_one_model_(false) {
     for (const fs::path& path : files_of(directory)) {
         Result<ModelStatistics> statistics = read_statistics(path.string());
+        if (statistics.ok()) statistics = without_thin(statistics.take(), path.string());
         if (!statistics.ok()) {
             log(LogLevel::kWarning, "activation statistics are not used: %s",
                 statistics.status().message().c_str());
@@ -74,7 +107,9 @@ std::optional<StatisticsLibrary::Found> StatisticsLibrary::find(const WeightSour
     for (const auto& model : models_) {
         if (!model->loaded) {
             if (model->fingerprints.count(fingerprint) == 0) continue;
+            size_t left_out = 0;  // reported when the file was looked at
             Result<ModelStatistics> statistics = read_statistics(model->path);
+            if (statistics.ok()) statistics = without_thin(statistics.take(), left_out);
             if (!statistics.ok()) {
                 log(LogLevel::kWarning, "activation statistics are not used: %s",
                     statistics.status().message().c_str());
@@ -98,6 +133,7 @@ Result<std::unique_ptr<StatisticsLibrary>> open_statistics_library(const Config&
         return std::make_unique<StatisticsLibrary>(fs::path(config.statistics_directory));
     }
     Result<ModelStatistics> read = read_statistics_of_any_kind(config.statistics);
+    if (read.ok()) read = without_thin(read.take(), config.statistics);
     RKNPU2_RETURN_IF_ERROR(read.status().with_context("GGML_RKNPU2_STATISTICS"));
     return std::make_unique<StatisticsLibrary>(read.take());
 }

@@ -5,10 +5,18 @@ from harness import ALL_WEIGHTS, HostTest
 
 
 class Statistics(HostTest):
+    def text(self):
+        path = self.folder / "text"
+        path.write_text("The tower clock has three trains, each with a weight of its own. " * 80)
+        return path
+
     def gathered(self):
+        """Of 128 tokens, half of which have logits."""
         path = self.folder / "activations"
-        run = self.complete(count=8, extra={"GGML_RKNPU2_CALIBRATE": str(path)})
+        run = self.host("llama-perplexity", "-m", harness.MODEL, "-ngl", 99, "-f", self.text(), "-c", 128, "-b", 128, "--chunks", 1, "-lv", 4,
+                        extra={"GGML_RKNPU2_CALIBRATE": str(path)})
         self.assertEqual(path.read_bytes()[:8], b"RKNPUCAL")
+        self.assertNotIn("GGML_RKNPU2_CALIBRATE", run.log)
         self.assert_ran_on_npu(run)
         return path
 
@@ -40,6 +48,31 @@ class Statistics(HostTest):
         self.assertIn("cut short or damaged", run.log)
 
 
+    def test_a_warm_up_is_no_text(self):
+        path = self.folder / "activations"
+        nothing = self.folder / "nothing"
+        nothing.write_text("")
+        run = self.host("llama-completion", "-m", harness.MODEL, "-ngl", 99, "-no-cnv", "-f", nothing, "-n", 0, "-lv", 4, code=None,
+                        extra={"GGML_RKNPU2_CALIBRATE": str(path)}, says="a warm-up does not count")
+        self.assertIn("GGML_RKNPU2_CALIBRATE: nothing is written, since no text was read (a warm-up does not count)", run.out + run.log)
+        self.assertFalse(path.exists())
+
+    def test_too_few_rows_are_not_used(self):
+        path = self.folder / "activations"
+        run = self.complete(count=4, extra={"GGML_RKNPU2_CALIBRATE": str(path)}, says="saw fewer")
+        self.assertIn(f"GGML_RKNPU2_CALIBRATE: {ALL_WEIGHTS} of {ALL_WEIGHTS} weights saw fewer than 32 rows", run.out + run.log)
+        run = self.complete(layers=0, count=2, extra={"GGML_RKNPU2_STATISTICS": str(path)}, says="no NPU")
+        self.assert_says(r"no NPU: GGML_RKNPU2_STATISTICS: .*activations: at most \d+ rows of activations were seen of any weight, and 32 are needed",
+                         run.out + run.log)
+        # Found in the cache they are left alone, in one line, and the model runs without.
+        cache = self.folder / "cache"
+        (cache / "statistics").mkdir(parents=True)
+        path.rename(cache / "statistics" / "thin.rknpucal")
+        run = self.complete(count=2, extra={"RKNPU2_CACHE": str(cache), "GGML_RKNPU2_STATISTICS": "auto"}, says="are not used")
+        self.assert_says("activation statistics are not used: .*thin.rknpucal: at most", run.out + run.log)
+        self.assert_ran_on_npu(run)
+        self.assertEqual(self.with_statistics(run), 0)
+
     def test_gathering_marks_the_output(self):
         """Without sensitivities the head alone has two planes."""
         path = self.gathered()
@@ -49,8 +82,7 @@ class Statistics(HostTest):
     def test_sensitivities(self):
         """The same graph is computed for every weight; here of three layers, 21 matrices, and the head."""
         path, measured = self.gathered(), self.folder / "measured"
-        text = self.folder / "text"
-        text.write_text("The tower clock has three trains, each with a weight of its own. " * 80)
+        text = self.text()
         # Of 256 tokens the second half has logits; in parts of 24 there is a part of which all tokens have.
         run = self.host("llama-perplexity", "-m", harness.MODEL, "-ngl", 4, "-f", text, "-c", 256, "-b", 256, "-ub", 24, "--chunks", 1,
                         "--no-warmup", "-lv", 4, extra={"GGML_RKNPU2_STATISTICS": str(path), "GGML_RKNPU2_SENSITIVITY": str(measured)}, says="sensitivity: 22")
@@ -81,8 +113,7 @@ class Statistics(HostTest):
         self.assertNotIn("not of this model", run.log)
 
     def test_importance_matrices_are_a_substitute(self):
-        text, path = self.folder / "text", self.folder / "imatrix.gguf"
-        text.write_text("The tower clock has three trains, each with a weight of its own. " * 80)
+        text, path = self.text(), self.folder / "imatrix.gguf"
         self.host("llama-imatrix", "-m", harness.MODEL, "-ngl", 99, "-f", text, "-c", 128, "--chunks", 2, "-o", path)
         run = self.complete(extra={"GGML_RKNPU2_STATISTICS": str(path)})
         self.assertEqual(self.with_statistics(run), ALL_WEIGHTS - 1)  # llama-imatrix leaves the head out

@@ -114,10 +114,45 @@ TEST(ChannelStatistics, TheFingerprintTellsWeightsApart) {
     }
 }
 
+// What a host lets a model compute before it reads anything.
+void warm_up(Calibration& calibration, const Matrices& x, size_t rows = 2) {
+    const std::vector<float> a(rows * x.K, 1000.0F);
+    calibration.add(x.source(), a.data(), rows);
+}
+
+TEST(Calibration, AWarmUpDoesNotCount) {
+    const Matrices x(40, 9, 100, 1);
+    Calibration expected;
+    expected.add(x.source(), x.a.data(), x.M);
+    for (const size_t rows : {1U, 2U, 4U}) {
+        Calibration calibration;
+        warm_up(calibration, x, rows);
+        EXPECT_TRUE(calibration.statistics().empty()) << rows;
+        EXPECT_THAT(enough_rows(calibration.statistics()).message(), HasSubstr("a warm-up does not count"));
+        calibration.add(x.source(), x.a.data(), x.M);
+        EXPECT_EQ(calibration.statistics().at("w").mean, expected.statistics().at("w").mean) << rows;
+        EXPECT_TRUE(enough_rows(calibration.statistics()).ok());
+        // Once text is read, few rows are tokens that are generated.
+        calibration.add(x.source(), x.a.data(), 1);
+        EXPECT_EQ(calibration.statistics().at("w").rows, 41U);
+    }
+}
+
+TEST(Calibration, TooFewRowsAreSaid) {
+    const Matrices x(kFewestRows - 1, 9, 100, 1);
+    Calibration calibration;
+    calibration.add(x.source(), x.a.data(), x.M);
+    EXPECT_THAT(enough_rows(calibration.statistics()).message(),
+                HasSubstr("1 of 1 weights saw fewer than 32 rows"));
+    calibration.add(x.source(), x.a.data(), 1);
+    EXPECT_TRUE(enough_rows(calibration.statistics()).ok());
+}
+
 TEST(Calibration, MeansOfAllFiniteRows) {
     Matrices x(4, 2, 3, 1);
     x.a = {1, 2, 0, 3, 4, 0, 5, std::nanf(""), 0, -1, 0, 0};
     Calibration calibration;
+    warm_up(calibration, x);
     calibration.add(x.source(), x.a.data(), 3);
     calibration.add(x.source(), x.a.data() + 9, 1);
     const ModelStatistics statistics = calibration.statistics();
@@ -134,6 +169,7 @@ TEST(Calibration, AWeightThatSawNothingFiniteIsLeftOut) {
     Matrices x(1, 2, 3, 1);
     x.a.assign(3, std::numeric_limits<float>::infinity());
     Calibration calibration;
+    warm_up(calibration, x);
     calibration.add(x.source(), x.a.data(), 1);
     EXPECT_TRUE(calibration.statistics().empty());
     EXPECT_TRUE(decode_statistics(encode_statistics(calibration.statistics())).ok());

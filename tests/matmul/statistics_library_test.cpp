@@ -7,17 +7,19 @@
 #include <fstream>
 
 #include "base/log.hpp"
-#include "matmul/calibration.hpp"
+#include "matmul/gathered.hpp"
 #include "matmul/matrices.hpp"
 
 namespace rknpu2 {
 namespace {
 
 namespace fs = std::filesystem;
+using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using testing::Matrices;
+using ::testing::StartsWith;
 
 class StatisticsLibraryTest : public ::testing::Test {
   protected:
@@ -34,11 +36,7 @@ class StatisticsLibraryTest : public ::testing::Test {
         fs::remove_all(folder_);
     }
 
-    static ModelStatistics gathered(const Matrices& x) {
-        Calibration calibration;
-        calibration.add(x.source(), x.a.data(), x.M);
-        return calibration.statistics();
-    }
+    static ModelStatistics gathered(const Matrices& x) { return testing::gathered_from(x); }
 
     // `age`: how many hours ago it was written.
     void write(const std::string& name, const std::string& content, int age = 0) {
@@ -51,9 +49,9 @@ class StatisticsLibraryTest : public ::testing::Test {
 };
 
 TEST_F(StatisticsLibraryTest, EachModelFindsItsOwn) {
-    const Matrices x(5, 33, 100, 1);
-    const Matrices y(5, 33, 100, 2);  // same name, same shape
-    const Matrices z(5, 33, 100, 3);
+    const Matrices x(40, 33, 100, 1);
+    const Matrices y(40, 33, 100, 2);  // same name, same shape
+    const Matrices z(40, 33, 100, 3);
     write("x.rknpucal", encode_statistics(gathered(x)));
     write("y.rknpucal", encode_statistics(gathered(y)));
     write("z.other", encode_statistics(gathered(z)));
@@ -69,7 +67,7 @@ TEST_F(StatisticsLibraryTest, EachModelFindsItsOwn) {
 }
 
 TEST_F(StatisticsLibraryTest, TheYoungestFileOfAModelCounts) {
-    const Matrices x(5, 33, 100, 1);
+    const Matrices x(40, 33, 100, 1);
     Matrices again = x;
     again.a.assign(again.a.size(), 2.0F);
     write("b.rknpucal", encode_statistics(gathered(x)), 5);
@@ -80,7 +78,7 @@ TEST_F(StatisticsLibraryTest, TheYoungestFileOfAModelCounts) {
 }
 
 TEST_F(StatisticsLibraryTest, DamagedFilesAreReportedAndTheOthersUsed) {
-    const Matrices x(5, 33, 100, 1);
+    const Matrices x(40, 33, 100, 1);
     write("good.rknpucal", encode_statistics(gathered(x)));
     write("bad.rknpucal", encode_statistics(gathered(x)).substr(0, 100));
     StatisticsLibrary library(folder_);
@@ -89,13 +87,56 @@ TEST_F(StatisticsLibraryTest, DamagedFilesAreReportedAndTheOthersUsed) {
 }
 
 TEST_F(StatisticsLibraryTest, AFileThatIsGoneMeanwhileIsReportedOnce) {
-    const Matrices x(5, 33, 100, 1);
+    const Matrices x(40, 33, 100, 1);
     write("x.rknpucal", encode_statistics(gathered(x)));
     StatisticsLibrary library(folder_);
     fs::remove(folder_ / "x.rknpucal");
     EXPECT_FALSE(library.find(x.source()));
     EXPECT_FALSE(library.find(x.source()));
     EXPECT_THAT(lines_, ElementsAre(HasSubstr("x.rknpucal")));
+}
+
+// Of a warm-up, or of a text that is too short; by llama-imatrix just as well.
+TEST_F(StatisticsLibraryTest, TooFewRowsAreNotUsed) {
+    const Matrices x(40, 33, 100, 1);
+    ModelStatistics statistics = gathered(x);
+    statistics.at("w").rows = kFewestRows - 1;
+    write("thin.rknpucal", encode_statistics(statistics));
+    StatisticsLibrary found(folder_);
+    EXPECT_FALSE(found.find(x.source()));
+    EXPECT_THAT(lines_, ElementsAre(AllOf(HasSubstr("activation statistics are not used"),
+                                          HasSubstr("thin.rknpucal: at most 31 rows"))));
+    Config config;
+    config.statistics = (folder_ / "thin.rknpucal").string();
+    const auto named = open_statistics_library(config);
+    ASSERT_FALSE(named.ok());
+    EXPECT_THAT(named.status().message(),
+                AllOf(StartsWith("GGML_RKNPU2_STATISTICS"), HasSubstr("thin.rknpucal: at most 31 rows")));
+    write("empty.rknpucal", encode_statistics({}));
+    config.statistics = (folder_ / "empty.rknpucal").string();
+    EXPECT_THAT(open_statistics_library(config).status().message(), HasSubstr("at most 0 rows"));
+}
+
+TEST_F(StatisticsLibraryTest, OnlyThoseOfTooFewRowsAreLeftOut) {
+    const Matrices x(40, 33, 100, 1);
+    ModelStatistics statistics = gathered(x);
+    statistics["output.weight"] = statistics.at("w");
+    statistics.at("output.weight").rows = 8;
+    write("x.rknpucal", encode_statistics(statistics));
+    WeightSource output = x.source();
+    output.name = "output.weight";
+    Config config;
+    config.statistics = (folder_ / "x.rknpucal").string();
+    for (size_t i = 0; i < 2; ++i) {
+        lines_.clear();
+        const auto library =
+            i == 0 ? std::make_unique<StatisticsLibrary>(folder_) : open_statistics_library(config).take();
+        EXPECT_TRUE(library->find(x.source()));
+        EXPECT_FALSE(library->find(output));
+        EXPECT_THAT(
+            lines_,
+            ElementsAre(HasSubstr("x.rknpucal: statistics of 1 of 2 weights are of fewer than 32 rows")));
+    }
 }
 
 TEST_F(StatisticsLibraryTest, NoDirectoryIsNoFinding) {
@@ -105,7 +146,7 @@ TEST_F(StatisticsLibraryTest, NoDirectoryIsNoFinding) {
 }
 
 TEST_F(StatisticsLibraryTest, EntriesOfAnyWeightGoByNameAndK) {
-    const Matrices x(5, 33, 100, 1);
+    const Matrices x(40, 33, 100, 1);
     ModelStatistics statistics = gathered(x);
     statistics.at("w").N = 0;
     statistics.at("w").fingerprint = ChannelStatistics::kAnyWeight;

@@ -15,7 +15,7 @@
 #include <utility>
 
 #include "base/format.hpp"
-#include "matmul/calibration.hpp"
+#include "matmul/gathered.hpp"
 #include "matmul/weight_cache_fixture.hpp"
 
 namespace rknpu2 {
@@ -37,9 +37,7 @@ TEST_F(WeightCacheTest, LoadedIsPackedBitByBit) {
         const uint64_t before = count;
         for (const auto& [M, N, K] : shapes) {
             const Matrices x(M, N, K, static_cast<uint32_t>(M + N + K));
-            Calibration calibration;
-            calibration.add(x.source(), x.a.data(), M);
-            const ModelStatistics gathered = calibration.statistics();
+            const ModelStatistics gathered = testing::gathered_from(x);
             for (const ModelStatistics* const with :
                  {static_cast<const ModelStatistics*>(nullptr), &gathered}) {
                 // Only rotated weights are packed with statistics.
@@ -176,9 +174,7 @@ TEST_F(WeightCacheTest, AnotherWeightTypePlanOrStatisticsIsAnotherFile) {
         expect_new(multiply(x), precision_name(precision));
     }
     config_.precision = Precision::kBalanced;
-    Calibration calibration;
-    calibration.add(x.source(), x.a.data(), x.M);
-    ModelStatistics gathered = calibration.statistics();
+    ModelStatistics gathered = testing::gathered_from(x);
     expect_new(multiply(x, &gathered), "statistics");
     gathered.at("w").mean[7] += 0.1F;
     expect_new(multiply(x, &gathered), "means");

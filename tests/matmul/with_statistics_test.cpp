@@ -4,8 +4,8 @@
 #include <gtest/gtest.h>
 
 #include "base/log.hpp"
-#include "matmul/calibration.hpp"
 #include "matmul/fake_device.hpp"
+#include "matmul/gathered.hpp"
 #include "matmul/matrices.hpp"
 #include "matmul/npu_device.hpp"
 
@@ -40,11 +40,7 @@ class WithStatisticsTest : public ::testing::Test {
         return out;
     }
 
-    static ModelStatistics gathered(const Matrices& x) {
-        Calibration calibration;
-        calibration.add(x.source(), x.a.data(), x.M);
-        return calibration.statistics();
-    }
+    static ModelStatistics gathered(const Matrices& x) { return testing::gathered_from(x); }
 
     FakeState state_;
     Statistics statistics_;
