@@ -38,7 +38,7 @@ RKNNSIM_EXPORT int rknn_matmul_create(rknn_matmul_ctx* ctx, rknn_matmul_info* in
         request.shapes = {request.info};
         std::shared_ptr<Context> context;
         RKNNSIM_RETURN_IF_ERROR(state.simulator().create_context(request, ctx, &context));
-        fill_io_attr(context->problem(), context->problem().rows.front(), io_attr);
+        fill_io_attr(context->problem(), context->problem().shapes.front(), io_attr);
         return {};
     });
 }
@@ -62,7 +62,7 @@ RKNNSIM_EXPORT int rknn_matmul_create_dynamic_shape(rknn_matmul_ctx* ctx, rknn_m
         std::shared_ptr<Context> context;
         RKNNSIM_RETURN_IF_ERROR(state.simulator().create_context(request, ctx, &context));
         for (int i = 0; i < shape_num; ++i)
-            fill_io_attr(context->problem(), context->problem().rows[static_cast<size_t>(i)], &io_attrs[i]);
+            fill_io_attr(context->problem(), context->problem().shapes[static_cast<size_t>(i)], &io_attrs[i]);
         return {};
     });
 }

@@ -47,10 +47,10 @@ void fill_attr(const OperandDesc& desc, rknn_matmul_tensor_attr* attr) {
     }
 }
 
-void fill_io_attr(const Problem& problem, size_t M, rknn_matmul_io_attr* io_attr) {
-    fill_attr(describe(problem, Operand::kA, M), &io_attr->A);
-    fill_attr(describe(problem, Operand::kB, M), &io_attr->B);
-    fill_attr(describe(problem, Operand::kC, M), &io_attr->C);
+void fill_io_attr(const Problem& problem, const Shape& shape, rknn_matmul_io_attr* io_attr) {
+    fill_attr(describe(problem, Operand::kA, shape), &io_attr->A);
+    fill_attr(describe(problem, Operand::kB, shape), &io_attr->B);
+    fill_attr(describe(problem, Operand::kC, shape), &io_attr->C);
 }
 
 Outcome to_operand(const char (&name)[256], Operand* which) {

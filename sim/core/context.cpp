@@ -25,7 +25,7 @@ Outcome no_memory() {
 
 Context::Context(Problem problem, uint64_t handle, const Settings& settings)
     : problem_(std::move(problem)), handle_(handle), settings_(settings) {
-    if (!problem_.dynamic) M_ = problem_.rows.front();
+    if (!problem_.dynamic) M_ = problem_.shapes.front().M;
 }
 
 Context::Use Context::use() {
@@ -35,25 +35,25 @@ Context::Use Context::use() {
 
 Outcome Context::select_shape(const RequestedShape& shape) {
     if (!problem_.dynamic) return refuse("the context was not created with dynamic shapes");
-    const auto M = static_cast<size_t>(shape.M);
-    const bool known = shape.M > 0 && shape.K == static_cast<int64_t>(problem_.K) &&
-                       shape.N == static_cast<int64_t>(problem_.N) &&
-                       std::find(problem_.rows.begin(), problem_.rows.end(), M) != problem_.rows.end();
-    if (!known) {
+    const Shape wanted{static_cast<size_t>(shape.M), static_cast<size_t>(shape.K),
+                       static_cast<size_t>(shape.N)};
+    if (std::find(problem_.shapes.begin(), problem_.shapes.end(), wanted) == problem_.shapes.end()) {
         return refuse(format("M=%lld K=%lld N=%lld is none of the shapes of this context",
                              static_cast<long long>(shape.M), static_cast<long long>(shape.K),
                              static_cast<long long>(shape.N)));
     }
-    M_ = M;
+    M_ = wanted.M;
+    problem_.K = wanted.K;
+    problem_.N = wanted.N;
     return {};
 }
 
 Outcome Context::check_attr(const OperandDesc& attr) const {
     const char* name = operand_name(attr.which);
-    if (M_ == 0 && attr.which != Operand::kB) {
+    if (M_ == 0 && (attr.which != Operand::kB || problem_.varies())) {
         return refuse(format("%s: no shape was selected yet", name));
     }
-    const OperandDesc own = describe(problem_, attr.which, std::max<size_t>(M_, 1));
+    const OperandDesc own = describe(problem_, attr.which, {std::max<size_t>(M_, 1), problem_.K, problem_.N});
     if (attr.dims == own.dims && attr.bytes == own.bytes && attr.type == own.type) return {};
     return refuse(format("the attributes of %s are not those of this context%s (size %zu, expected %zu)",
                          name, problem_.dynamic ? " in its current shape" : "", attr.bytes, own.bytes));
@@ -155,7 +155,7 @@ Outcome Context::bind(const OperandDesc& attr, const std::shared_ptr<Memory>& me
                        memory->allocation->bind_unwritten(memory->offset, attr.bytes);
     RKNNSIM_RETURN_IF_ERROR(take(attr, *memory, &target));
     target.memory = memory;
-    target.M = M_;
+    target.shape = shape();
     target.bytes = attr.bytes;
     target.bound = true;
     return {};
@@ -222,8 +222,13 @@ Outcome Context::find_bound(Operand which, std::shared_ptr<Memory>* memory) {
     const Code code = which == Operand::kC ? Code::kInvalidOutput : Code::kInvalidInput;
     const char* name = operand_name(which);
     if (!bound.bound) return {code, format("%s is not bound", name)};
-    if (which != Operand::kB && bound.M != M_) {
-        return {code, format("%s was bound for M=%zu, the current shape has M=%zu", name, bound.M, M_)};
+    const bool fits = (which == Operand::kB || bound.shape.M == M_) &&
+                      (which == Operand::kC || bound.shape.K == problem_.K) &&
+                      (which == Operand::kA || bound.shape.N == problem_.N);
+    if (!fits) {
+        return {code,
+                format("%s was bound for M=%zu K=%zu N=%zu, which is not the current shape: bind it again",
+                       name, bound.shape.M, bound.shape.K, bound.shape.N)};
     }
     *memory = bound.memory.lock();
     if (*memory == nullptr && !bound.snapshot_taken) {
@@ -254,7 +259,7 @@ Outcome Context::compute(const KernelTier& tier, Scratch& scratch, const Memory*
     if (binding(Operand::kA).snapshot_taken) {
         if (settings_.normal_a_at_run && a != nullptr) {
             RKNNSIM_RETURN_IF_ERROR(
-                snapshot(describe(problem_, Operand::kA, M_), a->cpu(), &binding(Operand::kA)));
+                snapshot(describe(problem_, Operand::kA, shape()), a->cpu(), &binding(Operand::kA)));
         }
         job.a = binding(Operand::kA).snapshot.data();
         ok = tier.load_a(job, scratch);
@@ -286,7 +291,7 @@ Outcome Context::run(const KernelTier& tier, ScratchPool& pool, Faults& faults,
         zero = true;
     }
     const Memory& c = *memory[2];
-    const size_t c_bytes = describe(problem_, Operand::kC, M_).bytes;
+    const size_t c_bytes = describe(problem_, Operand::kC, shape()).bytes;
     const RunFault outcome = faults.run(handle_, core_mask_);
     event->emplace(RunEvent{.context = handle_,
                             .problem = problem_,

@@ -91,13 +91,14 @@ class Context {
         bool snapshot_taken = false;
         bool shadowed = false;   // the device view has a copy of it
         bool unwritten = false;  // nobody had stored to the memory
-        size_t M = 0;
+        Shape shape{};
         size_t bytes = 0;
         uint64_t source = 0;
         std::weak_ptr<Memory> memory;
         rknpu2::AlignedBuffer snapshot;
     };
 
+    Shape shape() const { return {M_, problem_.K, problem_.N}; }
     Binding& binding(Operand which) { return bindings_[static_cast<size_t>(which)]; }
     const Binding& binding(Operand which) const { return bindings_[static_cast<size_t>(which)]; }
     Outcome check_attr(const OperandDesc& attr) const;
@@ -109,7 +110,7 @@ class Context {
                     const Memory& c);
     bool multiply(const KernelTier& tier, Scratch& scratch, const Job& job, const Memory* b) const;
 
-    const Problem problem_;
+    Problem problem_;
     const uint64_t handle_;
     const Settings& settings_;
     const pid_t process_ = process_id();

@@ -98,12 +98,13 @@ Outcome check_shape(const RequestedShape& shape, DType type, const Settings& set
 
 // An attribute has 32 bits for the size of its operand.
 Outcome check_sizes(const Problem& problem) {
-    const size_t most = *std::max_element(problem.rows.begin(), problem.rows.end());
-    for (const Operand which : {Operand::kA, Operand::kB, Operand::kC}) {
-        const size_t bytes = describe(problem, which, most).bytes;
-        if (bytes <= UINT32_MAX) continue;
-        return refuse(format("M=%zu K=%zu N=%zu: %s has %zu bytes, but an operand must be below 4 GiB", most,
-                             problem.K, problem.N, operand_name(which), bytes));
+    for (const Shape& shape : problem.shapes) {
+        for (const Operand which : {Operand::kA, Operand::kB, Operand::kC}) {
+            const size_t bytes = describe(problem, which, shape).bytes;
+            if (bytes <= UINT32_MAX) continue;
+            return refuse(format("M=%zu K=%zu N=%zu: %s has %zu bytes, but an operand must be below 4 GiB",
+                                 shape.M, shape.K, shape.N, operand_name(which), bytes));
+        }
     }
     return {};
 }
@@ -111,9 +112,9 @@ Outcome check_sizes(const Problem& problem) {
 Outcome check_dynamic(const Request& request, const Settings& settings) {
     const RequestedShape& first = request.shapes.front();
     for (const RequestedShape& shape : request.shapes) {
-        if (shape.K != first.K || shape.N != first.N) {
-            return refuse("the shapes must have the same K and N; only M may differ");
-        }
+        if (shape.K == first.K && shape.N == first.N) continue;
+        if (request.b_layout == kTransposedB && !settings.dynamic_rows_only) return {};
+        return refuse("the shapes must have the same K and N unless B is transposed; only M may differ");
     }
     if (settings.dynamic_info_matters && (request.info.K != first.K || request.info.N != first.N)) {
         return refuse(
@@ -152,15 +153,22 @@ Outcome check_request(const Request& request, const Settings& settings, Problem*
     problem->dynamic = request.dynamic;
     problem->K = static_cast<size_t>(request.shapes.front().K);
     problem->N = static_cast<size_t>(request.shapes.front().N);
-    problem->rows.clear();
-    for (const RequestedShape& shape : request.shapes)
-        problem->rows.push_back(static_cast<size_t>(shape.M));
+    problem->shapes.clear();
+    for (const RequestedShape& shape : request.shapes) {
+        problem->shapes.push_back(
+            {static_cast<size_t>(shape.M), static_cast<size_t>(shape.K), static_cast<size_t>(shape.N)});
+    }
     return check_sizes(*problem);
 }
 
-OperandDesc describe(const Problem& problem, Operand which, size_t M) {
-    const size_t K = problem.K;
-    const size_t N = problem.N;
+bool Problem::varies() const {
+    return std::any_of(shapes.begin(), shapes.end(), [&](const Shape& shape) {
+        return shape.K != shapes.front().K || shape.N != shapes.front().N;
+    });
+}
+
+OperandDesc describe(const Problem& problem, Operand which, const Shape& shape) {
+    const auto [M, K, N] = shape;
     OperandDesc desc;
     desc.which = which;
     desc.type = which == Operand::kC ? output_type(problem.type) : input_type(problem.type);

@@ -1,4 +1,4 @@
-// What one context multiplies: checked once at creation, constant afterwards.
+// What one context multiplies: checked once at creation, constant afterwards but for the shape in force.
 //
 // A Request is what the caller asked for, in the runtime's numbers. check_request() turns it into a Problem,
 // or says why the runtime would refuse it. Sizes are never padded silently: a K or N off its alignment is
@@ -36,6 +36,12 @@ struct Request {
 
 enum class QuantMode { kPerLayer, kPerChannel, kPerGroup };
 
+struct Shape {
+    size_t M, K, N;
+
+    bool operator==(const Shape&) const = default;
+};
+
 struct Problem {
     MatmulType type = MatmulType::kI8I8I32;
     Layout b_layout = Layout::kNormal;
@@ -43,9 +49,13 @@ struct Problem {
     QuantMode quant = QuantMode::kPerLayer;
     int domain = 0;
     bool dynamic = false;
+    // Of the shape in force; all shapes have the same unless B is transposed.
     size_t K = 0;
     size_t N = 0;
-    std::vector<size_t> rows;  // the values of M
+    std::vector<Shape> shapes;  // one unless dynamic
+
+    // Do K or N differ between the shapes?
+    bool varies() const;
 
     // Per-channel and per-group contexts compute nothing: C is all zeros, as on the chip.
     bool result_is_zero() const { return quant != QuantMode::kPerLayer; }
@@ -60,6 +70,6 @@ struct OperandDesc {
 
 Outcome check_request(const Request& request, const Settings& settings, Problem* problem);
 
-OperandDesc describe(const Problem& problem, Operand which, size_t M);
+OperandDesc describe(const Problem& problem, Operand which, const Shape& shape);
 
 }  // namespace rknnsim

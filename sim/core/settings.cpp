@@ -121,6 +121,8 @@ const std::vector<Row>& table() {
         {"RKNNSIM_QUANT", "reject or zeros", choice(&Settings::quant_zeros, "reject", "zeros")},
         {"RKNNSIM_DYNAMIC_INFO", "ignore or match",
          choice(&Settings::dynamic_info_matters, "ignore", "match")},
+        {"RKNNSIM_DYNAMIC_SHAPES", "transposed or rows",
+         choice(&Settings::dynamic_rows_only, "transposed", "rows")},
         {"RKNNSIM_FOREIGN_MEMORY", "context or domain",
          choice(&Settings::foreign_memory, "context", "domain")},
         {"RKNNSIM_REBIND_B", "reject or allow", choice(&Settings::rebind_b, "reject", "allow")},

@@ -39,7 +39,8 @@ struct Settings {
     bool normal_a_at_run = false;          // A in normal layout is read by each run instead of when bound
     bool quant_zeros = true;               // per-channel and per-group: create succeeds, C is zero
     bool dynamic_info_matters = true;
-    bool foreign_memory = true;  // memory made with another context of the same domain
+    bool dynamic_rows_only = false;  // shapes of a context differ in M only, also when B is transposed
+    bool foreign_memory = true;      // memory made with another context of the same domain
     bool rebind_b = true;
     bool strict_destroy = false;
     bool serialise = false;  // a context used by two threads at once waits instead of failing

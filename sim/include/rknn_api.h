@@ -35,6 +35,12 @@
 #define RKNNSIM_AS_INT
 #endif
 
+/* Room in structures and lists. */
+#define RKNN_MAX_DIMS 16
+#define RKNN_MAX_NUM_CHANNEL 15
+#define RKNN_MAX_NAME_LEN 256
+#define RKNN_MAX_DYNAMIC_SHAPE_NUM 512
+
 enum rknnsim_tensor_type RKNNSIM_AS_INT {
     RKNN_TENSOR_FLOAT32 = 0,
     RKNN_TENSOR_FLOAT16 = 1,
@@ -51,7 +57,16 @@ enum rknnsim_tensor_type RKNNSIM_AS_INT {
     RKNN_TENSOR_TYPE_MAX
 };
 
-/* One matmul runs on one core: masks of several cores fall back to AUTO. */
+/* Order of the dimensions of a network's tensor; a matmul has none. */
+enum rknnsim_tensor_format RKNNSIM_AS_INT {
+    RKNN_TENSOR_NCHW = 0,
+    RKNN_TENSOR_NHWC = 1,
+    RKNN_TENSOR_NC1HWC2 = 2,
+    RKNN_TENSOR_UNDEFINED = 3,
+    RKNN_TENSOR_FORMAT_MAX
+};
+
+/* One matmul runs on one core: masks of several cores are refused, and AUTO is in force. */
 enum rknnsim_core_mask RKNNSIM_AS_INT {
     RKNN_NPU_CORE_AUTO = 0,
     RKNN_NPU_CORE_0 = 1,
@@ -59,7 +74,8 @@ enum rknnsim_core_mask RKNNSIM_AS_INT {
     RKNN_NPU_CORE_2 = 4,
     RKNN_NPU_CORE_0_1 = 3,
     RKNN_NPU_CORE_0_1_2 = 7,
-    RKNN_NPU_CORE_ALL = 0xffff
+    RKNN_NPU_CORE_ALL = 0xffff,
+    RKNN_NPU_CORE_UNDEFINED
 };
 
 /* The only command that is simulated. */
@@ -83,11 +99,13 @@ enum rknnsim_mem_flags RKNNSIM_AS_INT {
 /* Who must be able to pass any number, such as a test of the library, asks for plain integers. */
 #ifdef RKNNSIM_PLAIN_INTEGERS
 typedef int rknn_tensor_type;
+typedef int rknn_tensor_format;
 typedef int rknn_core_mask;
 typedef int rknn_query_cmd;
 typedef int rknn_mem_sync_mode;
 #else
 typedef enum rknnsim_tensor_type rknn_tensor_type;
+typedef enum rknnsim_tensor_format rknn_tensor_format;
 typedef enum rknnsim_core_mask rknn_core_mask;
 typedef enum rknnsim_query_cmd rknn_query_cmd;
 typedef enum rknnsim_mem_sync_mode rknn_mem_sync_mode;
@@ -107,8 +125,8 @@ typedef struct rknn_tensor_mem {
 } rknn_tensor_mem;
 
 typedef struct rknn_sdk_version {
-    char api_version[256];
-    char drv_version[256];
+    char api_version[RKNN_MAX_NAME_LEN];
+    char drv_version[RKNN_MAX_NAME_LEN];
 } rknn_sdk_version;
 
 #ifdef __cplusplus
@@ -127,12 +145,20 @@ int rknn_destroy_mem(rknn_context ctx, rknn_tensor_mem* mem);
 int rknn_mem_sync(rknn_context ctx, rknn_tensor_mem* mem, rknn_mem_sync_mode mode);
 /* RKNN_QUERY_SDK_VERSION into a rknn_sdk_version. */
 int rknn_query(rknn_context ctx, rknn_query_cmd cmd, void* info, uint32_t size);
+/* Of networks, therefore not simulated: -1. */
+int rknn_dup_context(rknn_context* context_in, rknn_context* context_out);
 
 #ifdef __cplusplus
 }
 #endif
 
-/* For messages, under the name that programs know. */
+/* For messages, under the names that programs know. */
+static inline const char* get_format_string(rknn_tensor_format format) {
+    static const char* const names[] = {"NCHW", "NHWC", "NC1HWC2", "UNDEFINED"};
+    const int number = (int)format;
+    return number >= 0 && number < (int)(sizeof names / sizeof names[0]) ? names[number] : "UNKNOW";
+}
+
 static inline const char* get_type_string(rknn_tensor_type type) {
     static const char* const names[] = {"FP32",  "FP16",   "INT8",  "UINT8", "INT16", "UINT16",
                                         "INT32", "UINT32", "INT64", "BOOL",  "INT4",  "BF16"};

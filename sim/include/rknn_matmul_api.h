@@ -73,9 +73,9 @@ typedef struct rknn_matmul_info {
 } rknn_matmul_info;
 
 typedef struct rknn_matmul_tensor_attr {
-    char name[256]; /* "A", "B" or "C" */
+    char name[RKNN_MAX_NAME_LEN]; /* "A", "B" or "C" */
     uint32_t n_dims;
-    uint32_t dims[16];
+    uint32_t dims[RKNN_MAX_DIMS];
     uint32_t size; /* in bytes: what its memory must have */
     rknn_tensor_type type;
 } rknn_matmul_tensor_attr;
@@ -93,7 +93,7 @@ typedef struct rknn_matmul_shape {
 } rknn_matmul_shape;
 
 typedef struct rknn_quant_params {
-    char name[256]; /* "A", "B" or "C" */
+    char name[RKNN_MAX_NAME_LEN]; /* "A", "B" or "C" */
     float* scale;
     int32_t scale_len;
     int32_t* zp;
@@ -125,5 +125,30 @@ int rknn_B_normal_layout_to_native_layout(void* B_input, void* B_output, int K, 
 #ifdef __cplusplus
 }
 #endif
+
+/* The name of the enumerator, for messages. */
+static inline const char* get_matmul_type_string(rknn_matmul_type type) {
+#define RKNNSIM_NAME_OF(name) \
+    case name:                \
+        return #name
+    switch ((int)type) {
+        RKNNSIM_NAME_OF(RKNN_FLOAT16_MM_FLOAT16_TO_FLOAT32);
+        RKNNSIM_NAME_OF(RKNN_INT8_MM_INT8_TO_INT32);
+        RKNNSIM_NAME_OF(RKNN_INT8_MM_INT8_TO_INT8);
+        RKNNSIM_NAME_OF(RKNN_FLOAT16_MM_FLOAT16_TO_FLOAT16);
+        RKNNSIM_NAME_OF(RKNN_FLOAT16_MM_INT8_TO_FLOAT32);
+        RKNNSIM_NAME_OF(RKNN_FLOAT16_MM_INT8_TO_FLOAT16);
+        RKNNSIM_NAME_OF(RKNN_FLOAT16_MM_INT4_TO_FLOAT32);
+        RKNNSIM_NAME_OF(RKNN_FLOAT16_MM_INT4_TO_FLOAT16);
+        RKNNSIM_NAME_OF(RKNN_INT8_MM_INT8_TO_FLOAT32);
+        RKNNSIM_NAME_OF(RKNN_INT4_MM_INT4_TO_INT16);
+        RKNNSIM_NAME_OF(RKNN_INT8_MM_INT4_TO_INT32);
+        RKNNSIM_NAME_OF(RKNN_FLOAT16_MM_INT4_TO_BFLOAT16);
+        RKNNSIM_NAME_OF(RKNN_INT8_MM_INT4_TO_FLOAT16);
+        default:
+            return "UNKNOW";
+    }
+#undef RKNNSIM_NAME_OF
+}
 
 #endif

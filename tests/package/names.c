@@ -41,6 +41,16 @@ static const struct number numbers[] = {
     NUMBER(RKNN_TENSOR_INT4, 10),
     NUMBER(RKNN_TENSOR_BFLOAT16, 11),
     NUMBER(RKNN_TENSOR_TYPE_MAX, 12),
+    NUMBER(RKNN_MAX_DIMS, 16),
+    NUMBER(RKNN_MAX_NUM_CHANNEL, 15),
+    NUMBER(RKNN_MAX_NAME_LEN, 256),
+    NUMBER(RKNN_MAX_DYNAMIC_SHAPE_NUM, 512),
+    NUMBER(RKNN_TENSOR_NCHW, 0),
+    NUMBER(RKNN_TENSOR_NHWC, 1),
+    NUMBER(RKNN_TENSOR_NC1HWC2, 2),
+    NUMBER(RKNN_TENSOR_UNDEFINED, 3),
+    NUMBER(RKNN_TENSOR_FORMAT_MAX, 4),
+    NUMBER(RKNN_NPU_CORE_UNDEFINED, 0x10000),
     NUMBER(RKNN_NPU_CORE_AUTO, 0),
     NUMBER(RKNN_NPU_CORE_0, 1),
     NUMBER(RKNN_NPU_CORE_1, 2),
@@ -103,6 +113,7 @@ static rknn_tensor_mem* (*const from_phys)(rknn_context, uint64_t, void*,
 static int (*const destroy_mem)(rknn_context, rknn_tensor_mem*) = rknn_destroy_mem;
 static int (*const sync_mem)(rknn_context, rknn_tensor_mem*, rknn_mem_sync_mode) = rknn_mem_sync;
 static int (*const query)(rknn_context, rknn_query_cmd, void*, uint32_t) = rknn_query;
+static int (*const dup_context)(rknn_context*, rknn_context*) = rknn_dup_context;
 
 /* Fields by name, enumerations in their fields. */
 static int use_fields(void) {
@@ -144,6 +155,9 @@ static int use_fields(void) {
     failures += query(ctx, RKNN_QUERY_SDK_VERSION, &version, sizeof version) != RKNN_SUCC;
     failures += version.api_version[0] == 0 || version.drv_version[0] == 0;
     failures += io.C.n_dims != 2 || io.C.dims[0] != 1 || io.C.dims[1] != 64 || io.C.size != 64;
+    failures += dup_context(&ctx, &ctx) != RKNN_ERR_FAIL;
+    failures += strcmp(get_format_string(RKNN_TENSOR_NC1HWC2), "NC1HWC2") != 0;
+    failures += strcmp(get_matmul_type_string(info.type), "RKNN_INT8_MM_INT8_TO_INT8") != 0;
     failures += io.C.type != RKNN_TENSOR_INT8 || strcmp(get_type_string(io.C.type), "INT8") != 0;
     mem = create_mem2(ctx, io.C.size, RKNN_FLAG_MEMORY_CACHEABLE);
     if (mem == NULL) return failures + 1;

@@ -102,6 +102,55 @@ TEST_F(BehaviourTest, DynamicShapesDifferInMOnly) {
     EXPECT_EQ(rknn_matmul_run(dynamic.ctx), RKNN_ERR_FAIL);
 }
 
+// The vendor's demo lets K and N differ where B is transposed, and binds B again for each shape.
+TEST_F(BehaviourTest, DynamicShapesOfTransposedBMayDifferInKAndN) {
+    rknn_matmul_shape shapes[] = {{2, 64, 128}, {3, 96, 64}, {3, 96, 128}};
+    rknn_matmul_info info = info_of(kI8I32, {3, 96, 128}, kBTransposed, 0);
+    rknn_matmul_io_attr attrs[3];
+    rknn_matmul_ctx ctx = 0;
+    ASSERT_EQ(rknn_matmul_create_dynamic_shape(&ctx, &info, 3, shapes, attrs), 0);
+    rknn_tensor_mem* a = rknn_create_mem(ctx, 3 * 96);
+    rknn_tensor_mem* b = rknn_create_mem(ctx, 96 * 128);
+    rknn_tensor_mem* c = rknn_create_mem(ctx, 3 * 128 * 4);
+    EXPECT_EQ(rknn_matmul_set_io_mem(ctx, b, &attrs[0].B), RKNN_ERR_PARAM_INVALID);  // no shape yet
+    rknn_matmul_shape other{2, 64, 64};
+    EXPECT_EQ(rknn_matmul_set_dynamic_shape(ctx, &other), RKNN_ERR_PARAM_INVALID);
+    for (const size_t i : {0, 1, 2, 0}) {
+        const auto [M, K, N] = shapes[i];
+        EXPECT_EQ(attrs[i].A.size, static_cast<uint32_t>(M * K));
+        EXPECT_EQ(attrs[i].B.dims[0], static_cast<uint32_t>(N));
+        EXPECT_EQ(attrs[i].B.dims[1], static_cast<uint32_t>(K));
+        EXPECT_EQ(attrs[i].C.size, static_cast<uint32_t>(M * N * 4));
+        ASSERT_EQ(rknn_matmul_set_dynamic_shape(ctx, &shapes[i]), 0);
+        EXPECT_NE(rknn_matmul_run(ctx), 0);  // what is bound is of another shape
+        const Shape shape{M, K, N};
+        const Operands operands = random_operands(kI8I32, shape, 60 + static_cast<unsigned>(i));
+        for (int m = 0; m < M; ++m) {
+            for (int k = 0; k < K; ++k)
+                put(a->virt_addr, DType::kInt8, static_cast<size_t>(m * K + k), operands.a[m * K + k]);
+        }
+        for (int k = 0; k < K; ++k) {
+            for (int n = 0; n < N; ++n)
+                put(b->virt_addr, DType::kInt8, static_cast<size_t>(n * K + k), operands.b[k * N + n]);
+        }
+        EXPECT_EQ(rknn_matmul_set_io_mem(ctx, a, &attrs[i].A), 0);
+        EXPECT_EQ(rknn_matmul_set_io_mem(ctx, c, &attrs[i].C), 0);
+        EXPECT_EQ(rknn_matmul_run(ctx), RKNN_ERR_INPUT_INVALID);  // B of another K, or none
+        EXPECT_EQ(rknn_matmul_set_io_mem(ctx, b, &attrs[i].B), 0);
+        ASSERT_EQ(rknn_matmul_run(ctx), 0);
+        const auto* got = static_cast<const int32_t*>(c->virt_addr);
+        EXPECT_EQ(std::vector<double>(got, got + M * N), expected(operands, shape));
+    }
+    for (rknn_tensor_mem* mem : {a, b, c})
+        EXPECT_EQ(rknn_destroy_mem(ctx, mem), 0);
+    EXPECT_EQ(rknn_matmul_destroy(ctx), 0);
+    info.B_layout = kBNative;
+    EXPECT_EQ(rknn_matmul_create_dynamic_shape(&ctx, &info, 3, shapes, attrs), RKNN_ERR_PARAM_INVALID);
+    set("RKNNSIM_DYNAMIC_SHAPES", "rows");
+    info.B_layout = kBTransposed;
+    EXPECT_EQ(rknn_matmul_create_dynamic_shape(&ctx, &info, 3, shapes, attrs), RKNN_ERR_PARAM_INVALID);
+}
+
 TEST_F(BehaviourTest, DynamicInfoMayBeIgnored) {
     set("RKNNSIM_DYNAMIC_INFO", "ignore");
     EXPECT_EQ(Dynamic({1, 2}, 96, 64, {0, 0, 0}).created, 0);

@@ -67,6 +67,7 @@ std::vector<std::pair<const char*, const char*>> Settings::environment() const {
             {"RKNNSIM_M_MAX", strict_limits ? "2047" : "1048576"},
             {"RKNNSIM_MANY_CONTEXTS", contexts_fail ? "fail" : "warn"},
             {"RKNNSIM_CORE_MASK", cores_fall_back ? "auto" : "reject"},
+            {"RKNNSIM_DYNAMIC_SHAPES", "rows"},
             {"RKNNSIM_NORMAL_A", normal_a_at_run ? "run" : "bind"},
             {"RKNNSIM_SHADOW", kShadows[static_cast<int>(shadow)]},
             {"RKNNSIM_CHECK", check ? "warn" : "off"},
