@@ -205,6 +205,12 @@ std::vector<std::string> notes_on(const GgufFile& file, const ModelTraits& trait
         notes.emplace_back(
             "no output.weight: token_embd.weight is looked up on the CPU and is the output head too");
     }
+    if (traits.kind == ModelKind::kAdapter) {
+        notes.emplace_back(
+            "a LoRA adapter, for --lora with its model: its matrices run where those do that they change, "
+            "and "
+            "are multiplied beside them; -ngl counts the layers that the adapter names");
+    }
     if (traits.all_on_device) notes.emplace_back("a multimodal projector: not a matter of -ngl");
     return notes;
 }

@@ -113,6 +113,9 @@ std::string to_json(const ModelReport& model) {
         {"version", RKNPU2_VERSION},
         {"model", model.path},
         {"architecture", model.traits.architecture},
+        {"kind", kind_name(model.traits.kind)},
+        {"causal", model.traits.causal},
+        {"context", model.traits.context},
         {"layers", model.traits.layers},
         {"ngl", model.ngl},
         {"precision", precision_name(model.precision)},
@@ -157,7 +160,9 @@ std::string to_text(const ModelReport& model) {
                    "logits for all of it), %.1f %% more bytes for each generated token\n",
                    model.totals.with_statistics, model.totals.two_planes, 100 * model.plane_cost.prompt,
                    100 * model.plane_cost.all_rows, 100 * model.plane_cost.decode);
-        if (model.totals.with_statistics == 0)
+        // Only for such models was that measured to be worth it (docs/quality.md).
+        const bool helps = model.traits.kind == ModelKind::kModel && model.traits.causal;
+        if (model.totals.with_statistics == 0 && helps)
             text += "note: scripts/calibrate.sh MODEL makes statistics, which save most of that\n";
     }
     if (model.modelled.token_npu > 0) {

@@ -102,6 +102,8 @@ constexpr string_view kHeadless[] = {
     "jina-bert-v3", "eurobert",    "gemma-embedding", "llama-embed",    "t5encoder",
 };
 
+constexpr string_view kEncoderDecoders[] = {"t5"};
+
 // Far above LLAMA_MAX_LAYERS (512): a block_count beyond it is nonsense, and the names are counted instead.
 constexpr uint64_t kMaxLayers = 65536;
 
@@ -115,12 +117,14 @@ bool matches(string_view pattern, string_view name) {
 }
 
 // A name taken apart: "blk.3.ffn_up.weight" is layer 3, stem "ffn_up", a weight; so is
-// "dec.blk.3.ffn_up.weight".
+// "dec.blk.3.ffn_up.weight". With ".lora_a" or ".lora_b" behind it, it is what an adapter has for that
+// weight.
 struct NameParts {
     string_view stem;
     std::optional<uint64_t> layer;
     bool is_weight = false;
     bool is_bias = false;
+    bool is_lora = false;
 };
 
 std::optional<uint64_t> leading_number(string_view text) {
@@ -132,6 +136,11 @@ std::optional<uint64_t> leading_number(string_view text) {
 
 NameParts take_apart(string_view name) {
     NameParts parts;
+    for (const string_view suffix : {".lora_a", ".lora_b"}) {
+        if (!name.ends_with(suffix)) continue;
+        name.remove_suffix(suffix.size());
+        parts.is_lora = true;
+    }
     parts.is_weight = name.ends_with(".weight");
     parts.is_bias = name.ends_with(".bias");
     if (parts.is_weight || parts.is_bias) name = name.substr(0, name.rfind('.'));
@@ -150,7 +159,35 @@ NameParts take_apart(string_view name) {
     return parts;
 }
 
+template <size_t kCount>
+bool is_among(const string_view (&names)[kCount], string_view name) {
+    return std::find(std::begin(names), std::end(names), name) != std::end(names);
+}
+
+ModelKind kind_of(const GgufFile& file, string_view architecture) {
+    if (file.text("general.type") == "adapter") return ModelKind::kAdapter;
+    if (architecture == "clip") return ModelKind::kProjector;
+    if (is_among(kEncoderDecoders, architecture)) return ModelKind::kEncoderDecoder;
+    return is_among(kHeadless, architecture) ? ModelKind::kEncoder : ModelKind::kModel;
+}
+
 }  // namespace
+
+const char* kind_name(ModelKind kind) {
+    switch (kind) {
+        case ModelKind::kModel:
+            return "model";
+        case ModelKind::kEncoder:
+            return "encoder";
+        case ModelKind::kEncoderDecoder:
+            return "encoder-decoder";
+        case ModelKind::kAdapter:
+            return "adapter";
+        case ModelKind::kProjector:
+            return "projector";
+    }
+    return "model";
+}
 
 const char* role_name(TensorRole role) {
     switch (role) {
@@ -191,11 +228,14 @@ ModelTraits traits_of(const GgufFile& file) {
             if (layer && *layer < kMaxLayers) traits.layers = std::max(traits.layers, *layer + 1);
         }
     }
-    const auto headless = std::find(std::begin(kHeadless), std::end(kHeadless), traits.architecture);
+    traits.kind = kind_of(file, traits.architecture);
+    traits.causal =
+        traits.kind != ModelKind::kEncoder && file.flag(traits.architecture + ".attention.causal", true);
+    traits.context = file.number(traits.architecture + ".context_length");
     // A file of a split model does not show whether another one has the head.
-    traits.tied_output = headless == std::end(kHeadless) && file.number("split.count", 1) <= 1 &&
+    traits.tied_output = traits.kind != ModelKind::kEncoder && file.number("split.count", 1) <= 1 &&
                          file.find("token_embd.weight") != nullptr && file.find("output.weight") == nullptr;
-    traits.all_on_device = traits.architecture == "clip";
+    traits.all_on_device = traits.kind == ModelKind::kProjector;
     return traits;
 }
 
@@ -208,7 +248,8 @@ TensorRole role_of(const GgufTensor& tensor, const ModelTraits& traits) {
         // Without ".weight" it is a vector that belongs to the matrix of that name.
         return is_weight_matrix(rule.role) && !parts.is_weight ? TensorRole::kOther : rule.role;
     }
-    return parts.is_weight && tensor.dimensions >= 2 ? TensorRole::kMatrix : TensorRole::kOther;
+    const bool matrix = parts.is_weight && (tensor.dimensions >= 2 || parts.is_lora);
+    return matrix ? TensorRole::kMatrix : TensorRole::kOther;
 }
 
 bool is_offloaded(const GgufTensor& tensor, TensorRole role, const ModelTraits& traits, int64_t ngl) {

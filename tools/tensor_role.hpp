@@ -9,6 +9,9 @@
 // Units: `-ngl N` moves the last N of block_count + 1 units to the device: the layers in order, then the
 // output. Input tensors (the embedding that is looked up) always stay on the CPU.
 //
+// A LoRA adapter has two matrices for each of a model that it changes, NAME.lora_a [K, rank] and NAME.lora_b
+// [rank, N], which lie where NAME does and are multiplied one after the other. Source: src/llama-adapter.cpp.
+//
 // Source: LLM_TENSOR_NAMES and LLM_TENSOR_INFOS in src/llama-arch.cpp (name -> layer kind and operation), and
 // load_tensors() in src/llama-model.cpp (i_gpu_start), of llama.cpp with ggml 0.25.3.
 #pragma once
@@ -40,8 +43,23 @@ const char* role_name(TensorRole role);
 // The three roles with a matrix that the NPU might take.
 bool is_weight_matrix(TensorRole role);
 
+// What a file is for.
+enum class ModelKind {
+    kModel,           // reads text and goes on with it
+    kEncoder,         // turns a text into numbers: all of its tokens at once, without logits
+    kEncoderDecoder,  // reads with one part, writes with another
+    kAdapter,         // changes some matrices of a model (--lora)
+    kProjector,       // images or sound for a model (--mmproj)
+};
+
+// Short and stable: part of the JSON.
+const char* kind_name(ModelKind kind);
+
 struct ModelTraits {
     std::string architecture;
+    ModelKind kind = ModelKind::kModel;
+    bool causal = true;          // false: tokens see those behind them, so a text is one piece
+    uint64_t context = 0;        // tokens that it was trained for; 0: the file does not say
     uint64_t layers = 0;         // block_count, or counted from the names when the file does not say
     bool tied_output = false;    // no output head of its own, and one is needed
     bool all_on_device = false;  // not for llama.cpp's layer split: a multimodal projector

@@ -361,4 +361,10 @@ uint64_t GgufFile::number(const std::string& key, uint64_t missing) const {
     return value != nullptr && *value >= 0 ? static_cast<uint64_t>(*value) : missing;
 }
 
+bool GgufFile::flag(const std::string& key, bool missing) const {
+    const auto entry = metadata.find(key);
+    const auto* const value = entry == metadata.end() ? nullptr : std::get_if<bool>(&entry->second);
+    return value != nullptr ? *value : missing;
+}
+
 }  // namespace rknpu2

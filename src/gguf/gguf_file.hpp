@@ -51,6 +51,7 @@ struct GgufFile {
     // The value of a key, or `missing` when there is none of that kind.
     std::string text(const std::string& key, const std::string& missing = "") const;
     uint64_t number(const std::string& key, uint64_t missing = 0) const;
+    bool flag(const std::string& key, bool missing) const;
 };
 
 }  // namespace rknpu2

@@ -14,6 +14,7 @@ namespace {
 
 using nlohmann::json;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 json analysed(const GgufWriter& writer, const Config& config = Config(), int64_t ngl = kDefaultNgl) {
     const Result<GgufFile> file = parse_bytes(writer.bytes());
@@ -170,6 +171,50 @@ TEST(ModelReport, PlainMatricesHaveAReasonAndTheModelsTimes) {
     EXPECT_EQ(matrix["placement"]["token"]["runs_on"], "cpu");
     EXPECT_EQ(matrix["placement"]["token"]["reason"], place_reason_text(PlaceReason::kMatrixFasterOnCpu));
     EXPECT_EQ(matrix["placement"]["prompt"]["runs_on"], "npu");
+}
+
+// A LoRA file: two matrices for each that it changes, where that one is.
+TEST(ModelReport, AnAdaptersMatricesAreCounted) {
+    GgufWriter writer;
+    writer.text("general.type", "adapter").text("general.architecture", "llama").text("adapter.type", "lora");
+    for (const char* const name : {"blk.0.attn_q.weight", "blk.1.attn_q.weight", "output.weight"}) {
+        writer.tensor(name + std::string(".lora_a"), 1, {64, 8});
+        writer.tensor(name + std::string(".lora_b"), 1, {8, 96});
+    }
+    writer.tensor("blk.0.ffn_up_exps.weight.lora_a", 1, {64, 8, 4});
+    writer.tensor("blk.0.ffn_up_exps.weight.lora_b", 1, {8, 64, 4});
+    writer.tensor("token_embd.weight.lora_a", 1, {8, 256}).tensor("token_embd.weight.lora_b", 1, {8, 64});
+    writer.tensor("blk.0.attn_norm.weight", 0, {64});
+    const json report = analysed(writer);
+    EXPECT_EQ(report["kind"], "adapter");
+    EXPECT_EQ(report["layers"], 2);
+    EXPECT_EQ(report["weight_matrices"], 6);
+    EXPECT_EQ(report["weight_matrices_on_npu"], 6);
+    EXPECT_EQ(report["expert_tensors"], 2);
+    EXPECT_EQ(entry(report, "blk.1.attn_q.weight.lora_b")["runs_on"], "npu");
+    EXPECT_EQ(entry(report, "token_embd.weight.lora_a")["role"], "embedding");
+    EXPECT_EQ(entry(report, "blk.0.attn_norm.weight")["runs_on"], "cpu");
+    EXPECT_THAT(report["notes"][0], HasSubstr("a LoRA adapter"));
+    // As of a model: the last layer and the output.
+    EXPECT_EQ(analysed(writer, Config(), 2)["weight_matrices_on_npu"], 4);
+    const Result<GgufFile> file = parse_bytes(writer.bytes());
+    EXPECT_THAT(to_text(analyse(file.value(), "x", Config(), 99)), Not(HasSubstr("calibrate.sh")));
+}
+
+// Only where statistics were measured to help are they recommended.
+TEST(ModelReport, StatisticsAreRecommendedForModelsThatWrite) {
+    const auto text_of = [](const char* architecture, bool causal) {
+        GgufWriter writer;
+        writer.text("general.architecture", architecture);
+        writer.scalar(std::string(architecture) + ".attention.causal", 7, static_cast<uint8_t>(causal));
+        writer.tensor("blk.0.ffn_up.weight", 1, {64, 96});
+        const Result<GgufFile> file = parse_bytes(writer.bytes());
+        return to_text(analyse(file.value(), "x", Config(), 99));
+    };
+    EXPECT_THAT(text_of("llama", true), HasSubstr("scripts/calibrate.sh MODEL"));
+    for (const char* const other : {"bert", "t5", "clip"})
+        EXPECT_THAT(text_of(other, true), Not(HasSubstr("calibrate.sh"))) << other;
+    EXPECT_THAT(text_of("llada", false), Not(HasSubstr("calibrate.sh")));
 }
 
 TEST(ModelReport, HostileNamesAreHarmless) {
