@@ -16,6 +16,9 @@
 # second measures how much it matters for the model's output that the activations of a weight have one plane instead of two,
 # weight by weight, and decides which get the second one (rknpu2-info MODEL shows the choice). A minute or two for
 # the default model on two cores with the simulator. The path of the file is on stdout.
+#
+# An encoder (a BERT that embeds texts) has no logits, so there is no second step, and every weight gets one plane: half the NPU's
+# work, and about as near to exact arithmetic as two planes without statistics (docs/quality.md).
 
 # shellcheck source=scripts/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -26,6 +29,9 @@ OUT=
 CHUNKS=16
 QUICK=0
 AGAIN=0
+KIND=
+CAUSAL=
+CONTEXT=
 
 parse_options() {
     while (($#)); do
@@ -61,6 +67,20 @@ default_output() {
 progress_chunks() { tr ',' '\n' <"$1" | grep -oE '^\[[0-9]+\]' | tail -n 1 | awk -v all="$CHUNKS" '{ print "chunk", $1, "of at most", all }'; }
 progress_weights() { grep -oE 'sensitivity: [0-9]+ of [0-9]+ weights' "$1" | tail -n 1; }
 
+# Sets KIND, CAUSAL and CONTEXT to what rknpu2-info says of the model.
+look_at_model() {
+    local report
+    report=$("$RKNPU2_ROOT/build/release/bin/rknpu2-info" --json "$MODEL" 2>&1) || die "rknpu2-info: ${report#rknpu2-info: }"
+    KIND=$(grep -m 1 -oP '^  "kind": "\K[^"]+' <<<"$report")
+    CAUSAL=$(grep -m 1 -oP '^  "causal": \K\w+' <<<"$report")
+    CONTEXT=$(grep -m 1 -oP '^  "context": \K\d+' <<<"$report")
+    case $KIND in
+        adapter) die "$MODEL is a LoRA adapter: statistics are made for the model that it belongs to" ;;
+        projector) die "$MODEL is a multimodal projector, which no text goes through: it needs no statistics" ;;
+        encoder-decoder) die "$MODEL has an encoder and a decoder, and llama-perplexity cannot read with such a model: it runs without statistics" ;;
+    esac
+}
+
 # perplexity LABEL PROGRESS MADE NAME=VALUE... -- OPTION...: runs stock llama-perplexity, which has to leave the file MADE.
 perplexity() {
     local label=$1 progress=$2 made=$3 log=$LOG_DIR/calibrate.log settings=() status=0 cause
@@ -94,18 +114,25 @@ main() {
     [[ -d $dir && -w $dir ]] || die "cannot write to $dir"
     build_plugin
     BIN=$REPLY PLUGIN=$RKNPU2_ROOT/build/release/bin/libggml-rknpu2.so
+    look_at_model
     choose_runtime
     RUNTIME=$REPLY
     find_cache
     LOG_DIR=$REPLY/logs
     make_temp "$dir"
     local gathered=$REPLY/gathered measured=$REPLY/measured
+    # A chunk is one batch: what is not causal takes a text in one piece, and position embeddings end with the context.
+    local chunk=512 part=64
+    if [[ $KIND == encoder ]] && ((CONTEXT && CONTEXT < chunk)); then chunk=$CONTEXT; fi
     perplexity "reading the text" progress_chunks "$gathered" GGML_RKNPU2_STATISTICS=none GGML_RKNPU2_CALIBRATE="$gathered" \
-        -- -c 512 --chunks "$CHUNKS"
-    if ((!QUICK)); then
+        -- -c "$chunk" -b "$chunk" -ub "$chunk" --chunks "$CHUNKS"
+    if [[ $KIND == encoder ]]; then
+        say "note: ${MODEL##*/} is an encoder: each of its weights gets one plane, since it has no logits to measure a second one by"
+    elif ((!QUICK)); then
         # The logits of 64 tokens, which make a graph of their own (-ub).
+        [[ $CAUSAL == true ]] || part=256
         perplexity "measuring what a second plane is worth" progress_weights "$measured" GGML_RKNPU2_STATISTICS="$gathered" \
-            GGML_RKNPU2_SENSITIVITY="$measured" -- -c 256 -b 256 -ub 64 --chunks 1
+            GGML_RKNPU2_SENSITIVITY="$measured" -- -c 256 -b 256 -ub "$part" --chunks 1
         gathered=$measured
     fi
     mv -f "$gathered" "$OUT"

@@ -7,7 +7,7 @@ import struct
 
 FLOAT32 = 0
 ALIGNMENT = 32
-STRING, ARRAY, UINT32, FLOAT = 8, 9, 4, 6
+STRING, ARRAY, UINT32, FLOAT, BOOL = 8, 9, 4, 6, 7
 # Type of a metadata value -> struct code; 7 is a bool.
 SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "B", 10: "Q", 11: "q", 12: "d"}
 

@@ -7,7 +7,7 @@ import random
 
 import gguf
 import harness
-from gguf import ARRAY, FLOAT, STRING, UINT32
+from gguf import ARRAY, BOOL, FLOAT, STRING, UINT32
 from random_blocks import random_blocks
 
 LAYERS = 2
@@ -84,14 +84,37 @@ def _random_tensor(generator, name, shape, kind):
     return (shape, *random_blocks(generator, kind, count, deviation))
 
 
-def write_model(path, sizes=SMALL, seed=11, vocabulary=2048):
-    """A random llama, dense or with experts. Returns (names of its plain matrices, names of its stacks of experts)."""
+def write_model(path, sizes=SMALL, seed=11, vocabulary=2048, keys=None):
+    """A random llama, dense or with experts; `keys` are more of its metadata. Returns (names of its plain matrices, of its stacks of experts)."""
     generator = random.Random(seed)
     shapes = {"token_embd.weight": (sizes.embedding, vocabulary), "output.weight": (sizes.embedding, vocabulary),
               "output_norm.weight": (sizes.embedding,)}
     for layer in range(sizes.layers):
         shapes.update(_layer_tensors(layer, sizes))
     tensors = {name: _random_tensor(generator, name, shape, sizes.type) for name, shape in shapes.items()}
-    gguf.write(path, _metadata(sizes, vocabulary), tensors)
+    gguf.write(path, {**_metadata(sizes, vocabulary), **(keys or {})}, tensors)
     return (sorted(name for name, shape in shapes.items() if len(shape) == 2 and name != "token_embd.weight"),
             sorted(name for name, shape in shapes.items() if len(shape) == 3))
+
+
+def write_encoder(path, sizes=SMALL, seed=13, vocabulary=2048, context=512):
+    """A random BERT that embeds texts. Returns the names of its matrices."""
+    generator = random.Random(seed)
+    wide, inner = sizes.embedding, sizes.feed_forward
+    shapes = {"token_embd.weight": (wide, vocabulary), "token_types.weight": (wide, 2), "position_embd.weight": (wide, context),
+              "token_embd_norm.weight": (wide,), "token_embd_norm.bias": (wide,)}
+    for layer in range(sizes.layers):
+        block = f"blk.{layer}."
+        shapes.update({f"{block}{name}.weight": (wide, wide) for name in ("attn_q", "attn_k", "attn_v", "attn_output")})
+        shapes.update({f"{block}ffn_up.weight": (wide, inner), f"{block}ffn_down.weight": (inner, wide)})
+        shapes.update({f"{block}{name}.{part}": (wide,) for name in ("attn_output_norm", "layer_output_norm") for part in ("weight", "bias")})
+    tensors = {name: (shape, array.array("f", [0.0]) * wide) if name.endswith(".bias") else _random_tensor(generator, name, shape, None)
+               for name, shape in shapes.items()}
+    keys = {name: value for name, value in _metadata(sizes, vocabulary).items() if name.startswith("tokenizer.")}
+    numbers = {"context_length": context, "embedding_length": wide, "block_count": sizes.layers, "feed_forward_length": inner,
+               "attention.head_count": sizes.heads, "pooling_type": 1}
+    keys.update({"bert." + name: (UINT32, value) for name, value in numbers.items()})
+    keys.update({"general.architecture": (STRING, "bert"), "bert.attention.layer_norm_epsilon": (FLOAT, 1e-12),
+                 "bert.attention.causal": (BOOL, False), "tokenizer.ggml.token_type_count": (UINT32, 2)})
+    gguf.write(path, keys, tensors)
+    return sorted(name for name in shapes if name.startswith("blk.") and "norm" not in name)

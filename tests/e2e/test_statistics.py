@@ -1,6 +1,11 @@
 """Statistics of activations: gathered by one run of a stock program, used by the next, refused for another model."""
 
+import shutil
+import subprocess
+
+import gguf
 import harness
+import made_models
 from harness import ALL_WEIGHTS, HostTest
 
 
@@ -127,6 +132,75 @@ class Statistics(HostTest):
             self.assertIn("no NPU: ", run.log)
             self.assertIn(line, run.log)
         self.assertFalse(path.exists())
+
+
+class Calibrate(HostTest):
+    """scripts/calibrate.sh, with the programs that are built already."""
+
+    def calibrate(self, model, *arguments):
+        root = self.folder / "root"
+        if not root.exists():
+            for folder in ("scripts", "share"):
+                shutil.copytree(harness.ROOT / folder, root / folder)
+            with (root / "scripts/lib.sh").open("a") as lib:
+                lib.write(f"\nbuild_plugin() {{ REPLY={harness.BIN_DIR}; }}\n")
+            (root / "build").mkdir()
+            (root / "build/release").symlink_to(harness.BUILD_DIR)
+        environment = {**harness.clean_environment(), "RKNPU2_CACHE": str(self.folder / "cache"), "GGML_RKNPU2_RUNTIME": "sim", "RKNNSIM_CHECK": "strict"}
+        command = ["bash", str(root / "scripts/calibrate.sh"), str(model), "--chunks", "2", *arguments]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
+
+    def made(self, model, *arguments):
+        done = self.calibrate(model, *arguments)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return done.stdout.strip(), done.stderr
+
+    def read_with(self, model, statistics):
+        """The plug-in's own account of the weights, after the model has read a text."""
+        text = self.folder / "text"
+        text.write_text("The tower clock has three trains, each with a weight of its own. " * 80)
+        run = self.host("llama-perplexity", "-m", model, "-ngl", 99, "-f", text, "-c", 128, "-b", 128, "-ub", 128, "--chunks", 1, "--no-warmup",
+                        extra={"GGML_RKNPU2_STATISTICS": statistics})
+        self.assertEqual(run.stats.failures, 0)
+        return run.stats.weights
+
+    def test_an_encoder(self):
+        """All of its tokens are one batch, and it has no logits."""
+        for context in (512, 128):
+            model = self.folder / f"encoder-{context}.gguf"
+            matrices = made_models.write_encoder(model, context=context)
+            statistics, log = self.made(model)
+            self.assertIn("is an encoder", log)
+            weights = self.read_with(model, statistics)
+            self.assertEqual(sorted(weight["name"] for weight in weights), matrices)
+            self.assertEqual({(weight["planes"], weight["activation_statistics"]) for weight in weights}, {(1, True)})
+
+    def test_a_model(self):
+        model = self.folder / "model.gguf"
+        made_models.write_model(model)
+        statistics, _ = self.made(model)
+        weights = self.read_with(model, statistics)
+        self.assertEqual({weight["activation_statistics"] for weight in weights}, {True})
+        self.assertEqual({weight["planes"] for weight in weights}, {1, 2})
+        self.assertIn("are there already", self.made(model)[1])
+
+    def test_a_model_that_sees_what_comes(self):
+        """Diffusion models and the like: one batch for a text, with logits."""
+        model = self.folder / "model.gguf"
+        made_models.write_model(model, keys={"llama.attention.causal": (gguf.BOOL, False)})
+        statistics, _ = self.made(model)
+        self.assertEqual({weight["planes"] for weight in self.read_with(model, statistics)}, {1, 2})
+
+    def test_what_is_no_model_is_one_line(self):
+        adapter, both = self.folder / "adapter.gguf", self.folder / "both.gguf"
+        made_models.write_adapter(adapter, layers=1)
+        gguf.write(both, {"general.architecture": (gguf.STRING, "t5")}, {})
+        for model, part in ((adapter, "is a LoRA adapter"), (both, "has an encoder and a decoder"), (self.folder / "root" / "scripts" / "lib.sh", "not a GGUF file")):
+            done = self.calibrate(model)
+            self.assertEqual((done.returncode, done.stdout, len(done.stderr.splitlines())), (1, "", 1), done.stderr)
+            self.assertTrue(done.stderr.startswith("calibrate.sh: error: "), done.stderr)
+            self.assertIn(part, done.stderr)
+        self.assertEqual(list((self.folder / "cache").rglob("*.rknpucal")), [])
 
 
 if __name__ == "__main__":
