@@ -146,6 +146,13 @@ bool known(const std::string& name) {
 
 }  // namespace
 
+std::vector<std::string> Settings::names() {
+    std::vector<std::string> all;
+    for (const Row& row : table())
+        all.emplace_back(row.name);
+    return all;
+}
+
 Outcome Settings::from_environment(Settings* settings) {
     *settings = {};
     for (const Row& row : table()) {

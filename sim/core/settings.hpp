@@ -58,6 +58,11 @@ struct Settings {
 
     std::vector<std::string> unknown;  // RKNNSIM_* names that are set but mean nothing
 
+    bool operator==(const Settings&) const = default;
+
+    // Every variable that means something.
+    static std::vector<std::string> names();
+
     // Reads the environment; on failure the text says which variable, what it was and what it may be.
     static Outcome from_environment(Settings* settings);
 };

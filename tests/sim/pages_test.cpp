@@ -1,0 +1,167 @@
+// What docs/simulator.md and docs/run-on-a-pc.md say, held against the code: types, settings and their
+// defaults, rules, and that the tests which the pages name are there.
+#include <filesystem>
+#include <fstream>
+#include <regex>
+#include <set>
+#include <sstream>
+
+#include "api/messages.hpp"
+#include "checker/checker.hpp"
+#include "core/settings.hpp"
+#include "sim/sim_fixture.hpp"
+
+namespace rknnsim_test {
+namespace {
+
+std::string text_of(const std::filesystem::path& path) {
+    std::ifstream file(path);
+    std::stringstream text;
+    text << file.rdbuf();
+    EXPECT_FALSE(text.str().empty()) << path;
+    return text.str();
+}
+
+std::string page(const char* name) {
+    return text_of(std::filesystem::path(RKNNSIM_SOURCE) / "docs" / name);
+}
+
+// The rows of the table that begins with `head`, each as its cells without the outer spaces.
+std::vector<std::vector<std::string>> table(const std::string& text, const std::string& head) {
+    std::vector<std::vector<std::string>> rows;
+    const size_t at = text.find(head);
+    EXPECT_NE(at, std::string::npos) << head;
+    std::istringstream lines(text.substr(std::min(at, text.size())));
+    std::string line;
+    for (int i = 0; std::getline(lines, line) && line.rfind('|', 0) == 0; ++i) {
+        if (i < 2) continue;
+        std::vector<std::string> cells;
+        for (size_t from = 1; from < line.size();) {
+            const size_t end = line.find('|', from);
+            if (end == std::string::npos) break;
+            const std::string cell = line.substr(from, end - from);
+            const size_t first = cell.find_first_not_of(' ');
+            cells.push_back(
+                first == std::string::npos ? "" : cell.substr(first, cell.find_last_not_of(' ') - first + 1));
+            from = end + 1;
+        }
+        rows.push_back(cells);
+    }
+    EXPECT_FALSE(rows.empty()) << head;
+    return rows;
+}
+
+std::vector<std::string> matches(const std::string& text, const char* pattern) {
+    const std::regex regex(pattern);
+    std::vector<std::string> found;
+    for (std::sregex_iterator at(text.begin(), text.end(), regex), end; at != end; ++at)
+        found.push_back((*at)[1].matched ? (*at)[1].str() : at->str());
+    return found;
+}
+
+class PagesTest : public SimTest {};
+
+TEST_F(PagesTest, EveryTypeDoesWhatTheTableSays) {
+    std::set<int> seen;
+    for (const auto& row : table(page("run-on-a-pc.md"), "| type | here |")) {
+        for (const std::string& number : matches(row[0], "[0-9]+")) {
+            const int type = std::stoi(number);
+            EXPECT_TRUE(seen.insert(type).second) << type << " stands twice";
+            rknn_matmul_info info = info_of(type, {1, 64, 64});
+            rknn_matmul_io_attr attr;
+            rknn_matmul_ctx ctx = 0;
+            const int plain = rknn_matmul_create(&ctx, &info, &attr);
+            if (plain == 0) rknn_matmul_destroy(ctx);
+            info.B_quant_type = 4;
+            info.group_size = 32;
+            const int grouped = rknn_matmul_create(&ctx, &info, &attr);
+            if (grouped == 0) rknn_matmul_destroy(ctx);
+            const bool computed = row[1].rfind("computed", 0) == 0;
+            const bool zeros = row[1].find("zeros") != std::string::npos;
+            EXPECT_EQ(plain, computed ? 0 : RKNN_ERR_PARAM_INVALID) << type << ": " << row[1];
+            EXPECT_EQ(grouped, zeros ? 0 : RKNN_ERR_PARAM_INVALID) << type << ": " << row[1];
+            EXPECT_EQ(row[1].find("−5") == std::string::npos, computed) << row[1];
+        }
+    }
+    EXPECT_EQ(seen, (std::set<int>{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 15}));
+}
+
+// The first value is the default; each word in the cell is taken, and so are the ends of a range.
+TEST_F(PagesTest, SettingsHaveTheDefaultsOfTheTable) {
+    using rknnsim::Settings;
+    std::set<std::string> documented;
+    for (const auto& row : table(page("simulator.md"), "| variable | values, the default first |")) {
+        const std::string name = matches(row[0], "`(RKNNSIM_[A-Z0-9_]+)`").at(0);
+        documented.insert(name);
+        std::vector<std::string> values = matches(row[1], "`([^`]+)`");
+        const bool number = values.empty() && std::isdigit(static_cast<unsigned char>(row[1][0])) != 0;
+        if (number) values = matches(row[1], "[0-9]+");
+        for (size_t i = 0; i < values.size(); ++i) {
+            if (values[i] == "avx2" || values[i] == "-" || values[i] == "%p")
+                continue;  // not on every CPU; a file's name
+            setenv(name.c_str(), values[i].c_str(), 1);
+            Settings settings;
+            const rknnsim::Outcome outcome = Settings::from_environment(&settings);
+            EXPECT_TRUE(outcome.ok()) << outcome.text;
+            EXPECT_EQ(settings == Settings{}, i == 0) << name << "=" << values[i];
+            unsetenv(name.c_str());
+        }
+        if (values.empty()) {
+            EXPECT_EQ(row[1].rfind("empty", 0), 0U) << name << ": " << row[1];
+        }
+    }
+    for (const std::string& name : Settings::names())
+        EXPECT_TRUE(documented.contains(name)) << name << " has no row";
+    EXPECT_EQ(documented.size(), Settings::names().size());
+}
+
+TEST_F(PagesTest, EveryRuleHasARow) {
+    std::set<std::string> rows;
+    for (const auto& row : table(page("simulator.md"), "| rule | found when |"))
+        rows.insert(matches(row[0], "`([a-z0-9-]+)`").at(0));
+    const std::string header = text_of(std::filesystem::path(RKNNSIM_SOURCE) / "sim/api/rknnsim.h");
+    std::set<std::string> rules;
+    for (int i = 1; i < rknnsim::kRules; ++i) {
+        const std::string name = rknnsim::rule_name(static_cast<rknnsim::Rule>(i));
+        rules.insert(name);
+        EXPECT_NE(header.find(name), std::string::npos) << name << " is not in rknnsim.h";
+    }
+    EXPECT_EQ(rows, rules);
+    EXPECT_NE(page("simulator.md").find("prints a line for each finding (20 of each rule"),
+              std::string::npos);
+    EXPECT_EQ(rknnsim::Checker::kLines, 20U);
+    EXPECT_EQ(rknnsim::kLinesOfAKind, 20U);
+}
+
+// `SomeTest.Name`, or the beginning of a name and an ellipsis, or `Name` alone after such a one.
+TEST_F(PagesTest, TheTestsOfTheTableExist) {
+    std::string sources;
+    for (const auto& entry :
+         std::filesystem::directory_iterator(std::filesystem::path(RKNNSIM_SOURCE) / "tests/sim")) {
+        if (entry.path().extension() == ".cpp") sources += text_of(entry.path());
+    }
+    std::set<std::string> names;
+    for (const std::string& name : matches(sources, "TEST(?:_F|_P)?\\((\\w+,\\s+\\w+)\\)"))
+        names.insert(std::regex_replace(name, std::regex(",\\s+"), "."));
+    size_t checked = 0;
+    for (const auto& row : table(page("simulator.md"), "| behaviour | source, confidence |")) {
+        std::string suite;
+        for (const std::string& cell : matches(row.at(3), "`([^`]+)`")) {
+            if (const size_t dot = cell.find('.'); dot != std::string::npos) suite = cell.substr(0, dot + 1);
+            const std::string full = cell.find('.') != std::string::npos ? cell : suite + cell;
+            const std::string beginning = full.substr(0, std::min(full.find("…"), full.find('*')));
+            const std::string rest =
+                full.find("…") == std::string::npos ? "" : full.substr(full.find("…") + 3);
+            const bool found = std::any_of(names.begin(), names.end(), [&](const std::string& name) {
+                return name.rfind(beginning, 0) == 0 && name.find(rest) != std::string::npos &&
+                       (beginning.size() < full.size() || name == full);
+            });
+            EXPECT_TRUE(found) << full << " in: " << row[0];
+            ++checked;
+        }
+    }
+    EXPECT_GT(checked, 40U);
+}
+
+}  // namespace
+}  // namespace rknnsim_test
