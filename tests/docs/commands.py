@@ -7,6 +7,7 @@ import shlex
 import shutil
 import subprocess
 
+import pages
 from pages import ROOT
 
 # Programs of a board's or a PC's system that commands may name; whether they are installed is not asked.
@@ -18,6 +19,8 @@ USERS = {"./program"}
 # They run the command behind them.
 WRAPPERS = {"sudo", "env", "time", "nice"}
 OURS = {"rknpu2-info", "rknpu2-bench", "rknpu2-doctor", "rknnsim-run", "test_sim_random"}
+# Options that prose names without their programs: of compilers, cmake, libFuzzer.
+OTHERS_OPTIONS = re.compile(r"-[DWOl]\w+|-march|-minimize_crash|-max_total_time|-timeout|-max_len|--preset")
 OPERATORS = {";", "&&", "||", "|", "(", ")", "&", ";;"}
 
 
@@ -145,6 +148,30 @@ class Checker:
             if not re.search(rf"(?<![\w-]){re.escape(option)}(?![\w-])", text):
                 yield f"{path.name} does not list {option}"
 
+    def host_programs(self):
+        return sorted(path for path in self.host.iterdir() if path.name.startswith(("llama-", "ggml-rpc-")) and os.access(path, os.X_OK)) if self.host else []
+
+    def is_listed(self, option):
+        """Does a program of llama.cpp or of ours have this option? Ours by their sources, since not all are built."""
+        ours = [*(self.root / "scripts").glob("*"), *(self.root / "tests/docs").glob("test_commands.py"), *(self.root / "packaging").rglob("*"),
+                *(path for folder in ("tools", "bench", "tests/sim") for path in (self.root / folder).rglob("*.cpp"))]
+        named = re.compile(rf"(?<![\w-]){re.escape(option)}(?![\w-])")
+        self.asked += 1
+        return (any(named.search(self.help_of((str(path),)) or "") for path in self.host_programs()) or
+                any(named.search(path.read_text(errors="replace")) for path in ours if path.is_file()))
+
+    def span(self, text):
+        """Yields what is wrong with a code span in prose: a command of llama.cpp, or an option by itself, which must be one of the host's or ours."""
+        words = text.split()
+        if words and re.match(r"llama-|ggml-rpc-server$", words[0]) and len(words) > 1:
+            yield from self.command(words)
+        if self.host is None or not words or not re.match(r"--?[A-Za-z]", words[0]):
+            return
+        for word in words:
+            option = word.split("=", 1)[0]
+            if re.match(r"--?[A-Za-z]", option) and not OTHERS_OPTIONS.match(option) and not self.is_listed(option):
+                yield f"no program lists {option}"
+
     def cmake_words(self, words):
         for at, word in enumerate(words):
             following = words[at + 1] if at + 1 < len(words) else ""
@@ -197,6 +224,12 @@ class Checker:
                     yield f"{block}: {finding}"
         except ValueError as error:
             yield f"{block}: {error}"
+
+    def prose(self, page, text):
+        """Yields `page:line: what is wrong` for the code spans of a page."""
+        for line, span in pages.spans_of(text):
+            for finding in self.span(span):
+                yield f"{page}:{line}: {finding}"
 
     def variables(self, page, text):
         """Yields the settings that a page names and that do not exist."""

@@ -47,6 +47,13 @@ def without_code(text):
     return re.sub(r"`[^`\n]+`", blank, FENCE.sub(blank, text))
 
 
+def spans_of(text):
+    """Yields (line, text) of every code span outside fenced blocks."""
+    plain = FENCE.sub(lambda found: re.sub(r"[^\n]", " ", found[0]), text)
+    for found in re.finditer(r"`([^`\n]+)`", plain):
+        yield plain.count("\n", 0, found.start()) + 1, found[1]
+
+
 def anchors_of(text):
     """What a link into the page can name after "#", by the rules of the usual hosts of repositories."""
     anchors, seen = set(), {}

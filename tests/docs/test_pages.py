@@ -69,6 +69,7 @@ def all_findings(root, reviewed):
         yield from check.block(block)
     for page in pages.all_pages(root):
         yield from check.variables(page, (root / page).read_text())
+        yield from check.prose(page, (root / page).read_text())
 
 
 class Pages(unittest.TestCase):
@@ -148,6 +149,21 @@ class Spoiled(unittest.TestCase):
                 self.assertEqual(len(found), 1, found)
                 self.assertIn(f"docs/page.md:4: {what}" if "syntax" not in what and "EOF" not in what else what, found[0])
         self.assertIn("GGML_RKNPU2_COERS is no setting", " ".join(self.block("GGML_RKNPU2_COERS=2 scripts/tool.sh")))
+
+    def test_options_in_prose(self):
+        """An option that a page names is one of some program, with or without the program's name."""
+        with tempfile.TemporaryDirectory() as folder:
+            host = pathlib.Path(folder) / "llama-thing"
+            host.write_text("#!/bin/sh\necho '-lm, --load-mode MODE'\n")
+            host.chmod(0o755)
+            OPTIONS.host, before = host.parent, OPTIONS.host
+            self.addCleanup(setattr, OPTIONS, "host", before)
+            for text, what in {"With `-lm none` or `--load-mode none`, `llama-thing -lm none`, `--good`, `-DTHING=1`, `-O3` and `cat --any`": "",
+                               "With `--no-mmap` both stay": "no program lists --no-mmap",
+                               "With `llama-thing --no-mmap`": "llama-thing does not list --no-mmap",
+                               "With `llama-other -lm none`": "llama.cpp has no program llama-other",
+                               "With `-lm none --no-mmap`": "no program lists --no-mmap"}.items():
+                self.assertEqual(self.findings(text), [f"docs/page.md:1: {what}"] if what else [], text)
 
     def test_markers(self):
         for marker in ("run: nowhere", "not run:", "skipped", "run by: tests/none.py"):

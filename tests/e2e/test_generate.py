@@ -100,11 +100,6 @@ class Precisions(HostTest):
 class Repeatable(HostTest):
     """The same command gives the same bits, twice and however the file is read."""
 
-    def unmapped(self):
-        """What --no-mmap is called here: newer hosts say --load-mode none."""
-        known = self.host("llama-completion", "--help", precision=None)
-        return ["--load-mode", "none"] if "--load-mode" in known.out + known.log else ["--no-mmap"]
-
     def logits(self, text, name, *arguments):
         """Digest of all logits of two chunks, as llama-perplexity saves them, and the perplexity it prints."""
         path = self.folder / name
@@ -117,17 +112,30 @@ class Repeatable(HostTest):
 
     def test_mapped_or_read(self):
         text = english(self.folder, 4000)
-        mapped, read = self.logits(text, "mapped"), self.logits(text, "read", *self.unmapped())
+        mapped, read = self.logits(text, "mapped"), self.logits(text, "read", "-lm", "none")
         self.assertEqual(mapped, read)
         self.assertEqual(mapped, self.logits(text, "again"))
         print("perplexities", mapped[1])
 
     def test_same_text(self):
         first, second = (self.complete(count=24, says=harness.WHOLE_TEXT) for _ in range(2))
-        read = self.complete(*self.unmapped(), count=24, says=harness.WHOLE_TEXT)
         self.assertGreater(len(first.out.split()), 8)
         self.assertEqual(first.out, second.out)
-        self.assertEqual(first.out, read.out)
+
+    def test_every_way_to_load(self):
+        """Each mode that --help of the host lists, lazy tensors, and whatever a locked mapping does when its pages are given back."""
+        known = self.host("llama-completion", "--help", precision=None)
+        modes = re.search(r"--load-mode MODE.*?\n((?: +- ?.*\n| {30,}.*\n)+)", known.out + known.log)[1]
+        modes = re.findall(r"- ([a-z+]+):", modes)
+        self.assertTrue({"none", "mmap", "mlock", "mmap+mlock", "dio"} <= set(modes), modes)
+        expected = None
+        for arguments in [*(("-lm", mode) for mode in modes), ("-lzm", "on"), ("-lzm", "off")]:
+            with self.subTest(arguments):
+                run = self.complete(*arguments, count=8, says=harness.WHOLE_TEXT)
+                self.assert_ran_on_npu(run)
+                self.assertNotRegex(run.log, r"[WE] ggml-rknpu2")
+                expected = expected or run.out
+                self.assertEqual(run.out, expected)
 
 
 if __name__ == "__main__":
