@@ -1,0 +1,36 @@
+// What drawn graphs consist of; each block takes values and leaves new ones (draw.hpp).
+#pragma once
+
+#include "ggml/random/draw.hpp"
+
+namespace rknpu2::test {
+
+// blocks_products.cpp: multiplications by the same activations, among them LoRA pairs; gates; experts.
+void draw_products(Draw& draw);
+void draw_long_products(Draw& draw);
+void draw_lora(Draw& draw);
+void draw_feed_forward(Draw& draw);
+void draw_experts(Draw& draw);
+
+// blocks_attention.cpp: a cache that is written, and looked at through a mask.
+void draw_attention(Draw& draw);
+
+// blocks_states.cpp: memory that stays, read and written in any order, rows or all of it; weights that are
+// written.
+void draw_state(Draw& draw);
+void draw_written_weight(Draw& draw);
+
+// blocks_recurrent.cpp: Mamba, RWKV, gated linear attention, delta nets.
+void draw_recurrence(Draw& draw);
+
+// blocks_rows.cpp: operations row by row, which flows know.
+void draw_row_operations(Draw& draw);
+void draw_unread(Draw& draw);
+
+// blocks_other.cpp: operations that plans do not know; views, reshapes and permutations.
+void draw_other(Draw& draw);
+void draw_views(Draw& draw);
+// Some of the rows go on.
+void draw_fewer_rows(Draw& draw);
+
+}  // namespace rknpu2::test

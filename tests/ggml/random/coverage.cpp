@@ -1,0 +1,158 @@
+#include "ggml/random/coverage.hpp"
+
+#include <algorithm>
+#include <set>
+
+#include "ggml/random/build.hpp"
+#include "ggml/random/execute.hpp"
+#include "ggml/random/leaves.hpp"
+
+namespace rknpu2::test {
+namespace {
+
+bool has(const Environment& environment, const std::string& name, const std::string& value = "") {
+    return std::any_of(environment.begin(), environment.end(), [&](const auto& setting) {
+        return setting.first == name && (value.empty() || setting.second == value);
+    });
+}
+
+// Of the first input: all values have a row for each token.
+int64_t rows_of(const Recipe& recipe) {
+    for (const Step& step : recipe.steps)
+        if (step.op == "input") return whole(step, 1, 1);
+    return 1;
+}
+
+std::set<std::string> features_of_leaf(const Step& step) {
+    std::set<std::string> found;
+    constexpr const char* kMasks[] = {"causal",        "everything",           "windows", "several sequences",
+                                      "causal, holes", "rows that see nothing"};
+    if (step.op == "weight") {
+        found.insert("weight of type " + step.type);
+        if (whole(step, 0) > 8192) found.insert("K over 8192");
+        if (whole(step, 0) % 32 != 0) found.insert("K that is no multiple of 32");
+        if (whole(step, 1) == 1) found.insert("N of 1");
+        if (step.name.find(".lora_") != std::string::npos) found.insert("LoRA pairs with llama.cpp's names");
+        const bool own = step.name.find("ffn_down") != std::string::npos ||
+                         step.name.find("attn_output") != std::string::npos;
+        if (own) found.insert("weights named ffn_down or attn_output");
+    } else if (step.op == "state") {
+        found.insert("state of type " + (step.type.empty() ? "f32" : step.type));
+        if (whole(step, 4) == 2) found.insert("cells with Inf and NaN");
+    } else if (step.op == "mask") {
+        found.insert(std::string("mask: ") + kMasks[static_cast<size_t>(whole(step, 2)) % 6]);
+        if (whole(step, 5, 1) > 1) found.insert("attention in several streams");
+        if (whole(step, 3) > 0) found.insert("mask: old cells are seen, too");
+    } else if (step.op == "rows") {
+        constexpr const char* kOrders[] = {"ascending", "descending", "shuffled"};
+        found.insert(std::string("rows written in order: ") +
+                     kOrders[static_cast<size_t>(whole(step, 2)) % 3]);
+    }
+    return found;
+}
+
+std::set<std::string> features_of_operation(const Recipe& recipe, const Step& step) {
+    std::set<std::string> found;
+    if (step.op == "flash_attn") {
+        if (step.sources.size() > 4) found.insert("attention sinks");
+        if (parameter(step, 1) > 0) found.insert("ALiBi (max_bias)");
+        if (parameter(step, 2) > 0) found.insert("softcap");
+    } else if (step.op == "rope") {
+        found.insert("rope mode " + std::to_string(whole(step, 1)));
+    } else if (step.op == "soft_max" && step.sources.size() > 1) {
+        found.insert("attention by soft_max");
+    } else if (step.op == "mul_mat_id") {
+        found.insert(recipe.steps[step.sources[2]].op == "choice" ? "experts chosen by the host"
+                                                                  : "experts chosen by the graph");
+    } else if (step.op == "mul_mat") {
+        const Step& weight = recipe.steps[step.sources[0]];
+        if (weight.op == "state") found.insert("products by a state");
+    }
+    if (step.op == "set_rows" || step.op == "cpy" || step.op.find("inplace") != std::string::npos) {
+        const size_t target = step.op == "cpy" ? step.sources.back() : step.sources[0];
+        const Step& written = recipe.steps[target];
+        if (written.op == "weight") found.insert("weights written by " + step.op);
+        if (written.op == "state" || written.op == "view") found.insert("states written by " + step.op);
+    }
+    return found;
+}
+
+}  // namespace
+
+const std::array<const char*, Coverage::kColumns> Coverage::kNames = {
+    "all",       "1 row",      "2 to 127",           "128 and more", "scheduler",
+    "allocator", "own memory", "no uses known",      "pieces",       "watched",
+    "rounds",    "stopped",    "NPU fails, retried", "NPU fails",    "`exact`"};
+
+std::array<bool, Coverage::kColumns> Coverage::columns_of(const Recipe& recipe) {
+    const int64_t rows = rows_of(recipe);
+    const bool faults = has(recipe.environment, "RKNNSIM_FAULTS");
+    return {true,
+            rows == 1,
+            rows > 1 && rows<128, rows >= 128, recipe.allocation == Allocation::kScheduler,
+                             recipe.allocation == Allocation::kAllocator,
+                             recipe.allocation == Allocation::kOwn, !recipe.use_counts, recipe.pieces> 1,
+            recipe.watched,
+            recipe.rounds > 1,
+            recipe.stop > 0,
+            faults && !may_fail(recipe.environment),
+            may_fail(recipe.environment),
+            has(recipe.environment, "GGML_RKNPU2_PRECISION", "exact")};
+}
+
+void Coverage::add_features(const Recipe& recipe) {
+    std::set<std::string> found;
+    std::vector<bool> read(recipe.steps.size());
+    for (const Step& step : recipe.steps)
+        for (const size_t source : step.sources)
+            read[source] = true;
+    for (size_t i = 0; i < recipe.steps.size(); ++i) {
+        const Step& step = recipe.steps[i];
+        if (is_leaf(step)) {
+            found.merge(features_of_leaf(step));
+            continue;
+        }
+        found.merge(features_of_operation(recipe, step));
+        if (!read[i] && !step.output) found.insert("results that nobody reads");
+        if (read[i] && step.output) found.insert("outputs in the middle");
+    }
+    for (const auto& [name, value] : recipe.environment)
+        if (name != "RKNNSIM_FAULTS") found.insert("`" + name + "=" + value + "`");
+    for (const std::string& feature : found)
+        ++features_[feature];
+}
+
+void Coverage::add(const Recipe& recipe) {
+    ++graphs_;
+    const std::array<bool, kColumns> columns = columns_of(recipe);
+    for (const Step& step : recipe.steps) {
+        if (is_leaf(step)) continue;
+        std::array<uint64_t, kColumns>& counts = operations_[step.op];
+        for (size_t column = 0; column < kColumns; ++column)
+            counts[column] += columns[column] ? 1 : 0;
+    }
+    add_features(recipe);
+}
+
+std::string Coverage::text() const {
+    std::string text = "Nodes in " + std::to_string(graphs_) +
+                       " graphs, by operation and by what the graph is like:\n\n| operation |";
+    for (const char* const name : kNames)
+        text += std::string(" ") + name + " |";
+    text += "\n|---|";
+    for (size_t column = 0; column < kColumns; ++column)
+        text += "---|";
+    text += "\n";
+    for (const auto& [operation, counts] : operations_) {
+        text += "| " + operation + " |";
+        for (const uint64_t count : counts)
+            text += " " + std::to_string(count) + " |";
+        text += "\n";
+    }
+    text += "\n| graphs with | |\n|---|---|\n";
+    for (const auto& [feature, count] : features_)
+        text += "| " + feature + " | " + std::to_string(count) + " |\n";
+    return text;
+}
+
+}  // namespace rknpu2::test

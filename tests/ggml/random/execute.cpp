@@ -1,0 +1,249 @@
+#include "ggml/random/execute.hpp"
+
+#include <dlfcn.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "ggml-impl.h"
+#include "ggml/random/leaves.hpp"
+#include "ggml/random/memory.hpp"
+
+namespace rknpu2::test {
+namespace {
+
+constexpr int kMostAttempts = 40;  // of computations that the environment makes fail
+
+// A request to stop at one question.
+struct Stop {
+    std::atomic<int> asked{0};
+    int at = 0;
+    bool said_yes() const { return asked.load() >= at; }
+};
+
+bool ask(void* data) {
+    auto& stop = *static_cast<Stop*>(data);
+    return ++stop.asked >= stop.at;
+}
+
+Counters read_counters() {
+    std::ifstream file(counters_path());
+    Counters counters;
+    if (!file) return counters;
+    const nlohmann::json all = nlohmann::json::parse(file);
+    counters.failures = all.at("failures");
+    counters.flows = all.at("flows");
+    counters.flow_nodes = all.at("flow_nodes");
+    counters.fused_nodes = all.at("fused_nodes");
+    counters.matmuls = all.at("matmuls").at("npu");
+    counters.failed_runs = all.at("faults").at("failed_runs");
+    return counters;
+}
+
+Counters added(const Counters& before, const Counters& after) {
+    return {after.failures - before.failures,     after.flows - before.flows,
+            after.flow_nodes - before.flow_nodes, after.fused_nodes - before.fused_nodes,
+            after.matmuls - before.matmuls,       after.failed_runs - before.failed_runs};
+}
+
+// What the simulator's checker has found since the start; but for zeros that look like padding: weights of
+// three values, or a state, have such by chance.
+uint64_t checker_findings() {
+    void* const handle = dlopen(SIMULATOR, RTLD_NOW | RTLD_NOLOAD);
+    if (handle == nullptr) return 0;
+    const auto count =
+        reinterpret_cast<decltype(&::rknnsim_check_count)>(dlsym(handle, "rknnsim_check_count"));
+    const uint64_t found = count != nullptr ? count(nullptr) - count("padding") : 0;
+    dlclose(handle);
+    return found;
+}
+
+class Run {
+  public:
+    Run(GgmlHost& host, const Recipe& recipe, Way way, Outcome& outcome)
+        : host_(host),
+          ggml_(host.ggml),
+          recipe_(recipe),
+          way_(way),
+          outcome_(outcome),
+          built_(host),
+          backend_(nullptr, ggml_.ggml_backend_free) {}
+
+    void go() {
+        const ggml_backend_dev_t device =
+            way_ == Way::kReference ? ggml_.ggml_backend_dev_by_name("CPU") : host_.device;
+        build(recipe_, ggml_.ggml_backend_dev_buffer_type(device), way_ == Way::kReference, built_);
+        require_support(device);
+        backend_.reset(ggml_.ggml_backend_dev_init(device, nullptr));
+        set_threads(device);
+        const Allocation allocation = way_ == Way::kReference ? Allocation::kOwn : recipe_.allocation;
+        memory_ = give_memory(built_, recipe_, allocation, backend_.get(), device);
+        memory_->spoil(way_ == Way::kOn ? 0x5A : 0xC3);
+        if (recipe_.stop > 0 && way_ == Way::kOn) try_to_stop(device);
+        for (int round = 0; round < recipe_.rounds && outcome_.problem.empty(); ++round)
+            compute_round(round);
+        if (outcome_.problem.empty()) observe();
+    }
+
+  private:
+    void require_support(ggml_backend_dev_t device) {
+        for (int i = 0; i < ggml_.ggml_graph_n_nodes(built_.graph); ++i) {
+            const ggml_tensor* const node = ggml_.ggml_graph_node(built_.graph, i);
+            if (!ggml_.ggml_backend_dev_supports_op(device, node))
+                throw BuildError(std::string("not supported: ") + ggml_.ggml_op_desc(node));
+        }
+    }
+
+    void* proc(ggml_backend_dev_t device, const char* name) {
+        return ggml_.ggml_backend_reg_get_proc_address(ggml_.ggml_backend_dev_backend_reg(device), name);
+    }
+
+    void set_threads(ggml_backend_dev_t device) {
+        const auto set =
+            reinterpret_cast<ggml_backend_set_n_threads_t>(proc(device, "ggml_backend_set_n_threads"));
+        if (set != nullptr) set(backend_.get(), recipe_.threads);
+    }
+
+    // Leaves of these kinds as they are at the beginning of the round.
+    void fill(bool stored, int round) {
+        for (size_t i = 0; i < recipe_.steps.size(); ++i) {
+            const Step& step = recipe_.steps[i];
+            if (!is_leaf(step) || (leaf_kind(step) != LeafKind::kInput) != stored) continue;
+            // An input that nothing reads has no memory.
+            if (built_.tensors[i]->buffer == nullptr) continue;
+            const std::vector<uint8_t> data = leaf_data(host_, recipe_, i, round);
+            ggml_.ggml_backend_tensor_set(built_.tensors[i], data.data(), 0, data.size());
+        }
+    }
+
+    void try_to_stop(ggml_backend_dev_t device) {
+        const auto set = reinterpret_cast<ggml_backend_set_abort_callback_t>(
+            proc(device, "ggml_backend_set_abort_callback"));
+        Stop stop;
+        stop.at = recipe_.stop;
+        fill(true, 0);
+        fill(false, 0);
+        set(backend_.get(), ask, &stop);
+        const ggml_status status = memory_->compute();
+        set(backend_.get(), nullptr, nullptr);
+        const bool right =
+            status == GGML_STATUS_ABORTED || (status == GGML_STATUS_SUCCESS && !stop.said_yes());
+        if (!right && !(may_fail(recipe_.environment) && status != GGML_STATUS_SUCCESS)) {
+            outcome_.problem = "asked to stop, it ended with status " + std::to_string(status);
+        }
+        outcome_.aborted += status == GGML_STATUS_ABORTED ? 1 : 0;
+    }
+
+    // After a failure everything is filled anew, so that the rounds before it have to be computed again.
+    void compute_round(int round) {
+        for (int attempt = 1;; ++attempt) {
+            int from = round;
+            if (attempt > 1 || round == 0) {
+                fill(true, 0);
+                from = 0;
+            }
+            ggml_status status = GGML_STATUS_SUCCESS;
+            for (int r = from; r <= round && status == GGML_STATUS_SUCCESS; ++r) {
+                fill(false, r);
+                status = memory_->compute();
+            }
+            if (status == GGML_STATUS_SUCCESS) return;
+            ++outcome_.failed;
+            if (!may_fail(recipe_.environment) || attempt == kMostAttempts) {
+                outcome_.problem = "status " + std::to_string(status);
+                return;
+            }
+        }
+    }
+
+    bool is_read(size_t step) const {
+        return std::any_of(recipe_.steps.begin(), recipe_.steps.end(), [&](const Step& other) {
+            return std::find(other.sources.begin(), other.sources.end(), step) != other.sources.end();
+        });
+    }
+
+    void observe() {
+        for (size_t i = 0; i < recipe_.steps.size(); ++i) {
+            const Step& step = recipe_.steps[i];
+            ggml_tensor* const tensor = built_.tensors[i];
+            const bool leaf = is_leaf(step);
+            if (leaf && leaf_kind(step) == LeafKind::kInput) continue;
+            const bool stays = leaf || step.output || !is_read(i);
+            if (!stays && recipe_.use_counts) continue;
+            Observation observation{leaf    ? "leaf"
+                                    : stays ? "result"
+                                            : "passing",
+                                    i,
+                                    tensor->type == GGML_TYPE_F32,
+                                    {}};
+            observation.bytes.resize(ggml_.ggml_nbytes(tensor));
+            ggml_.ggml_backend_tensor_get(tensor, observation.bytes.data(), 0, observation.bytes.size());
+            outcome_.observations.push_back(std::move(observation));
+        }
+        for (Observation& watched : memory_->take_watched())
+            outcome_.observations.push_back(std::move(watched));
+    }
+
+    GgmlHost& host_;
+    const HostFunctions& ggml_;
+    const Recipe& recipe_;
+    const Way way_;
+    Outcome& outcome_;
+    BuiltGraph built_;
+    BackendPtr backend_;
+    std::unique_ptr<GraphMemory> memory_;
+};
+
+// Of a process that computes one graph after the other nothing may stay, and nothing be said.
+void check_rest(GgmlHost& host, const Recipe& recipe, Way way, uint64_t findings, Outcome& outcome) {
+    const std::vector<std::string> errors = host.take_lines(GGML_LOG_LEVEL_ERROR);
+    if (!outcome.problem.empty()) {
+        for (const std::string& line : errors)
+            outcome.problem += "; " + line;
+        return;
+    }
+    if (way == Way::kReference) return;
+    const bool failed = outcome.counters.failures > 0 || !errors.empty();
+    if (failed && !may_fail(recipe.environment)) {
+        outcome.problem = "computed, but it counts " + std::to_string(outcome.counters.failures) +
+                          " failures and says: " + (errors.empty() ? "nothing" : errors[0]);
+    } else if (checker_findings() != findings) {
+        outcome.problem = "the simulator's checker has found something";
+    } else if (const rknnsim_live_counts live = simulator_counts(); live.memories + live.contexts > 0) {
+        outcome.problem = std::to_string(live.memories) + " memories and " + std::to_string(live.contexts) +
+                          " contexts of the NPU are left";
+    }
+}
+
+}  // namespace
+
+std::string counters_path() {
+    return "/tmp/rknpu2-random-" + std::to_string(getpid()) + ".json";
+}
+
+bool may_fail(const Environment& environment) {
+    return std::any_of(environment.begin(), environment.end(), [](const auto& setting) {
+        return setting.first == "GGML_RKNPU2_ON_ERROR" && setting.second == "fail";
+    });
+}
+
+Outcome execute(GgmlHost& host, const Recipe& recipe, Way way) {
+    Outcome outcome;
+    host.take_lines();
+    const Counters before = way == Way::kReference ? Counters{} : read_counters();
+    const uint64_t findings = checker_findings();
+    try {
+        Run(host, recipe, way, outcome).go();
+    } catch (const BuildError& error) {
+        outcome.problem = std::string("invalid: ") + error.what();
+        return outcome;
+    }
+    if (way != Way::kReference) outcome.counters = added(before, read_counters());
+    check_rest(host, recipe, way, findings, outcome);
+    return outcome;
+}
+
+}  // namespace rknpu2::test

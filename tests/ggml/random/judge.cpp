@@ -1,0 +1,289 @@
+#include "ggml/random/judge.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <cstring>
+
+#include "ggml/random/build.hpp"
+#include "ggml/random/leaves.hpp"
+
+namespace rknpu2::test {
+namespace {
+
+std::string setting(const Environment& environment, const std::string& name) {
+    for (const auto& [key, value] : environment)
+        if (key == name) return value;
+    return "";
+}
+
+bool jumps_itself(const Step& step) {
+    for (const char* const op : {"argsort", "argsort_top_k", "unary.sgn", "unary.step", "unary.floor",
+                                 "unary.ceil", "unary.round", "unary.trunc"})
+        if (step.op == op) return true;
+    return false;
+}
+
+// What the step writes besides its own tensor, through views down to the leaf; itself if nothing.
+size_t written_by(const Recipe& recipe, size_t step) {
+    const auto passes = [](const std::string& op) {
+        return op == "view" || op == "set_rows" || op == "reshape" || op == "cpy" || op == "permute" ||
+               op.find("inplace") != std::string::npos;
+    };
+    size_t at = step;
+    const bool writes = recipe.steps[at].op == "set_rows" || recipe.steps[at].op == "cpy" ||
+                        recipe.steps[at].op.find("inplace") != std::string::npos;
+    while (writes && passes(recipe.steps[at].op) && !recipe.steps[at].sources.empty())
+        at = recipe.steps[at].op == "cpy" ? recipe.steps[at].sources.back() : recipe.steps[at].sources[0];
+    return at;
+}
+
+std::string name_of(const Recipe& recipe, const Observation& seen) {
+    return seen.label + " of step " + std::to_string(seen.step) + ", " + text_of(recipe.steps[seen.step]);
+}
+
+std::string first_difference(const Observation& a, const Observation& b) {
+    size_t count = 0;
+    size_t first = 0;
+    const size_t unit = a.floats ? sizeof(float) : 1;
+    for (size_t at = 0; at + unit <= a.bytes.size(); at += unit) {
+        if (std::memcmp(a.bytes.data() + at, b.bytes.data() + at, unit) == 0) continue;
+        if (count++ == 0) first = at / unit;
+    }
+    std::string text = std::to_string(count) + " of " + std::to_string(a.bytes.size() / unit) +
+                       (a.floats ? " numbers" : " bytes") + " differ, the first at " + std::to_string(first);
+    if (!a.floats) return text;
+    float x = 0;
+    float y = 0;
+    std::memcpy(&x, a.bytes.data() + first * unit, unit);
+    std::memcpy(&y, b.bytes.data() + first * unit, unit);
+    char values[96];
+    std::snprintf(values, sizeof values, ": %.9g, one by one %.9g", double(x), double(y));
+    return text + values;
+}
+
+bool is_finite(const Observation& seen) {
+    for (size_t at = 0; seen.floats && at + sizeof(float) <= seen.bytes.size(); at += sizeof(float)) {
+        float value = 0;
+        std::memcpy(&value, seen.bytes.data() + at, sizeof value);
+        if (!std::isfinite(value)) return false;
+    }
+    return true;
+}
+
+// Drawn graphs are tame; a graph that is not proves nothing. What no computation has written may be anything.
+void require_finite(const Recipe& recipe, const Outcome& off, Verdict& verdict) {
+    for (const Observation& seen : off.observations) {
+        const Step& step = recipe.steps[written_by(recipe, seen.step)];
+        if (step.op == "state" && whole(step, 4) == 2) continue;
+        if (verdict.failed() || seen.label == "passing" || is_finite(seen)) continue;
+        verdict.kind = "not tame";
+        verdict.detail = name_of(recipe, seen) + " is not finite, one by one";
+    }
+}
+
+void compare_bits(const Recipe& recipe, const Outcome& on, const Outcome& off, Verdict& verdict) {
+    if (on.observations.size() != off.observations.size()) {
+        verdict.kind = "bits";
+        verdict.detail = "not as much can be seen of both";
+        return;
+    }
+    for (size_t i = 0; i < on.observations.size(); ++i) {
+        const Observation& a = on.observations[i];
+        const Observation& b = off.observations[i];
+        if (a.label == b.label && a.step == b.step && a.bytes == b.bytes) continue;
+        verdict.kind = "bits";
+        verdict.detail = name_of(recipe, a) + ": " + first_difference(a, b);
+        return;
+    }
+}
+
+// The square of the difference over the square of the reference; negative: the reference is no measure.
+double distance(const Observation& seen, const Observation& reference) {
+    double difference = 0;
+    double total = 0;
+    for (size_t at = 0; at + sizeof(float) <= reference.bytes.size(); at += sizeof(float)) {
+        float x = 0;
+        float y = 0;
+        std::memcpy(&x, seen.bytes.data() + at, sizeof x);
+        std::memcpy(&y, reference.bytes.data() + at, sizeof y);
+        if (!std::isfinite(y)) return -1;
+        if (!std::isfinite(x)) return INFINITY;
+        difference += (double(x) - y) * (double(x) - y);
+        total += double(y) * y;
+    }
+    if (total == 0) return difference == 0 ? 0 : INFINITY;
+    return difference / total;
+}
+
+std::string farthest_number(const Observation& seen, const Observation& reference) {
+    double most = -1;
+    char text[96] = "";
+    for (size_t at = 0; at + sizeof(float) <= reference.bytes.size(); at += sizeof(float)) {
+        float x = 0;
+        float y = 0;
+        std::memcpy(&x, seen.bytes.data() + at, sizeof x);
+        std::memcpy(&y, reference.bytes.data() + at, sizeof y);
+        if (std::abs(double(x) - y) <= most) continue;
+        most = std::abs(double(x) - y);
+        std::snprintf(text, sizeof text, ", most at %zu: %.7g, there %.7g", at / sizeof x, double(x),
+                      double(y));
+    }
+    return text;
+}
+
+void compare_near(const Recipe& recipe, const Outcome& on, const Outcome& reference, Verdict& verdict) {
+    const std::vector<Path> paths = paths_of(recipe);
+    for (const Observation& expected : reference.observations) {
+        if (!expected.floats || paths[expected.step].jumps || expected.label == "passing") continue;
+        const auto found =
+            std::find_if(on.observations.begin(), on.observations.end(), [&](const Observation& seen) {
+                return seen.step == expected.step && seen.label == expected.label;
+            });
+        if (found == on.observations.end() || found->bytes.size() != expected.bytes.size()) continue;
+        const double off = distance(*found, expected);
+        if (off < 0) continue;
+        verdict.judged = true;
+        verdict.farthest = std::max(verdict.farthest, off);
+        // Each product adds its error. That of a few numbers is mostly chance.
+        const auto numbers = static_cast<double>(expected.bytes.size() / sizeof(float));
+        const Path& path = paths[expected.step];
+        const double limit =
+            tolerance(recipe.environment, path.coarse) * (1 + path.products) * (1 + 32 / numbers);
+        verdict.nearness = std::max(verdict.nearness, off / limit);
+        if (off <= limit || verdict.failed()) continue;
+        verdict.kind = "far";
+        char text[64];
+        std::snprintf(text, sizeof text, ": NMSE %.3g from the CPU backend", off);
+        verdict.detail = name_of(recipe, *found) + text + farthest_number(*found, expected);
+    }
+}
+
+std::string first_values(const std::vector<Observation>& all, const Observation& like) {
+    std::string text;
+    for (const Observation& seen : all) {
+        if (seen.step != like.step || seen.label != like.label) continue;
+        for (size_t i = 0; i < 4 && (i + 1) * sizeof(float) <= seen.bytes.size(); ++i) {
+            float value = 0;
+            std::memcpy(&value, seen.bytes.data() + i * sizeof value, sizeof value);
+            char number[32];
+            std::snprintf(number, sizeof number, " %12.7g", double(value));
+            text += number;
+        }
+    }
+    return text;
+}
+
+std::string values_of(const Recipe& recipe, const Outcome& on, const Outcome& off, const Outcome& reference) {
+    std::string text;
+    for (const Observation& seen : on.observations) {
+        if (!seen.floats) continue;
+        text += name_of(recipe, seen) + "\n      plug-in    " + first_values(on.observations, seen) +
+                "\n      one by one " + first_values(off.observations, seen) + "\n      CPU backend" +
+                first_values(reference.observations, seen) + "\n";
+    }
+    return text;
+}
+
+// A sentence without its numbers is a kind.
+std::string kind_of(const std::string& problem) {
+    std::string kind = problem.substr(0, problem.find_first_of(":;"));
+    return kind;
+}
+
+}  // namespace
+
+double tolerance(const Environment& environment, bool coarse) {
+    const std::string precision = setting(environment, "GGML_RKNPU2_PRECISION");
+    // What the CPU backend multiplies has activations of 8 bits.
+    const bool all_on_npu = setting(environment, "GGML_RKNPU2_MATRICES") != "auto" &&
+                            setting(environment, "GGML_RKNPU2_EXPERTS") == "npu";
+    if (precision == "exact") return !all_on_npu ? 1e-2 : coarse ? 1e-3 : 1e-6;
+    return precision == "fast" ? 0.3 : 0.1;
+}
+
+std::vector<Path> paths_of(const Recipe& recipe) {
+    std::vector<Path> paths(recipe.steps.size());
+    // Twice, for what is written late in the list is read early in the next round.
+    for (int round = 0; round < 2; ++round) {
+        for (size_t i = 0; i < recipe.steps.size(); ++i) {
+            const Step& step = recipe.steps[i];
+            Path path = paths[i];
+            path.jumps = path.jumps || jumps_itself(step);
+            int products = 0;
+            for (const size_t source : step.sources) {
+                path.jumps = path.jumps || paths[source].jumps;
+                path.coarse = path.coarse || paths[source].coarse;
+                products = std::max(products, paths[source].products);
+            }
+            path.products = std::max(path.products, products + (step.op.rfind("mul_mat", 0) == 0 ? 1 : 0));
+            // A thousandth of a jump that is as rare as a last bit is nothing.
+            if (step.op == "scale" && std::abs(parameter(step, 0)) <= 1e-3) path.jumps = false;
+            const size_t written = written_by(recipe, i);
+            const std::string& type = recipe.steps[written].type;
+            if (written != i && !type.empty() && type != "f32" && type != "f16") path.coarse = true;
+            for (const size_t at : {i, written}) {
+                paths[at].jumps = paths[at].jumps || path.jumps;
+                paths[at].coarse = paths[at].coarse || path.coarse;
+                paths[at].products = std::max(paths[at].products, path.products);
+            }
+        }
+    }
+    return paths;
+}
+
+void Judge::prepare(const Environment& environment, bool fresh) {
+    if (fresh || environment != environment_) end();
+    environment_ = environment;
+    if (on_ == nullptr) on_ = std::make_unique<Worker>(environment);
+    if (off_ != nullptr) return;
+    // What is compared with is computed without faults.
+    Environment plain;
+    for (const auto& [name, value] : environment)
+        if (name != "RKNNSIM_FAULTS" && name != "GGML_RKNPU2_ON_ERROR") plain.emplace_back(name, value);
+    plain.emplace_back("GGML_RKNPU2_FUSE", "0");
+    off_ = std::make_unique<Worker>(plain);
+}
+
+Verdict Judge::judge(const Recipe& recipe, bool fresh) {
+    prepare(recipe.environment, fresh);
+    Verdict verdict;
+    const auto took_part = [&](std::unique_ptr<Worker>& worker, const Outcome& outcome, const char* who) {
+        if (outcome.problem.empty()) return true;
+        verdict.kind = who + kind_of(outcome.problem);
+        verdict.detail = who + outcome.problem;
+        verdict.said = worker->said();
+        if (!worker->alive()) worker.reset();
+        return false;
+    };
+    // A recipe that makes no graph for the CPU is none.
+    const Outcome reference = off_->compute(recipe, Way::kReference, seconds_);
+    if (!took_part(off_, reference, "by the CPU backend: ")) return verdict;
+    const Outcome off = off_->compute(recipe, Way::kOff, seconds_);
+    if (!took_part(off_, off, "one by one: ")) return verdict;
+    Outcome on = on_->compute(recipe, Way::kOn, seconds_);
+    verdict.on.counters = on.counters;
+    verdict.on.aborted = on.aborted;
+    verdict.on.failed = on.failed;
+    verdict.observations = on.observations.size();
+    if (!took_part(on_, on, "")) return verdict;
+    verdict.values = values_of(recipe, on, off, reference);
+    require_finite(recipe, off, verdict);
+    if (!verdict.failed()) compare_bits(recipe, on, off, verdict);
+    if (!verdict.failed()) compare_near(recipe, on, reference, verdict);
+    return verdict;
+}
+
+std::string Judge::end() {
+    std::string problem;
+    for (std::unique_ptr<Worker>* const worker : {&on_, &off_}) {
+        if (*worker == nullptr || !(*worker)->alive()) continue;
+        const std::string found = (*worker)->end();
+        if (!found.empty()) problem += found + "\n" + (*worker)->said();
+    }
+    on_.reset();
+    off_.reset();
+    return problem;
+}
+
+}  // namespace rknpu2::test

@@ -1,0 +1,162 @@
+#include "ggml/random/memory.hpp"
+
+#include <algorithm>
+
+#include "ggml-impl.h"
+#include "ggml/random/leaves.hpp"
+
+namespace rknpu2::test {
+namespace {
+
+void spoil_results(const BuiltGraph& built, uint8_t byte) {
+    const HostFunctions& ggml = built.host.ggml;
+    for (ggml_tensor* const tensor : built.tensors) {
+        if (tensor->op == GGML_OP_NONE || tensor->view_src != nullptr || tensor->buffer == nullptr) continue;
+        ggml.ggml_backend_tensor_memset(tensor, byte, 0, ggml.ggml_nbytes(tensor));
+    }
+}
+
+// The graph as it stands, whole or in pieces, with or without its table of uses.
+class PlainMemory : public GraphMemory {
+  public:
+    PlainMemory(BuiltGraph& built, const Recipe& recipe, ggml_backend_t backend)
+        : built_(built), ggml_(built.host.ggml), recipe_(recipe), backend_(backend) {
+        if (recipe.use_counts) return;
+        // As a host does that computes nodes of its own choice: they are in no table.
+        without_uses_ = ggml_.ggml_new_graph(built.context.get());
+        for (int i = 0; i < ggml_.ggml_graph_n_nodes(built.graph); ++i)
+            ggml_.ggml_graph_add_node(without_uses_, ggml_.ggml_graph_node(built.graph, i));
+    }
+
+    void spoil(uint8_t byte) override { spoil_results(built_, byte); }
+
+    ggml_status compute() override {
+        ggml_cgraph* const graph = without_uses_ != nullptr ? without_uses_ : built_.graph;
+        const int nodes = ggml_.ggml_graph_n_nodes(graph);
+        const int pieces = std::clamp(recipe_.pieces, 1, nodes);
+        if (pieces == 1) return ggml_.ggml_backend_graph_compute(backend_, graph);
+        for (int i = 0; i < pieces; ++i) {
+            // As ggml_graph_view() does.
+            ggml_cgraph part = *graph;
+            part.nodes += nodes * i / pieces;
+            part.n_nodes = nodes * (i + 1) / pieces - nodes * i / pieces;
+            part.n_leafs = 0;
+            const ggml_status status = ggml_.ggml_backend_graph_compute(backend_, &part);
+            if (status != GGML_STATUS_SUCCESS) return status;
+        }
+        return GGML_STATUS_SUCCESS;
+    }
+
+  protected:
+    BuiltGraph& built_;
+    const HostFunctions& ggml_;
+    const Recipe& recipe_;
+    ggml_backend_t backend_;
+    ggml_cgraph* without_uses_ = nullptr;
+};
+
+class OwnMemory final : public PlainMemory {
+  public:
+    OwnMemory(BuiltGraph& built, const Recipe& recipe, ggml_backend_t backend, ggml_backend_dev_t device)
+        : PlainMemory(built, recipe, backend),
+          buffer_(ggml_.ggml_backend_alloc_ctx_tensors_from_buft(built.context.get(),
+                                                                 ggml_.ggml_backend_dev_buffer_type(device)),
+                  ggml_.ggml_backend_buffer_free) {
+        if (buffer_ == nullptr) throw BuildError("no memory for results");
+    }
+
+  private:
+    BufferPtr buffer_;
+};
+
+class AllocatorMemory final : public PlainMemory {
+  public:
+    AllocatorMemory(BuiltGraph& built, const Recipe& recipe, ggml_backend_t backend,
+                    ggml_backend_dev_t device)
+        : PlainMemory(built, recipe, backend),
+          allocator_(ggml_.ggml_gallocr_new(ggml_.ggml_backend_dev_buffer_type(device)),
+                     ggml_.ggml_gallocr_free) {
+        if (!ggml_.ggml_gallocr_alloc_graph(allocator_.get(), built.graph))
+            throw BuildError("no memory for results");
+    }
+
+  private:
+    HostPtr<ggml_gallocr> allocator_;
+};
+
+// As llama.cpp does: the device, and the CPU for what it does not do.
+class SchedulerMemory final : public GraphMemory {
+  public:
+    SchedulerMemory(BuiltGraph& built, const Recipe& recipe, ggml_backend_t backend)
+        : built_(built),
+          ggml_(built.host.ggml),
+          recipe_(recipe),
+          cpu_(ggml_.ggml_backend_dev_init(ggml_.ggml_backend_dev_by_name("CPU"), nullptr),
+               ggml_.ggml_backend_free),
+          scheduler_(nullptr, ggml_.ggml_backend_sched_free) {
+        ggml_backend_t backends[] = {backend, cpu_.get()};
+        scheduler_.reset(
+            ggml_.ggml_backend_sched_new(backends, nullptr, 2, GGML_DEFAULT_GRAPH_SIZE, false, true));
+        if (recipe.watched) ggml_.ggml_backend_sched_set_eval_callback(scheduler_.get(), look, this);
+        if (!ggml_.ggml_backend_sched_alloc_graph(scheduler_.get(), built.graph))
+            throw BuildError("no memory for results");
+    }
+
+    void spoil(uint8_t byte) override { spoil_results(built_, byte); }
+
+    ggml_status compute() override {
+        watched_.clear();
+        return ggml_.ggml_backend_sched_graph_compute(scheduler_.get(), built_.graph);
+    }
+
+    // The order of a device's nodes may be its own.
+    std::vector<Observation> take_watched() override {
+        std::stable_sort(watched_.begin(), watched_.end(),
+                         [](const Observation& a, const Observation& b) { return a.step < b.step; });
+        return std::move(watched_);
+    }
+
+  private:
+    // The scheduler's callback, as llama-imatrix and llama-eval-callback use it.
+    static bool look(ggml_tensor* tensor, bool asks, void* self) {
+        auto& memory = *static_cast<SchedulerMemory*>(self);
+        const auto& tensors = memory.built_.tensors;
+        const auto step =
+            static_cast<uint64_t>(std::find(tensors.begin(), tensors.end(), tensor) - tensors.begin());
+        if (asks) return step % 3 == 0 && step < tensors.size();
+        memory.keep("seen", step, tensor);
+        if (tensor->op == GGML_OP_MUL_MAT) memory.keep("seen operand", step, tensor->src[1]);
+        return true;
+    }
+
+    void keep(const char* label, uint64_t step, ggml_tensor* tensor) {
+        Observation seen{label, step, tensor->type == GGML_TYPE_F32, {}};
+        seen.bytes.resize(ggml_.ggml_nbytes(tensor));
+        ggml_.ggml_backend_tensor_get(tensor, seen.bytes.data(), 0, seen.bytes.size());
+        watched_.push_back(std::move(seen));
+    }
+
+    BuiltGraph& built_;
+    const HostFunctions& ggml_;
+    const Recipe& recipe_;
+    BackendPtr cpu_;
+    HostPtr<ggml_backend_sched> scheduler_;
+    std::vector<Observation> watched_;
+};
+
+}  // namespace
+
+std::unique_ptr<GraphMemory> give_memory(BuiltGraph& built, const Recipe& recipe, Allocation allocation,
+                                         ggml_backend_t backend, ggml_backend_dev_t device) {
+    switch (allocation) {
+        case Allocation::kScheduler:
+            return std::make_unique<SchedulerMemory>(built, recipe, backend);
+        case Allocation::kAllocator:
+            return std::make_unique<AllocatorMemory>(built, recipe, backend, device);
+        case Allocation::kOwn:
+            break;
+    }
+    return std::make_unique<OwnMemory>(built, recipe, backend, device);
+}
+
+}  // namespace rknpu2::test
