@@ -99,8 +99,10 @@ size_t draw_mask(Draw& draw, const Shape& shape, size_t places) {
     const auto tokens = double(draw.rows / shape.streams);
     const double planes = shape.flash && draw.chance(10) ? double(shape.heads) : 1;
     const double old = shape.content == 2 ? 0 : double(shape.old);
+    // A row that sees nothing is none for soft_max.
+    const double seen = shape.flash ? 600 : 1000;
     if (shape.streams > 1)
-        return draw.leaf("mask", {double(shape.cells), tokens, 1, 600, planes, double(shape.streams)});
+        return draw.leaf("mask", {double(shape.cells), tokens, 1, seen, planes, double(shape.streams)});
     const size_t mask =
         draw.leaf("mask", {double(shape.cells), tokens, double(shape.mask_kind), old, planes, 1});
     draw.recipe.steps[mask].sources = {places};

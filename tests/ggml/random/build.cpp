@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "ggml/random/custom.hpp"
 #include "ggml/random/leaves.hpp"
 
 namespace rknpu2::test {
@@ -21,8 +22,8 @@ ContextPtr context_for(GgmlHost& host, size_t tensors) {
 
 class Builder {
   public:
-    Builder(const Recipe& recipe, bool reference, BuiltGraph& built)
-        : recipe_(recipe), reference_(reference), built_(built), ggml_(built.host.ggml) {}
+    Builder(const Recipe& recipe, Product product, BuiltGraph& built)
+        : recipe_(recipe), product_(product), built_(built), ggml_(built.host.ggml) {}
 
     void make_tensors() {
         for (size_t i = 0; i < recipe_.steps.size(); ++i) {
@@ -60,8 +61,12 @@ class Builder {
         std::vector<ggml_tensor*> sources;
         for (const size_t source : step.sources)
             sources.push_back(built_.tensors[source]);
-        if (reference_ && step.op.rfind("mul_mat", 0) == 0 && !sources.empty())
-            sources[0] = as_floats(sources[0]);
+        const bool multiplies = step.op.rfind("mul_mat", 0) == 0 && !sources.empty();
+        if (multiplies && product_ != Product::kAsItIs) sources[0] = as_floats(sources[0]);
+        if (multiplies && product_ == Product::kShaken && sources.size() > 1)
+            sources[1] = ggml_.ggml_map_custom1(built_.context.get(),
+                                                ggml_.ggml_cont(built_.context.get(), sources[1]),
+                                                custom_shake, 1, nullptr);
         ggml_tensor* const tensor = checked(step, sources);
         if (tensor == nullptr) throw BuildError("unknown operation " + step.op);
         return tensor;
@@ -85,7 +90,7 @@ class Builder {
     }
 
     const Recipe& recipe_;
-    const bool reference_;
+    const Product product_;
     BuiltGraph& built_;
     const HostFunctions& ggml_;
 };
@@ -100,11 +105,11 @@ BuiltGraph::BuiltGraph(GgmlHost& owner)
       weight_buffer(nullptr, owner.ggml.ggml_backend_buffer_free),
       state_buffer(nullptr, owner.ggml.ggml_backend_buffer_free) {}
 
-void build(const Recipe& recipe, ggml_backend_buffer_type_t type, bool reference, BuiltGraph& built) {
+void build(const Recipe& recipe, ggml_backend_buffer_type_t type, Product product, BuiltGraph& built) {
     const HostFunctions& ggml = built.host.ggml;
     for (ContextPtr* const context : {&built.weights, &built.states, &built.context})
-        *context = context_for(built.host, 2 * recipe.steps.size() + 8);
-    Builder builder(recipe, reference, built);
+        *context = context_for(built.host, 3 * recipe.steps.size() + 8);
+    Builder builder(recipe, product, built);
     builder.make_tensors();
     builder.make_graph();
     built.weight_buffer.reset(ggml.ggml_backend_alloc_ctx_tensors_from_buft(built.weights.get(), type));

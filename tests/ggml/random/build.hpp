@@ -33,8 +33,15 @@ struct BuiltGraph {
     ggml_cgraph* graph = nullptr;
 };
 
+// What becomes of multiplications.
+enum class Product {
+    kAsItIs,
+    kOfFloats,  // by a stored matrix that is converted to float32 first
+    kShaken,    // likewise, and activations have errors (custom.hpp)
+};
+
 // Weights and states have memory of `type` then, and no content. Throws BuildError.
-void build(const Recipe& recipe, ggml_backend_buffer_type_t type, bool reference, BuiltGraph& built);
+void build(const Recipe& recipe, ggml_backend_buffer_type_t type, Product product, BuiltGraph& built);
 
 // One operation (operations.cpp); null: not known. Shapes that do not fit end in ggml_abort(), of which
 // build() makes a BuildError.

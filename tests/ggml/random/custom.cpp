@@ -5,8 +5,12 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "sim/random/rng.hpp"
+
 namespace rknpu2::test {
 namespace {
+
+uint32_t shaking_seed = 0;
 
 int64_t elements_of(const ggml_tensor* tensor) {
     return tensor->ne[0] * tensor->ne[1] * tensor->ne[2] * tensor->ne[3];
@@ -39,6 +43,20 @@ __attribute__((no_sanitize("thread"))) void custom_mix3(ggml_tensor* out, const 
                                                         int /*ith*/, int /*nth*/, void* /*data*/) {
     for (int64_t i = 0; i < elements_of(a); ++i)
         static_cast<float*>(out->data)[i] = element(a, i) + 0.5F * element(b, i) - 0.5F * element(c, i);
+}
+
+void choose_shaking(uint32_t seed) {
+    shaking_seed = seed;
+}
+
+void custom_shake(ggml_tensor* out, const ggml_tensor* a, int /*ith*/, int /*nth*/, void* /*data*/) {
+    rknnsim_random::Rng random(shaking_seed);
+    for (int64_t i = 0; i < elements_of(a); ++i) {
+        double noise = -2;  // four uniform numbers
+        for (int j = 0; j < 4; ++j)
+            noise += double(random.bits() >> 11) * 0x1p-53;
+        static_cast<float*>(out->data)[i] = static_cast<float>(element(a, i) * (1 + 4e-4 * 1.732 * noise));
+    }
 }
 
 }  // namespace rknpu2::test

@@ -1,6 +1,8 @@
 // Functions for operations that call the host's own code (MAP_CUSTOM).
 #pragma once
 
+#include <cstdint>
+
 #include "ggml.h"
 
 namespace rknpu2::test {
@@ -9,5 +11,10 @@ void custom_half(ggml_tensor* out, const ggml_tensor* a, int ith, int nth, void*
 void custom_mix(ggml_tensor* out, const ggml_tensor* a, const ggml_tensor* b, int ith, int nth, void* data);
 void custom_mix3(ggml_tensor* out, const ggml_tensor* a, const ggml_tensor* b, const ggml_tensor* c, int ith,
                  int nth, void* data);
+
+// Multiplies each number by one near 1, normal around it by 4e-4: as both operands rounded to float16.
+void custom_shake(ggml_tensor* out, const ggml_tensor* a, int ith, int nth, void* data);
+// Which noise, from here on.
+void choose_shaking(uint32_t seed);
 
 }  // namespace rknpu2::test

@@ -51,7 +51,7 @@ struct Weighted {
 constexpr Weighted kBlocks[] = {
     {draw_products, 20},  {draw_long_products, 2},   {draw_lora, 6},   {draw_feed_forward, 12},
     {draw_experts, 5},    {draw_attention, 12},      {draw_state, 10}, {draw_written_weight, 7},
-    {draw_recurrence, 4}, {draw_row_operations, 20}, {draw_unread, 4}, {draw_other, 6},
+    {draw_recurrence, 4}, {draw_row_operations, 20}, {draw_unread, 4}, {draw_other, 9},
     {draw_views, 6},
 };
 
@@ -176,7 +176,7 @@ Environment draw_environment(uint64_t seed, uint64_t group) {
     if (random.one_in(3)) all.emplace_back("GGML_RKNPU2_THREADS", std::to_string(random.range(1, 4)));
     const int64_t faults = random.range(1, 10);
     if (faults <= 2) {
-        const std::string often = faults == 1 ? "0.02" : "0.1";
+        const std::string often = faults == 1 ? "0.005" : "0.03";
         all.emplace_back("RKNNSIM_FAULTS",
                          "fail:rknn_matmul_run:share=" + often +
                              ":code=-1,lost:share=0.02,seed:" + std::to_string(random.range(1, 1000)));

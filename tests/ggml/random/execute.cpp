@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "ggml-impl.h"
+#include "ggml/random/custom.hpp"
 #include "ggml/random/leaves.hpp"
 #include "ggml/random/memory.hpp"
 
@@ -74,12 +75,16 @@ class Run {
 
     void go() {
         const ggml_backend_dev_t device =
-            way_ == Way::kReference ? ggml_.ggml_backend_dev_by_name("CPU") : host_.device;
-        build(recipe_, ggml_.ggml_backend_dev_buffer_type(device), way_ == Way::kReference, built_);
+            is_by_cpu(way_) ? ggml_.ggml_backend_dev_by_name("CPU") : host_.device;
+        const Product product = !is_by_cpu(way_)          ? Product::kAsItIs
+                                : way_ == Way::kReference ? Product::kOfFloats
+                                                          : Product::kShaken;
+        choose_shaking(static_cast<uint32_t>(way_));
+        build(recipe_, ggml_.ggml_backend_dev_buffer_type(device), product, built_);
         require_support(device);
         backend_.reset(ggml_.ggml_backend_dev_init(device, nullptr));
         set_threads(device);
-        const Allocation allocation = way_ == Way::kReference ? Allocation::kOwn : recipe_.allocation;
+        const Allocation allocation = is_by_cpu(way_) ? Allocation::kOwn : recipe_.allocation;
         memory_ = give_memory(built_, recipe_, allocation, backend_.get(), device);
         memory_->spoil(way_ == Way::kOn ? 0x5A : 0xC3);
         if (recipe_.stop > 0 && way_ == Way::kOn) try_to_stop(device);
@@ -205,7 +210,7 @@ void check_rest(GgmlHost& host, const Recipe& recipe, Way way, uint64_t findings
             outcome.problem += "; " + line;
         return;
     }
-    if (way == Way::kReference) return;
+    if (is_by_cpu(way)) return;
     const bool failed = outcome.counters.failures > 0 || !errors.empty();
     if (failed && !may_fail(recipe.environment)) {
         outcome.problem = "computed, but it counts " + std::to_string(outcome.counters.failures) +
@@ -233,7 +238,7 @@ bool may_fail(const Environment& environment) {
 Outcome execute(GgmlHost& host, const Recipe& recipe, Way way) {
     Outcome outcome;
     host.take_lines();
-    const Counters before = way == Way::kReference ? Counters{} : read_counters();
+    const Counters before = is_by_cpu(way) ? Counters{} : read_counters();
     const uint64_t findings = checker_findings();
     try {
         Run(host, recipe, way, outcome).go();
@@ -241,7 +246,7 @@ Outcome execute(GgmlHost& host, const Recipe& recipe, Way way) {
         outcome.problem = std::string("invalid: ") + error.what();
         return outcome;
     }
-    if (way != Way::kReference) outcome.counters = added(before, read_counters());
+    if (!is_by_cpu(way)) outcome.counters = added(before, read_counters());
     check_rest(host, recipe, way, findings, outcome);
     return outcome;
 }

@@ -22,8 +22,8 @@ namespace {
 struct Shared {
     std::atomic<uint64_t> next_group{0};
     std::atomic<int> failures{0};
-    std::atomic<uint64_t> graphs{0}, steps{0}, observations{0}, judged{0}, flowed{0}, flows{0}, flow_nodes{0},
-        fused_nodes{0}, matmuls{0}, aborted{0}, failed_runs{0}, failed{0};
+    std::atomic<uint64_t> graphs{0}, steps{0}, observations{0}, judged{0}, sensitive{0}, flowed{0}, flows{0},
+        flow_nodes{0}, fused_nodes{0}, matmuls{0}, aborted{0}, failed_runs{0}, failed{0};
 };
 static_assert(std::atomic<uint64_t>::is_always_lock_free);
 
@@ -62,6 +62,7 @@ void count(const Recipe& recipe, const Verdict& verdict, Shared& shared) {
     shared.steps += recipe.steps.size();
     shared.observations += verdict.observations;
     shared.judged += verdict.judged ? 1 : 0;
+    shared.sensitive += verdict.sensitive ? 1 : 0;
     shared.flowed += counters.flows > 0 ? 1 : 0;
     shared.flows += counters.flows;
     shared.flow_nodes += counters.flow_nodes;
@@ -84,7 +85,7 @@ void judge_one(const JobOptions& options, uint64_t graph, Judge& judge, Shared& 
                       "graph %llu: %.2f s, %llu flows, NMSE %.2g, %.2f of what is allowed; %s\n",
                       static_cast<unsigned long long>(graph), took.count(),
                       static_cast<unsigned long long>(verdict.on.counters.flows), verdict.farthest,
-                      verdict.nearness, verdict.kind.c_str());
+                      verdict.nearness, verdict.sensitive ? "amplifies errors" : verdict.kind.c_str());
         write_out(line + (options.graphs < 20 ? listing_of(recipe) : ""));
     }
     if (!verdict.failed()) return;
@@ -114,11 +115,12 @@ std::string summary_of(const Shared& shared) {
     const auto number = [](const std::atomic<uint64_t>& value) { return std::to_string(value.load()); };
     return number(shared.graphs) + " graphs, " + number(shared.steps) + " steps, " +
            number(shared.observations) + " tensors compared bit by bit, " + number(shared.judged) +
-           " graphs with the CPU backend too; " + number(shared.matmuls) + " products on the NPU, " +
-           number(shared.flows) + " flows of " + number(shared.flow_nodes) + " nodes in " +
-           number(shared.flowed) + " graphs, " + number(shared.fused_nodes) + " gates with their products; " +
-           number(shared.aborted) + " stops, " + number(shared.failed_runs) + " failed runs of the NPU, " +
-           number(shared.failed) + " failed graphs computed again: " +
+           " graphs with the CPU backend too (" + number(shared.sensitive) + " amplify errors); " +
+           number(shared.matmuls) + " products on the NPU, " + number(shared.flows) + " flows of " +
+           number(shared.flow_nodes) + " nodes in " + number(shared.flowed) + " graphs, " +
+           number(shared.fused_nodes) + " gates with their products; " + number(shared.aborted) + " stops, " +
+           number(shared.failed_runs) + " failed runs of the NPU, " + number(shared.failed) +
+           " failed graphs computed again: " +
            (shared.failures == 0 ? "all as expected" : std::to_string(shared.failures) + " FAILED") + "\n";
 }
 

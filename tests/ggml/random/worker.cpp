@@ -142,6 +142,7 @@ std::set<int>& open_ends() {
     // Not strict, which fails the call: what the checker finds is looked at after each graph.
     setenv("RKNNSIM_CHECK", "warn", 1);
     setenv("GGML_RKNPU2_STATISTICS", "none", 0);
+    unlink(counters_path().c_str());  // of a process that had this number before and died
     setenv("GGML_RKNPU2_STATS", counters_path().c_str(), 1);
     for (const auto& [name, value] : environment)
         setenv(name.c_str(), value.c_str(), 1);
