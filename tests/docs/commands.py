@@ -18,7 +18,7 @@ BUILTINS = set("cd export exit set source test true false ulimit unset".split())
 USERS = {"./program"}
 # They run the command behind them.
 WRAPPERS = {"sudo", "env", "time", "nice"}
-OURS = {"rknpu2-info", "rknpu2-bench", "rknpu2-doctor", "rknnsim-run", "test_sim_random"}
+OURS = {"rknpu2-info", "rknpu2-bench", "rknpu2-doctor", "rknnsim-run", "test_sim_random", "test_ggml_random"}
 # Options that prose names without their programs: of compilers, cmake, libFuzzer.
 OTHERS_OPTIONS = re.compile(r"-[DWOl]\w+|-march|-minimize_crash|-max_total_time|-timeout|-max_len|--preset")
 OPERATORS = {";", "&&", "||", "|", "(", ")", "&", ";;"}

@@ -91,7 +91,7 @@ void draw_views(Draw& draw) {
         const int64_t part = draw.random.range(1, x.width);
         const auto offset = double(4 * draw.random.range(0, x.width - part));
         const size_t view = draw.add("view", {x.step}, {double(part), rows, 1, 1, offset, 4 * width});
-        draw.keep(draw.add(draw.chance(50) ? "unary.silu" : "sqr", {view}), part);
+        draw.keep(draw.bounded(draw.add(draw.chance(50) ? "unary.silu" : "sqr", {view}), part), part);
     } else if (kind == 3) {  // there and back
         const size_t turned = draw.add("cont", {draw.add("transpose", {x.step})});
         const size_t changed = draw.add("scale", {turned}, {1.5});
@@ -103,7 +103,7 @@ void draw_views(Draw& draw) {
             return draw.add("view", {x.step}, {double(half), rows, 1, 1, double(4 * half * i), 4 * width});
         };
         const char* const op = draw.chance(50) ? "glu.swiglu" : "mul";
-        draw.keep(draw.add(op, {part(0), part(1)}), half);
+        draw.keep(draw.bounded(draw.add(op, {part(0), part(1)}), half), half);
     } else if (kind == 5) {  // in place, on a copy nobody else has
         const size_t copy = draw.add("cont", {x.step});
         const size_t changed =

@@ -49,7 +49,7 @@ size_t draw_one(Draw& draw, size_t x, int64_t width) {
             return draw.add("scale", {x}, {factor, draw.chance(30) ? 0.25 : 0.0});
         }
         case 7:
-            return draw.chance(50) ? draw.add("scale", {draw.add("sqr", {x})}, {0.5})
+            return draw.chance(50) ? draw.add("clamp", {draw.add("sqr", {x})}, {0, 8})
                                    : draw.add("sqrt", {draw.add("clamp", {x}, {0.1, 10})});
         case 8:
             return draw.add("clamp", {x}, {-1.5, 2});
@@ -68,7 +68,7 @@ void draw_row_operations(Draw& draw) {
     const int64_t count = draw.random.range(1, 5);
     for (int64_t i = 0; i < count; ++i)
         x = draw_one(draw, x, from.width);
-    draw.keep(draw.chance(40) ? draw.normalised(x, from.width) : x, from.width);
+    draw.keep(draw.bounded(x, from.width), from.width);
 }
 
 void draw_unread(Draw& draw) {

@@ -118,6 +118,11 @@ size_t Draw::normalised(size_t step, int64_t of_width) {
     return chance(70) ? add("mul", {norm, vector(of_width)}) : norm;
 }
 
+size_t Draw::bounded(size_t step, int64_t of_width) {
+    const size_t kept = chance(50) ? normalised(step, of_width) : step;
+    return kept != step ? kept : add("clamp", {step}, {-20, 20});
+}
+
 int64_t Draw::width() {
     const int64_t kind = random.range(1, 100);
     if (kind <= 70) return 32 * random.range(1, 4);

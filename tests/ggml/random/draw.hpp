@@ -40,6 +40,8 @@ class Draw {
     size_t any_of(int64_t width);
     // Brought to about 1 a number.
     size_t normalised(size_t step, int64_t width);
+    // Kept from growing any further.
+    size_t bounded(size_t step, int64_t width);
     int64_t width();  // of a new value
     // A type of weight whose blocks fit K.
     std::string weight_type(int64_t K);

@@ -50,8 +50,10 @@ bool is_slow_to_make(ggml_type type) {
            type == GGML_TYPE_IQ3_S;
 }
 
-// Random blocks that mean numbers of a usual size: of few random ones those that do, again and again.
-std::vector<uint8_t> random_blocks(GgmlHost& host, ggml_type type, size_t bytes, Rng& random) {
+// Random blocks that mean numbers of a usual size, about the root of 1 over `columns`: of few random ones
+// those that do, again and again.
+std::vector<uint8_t> random_blocks(GgmlHost& host, ggml_type type, int64_t columns, size_t bytes,
+                                   Rng& random) {
     const auto elements = static_cast<size_t>(host.ggml.ggml_blck_size(type));
     const size_t block = host.ggml.ggml_row_size(type, static_cast<int64_t>(elements));
     const ggml_to_float_t to_float = host.ggml.ggml_get_type_traits(type)->to_float;
@@ -65,7 +67,8 @@ std::vector<uint8_t> random_blocks(GgmlHost& host, ggml_type type, size_t bytes,
         float largest = 0;
         for (const float value : values)
             largest = std::max(largest, std::isfinite(value) ? std::abs(value) : 1e9F);
-        if (largest >= 0.05F && largest <= 1.0F) known.insert(known.end(), one.begin(), one.end());
+        largest *= std::sqrt(static_cast<float>(columns));
+        if (largest >= 1.0F && largest <= 6.0F) known.insert(known.end(), one.begin(), one.end());
     }
     std::vector<uint8_t> data(bytes);
     for (size_t at = 0; at < bytes; at += block) {
@@ -79,7 +82,7 @@ std::vector<uint8_t> matrix(GgmlHost& host, ggml_type type, int64_t columns, int
                             Rng& random) {
     const HostFunctions& ggml = host.ggml;
     const size_t bytes = ggml.ggml_row_size(type, columns) * static_cast<size_t>(rows);
-    if (is_slow_to_make(type)) return random_blocks(host, type, bytes, random);
+    if (is_slow_to_make(type)) return random_blocks(host, type, columns, bytes, random);
     const std::vector<float> values = normal_numbers(random, static_cast<size_t>(columns * rows), scale);
     if (type == GGML_TYPE_F32) return bytes_of(values);
     std::vector<float> importance;
