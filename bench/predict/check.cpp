@@ -60,7 +60,7 @@ double modelled_us(const PublishedMatmul& matmul, const BoardProfile& board) {
     shape.N = static_cast<uint32_t>((groups + matmul.cores - 1) / matmul.cores * kGroup);
     const rknnsim::Work work = rknnsim::work_of(shape, profile);
     const double run_ns = rknnsim::duration_of(shape, work, profile, matmul.cores).total;
-    const double convert_ns = matmul.native ? 0 : rknnsim::convert_ns(profile, work.write_c);
+    const double convert_ns = matmul.native ? 0 : rknnsim::convert_ns(profile, work.write_c, shape.M);
     return profile.submit_us + (run_ns + convert_ns) * 1e-3;
 }
 

@@ -17,6 +17,7 @@ namespace rknnsim {
 struct BindEvent {
     uint64_t context;
     const Problem& problem;
+    size_t M;  // in force
     Operand which;
     const std::shared_ptr<Memory>& memory;
     size_t bytes;

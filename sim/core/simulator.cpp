@@ -71,6 +71,7 @@ Outcome Simulator::bind(Context& context, const OperandDesc& attr, const std::sh
     for (const auto& observer : observers_) {
         observer->on_bind({.context = context.handle(),
                            .problem = context.problem(),
+                           .M = context.rows(),
                            .which = attr.which,
                            .memory = memory,
                            .bytes = attr.bytes,

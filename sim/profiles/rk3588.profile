@@ -25,6 +25,8 @@ tile_rows.int4 = 128            # an open driver's tested limit
 tile_rows.int8 = 128            # same
 tile_rows.fp16 = 1022           # same
 k_segment = 8192                # user guide: a longer K is cut into segments
+n_task = 8192                   # width of a register field; more columns are more tasks
+row_task_us = 1.6               # fitted: least time of a row in normal layout, for more than one row
 
 # Memory, GB/s summed over the cores that are busy. "stream": runs that read B once; "mixed": those that read it again.
 stream_gbps.1 = 10.9            # fitted
@@ -37,9 +39,10 @@ mixed_gbps.3 = 25.5             # 256x3584x3584 and x18944 int8 in tiles of 15 r
 # The host's part.
 submit_us = 33                  # rknn-toolkit2 issue 154: 30 us for a 1x32x16 run; mainline driver 27 to 52
 bind_us = 8                     # rknn_matmul_set_io_mem of native memory; guess
-convert_gbps = 8.8              # normal layouts, bytes of the operand: fp16 at about 750 normal, 900 native GOPS
+convert_gbps = 8.8              # A and C of several rows, transposed B: fp16 at about 750 normal, 900 native GOPS
+convert_b_gbps = 0.9            # B in [K, N] order: an open driver's packing of weights; no figure of the runtime
 
 # How far the model is from publications, as factors (1.2: 20 % off); scripts/fit_profile.py writes them.
 error.typical = 1.14            # median over the rows of the fit
-error.left_out = 1.55           # median over the same rows, each predicted without the rows of its source
-error.worst = 4.23              # largest factor among the latter
+error.left_out = 1.43           # of rows that had no part in it: each of the same without its author's, and those held out; the larger median
+error.worst = 2.31              # largest factor among both

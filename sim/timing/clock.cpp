@@ -143,7 +143,7 @@ std::shared_ptr<const RunCost> VirtualClock::cost_of(const MatmulShape& shape) {
 }
 
 uint64_t VirtualClock::convert_c_ns(const MatmulShape& shape) const {
-    return shape.ac_native ? 0 : whole(convert_ns(profile_, operand_bytes(shape, Operand::kC)));
+    return shape.ac_native ? 0 : whole(convert_ns(profile_, operand_bytes(shape, Operand::kC), shape.M));
 }
 
 // Moments must not outlive the Timeline's knowledge of their operations.
@@ -194,8 +194,12 @@ void VirtualClock::on_bind(const BindEvent& event) {
     context.last.wait(caller.number, &after);
     if (event.which != Operand::kC)
         memory_times_.wait_for_data(*event.memory, event.bytes, caller.number, &after);
-    const double us = profile_.bind_us;
-    const double ns = us * 1e3 + (event.converted ? convert_ns(profile_, event.bytes) : 0);
+    double ns = profile_.bind_us * 1e3;
+    if (event.converted) {
+        ns += event.which == Operand::kB
+                  ? convert_b_ns(profile_, event.bytes, event.problem.b_layout == Layout::kTransposed)
+                  : convert_ns(profile_, event.bytes, event.M);
+    }
     const char* what = event.converted ? kConvert : kBind;
     context.last = {timeline_.add_cpu(caller, what, whole(ns), after), 0, caller.number};
 }

@@ -26,11 +26,15 @@ struct Profile {
     double normal_banks[3] = {};
     double tile_rows[3] = {};
     double k_segment = 0;
+    double n_task = 0;                // columns of one task
+    double row_task_us = 0;           // in normal layout, the least time of one row of a tile
     double stream_gbps[kCores] = {};  // by the number of busy cores, less one; GB = 1e9 bytes
     double mixed_gbps[kCores] = {};
     double submit_us = 0;
     double bind_us = 0;
-    double convert_gbps = 0;
+    double convert_gbps =
+        0;  // A, transposed B and C, whose pieces of 16 bytes and more are moved as they are
+    double convert_b_gbps = 0;  // B in [K, N] order, which has to be transposed
     double error_typical = 0;
     double error_left_out = 0;
     double error_worst = 0;

@@ -21,8 +21,7 @@ std::string error_line(const Profile& profile) {
     return format(
         "These are a model's times, not a board's. Typical factor to published times: %.2f for the figures "
         "it "
-        "was fitted\nto, %.2f for figures of authors it was not fitted to, where the worst one was %.2f. "
-        "Compare "
+        "was fitted\nto, %.2f for figures that it was not fitted to, where the worst one was %.2f. Compare "
         "designs with it.\n",
         profile.error_typical, profile.error_left_out, profile.error_worst);
 }

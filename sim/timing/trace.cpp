@@ -91,7 +91,8 @@ void draw_blocks(const RunTime& run, Writer& writer) {
         const double mac = static_cast<double>(block.macs) / cost.macs_a_ns;
         double total = 0;
         for (int i = 0; i < kCores; ++i)
-            total += run.share[i] * std::max(mac, static_cast<double>(block.bytes()) / cost.bytes_a_ns[i]);
+            total += run.share[i] *
+                     std::max({mac, static_cast<double>(block.bytes()) / cost.bytes_a_ns[i], block.least_ns});
         const auto limit = std::min(run.stop_ns, static_cast<uint64_t>(std::llround(at + total)));
         Pen dma{writer, row_of(run.core, kDma), at, limit};
         dma.draw("read A", static_cast<double>(block.read_a) * a_byte);

@@ -11,8 +11,13 @@ constexpr uint64_t kKernelGroupBytes = 32;  // for each k: 64 int4, 32 int8 or 1
 constexpr uint64_t kPartialSumBytes = 4;    // int32 or fp32
 constexpr double kDdrReferenceMhz = 2112;   // at which the profile's bandwidths hold
 
+bool in_rows(const MatmulShape& shape) {
+    return !shape.ac_native && shape.M > 1;
+}
+
 // Rows of A in the buffer at once, for a segment of that K.
 uint64_t rows_of_tile(const MatmulShape& shape, const Profile& profile, uint64_t K) {
+    if (in_rows(shape) && (input_type(shape.type) == DType::kInt4 || shape.N > profile.n_task)) return 1;
     const Precision precision = precision_of(shape.type);
     const auto bank = static_cast<uint64_t>(profile.bank_bytes);
     const uint64_t weight_banks = (kKernelGroupBytes * K + bank - 1) / bank;
@@ -38,23 +43,26 @@ void add(const Block& block, uint64_t segments, Work* work) {
 void add_segment(const MatmulShape& shape, const Profile& profile, int place, uint64_t count, uint64_t K,
                  bool is_first, bool is_last, Work* work) {
     const uint64_t tile = std::min<uint64_t>(rows_of_tile(shape, profile, K), shape.M);
+    const auto columns = static_cast<uint64_t>(profile.n_task);
+    const uint64_t tasks = (shape.N + columns - 1) / columns;
     const auto block = [&](uint64_t blocks, uint64_t rows) {
         const uint64_t results = rows * shape.N;
         const uint64_t out = rknpu2::dtype_bytes(output_type(shape.type), results);
         return Block{.count = blocks,
                      .rows = rows,
                      .macs = rows * K * shape.N,
-                     .read_a = rknpu2::dtype_bytes(input_type(shape.type), rows * K),
+                     .read_a = tasks * rknpu2::dtype_bytes(input_type(shape.type), rows * K),
                      .read_b = rknpu2::dtype_bytes(input_type(shape.type), K * shape.N),
                      .read_c = is_first ? 0 : results * kPartialSumBytes,
-                     .write_c = is_last ? out : results * kPartialSumBytes};
+                     .write_c = is_last ? out : results * kPartialSumBytes,
+                     .least_ns = in_rows(shape) ? static_cast<double>(rows) * profile.row_task_us * 1e3 : 0};
     };
     Work::Segment& segment = work->segments[static_cast<size_t>(place)];
     segment.count = count;
     segment.full = block(shape.M / tile, tile);
     if (const uint64_t rest = shape.M % tile; rest > 0) segment.rest = block(1, rest);
     const uint64_t passes = segment.full.count + segment.rest.count;
-    if (passes > 1) work->streaming = false;
+    if (passes > 1 && tile > 1) work->streaming = false;
     if (is_first) {
         work->tile_rows = tile;
         work->passes = passes;
@@ -97,14 +105,18 @@ Duration duration_of(const MatmulShape& shape, const Work& work, const Profile& 
             const double dma = static_cast<double>(block->bytes()) / a_ns;
             sum.mac += count * mac;
             sum.dma += count * dma;
-            sum.total += count * std::max(mac, dma);
+            sum.total += count * std::max({mac, dma, block->least_ns});
         }
     }
     return sum;
 }
 
-double convert_ns(const Profile& profile, uint64_t bytes) {
-    return static_cast<double>(bytes) / profile.convert_gbps;
+double convert_ns(const Profile& profile, uint64_t bytes, uint64_t rows) {
+    return rows <= 1 ? 0 : static_cast<double>(bytes) / profile.convert_gbps;
+}
+
+double convert_b_ns(const Profile& profile, uint64_t bytes, bool transposed) {
+    return static_cast<double>(bytes) / (transposed ? profile.convert_gbps : profile.convert_b_gbps);
 }
 
 }  // namespace rknnsim

@@ -3,11 +3,16 @@
 // The rule: a tile of rows of A has to sit in the core's buffer while all of B streams past it, so B is read
 // once for each tile. A tile gets as many banks as the profile grants, less where one group of kernels (32
 // bytes of K each, whatever the type) needs more than the rest. K is cut into segments; from the second
-// segment on, the partial sums of C are read and written again.
+// segment on, the partial sums of C are read and written again. More columns than one task takes are several
+// tasks, each of which reads A.
+//
+// In normal layout the rows of a tile are tasks of their own, which take a least time however little there is
+// to do. int4, and more columns than one task takes, go row by row: B is read once for each. For one row
+// normal and native layout are the same bytes, and there is nothing of all this.
 //
 // A block is one tile of one segment. Within a block memory and MACs overlap; blocks follow each other, since
 // the buffer has no room for the next block's weights. Hence
-//     time = sum over the blocks of max(MAC time, bytes / bandwidth)
+//     time = sum over the blocks of max(MAC time, bytes / bandwidth, least time of the rows)
 // and the MACs are stalled for the difference.
 #pragma once
 
@@ -32,6 +37,7 @@ struct Block {
     uint64_t macs = 0;  // this and what follows: of one block
     uint64_t read_a = 0, read_b = 0, read_c = 0;
     uint64_t write_c = 0;
+    double least_ns = 0;
 
     uint64_t bytes() const { return read_a + read_b + read_c + write_c; }
 };
@@ -46,7 +52,7 @@ struct Work {
     std::array<Segment, 3> segments;
     uint64_t tile_rows = 0;  // in the first segment
     uint64_t passes = 0;     // how often the first segment of B is read
-    bool streaming = true;   // B is read once
+    bool streaming = true;   // B is read once, or row by row, which goes as fast
     uint64_t blocks = 0, macs = 0;
     uint64_t read_a = 0, read_b = 0, read_c = 0, write_c = 0;
 
@@ -77,7 +83,8 @@ double mac_ns(const MatmulShape& shape, const Profile& profile, uint64_t macs);
 double bandwidth(const Work& work, const Profile& profile, int cores);
 Duration duration_of(const MatmulShape& shape, const Work& work, const Profile& profile, int cores);
 
-// The CPU's part of a conversion between layouts.
-double convert_ns(const Profile& profile, uint64_t bytes);
+// The CPU's part of conversions between layouts: of A or C, and of B, which costs the same for every M.
+double convert_ns(const Profile& profile, uint64_t bytes, uint64_t rows);
+double convert_b_ns(const Profile& profile, uint64_t bytes, bool transposed);
 
 }  // namespace rknnsim

@@ -4,37 +4,10 @@
 #include <functional>
 #include <thread>
 
-#include "api/rknnsim_time.h"
-#include "sim/sim_fixture.hpp"
+#include "sim/timing_fixture.hpp"
 
 namespace rknnsim_test {
 namespace {
-
-class TimingTest : public SimTest {
-  protected:
-    static rknnsim_run_time predict(int type, Shape shape, int cores = 1, int ac_layout = 1) {
-        const rknnsim_matmul matmul{type, shape.M, shape.K, shape.N, 1, ac_layout, cores, 0};
-        rknnsim_run_time time{};
-        EXPECT_EQ(rknnsim_predict(&matmul, &time), 0);
-        return time;
-    }
-    static rknnsim_run_time last_run() {
-        rknnsim_run_time time{};
-        EXPECT_EQ(rknnsim_last_run(&time), 0);
-        return time;
-    }
-    static rknnsim_time_sums totals() {
-        rknnsim_time_sums sums{};
-        EXPECT_EQ(rknnsim_time_totals(&sums), 0);
-        return sums;
-    }
-    static void bind(Matmul& matmul) {
-        ASSERT_EQ(matmul.bind_a(), 0);
-        ASSERT_EQ(matmul.bind_b(), 0);
-        ASSERT_EQ(matmul.bind_c(), 0);
-    }
-    static void on_thread(const std::function<void()>& body) { std::thread(body).join(); }
-};
 
 // A shape that memory bounds, and that is quickly simulated.
 constexpr Shape kStream{1, 2048, 1024};
@@ -81,6 +54,7 @@ TEST_F(TimingTest, APredictionIsTheRuleByHand) {
     for (const auto& [name, value] : {std::pair{"mac_efficiency", 0.5},
                                       {"mixed_gbps.1", 10.0},
                                       {"submit_us", 20.0},
+                                      {"row_task_us", 3.0},
                                       {"convert_gbps", 4.0}}) {
         ASSERT_EQ(rknnsim_profile_set(name, value), 0);
     }
@@ -109,11 +83,29 @@ TEST_F(TimingTest, APredictionIsTheRuleByHand) {
     EXPECT_EQ(time.mac_ns + time.stall_ns, time.stop_ns - time.start_ns);
     EXPECT_NEAR(time.utilisation, 100.0 * 2080 * 96 / 1024 / ns, 1e-3);
     EXPECT_EQ(time.end_ns, time.stop_ns);
-    // Normal layout: 8 banks, and the CPU converts C.
+    // Normal layout: 8 banks, no row takes less than a task, and the CPU converts C.
     const rknnsim_run_time normal = predict(kI8I32, {100, 2080, 96}, 1, 0);
     EXPECT_EQ(normal.tile_rows, 100U);
+    EXPECT_EQ(normal.stop_ns - normal.start_ns, 100U * 3000);
+    EXPECT_EQ(normal.mac_ns + normal.stall_ns, normal.stop_ns - normal.start_ns);
     EXPECT_EQ(normal.convert_ns, 100U * 96 * 4 / 4);
     EXPECT_EQ(normal.end_ns, normal.stop_ns + normal.convert_ns);
+    // One row is the same bytes in both layouts.
+    const rknnsim_run_time one = predict(kI8I32, {1, 2080, 96}, 1, 0);
+    EXPECT_EQ(one.end_ns, predict(kI8I32, {1, 2080, 96}).end_ns);
+    EXPECT_EQ(one.convert_ns, 0U);
+    // int4, and more columns than a task takes, go row by row.
+    for (const auto& [type, shape] :
+         {std::pair{kI4I16, Shape{5, 2080, 128}}, {kI8I32, {5, 2080, 8192 + 32}}}) {
+        const rknnsim_run_time rows = predict(type, shape, 1, 0);
+        EXPECT_EQ(rows.tile_rows, 1U);
+        EXPECT_EQ(rows.passes, 5U);
+        const uint64_t b_bytes = type == kI4I16 ? 2080 * 128 / 2 : 2080 * (8192 + 32);
+        EXPECT_EQ(rows.read_b_bytes, 5 * b_bytes);
+        EXPECT_EQ(predict(type, shape).passes, 1U);
+        EXPECT_EQ(predict(type, shape).read_a_bytes,
+                  type == kI4I16 ? 5U * 2080 / 2 : 2 * 5U * 2080);  // by each task of 8192 columns
+    }
 }
 
 TEST_F(TimingTest, SegmentsOfKReadPartialSums) {
@@ -365,19 +357,6 @@ TEST_F(TimingTest, VirtualTimesDoNotDependOnTheHost) {
             << "round " << round << ": " << sums.elapsed_ns << " ns, then " << first.elapsed_ns;
     }
     EXPECT_EQ(first.all.runs, 60U);
-}
-
-TEST_F(TimingTest, NormalLayoutsCostCpuTime) {
-    Matmul matmul(kI8I32, {6, 640, 96}, kBNormal, 0);
-    ASSERT_EQ(rknnsim_profile_set("convert_gbps", 2.0), 0);
-    ASSERT_EQ(rknnsim_profile_set("bind_us", 3.0), 0);
-    bind(matmul);
-    EXPECT_EQ(rknnsim_time_now(), 3U * 3000 + (6 * 640 + 640 * 96) / 2);
-    ASSERT_EQ(matmul.run(), 0);
-    EXPECT_EQ(last_run().convert_ns, 6U * 96 * 4 / 2);
-    const rknnsim_time_sums sums = totals();
-    EXPECT_EQ(sums.bind_ns, 9000U);
-    EXPECT_EQ(sums.convert_ns, (6U * 640 + 640 * 96) / 2 + 6 * 96 * 4 / 2);
 }
 
 }  // namespace
