@@ -3,6 +3,7 @@ Standard library only."""
 
 import array
 import math
+import mmap
 import struct
 
 FLOAT32 = 0
@@ -17,7 +18,7 @@ class Reader:
 
     def __init__(self, path):
         with open(path, "rb") as source:
-            self.bytes = source.read()
+            self.bytes = mmap.mmap(source.fileno(), 0, access=mmap.ACCESS_READ)
         self.at = 0
         magic, version, tensors, keys = self._take("4sIQQ")
         if magic != b"GGUF" or version != 3:
@@ -60,11 +61,15 @@ class Reader:
 
     def floats(self, name):
         """The numbers of a float32 tensor, in the order of the file."""
-        shape, kind, offset = self.tensors[name]
+        shape, kind, _ = self.tensors[name]
         if kind != FLOAT32:
             raise ValueError(f"{name} is not float32")
-        start = self.data + offset
-        return array.array("f", self.bytes[start:start + 4 * math.prod(shape)])
+        return array.array("f", self.content(name, 4 * math.prod(shape)))
+
+    def content(self, name, size):
+        """The first `size` bytes of a tensor."""
+        start = self.data + self.tensors[name][2]
+        return self.bytes[start:start + size]
 
 
 def _string_bytes(text):
