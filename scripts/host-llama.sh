@@ -26,10 +26,11 @@ LLAMA_BUILD_DIR=${RKNPU2_LLAMA_BUILD_DIR:-}
 TARGET=
 SOURCE_ONLY=0
 PRINT=()
+ARCHS=
 
 TARGETS=(ggml ggml-base ggml-cpu llama-completion llama-cli llama-server llama-bench llama-perplexity llama-quantize
     llama-imatrix llama-simple ggml-rpc-server test-backend-ops test-thread-safety test-save-load-state
-    llama-speculative-simple llama-finetune test-opt llama-eval-callback)
+    llama-speculative-simple llama-finetune test-opt llama-eval-callback test-llama-archs-rows)
 
 # The build number is fixed because it would otherwise come from whatever git repository surrounds the cache.
 FLAGS=(CMAKE_BUILD_TYPE=Release BUILD_SHARED_LIBS=ON GGML_BACKEND_DL=ON GGML_RPC=ON GGML_NATIVE=OFF GGML_CCACHE=OFF
@@ -164,6 +165,10 @@ choose_target() {
     BUILD_NAME=build PROGRAM_BUILT=llama-completion TAKES="8 minutes"
     if [[ -z $TARGET ]]; then
         add_cpu_flags
+        # The last of the targets is ours; read from the cache, so that all clones of this repository share one build.
+        FLAGS+=("CMAKE_PROJECT_llama.cpp_INCLUDE=$HOME_DIR/host-archs.cmake")
+        [[ $SOURCE_HASH == own ]] || FLAGS+=(RKNPU2_PINNED=ON)
+        ARCHS=$RKNPU2_ROOT/scripts/host-archs.cmake
         return
     fi
     BUILD_NAME=build-$TARGET PROGRAM_BUILT=llama-simple TAKES="2.5 minutes"
@@ -176,12 +181,14 @@ choose_target() {
 build_host() {
     local stamp=$1 text log=$CACHE/logs/$BUILD_NAME-${HOME_DIR##*/}.log
     text="source $SOURCE_HASH"$'\n'"flags ${FLAGS[*]}"$'\n'"targets ${TARGETS[*]}"
+    [[ -z $ARCHS ]] || text+=$'\n'"archs $(sha256sum <"$ARCHS")"
     [[ -n $stamp ]] && same_stamp "$stamp" "$text" && [[ -x $BUILD_DIR/bin/$PROGRAM_BUILT ]] && return
     need_packages cmake:cmake ninja:ninja-build g++:g++ git:git
     [[ -z $TARGET ]] || need_packages aarch64-linux-gnu-g++:g++-aarch64-linux-gnu
     take_lock "$HOME_DIR/$BUILD_NAME.lock" "llama.cpp"
     [[ -n $stamp ]] && same_stamp "$stamp" "$text" && [[ -x $BUILD_DIR/bin/$PROGRAM_BUILT ]] && return
     mkdir -p "$BUILD_DIR"
+    [[ -z $ARCHS ]] || cmp -s "$ARCHS" "$HOME_DIR/host-archs.cmake" || cp "$ARCHS" "$HOME_DIR/host-archs.cmake"
     [[ -x $BUILD_DIR/bin/$PROGRAM_BUILT ]] || need_space "$BUILD_DIR" 150 "building llama.cpp"
     run_logged "configuring llama.cpp" "$log" progress_none cmake -G Ninja -S "$SOURCE_DIR" -B "$BUILD_DIR" "${FLAGS[@]/#/-D}" ||
         die_of_log "configuring llama.cpp" "$log" "$BUILD_DIR"
