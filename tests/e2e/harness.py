@@ -6,6 +6,7 @@ The one idea: a test never believes an exit code alone. Every run returns the te
 ctest hands over where things are (see CMakeLists.txt); by hand, set the same variables:
     RKNPU2_E2E_BIN_DIR   programs of a built llama.cpp       RKNPU2_E2E_BUILD_DIR  our build folder (bin/, sim/)
     RKNPU2_E2E_MODEL     the default GGUF model              RKNPU2_E2E_OUT_DIR    where results are written
+    RKNPU2_E2E_LLAMA_DIR sources of that llama.cpp (test_real_widths.py)
 and run `python3 tests/e2e/test_generate.py [Class[.test]]`. Without the first two the exit code is 77: not run.
 A failure prints for each program it started one line that starts the same again.
 Only Python's standard library is used.

@@ -7,11 +7,11 @@
 
 namespace rknpu2::test {
 
-std::unique_ptr<Llama> Llama::open() {
+std::unique_ptr<Llama> Llama::open(bool with_plugin) {
     // Idle threads of OpenMP would spin, in a machine that others share.
     setenv("OMP_WAIT_POLICY", "passive", 0);
     auto llama = std::make_unique<Llama>();
-    llama->host = GgmlHost::open_with_device();
+    llama->host = with_plugin ? GgmlHost::open_with_device() : GgmlHost::open(stock_files());
     if (!llama->host) return nullptr;
     void* const library = dlopen(HOST_BIN_DIR "/libllama.so", RTLD_NOW | RTLD_LOCAL);
     if (library == nullptr) {

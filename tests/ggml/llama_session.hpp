@@ -16,11 +16,11 @@ struct LlamaFunctions {
 #undef X
 };
 
-// The stock libllama with the plug-in loaded.
+// The stock libllama with the plug-in loaded, or without it.
 class Llama {
   public:
     // Null, with a test failure, if something is missing.
-    static std::unique_ptr<Llama> open();
+    static std::unique_ptr<Llama> open(bool with_plugin = true);
     Llama() = default;
     ~Llama();
     Llama(const Llama&) = delete;
