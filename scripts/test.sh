@@ -4,8 +4,8 @@
 #   scripts/test.sh [--quick | --full] [--filter REGEX] [--preset NAME]
 #
 #   --quick         only the unit tests: needs llama.cpp's sources but neither its build nor a model
-#   --full          the long tests too: 10,000 requests of a server under faults, all of test-backend-ops, the pages' slow commands,
-#                   clang-tidy; hours
+#   --full          the long tests too: 10,000 requests of a server under faults, all of test-backend-ops, forty models of real widths,
+#                   the pages' slow commands, clang-tidy; hours
 #   --filter REGEX  only tests whose name matches, in one preset
 #   --preset NAME   only this preset (default: release; then unit and simulator tests in asan, in tsan, and in rk3588, which
 #                   are AArch64 programs under QEMU; then lint)
