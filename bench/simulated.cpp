@@ -148,23 +148,21 @@ class BareProduct : public Product {
 }  // namespace
 
 Team::Team(int size) : start_(size), end_(size) {
-    for (int i = 1; i < size; ++i) {
-        threads_.emplace_back([this, i] {
-            for (;;) {
-                start_.arrive_and_wait();
-                if (body_ == nullptr) return;
-                (*body_)(i);
-                end_.arrive_and_wait();
-            }
-        });
-    }
+    threads_.start(static_cast<size_t>(size) - 1, [this](size_t i) {
+        for (;;) {
+            start_.arrive_and_wait();
+            if (body_ == nullptr) return;
+            (*body_)(static_cast<int>(i) + 1);
+            end_.arrive_and_wait();
+        }
+    });
+    if (this->size() != size) die("only " + std::to_string(this->size()) + " threads can be had");
 }
 
 Team::~Team() {
     body_ = nullptr;
     start_.arrive_and_wait();
-    for (std::thread& thread : threads_)
-        thread.join();
+    threads_.join();
 }
 
 void Team::run(const std::function<void(int)>& body) {

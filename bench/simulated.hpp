@@ -12,10 +12,10 @@
 #include <functional>
 #include <memory>
 #include <string>
-#include <thread>
 #include <utility>
 #include <vector>
 
+#include "base/threads.hpp"
 #include "core/kernels/tier.hpp"
 
 namespace rknpu2_bench {
@@ -37,7 +37,7 @@ class Team {
   private:
     std::barrier<> start_, end_;
     const std::function<void(int)>* body_ = nullptr;
-    std::vector<std::thread> threads_;
+    rknpu2::ThreadTeam threads_;
 };
 
 class Library {

@@ -4,10 +4,11 @@
 #include <array>
 #include <barrier>
 #include <cstring>
+#include <future>
 #include <memory>
-#include <thread>
 
 #include "base/format.hpp"
+#include "base/threads.hpp"
 #include "timing/work.hpp"
 
 namespace rknpu2 {
@@ -61,6 +62,8 @@ struct Thread {
 Result<double> round_us(std::vector<Prepared>& cores, const DoctorClock& clock) {
     const uint64_t start = clock.join();
     std::barrier<> together(static_cast<std::ptrdiff_t>(cores.size()));
+    std::promise<bool> all_there;
+    const std::shared_future<bool> may_begin = all_there.get_future().share();
     const auto body = [&](Thread& self) {
         clock.start_at(start);
         together.arrive_and_wait();
@@ -73,14 +76,17 @@ Result<double> round_us(std::vector<Prepared>& cores, const DoctorClock& clock) 
         if (clock.simulated()) self.last = clock.now();
     };
     std::vector<Thread> states(cores.size());
-    std::vector<std::thread> threads;
     for (size_t i = 0; i < cores.size(); ++i)
         states[i].prepared = &cores[i];
-    for (size_t i = 1; i < cores.size(); ++i)
-        threads.emplace_back(body, std::ref(states[i]));
-    body(states[0]);
-    for (std::thread& thread : threads)
-        thread.join();
+    ThreadTeam threads;
+    threads.start(cores.size() - 1, [&](size_t i) {
+        if (may_begin.get()) body(states[i + 1]);
+    });
+    const bool all = threads.size() + 1 == cores.size();
+    all_there.set_value(all);
+    if (all) body(states[0]);
+    threads.join();
+    if (!all) return Status(StatusCode::kOutOfMemory, "cannot start a thread for each NPU core");
     uint64_t first = states[0].first;
     uint64_t last = 0;
     for (const Thread& state : states) {

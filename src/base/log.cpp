@@ -1,17 +1,22 @@
 #include "base/log.hpp"
 
+#include <atomic>
 #include <cstdarg>
+#include <list>
 #include <mutex>
+#include <utility>
 
 #include "base/format.hpp"
 
 namespace rknpu2 {
 namespace {
 
-// Leaked on purpose: threads may log while the process ends.
+// Leaked on purpose: threads may log while the process ends. Sinks that were replaced stay, too, since
+// somebody may be calling one: so who logs takes no lock, which a forked child might find held for ever.
 struct SinkSlot {
     std::mutex mutex;
-    LogSink sink;
+    std::list<LogSink> sinks;
+    std::atomic<const LogSink*> current{nullptr};
 };
 
 SinkSlot& slot() {
@@ -22,8 +27,9 @@ SinkSlot& slot() {
 }  // namespace
 
 void set_log_sink(LogSink sink) {
-    const std::lock_guard lock(slot().mutex);
-    slot().sink = std::move(sink);
+    SinkSlot& here = slot();
+    const std::lock_guard lock(here.mutex);
+    here.current = sink ? &here.sinks.emplace_back(std::move(sink)) : nullptr;
 }
 
 void log(LogLevel level, const char* pattern, ...) {
@@ -31,8 +37,8 @@ void log(LogLevel level, const char* pattern, ...) {
     va_start(arguments, pattern);
     const std::string text = format_v(pattern, arguments);
     va_end(arguments);
-    const std::lock_guard lock(slot().mutex);
-    if (slot().sink) slot().sink(level, text);
+    const LogSink* const sink = slot().current;
+    if (sink != nullptr) (*sink)(level, text);
 }
 
 }  // namespace rknpu2

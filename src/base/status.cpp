@@ -1,5 +1,8 @@
 #include "base/status.hpp"
 
+#include <exception>
+#include <new>
+
 namespace rknpu2 {
 
 const char* status_code_name(StatusCode code) {
@@ -36,6 +39,30 @@ const std::string& Status::message() const {
 std::string Status::to_string() const {
     if (ok()) return status_code_name(StatusCode::kOk);
     return std::string(status_code_name(code())) + ": " + message();
+}
+
+Status Status::no_memory() noexcept {
+    // Short enough to lie in the string itself; the pointer owns nothing.
+    static const Rep rep{StatusCode::kOutOfMemory, "host memory"};
+    Status status;
+    status.rep_ = std::shared_ptr<const Rep>(std::shared_ptr<const Rep>(), &rep);
+    return status;
+}
+
+Status Status::of_exception() noexcept {
+    try {
+        try {
+            throw;
+        } catch (const std::bad_alloc&) {
+            return no_memory();
+        } catch (const std::exception& error) {
+            return {StatusCode::kInternal, error.what()};
+        } catch (...) {
+            return {StatusCode::kInternal, "unknown exception"};
+        }
+    } catch (...) {  // no memory for the message
+        return no_memory();
+    }
 }
 
 Status Status::with_context(const std::string& context) && {

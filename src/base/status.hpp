@@ -41,6 +41,11 @@ class [[nodiscard]] Status {
     // "out of memory: packing blk.0.ffn_up.weight: ..."
     std::string to_string() const;
 
+    // kOutOfMemory of the host's memory; makes itself without any.
+    static Status no_memory() noexcept;
+    // What the exception that is being handled says: no_memory(), or kInternal. Call from a catch block.
+    static Status of_exception() noexcept;
+
     // Puts "context: " in front of the message; does nothing to an ok status.
     Status with_context(const std::string& context) &&;
 

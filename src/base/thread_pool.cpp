@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <thread>
 
 #include "base/spin.hpp"
 
@@ -42,12 +43,11 @@ int allowed_cpus() {
 ThreadPool::ThreadPool(int threads, const std::vector<int>& cpus) {
     const int available = cpus.empty() ? allowed_cpus() : static_cast<int>(cpus.size());
     most_spinning_ = available >= kSpinCpus ? std::min(threads, available) : 0;
-    for (int i = 1; i < threads; ++i) {
-        team_.emplace_back([this, cpus] {
-            pin_thread(cpus);
-            work();
-        });
-    }
+    if (threads <= 1) return;
+    team_.start(static_cast<size_t>(threads) - 1, [this, cpus](size_t) {
+        pin_thread(cpus);
+        work();
+    });
 }
 
 ThreadPool::~ThreadPool() {
@@ -56,13 +56,19 @@ ThreadPool::~ThreadPool() {
         stop_ = true;
     }
     start_.notify_all();
-    for (std::thread& thread : team_)
-        thread.join();
+    team_.join();
 }
 
-void ThreadPool::drain(const BodyRef& body, size_t count) {
-    for (size_t i = next_.fetch_add(1); i < count; i = next_.fetch_add(1))
-        body.call(body.bound, i);
+// The caller's frame must stay until the team has done with it, so a failure waits.
+void ThreadPool::drain(const BodyRef& body, size_t count) noexcept {
+    try {
+        for (size_t i = next_.fetch_add(1); i < count; i = next_.fetch_add(1))
+            body.call(body.bound, i);
+    } catch (...) {
+        next_.store(count);
+        const std::lock_guard lock(mutex_);
+        if (failure_ == nullptr) failure_ = std::current_exception();
+    }
 }
 
 void ThreadPool::work() {
@@ -91,7 +97,7 @@ void ThreadPool::work() {
 void ThreadPool::run(const BodyRef& body, size_t count, uint64_t estimated_ns) {
     if (count == 0) return;
     const std::lock_guard one_call(call_mutex_);
-    if (team_.empty() || count == 1 || (!spins() && estimated_ns < kWakeNs)) {
+    if (team_.size() == 0 || count == 1 || (!spins() && estimated_ns < kWakeNs)) {
         for (size_t i = 0; i < count; ++i)
             body.call(body.bound, i);
         return;
@@ -113,13 +119,19 @@ void ThreadPool::run(const BodyRef& body, size_t count, uint64_t estimated_ns) {
         const std::lock_guard lock(mutex_);
         body_ = nullptr;  // a thread that wakes late finds nothing to do
     }
-    if (spins() && spin_until([&] { return busy_.load() == 0; }, kSpin)) {
-        // The last thread may still hold the lock on its way out; taking it once makes its writes ours.
-        const std::lock_guard lock(mutex_);
-        return;
+    wait_for_team();
+}
+
+void ThreadPool::wait_for_team() {
+    if (spins()) spin_until([&] { return busy_.load() == 0; }, kSpin);
+    std::exception_ptr failure;
+    {
+        // The last thread may still hold the lock on its way out; taking it makes its writes ours.
+        std::unique_lock lock(mutex_);
+        done_.wait(lock, [&] { return busy_.load() == 0; });
+        failure.swap(failure_);
     }
-    std::unique_lock lock(mutex_);
-    done_.wait(lock, [&] { return busy_.load() == 0; });
+    if (failure != nullptr) std::rethrow_exception(failure);
 }
 
 }  // namespace rknpu2

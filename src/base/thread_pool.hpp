@@ -6,24 +6,30 @@
 //
 // parallel_for(n, f) calls f(0) .. f(n-1), each once, on the caller and the team, and returns when all are
 // done. Calls from several threads are served one after the other; f must not call parallel_for of the same
-// pool. A body that throws ends the process, so bodies report failure through what they
-// capture.
+// pool. When f throws, on whatever thread, indices that nobody has begun are left out; parallel_for waits for
+// those that are begun, and throws the first exception on the caller. So nothing of the caller's is in use
+// when it returns, whichever way.
+//
+// A pool that gets fewer threads than it asks for (base/threads.hpp) does with those; threads() says how
+// many.
 #pragma once
 
 #include <atomic>
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
+#include <exception>
 #include <mutex>
-#include <thread>
 #include <vector>
+
+#include "base/threads.hpp"
 
 namespace rknpu2 {
 
 class ThreadPool {
   public:
     // `threads` counts the caller: 1 means no extra thread. `cpus`: CPU numbers that the team may run on,
-    // empty for all.
+    // empty for all. There may be fewer threads than that to be had.
     explicit ThreadPool(int threads, const std::vector<int>& cpus = {});
     ~ThreadPool();
     ThreadPool(const ThreadPool&) = delete;
@@ -50,7 +56,8 @@ class ThreadPool {
 
     void run(const BodyRef& body, size_t count, uint64_t estimated_ns);
     void work();
-    void drain(const BodyRef& body, size_t count);
+    void drain(const BodyRef& body, size_t count) noexcept;
+    void wait_for_team();
 
     int most_spinning_ = 0;
     std::atomic<int> spinning_{0};
@@ -61,11 +68,12 @@ class ThreadPool {
     const BodyRef* body_ = nullptr;
     size_t count_ = 0;
     size_t sleeping_ = 0;
+    std::exception_ptr failure_;  // the first of this call
     std::atomic<size_t> next_{0};
     std::atomic<size_t> busy_{0};
     std::atomic<uint64_t> round_{0};
     std::atomic<bool> stop_{false};
-    std::vector<std::thread> team_;
+    ThreadTeam team_;
 };
 
 // CPUs that the process may run on.

@@ -1,5 +1,9 @@
 #include "ggml/guard.hpp"
 
+#include <unistd.h>
+
+#include <atomic>
+
 namespace rknpu2 {
 namespace {
 
@@ -26,6 +30,17 @@ LogTo::LogTo(Host& host) : previous_(current_host) {
 }
 LogTo::~LogTo() {
     current_host = previous_;
+}
+
+bool is_forked_child(const Host& host) {
+    static std::atomic<pid_t> told{0};
+    if (host.npu == nullptr) return false;
+    const Status status = host.npu->check_process();
+    if (status.ok()) return false;
+    const pid_t here = getpid();
+    if (told.exchange(here) != here)
+        log(LogLevel::kError, "nothing is computed here: %s", status.message().c_str());
+    return true;
 }
 
 void log_to_hosts(Host& first) {

@@ -2,7 +2,8 @@
 // host.
 //
 // Our code reports with Status; what the standard library throws (no memory, mostly) is caught here, logged
-// once, and becomes the slot's failure value.
+// once, and becomes the slot's failure value. In a forked child everything fails, and one line says why: what
+// is not called cannot wait for threads that are not there, nor give back what is the parent's.
 #pragma once
 
 #include <exception>
@@ -28,10 +29,14 @@ class LogTo {
 // Points the library's log at the hosts; the first host also gets what threads of ours say.
 void log_to_hosts(Host& first);
 
+// Is this a forked child of the process that has the NPU? Says so once in each process.
+bool is_forked_child(const Host& host);
+
 template <typename Value, typename Body>
 Value guard(Host& host, const char* operation, Value on_failure, Body&& body) noexcept {
     const LogTo scope(host);
     try {
+        if (is_forked_child(host)) return on_failure;
         return std::forward<Body>(body)();
     } catch (const std::exception& error) {
         log(LogLevel::kError, "%s: %s", operation, error.what());

@@ -1,8 +1,11 @@
 #include "ggml/inner_cpu.hpp"
 
+#include <sched.h>
+
 #include <algorithm>
 
 #include "base/log.hpp"
+#include "base/threads.hpp"
 #include "ggml-cpu.h"
 #include "ggml/buffer.hpp"
 #include "ggml/node.hpp"
@@ -28,13 +31,40 @@ int64_t elements_of(const GgmlFunctions& ggml, const ggml_tensor* node) {
                : elements;
 }
 
+// Gives the calling thread its CPUs back at the end of a scope: ggml applies the mask of a pool to whoever
+// computes with it, and threads that the host starts later would inherit that.
+class KeepAffinity {
+  public:
+    explicit KeepAffinity(bool needed) {
+        CPU_ZERO(&before_);
+        known_ = needed && sched_getaffinity(0, sizeof before_, &before_) == 0;
+    }
+    ~KeepAffinity() {
+        cpu_set_t now;
+        CPU_ZERO(&now);
+        if (!known_ || (sched_getaffinity(0, sizeof now, &now) == 0 && CPU_EQUAL(&now, &before_))) return;
+        static_cast<void>(sched_setaffinity(0, sizeof before_, &before_));
+    }
+    KeepAffinity(const KeepAffinity&) = delete;
+    KeepAffinity& operator=(const KeepAffinity&) = delete;
+
+  private:
+    cpu_set_t before_;
+    bool known_;
+};
+
 }  // namespace
 
 InnerCpu::~InnerCpu() {
     if (backend_ != nullptr) host_.ggml.ggml_backend_free(backend_);
+    free_pool();
+}
+
+void InnerCpu::free_pool() {
     if (pool_ == nullptr) return;
     using Free = decltype(&::ggml_threadpool_free);
-    if (const auto free_pool = reinterpret_cast<Free>(proc("ggml_threadpool_free"))) free_pool(pool_);
+    if (const auto free = reinterpret_cast<Free>(proc("ggml_threadpool_free"))) free(pool_);
+    pool_ = nullptr;
 }
 
 void* InnerCpu::proc(const char* name) const {
@@ -75,23 +105,26 @@ Status InnerCpu::create() {
 // Without a pool, a CPU backend built without OpenMP makes and joins its threads for every run of nodes.
 Status InnerCpu::create_pool() {
     using New = decltype(&::ggml_threadpool_new);
-    using Free = decltype(&::ggml_threadpool_free);
     using Set = decltype(&::ggml_backend_cpu_set_threadpool);
     const auto new_pool = reinterpret_cast<New>(proc("ggml_threadpool_new"));
-    const auto free_pool = reinterpret_cast<Free>(proc("ggml_threadpool_free"));
     const auto set_pool = reinterpret_cast<Set>(proc("ggml_backend_cpu_set_threadpool"));
+    if (pool_ != nullptr) set_pool(backend_, nullptr);
+    free_pool();  // its threads count towards the limit
     pool_threads_ = threads_;
-    if (new_pool == nullptr || free_pool == nullptr || set_pool == nullptr)
+    granted_threads_ = 1 + static_cast<int>(startable_threads(static_cast<size_t>(threads_) - 1));
+    if (new_pool == nullptr || set_pool == nullptr || proc("ggml_threadpool_free") == nullptr)
         return {};  // the backend does without
-    ggml_threadpool_params params = host_.ggml.ggml_threadpool_params_default(threads_);
+    ggml_threadpool_params params = host_.ggml.ggml_threadpool_params_default(granted_threads_);
     params.poll = 0;  // threads that wait must not take cores from those that feed the NPU
     for (const int cpu : cpu_affinity(host_.config)) {
-        if (cpu < GGML_MAX_N_THREADS) params.cpumask[cpu] = true;
+        if (cpu >= GGML_MAX_N_THREADS) continue;
+        params.cpumask[cpu] = true;
+        pins_ = true;
     }
+    const KeepAffinity keep(pins_);
     const ggml_threadpool_t pool = new_pool(&params);
     if (pool == nullptr) return {StatusCode::kOutOfMemory, "cannot make the CPU threads"};
     set_pool(backend_, pool);
-    if (pool_ != nullptr) free_pool(pool_);
     pool_ = pool;
     return {};
 }
@@ -101,7 +134,7 @@ int InnerCpu::threads_for(const ggml_cgraph* graph, int first, int last) const {
     for (int i = first; i < last; ++i) {
         if (!is_no_op(graph->nodes[i])) elements += elements_of(host_.ggml, graph->nodes[i]);
     }
-    return static_cast<int>(std::clamp<int64_t>(elements / kElementsPerThread, 1, threads_));
+    return static_cast<int>(std::clamp<int64_t>(elements / kElementsPerThread, 1, granted_threads_));
 }
 
 // The host's graph stays as it is: nodes that choose among experts are computed by stand-ins, which write to
@@ -143,6 +176,7 @@ ggml_status InnerCpu::compute(ggml_cgraph* graph, int first, int last,
     use_copies(part, decisions.empty()
                          ? decisions
                          : decisions.subspan(static_cast<size_t>(first), static_cast<size_t>(last - first)));
+    const KeepAffinity keep(pins_);
     const ggml_status status = host_.ggml.ggml_backend_graph_compute(backend_, &part);
     copies_.clear();
     return status;

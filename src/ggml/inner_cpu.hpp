@@ -4,6 +4,10 @@
 // Short runs of nodes, as between two matmuls of one generated token, are computed by one thread: waking
 // others would take longer. Stacks of experts in our memory are replaced by copies that suit the CPU
 // (cpu_copies.hpp). One object a backend instance, used by one thread at a time, as ggml prescribes.
+//
+// The pool's threads, and the caller during compute(), run on the CPUs of GGML_RKNPU2_AFFINITY; the caller
+// has its own affinity back afterwards. When there are fewer threads to be had than the host wants, those are
+// used: ggml ends the process when it cannot start one.
 #pragma once
 
 #include <deque>
@@ -36,6 +40,7 @@ class InnerCpu {
   private:
     Status create();
     Status create_pool();
+    void free_pool();
     int threads_for(const ggml_cgraph* graph, int first, int last) const;
     void use_copies(ggml_cgraph& part, std::span<const NodeDecision> decisions);
     void* proc(const char* name) const;
@@ -47,7 +52,9 @@ class InnerCpu {
 
     ggml_backend_t backend_ = nullptr;
     ggml_threadpool_t pool_ = nullptr;
-    int pool_threads_ = 0;
+    int pool_threads_ = 0;     // the threads_ that it was made for
+    int granted_threads_ = 1;  // of them, what there is
+    bool pins_ = false;        // does ggml change the affinity of who calls it?
     int current_threads_ = 0;
 
     // Nodes that choose among experts, with copies of their weights; of the running call.

@@ -8,6 +8,7 @@
 
 #include "base/file.hpp"
 #include "base/format.hpp"
+#include "base/process.hpp"
 #include "ggml/abi.hpp"
 #include "ggml/checksums.hpp"
 #include "ggml/entry.hpp"
@@ -53,6 +54,7 @@ class Plugin {
     }
 
     void write_statistics(bool may_log) {
+        if (!owner_.is_this_one()) return;  // what a forked child has of it is the parent's to write
         std::shared_ptr<NpuDevice> npu;
         {
             const std::lock_guard lock(mutex_);
@@ -205,6 +207,7 @@ class Plugin {
         return open_statistics_library(config_);
     }
 
+    const OwnerProcess owner_;
     std::mutex mutex_;
     Config config_;
     Statistics statistics_;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 
+#include "base/format.hpp"
 #include "base/log.hpp"
 #include "kernels/far.hpp"
 #include "kernels/quantise.hpp"
@@ -59,6 +60,14 @@ NpuDevice::~NpuDevice() {
     contexts_.clear();
 }
 
+Status NpuDevice::check_process() const {
+    if (owner_.is_this_one()) return {};
+    return {StatusCode::kDeviceUnavailable,
+            format("process %d has the NPU, and this one was forked from it: load ggml's backends after the "
+                   "fork, or start another program (exec)",
+                   static_cast<int>(owner_.pid()))};
+}
+
 size_t NpuDevice::device_bytes() {
     const std::lock_guard lock(mutex_);
     return memory_.bytes_in_use();
@@ -85,6 +94,7 @@ void NpuDevice::drop_all() {
 }
 
 Status NpuDevice::multiply(std::span<const Product> products, const Activations& input, Epilogue* epilogue) {
+    RKNPU2_RETURN_IF_ERROR(check_process());
     const std::lock_guard lock(mutex_);
     done_.assign(products.size(), 0);
     for (size_t i = 0; i < products.size(); ++i) {

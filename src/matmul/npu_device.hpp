@@ -10,6 +10,9 @@
 // After a failure the context it happened in is thrown away, and what GGML_RKNPU2_ON_ERROR says is done
 // (npu_device_recover.cpp). When that does not help either, the call fails with a Status and the device stays
 // usable. A result is the fault-free one, bit by bit, unless the CPU computed it.
+//
+// A device belongs to the process that made it. In a forked child every call fails with kDeviceUnavailable
+// and touches nothing; there the object must not be destroyed.
 #pragma once
 
 #include <atomic>
@@ -21,6 +24,7 @@
 
 #include "base/config.hpp"
 #include "base/device_lock.hpp"
+#include "base/process.hpp"
 #include "base/rate_limit.hpp"
 #include "base/status.hpp"
 #include "base/thread_pool.hpp"
@@ -52,6 +56,8 @@ class NpuDevice : public std::enable_shared_from_this<NpuDevice> {
     const RuntimeInfo& info() const { return runtime_->info(); }
     const Config& config() const { return config_; }
     Statistics& statistics() { return statistics_; }
+    // Fails in a forked child, and says why. Takes no lock.
+    Status check_process() const;
 
     // What weights that are packed from now on may use. Before the first pack().
     void use_statistics(std::unique_ptr<StatisticsLibrary> library);
@@ -165,6 +171,7 @@ class NpuDevice : public std::enable_shared_from_this<NpuDevice> {
 
     Status reference_product(const WeightSource& source, const float* a, size_t M, float* out);
 
+    const OwnerProcess owner_;
     std::unique_ptr<NpuRuntime> runtime_;
     Config config_;
     Statistics& statistics_;

@@ -91,7 +91,7 @@ void NpuDevice::look_up(const WeightSource& source, PackedWeight& packed, Thread
 }
 
 void NpuDevice::load(std::span<const Placed> weights) {
-    if (cache_ == nullptr || weights.empty()) return;
+    if (cache_ == nullptr || weights.empty() || !owner_.is_this_one()) return;
     PhaseTimer timer(statistics_, Phase::kLoad);
     // The largest come first, so that no thread is left with one when the others are done; and those that are
     // worth waking a team for are every thread's.
@@ -160,6 +160,7 @@ Status NpuDevice::fill(const WeightSource& source, PackedWeight& packed) {
 
 Result<std::vector<std::shared_ptr<PackedWeight>>> NpuDevice::place(std::span<const WeightSource> sources,
                                                                     Attempts attempts) {
+    RKNPU2_RETURN_IF_ERROR(check_process());
     std::vector<std::shared_ptr<PackedWeight>> group;
     for (const WeightSource& source : sources) {
         auto packed = std::make_shared<PackedWeight>();
@@ -178,10 +179,16 @@ Result<std::vector<std::shared_ptr<PackedWeight>>> NpuDevice::place(std::span<co
 
 Result<std::shared_ptr<PackedWeight>> NpuDevice::pack(const WeightSource& source,
                                                       std::shared_ptr<PackedWeight> place) {
+    RKNPU2_RETURN_IF_ERROR(check_process());
     const WeightPlan& plan = place->plan;
     place->source = source;
     if (!place->loaded) {
-        Status status = fill(source, *place);
+        Status status;
+        try {
+            status = fill(source, *place);
+        } catch (const std::exception&) {
+            status = Status::of_exception();
+        }
         if (!status.ok()) {
             note_unpacked(status, source.name);
             return status;

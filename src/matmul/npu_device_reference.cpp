@@ -15,6 +15,7 @@ constexpr size_t kReferenceColumns = 64;
 
 // The arithmetic, without counting anything but the time.
 Status NpuDevice::reference_product(const WeightSource& source, const float* a, size_t M, float* out) {
+    RKNPU2_RETURN_IF_ERROR(check_process());
     const PhaseTimer timer(statistics_, Phase::kReference);
     std::mutex mutex;
     Status failure;

@@ -58,6 +58,7 @@ void NpuFlow::add_product(std::span<const PackedWeight* const> weights) {
 }
 
 Status NpuFlow::begin(std::vector<Chunk> chunks) {
+    RKNPU2_RETURN_IF_ERROR(device_.check_process());
     owns_ = std::unique_lock(device_.mutex_);
     RKNPU2_RETURN_IF_ERROR(take_turn());
     chunks_ = std::move(chunks);

@@ -17,13 +17,13 @@ constexpr std::chrono::microseconds kSpin{200};
 }  // namespace
 
 NpuLane::NpuLane(size_t cores, bool spins, const std::vector<int>& cpus, Statistics& statistics)
-    : statistics_(statistics), spins_(spins) {
-    for (size_t core = 0; core < cores; ++core) {
-        threads_.emplace_back([this, core, cpus] {
-            pin_thread(cpus);
-            work(core);
-        });
-    }
+    : statistics_(statistics), cores_(cores), spins_(spins) {
+    team_.start(cores, [this, cpus](size_t thread) {
+        pin_thread(cpus);
+        work(thread);
+    });
+    const std::lock_guard lock(mutex_);
+    threads_ = team_.size();
 }
 
 NpuLane::~NpuLane() {
@@ -32,8 +32,7 @@ NpuLane::~NpuLane() {
         stop_ = true;
     }
     submitted_.notify_all();
-    for (std::thread& thread : threads_)
-        thread.join();
+    team_.join();
 }
 
 void NpuLane::submit(Job& job) {
@@ -42,9 +41,14 @@ void NpuLane::submit(Job& job) {
         const std::lock_guard lock(mutex_);
         job.status = {};
         job.failed.fill(nullptr);
-        job.cores_left = threads_.size();
-        for (size_t core = 0; core < threads_.size(); ++core)
-            queues_[core].push_back(&job);
+        job.cores_left = cores_;
+        job.next.fill(nullptr);
+        job.next_done = nullptr;
+        for (size_t core = 0; core < cores_; ++core) {
+            Queue& queue = queues_[core];
+            (queue.first == nullptr ? queue.first : queue.last->next[core]) = &job;
+            queue.last = &job;
+        }
     }
     submitted_.notify_all();
 }
@@ -52,8 +56,8 @@ void NpuLane::submit(Job& job) {
 NpuLane::Job* NpuLane::done() {
     if (done_count_ == 0) return nullptr;
     const std::lock_guard lock(mutex_);
-    Job* const job = done_.front();
-    done_.pop_front();
+    Job* const job = done_.first;
+    done_.first = job->next_done;
     --done_count_;
     --jobs_;
     return job;
@@ -61,6 +65,11 @@ NpuLane::Job* NpuLane::done() {
 
 NpuLane::Job* NpuLane::wait() {
     if (jobs_ == 0) return nullptr;
+    if (team_.size() == 0) {
+        for (size_t core = 0; core < cores_ && done_count_ == 0; ++core)
+            do_part(*take_job(core), core);
+        return done();
+    }
     if (spins_) spin_until([&] { return done_count_ > 0; }, kSpin);
     {
         std::unique_lock lock(mutex_);
@@ -69,24 +78,42 @@ NpuLane::Job* NpuLane::wait() {
     return done();
 }
 
-void NpuLane::work(size_t core) {
-    std::deque<Job*>& queue = queues_[core];
+// The thread's next core that has a job; cores_: none.
+size_t NpuLane::core_with_job(size_t thread) const {
+    for (size_t core = thread; core < cores_ && threads_ > 0; core += threads_) {
+        if (queues_[core].first != nullptr) return core;
+    }
+    return cores_;
+}
+
+NpuLane::Job* NpuLane::take_job(size_t core) {
+    Job* const job = queues_[core].first;
+    queues_[core].first = job->next[core];
+    return job;
+}
+
+void NpuLane::work(size_t thread) {
     while (true) {
+        size_t core = cores_;
         Job* job = nullptr;
         {
             std::unique_lock lock(mutex_);
-            submitted_.wait(lock, [&] { return stop_ || !queue.empty(); });
-            if (queue.empty()) return;
-            job = queue.front();
-            queue.pop_front();
+            submitted_.wait(lock, [&] { return (core = core_with_job(thread)) < cores_ || stop_; });
+            if (core == cores_) return;
+            job = take_job(core);
         }
-        run_all(*job, core);
-        const std::lock_guard lock(mutex_);
-        if (--job->cores_left > 0) continue;
-        done_.push_back(job);
-        ++done_count_;
-        finished_.notify_one();
+        do_part(*job, core);
     }
+}
+
+void NpuLane::do_part(Job& job, size_t core) {
+    run_all(job, core);
+    const std::lock_guard lock(mutex_);
+    if (--job.cores_left > 0) return;
+    (done_.first == nullptr ? done_.first : done_.last->next_done) = &job;
+    done_.last = &job;
+    ++done_count_;
+    finished_.notify_one();
 }
 
 void NpuLane::run_all(Job& job, size_t core) {
@@ -95,15 +122,20 @@ void NpuLane::run_all(Job& job, size_t core) {
             const std::lock_guard lock(mutex_);
             if (!job.status.ok()) return;
         }
-        Status status = run(next, job);
+        Status status;
+        try {
+            status = run(next, job);
+            const ContextKey& key = next.context->key();
+            if (!status.ok())
+                status =
+                    std::move(status).with_context(format("K=%zu N=%zu on core %zu", key.K, key.N, core));
+        } catch (...) {
+            status = Status::of_exception();
+        }
         if (status.ok()) continue;
         const std::lock_guard lock(mutex_);
         job.failed[core] = next.context;
-        const ContextKey& key = next.context->key();
-        if (job.status.ok()) {
-            job.status =
-                std::move(status).with_context(format("K=%zu N=%zu on core %zu", key.K, key.N, core));
-        }
+        if (job.status.ok()) job.status = std::move(status);
         synced_.notify_all();
         return;
     }

@@ -4,18 +4,20 @@
 // goes on to the next job when it has done its part of one, whatever the others do. A job is done when all
 // cores are; when a run of it fails, the runs that are left are skipped. A cube of activations is made
 // visible to the device once, by the first run that reads it. submit(), done() and wait() belong to one
-// thread. The threads sleep while there is nothing to do.
+// thread. The threads sleep while there is nothing to do. An exception in a run is a failure of that run.
+//
+// When there are fewer threads to be had than cores, those there are share the cores; without any, wait()
+// does the runs.
 #pragma once
 
 #include <array>
 #include <atomic>
 #include <condition_variable>
 #include <cstddef>
-#include <deque>
 #include <mutex>
-#include <thread>
 #include <vector>
 
+#include "base/threads.hpp"
 #include "matmul/context_cache.hpp"
 #include "matmul/statistics.hpp"
 #include "soc/rk3588.hpp"
@@ -41,7 +43,12 @@ class NpuLane {
         Status status;  // of the first run that failed
         // Contexts whose runs failed.
         std::array<const CachedContext*, rk3588::kCores> failed{};
-        size_t cores_left = 0;  // the lane's
+
+      private:
+        friend class NpuLane;
+        size_t cores_left = 0;
+        std::array<Job*, rk3588::kCores> next{};  // in the queue of each core
+        Job* next_done = nullptr;
     };
 
     // `spins`: wait() looks for a while before it sleeps. `cpus`: that the threads may run on, empty for all.
@@ -54,29 +61,38 @@ class NpuLane {
     void submit(Job& job);
     // A job that is done, or null when none is. Each is returned once.
     Job* done();
-    // The same, waiting for one. Null when there is no job at all.
+    // Blocks until a job is done and returns it; returns null if none is pending.
     Job* wait();
-    // Jobs that were submitted and not returned.
-    size_t jobs() const { return jobs_; }
 
   private:
-    void work(size_t core);
+    // Jobs one after the other, linked by themselves: a thread of the lane allocates nothing.
+    struct Queue {
+        Job* first = nullptr;
+        Job* last = nullptr;  // while there is a first
+    };
+
+    void work(size_t thread);
+    size_t core_with_job(size_t thread) const;
+    Job* take_job(size_t core);
+    void do_part(Job& job, size_t core);
     void run_all(Job& job, size_t core);
     Status run(const Run& run, Job& job);
     Status sync(const Run& run, const View& activations, Job& job);
 
     Statistics& statistics_;
+    const size_t cores_;
     const bool spins_;
     size_t jobs_ = 0;   // of the submitting thread
     std::mutex mutex_;  // guards what follows
     std::condition_variable submitted_;
     std::condition_variable synced_;
     std::condition_variable finished_;
-    std::array<std::deque<Job*>, rk3588::kCores> queues_;
-    std::deque<Job*> done_;
+    std::array<Queue, rk3588::kCores> queues_;
+    Queue done_;
     std::atomic<size_t> done_count_{0};
     bool stop_ = false;
-    std::vector<std::thread> threads_;
+    size_t threads_ = 0;  // thread i of them serves the cores i, i + threads_, ...
+    ThreadTeam team_;
 };
 
 }  // namespace rknpu2

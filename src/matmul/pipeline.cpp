@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <utility>
 
 #include "base/spin.hpp"
 #include "matmul/cube_sync.hpp"
@@ -11,6 +12,16 @@ namespace {
 
 // About as long as a run of a few rows takes.
 constexpr std::chrono::microseconds kSpin{200};
+
+// Threads wait for what the task of another one has promised, so no task may end in any other way.
+template <typename Task>
+Status without_exception(const Task& task) noexcept {
+    try {
+        return task();
+    } catch (...) {
+        return Status::of_exception();
+    }
+}
 
 }  // namespace
 
@@ -110,19 +121,26 @@ bool Pipeline::pick_quantisation(Task& task) {
 void Pipeline::execute(Work& work, const Task& task, std::unique_lock<std::mutex>& lock) {
     if (task.kind == Kind::kRun) {
         end_run(task, run(work, task, lock));
-        return;
+    } else {
+        compute(work, task, lock);
     }
+}
+
+void Pipeline::compute(Work& work, const Task& task, std::unique_lock<std::mutex>& lock) {
     ++cpu_tasks_;
     if (running_ > 0) ++overlapped_;
     lock.unlock();
-    if (task.kind == Kind::kQuantise) {
-        work.quantise(task.index);
-        lock.lock();
+    const bool quantises = task.kind == Kind::kQuantise;
+    Status status = without_exception([&] {
+        quantises ? work.quantise(task.index) : work.dequantise(task.step, task.index);
+        return Status();
+    });
+    lock.lock();
+    if (!status.ok()) return fail(std::move(status));
+    if (quantises) {
         if (--parts_left_[chunk_of_part_[task.index]] == 0) tell_waiting();
         return;
     }
-    work.dequantise(task.step, task.index);
-    lock.lock();
     if (--progress_[task.step].parts_left > 0) return;
     while (completed_ < progress_.size() && progress_[completed_].parts_left == 0)
         ++completed_;
@@ -133,7 +151,7 @@ Status Pipeline::run(Work& work, const Task& task, std::unique_lock<std::mutex>&
     lock.unlock();
     Status status;
     if (task.sync) {
-        status = work.sync(task.step, task.core, task.index);
+        status = without_exception([&] { return work.sync(task.step, task.core, task.index); });
         lock.lock();
         const Step& step = shape_->steps[task.step];
         const size_t segment = shape_->strips[step.strip].segments[task.core][task.index];
@@ -141,7 +159,7 @@ Status Pipeline::run(Work& work, const Task& task, std::unique_lock<std::mutex>&
         tell_waiting();
         lock.unlock();
     }
-    if (status.ok()) status = work.run(task.step, task.core, task.index);
+    if (status.ok()) status = without_exception([&] { return work.run(task.step, task.core, task.index); });
     lock.lock();
     return status;
 }
@@ -150,7 +168,12 @@ void Pipeline::end_run(const Task& task, Status status) {
     --running_;
     cores_[task.core].busy = false;
     --progress_[task.step].runs_left;
-    if (!status.ok() && status_.ok()) status_ = std::move(status);
+    if (status.ok()) return tell_waiting();
+    fail(std::move(status));
+}
+
+void Pipeline::fail(Status status) {
+    if (status_.ok()) status_ = std::move(status);
     tell_waiting();
 }
 

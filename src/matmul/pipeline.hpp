@@ -11,9 +11,9 @@
 // A cube of activations (a chunk's part of one K segment) must be made visible to the device once: the first
 // run that reads it does so (Work::sync), and the runs of other cores wait for that.
 //
-// This file knows no device: it calls Work. A failing run or sync ends it; tasks that other threads have
-// begun are still finished. The object can be used again and again, and allocates nothing when a shape comes
-// back.
+// This file knows no device: it calls Work. A failing run or sync ends it, and so does a task that throws;
+// tasks that other threads have begun are still finished. The object can be used again and again, and
+// allocates nothing when a shape comes back.
 #pragma once
 
 #include <array>
@@ -109,8 +109,10 @@ class Pipeline {
     bool pick_dequantisation(Task& task);
     bool pick_quantisation(Task& task);
     void execute(Work& work, const Task& task, std::unique_lock<std::mutex>& lock);
+    void compute(Work& work, const Task& task, std::unique_lock<std::mutex>& lock);
     Status run(Work& work, const Task& task, std::unique_lock<std::mutex>& lock);
     void end_run(const Task& task, Status status);
+    void fail(Status status);
     void tell_waiting();
     void wait(std::unique_lock<std::mutex>& lock);
 

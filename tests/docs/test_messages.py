@@ -42,6 +42,7 @@ NOT_ON_THE_PAGE = {
     "rknpu2-bench matmul: …": PART,
     "and … more by the same activations": PART,
     "…: unknown exception": INTERNAL,
+    "unknown exception": INTERNAL,
     "a context without a row count": INTERNAL,
     "the host asked to stop": SILENT,
     "no build for …: --target takes rk3588": USAGE,

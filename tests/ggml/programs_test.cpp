@@ -22,10 +22,14 @@ class ProgramsTest : public ::testing::Test {
     // llama-completion of a few tokens. Threads that wait must not spin: the tests share the machine.
     static Ended complete(const std::string& environment, const std::string& options = "",
                           const std::string& model = MODEL) {
-        return run_program("OMP_WAIT_POLICY=passive GGML_BACKEND_PATH=" PLUGIN
-                           " GGML_RKNPU2_RUNTIME=" SIMULATOR " " +
-                           environment + " " HOST_BIN_DIR "/llama-completion -m " + model + " " + options +
-                           " -ngl 99 -c 128 -n 4 --temp 0 --seed 1 -no-cnv -p 'The capital of France is'");
+        return run_program(command(environment, options + " -c 128 -p 'The capital of France is'", model));
+    }
+
+    static std::string command(const std::string& environment, const std::string& options,
+                               const std::string& model = MODEL) {
+        return "OMP_WAIT_POLICY=passive GGML_BACKEND_PATH=" PLUGIN " GGML_RKNPU2_RUNTIME=" SIMULATOR " " +
+               environment + " " HOST_BIN_DIR "/llama-completion -m " + model +
+               " -ngl 99 -n 4 --temp 0 --seed 1 -no-cnv " + options;
     }
 
     // Errors of ours; the line about the device that was found is none.
@@ -99,6 +103,37 @@ TEST_F(ProgramsTest, TruncatedModel) {
         EXPECT_GT(ended.status, 0) << "cut to " << part << "\n" << ended.output;
         EXPECT_THAT(complaints(ended), IsEmpty()) << ended.output;
     }
+}
+
+// A prompt of more than 128 tokens, which flows through whole layers, in a process that may have few threads.
+// The host's own first ones write its log.
+TEST_F(ProgramsTest, ThreadsThatCannotBeHad) {
+    const TemporaryFolder folder;
+    std::string prompt;
+    for (int i = 0; i < 22; ++i)
+        prompt += "The capital of France is Paris. ";
+    const auto read = [&](const std::string& environment) {
+        return run_program("{ " +
+                           command("GGML_RKNPU2_THREADS=3 " + environment,
+                                   "-t 1 --no-warmup -c 512 -p '" + prompt + "The capital of France is'") +
+                           " 2>" + folder.path("log") + "; }");
+    };
+    const auto log = [&] { return Ended{0, run_program("cat " + folder.path("log")).output}; };
+    const Ended expected = read("");
+    EXPECT_EQ(expected.status, 0) << log().output;
+    EXPECT_THAT(expected.output, HasSubstr(prompt + "The capital of France is Paris"));
+    EXPECT_THAT(complaints(log()), IsEmpty());
+    const auto expect_same = [&](const std::string& setting) {
+        const Ended ended = read("LD_PRELOAD=" FAILING_THREADS " " + setting);
+        EXPECT_EQ(ended.status, 0) << setting << "\n" << log().output;
+        EXPECT_EQ(ended.output, expected.output) << setting;
+        EXPECT_THAT(complaints(log()), ElementsAre(HasSubstr("threads could be started"))) << setting;
+    };
+    for (int most = 1; most <= 5; ++most)
+        expect_same("RKNPU2_TEST_MOST_THREADS=" + std::to_string(most));
+    // Two of the device's team, three of the lane.
+    for (int first = 3; first <= 7; ++first)
+        expect_same("RKNPU2_TEST_FAIL_THREADS=" + std::to_string(first) + ",1");
 }
 
 // Without an NPU the host goes on with its CPU, and knows why.

@@ -6,8 +6,11 @@
 
 #include <atomic>
 #include <chrono>
+#include <climits>
 #include <cmath>
+#include <new>
 #include <random>
+#include <stdexcept>
 #include <thread>
 
 #include "base/device_lock.hpp"
@@ -15,6 +18,7 @@
 #include "matmul/fake_device.hpp"
 #include "matmul/matrices.hpp"
 #include "matmul/npu_flow.hpp"
+#include "support/failing_threads.hpp"
 
 namespace rknpu2 {
 namespace {
@@ -243,6 +247,65 @@ TEST_P(FlowTest, ContextsThatCannotBeMadeWithoutAStepLeft) {
     EXPECT_EQ(statistics_.faults.failed, 1U);
     EXPECT_EQ(statistics_.faults.given_up, 1U);
     ASSERT_TRUE(flow(out, 1).ok());
+}
+
+// What throws in a run, on a thread of the lane or of the team, is a failure like others: want of memory may
+// pass, what nobody expects is not tried again.
+TEST_P(FlowTest, ARunThatThrowsIsAFailedRun) {
+    open(3, {OnError::kRetry});
+    const auto expected = one_by_one();
+    std::atomic<int> runs{0};
+    std::atomic<bool> memory{true};
+    state_.before_run = [&] {
+        if (runs++ != 4) return;
+        if (memory) throw std::bad_alloc();
+        throw std::runtime_error("it broke");
+    };
+    auto out = nothing();
+    const Status status = flow(out, 1);
+    ASSERT_TRUE(status.ok()) << status.to_string();
+    EXPECT_EQ(out, expected);
+    runs = 0;
+    EXPECT_EQ(one_by_one(), expected);
+    ASSERT_EQ(lines_.size(), 2U);
+    for (const std::string& line : lines_) {
+        EXPECT_THAT(line, HasSubstr("host memory"));
+        EXPECT_THAT(line, HasSubstr("trying again in new contexts"));
+    }
+    memory = false;
+    runs = 0;
+    const Status broken = flow(out, 1);
+    EXPECT_EQ(broken.code(), StatusCode::kInternal);
+    EXPECT_THAT(broken.message(), HasSubstr("it broke"));
+    runs = 4;
+    const Status alone = npu_->multiply(*weights_[0][0], inputs_[0].a.data(), kM, out[0][0].data());
+    EXPECT_EQ(alone.code(), StatusCode::kInternal);
+    EXPECT_THAT(alone.message(), HasSubstr("it broke"));
+    out = nothing();
+    ASSERT_TRUE(flow(out, 2).ok());
+    EXPECT_EQ(out, expected);
+}
+
+// The n-th thread cannot be had, or that and all later ones: of the team, of the lane.
+TEST_P(FlowTest, TheBitsAreTheSameWithFewerThreads) {
+    open(3);
+    const auto expected = one_by_one();
+    const int team = team_size(npu_->config(), true) - 1;
+    for (const int count : {1, INT_MAX}) {
+        for (int first = 1; first <= team + 4; ++first) {
+            inputs_.clear();
+            weights_.clear();
+            fail_threads(first, count);
+            open(3);
+            EXPECT_EQ(one_by_one(), expected) << "thread " << first;
+            auto out = nothing();
+            const Status status = flow(out, static_cast<uint32_t>(first));
+            ASSERT_TRUE(status.ok()) << status.to_string();
+            EXPECT_EQ(out, expected) << "thread " << first;
+            EXPECT_EQ(failed_threads() > 0, first < team + 4) << first;
+            fail_threads(0, 0);
+        }
+    }
 }
 
 // Another process gets the NPU between chunks, and never while one of ours runs.

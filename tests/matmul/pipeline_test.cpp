@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <new>
 #include <random>
 #include <thread>
 
@@ -70,6 +71,8 @@ class Watcher final : public Pipeline::Work {
     }
 
     size_t fails_at = SIZE_MAX;
+    size_t throws_at = SIZE_MAX;  // this task of any kind
+    bool has_thrown() const { return tasks_ > throws_at; }
     size_t total_runs() const { return total_runs_; }
 
   private:
@@ -82,7 +85,8 @@ class Watcher final : public Pipeline::Work {
         if (shape_.quantised) return;
         EXPECT_EQ(quantised_[chunk], shape_.chunk_parts[chunk]);
     }
-    void dawdle(size_t what) const {
+    void dawdle(size_t what) {
+        if (tasks_.fetch_add(1) == throws_at) throw std::bad_alloc();
         std::minstd_rand random(static_cast<uint32_t>(seed_ * 7919 + what));
         if (random() % 3 == 0) std::this_thread::sleep_for(std::chrono::microseconds(random() % 200));
     }
@@ -96,6 +100,7 @@ class Watcher final : public Pipeline::Work {
     std::vector<std::atomic<size_t>> dequantised_;
     std::vector<std::atomic<int>> synced_;
     std::array<std::atomic<bool>, rk3588::kCores> busy_{};
+    std::atomic<size_t> tasks_{0};
     std::atomic<size_t> total_runs_{0};
     std::atomic<size_t> failed_step_{SIZE_MAX};
 };
@@ -165,6 +170,29 @@ TEST_P(PipelineTest, AFailureEndsItAndTheNextCallWorks) {
         if (seed % 6 == 0) {
             EXPECT_EQ(failing.total_runs(), 1U) << "a lone thread ran on after the failure";
         }
+        synced.assign(synced.size(), 0);
+        Watcher watcher(shape, seed);
+        pipeline.begin(shape, synced);
+        work_together(pipeline, watcher, 1 + seed % 6);
+        EXPECT_TRUE(pipeline.status().ok());
+        watcher.expect_all_done();
+    }
+}
+
+// Whatever kind of task it is, and whoever waits for it.
+TEST_P(PipelineTest, ATaskThatThrowsEndsItAndTheNextCallWorks) {
+    Pipeline pipeline(GetParam());
+    for (uint32_t seed = 1; seed <= 60; ++seed) {
+        SCOPED_TRACE(::testing::Message() << "seed " << seed);
+        std::minstd_rand random(seed);
+        const Pipeline::Shape shape = random_shape(random);
+        std::vector<char> synced(shape.chunk_parts.size() * shape.segments, 0);
+        Watcher failing(shape, seed);
+        failing.throws_at = random() % 12;
+        pipeline.begin(shape, synced);
+        work_together(pipeline, failing, 1 + seed % 6);
+        EXPECT_EQ(pipeline.status().code(),
+                  failing.has_thrown() ? StatusCode::kOutOfMemory : StatusCode::kOk);
         synced.assign(synced.size(), 0);
         Watcher watcher(shape, seed);
         pipeline.begin(shape, synced);

@@ -4,10 +4,13 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <climits>
+
 #include "doctor_report.hpp"
 #include "flawed_runtime.hpp"
 #include "predict/board_profile.hpp"
 #include "runtime/rknn_runtime.hpp"
+#include "support/failing_threads.hpp"
 
 namespace rknpu2 {
 namespace {
@@ -160,6 +163,19 @@ TEST(DoctorMeasure, ElsewhereTimesAreRealOnes) {
     test::FlawedRuntime burning(flaw);
     const Result<Measurements> failed = measure(burning, DoctorClock("/nonexistent.so"), true);
     EXPECT_THAT(failed.status().message(), HasSubstr("1x32x32 int8, 1 core: it burns"));
+}
+
+// A second or a third core has no thread to run on.
+TEST(DoctorMeasure, ThreadsThatCannotBeHadAreAFailure) {
+    test::Flaw flaw;
+    flaw.no_run = true;
+    for (const int first : {1, 2}) {
+        test::FlawedRuntime runtime(flaw);
+        fail_threads(first, INT_MAX);
+        const Result<Measurements> failed = measure(runtime, DoctorClock("/none.so"), true);
+        fail_threads(0, 0);
+        EXPECT_THAT(failed.status().message(), HasSubstr("cannot start a thread for each NPU core"));
+    }
 }
 
 }  // namespace

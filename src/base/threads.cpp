@@ -1,0 +1,58 @@
+#include "base/threads.hpp"
+
+#include <condition_variable>
+#include <exception>
+#include <mutex>
+
+#include "base/log.hpp"
+
+namespace rknpu2 {
+
+void ThreadTeam::start(size_t count, const std::function<void(size_t)>& body) {
+    const size_t before = threads_.size();
+    threads_.reserve(before + count);
+    try {
+        for (size_t i = 0; i < count; ++i)
+            threads_.emplace_back([body, i] { body(i); });
+    } catch (const std::exception&) {  // std::system_error, or no memory for a thread
+        tell_of_few_threads(threads_.size() - before, count);
+    }
+}
+
+void ThreadTeam::join() {
+    for (std::thread& thread : threads_)
+        thread.join();
+    threads_.clear();
+}
+
+size_t startable_threads(size_t count) {
+    std::mutex mutex;
+    std::condition_variable counted;
+    bool end = false;
+    ThreadTeam team;
+    // All of them at the same time: threads that have ended do not count towards a limit.
+    team.start(count, [&](size_t) {
+        std::unique_lock lock(mutex);
+        counted.wait(lock, [&] { return end; });
+    });
+    {
+        const std::lock_guard lock(mutex);
+        end = true;
+    }
+    counted.notify_all();
+    const size_t started = team.size();
+    team.join();
+    return started;
+}
+
+void tell_of_few_threads(size_t got, size_t wanted) {
+    static std::atomic<bool> told{false};
+    if (told.exchange(true)) return;
+    log(LogLevel::kWarning,
+        "only %zu of %zu threads could be started: fewer do the work, which is slower; ulimit -u, or a limit "
+        "of "
+        "the container (pids), says how many there may be",
+        got, wanted);
+}
+
+}  // namespace rknpu2

@@ -1,0 +1,41 @@
+// Threads of a team that may get fewer of them than it wants.
+//
+// A process has a limit of threads (RLIMIT_NPROC, the pids limit of a container). What needs threads here
+// does with what there is, down to none, and says so: one line for the whole process.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <functional>
+#include <thread>
+#include <vector>
+
+namespace rknpu2 {
+
+// Owns the threads that have been started. Whoever owns it tells them to end and then calls join(), or
+// destroys it, which waits for them as well. Not thread safe.
+class ThreadTeam {
+  public:
+    ThreadTeam() = default;
+    ~ThreadTeam() { join(); }
+    ThreadTeam(const ThreadTeam&) = delete;
+    ThreadTeam& operator=(const ThreadTeam&) = delete;
+
+    // Starts up to `count` threads, which call body(0), body(1), ...; stops at the first that cannot be had.
+    // Only before it has started any may it throw std::bad_alloc.
+    void start(size_t count, const std::function<void(size_t)>& body);
+    size_t size() const { return threads_.size(); }
+    void join();
+
+  private:
+    std::vector<std::thread> threads_;
+};
+
+// How many of `count` threads there could be now, at most. They are started, and ended at once. For teams of
+// others, who end the process when they get fewer than they ask for.
+size_t startable_threads(size_t count);
+
+// The one line. `got` of `wanted` threads could be had.
+void tell_of_few_threads(size_t got, size_t wanted);
+
+}  // namespace rknpu2
