@@ -11,6 +11,7 @@
 #include "base/format.hpp"
 #include "chip_clock.hpp"
 #include "matmul/npu_device.hpp"
+#include "runtime/locate.hpp"
 #include "runtime/rknn_runtime.hpp"
 
 namespace rknpu2 {
@@ -99,7 +100,8 @@ Status prepare(const MatmulBenchSettings& settings, const Operands& operands, Co
     config.weight_cache_directory.clear();
     Result<std::unique_ptr<NpuRuntime>> runtime = open_rknn_runtime(settings.runtime);
     RKNPU2_RETURN_IF_ERROR(runtime.status());
-    auto lock = DeviceLock::open(config, runtime.value()->info().simulated, contestant.lock_counters);
+    auto lock = DeviceLock::open(config, runtime.value()->info().simulated, npu_device_nodes(),
+                                 contestant.lock_counters);
     RKNPU2_RETURN_IF_ERROR(lock.status());
     contestant.lock = lock.take();
     contestant.device = std::make_shared<NpuDevice>(runtime.take(), config, contestant.statistics);

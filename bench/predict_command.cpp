@@ -1,8 +1,8 @@
 // rknpu2-bench predict: what a model of a board says of whole language models.
 #include <cstdio>
-#include <fstream>
 #include <memory>
 
+#include "base/file.hpp"
 #include "base/status.hpp"
 #include "commands.hpp"
 #include "predict/check.hpp"
@@ -25,14 +25,6 @@ struct Options {
     std::string svg, trace;
     bool check = false;
 };
-
-Status write_file(const std::string& path, const std::string& text) {
-    std::ofstream file(path);
-    file << text;
-    file.close();
-    if (file) return {};
-    return {StatusCode::kIo, "cannot write " + path};
-}
 
 Status print(const std::string& text) {
     const bool written = std::fwrite(text.data(), 1, text.size(), stdout) == text.size();
@@ -91,14 +83,14 @@ Result<bool> run(const Options& options) {
     const Result<std::vector<Prediction>> predictions = predict_all(options, board.value());
     if (!predictions.ok()) return predictions.status();
     const std::vector<Prediction>& all = predictions.value();
-    if (!options.svg.empty()) RKNPU2_RETURN_IF_ERROR(write_file(options.svg, roofline_svg(all)));
+    if (!options.svg.empty()) RKNPU2_RETURN_IF_ERROR(write_file_atomically(options.svg, roofline_svg(all)));
     if (!options.trace.empty()) {
         if (all.size() != 1) {
             return Status(
                 StatusCode::kInvalidArgument,
                 "--trace shows one layer of one prediction: name one --model, --design and --precision");
         }
-        RKNPU2_RETURN_IF_ERROR(write_file(options.trace, layer_trace_json(all.front())));
+        RKNPU2_RETURN_IF_ERROR(write_file_atomically(options.trace, layer_trace_json(all.front())));
     }
     RKNPU2_RETURN_IF_ERROR(print(options.format == "csv"    ? predictions_csv(all)
                                  : options.format == "json" ? predictions_json(all, engines.value())

@@ -7,6 +7,7 @@
 
 #include "base/device_lock.hpp"
 #include "doctor_messages.hpp"
+#include "runtime/locate.hpp"
 #include "watched_process.hpp"
 
 namespace rknpu2 {
@@ -68,7 +69,8 @@ void use_runtime(const Examination& examination, const DoctorReport& report, Npu
     link.tell(message_of_opened(runtime.info()));
     if (report.system_only) return;
     LockCounters counters;
-    const auto lock = DeviceLock::open(examination.config, runtime.info().simulated, counters);
+    const auto lock =
+        DeviceLock::open(examination.config, runtime.info().simulated, npu_device_nodes(), counters);
     if (!lock.ok()) return link.tell(message_of_no_lock(lock.status().message()));
     StepTurn turn(lock.value().get(), link);
     try {

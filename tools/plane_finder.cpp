@@ -3,11 +3,11 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
 
+#include "base/file.hpp"
 #include "base/format.hpp"
 
 namespace rknpu2 {
@@ -20,13 +20,13 @@ Result<std::unique_ptr<PlaneFinder>> PlaneFinder::open(const std::string& path, 
     finder->library_ = library.take();
     finder->data_offset_ = file.data_offset;
     if (finder->library_ == nullptr || file.tensors.empty()) return finder;
-    const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+    const FileDescriptor opened = open_file(path.c_str(), O_RDONLY);
+    const int fd = opened.number();
     struct stat info {};
     void* mapped = MAP_FAILED;
     if (fd >= 0 && fstat(fd, &info) == 0 && info.st_size > 0)
         mapped = mmap(nullptr, static_cast<size_t>(info.st_size), PROT_READ, MAP_PRIVATE, fd, 0);
     const int error = errno;
-    if (fd >= 0) close(fd);
     if (mapped == MAP_FAILED) {
         return Status(StatusCode::kIo, format("%s: cannot be read: %s", path.c_str(), std::strerror(error)));
     }

@@ -8,6 +8,8 @@
 #include <functional>
 #include <string>
 
+#include "base/file.hpp"
+
 namespace rknpu2 {
 
 class Program {
@@ -30,6 +32,7 @@ class Program {
     // What `work` returns; a failure when it throws. All that main() does goes in there.
     template <typename Work>
     int guard(const Work& work) const noexcept {
+        const NoFileSizeSignal no_signal;  // a limit of the size of files is a message, not a signal
         try {
             return work();
         } catch (const std::exception& error) {

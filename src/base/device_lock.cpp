@@ -1,6 +1,7 @@
 #include "base/device_lock.hpp"
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -9,8 +10,8 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <exception>
 #include <fstream>
-#include <system_error>
 
 #include "base/format.hpp"
 #include "base/log.hpp"
@@ -21,7 +22,6 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr const char* kName = "ggml-rknpu2.lock";
-constexpr mode_t kMode = 0644;
 constexpr std::chrono::seconds kLongWait{1};
 constexpr std::chrono::milliseconds kWatchEvery{100};
 
@@ -64,6 +64,70 @@ std::string holder_of(uint64_t device, uint64_t inode) {
     return "a process that cannot be seen from here";
 }
 
+// May somebody only read it? Such a user could hold the lock, and not use the device.
+bool some_may_only_read(mode_t mode) {
+    const auto only_reads = [&](mode_t read, mode_t write) {
+        return (mode & read) != 0 && (mode & write) == 0;
+    };
+    return only_reads(S_IRUSR, S_IWUSR) || only_reads(S_IRGRP, S_IWGRP) || only_reads(S_IROTH, S_IWOTH);
+}
+
+bool is_for(const struct stat& info, const DeviceUsers& users) {
+    const bool others = (info.st_mode & (S_IROTH | S_IWOTH)) != 0;
+    return !some_may_only_read(info.st_mode) && (users.everybody || !others);
+}
+
+// A file that we have made, or somebody like us by an older version: empty, and nothing else by another name.
+bool is_ours_to_mend(const struct stat& info) {
+    return (info.st_uid == geteuid() || geteuid() == 0) && info.st_size == 0 && info.st_nlink == 1;
+}
+
+void give_to(int descriptor, const DeviceUsers& users) {
+    // Who is not in the group cannot give it the file: it stays with a group of the maker's.
+    if (users.group) static_cast<void>(fchown(descriptor, static_cast<uid_t>(-1), *users.group));
+    static_cast<void>(fchmod(descriptor, users.mode()));  // whatever the umask
+}
+
+// Such as "is for the user with the number 1000 and the group with the number 44".
+std::string owners_of(const std::string& path) {
+    struct stat info {};
+    if (lstat(path.c_str(), &info) != 0) return std::strerror(EACCES);
+    return format("is for user %u and group %u only", info.st_uid, info.st_gid);
+}
+
+// Open descriptors of locks, which a forked child closes: it would keep the lock of a parent that dies.
+class OpenLocks {
+  public:
+    // Leaked on purpose: a process may fork while it ends.
+    static OpenLocks& instance() {
+        static auto* const locks = new OpenLocks;
+        return *locks;
+    }
+    void add(int descriptor) {
+        const std::lock_guard lock(mutex_);
+        descriptors_.push_back(descriptor);
+    }
+    void remove(int descriptor) {
+        const std::lock_guard lock(mutex_);
+        std::erase(descriptors_, descriptor);
+    }
+
+  private:
+    OpenLocks() {
+        pthread_atfork([] { instance().mutex_.lock(); }, [] { instance().mutex_.unlock(); },
+                       [] { instance().in_child(); });
+    }
+    void in_child() {
+        for (const int descriptor : descriptors_)
+            ::close(descriptor);
+        descriptors_.clear();
+        mutex_.unlock();
+    }
+
+    std::mutex mutex_;
+    std::vector<int> descriptors_;
+};
+
 int lock_file(int descriptor, int operation) {
     int answer = 0;
     do {
@@ -81,21 +145,39 @@ std::string default_lock_path() {
     return std::string(shared ? "/run/lock/" : "/tmp/") + kName;
 }
 
-// Never writes: O_RDONLY is enough for flock(), so files of other users serve as well.
-Status DeviceLock::File::open() {
-    RKNPU2_RETURN_IF_ERROR(check_directory(path));
-    const int flags = O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK;
-    FileDescriptor opened(::open(path.c_str(), flags));
-    if (!opened.is_open() && errno == ENOENT) {
-        opened = FileDescriptor(::open(path.c_str(), flags | O_CREAT | O_EXCL, kMode));
-        // Whatever the umask: other users are to open it.
-        if (opened.is_open()) static_cast<void>(fchmod(opened.number(), kMode));
-        if (!opened.is_open() && errno == EEXIST) opened = FileDescriptor(::open(path.c_str(), flags));
+DeviceUsers DeviceUsers::of(const std::vector<std::string>& nodes) {
+    for (const std::string& node : nodes) {
+        struct stat info {};
+        if (stat(node.c_str(), &info) != 0) continue;
+        constexpr mode_t kAll = S_IROTH | S_IWOTH;
+        return {info.st_gid, (info.st_mode & kAll) == kAll};
     }
+    return {};
+}
+
+// Never writes: O_RDONLY is enough for flock(), so files of other users serve as well.
+Status DeviceLock::File::open(const DeviceUsers& users) {
+    RKNPU2_RETURN_IF_ERROR(check_directory(path));
+    constexpr int kFlags = O_RDONLY | O_NOFOLLOW | O_NONBLOCK;
+    FileDescriptor opened = open_file(path.c_str(), kFlags);
+    if (!opened.is_open() && errno == ENOENT) {
+        opened = open_file(path.c_str(), kFlags | O_CREAT | O_EXCL, S_IRUSR | S_IWUSR);
+        if (opened.is_open()) give_to(opened.number(), users);
+        if (!opened.is_open() && errno == EEXIST) opened = open_file(path.c_str(), kFlags);
+    }
+    if (!opened.is_open() && errno == EACCES) return cannot(path, owners_of(path).c_str());
     if (!opened.is_open()) return cannot(path, errno == ELOOP ? "is a symbolic link" : std::strerror(errno));
     struct stat info {};
     if (fstat(opened.number(), &info) != 0 || !S_ISREG(info.st_mode))
         return cannot(path, "is not a regular file");
+    if (!is_for(info, users) && is_ours_to_mend(info)) {
+        give_to(opened.number(), users);
+        static_cast<void>(fstat(opened.number(), &info));
+    }
+    if (!is_for(info, users))
+        return cannot(path, "could be held by users who may not use the NPU: remove it");
+    if (descriptor.is_open()) OpenLocks::instance().remove(descriptor.number());
+    OpenLocks::instance().add(opened.number());
     descriptor = std::move(opened);
     device = info.st_dev;
     inode = info.st_ino;
@@ -107,7 +189,8 @@ bool DeviceLock::File::replaced() const {
     return lstat(path.c_str(), &info) != 0 || info.st_dev != device || info.st_ino != inode;
 }
 
-DeviceLock::DeviceLock(const std::string& path, LockCounters& counters) : counters_(counters) {
+DeviceLock::DeviceLock(const std::string& path, LockCounters& counters, const DeviceUsers& users)
+    : counters_(counters), users_(users) {
     queue_.path = path + ".queue";
     device_.path = path;
 }
@@ -121,25 +204,29 @@ DeviceLock::~DeviceLock() {
         stopped_.notify_all();
         watcher_.join();
     }
+    for (const File* const file : {&device_, &queue_})
+        if (file->descriptor.is_open()) OpenLocks::instance().remove(file->descriptor.number());
 }
 
-Result<std::unique_ptr<DeviceLock>> DeviceLock::open(const std::string& path, LockCounters& counters) {
-    std::unique_ptr<DeviceLock> lock(new DeviceLock(path, counters));
-    RKNPU2_RETURN_IF_ERROR(lock->device_.open());
-    RKNPU2_RETURN_IF_ERROR(lock->queue_.open());
+Result<std::unique_ptr<DeviceLock>> DeviceLock::open(const std::string& path, LockCounters& counters,
+                                                     const DeviceUsers& users) {
+    std::unique_ptr<DeviceLock> lock(new DeviceLock(path, counters, users));
+    RKNPU2_RETURN_IF_ERROR(lock->device_.open(users));
+    RKNPU2_RETURN_IF_ERROR(lock->queue_.open(users));
     return lock;
 }
 
 Result<std::unique_ptr<DeviceLock>> DeviceLock::open(const Config& config, bool simulated,
+                                                     const std::vector<std::string>& nodes,
                                                      LockCounters& counters) {
     if (config.lock == "none" || (config.lock == "auto" && simulated)) return std::unique_ptr<DeviceLock>();
-    return open(config.lock == "auto" ? default_lock_path() : config.lock, counters);
+    return open(config.lock == "auto" ? default_lock_path() : config.lock, counters, DeviceUsers::of(nodes));
 }
 
 Status DeviceLock::reopen_replaced() {
     const std::lock_guard lock(mutex_);  // watch() tells whose they are
     for (File* const file : {&device_, &queue_})
-        if (file->replaced()) RKNPU2_RETURN_IF_ERROR(file->open());
+        if (file->replaced()) RKNPU2_RETURN_IF_ERROR(file->open(users_));
     return {};
 }
 
@@ -194,7 +281,7 @@ void DeviceLock::start_watching() {
     if (watcher_.joinable()) return;
     try {
         watcher_ = std::thread([this] { watch(); });
-    } catch (const std::system_error&) {
+    } catch (const std::exception&) {
     }
 }
 

@@ -3,11 +3,20 @@
 //
 // Advisory locks (flock) on two files. Who wants the device takes the queue first, then the device, and then
 // lets the queue go: so one process at most waits for the device itself, and one that has just given it back
-// cannot take it again before that one has had it. The kernel drops the locks of a process that dies. The
-// files are only ever opened for reading and nothing in them is believed, so they may belong to another user;
-// a link or anything else but a file in their place is refused. A wait of more than a second is a line that
-// names who holds the device.
+// cannot take it again before that one has had it. The kernel drops the locks of a process that dies. A wait
+// of more than a second is a line that names who holds the device.
+//
+// Whoever can open a file can hold its lock for ever, so the files are for those who may use the device
+// itself: they get the group of its node in /dev (DeviceUsers), and nobody may only read them. They are only
+// ever opened for reading and nothing in them is believed, so they may belong to another user; a link,
+// anything else but a file, or a file that more users could hold is refused, or mended where it is ours to
+// mend.
+//
+// A lock belongs to the process that opened it. A forked child has no part in it: its descriptors are closed
+// by the fork, so that it neither keeps nor drops the parent's lock. There the object must be left alone.
 #pragma once
+
+#include <sys/types.h>
 
 #include <atomic>
 #include <chrono>
@@ -15,9 +24,11 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 #include <utility>
+#include <vector>
 
 #include "base/config.hpp"
 #include "base/file.hpp"
@@ -31,12 +42,25 @@ struct LockCounters {
     std::atomic<uint64_t> waited_ns{0};
 };
 
+// Who may use a device.
+struct DeviceUsers {
+    std::optional<gid_t> group;  // besides the owner; none: that of whoever makes the files
+    bool everybody = false;
+
+    mode_t mode() const { return everybody ? 0666 : 0660; }
+    // As the first of these device nodes that is there says: its group, and everybody if all users may read
+    // and write it.
+    static DeviceUsers of(const std::vector<std::string>& nodes);
+};
+
 class DeviceLock {
   public:
     // The file is made if it is not there, and one more beside it, PATH.queue.
-    static Result<std::unique_ptr<DeviceLock>> open(const std::string& path, LockCounters& counters);
-    // What GGML_RKNPU2_LOCK says; null for none.
+    static Result<std::unique_ptr<DeviceLock>> open(const std::string& path, LockCounters& counters,
+                                                    const DeviceUsers& users = {});
+    // What GGML_RKNPU2_LOCK says; null for none. `nodes`: of the device.
     static Result<std::unique_ptr<DeviceLock>> open(const Config& config, bool simulated,
+                                                    const std::vector<std::string>& nodes,
                                                     LockCounters& counters);
     ~DeviceLock();
     DeviceLock(const DeviceLock&) = delete;
@@ -71,16 +95,16 @@ class DeviceLock {
   private:
     struct File {
         std::string path;
-        FileDescriptor descriptor;
+        FileDescriptor descriptor;  // known to the forks (device_lock.cpp)
         uint64_t device = 0;
         uint64_t inode = 0;
 
         // In place of what is open now.
-        Status open();
+        Status open(const DeviceUsers& users);
         bool replaced() const;
     };
 
-    DeviceLock(const std::string& path, LockCounters& counters);
+    DeviceLock(const std::string& path, LockCounters& counters, const DeviceUsers& users);
     Status reopen_replaced();
     Status take(const File& file);
     Status take_both();
@@ -88,6 +112,7 @@ class DeviceLock {
     void watch();
 
     LockCounters& counters_;
+    const DeviceUsers users_;
     File queue_;
     File device_;
     // Tells of long waits; there once the first wait was.

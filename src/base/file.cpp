@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <cinttypes>
 #include <climits>
+#include <csignal>
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
@@ -27,7 +28,8 @@ Status cannot_read(const std::string& path, const char* why) {
 
 // Writes `path`, of which messages speak as `name`.
 Status write_file(const std::string& path, const std::string& name, const std::string& content, int flags) {
-    FileDescriptor file(::open(path.c_str(), O_WRONLY | O_CLOEXEC | flags, 0666));
+    const NoFileSizeSignal no_signal;
+    FileDescriptor file = open_file(path.c_str(), O_WRONLY | flags, 0666);
     if (!file.is_open()) return cannot_write(name);
     for (size_t written = 0; written < content.size();) {
         const ssize_t count = ::write(file.number(), content.data() + written, content.size() - written);
@@ -43,11 +45,71 @@ Status write_file(const std::string& path, const std::string& name, const std::s
 void sync_directory_of(const std::string& path) {
     const size_t slash = path.rfind('/');
     const std::string directory = slash == std::string::npos ? "." : path.substr(0, slash + 1);
-    const FileDescriptor file(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    const FileDescriptor file = open_file(directory.c_str(), O_RDONLY | O_DIRECTORY);
     if (file.is_open()) static_cast<void>(::fsync(file.number()));
 }
 
+// The same file under a number that is none of the standard streams'.
+FileDescriptor above_standard(int number) {
+    if (number < 0 || number > STDERR_FILENO) return FileDescriptor(number);
+    const FileDescriptor low(number);
+    return FileDescriptor(::fcntl(number, F_DUPFD_CLOEXEC, STDERR_FILENO + 1));
+}
+
+sigset_t file_size_signal() {
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGXFSZ);
+    return set;
+}
+
 }  // namespace
+
+NoFileSizeSignal::NoFileSizeSignal() {
+    const sigset_t set = file_size_signal();
+    blocked_ = pthread_sigmask(SIG_BLOCK, &set, &before_) == 0 && sigismember(&before_, SIGXFSZ) == 0;
+}
+
+// The signal is this thread's own, as a write causes it.
+NoFileSizeSignal::~NoFileSizeSignal() {
+    if (!blocked_) return;
+    const int error = errno;
+    const sigset_t set = file_size_signal();
+    const timespec now{};
+    while (sigtimedwait(&set, nullptr, &now) > 0 || errno == EINTR) {
+    }
+    pthread_sigmask(SIG_SETMASK, &before_, nullptr);
+    errno = error;
+}
+
+Status write_at(int file, const void* from, size_t bytes, uint64_t offset) {
+    const NoFileSizeSignal no_signal;
+    const auto* at = static_cast<const char*>(from);
+    while (bytes > 0) {
+        const ssize_t put = ::pwrite(file, at, bytes, static_cast<off_t>(offset));
+        if (put < 0 && errno == EINTR) continue;
+        if (put <= 0) return {StatusCode::kIo, format("cannot be written: %s", std::strerror(errno))};
+        at += put;
+        offset += static_cast<uint64_t>(put);
+        bytes -= static_cast<size_t>(put);
+    }
+    return {};
+}
+
+FileDescriptor open_file(const char* path, int flags, mode_t mode) {
+    return above_standard(::open(path, flags | O_CLOEXEC, mode));
+}
+
+FileDescriptor open_file_at(int directory, const char* path, int flags, mode_t mode) {
+    return above_standard(::openat(directory, path, flags | O_CLOEXEC, mode));
+}
+
+std::FILE* open_stream_to(const std::string& path) {
+    FileDescriptor file = open_file(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0666);
+    std::FILE* const stream = file.is_open() ? ::fdopen(file.number(), "w") : nullptr;
+    if (stream != nullptr) file.release();  // fclose() closes it
+    return stream;
+}
 
 FileDescriptor::~FileDescriptor() {
     if (is_open()) ::close(number_);
@@ -58,7 +120,7 @@ bool FileDescriptor::close() {
 }
 
 Result<FileDescriptor> open_regular_file(const std::string& path) {
-    FileDescriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+    FileDescriptor file = open_file(path.c_str(), O_RDONLY | O_NONBLOCK);
     struct stat info {};
     if (!file.is_open() || ::fstat(file.number(), &info) != 0) return cannot_read(path, std::strerror(errno));
     if (!S_ISREG(info.st_mode)) return cannot_read(path, "it is not a regular file");

@@ -1,8 +1,16 @@
 // Files that somebody else may have put there: opened without waiting, read whole within a limit. And files
 // that are written whole.
+//
+// Every file of ours is opened by open_file(): a host may run with its standard streams closed (a daemon,
+// `2>&-`), and what it writes to descriptor 2 must not end up in a file of ours.
 #pragma once
 
+#include <sys/types.h>
+
+#include <csignal>
+#include <cstddef>
 #include <cstdint>
+#include <cstdio>
 #include <optional>
 #include <string>
 #include <utility>
@@ -25,12 +33,21 @@ class FileDescriptor {
 
     int number() const { return number_; }
     bool is_open() const { return number_ >= 0; }
+    // Leaves the file to somebody else.
+    int release() { return std::exchange(number_, -1); }
     // Says whether all that was written has arrived.
     bool close();
 
   private:
     int number_ = -1;
 };
+
+// open() and openat(): closed at exec, and never descriptor 0, 1 or 2. Not open, with errno, when that fails.
+FileDescriptor open_file(const char* path, int flags, mode_t mode = 0);
+FileDescriptor open_file_at(int directory, const char* path, int flags, mode_t mode = 0);
+
+// A stream for writing to a new, empty file of that name. Null, with errno, when that fails.
+std::FILE* open_stream_to(const std::string& path);
 
 // Opens a regular file for reading, without waiting for a pipe's writer. Else kIo, with the path in the
 // message.
@@ -47,6 +64,24 @@ std::string with_process_id(std::string path_pattern);
 // one yet. None when it is a terminal, a pipe, or one of the files in /dev and /proc that stand for what is
 // open.
 std::optional<std::string> replaceable_file(const std::string& path);
+
+// While it lives, this thread may write to files past RLIMIT_FSIZE: the write fails with EFBIG, instead of a
+// SIGXFSZ that would end the process.
+class NoFileSizeSignal {
+  public:
+    NoFileSizeSignal();
+    ~NoFileSizeSignal();
+    NoFileSizeSignal(const NoFileSizeSignal&) = delete;
+    NoFileSizeSignal& operator=(const NoFileSizeSignal&) = delete;
+
+  private:
+    bool blocked_ = false;  // by us
+    sigset_t before_;
+};
+
+// All of it at the offset. kIo without a path when that fails; a limit of the size of files is such a
+// failure.
+Status write_at(int file, const void* from, size_t bytes, uint64_t offset);
 
 // Writes a file so that a reader sees either the old or the new content, whole, even after the power was cut.
 // What is not replaceable is written to. kIo, with the path in the message. FILE.<process id>.part is there

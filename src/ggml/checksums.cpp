@@ -39,7 +39,7 @@ Result<std::unique_ptr<Checksums>> Checksums::open(const Config& config) {
 }
 
 Checksums::Checksums(std::string path, Precision precision)
-    : path_(std::move(path)), precision_(precision), file_(std::fopen(path_.c_str(), "we")) {}
+    : path_(std::move(path)), precision_(precision), file_(open_stream_to(path_)) {}
 
 Checksums::~Checksums() {
     if (file_ != nullptr) std::fclose(file_);
@@ -48,6 +48,7 @@ Checksums::~Checksums() {
 void Checksums::add(std::span<const PlannedMatmul> matmuls, const ggml_tensor* gate) {
     const std::lock_guard lock(mutex_);
     if (file_ == nullptr) return;
+    const NoFileSizeSignal no_signal;
     if (gate != nullptr) {
         const ggml_tensor* const first = gate->src[0];
         const std::string names = std::string(first->src[0]->name) + " & " + gate->src[1]->src[0]->name;

@@ -177,7 +177,8 @@ class Plugin {
         RKNPU2_RETURN_IF_ERROR(library.status());
         Result<std::unique_ptr<NpuRuntime>> runtime = open_rknn_runtime(path.value());
         RKNPU2_RETURN_IF_ERROR(runtime.status());
-        auto lock = DeviceLock::open(config_, runtime.value()->info().simulated, statistics_.device_lock);
+        auto lock = DeviceLock::open(config_, runtime.value()->info().simulated, npu_device_nodes(),
+                                     statistics_.device_lock);
         RKNPU2_RETURN_IF_ERROR(lock.status());
         Result<std::unique_ptr<Checksums>> checksums = Checksums::open(config_);
         RKNPU2_RETURN_IF_ERROR(checksums.status());

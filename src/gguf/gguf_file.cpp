@@ -325,7 +325,7 @@ Result<GgufFile> GgufFile::parse(ByteReader reader) {
 
 Result<GgufFile> GgufFile::open(const std::string& path) {
     // O_NONBLOCK: a named pipe must give a message, not wait for a writer.
-    const FileDescriptor opened(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+    const FileDescriptor opened = open_file(path.c_str(), O_RDONLY | O_NONBLOCK);
     const int fd = opened.number();
     if (fd < 0) return Status(StatusCode::kIo, format("%s: %s", path.c_str(), std::strerror(errno)));
     struct stat info {};

@@ -44,12 +44,10 @@ struct Entry {
 // The regular files of ours. Unfinished ones that nobody will finish are removed on the way.
 std::vector<Entry> entries_of(int directory, const std::string& suffix, time_t now) {
     std::vector<Entry> entries;
-    const int again = ::openat(directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR* const listing = again >= 0 ? ::fdopendir(again) : nullptr;
-    if (listing == nullptr) {
-        if (again >= 0) ::close(again);
-        return entries;
-    }
+    FileDescriptor again = open_file_at(directory, ".", O_RDONLY | O_DIRECTORY);
+    DIR* const listing = again.is_open() ? ::fdopendir(again.number()) : nullptr;
+    if (listing == nullptr) return entries;
+    again.release();  // closedir() closes it
     while (const dirent* const entry = ::readdir(listing)) {
         const std::string name = entry->d_name;
         struct stat info {};
@@ -105,13 +103,16 @@ CacheDirectory::CacheDirectory(std::string path, std::string suffix, uint64_t li
 
 Status CacheDirectory::prepare() {
     const std::lock_guard lock(mutex_);
-    if (!prepared_) prepared_ = open_directory();
+    if (prepared_) return *prepared_;
+    prepared_ = open_directory();
+    // The bound may have been lowered since the files were written.
+    if (prepared_->ok()) make_room(0);
     return *prepared_;
 }
 
 Status CacheDirectory::open_directory() {
     RKNPU2_RETURN_IF_ERROR(make_directories(path_));
-    FileDescriptor directory(::open(path_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    FileDescriptor directory = open_file(path_.c_str(), O_RDONLY | O_DIRECTORY);
     if (!directory.is_open() && errno == ENOTDIR)
         return {StatusCode::kIo, format("%s is not a directory", path_.c_str())};
     struct stat info {};
@@ -133,8 +134,8 @@ Status CacheDirectory::open_directory() {
 Result<CacheDirectory::Opened> CacheDirectory::open(const std::string& name) {
     if (!prepare().ok()) return Opened{};
     // Opening a pipe must not wait for somebody who writes to it.
-    Opened opened{FileDescriptor(::openat(directory_.number(), (name + suffix_).c_str(),
-                                          O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK))};
+    Opened opened{
+        open_file_at(directory_.number(), (name + suffix_).c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK)};
     if (!opened.file.is_open()) {
         if (errno == ENOENT) return opened;
         return Status(StatusCode::kIo, format("cannot be opened: %s", std::strerror(errno)));
@@ -152,8 +153,8 @@ Result<CacheDirectory::Opened> CacheDirectory::open(const std::string& name) {
     return opened;
 }
 
+// With the lock.
 bool CacheDirectory::make_room(uint64_t bytes) {
-    const std::lock_guard lock(mutex_);
     if (used_bytes_ && saturating_add(*used_bytes_, bytes) <= limit_bytes_) {
         *used_bytes_ += bytes;
         return true;
@@ -186,7 +187,10 @@ bool CacheDirectory::make_room(uint64_t bytes) {
 
 Result<std::optional<CacheDirectory::Unfinished>> CacheDirectory::start(uint64_t bytes) {
     RKNPU2_RETURN_IF_ERROR(prepare());
-    if (!make_room(bytes)) return std::optional<Unfinished>();
+    {
+        const std::lock_guard lock(mutex_);
+        if (!make_room(bytes)) return std::optional<Unfinished>();
+    }
     // Other processes may use the same number in another name space; then the next one is free.
     for (;;) {
         uint64_t number = 0;
@@ -195,8 +199,8 @@ Result<std::optional<CacheDirectory::Unfinished>> CacheDirectory::start(uint64_t
             number = started_++;
         }
         std::string name = format("%s%d-%" PRIu64, kUnfinished, static_cast<int>(::getpid()), number);
-        FileDescriptor file(::openat(directory_.number(), name.c_str(),
-                                     O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
+        FileDescriptor file =
+            open_file_at(directory_.number(), name.c_str(), O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
         if (file.is_open())
             return std::optional<Unfinished>(Unfinished(directory_.number(), std::move(file), name));
         if (errno != EEXIST) return failed("write to", path_);

@@ -9,6 +9,7 @@
 #include <mutex>
 #include <type_traits>
 
+#include "base/file.hpp"
 #include "base/format.hpp"
 #include "base/log.hpp"
 #include "base/system_memory.hpp"
@@ -154,19 +155,6 @@ Status read_at(int file, void* to, size_t bytes, uint64_t offset) {
         at += got;
         offset += static_cast<uint64_t>(got);
         bytes -= static_cast<size_t>(got);
-    }
-    return {};
-}
-
-Status write_at(int file, const void* from, size_t bytes, uint64_t offset) {
-    const auto* at = static_cast<const std::byte*>(from);
-    while (bytes > 0) {
-        const ssize_t put = ::pwrite(file, at, bytes, static_cast<off_t>(offset));
-        if (put < 0 && errno == EINTR) continue;
-        if (put <= 0) return {StatusCode::kIo, format("cannot be written: %s", std::strerror(errno))};
-        at += put;
-        offset += static_cast<uint64_t>(put);
-        bytes -= static_cast<size_t>(put);
     }
     return {};
 }

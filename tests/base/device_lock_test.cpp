@@ -1,7 +1,9 @@
 // One device, several processes: one at a time, each in its turn, and none that dies stops the others.
 #include "base/device_lock.hpp"
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
+#include <grp.h>
 #include <gtest/gtest.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -11,6 +13,7 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <cerrno>
 #include <csignal>
 #include <cstdio>
 #include <filesystem>
@@ -205,15 +208,120 @@ TEST_F(DeviceLockTest, ADirectoryWhereAnybodyMayReplaceItIsRefused) {
     EXPECT_EQ(refusal(), "opened");
 }
 
-// Others can open it, and we never write.
-TEST_F(DeviceLockTest, TheFileIsForAllUsersToRead) {
-    const mode_t before = umask(0077);
-    open();
-    umask(before);
+mode_t mode_of(const std::string& path) {
     struct stat info {};
-    ASSERT_EQ(stat(path_.c_str(), &info), 0);
-    EXPECT_EQ(info.st_mode & 0777U, 0644U);
-    EXPECT_EQ(info.st_size, 0);
+    EXPECT_EQ(stat(path.c_str(), &info), 0) << path;
+    return info.st_mode & 0777U;
+}
+
+// Its maker and those of the device's group can hold it, others cannot even open it; and we never write.
+TEST_F(DeviceLockTest, TheFileIsForThoseWhoMayUseTheDevice) {
+    const std::string node = directory_ + "/node";
+    std::ofstream(node) << "a stand-in";
+    // A group that we may give files to, another than our own where there is one.
+    std::array<gid_t, 64> groups{};
+    const int count = getgroups(static_cast<int>(groups.size()), groups.data());
+    const gid_t group = geteuid() == 0 ? 44 : count > 0 ? groups[0] : getegid();
+    ASSERT_EQ(chown(node.c_str(), static_cast<uid_t>(-1), group), 0);
+    for (const mode_t umasked : {0077, 0000}) {
+        for (const mode_t of_node : {0660, 0666}) {
+            ASSERT_EQ(chmod(node.c_str(), of_node), 0);
+            const DeviceUsers users = DeviceUsers::of({directory_ + "/none", node});
+            const mode_t before = umask(umasked);
+            EXPECT_TRUE(DeviceLock::open(path_, counters_, users).ok());
+            umask(before);
+            for (const std::string& path : {path_, path_ + ".queue"}) {
+                struct stat info {};
+                ASSERT_EQ(stat(path.c_str(), &info), 0);
+                EXPECT_EQ(info.st_mode & 0777U, of_node);
+                EXPECT_EQ(info.st_gid, group);
+                EXPECT_EQ(info.st_size, 0);
+                std::filesystem::remove(path);
+            }
+        }
+    }
+    EXPECT_FALSE(DeviceUsers::of({}).group.has_value());
+    open();
+    EXPECT_EQ(mode_of(path_), 0660U);
+}
+
+// Of an older version, or made by hand.
+TEST_F(DeviceLockTest, AFileOfOursThatMoreCouldHoldIsMended) {
+    for (const mode_t mode : {0644, 0666, 0664, 0640, 0444}) {
+        std::ofstream(path_).close();
+        ASSERT_EQ(chmod(path_.c_str(), mode), 0);
+        open();
+        EXPECT_EQ(mode_of(path_), 0660U) << std::oct << mode;
+    }
+    // Whatever is in it is not ours.
+    std::ofstream(path_) << "content";
+    ASSERT_EQ(chmod(path_.c_str(), 0644), 0);
+    EXPECT_THAT(refusal(), HasSubstr("could be held by users who may not use the NPU: remove it"));
+    EXPECT_EQ(mode_of(path_), 0644U);
+    std::filesystem::remove(path_);
+    ASSERT_TRUE(DeviceLock::open(path_, counters_, {std::nullopt, true}).ok());
+    EXPECT_EQ(mode_of(path_), 0666U);
+    // A file for everybody is what the device's users are then.
+    EXPECT_TRUE(DeviceLock::open(path_, counters_, {std::nullopt, true}).ok());
+}
+
+TEST_F(DeviceLockTest, AUserWhoMayNotUseTheDeviceCannotHoldIt) {
+    if (geteuid() != 0) GTEST_SKIP() << "only the superuser can become another user";
+    ASSERT_EQ(chmod(directory_.c_str(), 01777), 0);
+    open();
+    std::ofstream(directory_ + "/theirs").close();
+    ASSERT_EQ(chown((directory_ + "/theirs").c_str(), 1234, 1234), 0);
+    ASSERT_EQ(chmod((directory_ + "/theirs").c_str(), 0644), 0);
+    const pid_t child = fork();
+    if (child == 0) {
+        const bool became = setgroups(0, nullptr) == 0 && setgid(65534) == 0 && setuid(65534) == 0;
+        const bool closed = ::open(path_.c_str(), O_RDONLY) < 0 && errno == EACCES;
+        const std::string why = refusal();
+        const bool says = why.find(path_ + ": is for user 0 and group 0 only") != std::string::npos;
+        path_ = directory_ + "/theirs";
+        const bool refuses = refusal().find("could be held by users who may not") != std::string::npos;
+        _exit(!became ? 1 : !closed ? 2 : !says ? 3 : !refuses ? 4 : 0);
+    }
+    int status = -1;
+    ASSERT_EQ(waitpid(child, &status, 0), child);
+    EXPECT_EQ(status, 0) << WEXITSTATUS(status);
+}
+
+// A child that outlives its parent would else keep the lock that the parent had.
+TEST_F(DeviceLockTest, AForkedChildHasNoPartInIt) {
+    const auto lock = open();
+    ASSERT_TRUE(lock->acquire().ok());
+    const pid_t parent = fork();
+    if (parent == 0) {
+        LockCounters counters;
+        const auto held = DeviceLock::open(path_ + "2", counters).take();
+        if (!held->acquire().ok()) _exit(1);
+        const pid_t child = fork();
+        if (child == 0) {
+            usleep(3'000'000);
+            _exit(0);
+        }
+        _exit(0);
+    }
+    int status = -1;
+    ASSERT_EQ(waitpid(parent, &status, 0), parent);
+    EXPECT_EQ(status, 0);
+    LockCounters counters;
+    const auto after = DeviceLock::open(path_ + "2", counters).take();
+    ASSERT_TRUE(after->acquire().ok());
+    EXPECT_EQ(counters.waits, 0U) << "the grandchild has it still";
+    // And ours was not dropped by those that ended.
+    const auto other = DeviceLock::open(path_, counters).take();
+    std::atomic<bool> has_it{false};
+    std::thread waits([&] {
+        EXPECT_TRUE(other->acquire().ok());
+        has_it = true;
+    });
+    while (counters.waits == 0)
+        usleep(1000);
+    EXPECT_FALSE(has_it);
+    lock->release();
+    waits.join();
 }
 
 TEST_F(DeviceLockTest, AFileThatWasRemovedIsMadeAgain) {
@@ -252,11 +360,11 @@ TEST_F(DeviceLockTest, AFileThatIsRemovedDuringAWait) {
 
 TEST_F(DeviceLockTest, TheSimulatorHasNoneUnlessItIsAskedFor) {
     Config config;
-    EXPECT_EQ(DeviceLock::open(config, true, counters_).value(), nullptr);
+    EXPECT_EQ(DeviceLock::open(config, true, {}, counters_).value(), nullptr);
     config.lock = path_;
-    EXPECT_NE(DeviceLock::open(config, true, counters_).value(), nullptr);
+    EXPECT_NE(DeviceLock::open(config, true, {}, counters_).value(), nullptr);
     config.lock = "none";
-    EXPECT_EQ(DeviceLock::open(config, false, counters_).value(), nullptr);
+    EXPECT_EQ(DeviceLock::open(config, false, {}, counters_).value(), nullptr);
     EXPECT_THAT(default_lock_path(), HasSubstr("/ggml-rknpu2.lock"));
 }
 

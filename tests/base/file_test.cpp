@@ -3,9 +3,14 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include <cerrno>
+#include <csignal>
+#include <cstdio>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -92,6 +97,89 @@ TEST(WriteFileAtomically, FollowsNoLinkOfItsOwn) {
     EXPECT_THAT(status.message(), HasSubstr("cannot write " + path));
     EXPECT_EQ(read_regular_file(victim, 100).value(), "precious");
     EXPECT_FALSE(std::filesystem::exists(path));
+    std::filesystem::remove_all(folder);
+}
+
+// Runs in a process of its own, which may spoil its streams and limits; how that ended, as waitpid() tells.
+template <typename Body>
+int status_alone(const Body& body) {
+    std::fflush(nullptr);
+    const pid_t child = fork();
+    if (child == 0) _exit(body());
+    int status = -1;
+    EXPECT_EQ(waitpid(child, &status, 0), child);
+    return status;
+}
+
+// `ulimit -f`: as for a full disk, a Status and no file, and the signal is the host's again afterwards.
+TEST(WriteFileAtomically, ALimitOfTheSizeOfFilesIsAFailure) {
+    std::string folder = ::testing::TempDir() + "rknpu2_file_XXXXXX";
+    ASSERT_NE(mkdtemp(folder.data()), nullptr);
+    const std::string path = folder + "/s.json";
+    const auto writes_too_much = [&] {
+        const rlimit limit{4096, 4096};
+        if (setrlimit(RLIMIT_FSIZE, &limit) != 0) return 1;
+        for (int i = 0; i < 2; ++i) {
+            const Status status = write_file_atomically(path, std::string(5000, 'x'));
+            if (status.message() != "cannot write " + path + ": File too large") return 2;
+        }
+        if (!write_file_atomically(path, std::string(4096, 'x')).ok()) return 3;
+        const FileDescriptor file = open_file(path.c_str(), O_RDWR);
+        if (write_at(file.number(), "xyz", 3, 4095).message() != "cannot be written: File too large")
+            return 4;
+        sigset_t pending;
+        sigpending(&pending);
+        return sigismember(&pending, SIGXFSZ) != 0 ? 5 : 0;
+    };
+    EXPECT_EQ(status_alone(writes_too_much), 0);
+    EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder), {}), 1) << "a partial file was left";
+    EXPECT_EQ(std::filesystem::file_size(path), 4096U);
+    const int status = status_alone([&] {
+        const int result = writes_too_much();
+        const FileDescriptor file = open_file(path.c_str(), O_RDWR | O_APPEND);
+        static_cast<void>(!::write(file.number(), "x", 1));
+        return result;
+    });
+    EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGXFSZ) << status;
+    // A host that holds the signal back itself keeps the one that it has.
+    const int held = status_alone([&] {
+        sigset_t set;
+        sigemptyset(&set);
+        sigaddset(&set, SIGXFSZ);
+        sigprocmask(SIG_BLOCK, &set, nullptr);
+        raise(SIGXFSZ);
+        if (writes_too_much() != 5) return 1;
+        sigset_t now;
+        sigprocmask(SIG_BLOCK, nullptr, &now);
+        return sigismember(&now, SIGXFSZ) != 0 ? 0 : 2;
+    });
+    EXPECT_EQ(held, 0);
+    std::filesystem::remove_all(folder);
+}
+
+// A daemon, or `program <&- >&- 2>&-`: the next descriptors are those of the standard streams.
+TEST(OpenFile, NeverStandsForAStandardStream) {
+    std::string folder = ::testing::TempDir() + "rknpu2_file_XXXXXX";
+    ASSERT_NE(mkdtemp(folder.data()), nullptr);
+    const std::string path = folder + "/file";
+    EXPECT_EQ(status_alone([&] {
+                  for (const int closed : {2, 1, 0}) {
+                      ::close(closed);
+                      const FileDescriptor written = open_file(path.c_str(), O_RDWR | O_CREAT, 0600);
+                      if (written.number() < 3) return 1;
+                      if ((::fcntl(written.number(), F_GETFD) & FD_CLOEXEC) == 0) return 2;
+                      const FileDescriptor folders = open_file(folder.c_str(), O_RDONLY | O_DIRECTORY);
+                      if (folders.number() < 3) return 3;
+                      if (open_file_at(folders.number(), "file", O_RDONLY).number() < 3) return 4;
+                      if (open_regular_file(path).value().number() < 3) return 5;
+                      std::FILE* const stream = open_stream_to(path);
+                      if (stream == nullptr || ::fileno(stream) < 3) return 6;
+                      std::fclose(stream);
+                      if (::fcntl(closed, F_GETFD) != -1) return 7;  // nothing is left there
+                  }
+                  return open_file((folder + "/none").c_str(), O_RDONLY).is_open() || errno != ENOENT ? 8 : 0;
+              }),
+              0);
     std::filesystem::remove_all(folder);
 }
 

@@ -156,6 +156,35 @@ TEST_F(CacheDirectoryTest, FilesFromTheFutureMakeRoomAndThoseInUseDoNot) {
     EXPECT_TRUE(fs::exists(directory.path_of("first")));
 }
 
+// A bound may be lowered between two processes. What is not ours, or used by others now, stays.
+TEST_F(CacheDirectoryTest, TheBoundHoldsFromTheFirstUse) {
+    {
+        CacheDirectory directory(root_ + "/d", ".x", 1000);
+        for (const char* const name : {"a", "b", "c", "d"})
+            ASSERT_TRUE(write(directory, name, std::string(200, 'x')).ok());
+    }
+    std::ofstream(root_ + "/d/notes") << std::string(2000, 'x');
+    timespec when[2] = {{1000000000, 0}, {1000000000, 0}};
+    for (const char* const name : {"c", "a", "d", "b"}) {
+        when[0].tv_sec = ++when[1].tv_sec;
+        ASSERT_EQ(::utimensat(AT_FDCWD, (root_ + "/d/" + name + ".x").c_str(), when, 0), 0);
+    }
+    CacheDirectory same(root_ + "/d", ".x", 800);
+    EXPECT_TRUE(same.open("none").ok());
+    for (const char* const name : {"a", "b", "c", "d"})
+        EXPECT_TRUE(fs::exists(same.path_of(name))) << name;
+    CacheDirectory lower(root_ + "/d", ".x", 500);
+    const auto opened = lower.open("b");
+    EXPECT_TRUE(opened.ok() && opened.value().file.is_open());
+    EXPECT_FALSE(fs::exists(lower.path_of("c")));
+    EXPECT_FALSE(fs::exists(lower.path_of("a")));
+    EXPECT_TRUE(fs::exists(lower.path_of("d")));
+    EXPECT_TRUE(fs::exists(root_ + "/d/notes"));
+    CacheDirectory lowest(root_ + "/d", ".x", 100);
+    EXPECT_FALSE(lowest.open("d").value().file.is_open());
+    EXPECT_FALSE(lowest.open("b").value().file.is_open());
+}
+
 // Sizes near the end of 64 bits do not wrap around to fit.
 TEST_F(CacheDirectoryTest, AFileLargerThanAnythingHasNoRoom) {
     CacheDirectory directory(root_ + "/d", ".x", 1000);

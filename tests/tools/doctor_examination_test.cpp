@@ -287,7 +287,7 @@ TEST_F(DoctorExamination, TakesItsTurn) {
     Config config = examination_.config;
     Result<WatchedProcess> holder = WatchedProcess::start([&config](const WatchedProcess::Link& link) {
         LockCounters counters;
-        const auto lock = DeviceLock::open(config, false, counters);
+        const auto lock = DeviceLock::open(config, false, {}, counters);
         if (!lock.value()->acquire().ok()) std::_Exit(3);
         link.tell("mine");
         std::this_thread::sleep_for(milliseconds(9000));
