@@ -122,7 +122,8 @@ TensorReport report_on(const GgufTensor& tensor, const ModelReport& model,
         report.reason = "not a matrix multiplication weight";
         return report;
     }
-    const MatmulProblem problem = problem_of(tensor, report.role);
+    MatmulProblem problem = problem_of(tensor, report.role);
+    problem.arithmetic = recipe_of(model.precision).arithmetic;
     const Reason reason = support(problem);
     if (!is_offloaded(tensor, report.role, model.traits, model.ngl)) {
         report.reason = format("-ngl %" PRId64 " leaves it on the CPU", model.ngl);

@@ -88,11 +88,10 @@ void give_to(int descriptor, const DeviceUsers& users) {
     static_cast<void>(fchmod(descriptor, users.mode()));  // whatever the umask
 }
 
-// Such as "is for the user with the number 1000 and the group with the number 44".
-std::string owners_of(const std::string& path) {
+Status not_for_us(const std::string& path) {
     struct stat info {};
-    if (lstat(path.c_str(), &info) != 0) return std::strerror(EACCES);
-    return format("is for user %u and group %u only", info.st_uid, info.st_gid);
+    if (lstat(path.c_str(), &info) != 0) return cannot(path, std::strerror(EACCES));
+    return cannot(path, format("is for user %u and group %u only", info.st_uid, info.st_gid).c_str());
 }
 
 // Open descriptors of locks, which a forked child closes: it would keep the lock of a parent that dies.
@@ -165,7 +164,7 @@ Status DeviceLock::File::open(const DeviceUsers& users) {
         if (opened.is_open()) give_to(opened.number(), users);
         if (!opened.is_open() && errno == EEXIST) opened = open_file(path.c_str(), kFlags);
     }
-    if (!opened.is_open() && errno == EACCES) return cannot(path, owners_of(path).c_str());
+    if (!opened.is_open() && errno == EACCES) return not_for_us(path);
     if (!opened.is_open()) return cannot(path, errno == ELOOP ? "is a symbolic link" : std::strerror(errno));
     struct stat info {};
     if (fstat(opened.number(), &info) != 0 || !S_ISREG(info.st_mode))

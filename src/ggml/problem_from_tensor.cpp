@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "base/checked.hpp"
+#include "matmul/plan.hpp"
 #include "matmul/support.hpp"
 
 namespace rknpu2 {
@@ -110,6 +111,7 @@ MatmulProblem describe(const Host& host, const ggml_tensor* op) {
     const bool chooses = op->op == GGML_OP_MUL_MAT_ID;
     MatmulProblem p;
     if (weight == nullptr || activations == nullptr || (chooses && op->src[2] == nullptr)) return p;
+    p.arithmetic = recipe_of(host.config.precision).arithmetic;
     p.K = elements(weight, 0);
     p.N = elements(weight, 1);
     p.M = rows_of(activations);

@@ -11,7 +11,6 @@ namespace {
 // Of the request that segments are chosen for.
 constexpr size_t kPrompt = 512;
 constexpr double kGenerated = 128;
-constexpr size_t kMostSegments = 8;
 constexpr size_t kShortestSegment = 1024;
 // Multiplications of fewer rows are not cut into chunks.
 constexpr size_t kFewestChunkRows = 64;

@@ -34,6 +34,9 @@ struct BoardRates {
 };
 inline constexpr BoardRates kBoardRates;
 
+// K is cut into more than fewest_segments() up to here.
+inline constexpr size_t kMostSegments = 8;
+
 // One run on each of `cores` cores at the same time.
 double run_ns(const BoardRates& rates, NpuArithmetic arithmetic, size_t rows, size_t K, size_t N,
               size_t cores);

@@ -1,9 +1,9 @@
 #include "matmul/device_memory.hpp"
 
 #include <algorithm>
+#include <iterator>
 
 #include "base/format.hpp"
-#include "soc/rk3588.hpp"
 
 namespace rknpu2 {
 namespace {
@@ -11,13 +11,38 @@ namespace {
 constexpr size_t kSliceAlignment = 64;
 constexpr size_t kSmallestSlab = size_t{16} << 20;
 constexpr size_t kLargestSlab = size_t{256} << 20;
-// Room in a 4 GiB domain that we leave to the runtime's own command buffers.
-constexpr uint64_t kDomainReserve = uint64_t{256} << 20;
-// Room that weights leave to work areas, which must be in their domain: activations and results of a prompt
-// of 512 rows that flows through layers of a 7B model take 150 MiB as int8.
-constexpr uint64_t kAreaReserve = uint64_t{512} << 20;
-constexpr uint64_t kMostOfWeights = rk3588::kDomainBytes - kDomainReserve - kAreaReserve;
-constexpr uint64_t kMostOfAll = rk3588::kDomainBytes - kDomainReserve;
+// Of weights and work areas.
+constexpr uint64_t kMostOfAll = rk3588::kDomainBytes - (uint64_t{256} << 20);
+
+size_t size_of(const std::vector<size_t>& block) {
+    size_t total = 0;
+    for (const size_t bytes : block)
+        total += round_up(bytes, kSliceAlignment);
+    return total;
+}
+
+Status domain_is_full(int index) {
+    return {StatusCode::kOutOfMemory, format("IOMMU domain %d is full", index)};
+}
+
+// Blocks that are larger than a buffer, in several.
+std::vector<std::vector<size_t>> cut(const std::vector<std::vector<size_t>>& blocks) {
+    std::vector<std::vector<size_t>> pieces;
+    for (const auto& block : blocks) {
+        size_t total = 0;
+        pieces.emplace_back();
+        for (const size_t bytes : block) {
+            const size_t rounded = round_up(bytes, kSliceAlignment);
+            if (total + rounded > kMostBufferBytes) {
+                pieces.emplace_back();
+                total = 0;
+            }
+            pieces.back().push_back(bytes);
+            total += rounded;
+        }
+    }
+    return pieces;
+}
 
 }  // namespace
 
@@ -83,36 +108,51 @@ DeviceMemoryPool::Domain& DeviceMemoryPool::domain(int index) {
     return *domains_[static_cast<size_t>(index)];
 }
 
-Result<std::vector<DeviceMemoryPool::Slice>> DeviceMemoryPool::allocate_together(
-    const std::vector<std::vector<size_t>>& blocks) {
+Result<std::vector<DeviceMemoryPool::Slice>> DeviceMemoryPool::allocate_together(const Blocks& blocks) {
+    const Blocks pieces = cut(blocks);
     size_t total = 0;
-    for (const auto& sizes : blocks) {
-        for (const size_t bytes : sizes)
-            total += bytes;
-    }
+    for (const auto& piece : pieces)
+        total += size_of(piece);
     Status last;
     for (int index = 0; index < rk3588::kDomains; ++index) {
         Domain& where = domain(index);
         std::vector<Slice> slices;
-        last = {};
-        for (auto sizes = blocks.begin(); last.ok() && sizes != blocks.end(); ++sizes)
-            last = allocate_block(where, *sizes, slices);
+        last = where.slabs.empty() && total > kLargestSlab ? fill_empty(where, pieces, slices)
+                                                           : allocate_blocks(where, pieces, slices);
         if (last.ok()) return slices;
         for (const Slice& slice : slices)
             give_back(slice);
         // Only a full domain is a reason to try the next; a device that is out of memory stays so.
-        if (where.reserved + total + kLargestSlab <= kMostOfWeights) break;
+        if (where.reserved + total + kLargestSlab <= kMostWeightBytes) break;
     }
     return std::move(last).with_context(format("%zu bytes for the NPU", total));
+}
+
+Status DeviceMemoryPool::allocate_blocks(Domain& where, const Blocks& blocks, std::vector<Slice>& slices) {
+    for (const auto& block : blocks)
+        RKNPU2_RETURN_IF_ERROR(allocate_block(where, block, slices));
+    return {};
+}
+
+// Slabs that the blocks fill to the last byte, so that a domain holds as much as its limit says.
+Status DeviceMemoryPool::fill_empty(Domain& where, const Blocks& blocks, std::vector<Slice>& slices) {
+    for (auto first = blocks.begin(); first != blocks.end();) {
+        size_t bytes = size_of(*first);
+        auto end = std::next(first);
+        for (; end != blocks.end() && bytes + size_of(*end) <= kLargestSlab; ++end)
+            bytes += size_of(*end);
+        if (where.reserved + bytes > kMostWeightBytes) return domain_is_full(where.index);
+        RKNPU2_RETURN_IF_ERROR(add_slab_of(where, bytes).status());
+        for (; first != end; ++first)
+            RKNPU2_RETURN_IF_ERROR(allocate_block(where, *first, slices));
+    }
+    return {};
 }
 
 // Takes one slice and cuts it.
 Status DeviceMemoryPool::allocate_block(Domain& where, const std::vector<size_t>& sizes,
                                         std::vector<Slice>& slices) {
-    size_t total = 0;
-    for (const size_t bytes : sizes)
-        total += round_up(bytes, kSliceAlignment);
-    Result<Slice> whole = allocate_from(where, total, kMostOfWeights);
+    Result<Slice> whole = allocate_from(where, size_of(sizes), kMostWeightBytes);
     RKNPU2_RETURN_IF_ERROR(whole.status());
     Slice next = whole.value();
     for (const size_t bytes : sizes) {
@@ -156,9 +196,11 @@ Result<DeviceMemoryPool::Slab*> DeviceMemoryPool::add_slab(Domain& where, size_t
         round_up(std::clamp(bytes_reserved_ / 8, kSmallestSlab, kLargestSlab), kSliceAlignment);
     const size_t room = most - std::min<uint64_t>(most, where.reserved);
     const size_t size = std::max(bytes, std::min(wish, room));
-    if (size > room) {
-        return Status(StatusCode::kOutOfMemory, format("IOMMU domain %d is full", where.index));
-    }
+    if (size > room) return domain_is_full(where.index);
+    return add_slab_of(where, size);
+}
+
+Result<DeviceMemoryPool::Slab*> DeviceMemoryPool::add_slab_of(Domain& where, size_t size) {
     if (!where.allocator) {
         ContextSpec smallest;
         smallest.K = rk3588::kAlignK;

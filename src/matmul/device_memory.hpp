@@ -17,8 +17,18 @@
 
 #include "base/status.hpp"
 #include "runtime/npu_runtime.hpp"
+#include "soc/rk3588.hpp"
 
 namespace rknpu2 {
+
+// What weights may take of a domain's address space. The rest is for the runtime's own command buffers (256
+// MiB) and for work areas, which must be in the domain of their weights (512 MiB): activations and results of
+// a prompt of 512 rows that flows through layers of a 7B model take 150 MiB as int8.
+inline constexpr uint64_t kWorkAreaBytes = uint64_t{512} << 20;
+inline constexpr uint64_t kMostWeightBytes = rk3588::kDomainBytes - kWorkAreaBytes - (uint64_t{256} << 20);
+
+// What one buffer can hold: the runtime counts its bytes, and where a part of it begins, in int32.
+inline constexpr size_t kMostBufferBytes = INT32_MAX / 64 * 64;
 
 class DeviceMemoryPool {
   public:
@@ -36,10 +46,12 @@ class DeviceMemoryPool {
     explicit DeviceMemoryPool(NpuRuntime& runtime);
     ~DeviceMemoryPool();
 
-    // Slices of the given sizes, block by block: those of a block lie one behind the other in memory, and all
-    // lie in the same domain, the first that has room; all or nothing. Sizes >= 1; slices start at multiples
-    // of 64 bytes. Each is given back by itself.
-    Result<std::vector<Slice>> allocate_together(const std::vector<std::vector<size_t>>& blocks);
+    using Blocks = std::vector<std::vector<size_t>>;  // sizes
+    // Slices of the given sizes, block by block: those of a block lie one behind the other in memory, as far
+    // as a buffer of the runtime reaches (2 GiB), and all lie in the same domain, the first that has room;
+    // all or nothing. Sizes of 1 to kMostBufferBytes; slices start at multiples of 64 bytes. Each is given
+    // back by itself. What comes to kMostWeightBytes or less fits into an empty domain, however it is cut.
+    Result<std::vector<Slice>> allocate_together(const Blocks& blocks);
     // In a given domain: work areas must lie where the context lies.
     Result<Slice> allocate_in(int domain, size_t bytes);
     void give_back(const Slice& slice);
@@ -56,8 +68,11 @@ class DeviceMemoryPool {
     Domain& domain(int index);
     // `most`: what the domain may come to.
     Result<Slice> allocate_from(Domain& where, size_t bytes, uint64_t most);
+    Status allocate_blocks(Domain& where, const Blocks& blocks, std::vector<Slice>& slices);
     Status allocate_block(Domain& where, const std::vector<size_t>& sizes, std::vector<Slice>& slices);
+    Status fill_empty(Domain& where, const Blocks& blocks, std::vector<Slice>& slices);
     Result<Slab*> add_slab(Domain& where, size_t bytes, uint64_t most);
+    Result<Slab*> add_slab_of(Domain& where, size_t size);
 
     NpuRuntime& runtime_;
     std::vector<std::unique_ptr<Domain>> domains_;

@@ -170,10 +170,17 @@ Result<std::vector<std::shared_ptr<PackedWeight>>> NpuDevice::place(std::span<co
         if (found && packed->plan.recipe.rotate) packed->statistics = &found->entry;
         group.push_back(std::move(packed));
     }
-    RKNPU2_RETURN_IF_ERROR(
-        attempts == Attempts::kOne
-            ? allocate_cells(group)
-            : allocate_or_recover(group, name_and_others(sources[0].name, sources.size())));
+    uint64_t bytes = 0;
+    for (const auto& packed : group)
+        bytes += packed->plan.packed_bytes();
+    // What no domain can hold together has its place one by one.
+    const size_t together = bytes > kMostWeightBytes ? 1 : group.size();
+    for (size_t i = 0; i < group.size(); i += together) {
+        const std::span part(group.begin() + static_cast<std::ptrdiff_t>(i), together);
+        RKNPU2_RETURN_IF_ERROR(attempts == Attempts::kOne
+                                   ? allocate_cells(part)
+                                   : allocate_or_recover(part, name_and_others(sources[i].name, together)));
+    }
     return group;
 }
 

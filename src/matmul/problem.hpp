@@ -8,6 +8,8 @@
 
 #include <cstddef>
 
+#include "runtime/npu_runtime.hpp"
+
 namespace rknpu2 {
 
 struct MatmulProblem {
@@ -18,6 +20,8 @@ struct MatmulProblem {
     // Mixture of experts: rows of A choose among several B of this shape. 0: there is one B.
     size_t experts = 0;
     size_t experts_used = 0;  // by each token; M counts every use
+
+    NpuArithmetic arithmetic = NpuArithmetic::kInt8;  // of the configured precision (Recipe)
 
     bool weight_is_stored = false;            // a leaf of the graph, not a view and not computed
     bool weight_in_our_memory = false;        // in a buffer of our buffer type

@@ -3,18 +3,44 @@
 #include <algorithm>
 
 #include "base/checked.hpp"
+#include "matmul/activations.hpp"
+#include "matmul/cost_model.hpp"
+#include "matmul/device_memory.hpp"
+#include "matmul/pipeline.hpp"
+#include "matmul/plan.hpp"
 #include "soc/rk3588.hpp"
 
 namespace rknpu2 {
 namespace {
 
+// What plan_weight() makes of it, however it is cut: segments are whole steps of K, tiles whole groups of N,
+// but for the last ones, which are padded.
+size_t packed_bytes_of(const MatmulProblem& p) {
+    const DType type = operand_type(p.arithmetic);
+    const size_t elements =
+        saturating_mul(round_up(p.N, rk3588::align_n(type)), round_up(p.K, rk3588::kAlignK));
+    return elements == SIZE_MAX ? SIZE_MAX : saturating_mul(elements, dtype_bytes(type, 2) / 2);
+}
+
+// Activations and results that lie there at the same time: those of a piece of the rows, at most. They must
+// be in the weight's address space.
+size_t work_area_bytes(const MatmulProblem& p) {
+    const DType type = operand_type(p.arithmetic);
+    const size_t planes = p.arithmetic == NpuArithmetic::kInt8 ? 2 : 1;
+    const size_t rows = std::min(saturating_mul(p.M, planes), ActivationStore::kMaxChunks * kMaxRows);
+    const size_t activations = saturating_mul(rows, dtype_bytes(type, round_up(p.K, rk3588::kAlignK)));
+    const size_t runs = std::max(ceil_div(p.K, rk3588::kMaxK), kMostSegments) * rk3588::kCores;
+    const size_t result = std::min(rows, kMaxRows) *
+                          std::min(round_up(p.N, rk3588::align_n(type)), kMaxTileColumns) * sizeof(float);
+    return saturating_add(activations, saturating_mul(runs * Pipeline::kSlots, result));
+}
+
 // Packed, a weight lies in one address space of the NPU (device_memory.hpp). Whether there is that much
 // memory is another question.
 bool too_large(const MatmulProblem& p) {
     if (std::max({p.M, p.N, p.K, p.experts, p.operand_bytes}) > kMostOperandBytes) return true;
-    const size_t packed =
-        saturating_mul(round_up(p.N, rk3588::align_n(DType::kInt8)), round_up(p.K, rk3588::kAlignK));
-    if (packed > rk3588::kDomainBytes) return true;
+    const size_t packed = packed_bytes_of(p);
+    if (packed > kMostWeightBytes || work_area_bytes(p) > kWorkAreaBytes) return true;
     const size_t rows = saturating_mul(p.M, std::max(p.N, p.K));
     return saturating_mul(packed, p.experts) > kMostOperandBytes || rows > kMostOperandBytes / sizeof(float);
 }
@@ -48,7 +74,7 @@ const char* reason_text(Reason reason) {
         case Reason::kShapesDiffer:
             return "shapes of the operands and the result do not fit each other";
         case Reason::kTooLarge:
-            return "larger than an address space";
+            return "larger than what one address space of the NPU has for weights";
     }
     return "unknown reason";
 }

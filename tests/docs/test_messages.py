@@ -48,6 +48,7 @@ NOT_ON_THE_PAGE = {
     "no build for …: --target takes rk3588": USAGE,
     "not needed any more": SILENT,
     "a slice of … bytes at … is not in its buffer": INTERNAL,
+    "… bytes in one device buffer are too many": INTERNAL,
     "neither 0 nor 1": REPLACED,
     "neither npu nor auto": REPLACED,
     "not enough to flow": "never shown: a line on the page has told it",

@@ -106,6 +106,52 @@ TEST(DeviceMemoryPool, SlicesOfABlockLieSideBySideAndAreGivenBackOneByOne) {
     EXPECT_EQ(pool.bytes_reserved(), 0U);
 }
 
+// What support() promises: all that weights may have, in one weight, also when its blocks are larger than a
+// buffer of the runtime or no even part of what the pool usually asks for.
+TEST(DeviceMemoryPool, AWeightMayFillADomain) {
+    constexpr size_t kMiB = size_t{1} << 20;
+    for (const size_t cell : {32 * kMiB, 129 * kMiB, 3 * kMiB, 64 * kMiB, 1000 * kMiB}) {
+        for (const size_t cells_of_block : {1U, 5U, 60U}) {
+            FakeState state;
+            FakeRuntime runtime(state);
+            DeviceMemoryPool pool(runtime);
+            // Another model has the first domains, so that the pool asks for large buffers.
+            std::vector<DeviceMemoryPool::Slice> others;
+            for (int i = 0; i < 2; ++i) {
+                auto other = pool.allocate_together({std::vector<size_t>(10, 300 * kMiB)});
+                ASSERT_TRUE(other.ok());
+                others.insert(others.end(), other.value().begin(), other.value().end());
+            }
+            DeviceMemoryPool::Blocks blocks;
+            size_t left = kMostWeightBytes;
+            while (left > 0) {
+                if (blocks.empty() || blocks.back().size() == cells_of_block) blocks.emplace_back();
+                blocks.back().push_back(std::min(cell, left));
+                left -= blocks.back().back();
+            }
+            auto slices = pool.allocate_together(blocks);
+            ASSERT_TRUE(slices.ok()) << slices.status().to_string();
+            size_t index = 0;
+            for (const auto& block : blocks) {
+                for (const size_t bytes : block) {
+                    const DeviceMemoryPool::Slice& slice = slices.value()[index++];
+                    EXPECT_EQ(slice.bytes, bytes);
+                    EXPECT_EQ(slice.domain, slices.value()[0].domain);
+                    std::byte* const end = slice.data() + slice.bytes - 1;
+                    *end = std::byte{1};  // it is there
+                }
+            }
+            EXPECT_EQ(index, slices.value().size());
+            EXPECT_FALSE(pool.allocate_together({std::vector<size_t>(14, 256 * kMiB)}).ok());
+            for (const auto* const all : {&slices.value(), &others})
+                for (const auto& slice : *all)
+                    pool.give_back(slice);
+            EXPECT_EQ(pool.bytes_reserved(), 0U);
+            EXPECT_EQ(state.memories, 0);
+        }
+    }
+}
+
 TEST(DeviceMemoryPool, FailureLeavesNothingBehind) {
     FakeState state;
     FakeRuntime runtime(state);

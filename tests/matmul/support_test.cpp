@@ -5,6 +5,9 @@
 #include <set>
 #include <string>
 
+#include "matmul/device_memory.hpp"
+#include "matmul/plan.hpp"
+
 namespace rknpu2 {
 namespace {
 
@@ -48,12 +51,15 @@ TEST(Support, WhatIsTooLargeIsRefused) {
         p.M = M, p.N = N, p.K = K, p.experts = experts, p.operand_bytes = operand_bytes;
         return support(p);
     };
-    const size_t domain = size_t{1} << 32;
-    EXPECT_EQ(of(1, 1 << 16, 1 << 16, 0, 0), Reason::kSupported) << "fills an address space of the NPU";
-    EXPECT_EQ(of(1, (1 << 16) + 1, 1 << 16, 0, 0), Reason::kTooLarge);
-    EXPECT_EQ(of(1, 1 << 16, (1 << 16) + 1, 0, 0), Reason::kTooLarge);
-    EXPECT_EQ(of(1, 1, domain / 32, 0, 0), Reason::kSupported) << "padded to 32 columns";
-    EXPECT_EQ(of(1, 1, domain / 32 + 1, 0, 0), Reason::kTooLarge);
+    const size_t most = kMostWeightBytes;  // 3.25 GiB: 26 columns of 128 MiB
+    EXPECT_EQ(of(1, 26 << 12, 1 << 15, 0, 0), Reason::kSupported) << "fills what weights may have";
+    EXPECT_EQ(of(1, (26 << 12) + 1, 1 << 15, 0, 0), Reason::kTooLarge);
+    EXPECT_EQ(of(1, 26 << 12, (1 << 15) + 1, 0, 0), Reason::kTooLarge);
+    EXPECT_EQ(of(1, 1, most / 32, 0, 0), Reason::kSupported) << "padded to 32 columns";
+    EXPECT_EQ(of(1, 1, most / 32 + 1, 0, 0), Reason::kTooLarge);
+    EXPECT_EQ(of(512, 1, most / 32, 0, 0), Reason::kTooLarge) << "no room for so many activations";
+    EXPECT_EQ(of(1 << 20, 1, 1 << 16, 0, 0), Reason::kSupported);
+    EXPECT_EQ(of(1 << 20, 1, 1 << 17, 0, 0), Reason::kTooLarge);
     EXPECT_EQ(of(size_t{1} << 45, 1, 1, 0, 0), Reason::kSupported);
     EXPECT_EQ(of((size_t{1} << 45) + 1, 1, 1, 0, 0), Reason::kTooLarge);
     EXPECT_EQ(of(1, 32, 32, kMostOperandBytes >> 10, 0), Reason::kSupported);
@@ -66,6 +72,45 @@ TEST(Support, WhatIsTooLargeIsRefused) {
         EXPECT_EQ(of(1, huge, 1, 0, 0), Reason::kTooLarge);
         EXPECT_EQ(of(huge, 1 << 15, 1 << 15, 0, 0), Reason::kTooLarge);
         EXPECT_EQ(of(1, 1 << 10, 1 << 10, huge, 0), Reason::kTooLarge);
+    }
+}
+
+// A yes is a promise: exact takes two bytes for each number.
+TEST(Support, ThePrecisionCounts) {
+    MatmulProblem p = good();
+    p.N = 262144;
+    p.K = 8192;
+    EXPECT_EQ(support(p), Reason::kSupported);
+    p.arithmetic = NpuArithmetic::kFloat16;
+    EXPECT_EQ(support(p), Reason::kTooLarge);
+    p.N = 13 << 14;  // 3.25 GiB
+    EXPECT_EQ(support(p), Reason::kSupported);
+    p.N += 16;
+    EXPECT_EQ(support(p), Reason::kTooLarge);
+}
+
+// As large as plan_weight() makes it, with any cores and precision.
+TEST(Support, CountsWhatIsPacked) {
+    for (const Precision precision : {Precision::kBalanced, Precision::kExact}) {
+        const Recipe recipe = recipe_of(precision);
+        const size_t bytes = recipe.arithmetic == NpuArithmetic::kFloat16 ? 2 : 1;
+        for (const size_t K : {size_t{8192}, size_t{11008}, size_t{28672}, size_t{3}}) {
+            const size_t N = kMostWeightBytes / bytes / round_up(K, 32) / 32 * 32;
+            for (int cores = 1; cores <= 3; ++cores) {
+                for (const ActivationSharing sharing :
+                     {ActivationSharing::kShared, ActivationSharing::kOwn}) {
+                    MatmulProblem p = good();
+                    p.arithmetic = recipe.arithmetic;
+                    p.K = K, p.N = N;
+                    EXPECT_EQ(support(p), Reason::kSupported) << K;
+                    EXPECT_LE(plan_weight(N, K, recipe, cores, sharing).packed_bytes(), kMostWeightBytes);
+                    p.N = N + 32;
+                    EXPECT_EQ(support(p), Reason::kTooLarge) << K;
+                    EXPECT_GT(plan_weight(N + 32, K, recipe, cores, sharing).packed_bytes(),
+                              kMostWeightBytes);
+                }
+            }
+        }
     }
 }
 

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstdint>
 #include <cstring>
 #include <functional>
 #include <limits>
@@ -93,6 +94,7 @@ class FakeContext final : public NpuContext {
     }
 
     Result<std::unique_ptr<NpuMemory>> allocate(size_t bytes) override {
+        if (bytes > INT32_MAX) return Status(StatusCode::kInvalidArgument, "more than a buffer can hold");
         const bool full = state_.domain_used[spec_.domain] + bytes > state_.domain_bytes;
         if (full || state_.allocations_until_failure-- == 0) {
             return Status(StatusCode::kOutOfMemory, "the fake has no memory");
