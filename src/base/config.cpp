@@ -344,6 +344,7 @@ Result<Config> Config::from_environment() {
     for (const Setting& setting : kSettings) {
         const char* text = environment_of(setting);
         if (text == nullptr) continue;
+        config.given[setting.name] = text;
         if (!setting.parse(text, config).ok()) {
             return Status(StatusCode::kInvalidArgument,
                           format("%s=%s: must be %s", setting.name, printable(text).c_str(), setting.range));
@@ -351,6 +352,19 @@ Result<Config> Config::from_environment() {
     }
     config.unknown = unknown_names();
     return config;
+}
+
+std::string different_settings(const Config& a, const Config& b) {
+    std::string names;
+    for (const Setting& setting : kSettings) {
+        const auto of_a = a.given.find(setting.name);
+        const auto of_b = b.given.find(setting.name);
+        const bool one = of_a == a.given.end();
+        const bool other = of_b == b.given.end();
+        if (one == other && (one || of_a->second == of_b->second)) continue;
+        names += (names.empty() ? "" : ", ") + std::string(setting.name);
+    }
+    return names;
 }
 
 std::vector<SettingInfo> describe_settings() {

@@ -6,6 +6,7 @@
 // prints the table.
 #pragma once
 
+#include <map>
 #include <string>
 #include <vector>
 
@@ -64,9 +65,15 @@ struct Config {
 
     // Names of GGML_RKNPU2_* variables that are set but unknown.
     std::vector<std::string> unknown;
+    // The settings that are set, and to what.
+    std::map<std::string, std::string> given;
 
     static Result<Config> from_environment();
 };
+
+// Names of the settings that the two have been given differently, such as "GGML_RKNPU2_CORES,
+// GGML_RKNPU2_LOCK"; empty: none.
+std::string different_settings(const Config& a, const Config& b);
 
 // One row of the table, for help texts.
 struct SettingInfo {

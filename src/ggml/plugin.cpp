@@ -147,7 +147,9 @@ class Plugin {
     }
 
     void open_npu(Host& host) {
-        if (!npu_ && !npu_failed_) {
+        if (npu_ || npu_failed_) {
+            share_settings(host);
+        } else {
             config_ = host.config;
             for (const std::string& name : config_.unknown) {
                 log(LogLevel::kWarning, "%s is not a setting; rknpu2-info lists them", name.c_str());
@@ -168,6 +170,18 @@ class Plugin {
         log(LogLevel::kInfo, "%s, %d cores, precision %s, runtime %s %s", host.description.c_str(),
             config_.cores, precision_name(config_.precision), npu_->info().library.c_str(),
             npu_->info().api_version.c_str());
+    }
+
+    // There is one device, with the settings of when it was opened.
+    void share_settings(Host& host) {
+        const std::string names = different_settings(config_, host.config);
+        if (!names.empty()) {
+            log(LogLevel::kWarning,
+                "%s: changed after this process had opened the NPU for another ggml; both use what was set "
+                "then",
+                names.c_str());
+        }
+        host.config = config_;
     }
 
     Status open_runtime() {

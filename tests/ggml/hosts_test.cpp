@@ -12,6 +12,7 @@
 namespace rknpu2::test {
 namespace {
 
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
@@ -110,6 +111,27 @@ TEST_F(HostsTest, TwoHostsInOneProcess) {
         expect_works(*one, again.get(), random_);
         EXPECT_THAT(one->take_lines(), IsEmpty());
         EXPECT_THAT(two->take_lines(), IsEmpty());
+    });
+}
+
+// There is one device, so there is one set of settings; who changed some is told which.
+TEST_F(HostsTest, ASecondHostHasTheSettingsOfTheFirst) {
+    run_alone([this] {
+        setenv("GGML_RKNPU2_CORES", "2", 1);
+        const auto one = open_renamed("libqqml");
+        setenv("GGML_RKNPU2_CORES", "1", 1);
+        setenv("GGML_RKNPU2_PRECISION", "reference", 1);
+        const auto two = GgmlHost::open(renamed_files(folder_, "libzzml"));
+        ASSERT_TRUE(one && two);
+        two->load_plugin();
+        EXPECT_THAT(one->take_lines(), IsEmpty());
+        EXPECT_THAT(
+            two->take_lines(),
+            ElementsAre("GGML_RKNPU2_PRECISION, GGML_RKNPU2_CORES: changed after this process had opened "
+                        "the NPU for another ggml; both use what was set then"));
+        // exact on the NPU, not reference on the CPU.
+        const BackendPtr backend = new_backend(*two);
+        expect_works(*two, backend.get(), random_);
     });
 }
 
