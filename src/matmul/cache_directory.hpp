@@ -10,10 +10,10 @@
 // reached through it: moving it, or putting another in its place, changes nothing.
 //
 // Room is made when the directory is used for the first time, since the bound may be a lower one than before,
-// and for each file that is written: by removing files that were longest unused (reading a file sets its time),
-// but never one that was used since this object was made: a model that is larger than the bound keeps a part of itself here,
-// instead of each of its weights driving out the next. Only names that end in the suffix are ever removed,
-// and unfinished files an hour old. Thread safe.
+// and for each file that is written: by removing files that were longest unused (reading a file sets its
+// time), but never one that was used since this object was made: a model that is larger than the bound keeps
+// a part of itself here, instead of each of its weights driving out the next. Only names that end in the
+// suffix are ever removed, and unfinished files an hour old. Thread safe.
 #pragma once
 
 #include <sys/types.h>

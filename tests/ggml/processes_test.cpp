@@ -1,5 +1,6 @@
 // What the plug-in leaves of a host's process as it was, and what it does with one that is short of threads
 // or was forked.
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sched.h>
@@ -162,7 +163,6 @@ TEST_F(ProcessesTest, AForkedChildFailsAndTheParentGoesOn) {
     const std::string stats = folder.path("stats-%p.json");
     run_alone([&] {
         setenv("GGML_RKNPU2_STATS", stats.c_str(), 1);
-        setenv("RKNNSIM_CHECK", "off", 1);  // the child does not give back what is the parent's
         setenv("GGML_RKNPU2_LOCK", folder.path("lock").c_str(), 1);
         const auto host = GgmlHost::open_with_device();
         ASSERT_TRUE(host);
@@ -217,6 +217,39 @@ TEST_F(ProcessesTest, ForksWhileAnotherThreadComputes) {
         }
         stop = true;
         computes.join();
+    });
+}
+
+// `program 2>&-`: the host writes to descriptor 2 all the same, and must not meet a file of ours there.
+TEST_F(ProcessesTest, NoFileStandsForAClosedStandardStream) {
+    const TemporaryFolder folder;
+    run_alone([&] {
+        setenv("GGML_RKNPU2_LOCK", folder.path("lock").c_str(), 1);
+        setenv("GGML_RKNPU2_CHECKSUMS", folder.path("checksums").c_str(), 1);
+        setenv("GGML_RKNPU2_WEIGHT_CACHE", folder.path("weights").c_str(), 1);
+        setenv("GGML_RKNPU2_STATS", folder.path("stats").c_str(), 1);
+        const int kept = dup(STDERR_FILENO);
+        close(STDERR_FILENO);
+        const auto nothing_there = [] { return fcntl(STDERR_FILENO, F_GETFD) == -1; };
+        const auto host = GgmlHost::open_with_device();
+        EXPECT_TRUE(nothing_there()) << "after the plug-in was loaded";
+        if (host) {
+            Random random;
+            BackendPtr backend = new_backend(*host);
+            for (int round = 0; round < 2; ++round) {
+                StoredMatmul product(*host, GGML_TYPE_Q8_0, {5, 64, 96});
+                product.set_weight(random_weight(*host, GGML_TYPE_Q8_0, 64, 96, random));
+                EXPECT_LT(product.error(backend.get(), random), 0.02);
+                EXPECT_TRUE(nothing_there()) << "after a multiplication";
+            }
+            backend.reset();
+            EXPECT_TRUE(nothing_there()) << "after the statistics were written";
+        }
+        dup2(kept, STDERR_FILENO);
+        ASSERT_TRUE(host);
+        for (const char* const name : {"lock", "checksums", "stats"})
+            EXPECT_TRUE(std::filesystem::is_regular_file(folder.path(name))) << name;
+        EXPECT_FALSE(std::filesystem::is_empty(folder.path("weights")));
     });
 }
 
