@@ -135,7 +135,7 @@ class StepPlanner {
     // Whether the group before read the same numbers; then, whether what the group writes spoils them.
     void note_activations(Step& step) {
         const MemoryRange read = range_of(ggml_, plan_.members_of(step).front().node->src[1]);
-        step.same_activations = !activations_.empty() && activations_ == read;
+        step.same_activations = host_.config.fuse && !activations_.empty() && activations_ == read;
         activations_ = read;
         note_writes(step.first, step.last);
     }

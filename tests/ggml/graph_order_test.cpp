@@ -2,16 +2,9 @@
 
 #include <gtest/gtest.h>
 
-#include <cstdlib>
 #include <deque>
 #include <string>
 #include <vector>
-
-// No ggml is linked. Helpers in ggml-impl.h name this function, and an instrumented build keeps them though
-// nothing calls them.
-void ggml_abort(const char* /*file*/, int /*line*/, const char* /*format*/, ...) {
-    std::abort();
-}
 
 namespace rknpu2 {
 namespace {

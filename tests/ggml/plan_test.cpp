@@ -1,0 +1,165 @@
+// What the plan of a graph is made of: decisions and steps.
+#include "ggml/plan_fixture.hpp"
+
+namespace rknpu2::test {
+namespace {
+
+class PlanTest : public PlanFixture {
+  protected:
+    static constexpr int64_t kK = 64;
+    static constexpr int64_t kRows = 5;  // too few to flow
+};
+
+TEST_F(PlanTest, ALayerOfFewRows) {
+    ggml_tensor* const x = input("x", {kK, kRows});
+    ggml_tensor* const h = like(GGML_OP_RMS_NORM, "norm", {x});
+    ggml_tensor* const q = matmul("q", weight("wq", kK, 96), h);
+    matmul("k", weight("wk", kK, 32), h);
+    ggml_tensor* const r = like(GGML_OP_ROPE, "rope", {q});
+    ggml_tensor* const g = matmul("g", weight("wg", 96, 128), r);
+    ggml_tensor* const u = matmul("u", weight("wu", 96, 128), r);
+    ggml_tensor* const a = like(GGML_OP_GLU, "glu", {g, u});
+    matmul("down", weight("wd", 128, kK), a);
+    EXPECT_EQ(steps(), "cpu(norm) group(q k) cpu(rope) group(g u gate=glu) group(down)");
+    host_.config.fuse = false;
+    EXPECT_EQ(steps(), "cpu(norm) group(q) group(k) cpu(rope) group(g) group(u) cpu(glu) group(down)");
+}
+
+// The graph says who shares activations, in whatever order and with whatever setting; names say nothing.
+TEST_F(PlanTest, SharingIsToldByTheGraph) {
+    ggml_tensor* const x = input("x", {kK, kRows});
+    ggml_tensor* const down = matmul("down", weight("blk.0.ffn_down.weight", kK, 4096), x);
+    ggml_tensor* const other = like(GGML_OP_SQR, "other", {down});
+    ggml_tensor* const lora = matmul("lora", weight("blk.0.ffn_down.weight.lora_a", kK, 16), x);
+    ggml_tensor* const alone = matmul("alone", weight("blk.0.attn_q.weight", 4096, kK), other);
+    for (const bool fuse : {true, false}) {
+        host_.config.fuse = fuse;
+        EXPECT_EQ(decision(down).sharing, ActivationSharing::kShared);
+        EXPECT_EQ(decision(lora).sharing, ActivationSharing::kShared);
+        EXPECT_EQ(decision(alone).sharing, ActivationSharing::kOwn);
+    }
+}
+
+// What the CPU multiplies does not make the NPU's weights share anything.
+TEST_F(PlanTest, AMultiplicationOfTheCpuSharesNothing) {
+    ggml_tensor* const x = input("x", {kK, kRows});
+    ggml_tensor* const q = matmul("q", weight("wq", kK, 32), x);
+    ggml_tensor* const computed = like(GGML_OP_SQR, "computed", {input("y", {kK, 32})});
+    ggml_tensor* const scores = matmul("scores", computed, x);
+    EXPECT_EQ(decision(q).sharing, ActivationSharing::kOwn);
+    EXPECT_EQ(decision(scores).target, Target::kCpu);
+    EXPECT_EQ(decision(scores).reason, Reason::kWeightIsComputed);
+    EXPECT_EQ(steps(), "group(q) cpu(computed scores)");
+}
+
+TEST_F(PlanTest, AResultInTheWayOfAnotherDoesNotJoin) {
+    ggml_tensor* const x = input("x", {kK, kRows});
+    ggml_tensor* const q = matmul("q", weight("wq", kK, 32), x);
+    ggml_tensor* const k = matmul("k", weight("wk", kK, 32), x);
+    k->data = q->data;  // the second result takes the place of the first one
+    EXPECT_EQ(steps(), "group(q) group(k again)");
+}
+
+TEST_F(PlanTest, AResultInAWeightOfTheGroupDoesNotJoin) {
+    ggml_tensor* const x = input("x", {kK, kRows});
+    ggml_tensor* const wq = weight("wq", kK, 32);
+    matmul("q", wq, x);
+    matmul("k", weight("wk", kK, 32), x)->data = wq->data;
+    EXPECT_EQ(steps(), "group(q) group(k again)");
+}
+
+TEST_F(PlanTest, ActivationsAreReadAgainUntilSomebodyWritesThere) {
+    ggml_tensor* const x = input("x", {kK, kRows});
+    ggml_tensor* const q = matmul("q", weight("wq", kK, 32), x);
+    like(GGML_OP_SQR, "elsewhere", {q});
+    matmul("k", weight("wk", kK, 32), x);
+    ggml_tensor* const in_place = view(GGML_OP_SCALE, "scaled", x, {kK, kRows}, {});
+    matmul("v", weight("wv", kK, 32), x);
+    matmul("w", weight("ww", kK, 32), in_place);
+    // Another tensor that shows the same bytes counts as the same.
+    EXPECT_EQ(steps(), "group(q) cpu(elsewhere) group(k again) cpu(scaled) group(v) group(w again)");
+}
+
+TEST_F(PlanTest, AFunctionOfTheUsersMayHaveWrittenThem) {
+    ggml_tensor* const x = input("x", {kK, kRows});
+    ggml_tensor* const q = matmul("q", weight("wq", kK, 32), x);
+    like(GGML_OP_MAP_CUSTOM1, "custom", {q});
+    matmul("k", weight("wk", kK, 32), x);
+    EXPECT_EQ(steps(), "group(q) cpu(custom) group(k)");
+}
+
+TEST_F(PlanTest, AGateNeedsBothForItself) {
+    const auto make = [&](bool read_again, bool output, bool last, bool over_input) {
+        ggml_tensor* const x = input("x", {128, kRows});
+        ggml_tensor* const g = matmul("g", weight("wg", 128, 128), x);
+        ggml_tensor* const u = matmul("u", weight("wu", 128, 128), x);
+        ggml_tensor* const glu = like(GGML_OP_GLU, "glu", {g, u});
+        if (output) g->flags |= GGML_TENSOR_FLAG_OUTPUT;
+        if (over_input) glu->data = x->data;
+        if (!last) like(GGML_OP_SQR, "end", {read_again ? u : glu});
+    };
+    make(false, false, false, false);
+    EXPECT_EQ(steps(), "group(g u gate=glu) cpu(end)");
+    const bool cases[][4] = {{true, false, false, false},
+                             {false, true, false, false},
+                             {false, false, true, false},
+                             {false, false, false, true}};
+    for (const auto& [read_again, output, last, over_input] : cases) {
+        nodes_clear();
+        make(read_again, output, last, over_input);
+        EXPECT_EQ(steps(), last ? "group(g u) cpu(glu)" : "group(g u) cpu(glu end)");
+    }
+    nodes_clear();
+    make(false, false, false, false);
+    EXPECT_EQ(steps(false), "group(g u) cpu(glu end)")
+        << "who does not know the uses cannot know that nobody reads";
+}
+
+TEST_F(PlanTest, ExpertsThatChooseAlikeAreOneStepUnlessOneWritesWhatAnotherReads) {
+    ggml_tensor* const x = input("x", {kK, 1, kRows});
+    ggml_tensor* const choice = input("choice", {2, kRows}, GGML_TYPE_I32);
+    const auto stack = [&](const char* name) {
+        ggml_tensor* const made = weight(name, kK, 32 * 4);
+        made->ne[1] = 32;
+        made->ne[2] = 4;
+        made->nb[2] = made->nb[1] * 32;
+        made->nb[3] = made->nb[2] * 4;
+        return made;
+    };
+    const auto multiply = [&](const char* name, ggml_tensor* by) {
+        return node(GGML_OP_MUL_MAT_ID, name, {32, 2, kRows}, {by, x, choice});
+    };
+    multiply("up", stack("wu"));
+    multiply("gate", stack("wg"));
+    multiply("third", stack("wt"))->data = choice->data;
+    EXPECT_EQ(steps(), "experts(up gate) experts(third)");
+    host_.config.fuse = false;
+    EXPECT_EQ(steps(), "experts(up) experts(gate) experts(third)");
+}
+
+// The CPU may compute a stack from a copy that is made when its step begins.
+TEST_F(PlanTest, TheCpuBeginsANewStepBeforeAStackThatItWrites) {
+    host_.config.experts = Experts::kCpu;
+    ggml_tensor* const stack = weight("w", kK, 32);
+    ggml_tensor* const x = input("x", {kK, 1, kRows});
+    ggml_tensor* const choice = input("choice", {1, kRows}, GGML_TYPE_I32);
+    ggml_tensor* const rows = like(GGML_OP_SQR, "rows", {input("y", {kK, 4})});
+    node(GGML_OP_MUL_MAT_ID, "before", {32, 1, kRows}, {stack, x, choice});
+    set_rows("write", stack, rows, input("places", {4}, GGML_TYPE_I64));
+    node(GGML_OP_MUL_MAT_ID, "after", {32, 1, kRows}, {stack, x, choice});
+    EXPECT_EQ(steps(), "cpu(rows before write) cpu(after)");
+}
+
+TEST_F(PlanTest, StepsHaveEveryNodeThatComputesOnceAndInOrder) {
+    ggml_tensor* const x = input("x", {kK, kRows});
+    ggml_tensor* const shown = view(GGML_OP_RESHAPE, "shown", x, {kK, kRows}, {});
+    ggml_tensor* const q = matmul("q", weight("wq", kK, 32), shown);
+    view(GGML_OP_VIEW, "part", q, {16, kRows}, {4, q->nb[1]});
+    matmul("k", weight("wk", kK, 32), shown);
+    like(GGML_OP_SQR, "s", {q});
+    view(GGML_OP_VIEW, "tail", q, {16, kRows}, {4, q->nb[1]});
+    EXPECT_EQ(steps(), "group(q k) cpu(s)");
+}
+
+}  // namespace
+}  // namespace rknpu2::test
