@@ -103,7 +103,7 @@ void place_stack(const GgufTensor& tensor, const MatmulProblem& problem, const M
 void place_plain(const GgufTensor& tensor, const MatmulProblem& problem, const ModelReport& model,
                  TensorReport& report) {
     const Config config = policy_config(model);
-    MatrixCall call{problem.K, problem.N, 1, tensor.bytes, sharing_by_name(tensor.name)};
+    MatrixCall call{problem.K, problem.N, 1, tensor.bytes};
     report.token = place_matrix(call, config);
     call.rows = kPromptTokens;
     report.prompt = place_matrix(call, config);
@@ -142,9 +142,7 @@ TensorReport report_on(const GgufTensor& tensor, const ModelReport& model,
         report.on_npu = true;
         choose_planes_for(tensor, recipe, find_statistics, report);
         report.precision = recipe.arithmetic == NpuArithmetic::kInt8 ? "int8" : "fp16";
-        report.packed_bytes =
-            plan_weight(problem.N, problem.K, recipe, model.cores, sharing_by_name(tensor.name))
-                .packed_bytes();
+        report.packed_bytes = plan_weight(problem.N, problem.K, recipe, model.cores).packed_bytes();
         place_plain(tensor, problem, model, report);
         if (report.token.reason != PlaceReason::kPlainMatrix) show_times(report);
     }

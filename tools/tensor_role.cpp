@@ -265,11 +265,4 @@ bool is_offloaded(const GgufTensor& tensor, TensorRole role, const ModelTraits& 
     return unit >= units - moved && moved > 0;
 }
 
-ActivationSharing sharing_by_name(std::string_view name) {
-    const auto says = [&](const char* part) { return name.find(part) != std::string_view::npos; };
-    const bool own = says("attn_output") || says("ffn_down") || says("attn_qkv") ||
-                     name.starts_with("output") || name.starts_with("token_embd");
-    return own ? ActivationSharing::kOwn : ActivationSharing::kShared;
-}
-
 }  // namespace rknpu2

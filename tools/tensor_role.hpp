@@ -18,10 +18,8 @@
 
 #include <cstdint>
 #include <string>
-#include <string_view>
 
 #include "gguf/gguf_file.hpp"
-#include "matmul/weight_source.hpp"
 
 namespace rknpu2 {
 
@@ -71,9 +69,5 @@ TensorRole role_of(const GgufTensor& tensor, const ModelTraits& traits);
 
 // True if `-ngl ngl` puts the tensor on the device. Negative: everything, as in llama.cpp.
 bool is_offloaded(const GgufTensor& tensor, TensorRole role, const ModelTraits& traits, int64_t ngl);
-
-// Whether llama.cpp's graphs have another weight that reads the activations of this one. The plug-in looks at
-// the graph; from a file only the name tells, and a wrong guess makes a reported size or time a little wrong.
-ActivationSharing sharing_by_name(std::string_view name);
 
 }  // namespace rknpu2

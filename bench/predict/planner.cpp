@@ -65,9 +65,7 @@ Grid own_grid(const Setting& setting, Group group) {
         N += static_cast<size_t>(weight.N);
         K = static_cast<size_t>(weight.K);
     }
-    const bool own = group == Group::kAttentionOutput || group == Group::kDown;
-    const size_t segments = own ? best_segments(kBoardRates, NpuArithmetic::kInt8, K, N)
-                                : best_segments(kBoardRates, NpuArithmetic::kInt8, K);
+    const size_t segments = best_segments(kBoardRates, NpuArithmetic::kInt8, K);
     return {static_cast<int64_t>(segments), static_cast<int64_t>(tile_count(N, segments, rknnsim::kCores))};
 }
 

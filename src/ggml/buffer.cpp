@@ -132,7 +132,7 @@ Result<std::shared_ptr<PackedWeight>> packed_weight(Host& host, const PlannedMat
     const ggml_tensor* const weight = matmul.node->src[0];
     Buffer& buffer = *our_buffer(host, weight->buffer);
     const auto pack = [&] {
-        const WeightSource source = weight_source(host, weight, matmul.decision->sharing, expert);
+        const WeightSource source = weight_source(host, weight, expert);
         return place == nullptr ? host.npu->pack(source) : host.npu->pack(source, place);
     };
     bool made = false;

@@ -19,7 +19,7 @@ Result<std::vector<std::shared_ptr<PackedWeight>>> places_for(Host& host,
     std::vector<WeightSource> sources;
     sources.reserve(matmuls.size());
     for (const PlannedMatmul& matmul : matmuls)
-        sources.push_back(weight_source(host, matmul.node->src[0], matmul.decision->sharing));
+        sources.push_back(weight_source(host, matmul.node->src[0]));
     return host.npu->place(sources);
 }
 
@@ -45,7 +45,7 @@ Status MatmulGroup::multiply(const Call& call) {
     const auto* const a = static_cast<const float*>(activations->data);
     const auto M = static_cast<size_t>(host_.ggml.ggml_nrows(activations));
     const auto source_of = [&](const PlannedMatmul& matmul) {
-        return weight_source(host_, matmul.node->src[0], matmul.decision->sharing);
+        return weight_source(host_, matmul.node->src[0]);
     };
     if (host_.calibration != nullptr) {
         for (const PlannedMatmul& matmul : call.matmuls) {
@@ -78,8 +78,8 @@ Status MatmulGroup::multiply(const Call& call) {
 Status MatmulGroup::multiply_unpacked(const Call& call, const Activations& input) {
     std::vector<NpuDevice::StoredProduct> products;
     for (const PlannedMatmul& matmul : call.matmuls) {
-        products.push_back({weight_source(host_, matmul.node->src[0], matmul.decision->sharing),
-                            static_cast<float*>(matmul.node->data)});
+        products.push_back(
+            {weight_source(host_, matmul.node->src[0]), static_cast<float*>(matmul.node->data)});
     }
     return finish(call,
                   host_.npu->multiply_stored(products, input, call.gate != nullptr ? &gated_ : nullptr));

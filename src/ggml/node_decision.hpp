@@ -21,8 +21,6 @@ struct NodeDecision {
     Target target = Target::kCpu;
     // Of a multiplication: what the NPU can do. Of any other node it means nothing.
     Reason reason = Reason::kSupported;
-    // Of a multiplication that the NPU can do: does another one of the graph read its activations?
-    ActivationSharing sharing = ActivationSharing::kOwn;
     // Of a multiplication by experts that the NPU can do: where it is computed, and why.
     Placement placement;
 };

@@ -138,10 +138,9 @@ bool can_multiply_on_npu(const Host& host, const ggml_tensor* node) {
     return node->op == GGML_OP_MUL_MAT && support(describe(host, node)) == Reason::kSupported;
 }
 
-MatrixCall matrix_call(const Host& host, const ggml_tensor* op, ActivationSharing sharing) {
+MatrixCall matrix_call(const Host& host, const ggml_tensor* op) {
     const ggml_tensor* const weight = op->src[0];
-    return {elements(weight, 0), elements(weight, 1), rows_of(op->src[1]), host.ggml.ggml_nbytes(weight),
-            sharing};
+    return {elements(weight, 0), elements(weight, 1), rows_of(op->src[1]), host.ggml.ggml_nbytes(weight)};
 }
 
 ExpertsCall experts_call(const ggml_tensor* op) {
@@ -156,10 +155,8 @@ ExpertsCall experts_call(const ggml_tensor* op) {
     return call;
 }
 
-WeightSource weight_source(const Host& host, const ggml_tensor* weight, ActivationSharing sharing,
-                           int expert) {
+WeightSource weight_source(const Host& host, const ggml_tensor* weight, int expert) {
     WeightSource source;
-    source.sharing = sharing;
     source.name = weight->name;
     source.type_name = host.ggml.ggml_type_name(weight->type);
     source.K = static_cast<size_t>(weight->ne[0]);

@@ -18,14 +18,12 @@ MatmulProblem describe(const Host& host, const ggml_tensor* op);
 bool can_multiply_on_npu(const Host& host, const ggml_tensor* node);
 
 // `op` is a GGML_OP_MUL_MAT that the NPU can compute.
-MatrixCall matrix_call(const Host& host, const ggml_tensor* op, ActivationSharing sharing);
+MatrixCall matrix_call(const Host& host, const ggml_tensor* op);
 
 // `op` is a GGML_OP_MUL_MAT_ID.
 ExpertsCall experts_call(const ggml_tensor* op);
 
 // `weight` is a two-dimensional tensor with data, or a stack of experts of which one is meant.
-// `sharing`: who else reads its activations (node_decision.hpp).
-WeightSource weight_source(const Host& host, const ggml_tensor* weight, ActivationSharing sharing,
-                           int expert = -1);
+WeightSource weight_source(const Host& host, const ggml_tensor* weight, int expert = -1);
 
 }  // namespace rknpu2

@@ -48,7 +48,7 @@ class Batch {
             if (our_buffer(host_, weight->buffer)->poisoned) return false;
             if (is_packed(host_, weight) || is_added(weight) || writes_weight(host_.ggml, plan_, weight))
                 continue;
-            sources.push_back(weight_source(host_, weight, matmul.decision->sharing));
+            sources.push_back(weight_source(host_, weight));
             added.push_back(matmul);
         }
         if (sources.empty()) return true;

@@ -91,10 +91,6 @@ size_t fewest_segments(size_t K) {
 
 size_t best_segments(const BoardRates& rates, NpuArithmetic arithmetic, size_t K) {
     const size_t columns = K > kLongRow ? K / 3 : std::min(3 * K, rk3588::kCores * kMaxTileColumns);
-    return best_segments(rates, arithmetic, K, columns);
-}
-
-size_t best_segments(const BoardRates& rates, NpuArithmetic arithmetic, size_t K, size_t columns) {
     size_t best = fewest_segments(K);
     double least = request_ns(rates, arithmetic, K, columns, best);
     for (size_t segments = best + 1; segments <= kMostSegments && K / segments >= kShortestSegment;

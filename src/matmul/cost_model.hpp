@@ -70,9 +70,7 @@ inline constexpr int64_t kFlowSkew = 2;
 size_t fewest_segments(size_t K);
 // Into how many segments rows of K elements are best cut, for a request of 512 tokens in and 128 out. Depends
 // on K and the arithmetic alone: weights that share their activations must be cut alike, and results must not
-// depend on how many cores there are or what is multiplied together.
+// depend on how many cores there are or what is multiplied together (docs/adr/0004-segments.md).
 size_t best_segments(const BoardRates& rates, NpuArithmetic arithmetic, size_t K);
-// The same for a weight of N columns that has its activations to itself.
-size_t best_segments(const BoardRates& rates, NpuArithmetic arithmetic, size_t K, size_t N);
 
 }  // namespace rknpu2

@@ -166,7 +166,7 @@ Result<std::vector<std::shared_ptr<PackedWeight>>> NpuDevice::place(std::span<co
         auto packed = std::make_shared<PackedWeight>();
         const std::optional<StatisticsLibrary::Found> found =
             library_ == nullptr ? std::nullopt : library_->find(source);
-        packed->plan = plan_weight(source.N, source.K, recipe_for(found), config_.cores, source.sharing);
+        packed->plan = plan_weight(source.N, source.K, recipe_for(found), config_.cores);
         if (found && packed->plan.recipe.rotate) packed->statistics = &found->entry;
         group.push_back(std::move(packed));
     }

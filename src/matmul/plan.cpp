@@ -66,15 +66,13 @@ size_t tile_count(size_t N, size_t segments, int cores) {
     return dealt ? fewest : shared;
 }
 
-WeightPlan plan_weight(size_t N, size_t K, const Recipe& recipe, int cores, ActivationSharing sharing) {
+WeightPlan plan_weight(size_t N, size_t K, const Recipe& recipe, int cores) {
     WeightPlan plan;
     plan.N = N;
     plan.K = K;
     plan.recipe = recipe;
     plan.cores = cores;
-    plan.segments =
-        cut_k(K, sharing == ActivationSharing::kOwn ? best_segments(kBoardRates, recipe.arithmetic, K, N)
-                                                    : best_segments(kBoardRates, recipe.arithmetic, K));
+    plan.segments = cut_k(K, best_segments(kBoardRates, recipe.arithmetic, K));
     const size_t tiles = tile_count(N, plan.segments.size(), cores);
     plan.tiles = cut_n(N, rk3588::align_n(operand_type(recipe.arithmetic)), tiles);
     return plan;

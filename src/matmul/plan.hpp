@@ -12,7 +12,6 @@
 #include <vector>
 
 #include "base/config.hpp"
-#include "matmul/weight_source.hpp"
 #include "runtime/npu_runtime.hpp"
 
 namespace rknpu2 {
@@ -71,10 +70,9 @@ struct WeightPlan {
 // dealt to the cores.
 size_t tile_count(size_t N, size_t segments, int cores);
 
-// N, K >= 1; cores 1 .. 3. Segments depend on K and the arithmetic only (cost_model.hpp), so that weights
-// which share their activations are cut alike; those of a weight that has its own, on N as well.
-WeightPlan plan_weight(size_t N, size_t K, const Recipe& recipe, int cores,
-                       ActivationSharing sharing = ActivationSharing::kShared);
+// N, K >= 1; cores 1 .. 3. The segments depend on K and the arithmetic alone (docs/adr/0004-segments.md): a
+// result's bits depend on them, so nothing else may decide, such as what else is multiplied.
+WeightPlan plan_weight(size_t N, size_t K, const Recipe& recipe, int cores);
 
 struct RowChunk {
     size_t m0;      // first row

@@ -96,8 +96,7 @@ const char* place_reason_text(PlaceReason reason) {
 
 Placement place_matrix(const MatrixCall& call, const Config& config) {
     if (config.precision == Precision::kReference) return {Place::kNpu, PlaceReason::kPlainMatrix};
-    const WeightPlan plan =
-        plan_weight(call.N, call.K, recipe_of(config.precision), config.cores, call.sharing);
+    const WeightPlan plan = plan_weight(call.N, call.K, recipe_of(config.precision), config.cores);
     Placement placement{Place::kNpu, PlaceReason::kPlainMatrix,
                         npu_us(plan, call.rows) + around_us(plan, call.rows),
                         cpu_us(1, call.raw_bytes, call.rows, call.K, call.N)};

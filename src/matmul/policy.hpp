@@ -26,7 +26,6 @@ struct MatrixCall {
     size_t N = 0;
     size_t rows = 0;       // of activations
     size_t raw_bytes = 0;  // of the weight as stored
-    ActivationSharing sharing = ActivationSharing::kShared;
 
     auto operator<=>(const MatrixCall&) const = default;
 };

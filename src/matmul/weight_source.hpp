@@ -7,10 +7,6 @@
 
 namespace rknpu2 {
 
-// Who reads the activations of a weight: other weights as well (Q, K and V; gate and up), or nobody else. A
-// matter of speed alone: it decides how the weight is cut (plan.hpp). The graph tells, never a name.
-enum class ActivationSharing { kShared, kOwn };
-
 // Converts K elements of one row; K is what the weight has, a multiple of the type's block.
 using DequantiseRow = void (*)(const void* row, float* out, int64_t K);
 
@@ -23,7 +19,6 @@ struct WeightSource {
     const std::byte* data = nullptr;  // read only while a call runs
     size_t row_bytes = 0;
     DequantiseRow dequantise = nullptr;
-    ActivationSharing sharing = ActivationSharing::kShared;
 
     const std::byte* row(size_t n) const { return data + n * row_bytes; }
     size_t bytes() const { return N * row_bytes; }

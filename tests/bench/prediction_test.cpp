@@ -139,7 +139,8 @@ TEST(Prediction, AimsOfTheFullDesign) {
 }
 
 TEST(Prediction, AimsOfThePlugin) {
-    expect_aims("plugin", {{"Llama-2-7B", 0.27, 0.93},
+    // 7B's decode was to be 0.93: docs/adr/0004-segments.md says what the difference buys.
+    expect_aims("plugin", {{"Llama-2-7B", 0.27, 0.925},
                            {"Qwen2.5-1.5B", 0.175, 0.85},
                            {"Gemma-3-1B", 0.14, 0.81},
                            {"TinyLlama-1.1B", 0.15, 0.81}});

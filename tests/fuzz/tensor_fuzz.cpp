@@ -144,7 +144,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     const Reason reason = support(p);
     if (reason == Reason::kSupported) check(product, p);
     if (size <= 1) FUZZ_CHECK(reason == Reason::kSupported);
-    FUZZ_CHECK(multiplies_on_npu(host(), &product.result) ==
+    FUZZ_CHECK(can_multiply_on_npu(host(), &product.result) ==
                (reason == Reason::kSupported && product.result.op == GGML_OP_MUL_MAT));
     return 0;
 }

@@ -106,7 +106,7 @@ TEST_F(FlowGraphTest, RandomCombinations) {
         for (const auto variation :
              {&LayerOptions::causal, &LayerOptions::biases, &LayerOptions::qkv_together,
               &LayerOptions::head_norms, &LayerOptions::gelu, &LayerOptions::scaled,
-              &LayerOptions::middle_output, &LayerOptions::used_again})
+              &LayerOptions::middle_output, &LayerOptions::infinite_cells, &LayerOptions::used_again})
             options.*variation = coin();
         EXPECT_GT(check(options, seed), 0U) << "seed " << seed;
     }

@@ -172,10 +172,11 @@ void LayerGraph::fill() {
             mask[static_cast<size_t>(m * kCells + cells[static_cast<size_t>(i)])] = 0;
     }
     ggml.ggml_backend_tensor_set(mask_, mask.data(), 0, mask.size() * sizeof(uint16_t));
-    const std::vector<uint8_t> old(static_cast<size_t>(kCells * kHead) * 2,
-                                   0x3A);  // what was there before: 0.77
+    std::vector<uint16_t> old(static_cast<size_t>(kCells * kHead), 0x3A3A);  // what was there before: 0.77
+    for (int64_t m = 0; options_.infinite_cells && m < T; ++m)
+        std::fill_n(old.begin() + cells[static_cast<size_t>(m)] * kHead, kHead, uint16_t{0x7C00});
     for (ggml_tensor* const cache : cache_tensors_)
-        ggml.ggml_backend_tensor_set(cache, old.data(), 0, old.size());
+        ggml.ggml_backend_tensor_set(cache, old.data(), 0, old.size() * sizeof(uint16_t));
 }
 
 std::vector<std::vector<uint8_t>> LayerGraph::compute(ggml_backend_t backend, bool node_by_node) {

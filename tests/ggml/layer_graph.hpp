@@ -24,7 +24,8 @@ struct LayerOptions {
     bool middle_output = false;  // the first layer's result is an output, too
     // The result is that of the last layer's gate, whose rows are longer than those of the input.
     bool ends_with_gate = false;
-    bool used_again = false;  // the first layer's attention is read once more, at the end
+    bool infinite_cells = false;  // in the cache, where the tokens of the graph will be written
+    bool used_again = false;      // the first layer's attention is read once more, at the end
 };
 
 class LayerGraph {

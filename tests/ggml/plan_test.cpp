@@ -25,28 +25,11 @@ TEST_F(PlanTest, ALayerOfFewRows) {
     EXPECT_EQ(steps(), "cpu(norm) group(q) group(k) cpu(rope) group(g) group(u) cpu(glu) group(down)");
 }
 
-// The graph says who shares activations, in whatever order and with whatever setting; names say nothing.
-TEST_F(PlanTest, SharingIsToldByTheGraph) {
+TEST_F(PlanTest, AMatrixThatIsComputedIsTheCpus) {
     ggml_tensor* const x = input("x", {kK, kRows});
-    ggml_tensor* const down = matmul("down", weight("blk.0.ffn_down.weight", kK, 4096), x);
-    ggml_tensor* const other = like(GGML_OP_SQR, "other", {down});
-    ggml_tensor* const lora = matmul("lora", weight("blk.0.ffn_down.weight.lora_a", kK, 16), x);
-    ggml_tensor* const alone = matmul("alone", weight("blk.0.attn_q.weight", 4096, kK), other);
-    for (const bool fuse : {true, false}) {
-        host_.config.fuse = fuse;
-        EXPECT_EQ(decision(down).sharing, ActivationSharing::kShared);
-        EXPECT_EQ(decision(lora).sharing, ActivationSharing::kShared);
-        EXPECT_EQ(decision(alone).sharing, ActivationSharing::kOwn);
-    }
-}
-
-// What the CPU multiplies does not make the NPU's weights share anything.
-TEST_F(PlanTest, AMultiplicationOfTheCpuSharesNothing) {
-    ggml_tensor* const x = input("x", {kK, kRows});
-    ggml_tensor* const q = matmul("q", weight("wq", kK, 32), x);
+    matmul("q", weight("wq", kK, 32), x);
     ggml_tensor* const computed = like(GGML_OP_SQR, "computed", {input("y", {kK, 32})});
     ggml_tensor* const scores = matmul("scores", computed, x);
-    EXPECT_EQ(decision(q).sharing, ActivationSharing::kOwn);
     EXPECT_EQ(decision(scores).target, Target::kCpu);
     EXPECT_EQ(decision(scores).reason, Reason::kWeightIsComputed);
     EXPECT_EQ(steps(), "group(q) cpu(computed scores)");
