@@ -244,6 +244,24 @@ RKNNSIM_EXPORT int rknnsim_declare_k(uint64_t ctx, int32_t k) {
     });
 }
 
+RKNNSIM_EXPORT int rknnsim_dma_sync(int fd, uint64_t flags) {
+    constexpr uint64_t kRead = 1, kWrite = 2, kEnd = 4;
+    return call("rknnsim_dma_sync", [&](RuntimeState& state) -> Outcome {
+        if ((flags & ~(kRead | kWrite | kEnd)) != 0 || (flags & (kRead | kWrite)) == 0) {
+            return {Code::kInvalidParameter,
+                    rknpu2::format("flags 0x%llx are unknown", static_cast<unsigned long long>(flags))};
+        }
+        const bool end = (flags & kEnd) != 0;
+        for (auto& allocation : state.simulator().memory().find_all_by_fd(fd)) {
+            auto memory = std::make_shared<Memory>();
+            memory->size = allocation->size();
+            memory->allocation = std::move(allocation);
+            state.simulator().hand_over(memory, end && (flags & kWrite) != 0, !end && (flags & kRead) != 0);
+        }
+        return {};
+    });
+}
+
 RKNNSIM_EXPORT int rknnsim_reset(void) {
     return RuntimeState::reset() ? 0 : RKNN_ERR_FAIL;
 }

@@ -37,6 +37,11 @@ uint64_t rknnsim_check_count(const char* rule);
  * padding, which then must be zero in A and B at every run. Returns as the vendor's functions do. */
 int rknnsim_declare_k(uint64_t ctx, int32_t k);
 
+/* DMA_BUF_IOCTL_SYNC with these flags, on a buffer that was imported with rknn_create_mem_from_fd: the end of
+ * writing (2 and 4) makes what the CPU has stored visible to the device. 0, also for a buffer that nobody
+ * imported. For rknnsim-run --dma-heap, which has no kernel to ask. */
+int rknnsim_dma_sync(int fd, uint64_t flags);
+
 /* Starts afresh: reads the settings again, counts from 0. -1 while any context or memory is alive. For tests.
  */
 int rknnsim_reset(void);

@@ -210,6 +210,16 @@ std::shared_ptr<Allocation> MemoryPool::find_by_fd(int domain, int fd) {
     return nullptr;
 }
 
+std::vector<std::shared_ptr<Allocation>> MemoryPool::find_all_by_fd(int fd) {
+    std::vector<std::shared_ptr<Allocation>> found;
+    for (int domain = 0; domain < kDomains; ++domain) {
+        std::shared_ptr<Allocation> one = find_by_fd(domain, fd);
+        if (one != nullptr && std::find(found.begin(), found.end(), one) == found.end())
+            found.push_back(std::move(one));
+    }
+    return found;
+}
+
 std::shared_ptr<Allocation> MemoryPool::find_by_iova(int domain, uint64_t iova, uint64_t size) {
     std::vector<std::shared_ptr<Allocation>>
         live;  // released after the lock: the last reference forgets itself

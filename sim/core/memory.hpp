@@ -17,6 +17,7 @@
 #include <memory>
 #include <mutex>
 #include <tuple>
+#include <vector>
 
 #include "core/device_view.hpp"
 #include "core/iova.hpp"
@@ -138,6 +139,7 @@ class MemoryPool {
     // The live allocation behind a file descriptor, whatever domain it is in; one of somebody else's file
     // only in `domain`. Or one that contains [iova, iova + size) of a domain.
     std::shared_ptr<Allocation> find_by_fd(int domain, int fd);
+    std::vector<std::shared_ptr<Allocation>> find_all_by_fd(int fd);
     std::shared_ptr<Allocation> find_by_iova(int domain, uint64_t iova, uint64_t size);
 
     // IOVA bytes in use.

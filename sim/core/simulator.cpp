@@ -84,16 +84,20 @@ Outcome Simulator::sync(const char* call, const std::shared_ptr<Memory>& memory,
                         bool from_device) {
     const uint64_t activity = calls_ - ++syncs_;
     RKNNSIM_RETURN_IF_ERROR(checker_.before_sync(call, *memory, to_device, from_device, activity));
+    hand_over(memory, to_device, from_device);
+    if (to_device && checker_.on()) memory->allocation->view().synced(memory->offset, memory->size, activity);
+    return {};
+}
+
+void Simulator::hand_over(const std::shared_ptr<Memory>& memory, bool to_device, bool from_device) {
     Allocation& allocation = *memory->allocation;
     if (to_device) {
         allocation.declare_written(memory->offset, memory->size);
         allocation.view().clean(memory->offset, memory->size);
-        if (checker_.on()) allocation.view().synced(memory->offset, memory->size, activity);
     }
     if (from_device) allocation.results().read(memory->offset, memory->size);
     for (const auto& observer : observers_)
         observer->on_sync({.memory = memory, .to_device = to_device, .from_device = from_device});
-    return {};
 }
 
 // Said once, when runs go on: a program that keeps so many keeps them.

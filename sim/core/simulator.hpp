@@ -44,6 +44,9 @@ class Simulator {
     // Cleans the range to the device when asked to; observers are told.
     Outcome sync(const char* call, const std::shared_ptr<Memory>& memory, bool to_device, bool from_device);
 
+    // A buffer is handed over by means of the kernel, which asks nobody whether that was needed.
+    void hand_over(const std::shared_ptr<Memory>& memory, bool to_device, bool from_device);
+
     // A call of the interface begins.
     void count_call() { calls_.fetch_add(1, std::memory_order_relaxed); }
 

@@ -210,7 +210,7 @@ def main():
         tree.install(packages)
         usr = folder / "root/usr"
         binaries = {"ggml-rknpu2": [usr / "lib/ggml-rknpu2/libggml-rknpu2.so"],
-                    "rknnsim": [usr / "lib/ggml-rknpu2/rknnsim/librknnrt.so"],
+                    "rknnsim": [usr / "lib/ggml-rknpu2/rknnsim/librknnrt.so", usr / "lib/ggml-rknpu2/rknnsim/librknnsim-dma-heap.so"],
                     "rknpu2-tools": [usr / "bin/rknpu2-info", usr / "bin/rknpu2-bench", usr / "bin/rknpu2-doctor"]}
         architecture = "arm64" if options.foreign else run("dpkg", "--print-architecture").strip()
         for package in PACKAGES:

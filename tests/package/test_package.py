@@ -90,6 +90,24 @@ class Package:
             sys.exit("rknnsim-run --help says nothing")
 
 
+def check_dma_heap(package):
+    """Operands from a dma-buf heap, as backends for a board have them. A program built without sanitizers."""
+    if package.flags:
+        print("programs with sanitizers cannot have a library preloaded: the heap was not looked at")
+        return
+    source = pathlib.Path(__file__).with_name("dma_heap.c")
+    program = package.work / "dma_heap"
+    cc = os.environ.get("CC", "cc")
+    for flags in (["-std=gnu99"], ["-std=gnu99", "-O2", "-D_FORTIFY_SOURCE=2"]):
+        run(cc, *flags, "-Wall", "-Wextra", "-Werror", source, *package.pkg_config("--cflags", "--libs"), "-ldl", "-o", program)
+        text = run(package.prefix / "bin" / "rknnsim-run", "--dma-heap", program, env=package.env)
+        if text != "heap: right\n":
+            sys.exit(f"rknnsim-run --dma-heap: unexpected output\n{text}")
+    # Another program does not notice.
+    if "sum" not in run(package.prefix / "bin" / "rknnsim-run", "--dma-heap", "sh", "-c", "echo sum > x; cat x", cwd=package.work):
+        sys.exit("rknnsim-run --dma-heap: files of others cannot be opened")
+
+
 def check_wrong_result_is_seen(package):
     """The examples can fail: they notice a run that fails and a matrix that was packed in the wrong order."""
     program = package.build_with_pkg_config("matmul_native")
@@ -139,6 +157,7 @@ def main():
         package.check_all()
         package.check_run_script()
         check_wrong_result_is_seen(package)
+        check_dma_heap(package)
         check_plugin_finds_simulator(options.build, first)
         # Moved: what was built before runs with rknnsim-run, and new programs are built as before.
         first.rename(second)
