@@ -214,7 +214,10 @@ ggml_status graph_compute(ggml_backend_t backend, ggml_cgraph* graph) noexcept {
     Backend& ours = of(backend);
     Host& host = ours.host;
     return guard(host, "computing a graph", GGML_STATUS_FAILED, [&] {
-        plan_graph(host, graph, ours.plan);
+        {
+            const PhaseTimer timer(*host.statistics, Phase::kPlan);
+            plan_graph(host, graph, ours.plan);
+        }
         if (host.sensitivity == nullptr) return compute(ours, graph);
         return host.sensitivity->run(host, ours.plan, [&](const ggml_tensor* one_plane) {
             ours.one_plane = one_plane;

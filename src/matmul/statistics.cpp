@@ -16,7 +16,7 @@ uint64_t now_ns() {
 }
 
 constexpr const char* kPhaseNames[kPhases] = {"memory", "pack",       "load",      "store", "quantise",
-                                              "npu",    "dequantise", "reference", "cpu"};
+                                              "npu",    "dequantise", "reference", "cpu",   "plan"};
 
 }  // namespace
 

@@ -23,8 +23,8 @@
 
 namespace rknpu2 {
 
-enum class Phase { kMemory, kPack, kLoad, kStore, kQuantise, kNpu, kDequantise, kReference, kCpu };
-inline constexpr int kPhases = static_cast<int>(Phase::kCpu) + 1;
+enum class Phase { kMemory, kPack, kLoad, kStore, kQuantise, kNpu, kDequantise, kReference, kCpu, kPlan };
+inline constexpr int kPhases = static_cast<int>(Phase::kPlan) + 1;
 
 // What the cache of packed weights did (weight_cache.hpp).
 struct WeightCacheCounters {

@@ -2,6 +2,7 @@
 // of the nodes one by one.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
 #include <algorithm>
 #include <cmath>
@@ -32,12 +33,13 @@ class HazardsTest : public ::testing::Test {
     // Another graph; nothing of the last one stays.
     void begin() {
         filled_.clear();
+        stored_.clear();
         read_.clear();
         places_ = nullptr;
         allocator_.reset();
         buffers_.clear();
         for (ContextPtr* const context : {&weights_, &states_, &nodes_})
-            *context = new_context(64);
+            *context = new_context(128);
         graph_ = host_->ggml.ggml_new_graph(nodes_.get());
     }
 
@@ -50,7 +52,7 @@ class HazardsTest : public ::testing::Test {
     ggml_tensor* weight(int64_t K, int64_t N, const char* name = "") {
         ggml_tensor* const made = host_->ggml.ggml_new_tensor_2d(weights_.get(), GGML_TYPE_F32, K, N);
         host_->ggml.ggml_set_name(made, name);
-        filled_.push_back(made);
+        stored_.push_back(made);
         return made;
     }
     ggml_tensor* state(int64_t K, int64_t rows) {
@@ -92,18 +94,25 @@ class HazardsTest : public ::testing::Test {
             buffers_.push_back(in(states_));
         allocator_ = {ggml.ggml_gallocr_new(type), ggml.ggml_gallocr_free};
         ASSERT_TRUE(ggml.ggml_gallocr_alloc_graph(allocator_.get(), graph_));
+        fill_tensors(stored_);
     }
 
-    void fill() {
+    void fill_tensors(const std::vector<ggml_tensor*>& tensors) {
         const HostFunctions& ggml = host_->ggml;
         Random random(7);
-        for (ggml_tensor* const tensor : filled_) {
+        for (ggml_tensor* const tensor : tensors) {
             std::vector<float> values =
                 random_floats(random, static_cast<size_t>(ggml.ggml_nelements(tensor)));
             for (float& value : values)
                 value *= 0.3F;
             ggml.ggml_backend_tensor_set(tensor, values.data(), 0, values.size() * sizeof(float));
         }
+    }
+
+    // Everything that the graph reads; weights are written by allocate().
+    void fill() {
+        const HostFunctions& ggml = host_->ggml;
+        fill_tensors(filled_);
         for (ggml_tensor* const tensor : read_) {
             if (tensor->op != GGML_OP_NONE)
                 ggml.ggml_backend_tensor_memset(tensor, 0x44, 0, ggml.ggml_nbytes(tensor));
@@ -123,23 +132,30 @@ class HazardsTest : public ::testing::Test {
         return all;
     }
 
-    // Node by node, then the whole graph, some times.
-    void check() {
+    Bytes node_by_node() {
         const HostFunctions& ggml = host_->ggml;
-        allocate();
         fill();
         for (int i = 0; i < ggml.ggml_graph_n_nodes(graph_); ++i) {
             const ContextPtr context = new_context(4);
             ggml_cgraph* const one = ggml.ggml_new_graph(context.get());
             ggml.ggml_graph_add_node(one, ggml.ggml_graph_node(graph_, i));
-            ASSERT_EQ(ggml.ggml_backend_graph_compute(backend_.get(), one), GGML_STATUS_SUCCESS);
+            EXPECT_EQ(ggml.ggml_backend_graph_compute(backend_.get(), one), GGML_STATUS_SUCCESS);
         }
-        const Bytes expected = results();
-        for (int round = 0; round < 3; ++round) {
-            fill();
-            ASSERT_EQ(ggml.ggml_backend_graph_compute(backend_.get(), graph_), GGML_STATUS_SUCCESS);
-            EXPECT_EQ(results(), expected) << "round " << round;
-        }
+        return results();
+    }
+
+    Bytes whole() {
+        fill();
+        EXPECT_EQ(host_->ggml.ggml_backend_graph_compute(backend_.get(), graph_), GGML_STATUS_SUCCESS);
+        return results();
+    }
+
+    // Node by node, then the whole graph, some times.
+    void check() {
+        allocate();
+        const Bytes expected = node_by_node();
+        for (int round = 0; round < 3; ++round)
+            EXPECT_TRUE(whole() == expected) << "round " << round;
     }
 
     std::unique_ptr<GgmlHost> host_;
@@ -149,7 +165,7 @@ class HazardsTest : public ::testing::Test {
     ContextPtr nodes_{nullptr, [](ggml_context*) {}};
     std::vector<BufferPtr> buffers_;
     HostPtr<ggml_gallocr> allocator_{nullptr, nullptr};
-    std::vector<ggml_tensor*> filled_, read_;
+    std::vector<ggml_tensor*> stored_, filled_, read_;
     ggml_tensor* places_ = nullptr;
     ggml_cgraph* graph_ = nullptr;
 };
@@ -236,6 +252,58 @@ TEST_F(HazardsTest, InfinitiesInCellsThatLaterChunksOverwrite) {
     std::memcpy(values.data(), apart.front().data(), apart.front().size());
     EXPECT_TRUE(std::all_of(values.begin(), values.end(), [](float value) { return std::isfinite(value); }));
     EXPECT_EQ(graph.compute(backend_.get(), false), apart);
+}
+
+// Rows of a chunk live in memory of the host's; without it the nodes are computed one by one.
+TEST_F(HazardsTest, AFlowWithoutHostMemory) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    GTEST_SKIP() << "a sanitizer's allocator does not live with a limit of the address space";
+#endif
+    constexpr int64_t kWide = 8192;
+    const HostFunctions& ggml = host_->ggml;
+    ggml_context* const c = nodes_.get();
+    ggml_tensor* const x = input(kK, kRows);
+    std::vector<ggml_tensor*> wide;  // all of them live in chunks until the end: 48 MiB
+    for (int i = 0; i < 6; ++i) {
+        wide.push_back(
+            ggml.ggml_mul_mat(c, weight(kK, kWide), ggml.ggml_scale(c, x, 1.0F + static_cast<float>(i))));
+        expand(wide.back());
+    }
+    ggml_tensor* sum = ggml.ggml_mul_mat(c, weight(kWide, kK), wide[0]);
+    for (ggml_tensor* const product : wide)
+        sum = ggml.ggml_add(c, sum, ggml.ggml_mul_mat(c, weight(kWide, kK), product));
+    end(sum);
+    allocate();
+    const Bytes expected = node_by_node();
+    rlimit before{};
+    ASSERT_EQ(getrlimit(RLIMIT_AS, &before), 0);
+    rlimit tight = before;
+    tight.rlim_cur = process_bytes("VmSize") + (size_t{8} << 20);
+    host_->take_lines();
+    ASSERT_EQ(setrlimit(RLIMIT_AS, &tight), 0);
+    const Bytes without = whole();
+    ASSERT_EQ(setrlimit(RLIMIT_AS, &before), 0);
+    EXPECT_TRUE(without == expected);
+    EXPECT_THAT(host_->take_lines(),
+                ::testing::Contains(::testing::HasSubstr("prompts do not flow through layers")).Times(1));
+    EXPECT_TRUE(whole() == expected);
+    EXPECT_THAT(host_->take_lines(), ::testing::IsEmpty());
+}
+
+// More shapes than the device keeps contexts for: told once, and computed one by one.
+TEST_F(HazardsTest, AFlowOfTooManyShapes) {
+    constexpr int64_t kNarrow = 96;
+    const HostFunctions& ggml = host_->ggml;
+    ggml_tensor* x = input(kNarrow, kRows);
+    for (int64_t i = 1; i <= 25; ++i) {  // two shapes on three cores each
+        x = ggml.ggml_mul_mat(nodes_.get(), weight(kNarrow, kNarrow * i), x);
+        x = ggml.ggml_mul_mat(nodes_.get(), weight(kNarrow * i, kNarrow), x);
+    }
+    end(x);
+    host_->take_lines();
+    check();
+    EXPECT_THAT(host_->take_lines(),
+                ::testing::ElementsAre(::testing::HasSubstr("too many shapes for one flow")));
 }
 
 // At every question that the host is asked, whichever part of the plug-in or of the host's CPU backend asks
