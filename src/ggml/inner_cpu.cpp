@@ -3,6 +3,7 @@
 #include <sched.h>
 
 #include <algorithm>
+#include <cstring>
 
 #include "base/log.hpp"
 #include "base/threads.hpp"
@@ -45,6 +46,13 @@ class KeepAffinity {
         if (!known_ || (sched_getaffinity(0, sizeof now, &now) == 0 && CPU_EQUAL(&now, &before_))) return;
         static_cast<void>(sched_setaffinity(0, sizeof before_, &before_));
     }
+    // Those of before; empty when they are not kept.
+    std::vector<int> cpus() const {
+        std::vector<int> numbers;
+        for (int cpu = 0; known_ && cpu < CPU_SETSIZE; ++cpu)
+            if (CPU_ISSET(static_cast<size_t>(cpu), &before_)) numbers.push_back(cpu);
+        return numbers;
+    }
     KeepAffinity(const KeepAffinity&) = delete;
     KeepAffinity& operator=(const KeepAffinity&) = delete;
 
@@ -53,9 +61,15 @@ class KeepAffinity {
     bool known_;
 };
 
+void set_cpus(ggml_threadpool_params& params, const std::vector<int>& cpus) {
+    for (const int cpu : cpus)
+        if (cpu < GGML_MAX_N_THREADS) params.cpumask[cpu] = true;
+}
+
 }  // namespace
 
 InnerCpu::~InnerCpu() {
+    give_threads_back();
     if (backend_ != nullptr) host_.ggml.ggml_backend_free(backend_);
     free_pool();
 }
@@ -65,6 +79,51 @@ void InnerCpu::free_pool() {
     using Free = decltype(&::ggml_threadpool_free);
     if (const auto free = reinterpret_cast<Free>(proc("ggml_threadpool_free"))) free(pool_);
     pool_ = nullptr;
+}
+
+bool InnerCpu::has_openmp() const {
+    const auto features = reinterpret_cast<ggml_backend_get_features_t>(proc("ggml_backend_get_features"));
+    if (features == nullptr) return false;
+    const ggml_backend_feature* feature =
+        features(host_.ggml.ggml_backend_dev_backend_reg(host_.cpu_device()));
+    while (feature != nullptr && feature->name != nullptr && std::strcmp(feature->name, "OPENMP") != 0)
+        ++feature;
+    return feature != nullptr && feature->name != nullptr;
+}
+
+// A computation of one number, for which each of OpenMP's threads gets the mask of its pool.
+void InnerCpu::give_threads_back() {
+    if (!pins_ || pool_ == nullptr || host_cpus_.empty() || team_threads_ < 2 ||
+        caller_ != std::this_thread::get_id() || !has_openmp())
+        return;
+    const auto new_pool = reinterpret_cast<decltype(&::ggml_threadpool_new)>(proc("ggml_threadpool_new"));
+    const auto set_pool = reinterpret_cast<decltype(&::ggml_backend_cpu_set_threadpool)>(
+        proc("ggml_backend_cpu_set_threadpool"));
+    const auto set_threads =
+        reinterpret_cast<ggml_backend_set_n_threads_t>(proc("ggml_backend_set_n_threads"));
+    ggml_threadpool_params params = host_.ggml.ggml_threadpool_params_default(team_threads_);
+    set_cpus(params, host_cpus_);
+    const ggml_threadpool_t pool = new_pool(&params);
+    if (pool == nullptr || set_threads == nullptr) return;
+    set_pool(backend_, pool);
+    free_pool();
+    pool_ = pool;
+    set_threads(backend_, team_threads_);  // as many as there are: none is started for this
+    float number = 0;
+    ggml_tensor one{};
+    one.type = GGML_TYPE_F32;
+    std::fill_n(one.ne, GGML_MAX_DIMS, 1);
+    std::fill_n(one.nb, GGML_MAX_DIMS, sizeof number);
+    one.data = &number;
+    ggml_tensor sum = one;
+    sum.op = GGML_OP_ADD;
+    sum.src[0] = sum.src[1] = &one;
+    ggml_tensor* nodes[] = {&sum};
+    ggml_cgraph graph{};
+    graph.size = graph.n_nodes = 1;
+    graph.nodes = nodes;
+    const KeepAffinity keep(true);
+    static_cast<void>(host_.ggml.ggml_backend_graph_compute(backend_, &graph));
 }
 
 void* InnerCpu::proc(const char* name) const {
@@ -116,12 +175,11 @@ Status InnerCpu::create_pool() {
         return {};  // the backend does without
     ggml_threadpool_params params = host_.ggml.ggml_threadpool_params_default(granted_threads_);
     params.poll = 0;  // threads that wait must not take cores from those that feed the NPU
-    for (const int cpu : cpu_affinity(host_.config)) {
-        if (cpu >= GGML_MAX_N_THREADS) continue;
-        params.cpumask[cpu] = true;
-        pins_ = true;
-    }
+    const std::vector<int> cpus = cpu_affinity(host_.config);
+    set_cpus(params, cpus);
+    pins_ = !cpus.empty();
     const KeepAffinity keep(pins_);
+    host_cpus_ = keep.cpus();
     const ggml_threadpool_t pool = new_pool(&params);
     if (pool == nullptr) return {StatusCode::kOutOfMemory, "cannot make the CPU threads"};
     set_pool(backend_, pool);
@@ -172,11 +230,13 @@ ggml_status InnerCpu::compute(ggml_cgraph* graph, int first, int last,
         }
         current_threads_ = threads;
     }
+    if (threads > 1) team_threads_ = threads;
     ggml_cgraph part = host_.ggml.ggml_graph_view(graph, first, last);
     use_copies(part, decisions.empty()
                          ? decisions
                          : decisions.subspan(static_cast<size_t>(first), static_cast<size_t>(last - first)));
     const KeepAffinity keep(pins_);
+    caller_ = std::this_thread::get_id();
     const ggml_status status = host_.ggml.ggml_backend_graph_compute(backend_, &part);
     copies_.clear();
     return status;

@@ -6,13 +6,16 @@
 // (cpu_copies.hpp). One object a backend instance, used by one thread at a time, as ggml prescribes.
 //
 // The pool's threads, and the caller during compute(), run on the CPUs of GGML_RKNPU2_AFFINITY; the caller
-// has its own affinity back afterwards. When there are fewer threads to be had than the host wants, those are
-// used: ggml ends the process when it cannot start one.
+// has its own affinity back afterwards. A CPU backend built with OpenMP computes with OpenMP's threads, which
+// are the host's as well and outlive us; they have the host's affinity back when the object is destroyed by
+// the thread that computed last. When there are fewer threads to be had than the host wants, those are used:
+// ggml ends the process when it cannot start one.
 #pragma once
 
 #include <deque>
 #include <memory>
 #include <span>
+#include <thread>
 #include <vector>
 
 #include "base/status.hpp"
@@ -41,6 +44,8 @@ class InnerCpu {
     Status create();
     Status create_pool();
     void free_pool();
+    bool has_openmp() const;
+    void give_threads_back();
     int threads_for(const ggml_cgraph* graph, int first, int last) const;
     void use_copies(ggml_cgraph& part, std::span<const NodeDecision> decisions);
     void* proc(const char* name) const;
@@ -52,10 +57,13 @@ class InnerCpu {
 
     ggml_backend_t backend_ = nullptr;
     ggml_threadpool_t pool_ = nullptr;
-    int pool_threads_ = 0;     // the threads_ that it was made for
-    int granted_threads_ = 1;  // of them, what there is
-    bool pins_ = false;        // does ggml change the affinity of who calls it?
+    int pool_threads_ = 0;        // the threads_ that it was made for
+    int granted_threads_ = 1;     // of them, what there is
+    bool pins_ = false;           // does ggml change the affinity of who calls it?
+    std::vector<int> host_cpus_;  // of the caller, before that
+    std::thread::id caller_;      // the last one
     int current_threads_ = 0;
+    int team_threads_ = 0;  // of the last computation by several
 
     // Nodes that choose among experts, with copies of their weights; of the running call.
     std::deque<ggml_tensor> stand_ins_;

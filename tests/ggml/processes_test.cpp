@@ -10,6 +10,7 @@
 #include <climits>
 #include <cstdlib>
 #include <filesystem>
+#include <set>
 #include <thread>
 
 #include "ggml/layer_graph.hpp"
@@ -40,6 +41,25 @@ std::vector<int> cpus_of_this_thread() {
     return cpus;
 }
 
+std::set<pid_t> threads_here() {
+    std::set<pid_t> threads;
+    for (const auto& task : std::filesystem::directory_iterator("/proc/self/task"))
+        threads.insert(std::stoi(task.path().filename().string()));
+    return threads;
+}
+
+// How many threads but those may run on one CPU only.
+size_t pinned_threads_besides(const std::set<pid_t>& those) {
+    size_t count = 0;
+    for (const pid_t thread : threads_here()) {
+        cpu_set_t set;
+        CPU_ZERO(&set);
+        if (those.count(thread) == 0 && sched_getaffinity(thread, sizeof set, &set) == 0)
+            count += CPU_COUNT(&set) == 1 ? 1 : 0;
+    }
+    return count;
+}
+
 class ProcessesTest : public ::testing::Test {
   protected:
     void SetUp() override { RKNPU2_NEEDS_HOST(); }
@@ -48,12 +68,13 @@ class ProcessesTest : public ::testing::Test {
 TEST_F(ProcessesTest, TheHostsThreadKeepsItsCpus) {
     const std::vector<int> before = cpus_of_this_thread();
     if (before.size() < 2) GTEST_SKIP() << "there is one CPU only, so nothing could be lost";
-    for (const int64_t tokens : {8, 200}) {
+    for (const int64_t tokens : {120, 200}) {
         run_alone([&] {
             setenv("GGML_RKNPU2_AFFINITY", std::to_string(before.back()).c_str(), 1);
             setenv("GGML_RKNPU2_THREADS", "2", 1);
             const auto host = GgmlHost::open_with_device();
             ASSERT_TRUE(host);
+            const std::set<pid_t> at_first = threads_here();
             LayerOptions options;
             options.tokens = tokens;
             LayerGraph graph(*host, options, 1);
@@ -64,8 +85,11 @@ TEST_F(ProcessesTest, TheHostsThreadKeepsItsCpus) {
                     graph.compute(backend.get(), false);
                     EXPECT_EQ(cpus_of_this_thread(), before) << threads << " threads";
                 }
+                EXPECT_GE(pinned_threads_besides(at_first), 1U) << "nothing is pinned at all";
             }
             EXPECT_EQ(cpus_of_this_thread(), before) << "after the backend was freed";
+            // Those of OpenMP are the host's. The lane of prompts has a thread for each core.
+            EXPECT_EQ(pinned_threads_besides(at_first), tokens >= 128 ? 3U : 0U);
             std::vector<int> of_a_new_thread;
             std::thread([&] { of_a_new_thread = cpus_of_this_thread(); }).join();
             EXPECT_EQ(of_a_new_thread, before);
