@@ -205,6 +205,9 @@ main() {
         run_lint
     fi
     ((${#FAILURES[@]} == 0)) || printf 'failed: %s\n' "${FAILURES[@]}"
+    [[ $MODE != quick ]] ||
+        say "--quick left out $SKIPPED unit tests, most of which need a built llama.cpp or a model, and all of the simulator, packages," \
+            "end to end, sanitizers, AArch64 and lint: scripts/test.sh obtains what they need and runs them"
     printf '%d passed, %d failed, %d skipped\n' "$PASSED" "$FAILED" "$SKIPPED"
     ((FAILED == 0 && PASSED > 0))
 }

@@ -10,6 +10,8 @@
 #include <string>
 #include <vector>
 
+#include "support/missing_path.hpp"
+
 namespace {
 
 using testing::HasSubstr;
@@ -124,16 +126,18 @@ TEST(BenchProgram, AModelsMultiplications) {
 }
 
 TEST(BenchProgram, WhatIsWrongIsOneLine) {
-    const std::pair<const char*, const char*> cases[] = {
+    const std::string missing = rknpu2::test::missing_path();
+    const std::pair<std::string, std::string> cases[] = {
         {"", "subcommand"},
         {"predict --model nothing", "no model is called \"nothing\""},
         {"predict --design best", "no design is called \"best\""},
         {"predict --precision exact", "no precision is called \"exact\""},
-        {"predict --profile /nonexistent", "/nonexistent: cannot be read"},
+        {"predict --profile " + missing, missing + ": cannot be read"},
         {"predict --banks 12", "--banks"},
         {"predict --format xml", "--format"},
-        {"predict --model SmolLM2-135M --svg /nonexistent/a.svg", "cannot write /nonexistent/a.svg"},
-        {"predict --model SmolLM2-135M --design plain full --trace /tmp/t.json", "--trace shows one layer"},
+        {"predict --model SmolLM2-135M --svg " + missing + "/a.svg", "cannot write " + missing + "/a.svg"},
+        {"predict --model SmolLM2-135M --design plain full --trace " + missing + "/t.json",
+         "--trace shows one layer"},
         {"matmul --shape 1x2", "\"1x2\" is not a shape: MxKxN"},
         {"matmul --shape 1x2x3x", "is not a shape"},
         {"matmul --shape 0x32x32", "is not a shape"},
@@ -141,7 +145,7 @@ TEST(BenchProgram, WhatIsWrongIsOneLine) {
         {"matmul --model nothing", "no model is called \"nothing\""},
         {"matmul --precision reference", "there is no precision \"reference\""},
         {"matmul --cores 4", "--cores"},
-        {"matmul --runtime /nonexistent/librknnrt.so", "/nonexistent/librknnrt.so"},
+        {"matmul --runtime " + missing + "/librknnrt.so", missing + "/librknnrt.so"},
     };
     for (const auto& [arguments, text] : cases) {
         const Outcome outcome = run(arguments);

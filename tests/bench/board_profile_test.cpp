@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "predict/embedded.hpp"
+#include "support/missing_path.hpp"
 
 namespace rknpu2 {
 namespace {
@@ -55,8 +56,8 @@ TEST(BoardProfile, ErrorsNameFileAndCause) {
     EXPECT_THAT(error_of(text + "npu.clock_mhz = 0\n"), HasSubstr("clock_mhz must be a number from"));
     EXPECT_THAT(error_of(text + "npu.clock_mhz = fast\n"), HasSubstr("npu.clock_mhz must be a number"));
     EXPECT_THAT(error_of(text + "cores = 3\n"), HasSubstr("\"cores\" is not a name that belongs here"));
-    EXPECT_THAT(load_board_profile("/nonexistent", 0).status().message(),
-                HasSubstr("/nonexistent: cannot be read: No such file"));
+    EXPECT_THAT(load_board_profile(test::missing_path(), 0).status().message(),
+                HasSubstr(test::missing_path() + ": cannot be read: No such file"));
 }
 
 }  // namespace

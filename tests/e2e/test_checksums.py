@@ -49,8 +49,9 @@ class Checksums(HostTest):
             checksums.read(path)
 
     def test_a_file_that_cannot_be_written_is_an_error(self):
-        run = self.complete(count=1, extra={"GGML_RKNPU2_CHECKSUMS": "/nowhere/at/all"})
-        self.assert_says(r"no NPU: GGML_RKNPU2_CHECKSUMS: cannot write /nowhere/at/all: No such file", run.log)
+        path = self.folder / "nowhere/at/all"
+        run = self.complete(count=1, extra={"GGML_RKNPU2_CHECKSUMS": str(path)})
+        self.assert_says(rf"no NPU: GGML_RKNPU2_CHECKSUMS: cannot write {path}: No such file", run.log)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@
 #include <cstdlib>
 
 #include "ggml/faulty_products.hpp"
+#include "support/missing_path.hpp"
 
 namespace rknpu2::test {
 namespace {
@@ -47,7 +48,7 @@ class FaultsTest : public ::testing::Test {
 };
 
 TEST_F(FaultsTest, RuntimeThatIsNotThere) {
-    expect_no_device("/nonexistent", "no NPU: GGML_RKNPU2_RUNTIME=/nonexistent: no such file");
+    expect_no_device(missing_path(), "no NPU: GGML_RKNPU2_RUNTIME=" + missing_path() + ": no such file");
 }
 
 TEST_F(FaultsTest, RuntimeThatIsNoLibrary) {
@@ -101,7 +102,7 @@ TEST_F(FaultsTest, CountersThatCannotBeWritten) {
     run_alone([] {
         const auto host = GgmlHost::open(stock_files());
         ASSERT_TRUE(host);
-        EXPECT_THAT(lines_of_load(*host, "GGML_RKNPU2_STATS", "/nonexistent/stats.json"), IsEmpty());
+        EXPECT_THAT(lines_of_load(*host, "GGML_RKNPU2_STATS", missing_path("stats.json")), IsEmpty());
         Random random;
         {
             const BackendPtr backend = new_backend(*host);
@@ -109,7 +110,7 @@ TEST_F(FaultsTest, CountersThatCannotBeWritten) {
             product.set_weight(random_weight(*host, GGML_TYPE_F32, 48, 96, random));
             EXPECT_LT(product.error(backend.get(), random), kSmall);
         }
-        EXPECT_THAT(host->take_lines(), ElementsAre(HasSubstr("/nonexistent/stats.json")));
+        EXPECT_THAT(host->take_lines(), ElementsAre(HasSubstr(missing_path("stats.json"))));
     });
 }
 

@@ -1,14 +1,17 @@
 // Stock llama.cpp with the plug-in when something breaks: one line of ours, an exit status, no crash.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
 #include <filesystem>
 
 #include "ggml/ggml_host.hpp"
+#include "support/missing_path.hpp"
 
 namespace rknpu2::test {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
@@ -136,11 +139,36 @@ TEST_F(ProgramsTest, ThreadsThatCannotBeHad) {
         expect_same("RKNPU2_TEST_FAIL_THREADS=" + std::to_string(first) + ",1");
 }
 
+// `ulimit -f`: a packed weight that is larger is not kept, and nothing else happens.
+TEST_F(ProgramsTest, ALimitOfTheSizeOfFilesEndsNothing) {
+    const TemporaryFolder folder;
+    run_alone([&] {
+        constexpr rlim_t kMost = rlim_t{20} << 20;
+        rlimit limit{};
+        ASSERT_EQ(getrlimit(RLIMIT_FSIZE, &limit), 0);
+        limit.rlim_cur = kMost;
+        ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &limit), 0);
+        const Ended ended = complete("GGML_RKNPU2_WEIGHT_CACHE=" + folder.path("weights"));
+        EXPECT_EQ(ended.status, 0) << ended.output;
+        EXPECT_THAT(ended.output, HasSubstr("Paris"));
+        EXPECT_THAT(complaints(ended),
+                    ElementsAre(AllOf(HasSubstr("packed weights are not kept"), HasSubstr("File too large"))))
+            << ended.output;
+        size_t files = 0;
+        for (const auto& file : std::filesystem::directory_iterator(folder.path("weights"))) {
+            EXPECT_EQ(file.path().extension(), ".rknpuw") << file.path();
+            EXPECT_LE(file.file_size(), kMost);
+            ++files;
+        }
+        EXPECT_GT(files, 100U) << "smaller weights are kept";
+    });
+}
+
 // Without an NPU the host goes on with its CPU, and knows why.
 TEST_F(ProgramsTest, RuntimeThatIsNotThere) {
-    const Ended ended = complete("GGML_RKNPU2_RUNTIME=/nonexistent");
+    const Ended ended = complete("GGML_RKNPU2_RUNTIME=" + missing_path());
     EXPECT_EQ(ended.status, 0) << ended.output;
-    EXPECT_THAT(complaints(ended), ElementsAre(HasSubstr("/nonexistent: no such file")));
+    EXPECT_THAT(complaints(ended), ElementsAre(HasSubstr(missing_path() + ": no such file")));
 }
 
 TEST_F(ProgramsTest, NumberOfCoresThatDoesNotExist) {

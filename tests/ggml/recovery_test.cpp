@@ -12,6 +12,7 @@
 #include <sstream>
 
 #include "ggml/faulty_products.hpp"
+#include "support/missing_path.hpp"
 
 namespace rknpu2::test {
 namespace {
@@ -172,7 +173,7 @@ TEST_F(RecoveryTest, WhenNothingHelpsTheProductFails) {
 TEST_F(RecoveryTest, ALinkInPlaceOfTheLock) {
     run_alone([] {
         const std::string path = ::testing::TempDir() + "link-" + std::to_string(getpid());
-        ASSERT_EQ(symlink("/nonexistent/file", path.c_str()), 0);
+        ASSERT_EQ(symlink(missing_path("file").c_str(), path.c_str()), 0);
         setenv("GGML_RKNPU2_LOCK", path.c_str(), 1);
         const auto host = GgmlHost::open(stock_files());
         ASSERT_TRUE(host);

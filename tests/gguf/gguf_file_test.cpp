@@ -6,6 +6,7 @@
 
 #include "base/format.hpp"
 #include "gguf/gguf_writer.hpp"
+#include "support/missing_path.hpp"
 
 namespace rknpu2 {
 namespace {
@@ -93,7 +94,8 @@ TEST(GgufFile, AcceptsEmptyTensorsAndNoTensors) {
 }
 
 TEST(GgufFile, OpensRegularFilesOnly) {
-    for (const char* path : {"/nonexistent/model.gguf", "/dev", "/dev/null"}) {
+    for (const std::string& path :
+         {test::missing_path("model.gguf"), std::string("/dev"), std::string("/dev/null")}) {
         const Result<GgufFile> result = GgufFile::open(path);
         ASSERT_FALSE(result.ok()) << path;
         EXPECT_THAT(result.status().message(), ::testing::StartsWith(path));

@@ -12,6 +12,7 @@
 #include "matmul/calibration.hpp"
 #include "matmul/matrices.hpp"
 #include "matmul/smoothing.hpp"
+#include "support/missing_path.hpp"
 
 namespace rknpu2 {
 namespace {
@@ -86,13 +87,13 @@ TEST(ChannelStatistics, ContentThatCannotBeIsRefused) {
 }
 
 TEST(ChannelStatistics, FilesThatCannotBeRead) {
-    const Status missing = read_statistics("/no/such/file").status();
+    const Status missing = read_statistics(test::missing_path("file")).status();
     EXPECT_EQ(missing.code(), StatusCode::kIo);
-    EXPECT_THAT(missing.message(), HasSubstr("/no/such/file"));
-    const std::string path = ::testing::TempDir() + "rknpu2_no_statistics";
+    EXPECT_THAT(missing.message(), HasSubstr(test::missing_path("file")));
+    const test::OwnFolder folder;
+    const std::string path = folder.path() + "/no_statistics";
     std::ofstream(path) << "something else";
     EXPECT_THAT(read_statistics(path).status().message(), HasSubstr(path));
-    std::remove(path.c_str());
 }
 
 TEST(ChannelStatistics, TheFingerprintTellsWeightsApart) {

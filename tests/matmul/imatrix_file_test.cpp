@@ -11,6 +11,7 @@
 #include <fstream>
 
 #include "gguf/gguf_writer.hpp"
+#include "support/missing_path.hpp"
 
 namespace rknpu2 {
 namespace {
@@ -45,9 +46,8 @@ class ImatrixFileTest : public ::testing::Test {
 
     static GgufWriter imatrix() { return GgufWriter().text("general.type", "imatrix"); }
 
-    // Tests run at the same time.
-    const std::string path_ = ::testing::TempDir() + "rknpu2_" +
-                              ::testing::UnitTest::GetInstance()->current_test_info()->name() + ".gguf";
+    const test::OwnFolder folder_;
+    const std::string path_ = folder_.path() + "/imatrix.gguf";
 };
 
 TEST_F(ImatrixFileTest, SumsBecomeMeans) {
@@ -87,7 +87,7 @@ TEST_F(ImatrixFileTest, OurOwnFilesAreReadToo) {
     entry.mean = entry.mean_square = {1, 2};
     std::ofstream(path_, std::ios::binary) << encode_statistics({{"w", entry}});
     EXPECT_EQ(read_statistics_of_any_kind(path_).value().count("w"), 1U);
-    EXPECT_EQ(read_statistics_of_any_kind("/no/such/file").status().code(), StatusCode::kIo);
+    EXPECT_EQ(read_statistics_of_any_kind(test::missing_path("file")).status().code(), StatusCode::kIo);
     const std::string pipe = path_ + ".pipe";  // nobody writes to it: no reason to wait
     ASSERT_EQ(mkfifo(pipe.c_str(), 0600), 0);
     EXPECT_EQ(read_statistics_of_any_kind(pipe).status().code(), StatusCode::kIo);

@@ -9,6 +9,7 @@
 #include "base/log.hpp"
 #include "matmul/gathered.hpp"
 #include "matmul/matrices.hpp"
+#include "support/missing_path.hpp"
 
 namespace rknpu2 {
 namespace {
@@ -24,17 +25,9 @@ using ::testing::StartsWith;
 class StatisticsLibraryTest : public ::testing::Test {
   protected:
     void SetUp() override {
-        folder_ = fs::path(::testing::TempDir()) /
-                  (std::string("rknpu2_library_") +
-                   ::testing::UnitTest::GetInstance()->current_test_info()->name());
-        fs::remove_all(folder_);
-        fs::create_directories(folder_);
         set_log_sink([this](LogLevel, const std::string& line) { lines_.push_back(line); });
     }
-    void TearDown() override {
-        set_log_sink({});
-        fs::remove_all(folder_);
-    }
+    void TearDown() override { set_log_sink({}); }
 
     static ModelStatistics gathered(const Matrices& x) { return testing::gathered_from(x); }
 
@@ -44,7 +37,8 @@ class StatisticsLibraryTest : public ::testing::Test {
         fs::last_write_time(folder_ / name, fs::file_time_type::clock::now() - std::chrono::hours(age));
     }
 
-    fs::path folder_;
+    const test::OwnFolder own_;
+    const fs::path folder_ = own_.path();
     std::vector<std::string> lines_;
 };
 

@@ -14,6 +14,7 @@
 #include "base/log.hpp"
 #include "matrix/float16.hpp"
 #include "matrix/layout.hpp"
+#include "support/missing_path.hpp"
 #include "support/random.hpp"
 
 namespace rknpu2 {
@@ -203,7 +204,7 @@ TEST(RknnRuntime, RefusedContextNamesItsShape) {
 }
 
 TEST(RknnRuntime, MissingFile) {
-    EXPECT_THAT(refusal("/nonexistent/librknnrt.so"), HasSubstr("No such file"));
+    EXPECT_THAT(refusal(test::missing_path("librknnrt.so")), HasSubstr("No such file"));
 }
 
 TEST(RknnRuntime, NotALibrary) {

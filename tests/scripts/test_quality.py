@@ -328,7 +328,7 @@ class Program(unittest.TestCase):
 
     def test_wrong_options(self):
         for options, parts in ((("--modes", "fast slow"), ("no mode 'slow'", "balanced")), (("--layers", "ten"), ("'ten'",)),
-                               (("--chunks", "0"), ("--chunks", "'0'")), (("--model", "/no/such"), ("/no/such",)),
+                               (("--chunks", "0"), ("--chunks", "'0'")), (("--model", f"{self.folder}/no/such"), (f"{self.folder}/no/such",)),
                                (("--model", str(self.text)), ("not a GGUF file",)), (("--text", os.devnull), ("empty",)),
                                (("--surprise",), ("--surprise", "--help"))):
             with self.subTest(options=options):

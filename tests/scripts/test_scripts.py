@@ -6,6 +6,7 @@ pip and df come first in PATH, so that the tests need no network. One test: pyth
 
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -167,11 +168,66 @@ class Options(ScriptCase):
     def test_model_file_that_does_not_exist(self):
         for script in ("quickstart.sh", "quality.sh"):
             with self.subTest(script=script):
-                self.assert_one_line(self.run_script(script, "--model", "/no/such.gguf"), script, "/no/such.gguf")
+                self.assert_one_line(self.run_script(script, "--model", f"{self.folder}/no.gguf"), script, f"{self.folder}/no.gguf")
 
     def test_mode_that_does_not_exist(self):
         result = self.run_script("quality.sh", "--modes", "cpu quick")
         self.assert_one_line(result, "quality.sh", "there is no mode 'quick'", "balanced")
+
+
+# Two tests that pass and three that are skipped.
+CTEST = """#!/bin/sh
+while [ $# -gt 0 ]; do
+    [ "$1" = --output-junit ] && out=$2
+    shift
+done
+cat >"$out" <<'XML'
+<testsuite>
+  <testcase name="a" status="run"/>
+  <testcase name="b" status="run"/>
+  <testcase name="c" status="notrun"><skipped message="SKIP_REGULAR_EXPRESSION_MATCHED"/></testcase>
+  <testcase name="d" status="notrun"><skipped message="SKIP_RETURN_CODE=77"/></testcase>
+  <testcase name="e" status="notrun"><skipped message="SKIP_RETURN_CODE=77"/></testcase>
+</testsuite>
+XML
+"""
+
+
+class Quick(ScriptCase):
+    def test_says_what_it_leaves_out_and_why(self):
+        self.stand_in("cmake", "#!/bin/sh\nexit 0\n")
+        self.stand_in("ctest", CTEST)
+        shutil.copy(ROOT / "CMakePresets.json", self.folder)
+        (self.folder / "scripts/host-llama.sh").write_text("#!/usr/bin/env bash\necho /src\n")
+        result = self.run_script("test.sh", "--quick")
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertEqual(result.stdout.splitlines()[-1], "2 passed, 0 failed, 3 skipped")
+        lines = [line for line in result.stderr.splitlines() if line.startswith("--quick left out")]
+        self.assertEqual(len(lines), 1, result.stderr)
+        self.assertIn("left out 3 unit tests, most of which need a built llama.cpp or a model, and all of the simulator", lines[0])
+        self.assertIn("scripts/test.sh obtains what they need and runs them", lines[0])
+
+
+class MissingPaths(unittest.TestCase):
+    """What a test takes for missing may be there on somebody's machine, and then the test writes to it."""
+
+    # A literal that begins, or goes on after anything but a folder of the test's own, with such a path.
+    LITERAL = re.compile(r"""(?<!\+ )["'](?:[^"'\n]*[^"'\n\w}])?/(?:nonexistent|no|none|nowhere|missing|does-not-exist)\b""")
+
+    def found_in(self, text):
+        return [line.strip() for line in text.splitlines() if self.LITERAL.search(line)]
+
+    def test_are_below_a_folder_of_the_tests_own(self):
+        for folder in ("tests", "sim"):
+            for path in (ROOT / folder).rglob("*"):
+                if path.suffix in (".cpp", ".hpp", ".py", ".sh", ".c") and path != pathlib.Path(__file__).resolve():
+                    self.assertEqual(self.found_in(path.read_text(encoding="utf-8")), [], path)
+
+    def test_would_be_found(self):
+        for line in ('open("/nonexistent/lock")', "run('--output /nowhere/at/all')", 'const char* p = "/no/such/file";', '"X=/none.so"'):
+            self.assertEqual(self.found_in(line), [line])
+        for line in ('directory_ + "/nowhere/npu"', 'f"{self.folder}/no/such"', 'test::missing_path("none.so")', '"and/or none"', '"yes/no"'):
+            self.assertEqual(self.found_in(line), [])
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@
 #include "base/device_lock.hpp"
 #include "base/file.hpp"
 #include "flawed_runtime.hpp"
+#include "support/missing_path.hpp"
 #include "watched_process.hpp"
 
 namespace rknpu2 {
@@ -50,7 +51,7 @@ bool same(const ContextSpec& spec, const SelfTestCase& test) {
 class DoctorExamination : public ::testing::Test {
   protected:
     DoctorExamination() {
-        examination_.library = "/nonexistent.so";
+        examination_.library = test::missing_path("none.so");
         examination_.config.lock = "none";
         report_.quick = true;
     }
@@ -313,9 +314,9 @@ TEST_F(DoctorExamination, TakesItsTurn) {
 }
 
 TEST_F(DoctorExamination, WithoutALockItTouchesNothing) {
-    examination_.config.lock = "/nonexistent/lock";
+    examination_.config.lock = test::missing_path("lock");
     examine();
-    EXPECT_THAT(report_.lock_error, StartsWith("cannot lock the NPU: /nonexistent"));
+    EXPECT_THAT(report_.lock_error, StartsWith("cannot lock the NPU: " + test::missing_path()));
     EXPECT_THAT(report_.self_test, IsEmpty());
     const std::vector<Check> checks = report_.checks();
     EXPECT_EQ(checks[0].id, "system.lock");

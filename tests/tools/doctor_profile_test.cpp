@@ -11,6 +11,7 @@
 #include "predict/board_profile.hpp"
 #include "runtime/rknn_runtime.hpp"
 #include "support/failing_threads.hpp"
+#include "support/missing_path.hpp"
 
 namespace rknpu2 {
 namespace {
@@ -137,8 +138,8 @@ TEST(DoctorMeasure, TheSimulatorsTimesAreItsPredictions) {
             << speed_text(speed.shape);
         EXPECT_EQ(speed.low_us, speed.high_us) << speed_text(speed.shape);
     }
-    EXPECT_FALSE(DoctorClock("/nonexistent.so").simulated());
-    EXPECT_GT(DoctorClock("/nonexistent.so").now(), 0U);
+    EXPECT_FALSE(DoctorClock(test::missing_path("none.so")).simulated());
+    EXPECT_GT(DoctorClock(test::missing_path("none.so")).now(), 0U);
 }
 
 // Without a simulator it is the wall clock; and a core that fails among others ends the round.
@@ -147,7 +148,7 @@ TEST(DoctorMeasure, ElsewhereTimesAreRealOnes) {
     flaw.no_run = true;
     flaw.lasts_us = 300;
     test::FlawedRuntime runtime(flaw);
-    const Result<Measurements> measured = measure(runtime, DoctorClock("/nonexistent.so"), true);
+    const Result<Measurements> measured = measure(runtime, DoctorClock(test::missing_path("none.so")), true);
     ASSERT_TRUE(measured.ok()) << measured.status().message();
     EXPECT_FALSE(measured.value().virtual_clock);
     EXPECT_EQ(measured.value().rounds, 5U);
@@ -161,7 +162,7 @@ TEST(DoctorMeasure, ElsewhereTimesAreRealOnes) {
 
     flaw.run_status = Status(StatusCode::kDeviceError, "it burns");
     test::FlawedRuntime burning(flaw);
-    const Result<Measurements> failed = measure(burning, DoctorClock("/nonexistent.so"), true);
+    const Result<Measurements> failed = measure(burning, DoctorClock(test::missing_path("none.so")), true);
     EXPECT_THAT(failed.status().message(), HasSubstr("1x32x32 int8, 1 core: it burns"));
 }
 
@@ -172,7 +173,8 @@ TEST(DoctorMeasure, ThreadsThatCannotBeHadAreAFailure) {
     for (const int first : {1, 2}) {
         test::FlawedRuntime runtime(flaw);
         fail_threads(first, INT_MAX);
-        const Result<Measurements> failed = measure(runtime, DoctorClock("/none.so"), true);
+        const Result<Measurements> failed =
+            measure(runtime, DoctorClock(test::missing_path("none.so")), true);
         fail_threads(0, 0);
         EXPECT_THAT(failed.status().message(), HasSubstr("cannot start a thread for each NPU core"));
     }

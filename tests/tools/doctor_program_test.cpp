@@ -10,6 +10,7 @@
 #include "doctor_self_test.hpp"
 #include "fake_board.hpp"
 #include "program_run.hpp"
+#include "support/missing_path.hpp"
 #include "timing/profile.hpp"
 
 namespace rknpu2 {
@@ -255,10 +256,11 @@ TEST_F(DoctorProgram, APc) {
     EXPECT_EQ(simulated.status, 0);
     EXPECT_THAT(simulated.out, HasSubstr("  skipped  chip: not an RK3588"));
     EXPECT_THAT(simulated.out, Not(HasSubstr("NPU driver")));
-    const Outcome none = run(root() + "--quick", "GGML_RKNPU2_RUNTIME=/nonexistent.so");
+    const Outcome none = run(root() + "--quick", "GGML_RKNPU2_RUNTIME=" + test::missing_path("none.so"));
     EXPECT_EQ(none.status, 1);
     EXPECT_THAT(none.out, HasSubstr("  problem  chip: no device tree of an RK3588"));
-    EXPECT_THAT(none.out, HasSubstr("  problem  runtime: GGML_RKNPU2_RUNTIME=/nonexistent.so: no such file"));
+    EXPECT_THAT(none.out, HasSubstr("  problem  runtime: GGML_RKNPU2_RUNTIME=" +
+                                    test::missing_path("none.so") + ": no such file"));
 }
 
 TEST_F(DoctorProgram, WhatItCannotDoIsStatusTwoAndOneLine) {
@@ -272,11 +274,11 @@ TEST_F(DoctorProgram, WhatItCannotDoIsStatusTwoAndOneLine) {
         EXPECT_EQ(std::count(outcome.err.begin(), outcome.err.end(), '\n'), 1) << outcome.err;
     };
     refused("--wrong", "--wrong");
-    refused("--root /nonexistent", "--root /nonexistent is not a folder");
+    refused("--root " + test::missing_path(), "--root " + test::missing_path() + " is not a folder");
     refused("--system --profile measured", "--profile excludes --system");
     refused("--runtime sim", "GGML_RKNPU2_CORES=9", "GGML_RKNPU2_CORES=9");
-    refused(root() + "--runtime /dev/null --output /nonexistent/report.json",
-            "cannot write /nonexistent/report.json");
+    refused(root() + "--runtime /dev/null --output " + test::missing_path("report.json"),
+            "cannot write " + test::missing_path("report.json"));
     EXPECT_EQ(run("--help").status, 0);
     EXPECT_THAT(run("--version").out, HasSubstr(RKNPU2_VERSION));
 }

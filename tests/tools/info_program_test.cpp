@@ -9,6 +9,7 @@
 
 #include "gguf/gguf_writer.hpp"
 #include "program_run.hpp"
+#include "support/missing_path.hpp"
 
 namespace rknpu2 {
 namespace {
@@ -49,11 +50,12 @@ class InfoProgram : public ::testing::Test {
 };
 
 TEST_F(InfoProgram, OverviewWithoutARuntimeSucceeds) {
-    const Outcome text = run("", "GGML_RKNPU2_RUNTIME=/nonexistent/librknnrt.so");
+    const Outcome text = run("", "GGML_RKNPU2_RUNTIME=" + test::missing_path("librknnrt.so"));
     EXPECT_EQ(text.status, 0);
     EXPECT_EQ(text.err, "");
-    EXPECT_THAT(text.out, HasSubstr("GGML_RKNPU2_RUNTIME=/nonexistent/librknnrt.so: no such file"));
-    const Outcome machine = run("--json", "GGML_RKNPU2_RUNTIME=/nonexistent/librknnrt.so");
+    EXPECT_THAT(text.out,
+                HasSubstr("GGML_RKNPU2_RUNTIME=" + test::missing_path("librknnrt.so") + ": no such file"));
+    const Outcome machine = run("--json", "GGML_RKNPU2_RUNTIME=" + test::missing_path("librknnrt.so"));
     EXPECT_EQ(machine.status, 0);
     EXPECT_EQ(json::parse(machine.out)["runtime"]["found"], false);
 }
@@ -83,7 +85,8 @@ TEST_F(InfoProgram, UnknownSettingIsAWarning) {
 
 TEST_F(InfoProgram, BadSettingsFilesAndOptionsFailInOneLine) {
     expect_one_line_failure(run("", "GGML_RKNPU2_CORES=9"), "GGML_RKNPU2_CORES=9: must be 1 to 3");
-    expect_one_line_failure(run("/nonexistent.gguf"), "/nonexistent.gguf: No such file");
+    expect_one_line_failure(run(test::missing_path("none.gguf")),
+                            test::missing_path("none.gguf") + ": No such file");
     expect_one_line_failure(run("'" + directory_ + "'"), "not a regular file");
     expect_one_line_failure(run("'" + write("empty.gguf", "") + "'"), "truncated");
     expect_one_line_failure(run("'" + write("text.gguf", "hello, world") + "' --json"), "not a GGUF file");
@@ -97,7 +100,7 @@ TEST_F(InfoProgram, BadSettingsFilesAndOptionsFailInOneLine) {
 
 TEST_F(InfoProgram, ModelInBothForms) {
     const std::string path = write("small.gguf", small_model().bytes());
-    const Outcome text = run("'" + path + "'", "GGML_RKNPU2_RUNTIME=/nonexistent");
+    const Outcome text = run("'" + path + "'", "GGML_RKNPU2_RUNTIME=" + test::missing_path());
     EXPECT_EQ(text.status, 0);
     EXPECT_THAT(text.out, HasSubstr("7 of 7 weight matrices on the NPU"));
     EXPECT_THAT(text.out, HasSubstr("the plan for a machine with an NPU"));

@@ -1,4 +1,5 @@
 #include "machine_report.hpp"
+#include "support/missing_path.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -13,16 +14,16 @@ using ::testing::HasSubstr;
 
 TEST(MachineReport, MissingRuntimeIsInformation) {
     Config config;
-    config.runtime = "/nonexistent/librknnrt.so";
+    config.runtime = test::missing_path("librknnrt.so");
     config.cores = 2;
     config.threads = 3;
     config.affinity = {4, 5};
     config.unknown = {"GGML_RKNPU2_TYPO"};
-    const MachineReport report = look_at_machine(config, "/nonexistent");
+    const MachineReport report = look_at_machine(config, test::missing_path());
     const json document = json::parse(to_json(report));
     EXPECT_EQ(document["schema"], 1);
     EXPECT_EQ(document["version"], RKNPU2_VERSION);
-    EXPECT_EQ(document["runtime"]["setting"], "/nonexistent/librknnrt.so");
+    EXPECT_EQ(document["runtime"]["setting"], test::missing_path("librknnrt.so"));
     EXPECT_EQ(document["runtime"]["found"], false);
     EXPECT_THAT(document["runtime"]["error"].get<std::string>(), HasSubstr("no such file"));
     EXPECT_EQ(document["npu_cores"], (json{{"used", 2}, {"total", 3}}));
@@ -38,8 +39,8 @@ TEST(MachineReport, MissingRuntimeIsInformation) {
 TEST(MachineReport, SimulatorIsLookedForBesideTheTool) {
     Config config;
     config.runtime = "sim";
-    const MachineReport report = look_at_machine(config, "/nonexistent/bin");
-    EXPECT_THAT(report.runtime_error, HasSubstr("/nonexistent/sim/librknnrt.so"));
+    const MachineReport report = look_at_machine(config, test::missing_path("bin"));
+    EXPECT_THAT(report.runtime_error, HasSubstr(test::missing_path("sim/librknnrt.so")));
 }
 
 TEST(MachineReport, NotALibrary) {
