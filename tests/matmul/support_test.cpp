@@ -97,18 +97,14 @@ TEST(Support, CountsWhatIsPacked) {
         for (const size_t K : {size_t{8192}, size_t{11008}, size_t{28672}, size_t{3}}) {
             const size_t N = kMostWeightBytes / bytes / round_up(K, 32) / 32 * 32;
             for (int cores = 1; cores <= 3; ++cores) {
-                for (const ActivationSharing sharing :
-                     {ActivationSharing::kShared, ActivationSharing::kOwn}) {
-                    MatmulProblem p = good();
-                    p.arithmetic = recipe.arithmetic;
-                    p.K = K, p.N = N;
-                    EXPECT_EQ(support(p), Reason::kSupported) << K;
-                    EXPECT_LE(plan_weight(N, K, recipe, cores, sharing).packed_bytes(), kMostWeightBytes);
-                    p.N = N + 32;
-                    EXPECT_EQ(support(p), Reason::kTooLarge) << K;
-                    EXPECT_GT(plan_weight(N + 32, K, recipe, cores, sharing).packed_bytes(),
-                              kMostWeightBytes);
-                }
+                MatmulProblem p = good();
+                p.arithmetic = recipe.arithmetic;
+                p.K = K, p.N = N;
+                EXPECT_EQ(support(p), Reason::kSupported) << K;
+                EXPECT_LE(plan_weight(N, K, recipe, cores).packed_bytes(), kMostWeightBytes);
+                p.N = N + 32;
+                EXPECT_EQ(support(p), Reason::kTooLarge) << K;
+                EXPECT_GT(plan_weight(N + 32, K, recipe, cores).packed_bytes(), kMostWeightBytes);
             }
         }
     }
