@@ -79,6 +79,7 @@ void place_stack(const GgufTensor& tensor, const MatmulProblem& problem, const M
     call.experts = problem.experts;
     call.used = std::min<size_t>(std::max<size_t>(1, model.experts_used), problem.experts);
     call.raw_bytes = tensor.bytes / problem.experts;
+    call.float_activations = wants_float_activations(tensor, model.traits);
     call.tokens = 1;
     report.token = place_experts(call, config);
     call.tokens = kPromptTokens;
@@ -87,7 +88,7 @@ void place_stack(const GgufTensor& tensor, const MatmulProblem& problem, const M
         report.reason = place_reason_text(report.prompt.reason);
         return;
     }
-    const Recipe recipe = recipe_of(model.precision);
+    const Recipe recipe = recipe_of(model.precision, call.float_activations);
     report.on_npu = true;
     report.planes = recipe.planes;
     report.precision = recipe.arithmetic == NpuArithmetic::kInt8 ? "int8" : "fp16";
@@ -123,7 +124,7 @@ TensorReport report_on(const GgufTensor& tensor, const ModelReport& model,
         return report;
     }
     MatmulProblem problem = problem_of(tensor, report.role);
-    problem.arithmetic = recipe_of(model.precision).arithmetic;
+    problem.arithmetic = recipe_of(model.precision, wants_float_activations(tensor, model.traits)).arithmetic;
     const Reason reason = support(problem);
     if (!is_offloaded(tensor, report.role, model.traits, model.ngl)) {
         report.reason = format("-ngl %" PRId64 " leaves it on the CPU", model.ngl);

@@ -252,6 +252,11 @@ TensorRole role_of(const GgufTensor& tensor, const ModelTraits& traits) {
     return matrix ? TensorRole::kMatrix : TensorRole::kOther;
 }
 
+bool wants_float_activations(const GgufTensor& tensor, const ModelTraits& traits) {
+    return traits.architecture == "mistral4" && !take_apart(tensor.name).is_lora &&
+           take_apart(tensor.name).stem == "ffn_down_exps";
+}
+
 bool is_offloaded(const GgufTensor& tensor, TensorRole role, const ModelTraits& traits, int64_t ngl) {
     if (role == TensorRole::kLookup) return false;
     if (traits.all_on_device) return true;

@@ -67,6 +67,10 @@ ModelTraits traits_of(const GgufFile& file);
 
 TensorRole role_of(const GgufTensor& tensor, const ModelTraits& traits);
 
+// Does llama.cpp ask for float activations when it multiplies by the tensor (ggml_prec_set_src() in
+// src/llama-graph.cpp)?
+bool wants_float_activations(const GgufTensor& tensor, const ModelTraits& traits);
+
 // True if `-ngl ngl` puts the tensor on the device. Negative: everything, as in llama.cpp.
 bool is_offloaded(const GgufTensor& tensor, TensorRole role, const ModelTraits& traits, int64_t ngl);
 

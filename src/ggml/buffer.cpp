@@ -116,13 +116,16 @@ Buffer::~Buffer() {
 
 namespace {
 
-// Of a weight, or of one expert of a stack. Asked at every multiplication: it allocates nothing.
-WeightKey key_of(const Buffer& buffer, const ggml_tensor* weight, int expert) {
+// Of a multiplication's weight, or of one expert of a stack. Asked at every multiplication: it allocates
+// nothing.
+WeightKey key_of(const Host& host, const Buffer& buffer, const ggml_tensor* op, int expert) {
+    const ggml_tensor* const weight = op->src[0];
+    const Recipe recipe = recipe_of(host.config.precision, wants_float_activations(op));
     const auto K = static_cast<size_t>(weight->ne[0]);
     const auto N = static_cast<size_t>(weight->ne[1]);
     const size_t from_stack = expert < 0 ? 0 : static_cast<size_t>(expert) * weight->nb[2];
     const auto stored = static_cast<size_t>(static_cast<const std::byte*>(weight->data) - buffer.base);
-    return {stored + from_stack, N * weight->nb[1], static_cast<int>(weight->type), K, N};
+    return {stored + from_stack, N * weight->nb[1], static_cast<int>(weight->type), K, N, recipe.arithmetic};
 }
 
 }  // namespace
@@ -132,12 +135,12 @@ Result<std::shared_ptr<PackedWeight>> packed_weight(Host& host, const PlannedMat
     const ggml_tensor* const weight = matmul.node->src[0];
     Buffer& buffer = *our_buffer(host, weight->buffer);
     const auto pack = [&] {
-        const WeightSource source = weight_source(host, weight, expert);
+        const WeightSource source = weight_source(host, matmul.node, expert);
         return place == nullptr ? host.npu->pack(source) : host.npu->pack(source, place);
     };
     bool made = false;
     Result<std::shared_ptr<PackedWeight>> packed =
-        buffer.weights.get(key_of(buffer, weight, expert), std::ref(pack), made);
+        buffer.weights.get(key_of(host, buffer, matmul.node, expert), std::ref(pack), made);
     if (made) {
         const WeightSource& source = packed.value()->source;
         // From here on only the packed form is read; the file can bring the raw bytes back if anyone asks for
@@ -151,9 +154,9 @@ Result<std::shared_ptr<PackedWeight>> packed_weight(Host& host, const PlannedMat
     return packed;
 }
 
-bool is_packed(const Host& host, const ggml_tensor* weight) {
-    const Buffer& buffer = *our_buffer(host, weight->buffer);
-    return buffer.weights.contains(key_of(buffer, weight, -1));
+bool is_packed(const Host& host, const ggml_tensor* op) {
+    const Buffer& buffer = *our_buffer(host, op->src[0]->buffer);
+    return buffer.weights.contains(key_of(host, buffer, op, -1));
 }
 
 bool may_hold_packed(Host& host, const ggml_tensor* stack, size_t packed_bytes) {

@@ -46,7 +46,7 @@ Buffer* our_buffer(const Host& host, const ggml_backend_buffer* buffer);
 Result<std::shared_ptr<PackedWeight>> packed_weight(Host& host, const PlannedMatmul& matmul, int expert = -1,
                                                     const std::shared_ptr<PackedWeight>& place = nullptr);
 // Is there one already?
-bool is_packed(const Host& host, const ggml_tensor* weight);
+bool is_packed(const Host& host, const ggml_tensor* op);
 
 // The copy of a stack of experts for the CPU; `node` is a GGML_OP_MUL_MAT_ID. Null if there is none.
 std::shared_ptr<const CpuCopy> cpu_copy(Host& host, const ggml_tensor* node);

@@ -129,7 +129,7 @@ Status ExpertsProduct::multiply_expert(std::span<const PlannedMatmul> matmuls, i
 Status ExpertsProduct::multiply_rows(const PlannedMatmul& matmul, int expert, const float* a, size_t M,
                                      uint64_t version, float* out) {
     const ggml_tensor* const stack = matmul.node->src[0];
-    const auto source = [&] { return weight_source(host_, stack, expert); };
+    const auto source = [&] { return weight_source(host_, matmul.node, expert); };
     const auto context = [&] { return format("expert %d of %s", expert, stack->name); };
     if (host_.config.precision == Precision::kReference) {
         Status status = host_.npu->multiply_reference(source(), a, M, out);

@@ -12,14 +12,13 @@ namespace {
 // Places for weights of which none is packed yet, side by side; else empty.
 Result<std::vector<std::shared_ptr<PackedWeight>>> places_for(Host& host,
                                                               std::span<const PlannedMatmul> matmuls) {
-    const bool any = std::any_of(matmuls.begin(), matmuls.end(), [&](const PlannedMatmul& matmul) {
-        return is_packed(host, matmul.node->src[0]);
-    });
+    const bool any = std::any_of(matmuls.begin(), matmuls.end(),
+                                 [&](const PlannedMatmul& matmul) { return is_packed(host, matmul.node); });
     if (matmuls.size() < 2 || any) return std::vector<std::shared_ptr<PackedWeight>>{};
     std::vector<WeightSource> sources;
     sources.reserve(matmuls.size());
     for (const PlannedMatmul& matmul : matmuls)
-        sources.push_back(weight_source(host, matmul.node->src[0]));
+        sources.push_back(weight_source(host, matmul.node));
     return host.npu->place(sources);
 }
 
@@ -44,9 +43,7 @@ Status MatmulGroup::multiply(const Call& call) {
     const ggml_tensor* const activations = call.matmuls.front().node->src[1];
     const auto* const a = static_cast<const float*>(activations->data);
     const auto M = static_cast<size_t>(host_.ggml.ggml_nrows(activations));
-    const auto source_of = [&](const PlannedMatmul& matmul) {
-        return weight_source(host_, matmul.node->src[0]);
-    };
+    const auto source_of = [&](const PlannedMatmul& matmul) { return weight_source(host_, matmul.node); };
     if (host_.calibration != nullptr) {
         for (const PlannedMatmul& matmul : call.matmuls) {
             const bool output = (matmul.node->flags & GGML_TENSOR_FLAG_OUTPUT) != 0;
@@ -78,8 +75,7 @@ Status MatmulGroup::multiply(const Call& call) {
 Status MatmulGroup::multiply_unpacked(const Call& call, const Activations& input) {
     std::vector<NpuDevice::StoredProduct> products;
     for (const PlannedMatmul& matmul : call.matmuls) {
-        products.push_back(
-            {weight_source(host_, matmul.node->src[0]), static_cast<float*>(matmul.node->data)});
+        products.push_back({weight_source(host_, matmul.node), static_cast<float*>(matmul.node->data)});
     }
     return finish(call,
                   host_.npu->multiply_stored(products, input, call.gate != nullptr ? &gated_ : nullptr));

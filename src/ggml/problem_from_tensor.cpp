@@ -111,7 +111,7 @@ MatmulProblem describe(const Host& host, const ggml_tensor* op) {
     const bool chooses = op->op == GGML_OP_MUL_MAT_ID;
     MatmulProblem p;
     if (weight == nullptr || activations == nullptr || (chooses && op->src[2] == nullptr)) return p;
-    p.arithmetic = recipe_of(host.config.precision).arithmetic;
+    p.arithmetic = recipe_of(host.config.precision, wants_float_activations(op)).arithmetic;
     p.K = elements(weight, 0);
     p.N = elements(weight, 1);
     p.M = rows_of(activations);
@@ -140,7 +140,8 @@ bool can_multiply_on_npu(const Host& host, const ggml_tensor* node) {
 
 MatrixCall matrix_call(const Host& host, const ggml_tensor* op) {
     const ggml_tensor* const weight = op->src[0];
-    return {elements(weight, 0), elements(weight, 1), rows_of(op->src[1]), host.ggml.ggml_nbytes(weight)};
+    return {elements(weight, 0), elements(weight, 1), rows_of(op->src[1]), host.ggml.ggml_nbytes(weight),
+            wants_float_activations(op)};
 }
 
 ExpertsCall experts_call(const ggml_tensor* op) {
@@ -152,11 +153,22 @@ ExpertsCall experts_call(const ggml_tensor* op) {
     call.used = static_cast<size_t>(op->src[2]->ne[0]);
     call.tokens = static_cast<size_t>(op->src[2]->ne[1]);
     call.raw_bytes = stack->nb[2];
+    call.float_activations = wants_float_activations(op);
     return call;
 }
 
-WeightSource weight_source(const Host& host, const ggml_tensor* weight, int expert) {
+bool wants_float_activations(const ggml_tensor* op) {
+    static_assert(GGML_PREC_UNDEFINED == 0 && GGML_PREC_F32 == 10 && GGML_PREC_F16 == 20 &&
+                  GGML_PREC_Q8 == 30);
+    constexpr size_t kOfActivations = 3;  // in op_params; of the sums it is 0
+    const int32_t lowest = op->op_params[kOfActivations];
+    return lowest > GGML_PREC_UNDEFINED && lowest < GGML_PREC_Q8;
+}
+
+WeightSource weight_source(const Host& host, const ggml_tensor* op, int expert) {
+    const ggml_tensor* const weight = op->src[0];
     WeightSource source;
+    source.float_activations = wants_float_activations(op);
     source.name = weight->name;
     source.type_name = host.ggml.ggml_type_name(weight->type);
     source.K = static_cast<size_t>(weight->ne[0]);

@@ -23,7 +23,13 @@ MatrixCall matrix_call(const Host& host, const ggml_tensor* op);
 // `op` is a GGML_OP_MUL_MAT_ID.
 ExpertsCall experts_call(const ggml_tensor* op);
 
-// `weight` is a two-dimensional tensor with data, or a stack of experts of which one is meant.
-WeightSource weight_source(const Host& host, const ggml_tensor* weight, int expert = -1);
+// Does the host forbid to round the activations of `op`, a matmul, to 8 bits? ggml_prec_set_src() with
+// GGML_PREC_F32, BF16 or F16 for src[1]. (What ggml_prec_set_acc() may ask of sums, the NPU always does: they
+// are int32 or float32.) Source: TAG_GGML_PREC in ggml.h and ggml.c of ggml 0.25.1 to 0.25.3.
+bool wants_float_activations(const ggml_tensor* op);
+
+// The weight of `op`, a matmul that the NPU can compute; its weight has data, and is a two-dimensional
+// tensor, or a stack of experts of which one is meant.
+WeightSource weight_source(const Host& host, const ggml_tensor* op, int expert = -1);
 
 }  // namespace rknpu2

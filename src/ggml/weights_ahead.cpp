@@ -46,9 +46,9 @@ class Batch {
         for (const PlannedMatmul& matmul : matmuls) {
             const ggml_tensor* const weight = matmul.node->src[0];
             if (our_buffer(host_, weight->buffer)->poisoned) return false;
-            if (is_packed(host_, weight) || is_added(weight) || writes_weight(host_.ggml, plan_, weight))
+            if (is_packed(host_, matmul.node) || is_added(weight) || writes_weight(host_.ggml, plan_, weight))
                 continue;
-            sources.push_back(weight_source(host_, weight));
+            sources.push_back(weight_source(host_, matmul.node));
             added.push_back(matmul);
         }
         if (sources.empty()) return true;
@@ -94,9 +94,7 @@ class Batch {
 void load_weights_ahead(Host& host, const GraphPlan& plan, ggml_abort_callback abort, void* abort_data) {
     if (!host.npu->has_weight_cache() || host.config.precision == Precision::kReference) return;
     const std::vector<std::span<const PlannedMatmul>> groups = groups_of(plan);
-    const auto is_loaded = [&] {
-        return groups.empty() || is_packed(host, groups.back().back().node->src[0]);
-    };
+    const auto is_loaded = [&] { return groups.empty() || is_packed(host, groups.back().back().node); };
     if (is_loaded() || host.npu->is_full()) return;
     // Another backend may be about to load the same.
     const std::lock_guard lock(host.loading_mutex);

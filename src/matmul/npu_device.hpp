@@ -167,7 +167,7 @@ class NpuDevice : public std::enable_shared_from_this<NpuDevice> {
                                const std::string& names);
     void note_unpacked(const Status& failure, const std::string& name);
     void release(const PackedWeight& weight);
-    Recipe recipe_for(const std::optional<StatisticsLibrary::Found>& found) const;
+    Recipe recipe_for(const WeightSource& source, const std::optional<StatisticsLibrary::Found>& found) const;
 
     Status reference_product(const WeightSource& source, const float* a, size_t M, float* out);
 

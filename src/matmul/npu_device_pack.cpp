@@ -22,8 +22,9 @@ void NpuDevice::use_statistics(std::unique_ptr<StatisticsLibrary> library) {
     library_ = std::move(library);
 }
 
-Recipe NpuDevice::recipe_for(const std::optional<StatisticsLibrary::Found>& found) const {
-    Recipe recipe = recipe_of(config_.precision);
+Recipe NpuDevice::recipe_for(const WeightSource& source,
+                             const std::optional<StatisticsLibrary::Found>& found) const {
+    Recipe recipe = recipe_of(config_.precision, source.float_activations);
     // A run that measures sensitivities compares with two planes everywhere.
     if (recipe.rotate && found && config_.sensitivity_file.empty())
         recipe.planes = std::min(recipe.planes, found->planes.planes);
@@ -166,7 +167,7 @@ Result<std::vector<std::shared_ptr<PackedWeight>>> NpuDevice::place(std::span<co
         auto packed = std::make_shared<PackedWeight>();
         const std::optional<StatisticsLibrary::Found> found =
             library_ == nullptr ? std::nullopt : library_->find(source);
-        packed->plan = plan_weight(source.N, source.K, recipe_for(found), config_.cores);
+        packed->plan = plan_weight(source.N, source.K, recipe_for(source, found), config_.cores);
         if (found && packed->plan.recipe.rotate) packed->statistics = &found->entry;
         group.push_back(std::move(packed));
     }

@@ -78,7 +78,9 @@ WeightPlan plan_weight(size_t N, size_t K, const Recipe& recipe, int cores) {
     return plan;
 }
 
-Recipe recipe_of(Precision precision) {
+Recipe recipe_of(Precision precision, bool float_activations) {
+    constexpr Recipe kFloats = {.arithmetic = NpuArithmetic::kFloat16};
+    if (float_activations && precision != Precision::kNaive) return kFloats;
     switch (precision) {
         case Precision::kNaive:
             return {.one_scale_per_tensor = true};
@@ -90,7 +92,7 @@ Recipe recipe_of(Precision precision) {
         case Precision::kReference:
             break;
     }
-    return {.arithmetic = NpuArithmetic::kFloat16};
+    return kFloats;
 }
 
 const std::vector<size_t>& row_buckets() {

@@ -31,7 +31,9 @@ struct Recipe {
 //   fast      int8 for each row and channel, rotated
 //   balanced  the same with two planes: the error of the activations is gone, that of the weights remains
 //   exact     fp16
-Recipe recipe_of(Precision precision);
+// `float_activations`: the host wants the activations as floats, which the NPU has as fp16 only. Then `fast`
+// and `balanced` compute as `exact` does; `naive` is there to compare with, and stays as it is.
+Recipe recipe_of(Precision precision, bool float_activations = false);
 
 struct KSegment {
     size_t k0;        // first K of the segment

@@ -24,8 +24,9 @@ namespace rknpu2 {
 struct MatrixCall {
     size_t K = 0;
     size_t N = 0;
-    size_t rows = 0;       // of activations
-    size_t raw_bytes = 0;  // of the weight as stored
+    size_t rows = 0;                 // of activations
+    size_t raw_bytes = 0;            // of the weight as stored
+    bool float_activations = false;  // as in WeightSource
 
     auto operator<=>(const MatrixCall&) const = default;
 };
@@ -38,6 +39,7 @@ struct ExpertsCall {
     size_t used = 0;       // by each token
     size_t tokens = 0;     // hence tokens * used rows
     size_t raw_bytes = 0;  // of one expert as stored
+    bool float_activations = false;
 
     size_t rows() const { return tokens * used; }
     // How many experts have a row at all, when tokens choose independently. 1 or more.

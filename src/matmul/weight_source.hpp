@@ -19,6 +19,8 @@ struct WeightSource {
     const std::byte* data = nullptr;  // read only while a call runs
     size_t row_bytes = 0;
     DequantiseRow dequantise = nullptr;
+    // The host wants the activations that this weight multiplies as floats: they must not become int8.
+    bool float_activations = false;
 
     const std::byte* row(size_t n) const { return data + n * row_bytes; }
     size_t bytes() const { return N * row_bytes; }

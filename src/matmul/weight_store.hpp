@@ -1,9 +1,9 @@
 // The packed weights of one buffer of raw weights, made when they are first needed.
 //
-// Raw bytes are the truth; packed weights are derived from them. The key is the place in the buffer, the type
-// and the shape, never an address; the store belongs to the buffer and goes with it. Any write to the buffer
-// drops what it touches, and whoever is multiplying with a dropped weight keeps it alive until done. Thread
-// safe.
+// Raw bytes are the truth; packed weights are derived from them. The key is the place in the buffer, the
+// type, the shape and the form, never an address; the store belongs to the buffer and goes with it. Any write
+// to the buffer drops what it touches, and whoever is multiplying with a dropped weight keeps it alive until
+// done. Thread safe.
 #pragma once
 
 #include <functional>
@@ -23,6 +23,7 @@ struct WeightKey {
     int type = 0;       // the host's number of the type
     size_t K = 0;
     size_t N = 0;
+    NpuArithmetic arithmetic = NpuArithmetic::kInt8;  // a weight may be wanted in both
     auto operator<=>(const WeightKey&) const =
         default;  // NOLINT(modernize-use-nullptr): the check trips over <=>
 };

@@ -2,6 +2,7 @@
 // to wrong choices, writes and the settings.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
@@ -64,6 +65,7 @@ class ExpertsGraph {
 
     bool supported() const { return host_.ggml.ggml_backend_dev_supports_op(host_.device, results_.front()); }
     ggml_tensor* stack(size_t i) { return stacks_[i]; }
+    ggml_tensor* result(size_t i) { return results_[i]; }
     std::vector<int32_t>& order() { return order_content_; }
     std::vector<float>& rows() { return rows_content_; }
     size_t expert_bytes() const { return host_.ggml.ggml_nbytes(stacks_[0]) / kExperts; }
@@ -189,6 +191,22 @@ TEST_F(ExpertsTest, UpAndGateTogetherAreEachAsRight) {
     const auto out = graph.compute(backend_.get());
     EXPECT_LT(graph.error(0, out[0]), largest_error());
     EXPECT_LT(graph.error(1, out[1]), largest_error());
+}
+
+// As Mistral 4's down projections ask (ggml_prec_set_src): one of two stacks by the same rows wants floats,
+// and some rows are beyond the largest half.
+TEST_F(ExpertsTest, RowsThatTheHostWantsAsFloats) {
+    open("npu");
+    if (IsSkipped()) return;
+    ExpertsGraph graph(*host_, GGML_TYPE_Q8_0, 40, 96, 9, 1, 2);
+    graph.fill(random_);
+    for (size_t i = 0; i < 4 * 96; ++i)
+        graph.rows()[i] *= 1e6F;
+    const auto usual = graph.compute(backend_.get());
+    ASSERT_TRUE(host_->ggml.ggml_prec_set_src(graph.result(1), GGML_PREC_F32, 1));
+    const auto out = graph.compute(backend_.get());
+    EXPECT_EQ(out[0], usual[0]);
+    EXPECT_LT(graph.error(1, out[1]), std::min(largest_error(), 1e-3));
 }
 
 TEST_F(ExpertsTest, ARowDoesNotDependOnTheOthers) {

@@ -94,6 +94,11 @@ void StoredMatmul::build(ggml_type type, ggml_backend_buffer_t weights, size_t o
     EXPECT_NE(buffer_, nullptr);
 }
 
+void StoredMatmul::set_precisions(ggml_prec sums, ggml_prec activations) {
+    EXPECT_TRUE(host_.ggml.ggml_prec_set_acc(result_, sums));
+    EXPECT_TRUE(host_.ggml.ggml_prec_set_src(result_, activations, 1));
+}
+
 void StoredMatmul::set_weight(const std::vector<uint8_t>& bytes) {
     ASSERT_EQ(bytes.size(), weight_bytes());
     host_.ggml.ggml_backend_tensor_set(weight_, bytes.data(), 0, bytes.size());

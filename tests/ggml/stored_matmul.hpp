@@ -37,6 +37,8 @@ class StoredMatmul {
                  size_t offset);
 
     ggml_tensor* weight() { return weight_; }
+    // As ggml_prec_set_acc() and ggml_prec_set_src() for the activations.
+    void set_precisions(ggml_prec sums, ggml_prec activations);
     size_t weight_bytes() const { return host_.ggml.ggml_nbytes(weight_); }
     bool supported() const { return host_.ggml.ggml_backend_dev_supports_op(host_.device, result_); }
 

@@ -74,6 +74,33 @@ TEST_F(TypesTest, EveryTypeThatCanBeDequantised) {
     EXPECT_GE(types, 28U);  // as many as ggml 0.25 has
 }
 
+// ggml_prec_set_src(): what is to stay float is not rounded to 8 bits; the weight's other form stays what it
+// was.
+TEST_F(TypesTest, ActivationsThatTheHostWantsAsFloats) {
+    const double as_floats = std::min(largest_error(), 1e-3);
+    for (const ggml_type type : {GGML_TYPE_Q4_0, GGML_TYPE_F16}) {
+        const Shape shape{17, 70, 768};
+        StoredMatmul product(*host_, type, shape);
+        const std::vector<uint8_t> weight = random_weight(*host_, type, shape.N, shape.K, random_);
+        product.set_weight(weight);
+        const std::vector<float> a = random_floats(random_, shape.M * shape.K);
+        const auto compute = [&](ggml_prec sums, ggml_prec activations) {
+            product.set_precisions(sums, activations);
+            std::vector<float> out;
+            EXPECT_EQ(product.compute(backend_.get(), a, out), GGML_STATUS_SUCCESS);
+            return out;
+        };
+        const std::vector<float> usual = compute(GGML_PREC_UNDEFINED, GGML_PREC_UNDEFINED);
+        for (const ggml_prec floats : {GGML_PREC_F32, GGML_PREC_BF16, GGML_PREC_F16}) {
+            const std::vector<float> out = compute(GGML_PREC_UNDEFINED, floats);
+            EXPECT_LT(relative_error(*host_, type, shape, weight, a, out), as_floats) << floats;
+        }
+        // Sums are float32 or int32 anyway, and 8 bits are what is done.
+        for (const ggml_prec allowed : {GGML_PREC_Q8, GGML_PREC_Q4, GGML_PREC_UNDEFINED})
+            EXPECT_EQ(compute(GGML_PREC_F32, allowed), usual) << allowed;
+    }
+}
+
 TEST_F(TypesTest, WidthsThatFitNoAlignment) {
     for (const ggml_type type : {GGML_TYPE_F32, GGML_TYPE_F16, GGML_TYPE_BF16}) {
         for (const size_t K : {1U, 31U, 33U, 100U, 1023U})

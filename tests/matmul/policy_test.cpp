@@ -89,6 +89,25 @@ TEST(Policy, TheWarmUpGoesWherePromptsGo) {
     EXPECT_EQ(place_experts(warm_up, Config()).place, Place::kNpu);
 }
 
+// fp16: twice the bytes, half the rate. Nothing else changes.
+TEST(Policy, FloatActivationsCostWhatExactCosts) {
+    Config exact;
+    exact.precision = Precision::kExact;
+    for (const size_t tokens : {1U, 16U, 512U}) {
+        const ExpertsCall call = call_of(kModels[0], tokens, kQ4);
+        ExpertsCall floats = call;
+        floats.float_activations = true;
+        const Placement placement = place_experts(floats, Config());
+        EXPECT_EQ(placement.packed_bytes, 2 * place_experts(call, Config()).packed_bytes);
+        EXPECT_EQ(placement.npu_us, place_experts(call, exact).npu_us);
+        EXPECT_EQ(placement.cpu_us, place_experts(call, Config()).cpu_us);
+        MatrixCall matrix{4096, 4096, tokens, 4096 * 4096 * 9 / 16};
+        const double as_exact = place_matrix(matrix, exact).npu_us;
+        matrix.float_activations = true;
+        EXPECT_EQ(place_matrix(matrix, Config()).npu_us, as_exact);
+    }
+}
+
 TEST(Policy, TheSettingDecidesForItself) {
     const ExpertsCall token = call_of(kModels[0], 1, kQ4);
     Config config;

@@ -87,6 +87,50 @@ TEST_P(TogetherTest, TheSameBitsInOneRunForEachCore) {
     }
 }
 
+// Some of the weights want their activations as floats (WeightSource::float_activations): they are fp16's
+// affair, whatever the precision, and the others keep their bits.
+TEST_P(TogetherTest, FloatActivationsAreFloatsForThoseThatWantThem) {
+    for (const size_t K : {576U, 9000U}) {
+        Matrices x(3, 1, K, 3);
+        for (size_t k = 0; k < K; ++k)
+            x.a[K + k] *= 1e6F;  // beyond the largest half
+        const Matrices plain(1, 200, K, 200);
+        const Matrices floats(1, 70, K, 70);
+        const std::vector<float> expected =
+            multiply({npu_->pack(plain.source()).take()}, {x.a.data(), 3, 0})[0];
+        std::vector<WeightSource> sources = {plain.source(), floats.source()};
+        sources[1].float_activations = true;
+        auto places = npu_->place(sources);
+        ASSERT_TRUE(places.ok());
+        std::vector<Weight> weights;
+        for (size_t i = 0; i < sources.size(); ++i)
+            weights.push_back(npu_->pack(sources[i], places.value()[i]).take());
+        if (GetParam() == Precision::kNaive) {  // it is there to compare with
+            EXPECT_EQ(weights[1]->plan.recipe, recipe_of(Precision::kNaive));
+            continue;
+        }
+        EXPECT_EQ(weights[1]->plan.recipe, recipe_of(Precision::kExact));
+        EXPECT_EQ(weights[0]->plan.recipe.arithmetic, recipe_of(GetParam()).arithmetic);
+        const uint64_t fp16 = statistics_.fp16_matmuls;
+        const std::vector<std::vector<float>> out = multiply(weights, {x.a.data(), 3, npu_->new_version()});
+        EXPECT_EQ(statistics_.fp16_matmuls - fp16, GetParam() == Precision::kExact ? 2U : 1U);
+        EXPECT_EQ(out[0], expected);
+        Matrices both = floats;
+        both.M = 3;
+        both.a = x.a;
+        for (size_t m = 0; m < 3; ++m) {
+            double off = 0;
+            double total = 0;
+            for (size_t n = 0; n < both.N; ++n) {
+                const double exact = both.exact(m, n);
+                off += (out[1][m * both.N + n] - exact) * (out[1][m * both.N + n] - exact);
+                total += exact * exact;
+            }
+            EXPECT_LT(std::sqrt(off / total), 1e-3) << "K " << K << ", row " << m;
+        }
+    }
+}
+
 TEST_P(TogetherTest, EverySegmentOfKIsARun) {
     const Matrices x(3, 1, 8300, 3);
     const std::vector<Weight> weights = pack_together({100, 40}, 8300);

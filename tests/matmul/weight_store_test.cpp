@@ -32,6 +32,9 @@ TEST_F(WeightStoreTest, PacksOnceForEachKey) {
     get({100, 100, 1, 10, 10});
     EXPECT_EQ(packs_, 4);
     EXPECT_EQ(store_.raw_bytes(), 400U);
+    get({0, 100, 1, 10, 10, NpuArithmetic::kFloat16});  // or in another form
+    EXPECT_EQ(packs_, 5);
+    EXPECT_EQ(get(a), first);
 }
 
 TEST_F(WeightStoreTest, AWriteDropsWhatItTouchesAndNothingElse) {

@@ -150,6 +150,23 @@ TEST(ModelReport, ExpertsGoWhereTheCostModelSays) {
     EXPECT_EQ(forced["reason"], place_reason_text(PlaceReason::kSettingCpu));
 }
 
+// Mistral 4's down projections: llama.cpp forbids to round what they multiply to 8 bits.
+TEST(ModelReport, FloatActivationsAreFp16) {
+    for (const char* const architecture : {"mistral4", "llama4"}) {
+        GgufWriter writer;
+        writer.text("general.architecture", architecture);
+        writer.u32(std::string(architecture) + ".expert_used_count", 2);
+        writer.tensor("blk.0.ffn_up_exps.weight", 2, {1024, 512, 16});
+        writer.tensor("blk.0.ffn_down_exps.weight", 2, {512, 1024, 16});
+        const json report = analysed(writer);
+        const bool floats = std::string(architecture) == "mistral4";
+        EXPECT_EQ(entry(report, "blk.0.ffn_up_exps.weight")["precision"], "int8");
+        const json down = entry(report, "blk.0.ffn_down_exps.weight");
+        EXPECT_EQ(down["precision"], floats ? "fp16" : "int8") << architecture;
+        EXPECT_EQ(down["packed_bytes"], (floats ? 2U : 1U) * 16 * 1024 * 512);
+    }
+}
+
 TEST(ModelReport, PlainMatricesHaveAReasonAndTheModelsTimes) {
     GgufWriter writer;
     writer.text("general.architecture", "x");
