@@ -1,5 +1,7 @@
 #include "matmul/weight_store.hpp"
 
+#include <algorithm>
+
 #include "base/checked.hpp"
 
 namespace rknpu2 {
@@ -44,11 +46,16 @@ size_t WeightStore::packed_bytes() const {
     return bytes;
 }
 
+// A weight that is kept in two forms counts once: its keys follow each other, by place.
 size_t WeightStore::raw_bytes() const {
     const std::lock_guard lock(mutex_);
     size_t bytes = 0;
-    for (const auto& [key, weight] : weights_)
-        bytes += key.bytes;
+    size_t counted_to = 0;
+    for (const auto& [key, weight] : weights_) {
+        const size_t end = key.offset + key.bytes;
+        bytes += end - std::min(end, std::max(key.offset, counted_to));
+        counted_to = std::max(counted_to, end);
+    }
     return bytes;
 }
 
