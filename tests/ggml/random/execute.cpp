@@ -8,7 +8,6 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
-#include "ggml-impl.h"
 #include "ggml/random/custom.hpp"
 #include "ggml/random/leaves.hpp"
 #include "ggml/random/memory.hpp"
