@@ -27,7 +27,8 @@ Shape draw_shape(Draw& draw) {
     if (draw.rows % 2 == 0 && draw.chance(12)) shape.streams = 2;
     const int64_t tokens = draw.rows / shape.streams;
     shape.cells = draw.chance(40) ? tokens : tokens + draw.random.skewed(1, 200);
-    if (draw.rows == 1) shape.cells = draw.random.range(1, 400);
+    if (draw.rows == 1)
+        shape.cells = draw.chance(10) ? draw.random.range(512, 700) : draw.random.range(1, 400);
     const auto type = [&]() -> std::string {
         if (draw.chance(60)) return "f16";
         constexpr const char* kTypes[] = {"q8_0", "q4_0", "q5_1", "q8_0", "f32", "bf16", "q4_1"};

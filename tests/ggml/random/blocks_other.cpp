@@ -106,8 +106,9 @@ void draw_views(Draw& draw) {
         draw.keep(draw.bounded(draw.add(op, {part(0), part(1)}), half), half);
     } else if (kind == 5) {  // in place, on a copy nobody else has
         const size_t copy = draw.add("cont", {x.step});
-        const size_t changed =
-            draw.chance(50) ? draw.add("scale_inplace", {copy}, {0.5}) : draw.add("unary.relu", {copy}, {1});
+        const size_t changed = draw.chance(30)   ? draw.add("mul_inplace", {copy, draw.vector(x.width)})
+                               : draw.chance(50) ? draw.add("scale_inplace", {copy}, {0.5})
+                                                 : draw.add("unary.relu", {copy}, {1});
         draw.keep(draw.add("add", {changed, x.step}), x.width);
     } else {  // another order of dimensions
         const size_t split = draw.add("reshape", {x.step}, {width, 1, rows});

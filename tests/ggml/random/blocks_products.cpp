@@ -12,6 +12,24 @@ int64_t draw_columns(Draw& draw) {
     return draw.chance(15) ? draw.random.skewed(1, 40) : draw.width();
 }
 
+// Mostly plain; also activations of three dimensions, or with gaps, which the CPU multiplies.
+size_t multiplied(Draw& draw, const Value& x, int64_t N) {
+    const auto K = double(x.width);
+    if (draw.rows % 2 == 0 && draw.chance(5)) {
+        const double half = double(draw.rows) / 2;
+        const size_t split = draw.add("reshape", {x.step}, {K, half, 2});
+        const size_t product = draw.add("mul_mat", {draw.weight(x.width, N, draw.name()), split});
+        return draw.add("reshape", {product}, {double(N), double(draw.rows)});
+    }
+    if (x.width > 1 && draw.chance(4)) {
+        const int64_t part = x.width / 2;
+        const size_t columns =
+            draw.add("view", {x.step}, {double(part), double(draw.rows), 1, 1, 4 * K - 4.0 * part, 4 * K});
+        return draw.add("mul_mat", {draw.leaf("weight", {double(part), double(N)}, "f32"), columns});
+    }
+    return draw.add("mul_mat", {draw.weight(x.width, N, draw.name()), x.step});
+}
+
 }  // namespace
 
 // What llama.cpp writes as Q, then what is done with Q, then K.
@@ -22,7 +40,7 @@ void draw_products(Draw& draw) {
     for (int64_t i = 0; i < count; ++i) {
         const int64_t N = draw_columns(draw);
         if (!draw.may_multiply(from.width, N)) return;
-        size_t product = draw.add("mul_mat", {draw.weight(from.width, N, draw.name()), x});
+        size_t product = multiplied(draw, {x, from.width}, N);
         if (draw.chance(25)) product = draw.add("add", {product, draw.vector(N)});
         draw.keep(product, N);
     }
@@ -67,7 +85,8 @@ void draw_feed_forward(Draw& draw) {
     const int64_t hidden = draw.chance(80) ? 32 * draw.random.range(1, 6) : 2 * draw.random.range(1, 60);
     const bool joined = draw.chance(25);
     if (!draw.may_multiply(from.width, 2 * hidden) || !draw.may_multiply(hidden, from.width)) return;
-    const size_t x = draw.normalised(from.step, from.width);
+    size_t x = draw.normalised(from.step, from.width);
+    if (draw.chance(20)) x = draw.add("cont", {x});
     std::string gate = std::string("glu.") + draw.random.pick(kGates);
     size_t middle = 0;
     if (joined) {
@@ -80,6 +99,8 @@ void draw_feed_forward(Draw& draw) {
         middle = draw.add(gate, {draw.chance(80) ? a : b, draw.chance(80) ? b : a});
     }
     if (draw.chance(10)) draw.keep(middle, hidden);
+    // Without what would make a flow of it.
+    if (draw.chance(12)) return draw.keep(draw.add("cont", {middle}), hidden);
     const size_t down = draw.add("mul_mat", {draw.weight(hidden, from.width, draw.name()), middle});
     draw.keep(draw.chance(70) ? draw.add("add", {down, from.step}) : down, from.width);
 }
@@ -115,6 +136,18 @@ size_t sum_of_experts(Draw& draw, size_t all, int64_t width, int64_t used) {
     return used == 1 ? draw.add("cont", {sum}) : sum;
 }
 
+// The graph writes the first expert of a stack, if its type can be written.
+void write_expert(Draw& draw, size_t stack, int64_t K, int64_t N) {
+    const std::string type = draw.recipe.steps[stack].type;
+    if (type != "f32" && type != "f16" && type != "bf16" && type != "q8_0" && type != "q4_0" &&
+        type != "iq4_nl")
+        return;
+    const size_t from =
+        draw.add("scale", {draw.leaf("input", {double(K), double(N)})}, {1 / std::sqrt(double(K))});
+    draw.add("cpy",
+             {from, draw.add("view", {stack}, {double(K), double(N), 1, 1, 0, double(row_bytes(type, K))})});
+}
+
 }  // namespace
 
 void draw_experts(Draw& draw) {
@@ -132,8 +165,10 @@ void draw_experts(Draw& draw) {
                          draw.chance(70) ? name : "");
     };
     const size_t each = draw.add("reshape", {x}, {double(from.width), 1, double(draw.rows)});
-    const size_t up =
-        draw.add("mul_mat_id", {stack(from.width, hidden, "blk.0.ffn_up_exps.weight"), each, choice});
+    const size_t up_stack = stack(from.width, hidden, "blk.0.ffn_up_exps.weight");
+    if (draw.chance(15)) write_expert(draw, up_stack, from.width, hidden);
+    const size_t up = draw.add("mul_mat_id", {up_stack, each, choice});
+    if (draw.chance(5)) write_expert(draw, up_stack, from.width, hidden);
     size_t middle = up;
     if (draw.chance(70)) {
         const size_t gate =

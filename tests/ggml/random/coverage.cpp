@@ -80,24 +80,26 @@ std::set<std::string> features_of_operation(const Recipe& recipe, const Step& st
 }  // namespace
 
 const std::array<const char*, Coverage::kColumns> Coverage::kNames = {
-    "all",       "1 row",      "2 to 127",           "128 and more", "scheduler",
-    "allocator", "own memory", "no uses known",      "pieces",       "watched",
-    "rounds",    "stopped",    "NPU fails, retried", "NPU fails",    "`exact`"};
+    "all",       "1 row",      "2 to 127",     "128 and more",       "scheduler",
+    "allocator", "own memory", "dense memory", "no uses known",      "pieces",
+    "watched",   "rounds",     "stopped",      "NPU fails, retried", "NPU fails",
+    "`exact`"};
 
 std::array<bool, Coverage::kColumns> Coverage::columns_of(const Recipe& recipe) {
     const int64_t rows = rows_of(recipe);
     const bool faults = has(recipe.environment, "RKNNSIM_FAULTS");
-    return {true,
-            rows == 1,
-            rows > 1 && rows<128, rows >= 128, recipe.allocation == Allocation::kScheduler,
-                             recipe.allocation == Allocation::kAllocator,
-                             recipe.allocation == Allocation::kOwn, !recipe.use_counts, recipe.pieces> 1,
-            recipe.watched,
-            recipe.rounds > 1,
-            recipe.stop > 0,
-            faults && !may_fail(recipe.environment),
-            may_fail(recipe.environment),
-            has(recipe.environment, "GGML_RKNPU2_PRECISION", "exact")};
+    return {
+        true,
+        rows == 1,
+        rows > 1 && rows<128, rows >= 128, recipe.allocation == Allocation::kScheduler,
+                         recipe.allocation == Allocation::kAllocator, recipe.allocation == Allocation::kOwn,
+                         recipe.allocation == Allocation::kDense, !recipe.use_counts, recipe.pieces> 1,
+        recipe.watched,
+        recipe.rounds > 1,
+        recipe.stop > 0,
+        faults && !may_fail(recipe.environment),
+        may_fail(recipe.environment),
+        has(recipe.environment, "GGML_RKNPU2_PRECISION", "exact")};
 }
 
 void Coverage::add_features(const Recipe& recipe) {

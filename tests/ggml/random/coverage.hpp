@@ -18,7 +18,7 @@ class Coverage {
     std::string text() const;
 
   private:
-    static constexpr size_t kColumns = 15;
+    static constexpr size_t kColumns = 16;
     static const std::array<const char*, kColumns> kNames;
     static std::array<bool, kColumns> columns_of(const Recipe& recipe);
     void add_features(const Recipe& recipe);

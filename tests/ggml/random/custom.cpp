@@ -11,6 +11,7 @@ namespace rknpu2::test {
 namespace {
 
 uint32_t shaking_seed = 0;
+double shaking_size = 0;
 
 int64_t elements_of(const ggml_tensor* tensor) {
     return tensor->ne[0] * tensor->ne[1] * tensor->ne[2] * tensor->ne[3];
@@ -45,8 +46,9 @@ __attribute__((no_sanitize("thread"))) void custom_mix3(ggml_tensor* out, const 
         static_cast<float*>(out->data)[i] = element(a, i) + 0.5F * element(b, i) - 0.5F * element(c, i);
 }
 
-void choose_shaking(uint32_t seed) {
+void choose_shaking(uint32_t seed, double size) {
     shaking_seed = seed;
+    shaking_size = size;
 }
 
 void custom_shake(ggml_tensor* out, const ggml_tensor* a, int /*ith*/, int /*nth*/, void* /*data*/) {
@@ -55,7 +57,8 @@ void custom_shake(ggml_tensor* out, const ggml_tensor* a, int /*ith*/, int /*nth
         double noise = -2;  // four uniform numbers
         for (int j = 0; j < 4; ++j)
             noise += double(random.bits() >> 11) * 0x1p-53;
-        static_cast<float*>(out->data)[i] = static_cast<float>(element(a, i) * (1 + 4e-4 * 1.732 * noise));
+        static_cast<float*>(out->data)[i] =
+            static_cast<float>(element(a, i) * (1 + shaking_size * 1.732 * noise));
     }
 }
 

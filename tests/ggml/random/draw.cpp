@@ -30,7 +30,7 @@ int64_t draw_rows(Draw& draw) {
 
 void draw_setting(Draw& draw, bool may_watch) {
     Recipe& recipe = draw.recipe;
-    recipe.allocation = static_cast<Allocation>(draw.random.range(0, 2));
+    recipe.allocation = static_cast<Allocation>(draw.random.range(0, 3));
     recipe.threads = static_cast<int>(draw.random.range(1, 4));
     if (draw.chance(25)) recipe.rounds = static_cast<int>(draw.random.range(2, 3));
     if (draw.chance(25)) recipe.stop = static_cast<int>(draw.random.skewed(1, 40));
@@ -181,10 +181,10 @@ Environment draw_environment(uint64_t seed, uint64_t group) {
     if (random.one_in(3)) all.emplace_back("GGML_RKNPU2_THREADS", std::to_string(random.range(1, 4)));
     const int64_t faults = random.range(1, 10);
     if (faults <= 2) {
-        const std::string often = faults == 1 ? "0.005" : "0.03";
+        const std::string often = faults == 1 ? "0.003" : "0.01";
         all.emplace_back("RKNNSIM_FAULTS",
                          "fail:rknn_matmul_run:share=" + often +
-                             ":code=-1,lost:share=0.02,seed:" + std::to_string(random.range(1, 1000)));
+                             ":code=-1,lost:share=0.002,seed:" + std::to_string(random.range(1, 1000)));
         all.emplace_back("GGML_RKNPU2_ON_ERROR", "retry,reset,retry,reset,retry,reset,retry,reset");
     } else if (faults == 3) {
         all.emplace_back("RKNNSIM_FAULTS",

@@ -78,7 +78,7 @@ class Run {
         const Product product = !is_by_cpu(way_)          ? Product::kAsItIs
                                 : way_ == Way::kReference ? Product::kOfFloats
                                                           : Product::kShaken;
-        choose_shaking(static_cast<uint32_t>(way_));
+        choose_shaking(static_cast<uint32_t>(way_), multiplies_exactly(recipe_.environment) ? 4e-4 : 2e-2);
         build(recipe_, ggml_.ggml_backend_dev_buffer_type(device), product, built_);
         require_support(device);
         backend_.reset(ggml_.ggml_backend_dev_init(device, nullptr));
@@ -175,7 +175,8 @@ class Run {
             ggml_tensor* const tensor = built_.tensors[i];
             const bool leaf = is_leaf(step);
             if (leaf && leaf_kind(step) == LeafKind::kInput) continue;
-            const bool stays = leaf || step.output || !is_read(i);
+            const bool kept = recipe_.allocation != Allocation::kDense && !is_read(i);
+            const bool stays = leaf || step.output || kept;
             if (!stays && recipe_.use_counts) continue;
             Observation observation{leaf    ? "leaf"
                                     : stays ? "result"
@@ -228,10 +229,24 @@ std::string counters_path() {
     return "/tmp/rknpu2-random-" + std::to_string(getpid()) + ".json";
 }
 
+namespace {
+
+std::string setting(const Environment& environment, const std::string& name) {
+    for (const auto& [key, value] : environment)
+        if (key == name) return value;
+    return "";
+}
+
+}  // namespace
+
+bool multiplies_exactly(const Environment& environment) {
+    return setting(environment, "GGML_RKNPU2_PRECISION") == "exact" &&
+           setting(environment, "GGML_RKNPU2_MATRICES") != "auto" &&
+           setting(environment, "GGML_RKNPU2_EXPERTS") == "npu";
+}
+
 bool may_fail(const Environment& environment) {
-    return std::any_of(environment.begin(), environment.end(), [](const auto& setting) {
-        return setting.first == "GGML_RKNPU2_ON_ERROR" && setting.second == "fail";
-    });
+    return setting(environment, "GGML_RKNPU2_ON_ERROR") == "fail";
 }
 
 Outcome execute(GgmlHost& host, const Recipe& recipe, Way way) {

@@ -59,6 +59,9 @@ Outcome execute(GgmlHost& host, const Recipe& recipe, Way way);
 // GGML_RKNPU2_STATS of such a process.
 std::string counters_path();
 
+// Whether all products are the NPU's in float16; else some have operands of 8 bits, there or on the CPU.
+bool multiplies_exactly(const Environment& environment);
+
 // Whether the environment makes computations fail, so that one may be tried again.
 bool may_fail(const Environment& environment);
 

@@ -2,12 +2,14 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <unordered_map>
 
 #include "ggml-impl.h"
 #include "ggml/random/leaves.hpp"
+#include "sim/random/rng.hpp"
 
-// What a graph is made of stands in ggml's own header, whose inline functions call this one. Nothing here calls
-// them, which a build without optimisation does not notice.
+// What a graph is made of stands in ggml's own header, whose inline functions call this one. Nothing here
+// calls them, which a build without optimisation does not notice.
 extern "C" void ggml_abort(const char* /*file*/, int /*line*/, const char* /*format*/, ...) {
     std::abort();
 }
@@ -91,6 +93,99 @@ class AllocatorMemory final : public PlainMemory {
     HostPtr<ggml_gallocr> allocator_;
 };
 
+// A planner of memory of a host's own: each result lies where nothing is alive from its node to its last
+// reader, and outputs to the end. Where exactly is drawn.
+class DenseMemory final : public PlainMemory {
+  public:
+    DenseMemory(BuiltGraph& built, const Recipe& recipe, ggml_backend_t backend, ggml_backend_dev_t device)
+        : PlainMemory(built, recipe, backend), buffer_(nullptr, ggml_.ggml_backend_buffer_free) {
+        find_lives();
+        const size_t bytes = place();
+        buffer_.reset(
+            ggml_.ggml_backend_buft_alloc_buffer(ggml_.ggml_backend_dev_buffer_type(device), bytes));
+        if (buffer_ == nullptr) throw BuildError("no memory for results");
+        auto* const base = static_cast<char*>(ggml_.ggml_backend_buffer_get_base(buffer_.get()));
+        for (ggml_tensor* const owner : order_)
+            ggml_.ggml_backend_tensor_alloc(buffer_.get(), owner, base + lives_.at(owner).offset);
+        for (int i = 0; i < ggml_.ggml_graph_n_nodes(built.graph); ++i) {
+            ggml_tensor* const node = ggml_.ggml_graph_node(built.graph, i);
+            if (node->view_src != nullptr && node->buffer == nullptr) ggml_.ggml_backend_view_init(node);
+        }
+    }
+
+  private:
+    struct Life {
+        int first = 0, last = 0;  // nodes
+        size_t offset = 0, bytes = 0;
+    };
+    static constexpr size_t kAlignment = 64;
+
+    static ggml_tensor* owner_of(ggml_tensor* tensor) {
+        return tensor->view_src != nullptr ? tensor->view_src : tensor;
+    }
+
+    void live_at(ggml_tensor* tensor, int first, int last) {
+        ggml_tensor* const owner = owner_of(tensor);
+        if (owner->buffer != nullptr) return;
+        if (lives_.find(owner) == lives_.end()) {
+            order_.push_back(owner);
+            const size_t bytes = (ggml_.ggml_nbytes(owner) + kAlignment - 1) / kAlignment * kAlignment;
+            lives_[owner] = {first, last, 0, bytes};
+        }
+        Life& life = lives_[owner];
+        life.last = std::max(life.last, last);
+    }
+
+    // Inputs are filled before the first node.
+    void find_lives() {
+        const int nodes = ggml_.ggml_graph_n_nodes(built_.graph);
+        for (int i = 0; i < nodes; ++i) {
+            ggml_tensor* const node = ggml_.ggml_graph_node(built_.graph, i);
+            // The CPU backend computes such a norm together with the product behind it, from what the norm
+            // reads.
+            const int last = node->op == GGML_OP_RMS_NORM ? i + 1 : i;
+            for (ggml_tensor* const source : node->src)
+                if (source != nullptr) live_at(source, 0, last);
+            live_at(node, i, (node->flags & GGML_TENSOR_FLAG_OUTPUT) != 0 ? nodes : i);
+        }
+    }
+
+    bool is_free(const Life& life, size_t offset) const {
+        for (const ggml_tensor* const other : placed_) {
+            const Life& at = lives_.at(other);
+            const bool together = at.first <= life.last && life.first <= at.last;
+            if (together && at.offset < offset + life.bytes && offset < at.offset + at.bytes) return false;
+        }
+        return true;
+    }
+
+    // The bytes of all. Behind, in front of or in the middle of what is there, where there is room.
+    size_t place() {
+        rknnsim_random::Rng random(order_.size());
+        size_t end = kAlignment;
+        for (const ggml_tensor* const tensor : order_) {
+            Life& life = lives_.at(tensor);
+            size_t offset = 0;
+            for (int attempt = 0; attempt < 8; ++attempt) {
+                offset =
+                    kAlignment * static_cast<size_t>(random.range(0, static_cast<int64_t>(end / kAlignment)));
+                if (random.one_in(2)) offset = 0;
+                if (is_free(life, offset)) break;
+                offset = end;
+            }
+            life.offset = offset;
+            end = std::max(end, offset + life.bytes);
+            placed_.push_back(tensor);
+        }
+        return end;
+    }
+
+    std::vector<ggml_tensor*> order_;
+    std::vector<const ggml_tensor*> placed_;
+    std::unordered_map<const ggml_tensor*, Life> lives_;
+    BufferPtr buffer_;
+};
+
 // As llama.cpp does: the device, and the CPU for what it does not do.
 class SchedulerMemory final : public GraphMemory {
   public:
@@ -160,6 +255,8 @@ std::unique_ptr<GraphMemory> give_memory(BuiltGraph& built, const Recipe& recipe
             return std::make_unique<SchedulerMemory>(built, recipe, backend);
         case Allocation::kAllocator:
             return std::make_unique<AllocatorMemory>(built, recipe, backend, device);
+        case Allocation::kDense:
+            return std::make_unique<DenseMemory>(built, recipe, backend, device);
         case Allocation::kOwn:
             break;
     }

@@ -9,7 +9,7 @@
 namespace rknpu2::test {
 namespace {
 
-constexpr const char* kAllocations[] = {"sched", "gallocr", "own"};
+constexpr const char* kAllocations[] = {"sched", "gallocr", "own", "dense"};
 
 std::string number_text(double value) {
     char text[32];

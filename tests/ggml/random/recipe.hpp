@@ -32,6 +32,7 @@ enum class Allocation {
     kScheduler,  // ggml_backend_sched with the device and the CPU, which lets the device order the graph
     kAllocator,  // ggml_gallocr: one piece of memory for several results
     kOwn,        // each tensor its own
+    kDense,      // at random where nothing is alive; what nobody reads is not
 };
 
 // Of the process that computes: read once, when the plug-in is loaded.
