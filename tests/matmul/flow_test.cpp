@@ -296,6 +296,7 @@ TEST_P(FlowTest, TheBitsAreTheSameWithFewerThreads) {
     const int team = team_size(npu_->config(), true) - 1;
     for (const int count : {1, INT_MAX}) {
         for (int first = 1; first <= team + 4; ++first) {
+            if (count > 1 && first != 1 && first != team + 2) continue;  // none at all, one of the lane
             inputs_.clear();
             weights_.clear();
             fail_threads(first, count);
