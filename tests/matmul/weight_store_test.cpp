@@ -31,7 +31,7 @@ TEST_F(WeightStoreTest, PacksOnceForEachKey) {
     get({0, 100, 1, 5, 20});   // or in another shape
     get({100, 100, 1, 10, 10});
     EXPECT_EQ(packs_, 4);
-    EXPECT_EQ(store_.raw_bytes(), 200U);  // of the buffer, whatever was made of them
+    EXPECT_EQ(store_.raw_bytes(), 200U);                // of the buffer, whatever was made of them
     get({0, 100, 1, 10, 10, NpuArithmetic::kFloat16});  // or in another form
     EXPECT_EQ(packs_, 5);
     EXPECT_EQ(get(a), first);
