@@ -19,8 +19,8 @@ USERS = {"./program"}
 # They run the command behind them.
 WRAPPERS = {"sudo", "env", "time", "nice"}
 OURS = {"rknpu2-info", "rknpu2-bench", "rknpu2-doctor", "rknnsim-run", "test_sim_random", "test_ggml_random"}
-# Options that prose names without their programs: of compilers, cmake, libFuzzer.
-OTHERS_OPTIONS = re.compile(r"-[DWOl]\w+|-march|-minimize_crash|-max_total_time|-timeout|-max_len|--preset")
+# Options that prose names without their programs: of compilers, cmake, libFuzzer, containers.
+OTHERS_OPTIONS = re.compile(r"-[DWOl]\w+|-march|-minimize_crash|-max_total_time|-timeout|-max_len|--preset|--pids-limit")
 OPERATORS = {";", "&&", "||", "|", "(", ")", "&", ";;"}
 
 
@@ -153,7 +153,7 @@ class Checker:
 
     def is_listed(self, option):
         """Does a program of llama.cpp or of ours have this option? Ours by their sources, since not all are built."""
-        ours = [*(self.root / "scripts").glob("*"), *(self.root / "tests/docs").glob("test_commands.py"), *(self.root / "packaging").rglob("*"),
+        ours = [*(self.root / "scripts").glob("*"), *(self.root / "tests/docs").glob("test_commands.py"), *(self.root / "packaging").rglob("*"), *(self.root / "sim/launcher").glob("*"),
                 *(path for folder in ("tools", "bench", "tests/sim") for path in (self.root / folder).rglob("*.cpp"))]
         named = re.compile(rf"(?<![\w-]){re.escape(option)}(?![\w-])")
         self.asked += 1

@@ -79,7 +79,9 @@ class BackendOps(HostTest):
         self.assertGreater(stats.experts[place], least, stats.experts)
         self.assertEqual(stats.experts["cpu" if counter else "npu"], 0)
         if counter:
-            self.assertEqual(getattr(stats, counter), stats.npu)
+            # A case of which the host wants the activations as floats is fp16 in every precision.
+            self.assertEqual(stats.int8 + stats.fp16, stats.npu)
+            self.assertGreater(getattr(stats, counter), 0.99 * stats.npu)
         else:
             self.assertGreater(stats.experts["cpu_copies"], 10)
 

@@ -116,7 +116,7 @@ void check(const Product& product, const MatmulProblem& p) {
     for (const ggml_tensor* const t : {&weight, &product.activations, &product.result})
         FUZZ_CHECK(end_of(*t) <= static_cast<long double>(kMostOperandBytes) && bytes_of(*t) > 0);
     const WeightSource source =
-        weight_source(host(), &weight, experts ? static_cast<int>(p.experts - 1) : -1);
+        weight_source(host(), &product.result, experts ? static_cast<int>(p.experts - 1) : -1);
     FUZZ_CHECK(source.dequantise != nullptr && source.K == p.K && source.N == p.N);
     const auto matrices = static_cast<long double>(experts ? p.experts : 1);
     FUZZ_CHECK(static_cast<long double>(source.bytes()) * matrices == bytes_of(weight));

@@ -5,6 +5,7 @@
 #include <sys/resource.h>
 
 #include <cstdlib>
+#include <fstream>
 
 #include "ggml/faulty_products.hpp"
 #include "support/missing_path.hpp"
@@ -52,7 +53,10 @@ TEST_F(FaultsTest, RuntimeThatIsNotThere) {
 }
 
 TEST_F(FaultsTest, RuntimeThatIsNoLibrary) {
-    expect_no_device(__FILE__, "no NPU: cannot load " __FILE__);
+    const TemporaryFolder folder;
+    const std::string text = folder.path("text");
+    std::ofstream(text) << "no library";
+    expect_no_device(text, "no NPU: cannot load " + text);
 }
 
 TEST_F(FaultsTest, RuntimeThatIsAnotherLibrary) {
