@@ -55,8 +55,26 @@ class Elements {
     size_t rows_;
 };
 
+// A few columns of weights of three values end in zeros by chance.
+constexpr size_t kFewestColumns = 8;
+
+// Has B at least so many columns with anything in them near the end?
+bool has_columns_to_judge(const Elements& elements, size_t K) {
+    const size_t from = K - std::min<size_t>(K, 2 * rknpu2::kTileK);
+    size_t columns = 0;
+    for (size_t n = 0; n < elements.rows() && columns < kFewestColumns; ++n) {
+        for (size_t k = from; k < K; ++k) {
+            if (elements.zero(n, k)) continue;
+            ++columns;
+            break;
+        }
+    }
+    return columns == kFewestColumns;
+}
+
 size_t count_zero_tail(const Problem& problem, const BoundOperand& b) {
     const Elements elements(problem, b, 0);
+    if (!has_columns_to_judge(elements, problem.K)) return 0;
     for (size_t count = 0; count < rknpu2::kTileK; ++count) {
         for (size_t n = 0; n < elements.rows(); ++n) {
             if (!elements.zero(n, problem.K - 1 - count)) return count;

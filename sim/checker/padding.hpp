@@ -2,7 +2,7 @@
 //
 // The interface takes no K but the padded one, so a program either says how much of it is its own
 // (rknnsim_declare_k), or its weights are looked at: a few k at the end that are zero for every n are taken
-// for padding.
+// for padding, unless B has so few columns that it may be chance.
 #pragma once
 
 #include "core/context.hpp"

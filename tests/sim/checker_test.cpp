@@ -289,6 +289,21 @@ TEST_F(CheckerTest, PaddingThatIsGuessed) {
     EXPECT_EQ(rknnsim_check_count("padding"), 1U);
 }
 
+// One column of weights, whose last one is zero by chance; the others are padding of N.
+TEST_F(CheckerTest, AFewColumnsAreNotJudged) {
+    Operands operands = first_;
+    for (int k = 0; k < kShape.K; ++k) {
+        for (int n = 7; n < kShape.N; ++n)
+            operands.b[static_cast<size_t>(k) * kShape.N + n] = 0;
+    }
+    for (int n = 0; n < kShape.N; ++n)
+        operands.b[static_cast<size_t>(kShape.K - 1) * kShape.N + n] = 0;
+    operands.a[static_cast<size_t>(kShape.K) - 1] = 1;
+    Matmul matmul(kI8I32, kShape);
+    EXPECT_EQ(matmul.compute(operands), expected(operands, kShape));
+    EXPECT_EQ(rknnsim_check_count("padding"), 0U);
+}
+
 TEST_F(CheckerTest, DeclaredKIsChecked) {
     Matmul matmul(kI8I32, kShape);
     EXPECT_EQ(rknnsim_declare_k(matmul.ctx(), 0), RKNN_ERR_PARAM_INVALID);
