@@ -125,6 +125,6 @@ if __name__ == "__main__":
         sys.argv.remove("--sanitized")
     if "--emulator" in sys.argv:
         at = sys.argv.index("--emulator")
-        EMULATOR = sys.argv[at + 1].split()
+        EMULATOR = [word for word in sys.argv[at + 1].split(";") if word]  # a list of CMake
         del sys.argv[at:at + 2]
     unittest.main()
