@@ -116,8 +116,8 @@ Buffer::~Buffer() {
 
 namespace {
 
-// Of a multiplication's weight, or of one expert of a stack. Asked at every multiplication: it allocates
-// nothing.
+// The key of a multiplication's weight, or of one expert of a stack. Every multiplication asks for it, so it
+// allocates nothing.
 WeightKey key_of(const Host& host, const Buffer& buffer, const ggml_tensor* op, int expert) {
     const ggml_tensor* const weight = op->src[0];
     const Recipe recipe = recipe_of(host.config.precision, wants_float_activations(op));

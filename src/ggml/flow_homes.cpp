@@ -34,10 +34,6 @@ Tensors find_escaping(const ggml_cgraph* graph, const FlowPlan& plan) {
     return escaping;
 }
 
-bool is_touched(const MemoryRange& range, const FlowOutside& outside) {
-    return !outside.may_write(range);
-}
-
 size_t room_of(const FlowTensor& tensor) {
     return round_up(tensor.row_bytes, kRowAlignment);
 }
@@ -86,7 +82,7 @@ bool find_homes(const GgmlFunctions& ggml, const ggml_cgraph* graph, const FlowO
             const auto is_there = [&](const MemoryRange& other) { return overlap(range, other); };
             if (std::any_of(results.begin(), results.end(), is_there)) return false;
             results.push_back(range);
-            if (!is_touched(range, outside)) continue;
+            if (outside.may_write(range)) continue;
             // Other chunks have still to read what is there.
             plan.copied_out.push_back(node);
             tensor.last_stage = static_cast<int>(plan.stages.size());

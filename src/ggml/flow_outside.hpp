@@ -35,7 +35,6 @@ class FlowOutside {
     }
     // In the order of their nodes.
     const std::vector<Write>& writes() const { return writes_; }
-    const std::vector<MemoryRange>& reads() const { return reads_; }
 
   private:
     std::vector<MemoryRange> reads_;

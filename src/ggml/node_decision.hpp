@@ -19,9 +19,9 @@ enum class Target {
 
 struct NodeDecision {
     Target target = Target::kCpu;
-    // Of a multiplication: what the NPU can do. Of any other node it means nothing.
+    // Why the NPU can or cannot do a multiplication; any other node keeps the default, which means nothing.
     Reason reason = Reason::kSupported;
-    // Of a multiplication by experts that the NPU can do: where it is computed, and why.
+    // Where a multiplication by experts that the NPU can do is computed, and why.
     Placement placement;
 };
 

@@ -25,6 +25,15 @@ std::vector<std::span<const PlannedMatmul>> groups_of(const GraphPlan& plan) {
     return groups;
 }
 
+// The plan's last multiplication by a plain matrix; null: there is none. Asked for every graph.
+const ggml_tensor* last_product(const GraphPlan& plan) {
+    for (auto step = plan.steps.rbegin(); step != plan.steps.rend(); ++step) {
+        if (step->kind == Step::Kind::kGroup) return plan.members_of(*step).back().node;
+        if (step->kind == Step::Kind::kFlow) return plan.flows[step->flow].products.back().back().node;
+    }
+    return nullptr;
+}
+
 bool writes_weight(const GgmlFunctions& ggml, const GraphPlan& plan, const ggml_tensor* weight) {
     const MemoryRange range = range_of(ggml, weight);
     const auto* const nodes = plan.graph->nodes;
@@ -93,14 +102,14 @@ class Batch {
 
 void load_weights_ahead(Host& host, const GraphPlan& plan, ggml_abort_callback abort, void* abort_data) {
     if (!host.npu->has_weight_cache() || host.config.precision == Precision::kReference) return;
-    const std::vector<std::span<const PlannedMatmul>> groups = groups_of(plan);
-    const auto is_loaded = [&] { return groups.empty() || is_packed(host, groups.back().back().node); };
+    const ggml_tensor* const last = last_product(plan);
+    const auto is_loaded = [&] { return last == nullptr || is_packed(host, last); };
     if (is_loaded() || host.npu->is_full()) return;
     // Another backend may be about to load the same.
     const std::lock_guard lock(host.loading_mutex);
     if (is_loaded()) return;
     Batch batch(host, plan);
-    for (const std::span<const PlannedMatmul>& group : groups) {
+    for (const std::span<const PlannedMatmul>& group : groups_of(plan)) {
         if (!batch.add(group)) break;
         if (batch.bytes() < kBatchBytes) continue;
         if (!batch.finish() || (abort != nullptr && abort(abort_data))) return;

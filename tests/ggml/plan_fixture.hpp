@@ -55,7 +55,7 @@ class PlanFixture : public ::testing::Test {
     std::string stages();
     // Where a result of that flow lives: "graph", "chunk", "block" or "chunk, copied out".
     std::string home(const ggml_tensor* tensor);
-    // Of node `tensor` in the plan.
+    // What the plan has decided about node `tensor`.
     const NodeDecision& decision(const ggml_tensor* tensor);
 
     Host host_;
