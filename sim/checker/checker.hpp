@@ -40,7 +40,7 @@ class Checker {
     void count(Rule rule) { ++counts()[static_cast<size_t>(rule)]; }
     Outcome find(Rule rule, const char* function, const std::string& text);
 
-    // Of this process: a forked child begins at 0.
+    // How often this process broke the rule: a forked child begins at 0.
     uint64_t count_of(Rule rule) const { return counts()[static_cast<size_t>(rule)]; }
 
     // Before the core acts on `call`, which is how the caller knows it. An error only in strict mode.

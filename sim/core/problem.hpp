@@ -49,7 +49,7 @@ struct Problem {
     QuantMode quant = QuantMode::kPerLayer;
     int domain = 0;
     bool dynamic = false;
-    // Of the shape in force; all shapes have the same unless B is transposed.
+    // The shape in force has these; all shapes have the same unless B is transposed.
     size_t K = 0;
     size_t N = 0;
     std::vector<Shape> shapes;  // one unless dynamic

@@ -11,7 +11,7 @@ namespace {
 constexpr size_t kSliceAlignment = 64;
 constexpr size_t kSmallestSlab = size_t{16} << 20;
 constexpr size_t kLargestSlab = size_t{256} << 20;
-// Of weights and work areas.
+// Weights and work areas together take no more.
 constexpr uint64_t kMostOfAll = rk3588::kDomainBytes - (uint64_t{256} << 20);
 
 size_t size_of(const std::vector<size_t>& block) {

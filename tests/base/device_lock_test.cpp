@@ -245,7 +245,7 @@ TEST_F(DeviceLockTest, TheFileIsForThoseWhoMayUseTheDevice) {
     EXPECT_EQ(mode_of(path_), 0660U);
 }
 
-// Of an older version, or made by hand.
+// An older version made it, or somebody by hand.
 TEST_F(DeviceLockTest, AFileOfOursThatMoreCouldHoldIsMended) {
     for (const mode_t mode : {0644, 0666, 0664, 0640, 0444}) {
         std::ofstream(path_).close();
