@@ -1,6 +1,8 @@
 #include "ggml/random/jobs.hpp"
 
+#include <signal.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -111,6 +113,23 @@ void judge_groups(const JobOptions& options, Shared& shared) {
     }
 }
 
+// Seconds between two lines of progress.
+constexpr unsigned kProgressSeconds = 30;
+
+// A process that says how far the jobs are, until it is killed.
+pid_t start_progress(const JobOptions& options, const Shared& shared) {
+    const pid_t child = fork();
+    if (child != 0) return child;
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    for (;;) {
+        sleep(kProgressSeconds);
+        std::fprintf(stderr, "seed %llu: %llu of %llu graphs, %d failed\n",
+                     static_cast<unsigned long long>(options.seed),
+                     static_cast<unsigned long long>(shared.graphs.load()),
+                     static_cast<unsigned long long>(options.graphs), shared.failures.load());
+    }
+}
+
 std::string summary_of(const Shared& shared) {
     const auto number = [](const std::atomic<uint64_t>& value) { return std::to_string(value.load()); };
     return number(shared.graphs) + " graphs, " + number(shared.steps) + " steps, " +
@@ -132,6 +151,8 @@ int run_jobs(const JobOptions& options) {
     if (memory == MAP_FAILED) throw std::runtime_error("no shared memory");
     auto* const shared = new (memory) Shared;
     std::fflush(nullptr);
+    const pid_t progress = start_progress(options, *shared);
+    if (progress < 0) throw std::runtime_error("cannot fork");
     bool ended_well = true;
     for (int job = 0; job < options.jobs; ++job) {
         const pid_t child = fork();
@@ -141,8 +162,15 @@ int run_jobs(const JobOptions& options) {
         std::exit(0);
     }
     int status = 0;
-    while (wait(&status) > 0)
+    for (int ended = 0; ended < options.jobs;) {
+        const pid_t child = wait(&status);
+        if (child < 0) break;
+        if (child == progress) continue;
+        ++ended;
         ended_well = ended_well && status == 0;
+    }
+    kill(progress, SIGKILL);
+    waitpid(progress, nullptr, 0);
     write_out(summary_of(*shared));
     const bool good = ended_well && shared->failures == 0 && shared->graphs == options.graphs;
     munmap(memory, sizeof(Shared));

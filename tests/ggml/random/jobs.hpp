@@ -18,7 +18,8 @@ struct JobOptions {
     bool print = false;
 };
 
-// 0: all as expected. Failures and a summary go to stdout.
+// 0: all as expected. Failures and a summary go to stdout; every half minute a line on stderr says how far it
+// is.
 int run_jobs(const JobOptions& options);
 
 }  // namespace rknpu2::test
