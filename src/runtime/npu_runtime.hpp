@@ -18,6 +18,7 @@
 
 #include "base/status.hpp"
 #include "matrix/layout.hpp"
+#include "runtime/cache_lines.hpp"
 
 namespace rknpu2 {
 
@@ -123,6 +124,8 @@ class NpuRuntime {
     virtual const RuntimeInfo& info() const = 0;
     // Thread safe.
     virtual Result<std::unique_ptr<NpuContext>> create_context(const ContextSpec& spec) = 0;
+    // The CPU's cache in front of this device's memory, by lines. Thread safe.
+    virtual CacheLines cache_lines() const { return {}; }
 };
 
 }  // namespace rknpu2

@@ -199,6 +199,7 @@ class RknnContext final : public NpuContext {
 class RknnRuntime final : public NpuRuntime {
   public:
     const RuntimeInfo& info() const override { return info_; }
+    CacheLines cache_lines() const override { return cache_lines_; }
 
     Result<std::unique_ptr<NpuContext>> create_context(const ContextSpec& spec) override {
         if (spec.rows.empty()) return Status(StatusCode::kInternal, "a context without a row count");
@@ -221,6 +222,7 @@ class RknnRuntime final : public NpuRuntime {
         if (link_map* map = nullptr; dlinfo(handle, RTLD_DI_LINKMAP, &map) == 0 && map->l_name[0] != '\0')
             info_.library = map->l_name;
         RKNPU2_RETURN_IF_ERROR(find_functions(handle));
+        cache_lines_ = CacheLines(handle);
         return ask_version();
     }
 
@@ -280,6 +282,7 @@ class RknnRuntime final : public NpuRuntime {
 
     RuntimeInfo info_;
     rknn::Functions functions_{};
+    CacheLines cache_lines_;
 };
 
 }  // namespace

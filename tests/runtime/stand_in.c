@@ -1,7 +1,7 @@
 /* A librknnrt.so with nothing behind it, for tests of how a wrong one is refused.
  *
  * OMIT_<function> leaves one function out; CREATE_CODE is what making a context answers, QUERY_CODE what the
- * version query does.
+ * version query does. CACHE adds a cache of its own, which notes what it was asked for.
  */
 #include <stddef.h>
 #include <stdint.h>
@@ -83,5 +83,17 @@ EXPORT int rknn_mem_sync(context c, void* memory, int direction) {
 EXPORT int rknn_query(context c, int what, void* answer, uint32_t bytes) {
     (void)c, (void)what, (void)answer, (void)bytes;
     return QUERY_CODE;
+}
+#endif
+
+#ifdef CACHE
+/* Address, bytes and operation of the last call. */
+EXPORT unsigned long long last_cache_lines[3];
+
+EXPORT int rknnsim_cache_lines(const void* address, unsigned long long bytes, int operation) {
+    last_cache_lines[0] = (unsigned long long)(size_t)address;
+    last_cache_lines[1] = bytes;
+    last_cache_lines[2] = (unsigned long long)operation;
+    return address == NULL ? -5 : 0;
 }
 #endif
