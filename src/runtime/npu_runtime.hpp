@@ -97,6 +97,12 @@ class NpuContext {
 
     // New device memory in the context's domain.
     virtual Result<std::unique_ptr<NpuMemory>> allocate(size_t bytes) = 0;
+    // The same without a CPU cache in front of it, as the runtime promises; for rknpu2-doctor, which looks
+    // whether that is so. kUnsupported where there is no such memory.
+    virtual Result<std::unique_ptr<NpuMemory>> allocate_non_cacheable(size_t bytes) {
+        static_cast<void>(bytes);
+        return Status(StatusCode::kUnsupported, "the runtime has no memory without a cache");
+    }
     // A part of memory that another context of the same domain allocated, for use with this one. No copy.
     virtual Result<std::unique_ptr<NpuMemory>> import_slice(const NpuMemory& memory, size_t offset,
                                                             size_t bytes) = 0;
@@ -126,6 +132,14 @@ class NpuRuntime {
     virtual Result<std::unique_ptr<NpuContext>> create_context(const ContextSpec& spec) = 0;
     // The CPU's cache in front of this device's memory, by lines. Thread safe.
     virtual CacheLines cache_lines() const { return {}; }
+    // The runtime's own conversion of weights from rows [K, N] to the native layout, for rknpu2-doctor.
+    // `from` has K * N bytes whatever the type, since sources disagree on whether int4 is read from bytes or
+    // nibbles; `to` has as many. kUnsupported where the runtime has none.
+    virtual Status convert_weights(NpuArithmetic arithmetic, size_t K, size_t N, void* from, void* to) {
+        static_cast<void>(arithmetic), static_cast<void>(K), static_cast<void>(N);
+        static_cast<void>(from), static_cast<void>(to);
+        return {StatusCode::kUnsupported, "the runtime converts no weights"};
+    }
 };
 
 }  // namespace rknpu2

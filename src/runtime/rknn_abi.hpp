@@ -24,6 +24,8 @@ inline constexpr int16_t kLayoutNative = 1;
 inline constexpr int16_t kLayoutTransposed = 2;
 inline constexpr int kQueryVersion = 5;
 
+inline constexpr uint64_t kMemoryNonCacheable = 2;
+
 inline constexpr int kSyncToDevice = 1;
 inline constexpr int kSyncFromDevice = 2;
 
@@ -99,6 +101,12 @@ struct Functions {
     int (*destroy_mem)(Context, TensorMem*);
     int (*mem_sync)(Context, TensorMem*, int);
     int (*query)(Context, int, void*, uint32_t);
+};
+
+// What older libraries may lack, and only rknpu2-doctor wants: null when it is not there.
+struct OptionalFunctions {
+    TensorMem* (*create_mem2)(Context, uint64_t, uint64_t);
+    int (*b_normal_layout_to_native_layout)(void*, void*, int, int, MatmulInfo*);
 };
 
 }  // namespace rknpu2::rknn

@@ -97,7 +97,8 @@ class RknnMemory final : public NpuMemory {
 
 class RknnContext final : public NpuContext {
   public:
-    explicit RknnContext(const rknn::Functions& functions) : functions_(functions) {}
+    RknnContext(const rknn::Functions& functions, const rknn::OptionalFunctions& optional)
+        : functions_(functions), optional_(optional) {}
     ~RknnContext() override {
         if (created_) functions_.matmul_destroy(context_);
     }
@@ -137,6 +138,12 @@ class RknnContext final : public NpuContext {
                           format("%zu bytes in one device buffer are too many", bytes));
         }
         return wrap(functions_.create_mem(context_, static_cast<uint32_t>(bytes)), "rknn_create_mem", bytes);
+    }
+
+    Result<std::unique_ptr<NpuMemory>> allocate_non_cacheable(size_t bytes) override {
+        if (optional_.create_mem2 == nullptr) return NpuContext::allocate_non_cacheable(bytes);
+        return wrap(optional_.create_mem2(context_, bytes, rknn::kMemoryNonCacheable), "rknn_create_mem2",
+                    bytes);
     }
 
     Result<std::unique_ptr<NpuMemory>> import_slice(const NpuMemory& memory, size_t offset,
@@ -189,6 +196,7 @@ class RknnContext final : public NpuContext {
     }
 
     const rknn::Functions& functions_;
+    const rknn::OptionalFunctions& optional_;
     rknn::Context context_ = 0;
     bool created_ = false;
     size_t selected_ = 0;
@@ -203,11 +211,24 @@ class RknnRuntime final : public NpuRuntime {
 
     Result<std::unique_ptr<NpuContext>> create_context(const ContextSpec& spec) override {
         if (spec.rows.empty()) return Status(StatusCode::kInternal, "a context without a row count");
-        auto context = std::make_unique<RknnContext>(functions_);
+        auto context = std::make_unique<RknnContext>(functions_, optional_);
         RKNPU2_RETURN_IF_ERROR(context->create(spec).with_context(
             format("K=%zu N=%zu %s on core %d, domain %d", spec.K, spec.N,
                    dtype_name(operand_type(spec.arithmetic)), spec.core, spec.domain)));
         return std::unique_ptr<NpuContext>(std::move(context));
+    }
+
+    Status convert_weights(NpuArithmetic arithmetic, size_t K, size_t N, void* from, void* to) override {
+        const auto convert = optional_.b_normal_layout_to_native_layout;
+        if (convert == nullptr) return NpuRuntime::convert_weights(arithmetic, K, N, from, to);
+        rknn::MatmulInfo info{};
+        info.M = 1;
+        info.K = static_cast<int32_t>(K);
+        info.N = static_cast<int32_t>(N);
+        info.type = type_code(arithmetic);
+        info.B_layout = rknn::kLayoutNative;
+        info.AC_layout = rknn::kLayoutNative;
+        return check(convert(from, to, info.K, info.N, &info), "rknn_B_normal_layout_to_native_layout");
     }
 
     Status open(const std::string& library) {
@@ -222,6 +243,9 @@ class RknnRuntime final : public NpuRuntime {
         if (link_map* map = nullptr; dlinfo(handle, RTLD_DI_LINKMAP, &map) == 0 && map->l_name[0] != '\0')
             info_.library = map->l_name;
         RKNPU2_RETURN_IF_ERROR(find_functions(handle));
+        find_optional("rknn_create_mem2", handle, optional_.create_mem2);
+        find_optional("rknn_B_normal_layout_to_native_layout", handle,
+                      optional_.b_normal_layout_to_native_layout);
         cache_lines_ = CacheLines(handle);
         return ask_version();
     }
@@ -233,6 +257,11 @@ class RknnRuntime final : public NpuRuntime {
         if (function != nullptr) return {};
         return {StatusCode::kDeviceUnavailable,
                 format("it has no function %s: not a librknnrt.so of version 2.0 or later", name)};
+    }
+
+    template <typename F>
+    static void find_optional(const char* name, void* handle, F& function) {
+        function = reinterpret_cast<F>(dlsym(handle, name));
     }
 
     Status find_functions(void* handle) {
@@ -257,7 +286,7 @@ class RknnRuntime final : public NpuRuntime {
     // The version can only be asked of a context, so the smallest one is made for it; this also shows that
     // the device answers.
     Status ask_version() {
-        RknnContext context(functions_);
+        RknnContext context(functions_, optional_);
         ContextSpec smallest;
         smallest.K = 32;
         smallest.N = 32;
@@ -282,6 +311,7 @@ class RknnRuntime final : public NpuRuntime {
 
     RuntimeInfo info_;
     rknn::Functions functions_{};
+    rknn::OptionalFunctions optional_{};
     CacheLines cache_lines_;
 };
 

@@ -9,6 +9,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <numeric>
 #include <sstream>
 
 #include "base/log.hpp"
@@ -186,6 +187,45 @@ TEST(RknnRuntime, ImportsASliceOfMemoryOfAnotherContext) {
     EXPECT_EQ(slice.value()->data(), memory->data() + 4096);
     EXPECT_EQ(slice.value()->size(), 1024U);
     EXPECT_FALSE(user.context().import_slice(*memory, 7680, 1024).ok());
+}
+
+TEST(RknnRuntime, MemoryWithoutACacheAndTheConversionOfWeights) {
+    const auto runtime = open_simulator();
+    ASSERT_TRUE(runtime);
+    ContextSpec spec;
+    spec.K = spec.N = 64;
+    spec.rows = {1};
+    Result<std::unique_ptr<NpuContext>> context = runtime->create_context(spec);
+    ASSERT_TRUE(context.ok());
+    Result<std::unique_ptr<NpuMemory>> memory = context.value()->allocate_non_cacheable(100);
+    ASSERT_TRUE(memory.ok()) << memory.status().message();
+    EXPECT_EQ(memory.value()->size(), 100U);
+
+    std::vector<int8_t> rows(64 * 64);
+    std::iota(rows.begin(), rows.end(), int8_t{0});
+    std::vector<int8_t> native(rows.size());
+    const Status status = runtime->convert_weights(NpuArithmetic::kInt8, 64, 64, rows.data(), native.data());
+    ASSERT_TRUE(status.ok()) << status.message();
+    for (size_t i = 0; i < rows.size(); ++i) {
+        EXPECT_EQ(native[b_index_native(i / 64, i % 64, 64, 64, DType::kInt8)], rows[i]) << i;
+    }
+}
+
+// Programs that need neither work with a library that has neither.
+TEST(RknnRuntime, WhatAnOldLibraryLacksIsSaidWhenItIsWanted) {
+    set_log_sink([](LogLevel, const std::string&) {});
+    const Result<std::unique_ptr<NpuRuntime>> runtime = open_rknn_runtime(STAND_INS "/no_version.so");
+    set_log_sink({});
+    ASSERT_TRUE(runtime.ok()) << runtime.status().message();
+    ContextSpec spec;
+    spec.K = spec.N = 64;
+    spec.rows = {1};
+    const Result<std::unique_ptr<NpuContext>> context = runtime.value()->create_context(spec);
+    ASSERT_TRUE(context.ok());
+    EXPECT_EQ(context.value()->allocate_non_cacheable(100).status().code(), StatusCode::kUnsupported);
+    char bytes[64 * 64] = {};
+    EXPECT_EQ(runtime.value()->convert_weights(NpuArithmetic::kInt8, 64, 64, bytes, bytes).code(),
+              StatusCode::kUnsupported);
 }
 
 TEST(RknnRuntime, RefusedContextNamesItsShape) {
