@@ -138,11 +138,17 @@ Status parse_on_error(const std::string& text, Config& config) {
 }
 
 // A file has a slash in its name, so that a misspelt word does not become one.
-Status parse_lock(const std::string& text, Config& config) {
+Status parse_auto_none_or_file(const std::string& text, std::string& to) {
     if (text != "auto" && text != "none" && text.find('/') == std::string::npos)
         return {StatusCode::kInvalidArgument, "not a file"};
-    config.lock = text;
+    to = text;
     return {};
+}
+Status parse_lock(const std::string& text, Config& config) {
+    return parse_auto_none_or_file(text, config.lock);
+}
+Status parse_profile(const std::string& text, Config& config) {
+    return parse_auto_none_or_file(text, config.profile);
 }
 
 Status parse_fuse(const std::string& text, Config& config) {
@@ -153,16 +159,23 @@ Status parse_abi(const std::string& text, Config& config) {
     return parse_switch(text, config.allow_abi_mismatch);
 }
 
+std::string environment_value(const char* name) {
+    const char* const text = std::getenv(name);
+    return text != nullptr ? text : "";
+}
+
+// Our folder below the one of the XDG variable, or of that name in the user's home; empty: there is no home.
+std::string user_directory(const char* variable, const char* in_home) {
+    if (const std::string folder = environment_value(variable); !folder.empty())
+        return folder + "/ggml-rknpu2";
+    const std::string home = environment_value("HOME");
+    return home.empty() ? "" : home + "/" + in_home + "/ggml-rknpu2";
+}
+
 // As the scripts find it: RKNPU2_CACHE, or ggml-rknpu2 in the user's cache directory.
 std::string cache_directory() {
-    const auto value = [](const char* name) {
-        const char* const text = std::getenv(name);
-        return std::string(text != nullptr ? text : "");
-    };
-    if (std::string own = value("RKNPU2_CACHE"); !own.empty()) return own;
-    if (const std::string cache = value("XDG_CACHE_HOME"); !cache.empty()) return cache + "/ggml-rknpu2";
-    if (const std::string home = value("HOME"); !home.empty()) return home + "/.cache/ggml-rknpu2";
-    return "";
+    if (std::string own = environment_value("RKNPU2_CACHE"); !own.empty()) return own;
+    return user_directory("XDG_CACHE_HOME", ".cache");
 }
 
 // A directory has a slash in its name, so that a misspelt word does not become one.
@@ -249,6 +262,10 @@ constexpr std::array kSettings = {
             "keeps several processes from using the NPU at the same time; auto: a file in /run/lock or /tmp "
             "for a board, none for the simulator",
             parse_lock},
+    Setting{"GGML_RKNPU2_PROFILE", "file", "auto", "auto, none, or the path of a file, with a slash in it",
+            "what rknpu2-doctor has found out about the board; auto: the file for this board and runtime in "
+            "~/.config/ggml-rknpu2 or /etc/ggml-rknpu2; none: what is right on every board",
+            parse_profile},
     Setting{"GGML_RKNPU2_FUSE", "switch", "1", "0 or 1",
             "0: every operation of a graph is computed by itself, to compare results; slower", parse_fuse},
     Setting{"GGML_RKNPU2_ALLOW_ABI_MISMATCH", "switch", "0", "0 or 1",
@@ -341,6 +358,7 @@ Result<Config> Config::from_environment() {
     Config config;
     if (const std::string cache = cache_directory(); !cache.empty())
         config.statistics_directory = cache + "/statistics";
+    config.profile_directory = user_directory("XDG_CONFIG_HOME", ".config");
     for (const Setting& setting : kSettings) {
         const char* text = environment_of(setting);
         if (text == nullptr) continue;

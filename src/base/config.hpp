@@ -59,8 +59,10 @@ struct Config {
     Experts experts = Experts::kAuto;
     Matrices matrices = Matrices::kNpu;
     std::vector<OnError> on_error = {OnError::kRetry, OnError::kReset, OnError::kFail};
-    std::string lock = "auto";  // keeps other processes from the NPU: auto, none, or the path of a file
-    bool fuse = true;           // may several operations share work
+    std::string profile = "auto";   // what the doctor has found out about the board: auto, none, or a file
+    std::string profile_directory;  // the user's own; empty: there is no home
+    std::string lock = "auto";      // keeps other processes from the NPU: auto, none, or the path of a file
+    bool fuse = true;               // may several operations share work
     bool allow_abi_mismatch = false;
 
     // Names of GGML_RKNPU2_* variables that are set but unknown.

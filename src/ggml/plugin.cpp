@@ -16,6 +16,7 @@
 #include "ggml/host.hpp"
 #include "ggml/plugin.hpp"
 #include "ggml/sensitivity.hpp"
+#include "runtime/board_profile.hpp"
 #include "runtime/locate.hpp"
 #include "runtime/rknn_runtime.hpp"
 
@@ -191,6 +192,10 @@ class Plugin {
         RKNPU2_RETURN_IF_ERROR(library.status());
         Result<std::unique_ptr<NpuRuntime>> runtime = open_rknn_runtime(path.value());
         RKNPU2_RETURN_IF_ERROR(runtime.status());
+        const BoardProfileChoice profile = choose_board_profile(config_, runtime.value()->info());
+        for (const std::string& warning : profile.warnings)
+            log(LogLevel::kWarning, "%s", warning.c_str());
+        log(LogLevel::kInfo, "%s", profile.info.c_str());
         auto lock = DeviceLock::open(config_, runtime.value()->info().simulated, npu_device_nodes(),
                                      statistics_.device_lock);
         RKNPU2_RETURN_IF_ERROR(lock.status());

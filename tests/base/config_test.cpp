@@ -95,13 +95,28 @@ TEST_F(ConfigTest, WhatIsDoneAfterAFailureIsAList) {
     }
 }
 
-TEST_F(ConfigTest, TheLockIsAWordOrAFile) {
+TEST_F(ConfigTest, TheLockAndTheProfileAreAWordOrAFile) {
     for (const char* const text : {"auto", "none", "./lock", "/run/lock/npu"}) {
         setenv("GGML_RKNPU2_LOCK", text, 1);
+        setenv("GGML_RKNPU2_PROFILE", text, 1);
         const Result<Config> config = Config::from_environment();
         ASSERT_TRUE(config.ok()) << text;
         EXPECT_EQ(config.value().lock, text);
+        EXPECT_EQ(config.value().profile, text);
     }
+}
+
+TEST_F(ConfigTest, TheUsersProfilesAreInTheConfigurationDirectory) {
+    const char* const home = std::getenv("HOME");
+    const std::string before = home != nullptr ? home : "";
+    setenv("XDG_CONFIG_HOME", "/etc/xdg", 1);
+    EXPECT_EQ(Config::from_environment().value().profile_directory, "/etc/xdg/ggml-rknpu2");
+    unsetenv("XDG_CONFIG_HOME");
+    setenv("HOME", "/home/user", 1);
+    EXPECT_EQ(Config::from_environment().value().profile_directory, "/home/user/.config/ggml-rknpu2");
+    unsetenv("HOME");
+    EXPECT_EQ(Config::from_environment().value().profile_directory, "");
+    if (home != nullptr) setenv("HOME", before.c_str(), 1);
 }
 
 TEST_F(ConfigTest, RefusesWhatIsOutOfRangeByName) {
@@ -125,6 +140,7 @@ TEST_F(ConfigTest, RefusesWhatIsOutOfRangeByName) {
         {"GGML_RKNPU2_ON_ERROR", "fail,cpu"},
         {"GGML_RKNPU2_ON_ERROR", "retry,retry,retry,retry,retry,retry,retry,retry,retry"},
         {"GGML_RKNPU2_LOCK", "off"},
+        {"GGML_RKNPU2_PROFILE", "lines"},
         {"GGML_RKNPU2_FUSE", "off"},
         {"GGML_RKNPU2_ALLOW_ABI_MISMATCH", "yes"},
     };

@@ -22,6 +22,7 @@ INTERNAL = "a mistake of ours, not of the user's"
 REPLACED = "never shown: the range of the setting takes its place"
 ELSEWHERE = "sim_vs_blas, a measurement of the simulator for who works on it; progress of a measurement"
 SILENT = "never shown: the caller goes on in another way"
+ASKED = "an answer to the doctor, which reports it as what it has found"
 KIND = "the kind of a failure; the failure itself follows"
 NOT_ON_THE_PAGE = {
     "device error": KIND,
@@ -47,6 +48,8 @@ NOT_ON_THE_PAGE = {
     "the host asked to stop": SILENT,
     "no build for …: --target takes rk3588": USAGE,
     "not needed any more": SILENT,
+    "the runtime converts no weights": ASKED,
+    "the runtime has no memory without a cache": ASKED,
     "a slice of … bytes at … is not in its buffer": INTERNAL,
     "… bytes in one device buffer are too many": INTERNAL,
     "neither 0 nor 1": REPLACED,

@@ -147,6 +147,16 @@ void profile() {
              std::string("engine,model,tokens,prefill_tps,decode_tps,source,check\na,b,128,90.5,10,c,\n"));
 }
 
+void profiles_of_the_doctor() {
+    const auto one = [](const std::string& name, const std::string& text) {
+        seed("profile", "doctor-" + name, bytes(uint8_t{4}) + text);
+    };
+    one("good", "board = radxa-rock-5b\nruntime = 2.3.2\ncoherency = owner  # measured: 64 of 64 right\n");
+    one("unknown-names", "coherency = lines\ncolour = red\n= 3\n");
+    one("twice", "coherency = lines\ncoherency = owner\n");
+    one("zero-byte", std::string("coherency = owner\0 9\n", 21));
+}
+
 void weight_cache() {
     fuzz::WeightCacheCase weight;
     std::ostringstream file;
@@ -202,6 +212,7 @@ int main(int argc, char** argv) {
     statistics();
     config();
     profile();
+    profiles_of_the_doctor();
     weight_cache();
     plan();
     tensor();

@@ -1,5 +1,5 @@
-// Profiles and tables that simulator and planner read. The first byte says which reader; what is accepted is
-// complete, in its ranges, and has no byte that text does not have.
+// Profiles and tables that simulator, planner and plug-in read. The first byte says which reader; what is
+// accepted is complete, in its ranges, and has no byte that text does not have.
 #include <cmath>
 #include <sstream>
 
@@ -8,6 +8,7 @@
 #include "predict/board_profile.hpp"
 #include "predict/model_shapes.hpp"
 #include "predict/published.hpp"
+#include "runtime/board_profile.hpp"
 #include "timing/profile.hpp"
 
 using namespace rknpu2;  // NOLINT: this is its program
@@ -83,6 +84,23 @@ void model_shape(const std::string& text) {
     FUZZ_CHECK(std::abs(all - said) <= said / 100);
 }
 
+void doctors_profile(const std::string& text) {
+    const Result<BoardAnswers> answers = parse_board_answers(text, "file");
+    if (!answers.ok()) {
+        FUZZ_CHECK(fuzz::is_one_line(answers.status().message()));
+        FUZZ_CHECK(answers.status().message().rfind("file:", 0) == 0);
+        return;
+    }
+    const std::string& coherency = answers.value().coherency;
+    FUZZ_CHECK(coherency.empty() || coherency == "owner" || coherency == "lines");
+    const std::string counted = without_comments(text);
+    FUZZ_CHECK(counted.find('\0') == std::string::npos);
+    for (const std::string& said : {coherency, answers.value().board, answers.value().runtime})
+        FUZZ_CHECK(said.empty() || (fuzz::is_one_line(said) && counted.find(said) != std::string::npos));
+    for (const std::string& name : answers.value().unknown)
+        FUZZ_CHECK(!name.empty() && counted.find(name) != std::string::npos);
+}
+
 void published(const std::string& text) {
     const auto told = [](const Status& status) {
         if (!status.ok())
@@ -109,11 +127,12 @@ void published(const std::string& text) {
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     fuzz::Input input(data, size);
-    const auto which = input.number<uint8_t>() % 4;
+    const auto which = input.number<uint8_t>() % 5;
     const std::string text = input.rest();
     if (which == 0) simulator_profile(text);
     if (which == 1) board_profile(text);
     if (which == 2) model_shape(text);
     if (which == 3) published(text);
+    if (which == 4) doctors_profile(text);
     return 0;
 }

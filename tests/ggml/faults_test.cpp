@@ -101,6 +101,36 @@ TEST_F(FaultsTest, UnknownSettingIsWarnedAboutOnce) {
     });
 }
 
+// What the doctor has found out about the board: one line says which profile is taken.
+TEST_F(FaultsTest, TheProfileOfTheBoardIsNamed) {
+    run_alone([] {
+        const TemporaryFolder folder;
+        const std::string path = folder.path("mine.profile");
+        std::ofstream(path) << "board = simulator\ncoherency = owner  # measured\n";
+        const auto host = GgmlHost::open(stock_files());
+        ASSERT_TRUE(host);
+        setenv("GGML_RKNPU2_PROFILE", path.c_str(), 1);
+        host->load_plugin();
+        EXPECT_THAT(host->take_log(), HasSubstr("board profile " + path + ": coherency owner"));
+        EXPECT_NE(host->device, nullptr);
+    });
+}
+
+// Broken, it is one line with its place, and the plug-in goes on with what is right on every board.
+TEST_F(FaultsTest, ABrokenProfileOfTheBoardIsOneLine) {
+    run_alone([] {
+        const TemporaryFolder folder;
+        const std::string path = folder.path("mine.profile");
+        std::ofstream(path) << "# of the doctor\ncoherency = sometimes\n";
+        const auto host = GgmlHost::open(stock_files());
+        ASSERT_TRUE(host);
+        EXPECT_THAT(lines_of_load(*host, "GGML_RKNPU2_PROFILE", path),
+                    ElementsAre("board profile: " + path +
+                                ":2: coherency is \"sometimes\", but must be owner or lines"));
+        EXPECT_NE(host->device, nullptr);
+    });
+}
+
 // The directory for the counters cannot be written: the work goes on, and one line tells.
 TEST_F(FaultsTest, CountersThatCannotBeWritten) {
     run_alone([] {

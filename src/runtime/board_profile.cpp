@@ -1,0 +1,189 @@
+#include "runtime/board_profile.hpp"
+
+#include <algorithm>
+#include <cerrno>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
+#include "base/file.hpp"
+#include "base/format.hpp"
+
+namespace rknpu2 {
+namespace {
+
+constexpr uint64_t kMostBytes = 64 << 10;  // of a profile; a few lines are expected
+constexpr size_t kMostOfAName = 80;
+constexpr const char* kSystemFolder = "/etc/ggml-rknpu2";
+
+std::string trim(const std::string& text) {
+    const size_t first = text.find_first_not_of(" \t\r");
+    if (first == std::string::npos) return {};
+    return text.substr(first, text.find_last_not_of(" \t\r") - first + 1);
+}
+
+// Never empty, and neither hidden nor a path.
+std::string file_safe(const std::string& text) {
+    std::string safe;
+    for (const char c : text) {
+        const bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+        const bool inside = (c == '.' || c == '_') && !safe.empty();
+        if (letter || inside) {
+            safe += c;
+        } else if (!safe.empty() && safe.back() != '-') {
+            safe += '-';
+        }
+        if (safe.size() == kMostOfAName) break;
+    }
+    while (!safe.empty() && (safe.back() == '-' || safe.back() == '.'))
+        safe.pop_back();
+    return safe.empty() ? "unknown" : safe;
+}
+
+// Up to the first NUL: `compatible` has several entries, the board's own first.
+std::string device_tree(const std::string& root, const char* name) {
+    std::ifstream file(root + "/proc/device-tree/" + name, std::ios::binary);  // it tells no size
+    std::string text;
+    std::getline(file, text, '\0');
+    return text.substr(0, text.find('\n'));
+}
+
+std::string* text_of(BoardAnswers& answers, const std::string& name) {
+    if (name == "board") return &answers.board;
+    if (name == "runtime") return &answers.runtime;
+    if (name == "coherency") return &answers.coherency;
+    return nullptr;
+}
+
+Status bad(const std::string& what) {
+    return {StatusCode::kInvalidArgument, what};
+}
+
+Status take_line(const std::string& line, BoardAnswers& answers) {
+    const bool text =
+        std::all_of(line.begin(), line.end(), [](unsigned char c) { return c >= ' ' && c != 0x7F; });
+    if (!text) return bad("not a line of text");
+    const size_t equals = line.find('=');
+    const std::string name = trim(line.substr(0, equals));
+    const std::string value = equals == std::string::npos ? "" : trim(line.substr(equals + 1));
+    if (name.empty() || value.empty()) return bad("a line is \"name = value\"");
+    std::string* const to = text_of(answers, name);
+    if (to == nullptr) {
+        answers.unknown.push_back(name);
+        return {};
+    }
+    if (!to->empty()) return bad(name + " is given twice");
+    if (name == "coherency" && value != "owner" && value != "lines")
+        return bad("coherency is \"" + value + "\", but must be owner or lines");
+    *to = value;
+    return {};
+}
+
+std::string none_text(const std::string& name, const std::vector<std::string>& folders) {
+    std::string places;
+    for (const std::string& folder : folders)
+        places += (places.empty() ? "" : " or ") + folder;
+    return format(
+        "no board profile (%s in %s): the CPU's cache is kept in step by the safe strategy; "
+        "rknpu2-doctor finds out whether another is faster",
+        printable(name).c_str(), printable(places).c_str());
+}
+
+// Is the profile for this board?
+Status check_key(const BoardAnswers& answers, const BoardKey& key) {
+    if (!answers.board.empty() && answers.board != key.board)
+        return bad("is of board " + answers.board + ", and this is " + key.board);
+    if (!answers.runtime.empty() && answers.runtime != key.runtime)
+        return bad("is of runtime " + answers.runtime + ", and this is " + key.runtime);
+    return {};
+}
+
+Result<BoardAnswers> read_answers(const std::string& path, const BoardKey& key) {
+    const Result<std::string> text = read_regular_file(path, kMostBytes);
+    RKNPU2_RETURN_IF_ERROR(text.status());
+    Result<BoardAnswers> answers = parse_board_answers(text.value(), path);
+    RKNPU2_RETURN_IF_ERROR(answers.status());
+    RKNPU2_RETURN_IF_ERROR(check_key(answers.value(), key).with_context(path));
+    return answers;
+}
+
+BoardProfileChoice read_profile(const std::string& path, const BoardKey& key) {
+    BoardProfileChoice choice;
+    const auto warn = [&](const std::string& line) { choice.warnings.push_back(printable(line)); };
+    const Result<BoardAnswers> answers = read_answers(path, key);
+    if (!answers.ok()) {
+        warn("board profile: " + answers.status().message());
+        choice.info = "no board profile is used: the CPU's cache is kept in step by the safe strategy";
+        return choice;
+    }
+    if (const std::vector<std::string>& unknown = answers.value().unknown; !unknown.empty()) {
+        std::string names;
+        for (const std::string& name : unknown)
+            names += (names.empty() ? "" : ", ") + name;
+        warn("board profile: " + path + ": left out, being unknown to this version: " + names);
+    }
+    choice.path = path;
+    choice.coherency = answers.value().coherency;
+    choice.info =
+        format("board profile %s: coherency %s", printable(path).c_str(),
+               choice.coherency.empty() ? "not told, so the safe strategy" : choice.coherency.c_str());
+    return choice;
+}
+
+}  // namespace
+
+BoardKey board_key(const RuntimeInfo& info, const std::string& root) {
+    BoardKey key;
+    key.runtime = file_safe(info.api_version);
+    if (info.simulated) {
+        key.board = "simulator";
+        return key;
+    }
+    std::string board = device_tree(root, "compatible");
+    if (board.empty()) board = device_tree(root, "model");
+    key.board = file_safe(board);
+    if (key.board == "simulator") key.board = "unknown";  // a board of that name is none
+    return key;
+}
+
+std::string board_profile_name(const BoardKey& key) {
+    return key.board + "-" + key.runtime + ".profile";
+}
+
+Result<BoardAnswers> parse_board_answers(const std::string& text, const std::string& file) {
+    BoardAnswers answers;
+    std::istringstream lines(text);
+    std::string line;
+    for (int number = 1; std::getline(lines, line); ++number) {
+        line = trim(line.substr(0, line.find('#')));
+        if (line.empty()) continue;
+        if (const Status status = take_line(line, answers); !status.ok())
+            return bad(printable(format("%s:%d: %s", file.c_str(), number, status.message().c_str())));
+    }
+    return answers;
+}
+
+BoardProfileChoice choose_board_profile(const Config& config, const RuntimeInfo& info,
+                                        const std::string& root) {
+    if (config.profile == "none") {
+        BoardProfileChoice choice;
+        choice.info = "GGML_RKNPU2_PROFILE=none: the CPU's cache is kept in step by the safe strategy";
+        return choice;
+    }
+    const BoardKey key = board_key(info, root);
+    if (config.profile != "auto") return read_profile(config.profile, key);
+    std::vector<std::string> folders;
+    if (!config.profile_directory.empty()) folders.push_back(config.profile_directory);
+    folders.push_back(root + kSystemFolder);
+    for (const std::string& folder : folders) {
+        const std::string path = folder + "/" + board_profile_name(key);
+        std::error_code error;
+        const bool there = std::filesystem::exists(std::filesystem::symlink_status(path, error));
+        if (there) return read_profile(path, key);
+    }
+    BoardProfileChoice choice;
+    choice.info = none_text(board_profile_name(key), folders);
+    return choice;
+}
+
+}  // namespace rknpu2

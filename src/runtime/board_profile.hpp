@@ -1,0 +1,66 @@
+// What rknpu2-doctor has found out about a board, for the plug-in that runs on it.
+//
+// A board profile is a small text of `name = value  # where it comes from` lines. Sources disagree on how a
+// board behaves where no documentation says; the doctor tries it and writes the answer down, and the plug-in
+// reads it when it is loaded. Without a profile the plug-in takes what is right whatever the answer is.
+//
+//   board = radxa-rock-5b        whose answers these are: both as in the file's name; a profile of another
+//   runtime = 2.3.2-429f97ae6b   board or another runtime is not taken. Optional, for profiles by hand.
+//   coherency = owner            how the CPU's cache is kept in step with the NPU: owner or lines
+//
+// It is another file than the profile of times that RKNNSIM_PROFILE and rknpu2-bench read: that one is
+// complete and describes a chip to a model, this one has what the plug-in acts on and nothing else.
+//
+// A name that is not known is one warning, since it may be from a newer doctor. Everything else that is wrong
+// is one error with file and line, and nothing of that file is taken.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/config.hpp"
+#include "base/status.hpp"
+#include "runtime/npu_runtime.hpp"
+
+namespace rknpu2 {
+
+// Which board and which runtime, made safe for the name of a file: letters, digits, dots and underscores,
+// with a dash for any run of others.
+struct BoardKey {
+    std::string board;    // "radxa-rock-5b"; "simulator" for a simulator, "unknown" when it cannot be told
+    std::string runtime;  // "2.3.2-429f97ae6b-2025-04-09"
+
+    bool operator==(const BoardKey&) const = default;
+};
+
+// By the device tree below `root` ("" on this machine), but for a simulator, whose answers are no board's.
+BoardKey board_key(const RuntimeInfo& info, const std::string& root = "");
+
+// "radxa-rock-5b-2.3.2-429f97ae6b-2025-04-09.profile"
+std::string board_profile_name(const BoardKey& key);
+
+struct BoardAnswers {
+    std::string board, runtime;        // empty: it does not say
+    std::string coherency;             // "owner" or "lines"; empty: it does not say
+    std::vector<std::string> unknown;  // names that mean nothing here
+};
+
+// The text of a file of that name. kInvalidArgument with "file:line: what is wrong".
+Result<BoardAnswers> parse_board_answers(const std::string& text, const std::string& file);
+
+// What a load of the plug-in makes of the profiles there are.
+struct BoardProfileChoice {
+    std::string path;                   // of the profile that is taken; empty: none
+    std::string coherency;              // what it says; empty: the safe strategy
+    std::string info;                   // one line for the log: which profile, or that there is none
+    std::vector<std::string> warnings;  // lines for the log
+};
+
+// By GGML_RKNPU2_PROFILE: auto looks for board_profile_name() in the user's folder and in
+// /etc/ggml-rknpu2. The first file that is there counts, right or broken. `root`: where /etc and the device
+// tree are.
+BoardProfileChoice choose_board_profile(const Config& config, const RuntimeInfo& info,
+                                        const std::string& root = "");
+
+}  // namespace rknpu2
