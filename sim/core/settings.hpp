@@ -29,7 +29,7 @@ struct Settings {
     int64_t k_max = 32768;
     int64_t n_max = kNoLimit;
     int64_t m_max = kNoLimit;
-    int64_t contexts = 150;
+    int64_t contexts = 1277;
     bool contexts_fail = false;  // runs fail beyond `contexts`; else one warning
     int64_t domain_bytes = int64_t{4} << 30;
     std::vector<int> tp_norm_types = {1, 2, 4};

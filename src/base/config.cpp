@@ -17,8 +17,9 @@ namespace {
 
 constexpr std::string_view kPrefix = "GGML_RKNPU2_";
 constexpr int kMaxThreads = 256;
-constexpr int kMaxCpu = 1023;
 constexpr int kMaxCacheMb = 1 << 20;
+constexpr int kMinContexts = 64;
+constexpr int kMaxContexts = 100000;
 constexpr size_t kMaxOnError = 8;
 
 constexpr std::array kOnErrors = {OnError::kRetry, OnError::kReset, OnError::kCpu, OnError::kFail};
@@ -151,6 +152,12 @@ Status parse_profile(const std::string& text, Config& config) {
     return parse_auto_none_or_file(text, config.profile);
 }
 
+// auto, or a number.
+Status parse_contexts(const std::string& text, Config& config) {
+    config.contexts = 0;
+    return text == "auto" ? Status() : parse_range(text, kMinContexts, kMaxContexts, config.contexts);
+}
+
 Status parse_fuse(const std::string& text, Config& config) {
     return parse_switch(text, config.fuse);
 }
@@ -258,6 +265,10 @@ constexpr std::array kSettings = {
         "reset: once more after all contexts and work areas were dropped; cpu: slowly, as the reference "
         "precision does it; fail, or the end of the list: the graph fails",
         parse_on_error},
+    Setting{"GGML_RKNPU2_CONTEXTS", "number", "auto", "auto, or 64 to 100000",
+            "contexts of the NPU to keep, one for each shape and core; auto: by the limit of descriptors "
+            "(ulimit -n), 120 to 1000, and 120 after a first failure with more",
+            parse_contexts},
     Setting{"GGML_RKNPU2_LOCK", "file", "auto", "auto, none, or the path of a file, with a slash in it",
             "keeps several processes from using the NPU at the same time; auto: a file in /run/lock or /tmp "
             "for a board, none for the simulator",
@@ -292,67 +303,6 @@ std::vector<std::string> unknown_names() {
 }
 
 }  // namespace
-
-const char* precision_name(Precision precision) {
-    switch (precision) {
-        case Precision::kBalanced:
-            return "balanced";
-        case Precision::kFast:
-            return "fast";
-        case Precision::kExact:
-            return "exact";
-        case Precision::kReference:
-            return "reference";
-        case Precision::kNaive:
-            return "naive";
-    }
-    return "?";
-}
-
-const char* on_error_name(OnError step) {
-    switch (step) {
-        case OnError::kRetry:
-            return "retry";
-        case OnError::kReset:
-            return "reset";
-        case OnError::kCpu:
-            return "cpu";
-        case OnError::kFail:
-            return "fail";
-    }
-    return "?";
-}
-
-std::string on_error_text(const std::vector<OnError>& steps) {
-    std::string text;
-    for (const OnError step : steps) {
-        if (!text.empty()) text += ',';
-        text += on_error_name(step);
-    }
-    return text;
-}
-
-Result<std::vector<int>> parse_cpu_list(const std::string& text) {
-    std::vector<int> cpus;
-    std::vector<bool> listed(kMaxCpu + 1);  // once is enough, or a short text would be a long list
-    std::string_view rest(text);
-    while (!rest.empty()) {
-        const std::string_view item = rest.substr(0, rest.find(','));
-        rest.remove_prefix(item.size() < rest.size() ? item.size() + 1 : item.size());
-        const size_t dash = item.find('-');
-        const std::optional<int> first = parse_int(item.substr(0, dash));
-        const std::optional<int> last =
-            dash == std::string_view::npos ? first : parse_int(item.substr(dash + 1));
-        if (!first || !last || *first < 0 || *last < *first || *last > kMaxCpu) {
-            return Status(StatusCode::kInvalidArgument, format("\"%s\" is not a CPU list", text.c_str()));
-        }
-        for (int cpu = *first; cpu <= *last; ++cpu) {
-            if (!listed[static_cast<size_t>(cpu)]) cpus.push_back(cpu);
-            listed[static_cast<size_t>(cpu)] = true;
-        }
-    }
-    return cpus;
-}
 
 Result<Config> Config::from_environment() {
     Config config;

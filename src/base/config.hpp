@@ -61,6 +61,7 @@ struct Config {
     std::vector<OnError> on_error = {OnError::kRetry, OnError::kReset, OnError::kFail};
     std::string profile = "auto";   // what the doctor has found out about the board: auto, none, or a file
     std::string profile_directory;  // the user's own; empty: there is no home
+    int contexts = 0;               // of the NPU, to keep; 0: matmul/context_limit.hpp
     std::string lock = "auto";      // keeps other processes from the NPU: auto, none, or the path of a file
     bool fuse = true;               // may several operations share work
     bool allow_abi_mismatch = false;

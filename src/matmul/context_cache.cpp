@@ -1,5 +1,7 @@
 #include "matmul/context_cache.hpp"
 
+#include <algorithm>
+
 #include "base/format.hpp"
 
 namespace rknpu2 {
@@ -57,21 +59,41 @@ void CachedContext::forget(const DeviceMemoryPool::Slice& slice) {
 }
 
 Result<CachedContext*> ContextCache::get(const ContextKey& key) {
-    for (auto entry = order_.begin(); entry != order_.end(); ++entry) {
-        if ((*entry)->key() != key) continue;
-        order_.splice(order_.begin(), order_, entry);
+    if (const auto known = by_key_.find(key); known != by_key_.end()) {
+        order_.splice(order_.begin(), order_, known->second);
         return order_.front().get();
     }
-    if (order_.size() >= capacity_) order_.pop_back();
+    if (order_.size() >= capacity_) drop_last();
     Result<std::unique_ptr<NpuContext>> made =
         runtime_.create_context({key.arithmetic, key.K, key.N, rows_, key.core, key.domain});
     RKNPU2_RETURN_IF_ERROR(made.status());
     order_.push_front(std::make_unique<CachedContext>(key, made.take()));
+    by_key_.emplace(key, order_.begin());
     return order_.front().get();
 }
 
 void ContextCache::drop(const CachedContext* context) {
-    std::erase_if(order_, [&](const auto& entry) { return entry.get() == context; });
+    const auto entry =
+        std::find_if(order_.begin(), order_.end(), [&](const auto& kept) { return kept.get() == context; });
+    if (entry == order_.end()) return;
+    by_key_.erase((*entry)->key());
+    order_.erase(entry);
+}
+
+void ContextCache::drop_last() {
+    by_key_.erase(order_.back()->key());
+    order_.pop_back();
+}
+
+void ContextCache::clear() {
+    by_key_.clear();
+    order_.clear();
+}
+
+void ContextCache::keep_at_most(size_t capacity) {
+    capacity_ = capacity;
+    while (order_.size() > capacity_)
+        drop_last();
 }
 
 void ContextCache::forget(const DeviceMemoryPool::Slice& slice) {

@@ -1,10 +1,10 @@
 // The contexts we keep: one for each (arithmetic, K, N, core, domain) in use, the least recently used dropped
 // first.
 //
-// Making a context is slow on the chip and about 150 are all a process may have, so they are shared by every
-// weight of the same shape and kept. A cached context remembers the views of device memory it has imported
-// and what is bound to it. A view is a slice id and a length, never an address. Not thread safe as a whole;
-// different contexts may be used by different threads.
+// Making a context is slow on the chip and a process may not have any number of them (context_limit.hpp), so
+// they are shared by every weight of the same shape and kept. A cached context remembers the views of device
+// memory it has imported and what is bound to it. A view is a slice id and a length, never an address. Not
+// thread safe as a whole; different contexts may be used by different threads.
 #pragma once
 
 #include <cstdint>
@@ -88,15 +88,21 @@ class ContextCache {
     // After a failed run a context is not trusted any more.
     void drop(const CachedContext* context);
     void forget(const DeviceMemoryPool::Slice& slice);
-    void clear() { order_.clear(); }
+    void clear();
+    // From now on; those beyond, the least recently used, are dropped.
+    void keep_at_most(size_t capacity);
     size_t size() const { return order_.size(); }
     size_t capacity() const { return capacity_; }
 
   private:
+    using Order = std::list<std::unique_ptr<CachedContext>>;
+    void drop_last();
+
     NpuRuntime& runtime_;
     std::vector<size_t> rows_;
     size_t capacity_;
-    std::list<std::unique_ptr<CachedContext>> order_;  // most recently used first
+    Order order_;  // most recently used first
+    std::map<ContextKey, Order::iterator> by_key_;
 };
 
 }  // namespace rknpu2

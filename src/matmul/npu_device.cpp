@@ -8,14 +8,9 @@
 #include "kernels/far.hpp"
 #include "kernels/quantise.hpp"
 #include "matmul/cost_model.hpp"
-#include "soc/rk3588.hpp"
 
 namespace rknpu2 {
 namespace {
-
-// Contexts we keep: some below where runs are reported to begin to fail.
-constexpr size_t kContextCapacity = 120;
-static_assert(kContextCapacity < rk3588::kMaxContexts);
 
 std::unique_ptr<WeightCache> weight_cache_of(const Config& config, Statistics& statistics) {
     if (config.weight_cache_directory.empty()) return nullptr;
@@ -50,7 +45,8 @@ NpuDevice::NpuDevice(std::unique_ptr<NpuRuntime> runtime, const Config& config, 
       pool_(team_size(config, runtime_->info().simulated), cpu_affinity(config)),
       cache_(weight_cache_of(config, statistics)),
       memory_(*runtime_),
-      contexts_(*runtime_, row_buckets(), kContextCapacity),
+      contexts_(*runtime_, row_buckets(), contexts_to_keep(config, descriptor_limit())),
+      context_limit_(config, contexts_, statistics.contexts),
       areas_(memory_, contexts_),
       activations_(areas_, statistics, static_cast<size_t>(pool_.threads())),
       pipeline_(pool_.spins()) {}

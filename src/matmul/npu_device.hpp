@@ -30,6 +30,7 @@
 #include "base/thread_pool.hpp"
 #include "matmul/activations.hpp"
 #include "matmul/context_cache.hpp"
+#include "matmul/context_limit.hpp"
 #include "matmul/device_memory.hpp"
 #include "matmul/epilogue.hpp"
 #include "matmul/npu_lane.hpp"
@@ -187,6 +188,7 @@ class NpuDevice : public std::enable_shared_from_this<NpuDevice> {
     std::mutex mutex_;  // guards what follows
     DeviceMemoryPool memory_;
     ContextCache contexts_;
+    ContextLimit context_limit_;
     WorkAreas areas_;
     ActivationStore activations_;
     size_t packed_weights_ = 0;

@@ -30,6 +30,7 @@ Result<Place> NpuDevice::multiply_or_recover(const Activations& input) {
         Status status = multiply_alone(input);
         if (status.ok()) return Place::kNpu;
         activations_.forget();
+        if (context_limit_.lowered_after(status, names_together())) continue;
         switch (recovery.next(status, names_together())) {
             case OnError::kFail:
                 return status;

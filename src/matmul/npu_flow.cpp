@@ -101,6 +101,7 @@ Status NpuFlow::make_everything() {
         if (status.ok()) status = make_results();
         if (status.ok()) status = find_contexts();
         if (status.ok() || status.code() == StatusCode::kUnsupported) return status;
+        if (device_.context_limit_.lowered_after(status, name_of(0))) continue;
         if (status.code() == StatusCode::kOutOfMemory) {
             device_.drop_all();  // multiplications one by one need less
             return status;

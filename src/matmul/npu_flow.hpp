@@ -137,7 +137,8 @@ class NpuFlow {
     Status take_turn();
     void take_from_lane(const NpuLane::Job& job);
     Status submit_again();
-    Status recover(size_t chunk);
+    bool lowered_contexts();
+    Status recover(size_t chunk, bool lowered);
     void drop_results(const Batch& batch, size_t slot);
     void count(const Product& product);
     std::string name_of(size_t product) const;

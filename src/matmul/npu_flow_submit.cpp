@@ -125,10 +125,12 @@ Result<size_t> NpuFlow::next_done(bool wait) {
 Status NpuFlow::submit_again() {
     Status status;
     do {
+        const bool lowered = lowered_contexts();
         for (const size_t chunk : failed_)
-            RKNPU2_RETURN_IF_ERROR(recover(chunk));
+            RKNPU2_RETURN_IF_ERROR(recover(chunk, lowered));
         status = make_results();
         if (status.ok()) status = find_contexts();
+        if (status.code() == StatusCode::kUnsupported) return status;  // fewer are kept meanwhile
         for (size_t i = 0; i < failed_.size() && status.ok(); ++i)
             status = fill_job(failed_[i]);
         // An attempt, too, for which the first of them stands.
@@ -143,13 +145,22 @@ Status NpuFlow::submit_again() {
     return {};
 }
 
+// Do fewer contexts explain what failed?
+bool NpuFlow::lowered_contexts() {
+    return std::any_of(failed_.begin(), failed_.end(), [&](size_t chunk) {
+        const ChunkState& state = states_[chunk];
+        return device_.context_limit_.lowered_after(state.job.status, name_of(state.product));
+    });
+}
+
 // Drops what is not trusted any more. Results of other chunks, and the cubes of all, stay as they are.
-Status NpuFlow::recover(size_t chunk) {
+Status NpuFlow::recover(size_t chunk, bool lowered) {
     ChunkState& state = states_[chunk];
     if (state.job.status.ok()) return {};  // it only waits for another one
     for (const CachedContext* const context : state.job.failed)
         device_.contexts_.drop(context);
-    Status status = std::move(state.job.status);
+    Status status = std::exchange(state.job.status, {});
+    if (lowered) return {};
     const OnError step = state.recovery->next(status, name_of(state.product));
     if (step == OnError::kFail || step == OnError::kCpu) return status;
     if (step == OnError::kRetry) return {};

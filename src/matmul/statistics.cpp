@@ -94,6 +94,7 @@ std::string Statistics::to_json(const Config& config, const RuntimeInfo& runtime
           {"reset", faults.reset.load()},
           {"by_cpu", faults.by_cpu.load()},
           {"given_up", faults.given_up.load()}}},
+        {"contexts", {{"kept", contexts.kept.load()}, {"lowered", contexts.lowered.load()}}},
         {"device_lock",
          {{"taken", device_lock.taken.load()},
           {"waits", device_lock.waits.load()},

@@ -48,6 +48,12 @@ struct FaultCounters {
     std::atomic<uint64_t> given_up{0};     // attempts after which nothing was left to do
 };
 
+// Contexts of the NPU (context_limit.hpp).
+struct ContextCounters {
+    std::atomic<uint64_t> kept{0};     // at most; 0: there is no NPU
+    std::atomic<uint64_t> lowered{0};  // times that a failure made it fewer
+};
+
 struct WeightRecord {
     std::string name;
     std::string type;
@@ -95,6 +101,7 @@ class Statistics {
 
     WeightCacheCounters weight_cache;
     FaultCounters faults;
+    ContextCounters contexts;
     LockCounters device_lock;
 
     void add_time(Phase phase, uint64_t nanoseconds) { time_ns_[static_cast<size_t>(phase)] += nanoseconds; }

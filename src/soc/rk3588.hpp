@@ -36,8 +36,10 @@ constexpr size_t align_n(DType type) {
 inline constexpr uint64_t kDomainBytes = uint64_t{4} << 30;
 inline constexpr int kDomains = 16;
 
-// About 150 live contexts a process before runs begin to fail [M].
-inline constexpr int kMaxContexts = 150;
+// Live contexts of a process: one author's runs failed from about 150 on [M: ORK]; another has had 1,277
+// alive under librknnrt 2.3.2, with a limit of 65,536 descriptors [M: rk-llama.cpp].
+inline constexpr size_t kContextsOfFailure = 150;
+inline constexpr size_t kContextsSeen = 1277;
 
 // Shapes of one dynamic-shape context [W].
 inline constexpr int kMaxDynamicShapes = 512;

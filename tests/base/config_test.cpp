@@ -119,6 +119,15 @@ TEST_F(ConfigTest, TheUsersProfilesAreInTheConfigurationDirectory) {
     if (home != nullptr) setenv("HOME", before.c_str(), 1);
 }
 
+TEST_F(ConfigTest, ContextsAreANumberOrAuto) {
+    for (const auto& [text, contexts] : {std::pair{"auto", 0}, {"64", 64}, {"100000", 100000}}) {
+        setenv("GGML_RKNPU2_CONTEXTS", text, 1);
+        const Result<Config> config = Config::from_environment();
+        ASSERT_TRUE(config.ok()) << text;
+        EXPECT_EQ(config.value().contexts, contexts);
+    }
+}
+
 TEST_F(ConfigTest, RefusesWhatIsOutOfRangeByName) {
     const std::pair<const char*, const char*> bad[] = {
         {"GGML_RKNPU2_CORES", "9"},
@@ -139,6 +148,9 @@ TEST_F(ConfigTest, RefusesWhatIsOutOfRangeByName) {
         {"GGML_RKNPU2_ON_ERROR", "cpu,retry"},
         {"GGML_RKNPU2_ON_ERROR", "fail,cpu"},
         {"GGML_RKNPU2_ON_ERROR", "retry,retry,retry,retry,retry,retry,retry,retry,retry"},
+        {"GGML_RKNPU2_CONTEXTS", "63"},
+        {"GGML_RKNPU2_CONTEXTS", "0"},
+        {"GGML_RKNPU2_CONTEXTS", "many"},
         {"GGML_RKNPU2_LOCK", "off"},
         {"GGML_RKNPU2_PROFILE", "lines"},
         {"GGML_RKNPU2_FUSE", "off"},
