@@ -18,6 +18,7 @@
 #include "doctor_system.hpp"
 #include "program.hpp"
 #include "runtime/locate.hpp"
+#include "runtime/malloc_mmap.hpp"
 #include "runtime/rknn_runtime.hpp"
 #include "stdout_to_stderr.hpp"
 
@@ -88,6 +89,7 @@ void examine_runtime(const Options& options, const Config& config, DoctorReport&
         return;
     }
     report.runtime_located = true;
+    keep_malloc_from_mapping(path.value(), config.malloc_mmap);
     Examination examination;
     examination.library = path.value();
     examination.config = config;

@@ -158,6 +158,19 @@ Status parse_contexts(const std::string& text, Config& config) {
     return text == "auto" ? Status() : parse_range(text, kMinContexts, kMaxContexts, config.contexts);
 }
 
+Status parse_malloc_mmap(const std::string& text, Config& config) {
+    if (text == "auto") {
+        config.malloc_mmap = MallocMmap::kAuto;
+    } else if (text == "keep") {
+        config.malloc_mmap = MallocMmap::kKeep;
+    } else if (text == "off") {
+        config.malloc_mmap = MallocMmap::kOff;
+    } else {
+        return {StatusCode::kInvalidArgument, "neither auto nor keep nor off"};
+    }
+    return {};
+}
+
 Status parse_fuse(const std::string& text, Config& config) {
     return parse_switch(text, config.fuse);
 }
@@ -269,6 +282,11 @@ constexpr std::array kSettings = {
             "contexts of the NPU to keep, one for each shape and core; auto: by the limit of descriptors "
             "(ulimit -n), 120 to 1000, and 120 after a first failure with more",
             parse_contexts},
+    Setting{
+        "GGML_RKNPU2_MALLOC_MMAP", "name", "auto", "auto, keep, off",
+        "may glibc give large blocks of memory mappings of their own, which the vendor's library was seen "
+        "to unmap; auto: not with that library; keep: as the program has it; off: never",
+        parse_malloc_mmap},
     Setting{"GGML_RKNPU2_LOCK", "file", "auto", "auto, none, or the path of a file, with a slash in it",
             "keeps several processes from using the NPU at the same time; auto: a file in /run/lock or /tmp "
             "for a board, none for the simulator",

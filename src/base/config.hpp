@@ -42,6 +42,9 @@ const char* on_error_name(OnError step);
 // Such as "retry,fail".
 std::string on_error_text(const std::vector<OnError>& steps);
 
+// Do large blocks of malloc have mappings of their own (runtime/malloc_mmap.hpp)?
+enum class MallocMmap { kAuto, kKeep, kOff };
+
 struct Config {
     std::string runtime = "auto";
     Precision precision = Precision::kBalanced;
@@ -62,8 +65,9 @@ struct Config {
     std::string profile = "auto";   // what the doctor has found out about the board: auto, none, or a file
     std::string profile_directory;  // the user's own; empty: there is no home
     int contexts = 0;               // of the NPU, to keep; 0: matmul/context_limit.hpp
-    std::string lock = "auto";      // keeps other processes from the NPU: auto, none, or the path of a file
-    bool fuse = true;               // may several operations share work
+    MallocMmap malloc_mmap = MallocMmap::kAuto;
+    std::string lock = "auto";  // keeps other processes from the NPU: auto, none, or the path of a file
+    bool fuse = true;           // may several operations share work
     bool allow_abi_mismatch = false;
 
     // Names of GGML_RKNPU2_* variables that are set but unknown.

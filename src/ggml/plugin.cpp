@@ -18,6 +18,7 @@
 #include "ggml/sensitivity.hpp"
 #include "runtime/board_profile.hpp"
 #include "runtime/locate.hpp"
+#include "runtime/malloc_mmap.hpp"
 #include "runtime/rknn_runtime.hpp"
 
 namespace rknpu2 {
@@ -190,6 +191,7 @@ class Plugin {
         RKNPU2_RETURN_IF_ERROR(path.status());
         Result<std::unique_ptr<StatisticsLibrary>> library = open_statistics();
         RKNPU2_RETURN_IF_ERROR(library.status());
+        keep_malloc_from_mapping(path.value(), config_.malloc_mmap);
         Result<std::unique_ptr<NpuRuntime>> runtime = open_rknn_runtime(path.value());
         RKNPU2_RETURN_IF_ERROR(runtime.status());
         const BoardProfileChoice profile = choose_board_profile(config_, runtime.value()->info());

@@ -119,6 +119,14 @@ TEST_F(ConfigTest, TheUsersProfilesAreInTheConfigurationDirectory) {
     if (home != nullptr) setenv("HOME", before.c_str(), 1);
 }
 
+TEST_F(ConfigTest, MappingsOfMallocAreAWord) {
+    for (const auto& [text, value] :
+         {std::pair{"auto", MallocMmap::kAuto}, {"keep", MallocMmap::kKeep}, {"off", MallocMmap::kOff}}) {
+        setenv("GGML_RKNPU2_MALLOC_MMAP", text, 1);
+        EXPECT_EQ(Config::from_environment().value().malloc_mmap, value);
+    }
+}
+
 TEST_F(ConfigTest, ContextsAreANumberOrAuto) {
     for (const auto& [text, contexts] : {std::pair{"auto", 0}, {"64", 64}, {"100000", 100000}}) {
         setenv("GGML_RKNPU2_CONTEXTS", text, 1);
@@ -148,6 +156,7 @@ TEST_F(ConfigTest, RefusesWhatIsOutOfRangeByName) {
         {"GGML_RKNPU2_ON_ERROR", "cpu,retry"},
         {"GGML_RKNPU2_ON_ERROR", "fail,cpu"},
         {"GGML_RKNPU2_ON_ERROR", "retry,retry,retry,retry,retry,retry,retry,retry,retry"},
+        {"GGML_RKNPU2_MALLOC_MMAP", "on"},
         {"GGML_RKNPU2_CONTEXTS", "63"},
         {"GGML_RKNPU2_CONTEXTS", "0"},
         {"GGML_RKNPU2_CONTEXTS", "many"},

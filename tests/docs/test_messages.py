@@ -54,6 +54,7 @@ NOT_ON_THE_PAGE = {
     "… bytes in one device buffer are too many": INTERNAL,
     "neither 0 nor 1": REPLACED,
     "neither npu nor auto": REPLACED,
+    "neither auto nor keep nor off": REPLACED,
     "not enough to flow": "never shown: a line on the page has told it",
     "a step of no kind": INTERNAL,
     "chunks of rows wait for each other; please report the model": INTERNAL,

@@ -53,6 +53,22 @@ class HostsTest : public ::testing::Test {
     Random random_;
 };
 
+// The line is said once, before the vendor's library is opened, and only then.
+TEST_F(HostsTest, LargeBlocksAreKeptFromTheVendorsLibrary) {
+    for (const auto& [setting, lines] : {std::pair{"auto", 1U}, {"keep", 0U}}) {
+        run_alone([setting = setting, lines = lines] {
+            setenv("GGML_RKNPU2_RUNTIME", VENDORS, 1);
+            setenv("GGML_RKNPU2_MALLOC_MMAP", setting, 1);
+            const auto host = GgmlHost::open(stock_files());
+            ASSERT_TRUE(host);
+            host->load_plugin();
+            ASSERT_NE(host->device, nullptr);
+            EXPECT_EQ(lines_with(host->take_log(), "large blocks of memory come from the heap").size(),
+                      lines);
+        });
+    }
+}
+
 TEST_F(HostsTest, HostOfAnotherName) {
     run_alone([this] {
         const auto host = open_renamed("libqqml");
