@@ -1,5 +1,6 @@
 // rknn_matmul_*: creation, binding, running.
 #include <chrono>
+#include <cstdlib>
 #include <cstring>
 #include <thread>
 
@@ -146,6 +147,13 @@ RKNNSIM_EXPORT int rknn_matmul_get_quant_params(rknn_matmul_ctx ctx, rknn_quant_
 RKNNSIM_EXPORT int rknn_matmul_run(rknn_matmul_ctx ctx) {
     constexpr const char* kName = "rknn_matmul_run";
     return call_context(kName, ctx, [](RuntimeState& state, Context& context) -> Outcome {
+        if (context.problem().quant == QuantMode::kPerGroup &&
+            state.simulator().settings().quant == QuantReading::kAbort) {
+            print_line(
+                "error", kName,
+                context.name() + ": a run of type 9 ends the process on this board (RKNNSIM_QUANT=abort)");
+            std::abort();
+        }
         if (state.simulator().settings().real_time) return run_in_real_time(kName, state, context);
         return state.simulator().run(kName, context);
     });

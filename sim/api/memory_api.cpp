@@ -83,6 +83,8 @@ Outcome import(RuntimeState& state, uint64_t ctx, int fd, void* virt, uint64_t s
         return refuse("virt_addr must be the start of the buffer; offset is added to it");
     }
     auto memory = std::make_shared<Memory>();
+    memory->imported = true;
+    memory->alias = pool.add_alias(address, allocation);
     memory->allocation = std::move(allocation);
     memory->offset = static_cast<size_t>(offset);
     memory->size = size;
@@ -142,6 +144,7 @@ RKNNSIM_EXPORT rknn_tensor_mem* rknn_create_mem_from_phys(rknn_context ctx, uint
                         rknpu2::format("0x%llx is not the address of a buffer in domain %d",
                                        static_cast<unsigned long long>(phys_addr), domain)};
             }
+            memory->imported = true;
             memory->offset = phys_addr - memory->allocation->iova();
             memory->size = size;
             memory->context = ctx;
@@ -253,12 +256,22 @@ RKNNSIM_EXPORT int rknnsim_dma_sync(int fd, uint64_t flags) {
         }
         const bool end = (flags & kEnd) != 0;
         for (auto& allocation : state.simulator().memory().find_all_by_fd(fd)) {
-            auto memory = std::make_shared<Memory>();
-            memory->size = allocation->size();
-            memory->allocation = std::move(allocation);
+            Memory memory;
+            memory.size = allocation->size();
+            memory.allocation = std::move(allocation);
             state.simulator().hand_over(memory, end && (flags & kWrite) != 0, !end && (flags & kRead) != 0);
         }
         return {};
+    });
+}
+
+RKNNSIM_EXPORT int rknnsim_cache_lines(const void* address, uint64_t bytes, int operation) {
+    constexpr int kClean = 1, kCleanAndInvalidate = 2;
+    return call("rknnsim_cache_lines", [&](RuntimeState& state) -> Outcome {
+        if (operation != kClean && operation != kCleanAndInvalidate) {
+            return {Code::kInvalidParameter, rknpu2::format("operation %d must be 1 or 2", operation)};
+        }
+        return state.simulator().clean_lines(address, bytes, operation == kCleanAndInvalidate);
     });
 }
 

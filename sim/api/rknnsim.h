@@ -30,7 +30,7 @@ const char* rknnsim_kernel(void);
 /* How often the checker (RKNNSIM_CHECK) has found that the rule was broken, or any rule when it is NULL. The
  * names are those in the messages: missing-sync, needless-sync, stale-input, uncomputed, use-after-destroy,
  * double-destroy, leak, small-buffer, overrun, two-threads, wrong-domain, padding, many-contexts, overlap,
- * unwritten, clipped, int4-input. 0 for an unknown name. */
+ * unwritten, clipped, int4-input, import-sync, dirty-result, unread-result. 0 for an unknown name. */
 uint64_t rknnsim_check_count(const char* rule);
 
 /* Tells the checker that only the first k of the context's K are the program's own (1 to K) and the rest is
@@ -41,6 +41,13 @@ int rknnsim_declare_k(uint64_t ctx, int32_t k);
  * writing (2 and 4) makes what the CPU has stored visible to the device. 0, also for a buffer that nobody
  * imported. For rknnsim-run --dma-heap, which has no kernel to ask. */
 int rknnsim_dma_sync(int fd, uint64_t flags);
+
+/* What a program does to the CPU's cache without the runtime, by instructions, for every line of 64 bytes
+ * that [address, address + bytes) touches, and no other: operation 1 cleans (dc cvac on ARM), 2 cleans and
+ * invalidates (dc civac); both as if a dsb followed. `address` is where the program sees the buffer. 0, or -5
+ * for another operation and for memory that is not within one buffer. Whoever finds this function in the
+ * runtime library calls it instead of the instructions, which mean nothing to the simulator. */
+int rknnsim_cache_lines(const void* address, uint64_t bytes, int operation);
 
 /* Starts afresh: reads the settings again, counts from 0. -1 while any context or memory is alive. For tests.
  */

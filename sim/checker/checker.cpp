@@ -52,6 +52,12 @@ const char* rule_name(Rule rule) {
             return "clipped";
         case Rule::kInt4Input:
             return "int4-input";
+        case Rule::kImportSync:
+            return "import-sync";
+        case Rule::kDirtyResult:
+            return "dirty-result";
+        case Rule::kUnreadResult:
+            return "unread-result";
     }
     return "none";
 }
@@ -126,6 +132,43 @@ Outcome Checker::check_input(const char* call, const Context& context, const Bou
     return {};
 }
 
+// Lines of C that the CPU has written come back over the result whenever the cache pleases.
+Outcome Checker::check_result(const char* call, const Context& context, const BoundOperand& result) {
+    if (result.memory == nullptr) return {};
+    const Memory& memory = *result.memory;
+    Allocation& allocation = *memory.allocation;
+    if (!board_.results_visible && allocation.results().unused(memory.offset, result.bytes)) {
+        hint(Rule::kUnreadResult, call,
+             context.name() +
+                 ": C holds a result that no sync from the device has covered and no run has read, and is "
+                 "overwritten: sync before reading, or spare the run");
+    }
+    if (!board_.dirty_overwrites) return {};
+    const size_t dirty = allocation.view().dirty_lines(memory.offset, result.bytes);
+    if (dirty == 0) return {};
+    return find(
+        Rule::kDirtyResult, call,
+        format("%s: the CPU has written %zu lines (of 64 bytes) of C and nobody has cleaned them: the cache "
+               "writes them over the result; never store into results, or call "
+               "mem_sync(RKNN_MEMORY_SYNC_TO_DEVICE) before the run",
+               context.name().c_str(), dirty));
+}
+
+// A sync that does nothing, and that something would have depended on.
+Outcome Checker::check_import(const char* call, const Name& who, const Memory& memory, bool to_device,
+                              bool from_device) {
+    const DeviceView& view = memory.allocation->view();
+    const bool unseen = to_device && view.stale(memory.offset, memory.size, true);
+    const bool unread = from_device && view.hidden(memory.offset, memory.size);
+    if (!unseen && !unread) return {};
+    return find(Rule::kImportSync, call,
+                who() + format(" was imported, and a sync of an import does nothing on this board "
+                               "(RKNNSIM_IMPORT_SYNC): %s; sync the memory that create_mem gave, or clean "
+                               "the lines",
+                               unseen ? "the chip does not see what the CPU has changed"
+                                      : "the CPU does not see the result"));
+}
+
 // The chip reads its inputs while it writes: what is read may be a result already.
 Outcome Checker::check_overlap(const char* call, const Context& context, const BoundOperand& input,
                                const BoundOperand& result) {
@@ -146,6 +189,7 @@ Outcome Checker::check_padding(const char* call, const Context& context, const B
                                const BoundOperand& b) {
     const Problem& problem = context.problem();
     if (a.memory == nullptr || b.memory == nullptr) return {};
+    if (a.memory->allocation->view().hidden(a.memory->offset, a.bytes)) return {};  // nobody can look at it
     const size_t declared = context.declared_k();
     if (declared != 0) {
         for (const BoundOperand& operand : {a, b}) {
@@ -177,6 +221,7 @@ Outcome Checker::before_run(const char* call, const Context& context) {
         RKNNSIM_RETURN_IF_ERROR(check_overrun(
             call, [&] { return context.name(); }, *operand.memory));
     }
+    RKNNSIM_RETURN_IF_ERROR(check_result(call, context, operands[2]));
     RKNNSIM_RETURN_IF_ERROR(check_overlap(call, context, operands[0], operands[2]));
     RKNNSIM_RETURN_IF_ERROR(check_overlap(call, context, operands[1], operands[2]));
     RKNNSIM_RETURN_IF_ERROR(check_input(call, context, operands[0]));
@@ -227,6 +272,8 @@ Outcome Checker::before_sync(const char* call, const Memory& memory, bool to_dev
         return format("memory of %zu bytes at %p", memory.size, static_cast<void*>(memory.cpu()));
     };
     RKNNSIM_RETURN_IF_ERROR(check_overrun(call, who, memory));
+    if (memory.imported && !board_.import_syncs)
+        return check_import(call, who, memory, to_device, from_device);
     if (!allocation.view().cached()) {
         return find(Rule::kNeedlessSync, call,
                     who() + " was made with RKNN_FLAG_MEMORY_NON_CACHEABLE: it needs no sync");
@@ -252,8 +299,15 @@ Outcome Checker::before_sync(const char* call, const Memory& memory, bool to_dev
 
 Outcome Checker::before_release(const char* call, const Memory& memory) {
     if (!on()) return {};
-    return check_overrun(
-        call, [&] { return format("memory of %zu bytes", memory.size); }, memory);
+    const auto who = [&] { return format("memory of %zu bytes", memory.size); };
+    if (!board_.results_visible && !memory.imported &&
+        memory.allocation->results().unused(memory.offset, memory.size)) {
+        hint(Rule::kUnreadResult, call,
+             who() +
+                 " holds a result that no sync from the device has covered and no run has read: sync before "
+                 "reading, or spare the run");
+    }
+    return check_overrun(call, who, memory);
 }
 
 }  // namespace rknnsim

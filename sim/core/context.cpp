@@ -121,23 +121,17 @@ Outcome Context::take(const OperandDesc& attr, const Memory& memory, Binding* ta
         return snapshot(attr, memory.cpu(), target);
     }
     if (attr.which == Operand::kC) {
-        ResultMap& results = memory.allocation->results();
-        if (settings_.check != CheckMode::kOff) {
-            results.expect(memory.allocation->cpu(), memory.offset, attr.bytes);
-        }
+        if (settings_.check == CheckMode::kOff) return {};
+        memory.allocation->results().expect(
+            memory.offset, attr.bytes,
+            [&](size_t offset, size_t bytes, std::byte value) { return view.plant(offset, bytes, value); });
         return {};
     }
     target->shadowed =
         attr.which == Operand::kA || attr.bytes <= static_cast<size_t>(settings_.shadow_b_bytes);
-    if (target->shadowed) {
-        RKNNSIM_RETURN_IF_ERROR(view.track(memory.offset, attr.bytes));
-    } else {
-        view.clean(memory.offset, attr.bytes);  // parts of it may be tracked as the A of others
-    }
-    if (settings_.check != CheckMode::kOff && attr.which == Operand::kB) {
-        view.mark(memory.offset, attr.bytes, whole);
-    }
-    return {};
+    const bool marked = settings_.check != CheckMode::kOff && attr.which == Operand::kB;
+    return view.bind(memory.offset, attr.bytes,
+                     {.copied = target->shadowed, .marked = marked, .whole = whole});
 }
 
 Outcome Context::bind(const OperandDesc& attr, const std::shared_ptr<Memory>& memory) {
@@ -146,6 +140,11 @@ Outcome Context::bind(const OperandDesc& attr, const std::shared_ptr<Memory>& me
     Binding& target = binding(attr.which);
     if (attr.which == Operand::kB && target.bound && !settings_.rebind_b) {
         return refuse("B is already bound (RKNNSIM_REBIND_B)");
+    }
+    if (attr.which == Operand::kB && problem_.type == MatmulType::kI4I4I16 &&
+        problem_.b_layout == Layout::kNormal && settings_.int4_normal_b == Int4NormalB::kRefuseAtBind) {
+        return refuse(
+            "B of type 10 in normal layout cannot be bound: create the context with B_layout=1 (native)");
     }
     target.bound = false;
     target.snapshot_taken = false;
@@ -240,8 +239,11 @@ Outcome Context::find_bound(Operand which, std::shared_ptr<Memory>* memory) {
 }
 
 bool Context::multiply(const KernelTier& tier, Scratch& scratch, const Job& job, const Memory* b) const {
-    if (bindings_[1].snapshot_taken || !bindings_[1].shadowed) return tier.multiply(job, scratch);
-    const DeviceView::Reading reading(b->allocation->view(), b->offset);
+    const Binding& bound = bindings_[1];
+    if (bound.snapshot_taken) return tier.multiply(job, scratch);
+    const DeviceView& view = b->allocation->view();
+    if (!bound.shadowed && !view.has_everything()) return tier.multiply(job, scratch);
+    const DeviceView::Reading reading(view, b->offset, bound.bytes);
     Job from_view = job;
     from_view.b = reading.data();
     return tier.multiply(from_view, scratch);
@@ -264,18 +266,21 @@ Outcome Context::compute(const KernelTier& tier, Scratch& scratch, const Memory*
         job.a = binding(Operand::kA).snapshot.data();
         ok = tier.load_a(job, scratch);
     } else {
-        const DeviceView::Reading reading(a->allocation->view(), a->offset);
+        const DeviceView::Reading reading(a->allocation->view(), a->offset, binding(Operand::kA).bytes);
         job.a = reading.data();
         ok = tier.load_a(job, scratch);
     }
     if (!ok) return no_memory();
     job.b = binding(Operand::kB).snapshot_taken ? binding(Operand::kB).snapshot.data() : b->cpu();
     const DType c_type = output_type(problem_.type);
-    job.c = problem_.ac_native
-                ? c.cpu()
-                : scratch.get<std::byte>(Scratch::kOutput, rknpu2::dtype_bytes(c_type, M_ * problem_.N));
-    if (job.c == nullptr || !multiply(tier, scratch, job, b)) return no_memory();
-    if (!problem_.ac_native) c_native_to_normal(c_type, M_, problem_.N, job.c, c.cpu());
+    const size_t c_bytes = rknpu2::dtype_bytes(c_type, M_ * problem_.N);
+    DeviceView& c_view = c.allocation->view();
+    std::byte* result = c_view.result(c.offset);
+    if (result == nullptr) result = scratch.get<std::byte>(Scratch::kResult, c_bytes);
+    job.c = problem_.ac_native ? result : scratch.get<std::byte>(Scratch::kOutput, c_bytes);
+    if (result == nullptr || job.c == nullptr || !multiply(tier, scratch, job, b)) return no_memory();
+    if (!problem_.ac_native) c_native_to_normal(c_type, M_, problem_.N, job.c, result);
+    c_view.store(c.offset, c_bytes, result);
     return {};
 }
 
@@ -302,14 +307,17 @@ Outcome Context::run(const KernelTier& tier, ScratchPool& pool, Faults& faults,
                             .delay_ns = outcome.delay_ns});
     if (!outcome.computes) return {static_cast<Code>(outcome.code), outcome.text};
     if (zero) {
-        std::memset(c.cpu(), 0, c_bytes);
+        c.allocation->view().store(c.offset, c_bytes, nullptr);
     } else {
         std::unique_ptr<Scratch> scratch = pool.borrow();
         Outcome computed = compute(tier, *scratch, memory[0].get(), memory[1].get(), c);
         pool.give_back(std::move(scratch));
         RKNNSIM_RETURN_IF_ERROR(computed);
     }
-    c.allocation->view().clean(c.offset, c_bytes);
+    for (const Operand which : {Operand::kA, Operand::kB}) {
+        const Memory* input = memory[static_cast<size_t>(which)].get();
+        if (input != nullptr) input->allocation->results().used(input->offset, binding(which).bytes);
+    }
     c.allocation->results().computed(c.offset, c_bytes);
     c.allocation->declare_written(c.offset, c_bytes);
     return {};

@@ -1,124 +1,33 @@
 #include "core/device_view.hpp"
 
-#include <sys/mman.h>
-
-#include <algorithm>
-#include <cstring>
-#include <mutex>
-
-#include "base/format.hpp"
-#include "core/fingerprint.hpp"
+#include "core/cached_view.hpp"
+#include "core/tracked_view.hpp"
 
 namespace rknnsim {
 
-DeviceView::~DeviceView() {
-    if (copy_ != nullptr) munmap(copy_, size_);
-}
-
-void DeviceView::copy(size_t offset, size_t end) {
-    std::memcpy(copy_ + offset, cpu_ + offset, end - offset);
-}
-
-bool DeviceView::differs(size_t offset, size_t end) const {
-    bool different = false;
-    tracked_.for_each_part(offset, end, [&](size_t from, size_t to) {
-        different = different || std::memcmp(copy_ + from, cpu_ + from, to - from) != 0;
-    });
-    return different;
-}
-
-Outcome DeviceView::track(size_t offset, size_t bytes) {
-    if (!cached_ || bytes == 0) return {};
-    const size_t end = offset + bytes;
-    {
-        const std::shared_lock<std::shared_mutex> lock(mutex_);
-        if (tracked_.contains(offset, end) && !differs(offset, end)) return {};
-    }
-    const std::unique_lock<std::shared_mutex> lock(mutex_);
-    if (copy_ == nullptr) {
-        void* memory =
-            mmap(nullptr, size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-        if (memory == MAP_FAILED) {
-            return {Code::kOutOfMemory,
-                    rknpu2::format("no host memory for a device view of %zu bytes", size_)};
-        }
-        copy_ = static_cast<std::byte*>(memory);
-    }
-    copy(offset, end);
-    tracked_.add(offset, end);
-    refresh_marks(offset, end);
-    return {};
-}
-
-void DeviceView::mark(size_t offset, size_t bytes, bool whole) {
-    if (!cached_ || bytes == 0) return;
-    const uint64_t now = fingerprint(cpu_ + offset, bytes, whole);
-    {
-        const std::shared_lock<std::shared_mutex> lock(mutex_);
-        const auto found = marks_.find(offset);
-        if (found != marks_.end() && found->second.bytes == bytes && found->second.fingerprint == now) return;
-    }
-    const std::unique_lock<std::shared_mutex> lock(mutex_);
-    marks_[offset] = {bytes, whole, false, now};
-    longest_mark_ = std::max(longest_mark_, bytes);
-}
-
-void DeviceView::clean(size_t offset, size_t bytes) {
-    const size_t end = offset + bytes;
-    {
-        const std::shared_lock<std::shared_mutex> lock(mutex_);
-        if (!differs(offset, end) && !marks_differ(offset, end)) return;
-    }
-    const std::unique_lock<std::shared_mutex> lock(mutex_);
-    tracked_.for_each_part(offset, end, [&](size_t from, size_t to) { copy(from, to); });
-    refresh_marks(offset, end);
-}
-
-void DeviceView::refresh_marks(size_t offset, size_t end) {
-    for (auto mark = marks_.lower_bound(offset > longest_mark_ ? offset - longest_mark_ : 0);
-         mark != marks_.end() && mark->first < end; ++mark) {
-        if (mark->first + mark->second.bytes <= offset) continue;
-        mark->second.fingerprint = fingerprint(cpu_ + mark->first, mark->second.bytes, mark->second.whole);
-        mark->second.partial = mark->first < offset || mark->first + mark->second.bytes > end;
-    }
-}
-
-bool DeviceView::marks_differ(size_t offset, size_t end) const {
-    for (auto mark = marks_.lower_bound(offset > longest_mark_ ? offset - longest_mark_ : 0);
-         mark != marks_.end() && mark->first < end; ++mark) {
-        const auto& [bytes, whole, partial, seen] = mark->second;
-        if (mark->first + bytes <= offset) continue;
-        if (fingerprint(cpu_ + mark->first, bytes, whole) != seen) return true;
-    }
-    return false;
-}
-
 void DeviceView::synced(size_t offset, size_t bytes, uint64_t activity) {
-    const std::unique_lock<std::shared_mutex> lock(mutex_);
+    const std::lock_guard<std::mutex> lock(syncs_mutex_);
     if (!syncs_.empty() && syncs_.begin()->second.activity != activity) syncs_.clear();
     syncs_[offset] = {bytes, activity};
 }
 
 bool DeviceView::synced_twice(size_t offset, size_t bytes, uint64_t activity) const {
-    const std::shared_lock<std::shared_mutex> lock(mutex_);
-    const auto sync = syncs_.find(offset);
-    if (sync == syncs_.end() || sync->second.bytes != bytes || sync->second.activity != activity)
-        return false;
-    if (tracked_.contains(offset, offset + bytes)) return !differs(offset, offset + bytes);
-    const auto mark = marks_.find(offset);
-    return mark != marks_.end() && mark->second.bytes == bytes && mark->second.whole &&
-           fingerprint(cpu_ + offset, bytes, true) == mark->second.fingerprint;
+    {
+        const std::lock_guard<std::mutex> lock(syncs_mutex_);
+        const auto sync = syncs_.find(offset);
+        if (sync == syncs_.end() || sync->second.bytes != bytes || sync->second.activity != activity)
+            return false;
+    }
+    return unchanged(offset, bytes);
 }
 
-bool DeviceView::stale(size_t offset, size_t bytes, bool exact) const {
-    const std::shared_lock<std::shared_mutex> lock(mutex_);
-    const auto mark = marks_.find(offset);
-    const bool marked = mark != marks_.end() && mark->second.bytes == bytes;
-    const bool compare = exact || (marked && mark->second.partial);
-    if (marked && !(compare && tracked_.contains(offset, offset + bytes))) {
-        return fingerprint(cpu_ + offset, bytes, mark->second.whole) != mark->second.fingerprint;
+Outcome make_device_view(std::byte* cpu, size_t size, bool coherent, bool filled, const CacheRules& rules,
+                         std::unique_ptr<DeviceView>* view) {
+    if (coherent || !rules.follow_every_line()) {
+        *view = std::make_unique<TrackedView>(cpu, size, !coherent);
+        return {};
     }
-    return differs(offset, offset + bytes);
+    return CachedView::create(cpu, size, filled, rules, view);
 }
 
 }  // namespace rknnsim

@@ -1,96 +1,106 @@
 // What the device sees of an allocation, as opposed to what the CPU has written.
 //
-// CPU caches are not coherent with the NPU: a store is invisible to it until the range is cleaned, by binding
-// the buffer or by a sync to the device. A range can be *tracked*: a second copy of it is kept, updated only
-// when it is cleaned, and a matmul that reads the range gets what was there at the last cleaning. Or it can
-// be *marked*: only a fingerprint is kept, the matmul reads the CPU's memory, and the checker can tell that
-// it is not what was cleaned; that is how big weights are spared a second copy (RKNNSIM_SHADOW).
-//
-// Cost: cleaning compares before it copies, under a shared lock, so that contexts which bind the same
-// unchanged buffer do not wait for each other. The copy's pages exist only where something was tracked.
-// Thread safe.
+// CPU caches are not coherent with the NPU: a store is invisible to it until its line is cleaned. How much of
+// that is followed is a choice of two: TrackedView follows what is bound as an input, and is cheap;
+// CachedView follows every line of the buffer, and what the CPU sees of results. This is what they have in
+// common. All offsets and sizes are bytes of the allocation. Thread safe.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <map>
-#include <shared_mutex>
+#include <memory>
+#include <mutex>
 
+#include "core/cache_rules.hpp"
 #include "core/outcome.hpp"
-#include "core/range_set.hpp"
 
 namespace rknnsim {
 
+// What is known of an input when it is bound.
+struct BoundInput {
+    bool copied = true;   // the device has a copy of its own, whatever it costs
+    bool marked = false;  // remember a fingerprint, for what has no copy
+    bool whole = false;   // which looks at every byte
+};
+
 class DeviceView {
   public:
-    // `cpu` is the allocation as the CPU sees it. Without `cached` the two are the same memory.
-    DeviceView(const std::byte* cpu, size_t size, bool cached) : cpu_(cpu), size_(size), cached_(cached) {}
-    ~DeviceView();
+    virtual ~DeviceView() = default;
     DeviceView(const DeviceView&) = delete;
     DeviceView& operator=(const DeviceView&) = delete;
 
-    bool cached() const { return cached_; }
+    // Does the device have everything of its own, so that every input is to be read through a Reading?
+    virtual bool has_everything() const = 0;
+    // False for memory that is never stale.
+    virtual bool cached() const = 0;
 
-    // Tracks the range from now on and cleans it.
-    Outcome track(size_t offset, size_t bytes);
+    // The range is bound as a native input, which may clean it.
+    virtual Outcome bind(size_t offset, size_t bytes, const BoundInput& input) = 0;
+    // The device sees from now on what the CPU has written.
+    virtual void clean(size_t offset, size_t bytes) = 0;
+    // The CPU sees from now on what the device has written.
+    virtual void invalidate(size_t offset, size_t bytes) = 0;
 
-    // Marks the range and cleans it. `whole`: the fingerprint looks at every byte.
-    void mark(size_t offset, size_t bytes, bool whole);
+    // Where a run puts the result for the range; nullptr: anywhere.
+    virtual std::byte* result(size_t offset) = 0;
+    // The device has written the range; `data` is what result() gave, or the bytes. nullptr: zeros.
+    virtual void store(size_t offset, size_t bytes, const std::byte* data) = 0;
 
-    // Cleans the tracked and marked parts of a range; also what a device write to the range amounts to, since
-    // the runtime makes results visible to the CPU.
-    void clean(size_t offset, size_t bytes);
+    // Fills the range with `value`, as if it had always been there, if all of it is zero. Says whether it
+    // was.
+    virtual bool plant(size_t offset, size_t bytes, std::byte value) = 0;
 
-    // Has the CPU changed something in the range that the device does not see? By comparing what is tracked,
-    // or, unless `exact`, by the fingerprint where exactly this range is marked.
-    bool stale(size_t offset, size_t bytes, bool exact) const;
+    // Has the CPU changed something in the range that the device does not see? Of what is not compared byte
+    // for byte, which `exact` asks for, samples are.
+    virtual bool stale(size_t offset, size_t bytes, bool exact) const = 0;
+    // How many lines that the range touches has the CPU written and nobody cleaned? 0 where lines are not
+    // followed.
+    virtual size_t dirty_lines(size_t /*offset*/, size_t /*bytes*/) const { return 0; }
+    // Is there a result in the range that the CPU does not see yet?
+    virtual bool hidden(size_t /*offset*/, size_t /*bytes*/) const { return false; }
 
     // Remembers a sync of the range. `activity` counts the calls of the program that were no syncs.
     void synced(size_t offset, size_t bytes, uint64_t activity);
-
     // Was the range synced before with no other call since, and is it for sure as it was then?
     bool synced_twice(size_t offset, size_t bytes, uint64_t activity) const;
 
-    // A stable sight of a tracked range; others may not clean while it exists.
+    // A stable sight of a range; others may not clean it while it exists.
     class Reading {
       public:
-        Reading(const DeviceView& view, size_t offset)
-            : lock_(view.mutex_), data_((view.copy_ != nullptr ? view.copy_ : view.cpu_) + offset) {}
+        Reading(const DeviceView& view, size_t offset, size_t bytes)
+            : view_(view), offset_(offset), bytes_(bytes), data_(view.begin_reading(offset, bytes)) {}
+        ~Reading() { view_.end_reading(offset_, bytes_); }
+        Reading(const Reading&) = delete;
+        Reading& operator=(const Reading&) = delete;
         const std::byte* data() const { return data_; }
 
       private:
-        std::shared_lock<std::shared_mutex> lock_;
-        const std::byte* data_;
+        const DeviceView& view_;
+        const size_t offset_, bytes_;
+        const std::byte* const data_;
     };
+
+  protected:
+    DeviceView() = default;
+
+    virtual const std::byte* begin_reading(size_t offset, size_t bytes) const = 0;
+    virtual void end_reading(size_t offset, size_t bytes) const = 0;
+    // Is the range for sure what it was at its last cleaning?
+    virtual bool unchanged(size_t offset, size_t bytes) const = 0;
 
   private:
-    struct Mark {
-        size_t bytes;
-        bool whole;
-        bool partial;  // only a part was cleaned since: the fingerprint says nothing of the rest
-        uint64_t fingerprint;
-    };
-
-    bool differs(size_t offset, size_t end) const;
-    void copy(size_t offset, size_t end);
-    bool marks_differ(size_t offset, size_t end) const;
-    // The marks that the range touches are as the CPU's memory is now.
-    void refresh_marks(size_t offset, size_t end);
-
-    const std::byte* cpu_;
-    size_t size_;
-    bool cached_;
-    mutable std::shared_mutex mutex_;  // guards what follows
-    std::byte* copy_ = nullptr;
-    RangeSet tracked_;
-    std::map<size_t, Mark> marks_;  // by offset; the last mark at an offset counts
-    size_t longest_mark_ = 0;
-
     struct Sync {
         size_t bytes;
         uint64_t activity;
     };
+    mutable std::mutex syncs_mutex_;
     std::map<size_t, Sync> syncs_;  // by offset, since the last other call
 };
+
+// The view that the rules ask for. `cpu` is the allocation as the CPU sees it; `coherent`: it has no cache
+// before it. `filled`: it holds data already, which the device sees.
+Outcome make_device_view(std::byte* cpu, size_t size, bool coherent, bool filled, const CacheRules& rules,
+                         std::unique_ptr<DeviceView>* view);
 
 }  // namespace rknnsim

@@ -110,7 +110,7 @@ void Allocation::declare_written(size_t offset, size_t bytes) {
     unwritten_.remove(offset, offset + bytes);
 }
 
-MemoryPool::MemoryPool(uint64_t domain_bytes) {
+MemoryPool::MemoryPool(uint64_t domain_bytes, const CacheRules& rules) : rules_(rules) {
     domains_.fill(IovaSpace(domain_bytes));
 }
 
@@ -132,17 +132,50 @@ void MemoryPool::give_back_addresses(int domain, uint64_t size, uint64_t iova) {
     domains_[domain].release(iova, size);
 }
 
-std::shared_ptr<Allocation> MemoryPool::adopt(const Allocation::Parts& parts) {
-    std::shared_ptr<Allocation> made(new Allocation(*this, parts));
+std::shared_ptr<Allocation> MemoryPool::adopt(Allocation::Parts parts) {
+    std::shared_ptr<Allocation> made(new Allocation(*this, std::move(parts)));
     const std::lock_guard<std::mutex> lock(mutex_);
     by_file_[id_of(*made)] = made;
+    places_[made->cpu()] = {made.get(), made->size(), 1, made};
     return made;
+}
+
+std::shared_ptr<Allocation> MemoryPool::find_by_address(const void* address, uint64_t bytes, size_t* offset) {
+    const auto* first = static_cast<const std::byte*>(address);
+    std::shared_ptr<Allocation> found;  // released after the lock: the last reference forgets itself
+    const std::lock_guard<std::mutex> lock(mutex_);
+    auto place = places_.upper_bound(first);
+    if (place == places_.begin()) return nullptr;
+    --place;
+    *offset = static_cast<size_t>(first - place->first);
+    if (*offset >= place->second.bytes || bytes > place->second.bytes - *offset) return nullptr;
+    found = place->second.allocation.lock();
+    return found;
+}
+
+std::shared_ptr<void> MemoryPool::add_alias(const std::byte* address,
+                                            const std::shared_ptr<Allocation>& allocation) {
+    if (address == allocation->cpu()) return nullptr;
+    {
+        const std::lock_guard<std::mutex> lock(mutex_);
+        Place& place = places_[address];
+        const size_t made = place.of == allocation.get() ? place.made : 0;
+        place = {allocation.get(), allocation->size(), made + 1, allocation};
+    }
+    return {nullptr, [this, address, of = allocation.get()](void*) { forget_place(address, of); }};
+}
+
+void MemoryPool::forget_place(const std::byte* address, const Allocation* of) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    const auto place = places_.find(address);
+    if (place == places_.end() || place->second.of != of) return;  // the program has mapped another one there
+    if (--place->second.made == 0) places_.erase(place);
 }
 
 Outcome MemoryPool::allocate(int domain, uint64_t size, bool cached,
                              std::shared_ptr<Allocation>* allocation) {
     if (size == 0) return {Code::kInvalidParameter, "size must not be 0"};
-    Allocation::Parts parts{.asked = size, .guard = kPage, .domain = domain, .cached = cached};
+    Allocation::Parts parts{.asked = size, .guard = kPage, .domain = domain};
     parts.size = (size + kPage - 1) / kPage * kPage;
     RKNNSIM_RETURN_IF_ERROR(take_addresses(domain, size, &parts.iova));
     const char* step = nullptr;
@@ -154,11 +187,16 @@ Outcome MemoryPool::allocate(int domain, uint64_t size, bool cached,
         if (parts.cpu != nullptr && fstat(parts.fd, &status) == 0) {
             parts.device = status.st_dev;
             parts.inode = status.st_ino;
-            *allocation = adopt(parts);
-            return {};
+            const bool coherent = !cached && !rules_.non_cacheable_stale;
+            if (make_device_view(parts.cpu, parts.size, coherent, false, rules_, &parts.view).ok()) {
+                *allocation = adopt(std::move(parts));
+                return {};
+            }
+            errno = ENOMEM;
         }
     }
     const int error = errno;
+    if (parts.cpu != nullptr) munmap(parts.cpu - kPage, parts.size + 2 * kPage);
     if (parts.fd >= 0) close(parts.fd);
     give_back_addresses(domain, size, parts.iova);
     return no_memory(step, size, error);
@@ -186,9 +224,10 @@ Outcome MemoryPool::import(int domain, int fd, std::shared_ptr<Allocation>* allo
         return refuse(format("cannot be mapped for reading and writing: %s", std::strerror(error)).c_str());
     }
     parts.cpu = static_cast<std::byte*>(mapping);
-    Outcome outcome = take_addresses(domain, parts.size, &parts.iova);
+    Outcome outcome = make_device_view(parts.cpu, parts.size, false, true, rules_, &parts.view);
+    if (outcome.ok()) outcome = take_addresses(domain, parts.size, &parts.iova);
     if (outcome.ok()) {
-        *allocation = adopt(parts);
+        *allocation = adopt(std::move(parts));
         return {};
     }
     munmap(mapping, parts.size);
@@ -241,6 +280,7 @@ std::array<uint64_t, kDomains> MemoryPool::used() {
 }
 
 void MemoryPool::forget(const Allocation& allocation) {
+    forget_place(allocation.cpu(), &allocation);
     const std::lock_guard<std::mutex> lock(mutex_);
     domains_[allocation.domain()].release(allocation.iova(), allocation.size());
     const auto found = by_file_.find(id_of(allocation));

@@ -44,7 +44,8 @@ class Allocation {
     // Did this process make the file behind it?
     bool made_here() const { return !foreign_ && process_ == process_id(); }
     uint64_t iova() const { return iova_; }
-    DeviceView& view() { return view_; }
+    DeviceView& view() { return *view_; }
+    const DeviceView& view() const { return *view_; }
     ResultMap& results() { return results_; }
 
     // The range is about to be bound as an input. Has nobody stored to it yet, as far as the system tells?
@@ -72,9 +73,9 @@ class Allocation {
         bool foreign = false;  // somebody else made the file
         int domain = 0;
         uint64_t iova = 0;
-        bool cached = true;
+        std::unique_ptr<DeviceView> view;
     };
-    Allocation(MemoryPool& pool, const Parts& parts)
+    Allocation(MemoryPool& pool, Parts parts)
         : pool_(pool),
           fd_(parts.fd),
           device_(parts.device),
@@ -86,7 +87,7 @@ class Allocation {
           foreign_(parts.foreign),
           domain_(parts.domain),
           iova_(parts.iova),
-          view_(parts.cpu, parts.size, parts.cached) {}
+          view_(std::move(parts.view)) {}
 
     MemoryPool& pool_;
     const int fd_;
@@ -100,7 +101,7 @@ class Allocation {
     const int domain_;
     const uint64_t iova_;
     const pid_t process_ = process_id();
-    DeviceView view_;
+    const std::unique_ptr<DeviceView> view_;
     ResultMap results_;
 
     mutable std::mutex mutex_;  // guards what follows
@@ -121,6 +122,8 @@ struct Memory {
     size_t offset = 0;  // of the first byte in the allocation
     size_t size = 0;
     uint64_t context = 0;  // that it was made with
+    bool imported = false;
+    std::shared_ptr<void> alias;  // the address at which its maker sees the buffer, if it is one of his own
     const pid_t process = process_id();
     ZeroTail zero_tail;  // when bound to B
 
@@ -129,8 +132,9 @@ struct Memory {
 
 class MemoryPool {
   public:
-    explicit MemoryPool(uint64_t domain_bytes);
+    explicit MemoryPool(uint64_t domain_bytes, const CacheRules& rules = {});
 
+    // `cached`: false for memory that was asked for without a cache.
     Outcome allocate(int domain, uint64_t size, bool cached, std::shared_ptr<Allocation>* allocation);
 
     // The buffer of somebody else behind a file descriptor, which stays the caller's.
@@ -142,6 +146,12 @@ class MemoryPool {
     std::vector<std::shared_ptr<Allocation>> find_all_by_fd(int fd);
     std::shared_ptr<Allocation> find_by_iova(int domain, uint64_t iova, uint64_t size);
 
+    // The live allocation that has [address, address + bytes) where the CPU sees it, and at which offset;
+    // nullptr for memory that is no buffer's.
+    std::shared_ptr<Allocation> find_by_address(const void* address, uint64_t bytes, size_t* offset);
+    // For as long as what it returns lives, the allocation is also found at `address`.
+    std::shared_ptr<void> add_alias(const std::byte* address, const std::shared_ptr<Allocation>& allocation);
+
     // IOVA bytes in use.
     std::array<uint64_t, kDomains> used();
 
@@ -152,12 +162,23 @@ class MemoryPool {
     static FileId id_of(const Allocation& allocation);
     Outcome take_addresses(int domain, uint64_t size, uint64_t* iova);
     void give_back_addresses(int domain, uint64_t size, uint64_t iova);
-    std::shared_ptr<Allocation> adopt(const Allocation::Parts& parts);
+    std::shared_ptr<Allocation> adopt(Allocation::Parts parts);
     void forget(const Allocation& allocation);
 
-    std::mutex mutex_;
+    // Where the CPU sees an allocation. `made`: how many aliases are the same.
+    struct Place {
+        const Allocation* of = nullptr;
+        size_t bytes = 0;
+        size_t made = 0;
+        std::weak_ptr<Allocation> allocation;
+    };
+    void forget_place(const std::byte* address, const Allocation* of);
+
+    const CacheRules rules_;
+    std::mutex mutex_;  // guards what follows
     std::array<IovaSpace, kDomains> domains_;
     std::map<FileId, std::weak_ptr<Allocation>> by_file_;
+    std::map<const std::byte*, Place> places_;
 };
 
 }  // namespace rknnsim

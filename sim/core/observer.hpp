@@ -24,11 +24,15 @@ struct BindEvent {
     bool converted;
 };
 
-// rknn_mem_sync.
+// rknn_mem_sync, or the same by other means. `passes`: how often all of its bytes were gone through; 0 for a
+// sync that does nothing. `lines`: not 0 when it was done line by line by the program (rknnsim_cache_lines),
+// as many.
 struct SyncEvent {
-    const std::shared_ptr<Memory>& memory;
+    const Memory& memory;
     bool to_device;
     bool from_device;
+    int passes = 1;
+    size_t lines = 0;
 };
 
 // rknn_matmul_run. `operands` are A, B and C; A or B is null when its snapshot outlived the memory.

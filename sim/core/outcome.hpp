@@ -42,8 +42,11 @@ enum class Rule {
     kUnwritten,
     kClipped,
     kInt4Input,
+    kImportSync,
+    kDirtyResult,
+    kUnreadResult,
 };
-inline constexpr int kRules = 18;
+inline constexpr int kRules = 21;
 
 // `rule`: which of the checker's rules the refusal is about, if any.
 struct [[nodiscard]] Outcome {

@@ -31,7 +31,9 @@ Outcome check_type(const Request& request, const Settings& settings) {
         case 10:
             return {};
         case 9:  // accepted in one form only, which then answers with zeros
-            if (request.b_quant == kPerGroupSym && native_only(request) && settings.quant_zeros) return {};
+            if (request.b_quant == kPerGroupSym && native_only(request) &&
+                settings.quant != QuantReading::kReject)
+                return {};
             break;
         default:
             break;
@@ -45,7 +47,7 @@ Outcome check_quant(const Request& request, const Settings& settings, QuantMode*
     if (request.b_quant == 0) return {};
     const bool channel = request.b_quant == kPerChannelSym && (request.type == 2 || request.type == 3);
     const bool group = request.b_quant == kPerGroupSym && request.type == 9;
-    if (!settings.quant_zeros || (!channel && !group)) {
+    if (settings.quant == QuantReading::kReject || (!channel && !group)) {
         return refuse(format("B_quant_type=%d is not supported for type %d (0, per layer and symmetric, is)",
                              request.b_quant, request.type));
     }
@@ -71,7 +73,7 @@ Outcome check_layouts(const Request& request, const Settings& settings) {
     if (request.b_layout == kTransposedB && !listed(settings.tp_norm_types, request.type)) {
         return refuse(format("B_layout=2 is not supported for type %d", request.type));
     }
-    if (request.b_layout == 0 && request.type == 10 && !settings.int4_normal_b) {
+    if (request.b_layout == 0 && request.type == 10 && settings.int4_normal_b == Int4NormalB::kReject) {
         return refuse("type 10 needs B_layout=1 (native)");
     }
     return {};

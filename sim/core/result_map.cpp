@@ -1,25 +1,15 @@
 #include "core/result_map.hpp"
 
-#include <cstring>
+#include "core/bytes.hpp"
 
 namespace rknnsim {
-namespace {
 
-// Comparing a range with itself, one byte later, is comparing every byte with the first.
-bool all_equal(const std::byte* data, size_t bytes, std::byte value) {
-    return bytes == 0 || (data[0] == value && std::memcmp(data, data + 1, bytes - 1) == 0);
-}
-
-}  // namespace
-
-void ResultMap::expect(std::byte* base, size_t offset, size_t bytes) {
+void ResultMap::expect(size_t offset, size_t bytes, const Plant& plant) {
     const std::lock_guard<std::mutex> lock(mutex_);
     RangeSet filled;
     computed_.for_each_gap(offset, offset + bytes, [&](size_t from, size_t to) {
         poisoned_.for_each_gap(from, to, [&](size_t begin, size_t end) {
-            if (!all_equal(base + begin, end - begin, std::byte{0})) return;
-            std::memset(base + begin, static_cast<int>(kPoison), end - begin);
-            filled.add(begin, end);
+            if (plant(begin, end - begin, kPoison)) filled.add(begin, end);
         });
     });
     filled.for_each_part(offset, offset + bytes,
@@ -31,12 +21,24 @@ void ResultMap::computed(size_t offset, size_t bytes) {
     const size_t end = offset + bytes;
     if (!computed_.contains(offset, end)) computed_.add(offset, end);
     if (!unread_.contains(offset, end)) unread_.add(offset, end);
+    if (!unused_.contains(offset, end)) unused_.add(offset, end);
     if (!poisoned_.empty()) poisoned_.remove(offset, end);
 }
 
 void ResultMap::read(size_t offset, size_t bytes) {
     const std::lock_guard<std::mutex> lock(mutex_);
     unread_.remove(offset, offset + bytes);
+    unused_.remove(offset, offset + bytes);
+}
+
+void ResultMap::used(size_t offset, size_t bytes) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    unused_.remove(offset, offset + bytes);
+}
+
+bool ResultMap::unused(size_t offset, size_t bytes) const {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return unused_.intersects(offset, offset + bytes);
 }
 
 bool ResultMap::unread(size_t offset, size_t bytes) const {

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
 #include <mutex>
 
 #include "core/range_set.hpp"
@@ -17,8 +18,10 @@ inline constexpr auto kPoison = std::byte{0xAA};
 
 class ResultMap {
   public:
-    // `base` is the allocation's memory. Poisons what [offset, offset + bytes) may be poisoned of.
-    void expect(std::byte* base, size_t offset, size_t bytes);
+    // Poisons what [offset, offset + bytes) may be poisoned of: plant(offset, bytes, value) fills a range
+    // that is zero, and says whether it was.
+    using Plant = std::function<bool(size_t offset, size_t bytes, std::byte value)>;
+    void expect(size_t offset, size_t bytes, const Plant& plant);
 
     // A run has written the range.
     void computed(size_t offset, size_t bytes);
@@ -26,8 +29,14 @@ class ResultMap {
     // A sync from the device covers the range.
     void read(size_t offset, size_t bytes);
 
+    // A run reads the range as an input.
+    void used(size_t offset, size_t bytes);
+
     // Is there a result in the range that no sync has covered?
     bool unread(size_t offset, size_t bytes) const;
+
+    // Is there a result in the range that neither a sync has covered nor a run has read?
+    bool unused(size_t offset, size_t bytes) const;
 
     // Is a part of the range poison still? What the CPU has written since is none.
     bool poisoned(const std::byte* base, size_t offset, size_t bytes) const;
@@ -36,6 +45,7 @@ class ResultMap {
     mutable std::mutex mutex_;
     RangeSet computed_;
     RangeSet unread_;
+    RangeSet unused_;
     RangeSet poisoned_;
 };
 

@@ -47,6 +47,14 @@ Parse choice(bool Settings::*field, const char* no, const char* yes) {
     };
 }
 
+// As above, for a rule of the cache.
+Parse cache_choice(bool CacheRules::*field, const char* no, const char* yes) {
+    return [=](const std::string& text, Settings& settings) {
+        settings.cache.*field = text == yes;
+        return text == yes || text == no;
+    };
+}
+
 Parse path(std::string Settings::*field) {
     return [=](const std::string& text, Settings& settings) {
         settings.*field = text;
@@ -79,6 +87,39 @@ bool parse_saturation(const std::string& text, Settings& settings) {
     return false;
 }
 
+bool parse_quant(const std::string& text, Settings& settings) {
+    if (text == "reject") return settings.quant = QuantReading::kReject, true;
+    if (text == "zeros") return settings.quant = QuantReading::kZeros, true;
+    if (text == "abort") return settings.quant = QuantReading::kAbort, true;
+    return false;
+}
+
+bool parse_int4_normal_b(const std::string& text, Settings& settings) {
+    if (text == "reject") return settings.int4_normal_b = Int4NormalB::kReject, true;
+    if (text == "refuse-at-bind") return settings.int4_normal_b = Int4NormalB::kRefuseAtBind, true;
+    if (text == "allow") return settings.int4_normal_b = Int4NormalB::kAllow, true;
+    return false;
+}
+
+// The strictest reading of everything that sources leave open; docs/simulator.md says where each is from.
+void be_the_worst_board(Settings& settings) {
+    settings.cache = {.bind_cleans = false,
+                      .import_syncs = false,
+                      .results_visible = false,
+                      .dirty_overwrites = true,
+                      .non_cacheable_stale = true};
+    settings.contexts = 150;
+    settings.contexts_fail = true;
+    settings.k_max = 10240;
+    settings.quant = QuantReading::kAbort;
+    settings.int4_normal_b = Int4NormalB::kRefuseAtBind;
+}
+
+bool parse_board(const std::string& text, Settings& settings) {
+    if (text == "worst") return be_the_worst_board(settings), true;
+    return text == "default";
+}
+
 bool parse_check(const std::string& text, Settings& settings) {
     if (text == "off") return settings.check = CheckMode::kOff, true;
     if (text == "warn") return settings.check = CheckMode::kWarn, true;
@@ -100,6 +141,16 @@ bool parse_kernel(const std::string& text, Settings& settings) {
 
 const std::vector<Row>& table() {
     static const std::vector<Row> rows = {
+        {"RKNNSIM_BOARD", "default or worst", parse_board},  // first: the others win
+        {"RKNNSIM_BIND", "cleans or leaves", cache_choice(&CacheRules::bind_cleans, "leaves", "cleans")},
+        {"RKNNSIM_IMPORT_SYNC", "works or nothing",
+         cache_choice(&CacheRules::import_syncs, "nothing", "works")},
+        {"RKNNSIM_RESULTS", "visible or synced",
+         cache_choice(&CacheRules::results_visible, "synced", "visible")},
+        {"RKNNSIM_DIRTY", "harmless or overwrites",
+         cache_choice(&CacheRules::dirty_overwrites, "harmless", "overwrites")},
+        {"RKNNSIM_NON_CACHEABLE", "stale or coherent",
+         cache_choice(&CacheRules::non_cacheable_stale, "coherent", "stale")},
         {"RKNNSIM_KERNEL", "auto, reference, generic, or avx2 on a CPU that has it", parse_kernel},
         {"RKNNSIM_FAULTS", "", [](const std::string& text, Settings& s) { return s.faults = text, true; }},
         {"RKNNSIM_CHECK", "off, warn or strict", parse_check},
@@ -114,11 +165,11 @@ const std::vector<Row>& table() {
         {"RKNNSIM_DOMAIN_BYTES", "65536 to 4294967296",
          integer(&Settings::domain_bytes, 65536, int64_t{4} << 30)},
         {"RKNNSIM_TP_NORM_TYPES", "type numbers separated by commas", parse_types},
-        {"RKNNSIM_INT4_NORMAL_B", "reject or allow", choice(&Settings::int4_normal_b, "reject", "allow")},
+        {"RKNNSIM_INT4_NORMAL_B", "reject, refuse-at-bind or allow", parse_int4_normal_b},
         {"RKNNSIM_INT4_INPUT", "nibbles or bytes", choice(&Settings::int4_bytes, "nibbles", "bytes")},
         {"RKNNSIM_INT4_SATURATE", "run or segment", parse_saturation},
         {"RKNNSIM_INT8_ROUND", "half-even, half-away or down", parse_rounding},
-        {"RKNNSIM_QUANT", "reject or zeros", choice(&Settings::quant_zeros, "reject", "zeros")},
+        {"RKNNSIM_QUANT", "zeros, reject or abort", parse_quant},
         {"RKNNSIM_DYNAMIC_INFO", "ignore or match",
          choice(&Settings::dynamic_info_matters, "ignore", "match")},
         {"RKNNSIM_DYNAMIC_SHAPES", "transposed or rows",

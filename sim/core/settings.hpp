@@ -1,21 +1,28 @@
 // Every setting of the simulator, in one table; the one place in sim/ that reads the environment.
 //
 // Where no source says what the real runtime does, the simulator takes the stricter guess and makes it a
-// setting; docs/simulator.md lists them with their reasons. A value that is not allowed is an error, and the
-// simulator then refuses every call: a mistyped setting must not pass for a run without it. Unknown RKNNSIM_*
-// names are reported.
+// setting; docs/simulator.md lists them with their reasons. RKNNSIM_BOARD=worst changes the defaults of
+// several at once; what is set by its own name wins, wherever the two stand in the environment. A value that
+// is not allowed is an error, and the simulator then refuses every call: a mistyped setting must not pass for
+// a run without it. Unknown RKNNSIM_* names are reported.
 #pragma once
 
 #include <cstdint>
 #include <string>
 #include <vector>
 
+#include "core/cache_rules.hpp"
 #include "core/kernels/job.hpp"
 #include "core/outcome.hpp"
 
 namespace rknnsim {
 
 enum class CheckMode { kOff, kWarn, kStrict };
+// Contexts with quantisation per channel or per group: refused, or created and then, in a run, all zeros;
+// with kAbort a run of one per group ends the process.
+enum class QuantReading { kReject, kZeros, kAbort };
+// int4 with B in normal layout: no context, a context that set_io_mem refuses B for, or a product.
+enum class Int4NormalB { kReject, kRefuseAtBind, kAllow };
 
 struct Settings {
     // Beyond it no matrix fits an attribute's 32 bits of size.
@@ -33,11 +40,12 @@ struct Settings {
     bool contexts_fail = false;  // runs fail beyond `contexts`; else one warning
     int64_t domain_bytes = int64_t{4} << 30;
     std::vector<int> tp_norm_types = {1, 2, 4};
-    bool int4_normal_b = false;
+    Int4NormalB int4_normal_b = Int4NormalB::kReject;
     bool int4_bytes = true;  // input of the layout conversion: one byte an element instead of a nibble
     bool several_cores_fall_back = false;  // a core mask of several cores is answered with 0 instead of -1
     bool normal_a_at_run = false;          // A in normal layout is read by each run instead of when bound
-    bool quant_zeros = true;               // per-channel and per-group: create succeeds, C is zero
+    QuantReading quant = QuantReading::kZeros;
+    CacheRules cache;
     bool dynamic_info_matters = true;
     bool dynamic_rows_only = false;  // shapes of a context differ in M only, also when B is transposed
     bool foreign_memory = true;      // memory made with another context of the same domain

@@ -4,6 +4,7 @@
 #include <mutex>
 
 #include "base/format.hpp"
+#include "core/cached_view.hpp"
 
 namespace rknnsim {
 
@@ -12,8 +13,8 @@ Simulator::Simulator(Settings settings, std::unique_ptr<Faults> faults, Observer
     : settings_(std::move(settings)),
       faults_(std::move(faults)),
       tier_(find_tier(settings_.kernel.c_str())),
-      checker_(settings_.check, print),
-      memory_(static_cast<uint64_t>(settings_.domain_bytes)),
+      checker_(settings_.check, print, settings_.cache),
+      memory_(static_cast<uint64_t>(settings_.domain_bytes), settings_.cache),
       observers_(std::move(observers)) {}
 
 Outcome Simulator::create_context(const Request& request, uint64_t* handle,
@@ -84,20 +85,54 @@ Outcome Simulator::sync(const char* call, const std::shared_ptr<Memory>& memory,
                         bool from_device) {
     const uint64_t activity = calls_ - ++syncs_;
     RKNNSIM_RETURN_IF_ERROR(checker_.before_sync(call, *memory, to_device, from_device, activity));
-    hand_over(memory, to_device, from_device);
+    if (memory->imported && !settings_.cache.import_syncs) {
+        if (to_device) memory->allocation->declare_written(memory->offset, memory->size);
+        tell({.memory = *memory, .to_device = to_device, .from_device = from_device, .passes = 0});
+        return {};
+    }
+    hand_over(*memory, to_device, from_device);
     if (to_device && checker_.on()) memory->allocation->view().synced(memory->offset, memory->size, activity);
     return {};
 }
 
-void Simulator::hand_over(const std::shared_ptr<Memory>& memory, bool to_device, bool from_device) {
-    Allocation& allocation = *memory->allocation;
+void Simulator::hand_over(const Memory& memory, bool to_device, bool from_device, size_t lines) {
+    Allocation& allocation = *memory.allocation;
     if (to_device) {
-        allocation.declare_written(memory->offset, memory->size);
-        allocation.view().clean(memory->offset, memory->size);
+        allocation.declare_written(memory.offset, memory.size);
+        allocation.view().clean(memory.offset, memory.size);
     }
-    if (from_device) allocation.results().read(memory->offset, memory->size);
+    if (from_device) {
+        allocation.view().invalidate(memory.offset, memory.size);
+        allocation.results().read(memory.offset, memory.size);
+    }
+    tell({.memory = memory,
+          .to_device = to_device,
+          .from_device = from_device,
+          .passes = to_device && from_device && lines == 0 ? 2 : 1,
+          .lines = lines});
+}
+
+void Simulator::tell(const SyncEvent& event) {
     for (const auto& observer : observers_)
-        observer->on_sync({.memory = memory, .to_device = to_device, .from_device = from_device});
+        observer->on_sync(event);
+}
+
+Outcome Simulator::clean_lines(const void* address, uint64_t bytes, bool invalidate) {
+    if (bytes == 0) return {};
+    ++syncs_;
+    Memory lines;
+    lines.allocation = memory_.find_by_address(address, bytes, &lines.offset);
+    if (lines.allocation == nullptr) {
+        return {Code::kInvalidParameter,
+                rknpu2::format("%llu bytes at %p are not within a buffer of this library",
+                               static_cast<unsigned long long>(bytes), address)};
+    }
+    const size_t first = lines.offset / kLineBytes;
+    const size_t last = (lines.offset + bytes - 1) / kLineBytes;
+    lines.offset = first * kLineBytes;
+    lines.size = std::min((last + 1) * kLineBytes, lines.allocation->size()) - lines.offset;
+    hand_over(lines, true, invalidate, last - first + 1);
+    return {};
 }
 
 // Said once, when runs go on: a program that keeps so many keeps them.

@@ -44,8 +44,12 @@ class Simulator {
     // Cleans the range to the device when asked to; observers are told.
     Outcome sync(const char* call, const std::shared_ptr<Memory>& memory, bool to_device, bool from_device);
 
-    // A buffer is handed over by means of the kernel, which asks nobody whether that was needed.
-    void hand_over(const std::shared_ptr<Memory>& memory, bool to_device, bool from_device);
+    // A buffer is handed over by means of the kernel, which asks nobody whether that was needed. `lines`: the
+    // program has gone through so many lines itself.
+    void hand_over(const Memory& memory, bool to_device, bool from_device, size_t lines = 0);
+
+    // The program cleans the lines of a range itself, and invalidates them when asked to.
+    Outcome clean_lines(const void* address, uint64_t bytes, bool invalidate);
 
     // A call of the interface begins.
     void count_call() { calls_.fetch_add(1, std::memory_order_relaxed); }
@@ -58,6 +62,7 @@ class Simulator {
 
   private:
     Outcome check_context_count(const char* call);
+    void tell(const SyncEvent& event);
 
     Settings settings_;
     const std::unique_ptr<Faults> faults_;

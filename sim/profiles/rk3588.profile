@@ -38,7 +38,10 @@ mixed_gbps.3 = 25.5             # 256x3584x3584 and x18944 int8 in tiles of 15 r
 
 # The host's part.
 submit_us = 33                  # rknn-toolkit2 issue 154: 30 us for a 1x32x16 run; mainline driver 27 to 52
-bind_us = 8                     # rknn_matmul_set_io_mem of native memory; guess
+bind_us = 1                     # rk-llama.cpp, 2026: skipping 2300 rknn_matmul_set_io_mem of native A and C saved 2.1 ms
+sync_us = 1                     # same: 2554 bindings and 1704 syncs of small buffers took about 5 ms
+sync_gbps = 39                  # same: rknn_mem_sync of 32 MiB took 0.85 ms
+line_ns = 6.6                   # same: dc cvac of 256 lines of 64 bytes and a dsb took 1.7 us
 convert_gbps = 8.8              # A and C of several rows, transposed B: fp16 at about 750 normal, 900 native GOPS
 convert_b_gbps = 0.9            # B in [K, N] order: an open driver's packing of weights; no figure of the runtime
 

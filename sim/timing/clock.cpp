@@ -204,18 +204,26 @@ void VirtualClock::on_bind(const BindEvent& event) {
     context.last = {timeline_.add_cpu(caller, what, whole(ns), after), 0, caller.number};
 }
 
+double VirtualClock::sync_ns(const SyncEvent& event) const {
+    if (event.lines > 0) return static_cast<double>(event.lines) * profile_.line_ns;
+    const double bytes = static_cast<double>(event.passes) * static_cast<double>(event.memory.size);
+    return profile_.sync_us * 1e3 + bytes / profile_.sync_gbps;
+}
+
 void VirtualClock::on_sync(const SyncEvent& event) {
     const std::lock_guard<std::mutex> lock(mutex_);
     settle_moments();
     HostThread& caller = thread();
-    const Memory& memory = *event.memory;
+    const Memory& memory = event.memory;
     Dependencies after;
     if (event.to_device) {
         memory_times_.wait_for_users(memory, memory.size, caller.number, &after);
     } else {
         memory_times_.wait_for_data(memory, memory.size, caller.number, &after);
     }
-    const uint64_t id = timeline_.add_cpu(caller, kSync, 0, after);
+    const uint64_t id = timeline_.add_cpu(caller, kSync, whole(sync_ns(event)), after);
+    ++totals_.syncs;
+    totals_.synced_bytes += static_cast<uint64_t>(event.passes) * memory.size;
     if (event.to_device) memory_times_.set_data(memory, memory.size, {id, 0, caller.number});
 }
 
@@ -259,6 +267,7 @@ void VirtualClock::on_run_time(const RunTime& run) {
 }
 
 void VirtualClock::on_cpu_time(const char* what, int thread, uint64_t start_ns, uint64_t end_ns) {
+    if (what == kSync) totals_.sync_ns += end_ns - start_ns;
     if (what == kBind) totals_.bind_ns += end_ns - start_ns;
     if (what == kConvert) {
         const uint64_t bind = std::min(whole(profile_.bind_us * 1e3), end_ns - start_ns);

@@ -33,8 +33,9 @@ struct CoreTotals {
 };
 
 struct TimeTotals {
-    uint64_t elapsed_ns = 0;                              // end of the last thing that happened
-    uint64_t submit_ns = 0, bind_ns = 0, convert_ns = 0;  // CPU time, summed over threads
+    uint64_t elapsed_ns = 0;                                           // end of the last thing that happened
+    uint64_t submit_ns = 0, bind_ns = 0, convert_ns = 0, sync_ns = 0;  // CPU time, summed over threads
+    uint64_t syncs = 0, synced_bytes = 0;  // calls of either kind, and what they went through
     std::array<CoreTotals, kCores> cores;
 };
 
@@ -78,6 +79,7 @@ class VirtualClock : public Observer, private Timeline::Listener {
     std::shared_ptr<const RunCost> cost_of(const MatmulShape& shape);
     void wait_for(const Use& use, int waiter, Dependencies* after);
     void note(const Use& use, const Moment& moment);
+    double sync_ns(const SyncEvent& event) const;
     uint64_t convert_c_ns(const MatmulShape& shape) const;
     void settle_moments();
 

@@ -54,9 +54,13 @@ std::string Report::text(const TimeTotals& totals, const Profile& profile) const
                        share(static_cast<double>(core.busy_ns), elapsed),
                        static_cast<double>(core.mac_ns) / 1e6, static_cast<double>(core.stall_ns) / 1e6);
     }
-    text += format("  CPU, summed over threads: submit %.3f ms, bind %.3f ms, convert layouts %.3f ms\n",
-                   static_cast<double>(totals.submit_ns) / 1e6, static_cast<double>(totals.bind_ns) / 1e6,
-                   static_cast<double>(totals.convert_ns) / 1e6);
+    text += format(
+        "  CPU, summed over threads: submit %.3f ms, bind %.3f ms, convert layouts %.3f ms, sync %.3f ms "
+        "(%llu "
+        "syncs of %.1f MB)\n",
+        static_cast<double>(totals.submit_ns) / 1e6, static_cast<double>(totals.bind_ns) / 1e6,
+        static_cast<double>(totals.convert_ns) / 1e6, static_cast<double>(totals.sync_ns) / 1e6,
+        static_cast<unsigned long long>(totals.syncs), static_cast<double>(totals.synced_bytes) / 1e6);
 
     std::vector<std::pair<Key, Sums>> rows(shapes_.begin(), shapes_.end());
     std::stable_sort(rows.begin(), rows.end(),

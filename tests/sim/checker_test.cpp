@@ -98,7 +98,9 @@ TEST_F(CheckerTest, NeedlessSyncFromTheDevice) {
         [&] { return program(true); });
 }
 
+// Only where such memory is coherent; else it needs its syncs like any other.
 TEST_F(CheckerTest, NeedlessSyncOfMemoryWithoutCache) {
+    set("RKNNSIM_NON_CACHEABLE", "coherent");
     const auto program = [&](uint64_t flags) {
         Matmul matmul(kI8I32, kShape);
         rknn_tensor_mem* mem = rknn_create_mem2(matmul.ctx(), 256, flags);
@@ -110,6 +112,9 @@ TEST_F(CheckerTest, NeedlessSyncOfMemoryWithoutCache) {
         "needless-sync", {"RKNN_FLAG_MEMORY_NON_CACHEABLE"},
         [&] { return program(RKNN_FLAG_MEMORY_NON_CACHEABLE); },
         [&] { return program(RKNN_FLAG_MEMORY_CACHEABLE); });
+    set("RKNNSIM_NON_CACHEABLE", "stale");
+    EXPECT_EQ(program(RKNN_FLAG_MEMORY_NON_CACHEABLE), 0);
+    EXPECT_EQ(rknnsim_check_count(nullptr), 0U);
 }
 
 // A result that was never computed is poison, and cannot pass for an input.

@@ -4,8 +4,8 @@
 #include <algorithm>
 #include <vector>
 
-#include "core/device_view.hpp"
 #include "core/iova.hpp"
+#include "core/tracked_view.hpp"
 
 namespace rknnsim {
 namespace {
@@ -43,12 +43,12 @@ void fill(std::vector<std::byte>& data, int value) {
 }
 
 int at(const DeviceView& view, size_t offset) {
-    return static_cast<int>(*DeviceView::Reading(view, offset).data());
+    return static_cast<int>(*DeviceView::Reading(view, offset, 1).data());
 }
 
-TEST(DeviceView, ShowsATrackedRangeAsItWasWhenCleaned) {
+TEST(TrackedView, ShowsATrackedRangeAsItWasWhenCleaned) {
     std::vector<std::byte> cpu = bytes(100, 1);
-    DeviceView view(cpu.data(), cpu.size(), true);
+    TrackedView view(cpu.data(), cpu.size(), true);
     ASSERT_TRUE(view.track(10, 20).ok());
     fill(cpu, 2);
     EXPECT_EQ(at(view, 10), 1);
@@ -61,9 +61,9 @@ TEST(DeviceView, ShowsATrackedRangeAsItWasWhenCleaned) {
     EXPECT_EQ(at(view, 29), 2);
 }
 
-TEST(DeviceView, RangesThatTouchAreJoined) {
+TEST(TrackedView, RangesThatTouchAreJoined) {
     std::vector<std::byte> cpu = bytes(100, 1);
-    DeviceView view(cpu.data(), cpu.size(), true);
+    TrackedView view(cpu.data(), cpu.size(), true);
     for (const auto& [offset, size] : {std::pair{10, 10}, {40, 10}, {20, 20}, {5, 60}, {80, 5}})
         ASSERT_TRUE(view.track(offset, size).ok());
     fill(cpu, 3);
@@ -72,9 +72,9 @@ TEST(DeviceView, RangesThatTouchAreJoined) {
         EXPECT_EQ(at(view, i), 3) << i;
 }
 
-TEST(DeviceView, WithoutACacheThereIsNothingStale) {
+TEST(TrackedView, WithoutACacheThereIsNothingStale) {
     std::vector<std::byte> cpu = bytes(10, 1);
-    DeviceView view(cpu.data(), cpu.size(), false);
+    TrackedView view(cpu.data(), cpu.size(), false);
     ASSERT_TRUE(view.track(0, 10).ok());
     cpu[3] = std::byte{7};
     EXPECT_EQ(at(view, 3), 7);

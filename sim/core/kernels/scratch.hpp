@@ -14,7 +14,7 @@ namespace rknnsim {
 
 class Scratch {
   public:
-    enum Slot { kA, kB, kSums, kOutput, kSlots };
+    enum Slot { kA, kB, kSums, kOutput, kResult, kSlots };
 
     // Room for `count` elements, contents undefined; nullptr when the host has no memory left.
     template <typename T>

@@ -24,6 +24,7 @@ Settings random_settings(Rng& rng, const Options& options) {
     settings.contexts_fail = rng.one_in(4);
     settings.cores_fall_back = rng.one_in(4);
     settings.normal_a_at_run = rng.one_in(8);
+    settings.non_cacheable_stale = !rng.one_in(4);
     return settings;
 }
 

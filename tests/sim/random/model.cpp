@@ -204,7 +204,8 @@ std::string Model::add_memory(const Step& step, const Outcome* outcome) {
         mem.allocation = std::make_shared<Allocation>();
         mem.allocation->domain = is_zero(step.ctx) ? 0 : contexts_.at(step.ctx).info.iommu_domain_id;
         mem.allocation->size = step.size;
-        mem.allocation->cached = step.call == Call::kCreateMem || (step.flags & 2U) == 0;
+        mem.allocation->cached =
+            settings_.non_cacheable_stale || step.call == Call::kCreateMem || (step.flags & 2U) == 0;
         if (with_data_ && step.size <= kMaxData) {
             mem.allocation->cpu.resize(mem.allocation->pages());
             mem.allocation->device.resize(mem.allocation->pages());

@@ -69,6 +69,7 @@ std::vector<std::pair<const char*, const char*>> Settings::environment() const {
             {"RKNNSIM_CORE_MASK", cores_fall_back ? "auto" : "reject"},
             {"RKNNSIM_DYNAMIC_SHAPES", "rows"},
             {"RKNNSIM_NORMAL_A", normal_a_at_run ? "run" : "bind"},
+            {"RKNNSIM_NON_CACHEABLE", non_cacheable_stale ? "stale" : "coherent"},
             {"RKNNSIM_SHADOW", kShadows[static_cast<int>(shadow)]},
             {"RKNNSIM_CHECK", check ? "warn" : "off"},
             {"RKNNSIM_INT4_NORMAL_B", int4_normal_b ? "allow" : "reject"},

@@ -101,6 +101,7 @@ struct Settings {
     bool contexts_fail = false;
     bool cores_fall_back = false;
     bool normal_a_at_run = false;
+    bool non_cacheable_stale = true;
 
     std::vector<std::pair<const char*, const char*>> environment() const;
 };
