@@ -1,5 +1,6 @@
 #include "doctor_examination.hpp"
 
+#include <algorithm>
 #include <optional>
 #include <string>
 #include <utility>
@@ -41,26 +42,61 @@ class StepTurn {
     DeviceLock::Turn turn_;
 };
 
-void test_and_measure(const Examination& examination, const DoctorReport& report, NpuRuntime& runtime,
-                      StepTurn& turn, const Link& link) {
+int strikes_of(const DoctorReport& report) {
+    const auto strikes = [](const auto& results) {
+        return std::count_if(results.begin(), results.end(), [](const auto& result) {
+            return result.state == CaseState::kTimedOut || result.state == CaseState::kCrashed;
+        });
+    };
+    return static_cast<int>(strikes(report.self_test) + strikes(report.readings)) +
+           (report.measure_crashed ? 1 : 0);
+}
+
+// The strikes after it.
+int test(const DoctorReport& report, NpuRuntime& runtime, StepTurn& turn, const Link& link) {
     SelfTestProgress tests;
     tests.first = report.self_test.size();
-    tests.strikes = strikes_in(report.self_test);
+    tests.strikes = strikes_of(report);
     tests.begins = [&](const SelfTestCase& test) { turn.begin(case_text(test)); };
     tests.ended = [&](const SelfTestResult& result) {
         turn.end();
         link.tell(message_of_result(result));
     };
-    const int strikes = tests.strikes + strikes_in(run_self_tests(runtime, report.quick, tests));
-    if (strikes >= kStrikesToGiveUp) return link.tell(message_of_no_measurements(kTooMuchWentWrong));
+    return tests.strikes + strikes_in(run_self_tests(runtime, report.quick, tests));
+}
 
+void measure_all(const DoctorReport& report, NpuRuntime& runtime, const DoctorClock& clock, StepTurn& turn,
+                 const Link& link) {
     MeasureProgress progress;
     progress.begins = [&](const std::string& what) { turn.begin(what); };
     progress.measured = [&](const Measurements& so_far) { link.tell(message_of_measurements(so_far)); };
-    const DoctorClock clock(examination.library);
     const Result<Measurements> measured = measure(runtime, clock, report.quick, progress);
+    turn.end();
     link.tell(measured.ok() ? message_of_measurements(measured.value())
                             : message_of_no_measurements(measured.status().message()));
+}
+
+void try_out(const DoctorReport& report, ProbeBench bench, int strikes, StepTurn& turn, const Link& link) {
+    for (size_t i = report.readings.size(); i < probes().size(); ++i) {
+        const Probe& probe = probes()[i];
+        const bool give_up = strikes >= kStrikesToGiveUp;
+        const bool needs_npu = !give_up && (probe.quick || !bench.quick);
+        if (needs_npu) turn.begin(std::string("trying out: ") + probe.title);
+        const Reading reading = give_up ? not_tried(probe, kTooMuchWentWrong) : run_probe(probe, bench);
+        turn.end();
+        if (reading.state == CaseState::kTimedOut) ++strikes;
+        link.tell(message_of_reading(reading));
+    }
+}
+
+void look_at_all(const Examination& examination, const DoctorReport& report, NpuRuntime& runtime,
+                 StepTurn& turn, const Link& link) {
+    const int strikes = test(report, runtime, turn, link);
+    if (strikes >= kStrikesToGiveUp) return link.tell(message_of_no_measurements(kTooMuchWentWrong));
+    const DoctorClock clock(examination.library);
+    if (!report.measure_ended) measure_all(report, runtime, clock, turn, link);
+    link.tell(message_of_trying_out());
+    try_out(report, {runtime, clock, report.quick}, strikes, turn, link);
 }
 
 // All that `report` does not have yet.
@@ -74,7 +110,7 @@ void use_runtime(const Examination& examination, const DoctorReport& report, Npu
     if (!lock.ok()) return link.tell(message_of_no_lock(lock.status().message()));
     StepTurn turn(lock.value().get(), link);
     try {
-        test_and_measure(examination, report, runtime, turn, link);
+        look_at_all(examination, report, runtime, turn, link);
     } catch (const NoTurn& none) {
         link.tell(message_of_no_lock(none.status.message()));
     }
@@ -104,6 +140,8 @@ class Examiner {
         report_.runtime_error = "it was being opened";
         while (run_process()) {
         }
+        if (!report_.self_test.empty())
+            leave_out_the_rest(report_.lock_error.empty() ? report_.measure_error : report_.lock_error);
         report_.running.clear();
     }
 
@@ -136,8 +174,7 @@ class Examiner {
 
     // It could be opened once, and not again.
     bool give_up(const std::string& why) {
-        report_.measure_error = "opening the runtime again: " + why;
-        leave_out_the_rest("left out, since the runtime could not be opened again");
+        leave_out_the_rest("left out, since the runtime could not be opened again: " + why);
         return false;
     }
 
@@ -147,24 +184,37 @@ class Examiner {
             report_.runtime_error = why;
             return false;
         }
-        if (report_.self_test.size() == cases_.size()) {
-            report_.measure_error = report_.running + ": " + why;
-            return false;
-        }
-        SelfTestResult crashed;
-        crashed.test = cases_[report_.self_test.size()];
-        crashed.state = CaseState::kCrashed;
-        crashed.error = why;
-        report_.self_test.push_back(crashed);
-        if (!is_last && strikes_in(report_.self_test) < kStrikesToGiveUp) return true;
-        report_.measure_error = is_last ? "left out, since the device hangs" : kTooMuchWentWrong;
-        leave_out_the_rest(report_.measure_error);
+        bury_step(why);
+        if (!is_last && strikes_of(report_) < kStrikesToGiveUp) return true;
+        leave_out_the_rest(is_last ? "left out, since the device hangs" : kTooMuchWentWrong);
         return false;
     }
 
+    void bury_step(const std::string& why) {
+        if (report_.self_test.size() < cases_.size()) {
+            SelfTestResult crashed;
+            crashed.test = cases_[report_.self_test.size()];
+            crashed.state = CaseState::kCrashed;
+            crashed.error = why;
+            report_.self_test.push_back(crashed);
+        } else if (!report_.measure_ended) {
+            report_.measure_error = report_.running + ": " + why;
+            report_.measure_ended = report_.measure_crashed = true;
+        } else if (report_.readings.size() < probes().size()) {
+            report_.readings.push_back(crashed_probe(report_.readings.size(), why));
+        } else {
+            report_.bad_end = why;
+        }
+    }
+
+    // `why` is the error of what has none yet.
     void leave_out_the_rest(const std::string& why) {
         while (report_.self_test.size() < cases_.size())
             report_.self_test.push_back(left_out(cases_[report_.self_test.size()], why));
+        if (!report_.measure_ended && report_.measure_error.empty()) report_.measure_error = why;
+        report_.measure_ended = true;
+        while (report_.readings.size() < probes().size())
+            report_.readings.push_back(not_tried(probes()[report_.readings.size()], why));
     }
 
     std::optional<std::chrono::milliseconds> patience(const Told& told) const {

@@ -9,6 +9,8 @@
 
 #include "base/format.hpp"
 #include "base/threads.hpp"
+#include "doctor_prepared.hpp"
+#include "doctor_statistics.hpp"
 #include "timing/work.hpp"
 
 namespace rknpu2 {
@@ -17,49 +19,14 @@ namespace {
 constexpr int kRunsInRound = 4;
 constexpr double kFarOff = 1.5;
 
-// A context with operands, all zeros or ones: times do not depend on values.
-struct Prepared {
-    std::unique_ptr<NpuContext> context;
-    std::unique_ptr<NpuMemory> a, b, c;
-};
-
-Status prepare(NpuRuntime& runtime, const SpeedShape& shape, int core, Prepared& to) {
-    ContextSpec spec;
-    spec.arithmetic = shape.arithmetic;
-    spec.K = shape.K;
-    spec.N = shape.N;
-    spec.rows = {shape.M};
-    spec.core = core;
-    Result<std::unique_ptr<NpuContext>> context = runtime.create_context(spec);
-    RKNPU2_RETURN_IF_ERROR(context.status());
-    to.context = context.take();
-    const std::pair<Operand, std::unique_ptr<NpuMemory>*> parts[] = {
-        {Operand::kActivations, &to.a}, {Operand::kWeights, &to.b}, {Operand::kResult, &to.c}};
-    for (const auto& [operand, memory] : parts) {
-        Result<std::unique_ptr<NpuMemory>> made = to.context->allocate(to.context->operand_bytes(operand, 0));
-        RKNPU2_RETURN_IF_ERROR(made.status());
-        *memory = made.take();
-        if (operand != Operand::kResult) std::memset((*memory)->data(), 1, (*memory)->size());
-    }
-    RKNPU2_RETURN_IF_ERROR(to.context->select_rows(0));
-    for (const auto& [operand, memory] : parts)
-        RKNPU2_RETURN_IF_ERROR(to.context->bind(operand, **memory));
-    return {};
-}
-
-double median(std::vector<double> values) {
-    std::sort(values.begin(), values.end());
-    return values[values.size() / 2];
-}
-
 struct Thread {
     Prepared* prepared = nullptr;
     Status status;
     uint64_t first = 0, last = 0;
 };
 
-// Runs on all cores at once; microseconds of one run.
-Result<double> round_us(std::vector<Prepared>& cores, const DoctorClock& clock) {
+// `runs` on all cores at once; microseconds of one.
+Result<double> round_us(std::vector<Prepared>& cores, const DoctorClock& clock, int runs) {
     const uint64_t start = clock.join();
     std::barrier<> together(static_cast<std::ptrdiff_t>(cores.size()));
     std::promise<bool> all_there;
@@ -68,7 +35,7 @@ Result<double> round_us(std::vector<Prepared>& cores, const DoctorClock& clock) 
         clock.start_at(start);
         together.arrive_and_wait();
         self.first = clock.simulated() ? start : clock.now();
-        for (int i = 0; i < kRunsInRound && self.status.ok(); ++i)
+        for (int i = 0; i < runs && self.status.ok(); ++i)
             self.status = self.prepared->context->run();
         if (!clock.simulated()) self.last = clock.now();
         // The simulator lays runs out when it is asked for a time: all of them have to be known by then.
@@ -94,30 +61,7 @@ Result<double> round_us(std::vector<Prepared>& cores, const DoctorClock& clock) 
         first = std::min(first, state.first);
         last = std::max(last, state.last);
     }
-    return static_cast<double>(last - first) / 1000 / kRunsInRound;
-}
-
-Result<Speed> measure_one(NpuRuntime& runtime, const DoctorClock& clock, const SpeedShape& shape,
-                          size_t rounds) {
-    std::vector<Prepared> cores(static_cast<size_t>(shape.cores));
-    for (int core = 0; core < shape.cores; ++core)
-        RKNPU2_RETURN_IF_ERROR(prepare(runtime, shape, core, cores[static_cast<size_t>(core)]));
-    std::vector<double> times;
-    for (size_t round = 0; round <= rounds; ++round) {
-        const Result<double> time = round_us(cores, clock);
-        RKNPU2_RETURN_IF_ERROR(time.status());
-        if (round > 0) times.push_back(std::max(time.value(), 1e-3));
-    }
-    Speed speed;
-    speed.shape = shape;
-    speed.run_us = median(times);
-    speed.low_us = *std::min_element(times.begin(), times.end());
-    speed.high_us = *std::max_element(times.begin(), times.end());
-    const double weights = static_cast<double>(shape.K) * static_cast<double>(shape.N) * shape.cores;
-    speed.gops = 2e-3 * weights * static_cast<double>(shape.M) / speed.run_us;
-    speed.weights_gbps =
-        1e-3 * weights * static_cast<double>(dtype_bits(operand_type(shape.arithmetic))) / 8 / speed.run_us;
-    return speed;
+    return static_cast<double>(last - first) / 1000 / runs;
 }
 
 // Binding activations of a few KiB: what a call costs, not what the cache does.
@@ -147,6 +91,29 @@ rknnsim::MatmulShape simulated_shape(const SpeedShape& shape) {
 
 }  // namespace
 
+Result<Speed> measure_shape(NpuRuntime& runtime, const DoctorClock& clock, const SpeedShape& shape,
+                            size_t rounds, int runs) {
+    std::vector<Prepared> cores(static_cast<size_t>(shape.cores));
+    for (int core = 0; core < shape.cores; ++core)
+        RKNPU2_RETURN_IF_ERROR(prepare(runtime, shape, core, cores[static_cast<size_t>(core)]));
+    std::vector<double> times;
+    for (size_t round = 0; round <= rounds; ++round) {
+        const Result<double> time = round_us(cores, clock, runs);
+        RKNPU2_RETURN_IF_ERROR(time.status());
+        if (round > 0) times.push_back(std::max(time.value(), 1e-3));
+    }
+    Speed speed;
+    speed.shape = shape;
+    speed.run_us = median(times);
+    speed.low_us = *std::min_element(times.begin(), times.end());
+    speed.high_us = *std::max_element(times.begin(), times.end());
+    const double weights = static_cast<double>(shape.K) * static_cast<double>(shape.N) * shape.cores;
+    speed.gops = 2e-3 * weights * static_cast<double>(shape.M) / speed.run_us;
+    speed.weights_gbps =
+        1e-3 * weights * static_cast<double>(dtype_bits(operand_type(shape.arithmetic))) / 8 / speed.run_us;
+    return speed;
+}
+
 std::string speed_text(const SpeedShape& shape) {
     return format("%zux%zux%zu %s, %d core%s", shape.M, shape.K, shape.N,
                   shape.arithmetic == NpuArithmetic::kInt8 ? "int8" : "fp16", shape.cores,
@@ -174,7 +141,7 @@ Result<Measurements> measure(NpuRuntime& runtime, const DoctorClock& clock, bool
     all.rounds = clock.simulated() ? 2 : quick ? 5 : 15;
     for (const SpeedShape& shape : speed_shapes(quick)) {
         begins(speed_text(shape));
-        Result<Speed> speed = measure_one(runtime, clock, shape, all.rounds);
+        Result<Speed> speed = measure_shape(runtime, clock, shape, all.rounds, kRunsInRound);
         if (!speed.ok()) return std::move(speed.status()).with_context(speed_text(shape));
         all.speeds.push_back(speed.take());
         if (progress.measured) progress.measured(all);

@@ -58,6 +58,10 @@ struct MeasureProgress {
 Result<Measurements> measure(NpuRuntime& runtime, const DoctorClock& clock, bool quick,
                              const MeasureProgress& progress = {});
 
+// One shape: the median of `rounds` rounds of `runs` runs each, after one that is not counted.
+Result<Speed> measure_shape(NpuRuntime& runtime, const DoctorClock& clock, const SpeedShape& shape,
+                            size_t rounds, int runs);
+
 // What a profile says that a run of this shape takes, submit included.
 double predicted_us(const SpeedShape& shape, const rknnsim::Profile& profile);
 

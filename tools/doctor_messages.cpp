@@ -30,6 +30,15 @@ SelfTestResult result_of(const json& message, const SelfTestCase& test) {
     return result;
 }
 
+Reading reading_of(const json& message, const Probe& probe) {
+    Reading reading = not_tried(probe, message["error"]);
+    reading.state = static_cast<CaseState>(message["state"].get<int>());
+    reading.answer = message["answer"];
+    for (const json& figure : message["figures"])
+        reading.figures.push_back({figure[0], figure[1], figure[2], figure[3]});
+    return reading;
+}
+
 Measurements measurements_of(const json& message, bool quick) {
     Measurements measurements;
     measurements.virtual_clock = message["virtual_clock"];
@@ -95,6 +104,21 @@ std::string message_of_no_measurements(const std::string& error) {
     return encoded({{"kind", "no measurements"}, {"error", error}});
 }
 
+std::string message_of_trying_out() {
+    return encoded({{"kind", "trying out"}});
+}
+
+std::string message_of_reading(const Reading& reading) {
+    json figures = json::array();
+    for (const Figure& figure : reading.figures)
+        figures.push_back(json::array({figure.name, figure.value, figure.of, figure.unit}));
+    return encoded({{"kind", "reading"},
+                    {"state", static_cast<int>(reading.state)},
+                    {"error", reading.error},
+                    {"answer", reading.answer},
+                    {"figures", figures}});
+}
+
 std::string message_of_end() {
     return encoded({{"kind", "end"}});
 }
@@ -115,7 +139,7 @@ void apply_message(const std::string& bytes, const std::vector<SelfTestCase>& ca
         report.runtime_error = message["error"];
     } else if (kind == "no lock") {
         report.lock_error = message["error"];
-        if (!report.self_test.empty()) report.measure_error = report.lock_error;
+        if (!report.self_test.empty() && !report.measure_ended) report.measure_error = report.lock_error;
     } else if (kind == "beginning") {
         report.running = message["what"];
     } else if (kind == "result") {
@@ -124,6 +148,10 @@ void apply_message(const std::string& bytes, const std::vector<SelfTestCase>& ca
         report.measurements = measurements_of(message, report.quick);
     } else if (kind == "no measurements") {
         report.measure_error = message["error"];
+    } else if (kind == "trying out") {
+        report.measure_ended = true;
+    } else if (kind == "reading") {
+        report.readings.push_back(reading_of(message, probes().at(report.readings.size())));
     } else if (kind == "end") {
         told.ended = true;
         report.running = "closing the runtime";

@@ -17,6 +17,8 @@ std::string message_of_beginning(const std::string& what);
 std::string message_of_result(const SelfTestResult& result);
 std::string message_of_measurements(const Measurements& measurements);  // so far
 std::string message_of_no_measurements(const std::string& error);
+std::string message_of_trying_out();                     // measuring is over, well or not
+std::string message_of_reading(const Reading& reading);  // of the next probe, in order
 std::string message_of_end();
 
 // What the messages so far amount to.

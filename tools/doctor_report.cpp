@@ -113,6 +113,45 @@ ordered_json json_of(const MeasuredProfile& profile) {
     return parameters;
 }
 
+const char* state_name(CaseState state) {
+    switch (state) {
+        case CaseState::kRan:
+            return "ran";
+        case CaseState::kFailed:
+            return "failed";
+        case CaseState::kTimedOut:
+            return "timed_out";
+        case CaseState::kCrashed:
+            return "crashed";
+        case CaseState::kLeftOut:
+            return "left_out";
+    }
+    return "?";
+}
+
+ordered_json json_of(const Reading& reading) {
+    ordered_json figures = ordered_json::array();
+    for (const Figure& figure : reading.figures) {
+        ordered_json json = {{"name", figure.name}, {"value", figure.value}};
+        if (figure.of > 0) json["of"] = figure.of;
+        if (!figure.unit.empty()) json["unit"] = figure.unit;
+        figures.push_back(json);
+    }
+    return {{"id", reading.id},         {"title", reading.title}, {"state", state_name(reading.state)},
+            {"answer", reading.answer}, {"error", reading.error}, {"figures", figures}};
+}
+
+ordered_json json_of(const Strategy& strategy) {
+    return {{"right", strategy.right}, {"wrong", strategy.wrong}, {"lost_share", strategy.lost_share}};
+}
+
+ordered_json json_of(const CoherencyVerdict& choice) {
+    return {{"chosen", choice.chosen},
+            {"told", choice.told},
+            {"owner", json_of(choice.owner)},
+            {"lines", json_of(choice.lines)}};
+}
+
 ordered_json json_of_runtime(const DoctorReport& report) {
     const bool found = report.runtime_error.empty();
     return {{"found", found},
@@ -168,6 +207,12 @@ std::vector<Check> DoctorReport::checks() const {
     };
     if (self_test.empty())
         skip("self_test", "self-test", running.empty() ? "there is no runtime to test" : "not yet");
+    for (const Reading& reading : readings)
+        all.push_back(check_of(reading));
+    if (readings.empty())
+        skip("reading", "readings", running.empty() ? "there is no runtime to try" : "not yet");
+    if (const std::optional<CoherencyVerdict> choice = coherency()) all.push_back(check_of(*choice));
+    if (board_profile) all.push_back(*board_profile);
     if (measurements) {
         const rknnsim::Profile simulator = simulator_profile();
         for (const Speed& speed : measurements->speeds)
@@ -187,6 +232,11 @@ std::vector<Check> DoctorReport::checks() const {
     return all;
 }
 
+std::optional<CoherencyVerdict> DoctorReport::coherency() const {
+    if (readings.size() < probes().size()) return std::nullopt;
+    return choose_coherency(readings);
+}
+
 Health worst_of(const std::vector<Check>& checks) {
     if (count(checks, Health::kProblem) > 0) return Health::kProblem;
     return count(checks, Health::kWarning) > 0 ? Health::kWarning : Health::kOk;
@@ -200,6 +250,10 @@ std::string to_json(const DoctorReport& report) {
     ordered_json tests = ordered_json::array();
     for (const SelfTestResult& result : report.self_test)
         tests.push_back(json_of(result));
+    ordered_json read = ordered_json::array();
+    for (const Reading& reading : report.readings)
+        read.push_back(json_of(reading));
+    const std::optional<CoherencyVerdict> choice = report.coherency();
     const ordered_json document = {
         {"schema", 1},
         {"tool", "rknpu2-doctor"},
@@ -214,6 +268,8 @@ std::string to_json(const DoctorReport& report) {
         {"runtime", json_of_runtime(report)},
         {"checks", lines},
         {"self_test", tests},
+        {"readings", read},
+        {"coherency", choice ? json_of(*choice) : ordered_json(nullptr)},
         {"measurements",
          report.measurements ? json_of(*report.measurements, report.profile) : ordered_json(nullptr)},
         {"profile", report.profile ? json_of(*report.profile) : ordered_json(nullptr)},
@@ -226,6 +282,8 @@ std::string to_text(const DoctorReport& report) {
     std::string text = format("rknpu2-doctor %s, %s\n", RKNPU2_VERSION, report.when.c_str());
     add_section("System", "system", checks, text);
     add_section("Results", "self_test", checks, text);
+    add_section("Readings (what was tried out, since sources disagree or are silent)", "reading", checks,
+                text);
     const bool simulated = report.measurements && report.measurements->virtual_clock;
     add_section(simulated ? "Speed (SIMULATED: times of the simulator's model, nothing was measured)"
                           : "Speed (medians of wall time; submits included)",

@@ -1,8 +1,8 @@
 // All that rknpu2-doctor found, as text for a terminal and as the JSON file of a bug report.
 //
 // The JSON (schema 1, docs/doctor.md) has the lines of the text and behind them every number: results of the
-// self-test, measured and predicted times, the profile. It holds no names of users, hosts or files of theirs
-// but the runtime's path and the root folder.
+// self-test, readings, measured and predicted times, the profile. It holds no names of users, hosts or files
+// of theirs but the runtime's path and the root folder.
 #pragma once
 
 #include <optional>
@@ -10,8 +10,10 @@
 #include <vector>
 
 #include "doctor_check.hpp"
+#include "doctor_coherency.hpp"
 #include "doctor_measure.hpp"
 #include "doctor_profile.hpp"
+#include "doctor_reading.hpp"
 #include "doctor_self_test.hpp"
 #include "runtime/npu_runtime.hpp"
 
@@ -33,9 +35,16 @@ struct DoctorReport {
 
     std::vector<Check> system;
     std::vector<SelfTestResult> self_test;
-    std::string measure_error;  // empty when all was measured, or when there was nothing to measure with
+    bool measure_ended = false;    // or never will begin
+    bool measure_crashed = false;  // it ended the process
+    std::string measure_error;     // empty when all was measured, or when there was nothing to measure with
     std::optional<Measurements> measurements;  // what there is of them
     std::optional<MeasuredProfile> profile;
+    std::vector<Reading> readings;       // of the probes, in their order
+    std::optional<Check> board_profile;  // what became of it
+
+    // By the readings; none before there are all.
+    std::optional<CoherencyVerdict> coherency() const;
 
     // Every line of the report, in order.
     std::vector<Check> checks() const;

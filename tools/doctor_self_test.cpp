@@ -18,8 +18,13 @@ using Memory = std::unique_ptr<NpuMemory>;
 
 // Three operands of a context, its own or slices of what `lender` has.
 struct Operands {
-    Memory whole;  // destroyed after the slices
+    NpuContext* owner = nullptr;  // who has made them
+    Memory whole;                 // destroyed after the slices
     Memory a, b, c;
+
+    // Syncs are done on what rknn_create_mem gave: a sync of an import is a question of its own
+    // (doctor_trials.hpp).
+    NpuMemory& synced(const Memory& operand) const { return whole ? *whole : *operand; }
 };
 
 constexpr size_t kSliceAlign = 4096;
@@ -33,6 +38,7 @@ Status make_slices(NpuContext& context, NpuContext& lender, size_t index, Operan
     Result<Memory> whole = lender.allocate(offset);
     RKNPU2_RETURN_IF_ERROR(whole.status());
     to.whole = whole.take();
+    to.owner = &lender;
     offset = kSliceAlign;
     for (size_t i = 0; i < std::size(kAll); ++i) {
         const size_t bytes = context.operand_bytes(kAll[i], index);
@@ -45,6 +51,7 @@ Status make_slices(NpuContext& context, NpuContext& lender, size_t index, Operan
 }
 
 Status make_own(NpuContext& context, size_t index, Operands& to) {
+    to.owner = &context;
     const std::pair<Operand, Memory*> parts[] = {
         {Operand::kActivations, &to.a}, {Operand::kWeights, &to.b}, {Operand::kResult, &to.c}};
     for (const auto& [operand, memory] : parts) {
@@ -60,12 +67,17 @@ Status multiply(NpuContext& context, const SelfTestCase& test, size_t index, con
     RKNPU2_RETURN_IF_ERROR(context.select_rows(index));
     lay_out(test, numbers, *operands.a, *operands.b);
     std::memset(operands.c->data(), kPattern, operands.c->size());
-    RKNPU2_RETURN_IF_ERROR(context.sync_to_device(*operands.c));  // else the cache may write it back later
+    // Results, too: else the cache may write the pattern back later. What is not native is copied by bind().
+    RKNPU2_RETURN_IF_ERROR(operands.owner->sync_to_device(operands.synced(operands.c)));
+    if (!operands.whole && test.ac_layout == Layout::kNative)
+        RKNPU2_RETURN_IF_ERROR(context.sync_to_device(*operands.a));
+    if (!operands.whole && test.b_layout == Layout::kNative)
+        RKNPU2_RETURN_IF_ERROR(context.sync_to_device(*operands.b));
     RKNPU2_RETURN_IF_ERROR(context.bind(Operand::kActivations, *operands.a));
     RKNPU2_RETURN_IF_ERROR(context.bind(Operand::kWeights, *operands.b));
     RKNPU2_RETURN_IF_ERROR(context.bind(Operand::kResult, *operands.c));
     RKNPU2_RETURN_IF_ERROR(context.run());
-    return context.sync_from_device(*operands.c);
+    return operands.owner->sync_from_device(operands.synced(operands.c));
 }
 
 ContextSpec spec_of(const SelfTestCase& test) {

@@ -13,6 +13,7 @@
 #include "base/config.hpp"
 #include "base/file.hpp"
 #include "base/format.hpp"
+#include "doctor_board_profile.hpp"
 #include "doctor_examination.hpp"
 #include "doctor_report.hpp"
 #include "doctor_system.hpp"
@@ -33,6 +34,7 @@ struct Options {
     std::string runtime;
     std::string output;
     std::string profile;
+    std::string board_profile;
     int patience = 120;  // seconds
     bool quick = false;
     bool system_only = false;
@@ -133,6 +135,11 @@ int run(const Options& options) {
         });
     }
     examine_system(root, report);
+    Status profile_kept;
+    if (!options.system_only && report.runtime_error.empty()) {
+        profile_kept =
+            write_board_profile(board_profile_place(options.board_profile, config.value(), report), report);
+    }
     Status kept = options.output.empty() ? Status() : write_file_atomically(options.output, to_json(report));
     if (kept.ok() && !options.profile.empty() && report.profile)
         kept =
@@ -140,6 +147,7 @@ int run(const Options& options) {
     const std::string text = options.json ? to_json(report) : to_text(report);
     if (const int failed = kProgram.show(text)) return failed;
     if (!kept.ok()) return kProgram.fail(kept.message());
+    if (!profile_kept.ok() && !options.board_profile.empty()) return kProgram.fail(profile_kept.message());
     if (!options.profile.empty() && !report.profile)
         kProgram.warn(format("nothing was measured, so there is no %s", options.profile.c_str()));
     return worst_of(report.checks()) == Health::kProblem ? 1 : 0;
@@ -159,6 +167,9 @@ int parse_and_run(int argc, char** argv) {
     CLI::Option* const profile = app.add_option(
         "--profile", options.profile,
         "write what was measured to this file, for RKNNSIM_PROFILE and rknpu2-bench predict --profile");
+    app.add_option("--board-profile", options.board_profile,
+                   "write what the plug-in should do on this board to this file, or none; when not given, a "
+                   "board's goes where the plug-in looks for it, a simulator's nowhere");
     app.add_option("--patience", options.patience,
                    "how many seconds one step may take before its process is stopped")
         ->capture_default_str()

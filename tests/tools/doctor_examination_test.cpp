@@ -38,6 +38,12 @@ const std::vector<SelfTestCase>& cases() {
 // The fake device is slow, and what is measured need not be right.
 constexpr size_t kLargestRun = 1 << 21;
 
+// Probes that --quick tries.
+size_t tried_out() {
+    return static_cast<size_t>(
+        std::count_if(probes().begin(), probes().end(), [](const Probe& probe) { return probe.quick; }));
+}
+
 void die() {
     raise(SIGKILL);  // not a signal that a sanitizer handles
 }
@@ -80,6 +86,11 @@ class DoctorExamination : public ::testing::Test {
                                                  [&](const SelfTestResult& r) { return r.state == state; }));
     }
 
+    size_t count_readings(CaseState state) const {
+        return static_cast<size_t>(std::count_if(report_.readings.begin(), report_.readings.end(),
+                                                 [&](const Reading& r) { return r.state == state; }));
+    }
+
     Examination examination_;
     DoctorReport report_;
     std::vector<std::string> steps_;
@@ -108,12 +119,15 @@ TEST_F(DoctorExamination, FindsWhatOneProcessWouldFind) {
     EXPECT_GT(report_.measurements->bind_us, 0);
     EXPECT_EQ(report_.measure_error, "");
     EXPECT_EQ(report_.bad_end, "");
-    // Opening, each case, each shape, binding, closing; each named before it began.
-    ASSERT_EQ(steps_.size(), 1 + cases().size() + speed_shapes(true).size() + 2);
+    // Opening, each case, each shape, binding, each probe, closing; each named before it began.
+    const size_t measured = 1 + cases().size() + speed_shapes(true).size();
+    ASSERT_EQ(steps_.size(), measured + 1 + tried_out() + 1);
     EXPECT_EQ(steps_[0], "opening the runtime");
     EXPECT_EQ(steps_[1], case_text(cases()[0]));
-    EXPECT_EQ(steps_[steps_.size() - 2], "binding activations");
+    EXPECT_EQ(steps_[measured], "binding activations");
+    EXPECT_EQ(steps_[measured + 1], std::string("trying out: ") + probes()[0].title);
     EXPECT_EQ(steps_.back(), "closing the runtime");
+    EXPECT_EQ(report_.readings.size(), probes().size());
 }
 
 TEST_F(DoctorExamination, ACrashCostsOneCase) {
@@ -147,6 +161,7 @@ TEST_F(DoctorExamination, ThreeCrashesEndIt) {
     EXPECT_EQ(count(CaseState::kLeftOut), cases().size() - 3);
     EXPECT_FALSE(report_.measurements.has_value());
     EXPECT_THAT(report_.measure_error, StartsWith("left out after three"));
+    EXPECT_EQ(count_readings(CaseState::kLeftOut), probes().size());
 }
 
 TEST_F(DoctorExamination, AHangIsStopped) {
@@ -179,6 +194,62 @@ TEST_F(DoctorExamination, ACrashWhileMeasuring) {
     EXPECT_EQ(report_.measure_error,
               speed_text(shape) + ": the process with the runtime ended by signal 9 (Killed)");
     EXPECT_EQ(worst_of(report_.checks()), Health::kProblem);
+    // The probes have their turn all the same.
+    EXPECT_EQ(count_readings(CaseState::kRan), tried_out());
+}
+
+// The context of a probe that is told from all others by its shape.
+bool is_many_rows(const ContextSpec& spec) {
+    return spec.rows == std::vector<size_t>{31} && spec.K == 64 && spec.N == 64;
+}
+
+TEST_F(DoctorExamination, ACrashWhileTryingOutIsAReading) {
+    Flaw flaw;
+    flaw.before_run = [](const ContextSpec& spec) {
+        if (is_many_rows(spec)) die();
+    };
+    examine(flaw);
+    EXPECT_EQ(report_.measure_error, "");
+    EXPECT_TRUE(report_.measurements.has_value());
+    EXPECT_EQ(count_readings(CaseState::kCrashed), 1U);
+    EXPECT_EQ(count_readings(CaseState::kRan), tried_out() - 1);
+    const Reading* const crashed = find_reading(report_.readings, "m-2048");
+    ASSERT_NE(crashed, nullptr);
+    EXPECT_EQ(crashed->error, "the process with the runtime ended by signal 9 (Killed)");
+    EXPECT_EQ(check_of(*crashed).health, Health::kWarning);
+    EXPECT_THAT(check_of(*crashed).advice, HasSubstr("ends with it"));
+    EXPECT_EQ(std::count(steps_.begin(), steps_.end(), "opening the runtime"), 2);
+}
+
+TEST_F(DoctorExamination, AHangWhileTryingOutIsAReading) {
+    examination_.patience = milliseconds(8000);
+    Flaw flaw;
+    flaw.before_run = [](const ContextSpec& spec) {
+        while (is_many_rows(spec))
+            pause();
+    };
+    examine(flaw);
+    const Reading* const hung = find_reading(report_.readings, "m-2048");
+    ASSERT_NE(hung, nullptr);
+    EXPECT_THAT(hung->error, HasSubstr("gave no answer for 8 s and was stopped"));
+    EXPECT_EQ(count_readings(CaseState::kRan), tried_out() - 1);
+}
+
+// A probe that takes the board's patience three times: the rest is left out, and what was read stays.
+TEST_F(DoctorExamination, ThreeCrashesWhileTryingOutEndIt) {
+    Flaw flaw;
+    flaw.before_run = [](const ContextSpec& spec) {
+        if (spec.K == 1024 && spec.N == 64 && spec.rows[0] == 4) die();  // the trials of the cache
+    };
+    examine(flaw);
+    EXPECT_EQ(count_readings(CaseState::kCrashed), 3U);
+    EXPECT_EQ(count_readings(CaseState::kLeftOut), probes().size() - 3);
+    EXPECT_EQ(report_.measure_error, "");
+    EXPECT_EQ(report_.readings.back().error, "left out after three time-outs or crashes");
+    ASSERT_TRUE(report_.coherency().has_value());
+    EXPECT_EQ(report_.coherency()->chosen, "owner") << "the safe one, when nothing could be tried";
+    EXPECT_FALSE(report_.coherency()->owner.right);
+    EXPECT_EQ(check_of(*report_.coherency()).health, Health::kWarning);
 }
 
 // A board may freeze in a run's first microsecond: what has begun is known before it begins.
@@ -190,7 +261,8 @@ TEST_F(DoctorExamination, EachStepIsNamedBeforeItBegins) {
         const std::string text = read_regular_file(named, 1000).value();
         const std::string shape =
             std::to_string(spec.rows[0]) + "x" + std::to_string(spec.K) + "x" + std::to_string(spec.N);
-        if (text.find(shape) == std::string::npos && text != "binding activations") die();
+        const bool several_shapes = text == "binding activations" || text.starts_with("trying out: ");
+        if (text.find(shape) == std::string::npos && !several_shapes) die();
     };
     examine(flaw);
     EXPECT_EQ(count(CaseState::kRan), cases().size());
@@ -214,7 +286,7 @@ TEST_F(DoctorExamination, ARuntimeThatCannotBeOpenedAgain) {
     EXPECT_EQ(count(CaseState::kLeftOut), cases().size() - 3);
     EXPECT_THAT(report_.self_test.back().error, HasSubstr("could not be opened again"));
     EXPECT_THAT(report_.measure_error,
-                HasSubstr("opening the runtime again: the process with the runtime ended by"));
+                HasSubstr("could not be opened again: the process with the runtime ended by"));
     unlink(mark.c_str());
 }
 

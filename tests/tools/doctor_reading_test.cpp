@@ -1,0 +1,278 @@
+// What follows from readings: the strategy that is chosen, the lines of the report, and the board profile.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
+#include "doctor_board_profile.hpp"
+#include "doctor_coherency.hpp"
+#include "fake_board.hpp"
+#include "flawed_runtime.hpp"
+#include "runtime/board_profile.hpp"
+#include "support/missing_path.hpp"
+
+namespace rknpu2 {
+namespace {
+
+namespace fs = std::filesystem;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+constexpr const char* kControl = "without it";
+
+Reading make(const std::string& id, std::vector<Figure> figures) {
+    Reading reading;
+    reading.id = reading.title = id;
+    reading.state = CaseState::kRan;
+    reading.answer = "yes";
+    reading.figures = std::move(figures);
+    return reading;
+}
+
+Figure right(const std::string& name) {
+    return {name, 64, 64, ""};
+}
+
+// A board on which both strategies are right, by fact owner is cheaper.
+std::vector<Reading> good_board() {
+    std::vector<Reading> readings = {
+        make("owner-sync", {{kControl, 3, 64, ""}, right("activations"), right("results")}),
+        make("slab-sync", {{kControl, 0, 16, ""}, right("weights")}),
+        make("cache-lines",
+             {{kControl, 0, 64, ""}, right("activations"), right("weights"), right("results")}),
+        make("dirty-lines", {{"results over memory as the CPU left it", 60, 64, ""},
+                             right("results over cleaned memory"),
+                             right("results over memory cleaned by lines")}),
+        make("sync-cost", {})};
+    for (const char* const size : {"4 KiB", "64 KiB", "1024 KiB"}) {
+        for (const char* const way : {"to the device", "from it"}) {
+            readings.back().add(std::string("owner ") + way + ", " + size, 10, "us");
+            readings.back().add(std::string("lines ") + way + ", " + size, 20, "us");
+        }
+    }
+    return readings;
+}
+
+void set(std::vector<Reading>& readings, const std::string& id, const std::string& name, double value) {
+    for (Reading& reading : readings) {
+        for (Figure& figure : reading.figures) {
+            if (reading.id == id && figure.name == name) {
+                figure.value = value;
+                return;
+            }
+        }
+    }
+    ADD_FAILURE() << "no " << name << " of " << id;
+}
+
+void set_lines_us(std::vector<Reading>& readings, double value) {
+    for (Figure& figure : readings.back().figures) {
+        if (figure.name.starts_with("lines ")) figure.value = value;
+    }
+}
+
+TEST(DoctorCoherency, OfTwoRightStrategiesTheCheaperOneIsChosen) {
+    std::vector<Reading> readings = good_board();
+    EXPECT_EQ(choose_coherency(readings).chosen, "owner");
+    set_lines_us(readings, 9.5);  // no tenth is gained
+    EXPECT_EQ(choose_coherency(readings).chosen, "owner");
+    set_lines_us(readings, 8);
+    EXPECT_EQ(choose_coherency(readings).chosen, "lines");
+    EXPECT_THAT(choose_coherency(readings).why, HasSubstr("lines: right, costs 4.2 % of a run"));
+}
+
+// One old value in any trial of any of its steps is enough.
+TEST(DoctorCoherency, AStrategyIsRightWhenEachOfItsTrialsIs) {
+    const std::pair<const char*, const char*> of_owner[] = {{"owner-sync", "activations"},
+                                                            {"owner-sync", "results"},
+                                                            {"slab-sync", "weights"},
+                                                            {"dirty-lines", "results over cleaned memory"}};
+    for (const auto& [id, name] : of_owner) {
+        std::vector<Reading> readings = good_board();
+        set(readings, id, name, 63);
+        const CoherencyVerdict verdict = choose_coherency(readings);
+        EXPECT_EQ(verdict.chosen, "lines") << name << " of " << id;
+        EXPECT_THAT(verdict.why, HasSubstr(std::string(name) + " of " + id + " 63 of 64"));
+    }
+    const std::pair<const char*, const char*> of_lines[] = {
+        {"cache-lines", "activations"},
+        {"cache-lines", "weights"},
+        {"cache-lines", "results"},
+        {"dirty-lines", "results over memory cleaned by lines"}};
+    for (const auto& [id, name] : of_lines) {
+        std::vector<Reading> readings = good_board();
+        set_lines_us(readings, 1);
+        set(readings, id, name, 63);
+        EXPECT_EQ(choose_coherency(readings).chosen, "owner") << name << " of " << id;
+    }
+}
+
+TEST(DoctorCoherency, WhenNeitherIsRightThatIsAProblem) {
+    std::vector<Reading> readings = good_board();
+    set(readings, "slab-sync", "weights", 0);
+    set(readings, "cache-lines", "results", 10);
+    const CoherencyVerdict verdict = choose_coherency(readings);
+    EXPECT_EQ(verdict.chosen, "");
+    EXPECT_EQ(check_of(verdict).health, Health::kProblem);
+    EXPECT_THAT(check_of(verdict).found, HasSubstr("none is right"));
+}
+
+// In doubt it is the one that the plug-in takes without a profile.
+TEST(DoctorCoherency, InDoubtItIsOwner) {
+    std::vector<Reading> readings = good_board();
+    set_lines_us(readings, 1);
+    for (const char* const id : {"owner-sync", "slab-sync", "cache-lines"})
+        set(readings, id, kControl, id == std::string("slab-sync") ? 16 : 64);
+    EXPECT_EQ(choose_coherency(readings).chosen, "owner");
+    EXPECT_THAT(choose_coherency(readings).why, HasSubstr("no trial ever saw an old value"));
+
+    readings = good_board();
+    readings[0] = crashed_probe(0, "ended by signal 11");
+    EXPECT_EQ(readings[0].id, "owner-sync");
+    set(readings, "cache-lines", "results", 0);
+    EXPECT_EQ(choose_coherency(readings).chosen, "owner");
+    EXPECT_EQ(check_of(choose_coherency(readings)).health, Health::kWarning);
+    EXPECT_EQ(choose_coherency({}).chosen, "owner");
+}
+
+// A device with a cache that does nothing is right in every way, which tells nothing.
+TEST(DoctorProbes, WithoutACacheTheControlSaysThatNothingCanBeTold) {
+    test::FlawedRuntime runtime;
+    const DoctorClock clock(test::missing_path("none.so"));
+    ProbeBench bench{runtime, clock, true};
+    for (const Probe& probe : probes()) {
+        const std::string id = probe.id;
+        if (id != "owner-sync" && id != "bind-cleans") continue;
+        const Reading reading = run_probe(probe, bench);
+        EXPECT_EQ(reading.state, CaseState::kRan) << reading.error;
+        EXPECT_EQ(reading.answer, "cannot be told: nothing was ever old");
+        EXPECT_EQ(reading.figures[0].name, kControl);
+    }
+}
+
+// A device whose results are wrong now and then: every count shows it.
+TEST(DoctorProbes, OneWrongResultIsCounted) {
+    int runs = 0;
+    test::Flaw flaw;
+    flaw.spoil = [&](NpuMemory& result) {
+        if (++runs == 10) result.data()[5] ^= std::byte{1};
+    };
+    test::FlawedRuntime runtime(flaw);
+    const DoctorClock clock(test::missing_path("none.so"));
+    ProbeBench bench{runtime, clock, true};
+    Reading reading;
+    ASSERT_TRUE(probe_results_visible(bench, reading).ok());
+    EXPECT_EQ(reading.answer, "old until synced");
+    EXPECT_EQ(reading.find("results")->value, 7);
+    EXPECT_EQ(reading.find("results")->of, 8);
+}
+
+TEST(DoctorProbes, ALimitIsWhereTheFirstShapeFails) {
+    const DoctorClock clock(test::missing_path("none.so"));
+    test::FlawedRuntime refuses;  // the fake takes N up to 8192
+    ProbeBench bench{refuses, clock, true};
+    Reading wide;
+    ASSERT_TRUE(probe_wide_n(bench, wide).ok());
+    EXPECT_EQ(wide.find("int8")->value, 8192);
+    EXPECT_EQ(wide.find("fp16")->value, 8192);
+    EXPECT_THAT(wide.answer, HasSubstr("int8 to 8192, and at 16384 N"));
+
+    test::Flaw flaw;
+    flaw.misread = [](ContextSpec& spec) { spec.rows[0] = std::min<size_t>(spec.rows[0], 127); };
+    test::FlawedRuntime few_rows(flaw);
+    ProbeBench other{few_rows, clock, true};
+    Reading rows;
+    ASSERT_TRUE(probe_many_rows(other, rows).ok());
+    EXPECT_EQ(rows.find("int8")->value, 127);
+    EXPECT_THAT(rows.answer, HasSubstr("int8 to 127, and at 128 the runtime asks for less memory"));
+}
+
+TEST(DoctorProbes, EachHasAnIdOfItsOwn) {
+    std::set<std::string> ids;
+    for (const Probe& probe : probes())
+        EXPECT_TRUE(ids.insert(probe.id).second) << probe.id;
+}
+
+// A report of a board on which everything was read.
+class DoctorBoardProfile : public ::testing::Test {
+  protected:
+    DoctorBoardProfile() {
+        report_.when = "2026-11-29T01:00:00Z";
+        report_.runtime.library = "/usr/lib/librknnrt.so";
+        report_.runtime.api_version = "2.3.2 (429f97ae6b@2025-04-09)";
+        report_.readings = good_board();
+        while (report_.readings.size() < probes().size())
+            report_.readings.push_back(not_tried(probes()[report_.readings.size()], "left out"));
+        config_.profile_directory = board_.root() + "/home/.config/ggml-rknpu2";
+    }
+    BoardProfilePlace place(const std::string& option = "") const {
+        return board_profile_place(option, config_, report_, board_.root());
+    }
+    Status write(const std::string& option = "") {
+        return write_board_profile(place(option), report_, board_.root());
+    }
+
+    test::FakeBoard board_;
+    Config config_;
+    DoctorReport report_;
+};
+
+TEST_F(DoctorBoardProfile, ThePlugInFindsWhatTheDoctorWrites) {
+    ASSERT_TRUE(write().ok());
+    const std::string path = config_.profile_directory + "/radxa-rock-5b-2.3.2-429f97ae6b-2025-04-09.profile";
+    EXPECT_EQ(report_.board_profile->found, "coherency = owner, written to " + path);
+    EXPECT_EQ(report_.board_profile->health, Health::kOk);
+    const BoardProfileChoice choice = choose_board_profile(config_, report_.runtime, board_.root());
+    EXPECT_EQ(choice.path, path);
+    EXPECT_EQ(choice.coherency, "owner");
+    EXPECT_TRUE(choice.warnings.empty()) << choice.warnings[0];
+    EXPECT_THAT(to_text(report_), HasSubstr("written to " + path));
+}
+
+TEST_F(DoctorBoardProfile, WhatIsReplacedIsSaid) {
+    ASSERT_TRUE(write().ok());
+    ASSERT_TRUE(write().ok());
+    EXPECT_THAT(report_.board_profile->found, HasSubstr(", in place of one that said the same"));
+    const std::string file = board_.root() + "/mine";
+    for (const auto& [before, said] :
+         {std::pair("coherency = lines\n", ", in place of one that said coherency = lines"),
+          std::pair("# nothing\n", ", in place of one that told no coherency"),
+          std::pair("coherency\n", ", in place of one that could not be read")}) {
+        board_.write("/mine", before);
+        ASSERT_TRUE(write(file).ok());
+        EXPECT_THAT(report_.board_profile->found, HasSubstr(file + said));
+    }
+}
+
+TEST_F(DoctorBoardProfile, WhatIsNotSureGoesNowhereByItself) {
+    EXPECT_EQ(place("none").why, "not asked for");
+    report_.quick = true;
+    EXPECT_EQ(place().path, "");
+    EXPECT_EQ(place("/some/file").path, "/some/file");
+    report_.quick = false;
+    report_.runtime.simulated = true;
+    EXPECT_EQ(place().path, "");
+    EXPECT_EQ(place("/some/file").path, "/some/file");
+    report_.runtime.simulated = false;
+    config_.profile_directory.clear();
+    EXPECT_EQ(place().path, "");
+    set(report_.readings, "slab-sync", "weights", 0);
+    set(report_.readings, "cache-lines", "results", 0);
+    EXPECT_EQ(place("/some/file").path, "");
+    report_.readings.pop_back();
+    EXPECT_EQ(place("/some/file").why, "not everything could be tried out");
+    ASSERT_TRUE(write("/some/file").ok());
+    EXPECT_EQ(report_.board_profile->health, Health::kSkipped);
+}
+
+TEST_F(DoctorBoardProfile, AFileThatCannotBeWrittenIsAWarning) {
+    const Status status = write("/proc/no/such/file");
+    EXPECT_FALSE(status.ok());
+    EXPECT_EQ(report_.board_profile->health, Health::kWarning);
+    EXPECT_THAT(report_.board_profile->found, HasSubstr("/proc/no/such/file"));
+}
+
+}  // namespace
+}  // namespace rknpu2

@@ -1,0 +1,75 @@
+#include "doctor_board_profile.hpp"
+
+#include <algorithm>
+#include <filesystem>
+#include <optional>
+
+#include "base/file.hpp"
+#include "base/format.hpp"
+#include "runtime/board_profile.hpp"
+
+namespace rknpu2 {
+namespace {
+
+constexpr const char* kId = "reading.board-profile";
+constexpr const char* kTitle = "board profile";
+
+// What was there before, for people; empty: nothing.
+std::string replaced_text(const std::string& path, const std::string& chosen) {
+    std::error_code error;
+    if (!std::filesystem::exists(path, error)) return {};
+    const Result<std::string> text = read_regular_file(path, 1 << 20);
+    const Result<BoardAnswers> before =
+        text.ok() ? parse_board_answers(text.value(), path) : Result<BoardAnswers>(text.status());
+    if (!before.ok()) return ", in place of one that could not be read";
+    if (before.value().coherency == chosen) return ", in place of one that said the same";
+    if (before.value().coherency.empty()) return ", in place of one that told no coherency";
+    return ", in place of one that said coherency = " + before.value().coherency;
+}
+
+}  // namespace
+
+BoardProfilePlace board_profile_place(const std::string& option, const Config& config,
+                                      const DoctorReport& report, const std::string& root) {
+    if (option == "none") return {"", "not asked for"};
+    const std::optional<CoherencyVerdict> choice = report.coherency();
+    if (!choice) return {"", "not everything could be tried out"};
+    if (choice->chosen.empty()) return {"", "no strategy is right"};
+    if (!option.empty()) return {option, ""};
+    if (report.runtime.simulated) return {"", "a simulator's answers go only where --board-profile says"};
+    if (report.quick) return {"", "the answers of --quick go only where --board-profile says"};
+    if (config.profile_directory.empty()) return {"", "there is no home; --board-profile names a file"};
+    return {config.profile_directory + "/" + board_profile_name(board_key(report.runtime, root)), ""};
+}
+
+std::string board_profile_text(const DoctorReport& report, const std::string& root) {
+    const BoardKey key = board_key(report.runtime, root);
+    const CoherencyVerdict choice = report.coherency().value();
+    std::string why = choice.why;
+    std::replace_if(
+        why.begin(), why.end(), [](unsigned char c) { return c < ' '; }, ' ');
+    return format("# For ggml-rknpu2, by rknpu2-doctor %s on %s.\n", RKNPU2_VERSION, report.when.c_str()) +
+           format("board = %s\nruntime = %s\n", key.board.c_str(), key.runtime.c_str()) +
+           format("coherency = %s  # %s\n", choice.chosen.c_str(), why.c_str());
+}
+
+Status write_board_profile(const BoardProfilePlace& place, DoctorReport& report, const std::string& root) {
+    if (place.path.empty()) {
+        report.board_profile = Check{kId, Health::kSkipped, kTitle, "not written: " + place.why, ""};
+        return {};
+    }
+    const std::string chosen = report.coherency().value().chosen;
+    const std::string replaced = replaced_text(place.path, chosen);
+    std::error_code ignored;  // what is missing shows when the file is written
+    std::filesystem::create_directories(std::filesystem::path(place.path).parent_path(), ignored);
+    Status status = write_file_atomically(place.path, board_profile_text(report, root));
+    report.board_profile = Check{kId, Health::kOk, kTitle,
+                                 "coherency = " + chosen + ", written to " + place.path + replaced, ""};
+    if (!status.ok()) {
+        report.board_profile =
+            Check{kId, Health::kWarning, kTitle, status.message(), "--board-profile names another file"};
+    }
+    return status;
+}
+
+}  // namespace rknpu2

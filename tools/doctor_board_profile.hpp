@@ -1,0 +1,31 @@
+// The board profile (src/runtime/board_profile.hpp) that comes of the readings.
+#pragma once
+
+#include <string>
+
+#include "base/config.hpp"
+#include "base/status.hpp"
+#include "doctor_report.hpp"
+
+namespace rknpu2 {
+
+// Where it goes and whose it is.
+struct BoardProfilePlace {
+    std::string path;  // empty: nowhere
+    std::string why;   // it goes nowhere
+};
+
+// `option`: a path, "none", or empty for the user's folder, which only answers of a board get, and only when
+// all trials were made: a simulator's and those of --quick go where somebody says.
+BoardProfilePlace board_profile_place(const std::string& option, const Config& config,
+                                      const DoctorReport& report, const std::string& root = "");
+
+// What the plug-in reads. There must be a choice, and one of its strategies must be right.
+std::string board_profile_text(const DoctorReport& report, const std::string& root = "");
+
+// Writes it there, says so in report.board_profile, and what it replaced. A warning there, and the status,
+// when it cannot be written. `root`: where the device tree is.
+Status write_board_profile(const BoardProfilePlace& place, DoctorReport& report,
+                           const std::string& root = "");
+
+}  // namespace rknpu2

@@ -1,0 +1,37 @@
+// Which strategy keeps the CPU's cache in step with the NPU on this board, by what was tried.
+//
+// The plug-in has two strategies (docs/design.md): `owner` syncs whole buffers on the handles that
+// rknn_create_mem gave, `lines` cleans and invalidates exact ranges from user space. A strategy is right when
+// each of its steps was right in every trial; among the right ones the cheaper one is chosen, and `owner`
+// where lines do not gain a tenth, where no trial ever showed an old value, so that nothing could be told,
+// and where a step could not be tried: it is what the plug-in does without a profile.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "doctor_check.hpp"
+#include "doctor_reading.hpp"
+
+namespace rknpu2 {
+
+struct Strategy {
+    bool right = false;     // all of its steps
+    bool failed = false;    // one of its steps
+    std::string wrong;      // what was not right, or not tried; empty when it is right
+    double lost_share = 0;  // of the time of a run, by sync_share(); 0: not measured
+};
+
+struct CoherencyVerdict {
+    Strategy owner, lines;
+    bool told = false;   // some trial showed an old value where nothing was done
+    std::string chosen;  // "owner" or "lines"; empty: neither is right
+    std::string why;     // for people, and for the profile's comment
+};
+
+CoherencyVerdict choose_coherency(const std::vector<Reading>& readings);
+
+// kProblem when no strategy is right. `readings` must have been taken.
+Check check_of(const CoherencyVerdict& choice);
+
+}  // namespace rknpu2

@@ -1,0 +1,114 @@
+#include "doctor_reading.hpp"
+
+#include "base/format.hpp"
+
+namespace rknpu2 {
+namespace {
+
+std::string figure_text(const Figure& figure) {
+    if (figure.of > 0) return format("%s %.0f of %.0f", figure.name.c_str(), figure.value, figure.of);
+    return format("%s %.*f%s%s", figure.name.c_str(), figure.unit.empty() ? 0 : 1, figure.value,
+                  figure.unit.empty() ? "" : " ", figure.unit.c_str());
+}
+
+}  // namespace
+
+const Figure* Reading::find(const std::string& name) const {
+    for (const Figure& figure : figures) {
+        if (figure.name == name) return &figure;
+    }
+    return nullptr;
+}
+
+void Reading::add_count(const std::string& name, size_t value, size_t of) {
+    figures.push_back({name, static_cast<double>(value), static_cast<double>(of), ""});
+}
+
+void Reading::add(const std::string& name, double value, const std::string& unit) {
+    figures.push_back({name, value, 0, unit});
+}
+
+const std::vector<Probe>& probes() {
+    static const std::vector<Probe> all = {
+        {"owner-sync", "operands in buffers of their own, synced on their handles", true, probe_owner_sync},
+        {"slab-sync", "packed weights, the whole slab synced once, used through imports", true,
+         probe_slab_sync},
+        {"import-sync", "sync of an imported slice", true, probe_import_sync},
+        {"bind-cleans", "binding instead of a sync", true, probe_bind_cleans},
+        {"cache-lines", "cache lines cleaned from user space", true, probe_cache_lines},
+        {"results-visible", "results read without a sync", true, probe_results_visible},
+        {"dirty-lines", "results in memory that the CPU wrote to before", true, probe_dirty_lines},
+        {"non-cacheable", "memory that was asked for without a cache, never synced", true,
+         probe_non_cacheable},
+        {"sync-cost", "cost of keeping the cache in step", true, probe_sync_cost},
+        {"bind-cost", "cost of binding", true, probe_bind_cost},
+        {"context-cost", "cost of a context", true, probe_context_cost},
+        {"int4-input", "the runtime's conversion of int4 weights", true, probe_int4_input},
+        {"int8-three-cores", "512x4096x4096 int8 on three cores at once", false, probe_int8_three_cores},
+        {"m-2048", "many rows", true, probe_many_rows},
+        {"wide-n", "wide results", true, probe_wide_n},
+        {"many-contexts", "contexts alive at once", true, probe_many_contexts},
+        {"attention-shapes", "shapes of attention, 2048 rows of fp16", false, probe_attention_shapes},
+    };
+    return all;
+}
+
+Reading not_tried(const Probe& probe, const std::string& why) {
+    Reading reading;
+    reading.id = probe.id;
+    reading.title = probe.title;
+    reading.error = why;
+    return reading;
+}
+
+Reading run_probe(const Probe& probe, ProbeBench& bench) {
+    Reading reading = not_tried(probe, "");
+    if (bench.quick && !probe.quick) {
+        reading.error = "left out by --quick";
+        return reading;
+    }
+    const Status status = probe.run(bench, reading);
+    reading.state = CaseState::kRan;
+    if (!status.ok()) {
+        reading.state = status.code() == StatusCode::kTimeout ? CaseState::kTimedOut : CaseState::kFailed;
+        reading.error = status.message();
+        reading.answer.clear();
+    }
+    return reading;
+}
+
+Reading crashed_probe(size_t index, const std::string& how) {
+    Reading reading = not_tried(probes().at(index), how);
+    reading.state = CaseState::kCrashed;
+    return reading;
+}
+
+Check check_of(const Reading& reading) {
+    Check check;
+    check.id = "reading." + reading.id;
+    check.title = reading.id + ", " + reading.title;
+    check.found = reading.ran() ? reading.answer : reading.error;
+    std::string figures;
+    for (const Figure& figure : reading.figures)
+        figures += (figures.empty() ? "" : "; ") + figure_text(figure);
+    if (!figures.empty()) check.found += " (" + figures + ")";
+    if (reading.ran()) return check;
+    if (reading.state == CaseState::kLeftOut) {
+        check.health = Health::kSkipped;
+        return check;
+    }
+    check.health = Health::kWarning;
+    check.advice = reading.state == CaseState::kFailed
+                       ? "the plug-in goes on without it; report it with this report's file"
+                       : "a program that does this ends with it: report it with this report's file";
+    return check;
+}
+
+const Reading* find_reading(const std::vector<Reading>& readings, const std::string& id) {
+    for (const Reading& reading : readings) {
+        if (reading.id == id) return &reading;
+    }
+    return nullptr;
+}
+
+}  // namespace rknpu2
