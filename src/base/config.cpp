@@ -171,6 +171,13 @@ Status parse_malloc_mmap(const std::string& text, Config& config) {
     return {};
 }
 
+Status parse_coherency(const std::string& text, Config& config) {
+    if (text == "auto") return config.coherency = CoherencyChoice::kAuto, Status();
+    if (text == "owner") return config.coherency = CoherencyChoice::kOwner, Status();
+    if (text == "lines") return config.coherency = CoherencyChoice::kLines, Status();
+    return {StatusCode::kInvalidArgument, "not a way to maintain the cache"};
+}
+
 Status parse_fuse(const std::string& text, Config& config) {
     return parse_switch(text, config.fuse);
 }
@@ -287,6 +294,11 @@ constexpr std::array kSettings = {
         "may glibc give large blocks of memory mappings of their own, which the vendor's library was seen "
         "to unmap; auto: not with that library; keep: as the program has it; off: never",
         parse_malloc_mmap},
+    Setting{
+        "GGML_RKNPU2_COHERENCY", "name", "auto", "auto, owner, lines",
+        "how the CPU's cache is maintained for the NPU; owner: whole buffers, by the runtime; lines: exact "
+        "ranges, by the CPU's own instructions; auto: what the board's profile says, else owner",
+        parse_coherency},
     Setting{"GGML_RKNPU2_LOCK", "file", "auto", "auto, none, or the path of a file, with a slash in it",
             "keeps several processes from using the NPU at the same time; auto: a file in /run/lock or /tmp "
             "for a board, none for the simulator",

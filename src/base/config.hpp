@@ -30,6 +30,9 @@ enum class Experts { kAuto, kNpu, kCpu };
 // Where multiplications by plain matrices are computed (matmul/policy.hpp).
 enum class Matrices { kNpu, kAuto };
 
+// How the CPU's cache is kept out of the NPU's way (matmul/coherency.hpp).
+enum class CoherencyChoice { kAuto, kOwner, kLines };
+
 // What is done when the NPU fails a multiplication, one after the other (matmul/npu_device_recover.cpp).
 enum class OnError {
     kRetry,  // once more, in contexts that are made anew
@@ -65,6 +68,7 @@ struct Config {
     std::string profile = "auto";   // what the doctor has found out about the board: auto, none, or a file
     std::string profile_directory;  // the user's own; empty: there is no home
     int contexts = 0;               // of the NPU, to keep; 0: matmul/context_limit.hpp
+    CoherencyChoice coherency = CoherencyChoice::kAuto;
     MallocMmap malloc_mmap = MallocMmap::kAuto;
     std::string lock = "auto";  // keeps other processes from the NPU: auto, none, or the path of a file
     bool fuse = true;           // may several operations share work

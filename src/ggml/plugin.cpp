@@ -169,9 +169,9 @@ class Plugin {
         host.checksums = checksums_.get();
         if (!npu_) return;
         host.description = npu_->info().simulated ? "Rockchip RK3588 NPU (simulated)" : "Rockchip RK3588 NPU";
-        log(LogLevel::kInfo, "%s, %d cores, precision %s, runtime %s %s", host.description.c_str(),
-            config_.cores, precision_name(config_.precision), npu_->info().library.c_str(),
-            npu_->info().api_version.c_str());
+        log(LogLevel::kInfo, "%s, %d cores, precision %s, coherency %s, runtime %s %s",
+            host.description.c_str(), config_.cores, precision_name(config_.precision),
+            npu_->coherency().name(), npu_->info().library.c_str(), npu_->info().api_version.c_str());
     }
 
     // There is one device, with the settings of when it was opened.
@@ -204,7 +204,10 @@ class Plugin {
         Result<std::unique_ptr<Checksums>> checksums = Checksums::open(config_);
         RKNPU2_RETURN_IF_ERROR(checksums.status());
         checksums_ = checksums.take();
-        npu_ = std::make_shared<NpuDevice>(runtime.take(), config_, statistics_);
+        auto coherency =
+            make_coherency(config_.coherency, profile.coherency, *runtime.value(), statistics_.coherency);
+        RKNPU2_RETURN_IF_ERROR(coherency.status());
+        npu_ = std::make_shared<NpuDevice>(runtime.take(), config_, statistics_, coherency.take());
         npu_->use_lock(lock.take());
         npu_->use_statistics(library.take());
         return {};

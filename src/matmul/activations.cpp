@@ -53,6 +53,8 @@ void ActivationStore::clear() {
 Result<ActivationStore::Cubes*> ActivationStore::get(const PackedWeight& weight, const Activations& input,
                                                      size_t m0, size_t M, const Form& form) {
     if (serves(weight, input, form.planes)) {
+        for (const DeviceMemoryPool::Slice& slice : cubes_.slices)
+            areas_.use_again(slice);
         cubes_.quantised = true;
         return &cubes_;
     }

@@ -7,22 +7,23 @@
 namespace rknpu2 {
 Result<View> CachedContext::view(Operand operand, size_t row_index, const DeviceMemoryPool::Slice& slice,
                                  size_t bytes) {
-    const View view{slice.id, context_->operand_bytes(operand, row_index)};
-    if (imports_.contains(view)) return view;
+    const View view{slice.id, context_->operand_bytes(operand, row_index), &slice.memory(), slice.offset,
+                    slice.alone()};
     if (view.bytes > bytes) {
         return Status(StatusCode::kDeviceError,
                       format("the runtime wants %zu bytes where the layout has %zu", view.bytes, bytes));
     }
+    if (view.whole || imports_.contains(view)) return view;
     Result<std::unique_ptr<NpuMemory>> imported = DeviceMemoryPool::import_into(*context_, slice, view.bytes);
     RKNPU2_RETURN_IF_ERROR(imported.status());
-    imports_.emplace(view, Import{imported.take(), slice.slab, slice.offset});
+    imports_.emplace(view, imported.take());
     return view;
 }
 
 Status CachedContext::bind(Operand operand, const View& view, View& bound) {
     if (bound == view) return {};
     bound = {};
-    RKNPU2_RETURN_IF_ERROR(context_->bind(operand, *imports_.at(view).memory));
+    RKNPU2_RETURN_IF_ERROR(context_->bind(operand, view.whole ? *view.memory : *imports_.at(view)));
     bound = view;
     return {};
 }
@@ -43,19 +44,18 @@ Status CachedContext::prepare(size_t row_index, const View& activations, const V
 
 Status CachedContext::run() {
     RKNPU2_RETURN_IF_ERROR(context_->run());
-    return context_->sync_from_device(*imports_.at(result_).memory);
+    return coherency_.result_needed(*context_, *result_.memory, result_.bytes);
 }
 
 void CachedContext::forget(const DeviceMemoryPool::Slice& slice) {
-    std::erase_if(imports_, [&](const auto& entry) {
-        const auto& [view, import] = entry;
-        const bool touches = import.slab == slice.slab && import.offset < slice.offset + slice.bytes &&
-                             slice.offset < import.offset + view.bytes;
-        for (View* bound : {&activations_, &weights_, &result_}) {
-            if (touches && *bound == view) *bound = {};
-        }
-        return touches;
-    });
+    const NpuMemory* const memory = &slice.memory();
+    const auto touches = [&](const View& view) {
+        return view.memory == memory && view.offset < slice.offset + slice.bytes &&
+               slice.offset < view.offset + view.bytes;
+    };
+    for (View* const bound : {&activations_, &weights_, &result_})
+        if (touches(*bound)) *bound = {};
+    std::erase_if(imports_, [&](const auto& entry) { return touches(entry.first); });
 }
 
 Result<CachedContext*> ContextCache::get(const ContextKey& key) {
@@ -67,7 +67,7 @@ Result<CachedContext*> ContextCache::get(const ContextKey& key) {
     Result<std::unique_ptr<NpuContext>> made =
         runtime_.create_context({key.arithmetic, key.K, key.N, rows_, key.core, key.domain});
     RKNPU2_RETURN_IF_ERROR(made.status());
-    order_.push_front(std::make_unique<CachedContext>(key, made.take()));
+    order_.push_front(std::make_unique<CachedContext>(key, made.take(), coherency_));
     by_key_.emplace(key, order_.begin());
     return order_.front().get();
 }

@@ -2,9 +2,9 @@
 // first.
 //
 // Making a context is slow on the chip and a process may not have any number of them (context_limit.hpp), so
-// they are shared by every weight of the same shape and kept. A cached context remembers the views of device
-// memory it has imported and what is bound to it. A view is a slice id and a length, never an address. Not
-// thread safe as a whole; different contexts may be used by different threads.
+// they are shared by every weight of the same shape and kept. A cached context remembers the parts of device
+// memory it has imported and what is bound to it. Memory is known by a slice id and a length, never by an
+// address. Not thread safe as a whole; different contexts may be used by different threads.
 #pragma once
 
 #include <cstdint>
@@ -13,16 +13,21 @@
 #include <memory>
 #include <utility>
 
+#include "matmul/coherency.hpp"
 #include "matmul/device_memory.hpp"
 #include "runtime/npu_runtime.hpp"
 
 namespace rknpu2 {
 
-// `bytes` from the beginning of a slice; more than the slice has where others lie behind it (RunList). Cache
-// maintenance costs by the byte, so work areas are bound no longer than a call needs.
+// `bytes` from the beginning of a slice; more than the slice has where others lie behind it (RunList). Its
+// memory is bound as it is where the slice is all of it, else an import of the part.
 struct View {
     uint64_t slice = 0;  // 0: none
     size_t bytes = 0;
+    NpuMemory* memory = nullptr;  // that the slice is of
+    size_t offset = 0;            // there
+    bool whole = false;           // bound as it is
+
     auto operator<=>(const View&) const = default;  // NOLINT(modernize-use-nullptr): the check trips over <=>
 };
 
@@ -39,17 +44,20 @@ struct ContextKey {
 
 class CachedContext {
   public:
-    CachedContext(const ContextKey& key, std::unique_ptr<NpuContext> context)
-        : key_(key), context_(std::move(context)) {}
+    CachedContext(const ContextKey& key, std::unique_ptr<NpuContext> context, Coherency& coherency)
+        : key_(key), context_(std::move(context)), coherency_(coherency) {}
 
     const ContextKey& key() const { return key_; }
 
     // The operand when row count `row_index` is selected, from the beginning of `slice` on, where there are
-    // `bytes` bytes of it; imported at the first call. Fails if the runtime wants more.
+    // `bytes` bytes of it. Fails if the runtime wants more. What is not the whole of its memory is imported
+    // at the first call; all others may be made on any thread while the context runs.
     Result<View> view(Operand operand, size_t row_index, const DeviceMemoryPool::Slice& slice, size_t bytes);
 
-    // Makes what the CPU wrote to the view visible to the device.
-    Status sync_to_device(const View& view) { return context_->sync_to_device(*imports_.at(view).memory); }
+    // The CPU has written activations to the view.
+    Status activations_written(const View& view) {
+        return coherency_.activations_written(*context_, *view.memory, view.bytes);
+    }
 
     // Selects the row count and binds what is not bound already.
     Status prepare(size_t row_index, const View& activations, const View& weights, const View& result);
@@ -60,17 +68,12 @@ class CachedContext {
     void forget(const DeviceMemoryPool::Slice& slice);
 
   private:
-    struct Import {
-        std::unique_ptr<NpuMemory> memory;
-        const DeviceMemoryPool::Slab* slab;
-        size_t offset;
-    };
-
     Status bind(Operand operand, const View& view, View& bound);
 
     ContextKey key_;
     std::unique_ptr<NpuContext> context_;
-    std::map<View, Import> imports_;  // destroyed before the context
+    Coherency& coherency_;
+    std::map<View, std::unique_ptr<NpuMemory>> imports_;  // destroyed before the context
     size_t row_index_ = SIZE_MAX;
     View activations_;
     View weights_;
@@ -80,8 +83,8 @@ class CachedContext {
 class ContextCache {
   public:
     // rows: the row counts that every context is made for.
-    ContextCache(NpuRuntime& runtime, std::vector<size_t> rows, size_t capacity)
-        : runtime_(runtime), rows_(std::move(rows)), capacity_(capacity) {}
+    ContextCache(NpuRuntime& runtime, Coherency& coherency, std::vector<size_t> rows, size_t capacity)
+        : runtime_(runtime), coherency_(coherency), rows_(std::move(rows)), capacity_(capacity) {}
 
     // The pointer stays valid until `capacity` other contexts have been asked for, or drop() or clear().
     Result<CachedContext*> get(const ContextKey& key);
@@ -99,6 +102,7 @@ class ContextCache {
     void drop_last();
 
     NpuRuntime& runtime_;
+    Coherency& coherency_;
     std::vector<size_t> rows_;
     size_t capacity_;
     Order order_;  // most recently used first

@@ -9,6 +9,7 @@ namespace rknpu2 {
 namespace {
 
 constexpr size_t kSliceAlignment = 64;
+constexpr size_t kPage = 4096;
 constexpr size_t kSmallestSlab = size_t{16} << 20;
 constexpr size_t kLargestSlab = size_t{256} << 20;
 // Weights and work areas together take no more.
@@ -50,6 +51,8 @@ struct DeviceMemoryPool::Slab {
     std::unique_ptr<NpuMemory> memory;
     std::map<size_t, size_t> gaps;  // offset -> bytes, never adjacent
     size_t slices = 0;
+    bool alone = false;               // one slice, for good
+    std::vector<Extent> unpublished;  // what the CPU has written and the NPU was not told of
 
     // Takes `bytes` from the smallest gap that holds them; SIZE_MAX if there is none.
     size_t take(size_t bytes) {
@@ -92,6 +95,14 @@ struct DeviceMemoryPool::Domain {
 
 std::byte* DeviceMemoryPool::Slice::data() const {
     return slab->memory->data() + offset;
+}
+
+NpuMemory& DeviceMemoryPool::Slice::memory() const {
+    return *slab->memory;
+}
+
+bool DeviceMemoryPool::Slice::alone() const {
+    return slab->alone;
 }
 
 DeviceMemoryPool::DeviceMemoryPool(NpuRuntime& runtime) : runtime_(runtime) {}
@@ -152,7 +163,7 @@ Status DeviceMemoryPool::fill_empty(Domain& where, const Blocks& blocks, std::ve
 // Takes one slice and cuts it.
 Status DeviceMemoryPool::allocate_block(Domain& where, const std::vector<size_t>& sizes,
                                         std::vector<Slice>& slices) {
-    Result<Slice> whole = allocate_from(where, size_of(sizes), kMostWeightBytes);
+    Result<Slice> whole = allocate_from(where, size_of(sizes));
     RKNPU2_RETURN_IF_ERROR(whole.status());
     Slice next = whole.value();
     for (const size_t bytes : sizes) {
@@ -165,11 +176,50 @@ Status DeviceMemoryPool::allocate_block(Domain& where, const std::vector<size_t>
     return {};
 }
 
-Result<DeviceMemoryPool::Slice> DeviceMemoryPool::allocate_in(int index, size_t bytes) {
-    return allocate_from(domain(index), bytes, kMostOfAll);
+Result<DeviceMemoryPool::Slice> DeviceMemoryPool::allocate_alone(int index, size_t bytes) {
+    Domain& where = domain(index);
+    const size_t rounded = round_up(std::max<size_t>(bytes, 1), kPage);
+    if (where.reserved + rounded > kMostOfAll) return domain_is_full(index);
+    Result<Slab*> added = add_slab_of(where, rounded);
+    RKNPU2_RETURN_IF_ERROR(added.status());
+    Slab& slab = *added.value();
+    slab.alone = true;
+    slab.take(rounded);
+    bytes_in_use_ += rounded;
+    return Slice{next_id_++, &slab, 0, rounded, index};
 }
 
-Result<DeviceMemoryPool::Slice> DeviceMemoryPool::allocate_from(Domain& where, size_t bytes, uint64_t most) {
+void DeviceMemoryPool::note_written(const Slice& slice) {
+    std::vector<Extent>& extents = slice.slab->unpublished;
+    const bool follows = !extents.empty() && extents.back().offset + extents.back().bytes == slice.offset;
+    if (follows) {
+        extents.back().bytes += slice.bytes;
+    } else {
+        extents.push_back({slice.offset, slice.bytes});
+    }
+    unpublished_ = true;
+}
+
+Status DeviceMemoryPool::publish(Coherency& coherency) {
+    if (!unpublished_) return {};
+    for (const auto& where : domains_) {
+        for (const auto& slab : where->slabs) {
+            if (slab->unpublished.empty()) continue;
+            RKNPU2_RETURN_IF_ERROR(
+                coherency.weights_written(*where->allocator, *slab->memory, slab->unpublished)
+                    .with_context("handing weights to the NPU"));
+            slab->unpublished.clear();
+        }
+    }
+    unpublished_ = false;
+    return {};
+}
+
+NpuContext& DeviceMemoryPool::allocator(int index) {
+    return *domain(index).allocator;
+}
+
+Result<DeviceMemoryPool::Slice> DeviceMemoryPool::allocate_from(Domain& where, size_t bytes) {
     const size_t rounded = round_up(std::max<size_t>(bytes, 1), kSliceAlignment);
     Slab* home = nullptr;
     size_t offset = SIZE_MAX;
@@ -181,7 +231,7 @@ Result<DeviceMemoryPool::Slice> DeviceMemoryPool::allocate_from(Domain& where, s
         }
     }
     if (home == nullptr) {
-        Result<Slab*> added = add_slab(where, rounded, most);
+        Result<Slab*> added = add_slab(where, rounded);
         RKNPU2_RETURN_IF_ERROR(added.status());
         home = added.value();
         offset = home->take(rounded);
@@ -190,11 +240,11 @@ Result<DeviceMemoryPool::Slice> DeviceMemoryPool::allocate_from(Domain& where, s
     return Slice{next_id_++, home, offset, rounded, where.index};
 }
 
-Result<DeviceMemoryPool::Slab*> DeviceMemoryPool::add_slab(Domain& where, size_t bytes, uint64_t most) {
+Result<DeviceMemoryPool::Slab*> DeviceMemoryPool::add_slab(Domain& where, size_t bytes) {
     // Slabs grow with what is there already: few descriptors for a large model, little waste for a small one.
     const size_t wish =
         round_up(std::clamp(bytes_reserved_ / 8, kSmallestSlab, kLargestSlab), kSliceAlignment);
-    const size_t room = most - std::min<uint64_t>(most, where.reserved);
+    const size_t room = kMostWeightBytes - std::min<uint64_t>(kMostWeightBytes, where.reserved);
     const size_t size = std::max(bytes, std::min(wish, room));
     if (size > room) return domain_is_full(where.index);
     return add_slab_of(where, size);
@@ -237,7 +287,7 @@ void DeviceMemoryPool::give_back(const Slice& slice) {
 
 Result<std::unique_ptr<NpuMemory>> DeviceMemoryPool::import_into(NpuContext& context, const Slice& slice,
                                                                  size_t bytes) {
-    return context.import_slice(*slice.slab->memory, slice.offset, bytes);
+    return context.import_slice(slice.memory(), slice.offset, bytes);
 }
 
 }  // namespace rknpu2

@@ -38,16 +38,18 @@ bool same_tiles(const std::vector<const PackedWeight*>& weights) {
 
 }  // namespace
 
-NpuDevice::NpuDevice(std::unique_ptr<NpuRuntime> runtime, const Config& config, Statistics& statistics)
+NpuDevice::NpuDevice(std::unique_ptr<NpuRuntime> runtime, const Config& config, Statistics& statistics,
+                     std::unique_ptr<Coherency> coherency)
     : runtime_(std::move(runtime)),
       config_(config),
       statistics_(statistics),
+      coherency_(coherency != nullptr ? std::move(coherency) : make_owner_coherency(statistics.coherency)),
       pool_(team_size(config, runtime_->info().simulated), cpu_affinity(config)),
       cache_(weight_cache_of(config, statistics)),
       memory_(*runtime_),
-      contexts_(*runtime_, row_buckets(), contexts_to_keep(config, descriptor_limit())),
+      contexts_(*runtime_, *coherency_, row_buckets(), contexts_to_keep(config, descriptor_limit())),
       context_limit_(config, contexts_, statistics.contexts),
-      areas_(memory_, contexts_),
+      areas_(memory_, contexts_, *coherency_),
       activations_(areas_, statistics, static_cast<size_t>(pool_.threads())),
       pipeline_(pool_.spins()) {}
 
@@ -146,6 +148,7 @@ size_t NpuDevice::chunk_rows(size_t rows) const {
 }
 
 Status NpuDevice::multiply_together(const Activations& input) {
+    areas_.begin_call();
     const WeightPlan& plan = weights_[0]->plan;
     ActivationStore::Form form;
     form.planes = together_[0].planes;

@@ -51,11 +51,14 @@ namespace rknpu2 {
 class NpuDevice : public std::enable_shared_from_this<NpuDevice> {
   public:
     // Use through a shared_ptr: packed weights keep their device alive.
-    NpuDevice(std::unique_ptr<NpuRuntime> runtime, const Config& config, Statistics& statistics);
+    // `coherency` null: owner.
+    NpuDevice(std::unique_ptr<NpuRuntime> runtime, const Config& config, Statistics& statistics,
+              std::unique_ptr<Coherency> coherency = nullptr);
     ~NpuDevice();
 
     const RuntimeInfo& info() const { return runtime_->info(); }
     const Config& config() const { return config_; }
+    const Coherency& coherency() const { return *coherency_; }
     Statistics& statistics() { return statistics_; }
     // Fails in a forked child, and says why. Takes no lock.
     Status check_process() const;
@@ -155,7 +158,6 @@ class NpuDevice : public std::enable_shared_from_this<NpuDevice> {
     std::string names_together() const;
     void drop_all();
     Status run(const ActivationStore::Cubes& cubes);
-    Status make_result_areas(const ActivationStore::Cubes& cubes);
     void lay_out(const ActivationStore::Cubes& cubes);
     Status bind(const ActivationStore::Cubes& cubes);
     void quantise_alone(const ActivationStore::Cubes& cubes);
@@ -167,6 +169,7 @@ class NpuDevice : public std::enable_shared_from_this<NpuDevice> {
     Status allocate_or_recover(std::span<const std::shared_ptr<PackedWeight>> group,
                                const std::string& names);
     void note_unpacked(const Status& failure, const std::string& name);
+    void note_written(const PackedWeight& weight);
     void release(const PackedWeight& weight);
     Recipe recipe_for(const WeightSource& source, const std::optional<StatisticsLibrary::Found>& found) const;
 
@@ -176,6 +179,7 @@ class NpuDevice : public std::enable_shared_from_this<NpuDevice> {
     std::unique_ptr<NpuRuntime> runtime_;
     Config config_;
     Statistics& statistics_;
+    const std::unique_ptr<Coherency> coherency_;
     ThreadPool pool_;
 
     std::atomic<uint64_t> last_version_{0};

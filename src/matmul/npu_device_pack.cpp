@@ -203,10 +203,19 @@ Result<std::shared_ptr<PackedWeight>> NpuDevice::pack(const WeightSource& source
         }
     }
     separate_far_channels(*place);
+    note_written(*place);
     statistics_.add_weight({source.name, source.type_name, source.K, source.N,
                             dtype_name(operand_type(plan.recipe.arithmetic)), plan.packed_bytes(),
                             !place->bias.empty(), plan.recipe.planes, plan.recipe.rotate, source.expert});
     return place;
+}
+
+// The first multiplication after it tells the NPU.
+void NpuDevice::note_written(const PackedWeight& weight) {
+    const std::lock_guard lock(mutex_);
+    for (const auto& row : weight.cells)
+        for (const DeviceMemoryPool::Slice& cell : row)
+            memory_.note_written(cell);
 }
 
 Result<std::shared_ptr<PackedWeight>> NpuDevice::pack(const WeightSource& source) {

@@ -37,7 +37,7 @@ class NpuDevice::Execution final : public Pipeline::Work {
 
     Status sync(size_t step, size_t core, size_t run) override {
         const BoundRun& bound = bound_run(step, core, run);
-        Status status = bound.context->sync_to_device(bound.activations);
+        Status status = bound.context->activations_written(bound.activations);
         if (!status.ok()) failed_[core] = bound.context;
         return status;
     }
@@ -154,7 +154,7 @@ void NpuDevice::Execution::add_cell_of(const Rows& rows, const CellResult& cell,
 
 Status NpuDevice::run(const ActivationStore::Cubes& cubes) {
     lay_out(cubes);
-    RKNPU2_RETURN_IF_ERROR(make_result_areas(cubes));
+    RKNPU2_RETURN_IF_ERROR(memory_.publish(*coherency_));
     RKNPU2_RETURN_IF_ERROR(bind(cubes));
     Execution execution(*this, cubes);
     quantise_alone(cubes);
@@ -216,30 +216,11 @@ void NpuDevice::lay_out(const ActivationStore::Cubes& cubes) {
     }
 }
 
-// Before anything is bound: an area that grows takes the views of its former self with it.
-Status NpuDevice::make_result_areas(const ActivationStore::Cubes& cubes) {
-    const int domain = weights_[0]->cells[0][0].domain;
-    const DType type = result_type(weights_[0]->plan.recipe.arithmetic);
-    size_t most_rows = 0;
-    for (const RowChunk& chunk : cubes.chunks)
-        most_rows = std::max(most_rows, row_buckets()[chunk.bucket]);
-    const size_t slots = std::min(Pipeline::kSlots, shape_.steps.size());
-    for (size_t s = 0; s < runs_.size(); ++s) {
-        for (size_t r = 0; r < runs_[s].runs.size(); ++r) {
-            const size_t bytes = dtype_bytes(type, most_rows * runs_[s].runs[r].N);
-            for (size_t slot = 0; slot < slots; ++slot) {
-                const size_t place = r * Pipeline::kSlots + slot;
-                RKNPU2_RETURN_IF_ERROR(areas_.result(domain, place, bytes).status());
-            }
-        }
-    }
-    return {};
-}
-
-// Finds the context and the views for every run, so that the threads touch nothing shared.
+// Finds the context and the memory of every run, so that the threads touch nothing shared.
 Status NpuDevice::bind(const ActivationStore::Cubes& cubes) {
     const WeightPlan& plan = weights_[0]->plan;
     const int domain = weights_[0]->cells[0][0].domain;
+    const DType type = result_type(plan.recipe.arithmetic);
     bound_.clear();
     for (size_t step = 0; step < shape_.steps.size(); ++step) {
         const Pipeline::Step& at = shape_.steps[step];
@@ -253,7 +234,8 @@ Status NpuDevice::bind(const ActivationStore::Cubes& cubes) {
             RKNPU2_RETURN_IF_ERROR(context.status());
             CachedContext& cached = *context.value();
             const size_t place = r * Pipeline::kSlots + step % Pipeline::kSlots;
-            Result<DeviceMemoryPool::Slice> area = areas_.result(domain, place, 0);
+            const size_t result_bytes = dtype_bytes(type, row_buckets()[bucket] * run.N);
+            Result<DeviceMemoryPool::Slice> area = areas_.result(domain, place, result_bytes);
             RKNPU2_RETURN_IF_ERROR(area.status());
             const DeviceMemoryPool::Slice& result = area.value();
             const DeviceMemoryPool::Slice& cube = cubes.slices[at.chunk * plan.segments.size() + run.segment];

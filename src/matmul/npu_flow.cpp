@@ -63,6 +63,7 @@ Status NpuFlow::begin(std::vector<Chunk> chunks) {
     RKNPU2_RETURN_IF_ERROR(take_turn());
     chunks_ = std::move(chunks);
     device_.activations_.forget();  // their areas are used for something else now
+    device_.areas_.begin_call();
     slot_taken_.assign(kSlots, 0);
     for (Product& product : products_) {
         for (Batch& batch : product.batches) {
@@ -97,7 +98,8 @@ Status NpuFlow::begin(std::vector<Chunk> chunks) {
 Status NpuFlow::make_everything() {
     Recovery recovery(device_.config_, device_.statistics_.faults, device_.fault_lines_);
     while (true) {
-        Status status = make_cubes();
+        Status status = device_.memory_.publish(*device_.coherency_);
+        if (status.ok()) status = make_cubes();
         if (status.ok()) status = make_results();
         if (status.ok()) status = find_contexts();
         if (status.ok() || status.code() == StatusCode::kUnsupported) return status;
@@ -122,8 +124,7 @@ size_t NpuFlow::cube_bytes(const Batch& batch, size_t segment, size_t chunk) con
                        row_buckets()[bucket(batch, chunk)] * plan.segments[segment].K_padded);
 }
 
-// Before anything is bound: an area that grows takes the views of its former self with it. A chunk's cubes
-// serve one product after the other.
+// A chunk's cubes serve one product after the other, those that want as many bytes.
 Status NpuFlow::make_cubes() {
     for (const Product& product : products_) {
         for (const Batch& batch : product.batches) {
@@ -141,26 +142,33 @@ Status NpuFlow::make_cubes() {
     return {};
 }
 
+size_t NpuFlow::result_bytes(const Batch& batch, size_t run, size_t chunk) const {
+    return dtype_bytes(result_type(batch.plan().recipe.arithmetic),
+                       row_buckets()[bucket(batch, chunk)] * batch.runs[run]->N);
+}
+
+// Any chunk may be in any slot.
 Status NpuFlow::make_results() {
-    size_t rows = 0;
-    for (const Chunk& chunk : chunks_)
-        rows = std::max(rows, chunk.count);
+    std::map<size_t, size_t> counts;  // rows of a chunk -> one that has them
+    for (size_t chunk = 0; chunk < chunks_.size(); ++chunk)
+        counts.emplace(chunks_[chunk].count, chunk);
     for (const Product& product : products_) {
         for (const Batch& batch : product.batches) {
-            const DType type = result_type(batch.plan().recipe.arithmetic);
-            const size_t cube_rows = row_buckets()[bucket_for(rows * batch.planes)];
             for (size_t i = 0; i < batch.runs.size() * kSlots; ++i) {
                 const size_t run = i / kSlots;
                 const size_t place = result_place(i % kSlots, batch.first_result + run);
-                const size_t bytes = dtype_bytes(type, cube_rows * batch.runs[run]->N);
-                RKNPU2_RETURN_IF_ERROR(device_.areas_.result(batch.domain(), place, bytes).status());
+                for (const auto& [rows, chunk] : counts) {
+                    const size_t bytes = result_bytes(batch, run, chunk);
+                    RKNPU2_RETURN_IF_ERROR(device_.areas_.result(batch.domain(), place, bytes).status());
+                }
             }
         }
     }
     return {};
 }
 
-// All of them now, so that none is dropped for another one while its core is at work.
+// All of them now, so that none is dropped for another one while its core is at work, and the weights that
+// they import.
 Status NpuFlow::find_contexts() {
     std::map<ContextKey, CachedContext*> contexts;
     for (Product& product : products_) {
@@ -178,6 +186,9 @@ Status NpuFlow::find_contexts() {
                     RKNPU2_RETURN_IF_ERROR(context.status());
                     found = contexts.emplace(key, context.value()).first;
                 }
+                const Result<View> weights =
+                    found->second->view(Operand::kWeights, 0, run->weights, run->weight_bytes);
+                RKNPU2_RETURN_IF_ERROR(weights.status());
                 product.contexts.push_back(found->second);
             }
         }
@@ -203,7 +214,9 @@ void NpuFlow::prepare(size_t product, size_t chunk) {
         for (size_t s = 0; s < batch.plan().segments.size(); ++s) {
             // It is there since begin(), and large enough.
             state.cubes[batch.first_cube + s] =
-                device_.areas_.activations(batch.domain(), cube_place(batch, s, chunk), 0).value();
+                device_.areas_
+                    .activations(batch.domain(), cube_place(batch, s, chunk), cube_bytes(batch, s, chunk))
+                    .value();
         }
     }
     std::vector<float>& sums = state.sums[product % 2];

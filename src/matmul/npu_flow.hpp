@@ -126,6 +126,7 @@ class NpuFlow {
 
     size_t bucket(const Batch& batch, size_t chunk) const;
     size_t cube_bytes(const Batch& batch, size_t segment, size_t chunk) const;
+    size_t result_bytes(const Batch& batch, size_t run, size_t chunk) const;
     Cube cube_of(size_t product, const Batch& batch, size_t segment, size_t chunk);
     Status make_everything();
     Status make_cubes();

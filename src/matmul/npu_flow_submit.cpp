@@ -79,12 +79,19 @@ Status NpuFlow::fill_job(size_t chunk) {
         for (size_t i = 0; i < batch.runs.size(); ++i) {
             const Run& run = *batch.runs[i];
             const size_t result = batch.first_result + i;
-            Result<DeviceMemoryPool::Slice> area =
-                device_.areas_.result(batch.domain(), result_place(state.slot, result), 0);
+            Result<DeviceMemoryPool::Slice> area = device_.areas_.result(
+                batch.domain(), result_place(state.slot, result), result_bytes(batch, i, chunk));
             RKNPU2_RETURN_IF_ERROR(area.status());
             const size_t cube = batch.first_cube + run.segment;
-            state.job.runs[run.core].push_back({product.contexts[result], row_index, cube, state.cubes[cube],
-                                                run.weights, run.weight_bytes, area.value()});
+            CachedContext& context = *product.contexts[result];
+            const Result<View> a =
+                context.view(Operand::kActivations, row_index, state.cubes[cube], state.cubes[cube].bytes);
+            const Result<View> b = context.view(Operand::kWeights, row_index, run.weights, run.weight_bytes);
+            const Result<View> c =
+                context.view(Operand::kResult, row_index, area.value(), area.value().bytes);
+            for (const Result<View>* view : {&a, &b, &c})
+                RKNPU2_RETURN_IF_ERROR(view->status());
+            state.job.runs[run.core].push_back({&context, row_index, cube, a.value(), b.value(), c.value()});
             state.results[result] = {area.value().data(), row_buckets()[row_index]};
         }
         for (size_t s = 0; s < batch.plan().segments.size(); ++s)

@@ -143,24 +143,18 @@ void NpuLane::run_all(Job& job, size_t core) {
 
 Status NpuLane::run(const Run& run, Job& job) {
     CachedContext& context = *run.context;
-    Result<View> a =
-        context.view(Operand::kActivations, run.row_index, run.activations, run.activations.bytes);
-    Result<View> b = context.view(Operand::kWeights, run.row_index, run.weights, run.weight_bytes);
-    Result<View> c = context.view(Operand::kResult, run.row_index, run.result, run.result.bytes);
-    for (const Result<View>* view : {&a, &b, &c})
-        RKNPU2_RETURN_IF_ERROR(view->status());
-    RKNPU2_RETURN_IF_ERROR(sync(run, a.value(), job));
+    RKNPU2_RETURN_IF_ERROR(sync(run, job));
     const PhaseTimer timer(statistics_, Phase::kNpu);
-    RKNPU2_RETURN_IF_ERROR(context.prepare(run.row_index, a.value(), b.value(), c.value()));
-    statistics_.weight_bytes += b.value().bytes;
-    statistics_.result_bytes += c.value().bytes;
+    RKNPU2_RETURN_IF_ERROR(context.prepare(run.row_index, run.activations, run.weights, run.result));
+    statistics_.weight_bytes += run.weights.bytes;
+    statistics_.result_bytes += run.result.bytes;
     ++statistics_.runs;
     Status status = context.run();
     if (!status.ok()) ++statistics_.faults.failed_runs;
     return status;
 }
 
-Status NpuLane::sync(const Run& run, const View& activations, Job& job) {
+Status NpuLane::sync(const Run& run, Job& job) {
     char& state = job.synced[run.cube];
     {
         std::unique_lock lock(mutex_);
@@ -169,7 +163,7 @@ Status NpuLane::sync(const Run& run, const View& activations, Job& job) {
         if (!job.status.ok()) return job.status;
         state = kSyncing;
     }
-    Status status = run.context->sync_to_device(activations);
+    Status status = run.context->activations_written(run.activations);
     const std::lock_guard lock(mutex_);
     state = status.ok() ? kSynced : kNotSynced;
     synced_.notify_all();

@@ -4,7 +4,8 @@
 // goes on to the next job when it has done its part of one, whatever the others do. A job is done when all
 // cores are; when a run of it fails, the runs that are left are skipped. A cube of activations is made
 // visible to the device once, by the first run that reads it. submit(), done() and wait() belong to one
-// thread. The threads sleep while there is nothing to do. An exception in a run is a failure of that run.
+// thread. The threads sleep while there is nothing to do, and make neither contexts nor imports. An exception
+// in a run is a failure of that run.
 //
 // When there are fewer threads to be had than cores, those there are share the cores; without any, wait()
 // does the runs.
@@ -31,10 +32,9 @@ class NpuLane {
         CachedContext* context = nullptr;
         size_t row_index = 0;
         size_t cube = 0;  // of the job: which one `activations` is
-        DeviceMemoryPool::Slice activations;
-        DeviceMemoryPool::Slice weights;
-        size_t weight_bytes = 0;
-        DeviceMemoryPool::Slice result;
+        View activations;
+        View weights;
+        View result;
     };
     struct Job {
         std::array<std::vector<Run>, rk3588::kCores> runs;
@@ -77,7 +77,7 @@ class NpuLane {
     void do_part(Job& job, size_t core);
     void run_all(Job& job, size_t core);
     Status run(const Run& run, Job& job);
-    Status sync(const Run& run, const View& activations, Job& job);
+    Status sync(const Run& run, Job& job);
 
     Statistics& statistics_;
     const size_t cores_;

@@ -18,6 +18,10 @@ uint64_t now_ns() {
 constexpr const char* kPhaseNames[kPhases] = {"memory", "pack",       "load",      "store", "quantise",
                                               "npu",    "dequantise", "reference", "cpu",   "plan"};
 
+nlohmann::json maintenance(const MaintenanceCounter& counter) {
+    return {{"calls", counter.calls.load()}, {"bytes", counter.bytes.load()}};
+}
+
 }  // namespace
 
 PhaseTimer::PhaseTimer(Statistics& statistics, Phase phase)
@@ -95,6 +99,11 @@ std::string Statistics::to_json(const Config& config, const RuntimeInfo& runtime
           {"by_cpu", faults.by_cpu.load()},
           {"given_up", faults.given_up.load()}}},
         {"contexts", {{"kept", contexts.kept.load()}, {"lowered", contexts.lowered.load()}}},
+        {"cache_maintenance",
+         {{"weights", maintenance(coherency.weights)},
+          {"activations", maintenance(coherency.activations)},
+          {"result_areas", maintenance(coherency.result_areas)},
+          {"results", maintenance(coherency.results)}}},
         {"device_lock",
          {{"taken", device_lock.taken.load()},
           {"waits", device_lock.waits.load()},

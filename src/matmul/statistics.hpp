@@ -54,6 +54,18 @@ struct ContextCounters {
     std::atomic<uint64_t> lowered{0};  // times that a failure made it fewer
 };
 
+// Maintenance of the CPU's cache, by what it was done for (coherency.hpp).
+struct MaintenanceCounter {
+    std::atomic<uint64_t> calls{0};
+    std::atomic<uint64_t> bytes{0};
+};
+struct CoherencyCounters {
+    MaintenanceCounter weights;       // memory that weights were packed or loaded into
+    MaintenanceCounter activations;   // cubes, before the first run that reads them
+    MaintenanceCounter result_areas;  // memory of results, when it was made
+    MaintenanceCounter results;       // after the run
+};
+
 struct WeightRecord {
     std::string name;
     std::string type;
@@ -102,6 +114,7 @@ class Statistics {
     WeightCacheCounters weight_cache;
     FaultCounters faults;
     ContextCounters contexts;
+    CoherencyCounters coherency;
     LockCounters device_lock;
 
     void add_time(Phase phase, uint64_t nanoseconds) { time_ns_[static_cast<size_t>(phase)] += nanoseconds; }

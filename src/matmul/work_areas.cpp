@@ -1,28 +1,105 @@
 #include "matmul/work_areas.hpp"
 
-namespace rknpu2 {
+#include <algorithm>
 
-Result<DeviceMemoryPool::Slice> WorkAreas::grow(DeviceMemoryPool::Slice& area, int domain, size_t bytes) {
-    if (area.id != 0 && area.bytes >= bytes) return area;
-    release(area);
-    Result<DeviceMemoryPool::Slice> larger = pool_.allocate_in(domain, bytes);
-    RKNPU2_RETURN_IF_ERROR(larger.status());
-    area = larger.value();
-    return area;
+namespace rknpu2 {
+namespace {
+
+// Bytes that an area may be larger than what it is used for.
+constexpr size_t most_for(size_t bytes) {
+    return bytes + std::max<size_t>(bytes / 4, 4096);
 }
 
-void WorkAreas::release(DeviceMemoryPool::Slice& area) {
-    if (area.id == 0) return;
-    contexts_.forget(area);
-    pool_.give_back(area);
-    area = {};
+}  // namespace
+
+// The smallest that will do.
+WorkAreas::Area* WorkAreas::find(std::vector<Area>& areas, size_t bytes) {
+    Area* best = nullptr;
+    for (Area& area : areas) {
+        const bool fits = area.slice.bytes >= bytes && area.slice.bytes <= most_for(bytes);
+        if (fits && (best == nullptr || area.slice.bytes < best->slice.bytes)) best = &area;
+    }
+    return best;
+}
+
+Result<DeviceMemoryPool::Slice> WorkAreas::allocate(int domain, size_t bytes) {
+    Result<DeviceMemoryPool::Slice> slice = pool_.allocate_alone(domain, bytes);
+    if (!slice.ok() && slice.status().code() == StatusCode::kOutOfMemory && give_back_unused())
+        return pool_.allocate_alone(domain, bytes);
+    return slice;
+}
+
+Result<DeviceMemoryPool::Slice> WorkAreas::activations(int domain, size_t cube, size_t bytes) {
+    std::vector<Area>& areas = activations_[{domain, cube}];
+    if (Area* const area = find(areas, bytes)) {
+        area->call = call_;
+        return area->slice;
+    }
+    Result<DeviceMemoryPool::Slice> slice = allocate(domain, bytes);
+    RKNPU2_RETURN_IF_ERROR(slice.status());
+    areas.push_back({slice.value(), call_});
+    return slice;
+}
+
+Result<DeviceMemoryPool::Slice> WorkAreas::result(int domain, size_t place, size_t bytes) {
+    std::vector<Area>& areas = results_[{domain, place}];
+    if (Area* const area = find(areas, bytes)) {
+        area->call = call_;
+        return area->slice;
+    }
+    Result<DeviceMemoryPool::Slice> slice = allocate(domain, bytes);
+    RKNPU2_RETURN_IF_ERROR(slice.status());
+    Status status = coherency_.result_area_made(pool_.allocator(domain), slice.value().memory());
+    if (!status.ok()) {
+        pool_.give_back(slice.value());
+        return status;
+    }
+    areas.push_back({slice.value(), call_});
+    return slice;
+}
+
+void WorkAreas::use_again(const DeviceMemoryPool::Slice& area) {
+    for (auto& [place, areas] : activations_) {
+        for (Area& known : areas)
+            if (known.slice.id == area.id) known.call = call_;
+    }
+}
+
+void WorkAreas::release(const Area& area) {
+    contexts_.forget(area.slice);
+    pool_.give_back(area.slice);
+}
+
+// False: there was none.
+bool WorkAreas::give_back_unused() {
+    bool any = false;
+    for (Places* const places : {&activations_, &results_}) {
+        for (auto& [place, areas] : *places) {
+            std::erase_if(areas, [&](const Area& area) {
+                const bool unused = area.call != call_;
+                if (unused) release(area);
+                any = any || unused;
+                return unused;
+            });
+        }
+    }
+    return any;
+}
+
+void WorkAreas::drop_result(int domain, size_t place) {
+    std::vector<Area>& areas = results_[{domain, place}];
+    for (const Area& area : areas)
+        release(area);
+    areas.clear();
 }
 
 void WorkAreas::clear() {
-    for (auto& [key, area] : activations_)
-        release(area);
-    for (auto& [key, area] : results_)
-        release(area);
+    for (Places* const places : {&activations_, &results_}) {
+        for (const auto& [place, areas] : *places)
+            for (const Area& area : areas)
+                release(area);
+        places->clear();
+    }
 }
 
 }  // namespace rknpu2

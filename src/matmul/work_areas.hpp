@@ -1,13 +1,20 @@
 // Device memory that a running multiplication writes: a cube of activations for each row chunk and K segment,
 // a result for each run whose result is not used up yet.
 //
-// Areas grow and are reused by every matmul of their IOMMU domain. Not thread safe: the device's lock guards
-// them.
+// Each area is a buffer of its own, and maintenance of the cache may cost by the whole of it (coherency.hpp),
+// so an area serves what is at most a quarter smaller: a place has several, one for each size that it is
+// asked for. Areas are kept for the calls that come. When memory is short, those that the running call has
+// not asked for are given back. An area of results is clean when it is made, and the CPU never writes to it.
+//
+// Not thread safe: the device's lock guards them.
 #pragma once
 
+#include <cstdint>
 #include <map>
 #include <utility>
+#include <vector>
 
+#include "matmul/coherency.hpp"
 #include "matmul/context_cache.hpp"
 #include "matmul/device_memory.hpp"
 
@@ -15,28 +22,39 @@ namespace rknpu2 {
 
 class WorkAreas {
   public:
-    WorkAreas(DeviceMemoryPool& pool, ContextCache& contexts) : pool_(pool), contexts_(contexts) {}
+    WorkAreas(DeviceMemoryPool& pool, ContextCache& contexts, Coherency& coherency)
+        : pool_(pool), contexts_(contexts), coherency_(coherency) {}
 
-    // At least `bytes`; content undefined.
-    Result<DeviceMemoryPool::Slice> activations(int domain, size_t cube, size_t bytes) {
-        return grow(activations_[{domain, cube}], domain, bytes);
-    }
-    Result<DeviceMemoryPool::Slice> result(int domain, size_t place, size_t bytes) {
-        return grow(results_[{domain, place}], domain, bytes);
-    }
-    // Gives one result's area back: the next one is another.
-    void drop_result(int domain, size_t place) { release(results_[{domain, place}]); }
+    // What is asked for from now on stays until the next call begins.
+    void begin_call() { ++call_; }
+    // At least `bytes`; content undefined. The same area for the same bytes, and for similar ones.
+    Result<DeviceMemoryPool::Slice> activations(int domain, size_t cube, size_t bytes);
+    Result<DeviceMemoryPool::Slice> result(int domain, size_t place, size_t bytes);
+    // An area of activations that an earlier call has filled is used again.
+    void use_again(const DeviceMemoryPool::Slice& area);
+    // Gives one result's areas back: the next ones are others.
+    void drop_result(int domain, size_t place);
     // Gives everything back.
     void clear();
 
   private:
-    Result<DeviceMemoryPool::Slice> grow(DeviceMemoryPool::Slice& area, int domain, size_t bytes);
-    void release(DeviceMemoryPool::Slice& area);
+    struct Area {
+        DeviceMemoryPool::Slice slice;
+        uint64_t call;  // that asked for it last
+    };
+    using Places = std::map<std::pair<int, size_t>, std::vector<Area>>;
+
+    static Area* find(std::vector<Area>& areas, size_t bytes);
+    Result<DeviceMemoryPool::Slice> allocate(int domain, size_t bytes);
+    bool give_back_unused();
+    void release(const Area& area);
 
     DeviceMemoryPool& pool_;
     ContextCache& contexts_;
-    std::map<std::pair<int, size_t>, DeviceMemoryPool::Slice> activations_;
-    std::map<std::pair<int, size_t>, DeviceMemoryPool::Slice> results_;
+    Coherency& coherency_;
+    uint64_t call_ = 0;
+    Places activations_;
+    Places results_;
 };
 
 }  // namespace rknpu2

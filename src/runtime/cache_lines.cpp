@@ -54,7 +54,8 @@ Status CacheLines::apply(Operation operation, const void* address, size_t bytes)
     }
     const int code = simulated_(address, bytes, static_cast<int>(operation));
     if (code == 0) return {};
-    return {StatusCode::kDeviceError, format("rknnsim_cache_lines answered %d for %zu bytes", code, bytes)};
+    return {StatusCode::kDeviceError,
+            format("rknnsim_cache_lines: the runtime answered %d for %zu bytes", code, bytes)};
 }
 
 }  // namespace rknpu2

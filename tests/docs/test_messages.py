@@ -66,6 +66,8 @@ NOT_ON_THE_PAGE = {
     "not a list of steps": REPLACED,
     "not a place for experts": REPLACED,
     "not a precision": REPLACED,
+    "not a way to maintain the cache": REPLACED,
+    "this CPU has no cache maintenance for programs": INTERNAL,
     "not in the range": REPLACED,
     "there is no cache directory": REPLACED,
     '"…" is not a CPU list': REPLACED,

@@ -65,7 +65,7 @@ class WeightCacheCase {
         for (const KSegment& segment : packed.plan.segments) {
             auto& row = packed.cells.emplace_back();
             for (const NTile& tile : packed.plan.tiles)
-                row.push_back(memory_.allocate_in(0, packed.plan.cell_bytes(segment, tile)).take());
+                row.push_back(memory_.allocate_together({{packed.plan.cell_bytes(segment, tile)}}).take()[0]);
         }
     }
 

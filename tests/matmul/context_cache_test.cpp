@@ -31,10 +31,12 @@ class ContextCacheTest : public ::testing::Test {
     testing::FakeRuntime runtime_{state_};
     Config config_;
     ContextCounters counters_;
+    CoherencyCounters maintenance_;
+    const std::unique_ptr<Coherency> coherency_ = make_owner_coherency(maintenance_);
 };
 
 TEST_F(ContextCacheTest, TheLeastRecentlyUsedGoFirst) {
-    ContextCache cache(runtime_, {1}, 3);
+    ContextCache cache(runtime_, *coherency_, {1}, 3);
     for (const size_t shape : {0, 1, 2, 0, 3})
         get(cache, shape);
     EXPECT_EQ(cache.size(), 3U);
@@ -48,7 +50,7 @@ TEST_F(ContextCacheTest, TheLeastRecentlyUsedGoFirst) {
 }
 
 TEST_F(ContextCacheTest, FewerAreKeptFromThenOn) {
-    ContextCache cache(runtime_, {1}, 10);
+    ContextCache cache(runtime_, *coherency_, {1}, 10);
     for (size_t shape = 0; shape < 10; ++shape)
         get(cache, shape);
     cache.keep_at_most(4);
@@ -62,7 +64,7 @@ TEST_F(ContextCacheTest, FewerAreKeptFromThenOn) {
 }
 
 TEST_F(ContextCacheTest, WhatWasDroppedIsMadeAnew) {
-    ContextCache cache(runtime_, {1}, 3);
+    ContextCache cache(runtime_, *coherency_, {1}, 3);
     CachedContext* const first = get(cache, 0);
     EXPECT_EQ(get(cache, 0), first);
     get(cache, 1);
@@ -102,7 +104,7 @@ class ContextLimitTest : public ContextCacheTest {
     }
 
     const Status failure_{StatusCode::kDeviceError, "no"};
-    ContextCache cache_{runtime_, {1}, 500};
+    ContextCache cache_{runtime_, *coherency_, {1}, 500};
     std::vector<std::string> lines_;
 };
 

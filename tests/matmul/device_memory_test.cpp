@@ -13,6 +13,12 @@ namespace {
 using testing::FakeRuntime;
 using testing::FakeState;
 
+Result<DeviceMemoryPool::Slice> one(DeviceMemoryPool& pool, size_t bytes) {
+    auto slices = pool.allocate_together({{bytes}});
+    RKNPU2_RETURN_IF_ERROR(slices.status());
+    return slices.value()[0];
+}
+
 TEST(DeviceMemoryPool, SlicesNeverOverlapAndAllIsGivenBack) {
     FakeState state;
     FakeRuntime runtime(state);
@@ -24,7 +30,7 @@ TEST(DeviceMemoryPool, SlicesNeverOverlapAndAllIsGivenBack) {
         for (int step = 0; step < 2000; ++step) {
             if (live.empty() || random() % 3 != 0) {
                 const size_t bytes = 1 + random() % (random() % 10 == 0 ? 40'000'000 : 300'000);
-                auto slice = pool.allocate_in(0, bytes);
+                auto slice = one(pool, bytes);
                 ASSERT_TRUE(slice.ok());
                 EXPECT_GE(slice.value().bytes, bytes);
                 EXPECT_EQ(slice.value().offset % 64, 0U);
@@ -68,11 +74,11 @@ TEST(DeviceMemoryPool, GoesToTheNextDomainWhenOneIsFull) {
     EXPECT_EQ(slices.back().domain, 1);
     // Multiplications by weights in the full domain need work areas there.
     for (int i = 0; i < 4; ++i) {
-        auto area = pool.allocate_in(0, size_t{100} << 20);
+        auto area = pool.allocate_alone(0, size_t{100} << 20);
         ASSERT_TRUE(area.ok()) << area.status().to_string();
         slices.push_back(area.take());
     }
-    EXPECT_FALSE(pool.allocate_in(0, size_t{400} << 20).ok());
+    EXPECT_FALSE(pool.allocate_alone(0, size_t{400} << 20).ok());
     for (const auto& slice : slices)
         pool.give_back(slice);
     EXPECT_EQ(pool.bytes_reserved(), 0U);
@@ -96,7 +102,7 @@ TEST(DeviceMemoryPool, SlicesOfABlockLieSideBySideAndAreGivenBackOneByOne) {
     }
     // The middle one's place is free again, for something of its size.
     pool.give_back(slices[1]);
-    const auto again = pool.allocate_in(0, 128);
+    const auto again = one(pool, 128);
     ASSERT_TRUE(again.ok());
     EXPECT_EQ(again.value().data(), slices[1].data());
     EXPECT_NE(again.value().id, slices[1].id);
@@ -168,7 +174,9 @@ TEST(DeviceMemoryPool, FailureLeavesNothingBehind) {
 TEST(ContextCache, KeepsToItsCapacityAndDropsTheOldest) {
     FakeState state;
     FakeRuntime runtime(state);
-    ContextCache cache(runtime, {1, 2}, 4);
+    CoherencyCounters counters;
+    const auto coherency = make_owner_coherency(counters);
+    ContextCache cache(runtime, *coherency, {1, 2}, 4);
     const auto spec = [](size_t K) {
         ContextKey key;
         key.K = K;

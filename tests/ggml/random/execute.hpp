@@ -23,9 +23,8 @@ enum class Way {
     kOn,         // by the plug-in as it is
     kOff,        // by the plug-in in a process with GGML_RKNPU2_FUSE=0
     kReference,  // by the host's CPU backend
-    kShaken,     // likewise, with errors in activations as float16 operands give them; three draws of them
-    kShakenAgain,
-    kShakenOnceMore,
+    kShaken,     // likewise, with errors in activations as float16 operands give them; the numbers from here
+                 // on are other draws of them
 };
 
 inline bool is_by_cpu(Way way) {

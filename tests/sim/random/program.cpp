@@ -65,6 +65,7 @@ std::vector<std::pair<const char*, const char*>> Settings::environment() const {
     return {{"RKNNSIM_K_MAX", strict_limits ? "10240" : "32768"},
             {"RKNNSIM_N_MAX", strict_limits ? "8192" : "1048576"},
             {"RKNNSIM_M_MAX", strict_limits ? "2047" : "1048576"},
+            {"RKNNSIM_CONTEXTS", "150"},
             {"RKNNSIM_MANY_CONTEXTS", contexts_fail ? "fail" : "warn"},
             {"RKNNSIM_CORE_MASK", cores_fall_back ? "auto" : "reject"},
             {"RKNNSIM_DYNAMIC_SHAPES", "rows"},
