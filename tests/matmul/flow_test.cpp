@@ -163,6 +163,23 @@ TEST_P(FlowTest, TheBitsOfOneByOneInAnyOrderOnAnyCores) {
     }
 }
 
+// A vendor's library may not take contexts and imports from threads that run.
+TEST_P(FlowTest, ImportsNothingOnTheThreadsOfTheLane) {
+    open(3, {OnError::kRetry, OnError::kReset});
+    const std::thread::id here = std::this_thread::get_id();
+    std::atomic<int> imports{0};
+    std::atomic<int> elsewhere{0};
+    state_.before_import = [&] {
+        ++imports;
+        if (std::this_thread::get_id() != here) ++elsewhere;
+    };
+    state_.runs_until_failure = 5;  // contexts are made anew, too
+    auto out = nothing();
+    ASSERT_TRUE(flow(out, 1).ok());
+    EXPECT_GT(imports, 0);
+    EXPECT_EQ(elsewhere, 0);
+}
+
 TEST_P(FlowTest, ChunksWhoseRunsFailAreSubmittedAgain) {
     open(3, {OnError::kRetry, OnError::kReset});
     const auto expected = one_by_one();

@@ -32,9 +32,10 @@ struct FakeState {
     std::atomic<int> allocations_until_failure{-1};  // -1: never
     std::atomic<int> contexts_until_failure{-1};
     std::atomic<int> runs_until_failure{-1};
-    std::function<void()> before_run;  // called by every run, on its thread
-    std::atomic<int> running{0};       // runs that have begun and not ended
-    std::atomic<int> failing_runs{1};  // from then on, one after the other
+    std::function<void()> before_run;     // called by every run, on its thread
+    std::function<void()> before_import;  // and by every import
+    std::atomic<int> running{0};          // runs that have begun and not ended
+    std::atomic<int> failing_runs{1};     // from then on, one after the other
     StatusCode failure = StatusCode::kTimeout;
     StatusCode context_failure = StatusCode::kOutOfMemory;
     std::atomic<int> contexts_made{0};   // in all
@@ -105,6 +106,7 @@ class FakeContext final : public NpuContext {
 
     Result<std::unique_ptr<NpuMemory>> import_slice(const NpuMemory& memory, size_t offset,
                                                     size_t bytes) override {
+        if (state_.before_import) state_.before_import();
         const auto& whole = static_cast<const FakeMemory&>(memory);
         if (offset + bytes > whole.size()) return Status(StatusCode::kInvalidArgument, "slice out of bounds");
         if (whole.domain() != spec_.domain)
