@@ -84,7 +84,7 @@ Outcome import(RuntimeState& state, uint64_t ctx, int fd, void* virt, uint64_t s
     }
     auto memory = std::make_shared<Memory>();
     memory->imported = true;
-    memory->alias = pool.add_alias(address, allocation);
+    memory->alias = pool.add_alias(address, allocation, 0, allocation->size());
     memory->allocation = std::move(allocation);
     memory->offset = static_cast<size_t>(offset);
     memory->size = size;
@@ -148,6 +148,8 @@ RKNNSIM_EXPORT rknn_tensor_mem* rknn_create_mem_from_phys(rknn_context ctx, uint
             memory->offset = phys_addr - memory->allocation->iova();
             memory->size = size;
             memory->context = ctx;
+            memory->alias = state.simulator().memory().add_alias(static_cast<const std::byte*>(virt_addr),
+                                                                 memory->allocation, memory->offset, size);
             *result = state.add_memory(std::move(memory), virt_addr, -1, 0);
             return {};
         });
@@ -272,6 +274,13 @@ RKNNSIM_EXPORT int rknnsim_cache_lines(const void* address, uint64_t bytes, int 
             return {Code::kInvalidParameter, rknpu2::format("operation %d must be 1 or 2", operation)};
         }
         return state.simulator().clean_lines(address, bytes, operation == kCleanAndInvalidate);
+    });
+}
+
+RKNNSIM_EXPORT int rknnsim_device_bytes(const void* address, uint64_t bytes, void* to) {
+    return call("rknnsim_device_bytes", [&](RuntimeState& state) -> Outcome {
+        if (to == nullptr) return {Code::kInvalidParameter, "the target is NULL"};
+        return state.simulator().device_bytes(address, bytes, static_cast<std::byte*>(to));
     });
 }
 

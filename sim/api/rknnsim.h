@@ -49,6 +49,10 @@ int rknnsim_dma_sync(int fd, uint64_t flags);
  * runtime library calls it instead of the instructions, which mean nothing to the simulator. */
 int rknnsim_cache_lines(const void* address, uint64_t bytes, int operation);
 
+/* Copies what the device sees at [address, address + bytes) of a buffer to `to`; where the simulator does not
+ * follow that, what the CPU sees. Changes nothing. 0, or -5 as above. For tests. */
+int rknnsim_device_bytes(const void* address, uint64_t bytes, void* to);
+
 /* Starts afresh: reads the settings again, counts from 0. -1 while any context or memory is alive. For tests.
  */
 int rknnsim_reset(void);

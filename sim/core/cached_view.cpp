@@ -198,6 +198,11 @@ bool CachedView::plant(size_t offset, size_t bytes, std::byte value) {
     return true;
 }
 
+void CachedView::look(size_t offset, size_t bytes, std::byte* to) const {
+    const RangeLock::Hold hold(lock_, offset, offset + bytes, true);
+    std::memcpy(to, device_ + offset, bytes);
+}
+
 bool CachedView::stale(size_t offset, size_t bytes, bool exact) const {
     const RangeLock::Hold hold(lock_, offset, offset + bytes, true);
     bool changed = false;

@@ -45,6 +45,7 @@ class CachedView : public DeviceView {
     std::byte* result(size_t /*offset*/) override { return nullptr; }
     void store(size_t offset, size_t bytes, const std::byte* data) override;
     bool plant(size_t offset, size_t bytes, std::byte value) override;
+    void look(size_t offset, size_t bytes, std::byte* to) const override;
     bool stale(size_t offset, size_t bytes, bool exact) const override;
     size_t dirty_lines(size_t offset, size_t bytes) const override;
     bool hidden(size_t offset, size_t bytes) const override;

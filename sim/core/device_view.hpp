@@ -51,6 +51,9 @@ class DeviceView {
     // was.
     virtual bool plant(size_t offset, size_t bytes, std::byte value) = 0;
 
+    // Copies what the device sees of the range; what is not followed, from what the CPU sees.
+    virtual void look(size_t offset, size_t bytes, std::byte* to) const = 0;
+
     // Has the CPU changed something in the range that the device does not see? Of what is not compared byte
     // for byte, which `exact` asks for, samples are.
     virtual bool stale(size_t offset, size_t bytes, bool exact) const = 0;

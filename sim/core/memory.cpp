@@ -136,7 +136,7 @@ std::shared_ptr<Allocation> MemoryPool::adopt(Allocation::Parts parts) {
     std::shared_ptr<Allocation> made(new Allocation(*this, std::move(parts)));
     const std::lock_guard<std::mutex> lock(mutex_);
     by_file_[id_of(*made)] = made;
-    places_[made->cpu()] = {made.get(), made->size(), 1, made};
+    places_[made->cpu()] = {made.get(), 0, made->size(), 1, made};
     return made;
 }
 
@@ -144,25 +144,32 @@ std::shared_ptr<Allocation> MemoryPool::find_by_address(const void* address, uin
     const auto* first = static_cast<const std::byte*>(address);
     std::shared_ptr<Allocation> found;  // released after the lock: the last reference forgets itself
     const std::lock_guard<std::mutex> lock(mutex_);
-    auto place = places_.upper_bound(first);
-    if (place == places_.begin()) return nullptr;
-    --place;
-    *offset = static_cast<size_t>(first - place->first);
-    if (*offset >= place->second.bytes || bytes > place->second.bytes - *offset) return nullptr;
-    found = place->second.allocation.lock();
+    // Mostly the first one; aliases of parts may lie within those of a whole.
+    for (auto place = places_.upper_bound(first); place != places_.begin();) {
+        --place;
+        const auto into = static_cast<size_t>(first - place->first);
+        if (into >= place->second.bytes || bytes > place->second.bytes - into) continue;
+        *offset = place->second.offset + into;
+        found = place->second.allocation.lock();
+        break;
+    }
     return found;
 }
 
 std::shared_ptr<void> MemoryPool::add_alias(const std::byte* address,
-                                            const std::shared_ptr<Allocation>& allocation) {
-    if (address == allocation->cpu()) return nullptr;
+                                            const std::shared_ptr<Allocation>& allocation, size_t offset,
+                                            size_t bytes) {
+    const Allocation* of = allocation.get();
+    if (address == allocation->cpu() + offset) return nullptr;
     {
         const std::lock_guard<std::mutex> lock(mutex_);
         Place& place = places_[address];
-        const size_t made = place.of == allocation.get() ? place.made : 0;
-        place = {allocation.get(), allocation->size(), made + 1, allocation};
+        if (place.of != of || place.offset != offset) place = {.of = of, .offset = offset};
+        place.allocation = allocation;
+        place.bytes = std::max(place.bytes, bytes);
+        ++place.made;
     }
-    return {nullptr, [this, address, of = allocation.get()](void*) { forget_place(address, of); }};
+    return {nullptr, [this, address, of](void*) { forget_place(address, of); }};
 }
 
 void MemoryPool::forget_place(const std::byte* address, const Allocation* of) {

@@ -149,8 +149,10 @@ class MemoryPool {
     // The live allocation that has [address, address + bytes) where the CPU sees it, and at which offset;
     // nullptr for memory that is no buffer's.
     std::shared_ptr<Allocation> find_by_address(const void* address, uint64_t bytes, size_t* offset);
-    // For as long as what it returns lives, the allocation is also found at `address`.
-    std::shared_ptr<void> add_alias(const std::byte* address, const std::shared_ptr<Allocation>& allocation);
+    // For as long as what it returns lives, `bytes` of the allocation from `offset` on are also found at
+    // `address`.
+    std::shared_ptr<void> add_alias(const std::byte* address, const std::shared_ptr<Allocation>& allocation,
+                                    size_t offset, size_t bytes);
 
     // IOVA bytes in use.
     std::array<uint64_t, kDomains> used();
@@ -168,6 +170,7 @@ class MemoryPool {
     // Where the CPU sees an allocation. `made`: how many aliases are the same.
     struct Place {
         const Allocation* of = nullptr;
+        size_t offset = 0;
         size_t bytes = 0;
         size_t made = 0;
         std::weak_ptr<Allocation> allocation;

@@ -117,16 +117,28 @@ void Simulator::tell(const SyncEvent& event) {
         observer->on_sync(event);
 }
 
+Outcome Simulator::find_range(const void* address, uint64_t bytes, Memory* range) {
+    range->allocation = memory_.find_by_address(address, bytes, &range->offset);
+    range->size = bytes;
+    if (range->allocation != nullptr) return {};
+    return {Code::kInvalidParameter,
+            rknpu2::format("%llu bytes at %p are not within a buffer of this library",
+                           static_cast<unsigned long long>(bytes), address)};
+}
+
+Outcome Simulator::device_bytes(const void* address, uint64_t bytes, std::byte* to) {
+    ++syncs_;  // a look is no activity
+    Memory range;
+    RKNNSIM_RETURN_IF_ERROR(find_range(address, bytes, &range));
+    range.allocation->view().look(range.offset, range.size, to);
+    return {};
+}
+
 Outcome Simulator::clean_lines(const void* address, uint64_t bytes, bool invalidate) {
     if (bytes == 0) return {};
     ++syncs_;
     Memory lines;
-    lines.allocation = memory_.find_by_address(address, bytes, &lines.offset);
-    if (lines.allocation == nullptr) {
-        return {Code::kInvalidParameter,
-                rknpu2::format("%llu bytes at %p are not within a buffer of this library",
-                               static_cast<unsigned long long>(bytes), address)};
-    }
+    RKNNSIM_RETURN_IF_ERROR(find_range(address, bytes, &lines));
     const size_t first = lines.offset / kLineBytes;
     const size_t last = (lines.offset + bytes - 1) / kLineBytes;
     lines.offset = first * kLineBytes;

@@ -51,6 +51,9 @@ class Simulator {
     // The program cleans the lines of a range itself, and invalidates them when asked to.
     Outcome clean_lines(const void* address, uint64_t bytes, bool invalidate);
 
+    // What the device sees of a range.
+    Outcome device_bytes(const void* address, uint64_t bytes, std::byte* to);
+
     // A call of the interface begins.
     void count_call() { calls_.fetch_add(1, std::memory_order_relaxed); }
 
@@ -61,6 +64,7 @@ class Simulator {
     bool first_core_warning() { return !core_warning_given_.exchange(true); }
 
   private:
+    Outcome find_range(const void* address, uint64_t bytes, Memory* range);
     Outcome check_context_count(const char* call);
     void tell(const SyncEvent& event);
 

@@ -38,6 +38,14 @@ bool TrackedView::plant(size_t offset, size_t bytes, std::byte value) {
     return true;
 }
 
+void TrackedView::look(size_t offset, size_t bytes, std::byte* to) const {
+    const std::shared_lock<std::shared_mutex> lock(mutex_);
+    std::memcpy(to, cpu_ + offset, bytes);
+    tracked_.for_each_part(offset, offset + bytes, [&](size_t begin, size_t end) {
+        std::memcpy(to + (begin - offset), copy_ + begin, end - begin);
+    });
+}
+
 const std::byte* TrackedView::begin_reading(size_t offset, size_t /*bytes*/) const {
     mutex_.lock_shared();
     return (copy_ != nullptr ? copy_ : cpu_) + offset;

@@ -30,6 +30,7 @@ class TrackedView : public DeviceView {
     std::byte* result(size_t offset) override { return cpu_ + offset; }
     void store(size_t offset, size_t bytes, const std::byte* data) override;
     bool plant(size_t offset, size_t bytes, std::byte value) override;
+    void look(size_t offset, size_t bytes, std::byte* to) const override;
     bool stale(size_t offset, size_t bytes, bool exact) const override;
 
     // Tracks the range from now on and cleans it.

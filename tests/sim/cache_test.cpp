@@ -280,6 +280,33 @@ TEST_F(CacheTest, LinesOfAnyMapping) {
     munmap(own, 4096);
 }
 
+// What the device sees, without changing it.
+TEST_F(CacheTest, DeviceBytes) {
+    for (const char* board : {"default", "worst"}) {
+        set("RKNNSIM_BOARD", board);
+        const bool worst = std::string(board) == "worst";
+        Matmul matmul(kI8I32, kShape);
+        bind(matmul, first_);
+        const size_t size = matmul.attr().A.size;
+        std::vector<std::byte> seen(size);
+        const auto is_seen = [&](const rknn_tensor_mem* mem) {
+            EXPECT_EQ(rknnsim_device_bytes(data_of(mem), size, seen.data()), 0);
+            return std::memcmp(seen.data(), data_of(mem), size) == 0;
+        };
+        EXPECT_EQ(is_seen(matmul.a()), !worst);
+        ASSERT_EQ(to_device(matmul, matmul.a()), 0);
+        EXPECT_TRUE(is_seen(matmul.a()));
+        matmul.write_a(second_.a);
+        EXPECT_FALSE(is_seen(matmul.a()));
+        rknn_tensor_mem* fresh = rknn_create_mem(matmul.ctx(), 4096);
+        std::memset(data_of(fresh), 1, 4096);
+        EXPECT_EQ(is_seen(fresh), !worst);  // not followed by default
+        EXPECT_EQ(rknnsim_device_bytes(seen.data(), size, seen.data()), RKNN_ERR_PARAM_INVALID);
+        EXPECT_EQ(rknnsim_device_bytes(data_of(fresh), size, nullptr), RKNN_ERR_PARAM_INVALID);
+        EXPECT_EQ(rknn_destroy_mem(matmul.ctx(), fresh), 0);
+    }
+}
+
 TEST_F(CacheTest, LinesThatAreRefused) {
     Matmul matmul(kI8I32, kShape);
     std::vector<std::byte> heap(4096);

@@ -25,6 +25,15 @@ Settings random_settings(Rng& rng, const Options& options) {
     settings.cores_fall_back = rng.one_in(4);
     settings.normal_a_at_run = rng.one_in(8);
     settings.non_cacheable_stale = !rng.one_in(4);
+    const auto has = [&](Board reading) {
+        return options.board == Board::kWorst || options.board == reading ||
+               (options.board == Board::kAny && rng.one_in(2));
+    };
+    settings.bind_leaves = has(Board::kBind);
+    settings.import_sync_nothing = has(Board::kImportSync);
+    settings.results_synced = has(Board::kResults);
+    settings.dirty_overwrites = has(Board::kDirty);
+    if (options.board == Board::kWorst) settings.non_cacheable_stale = true;
     return settings;
 }
 
@@ -34,8 +43,18 @@ int bound_memory(const Workshop& shop, int ctx, int operand) {
     return shop.model.memory(mem) == nullptr ? kNone : mem;
 }
 
+// Stores into a result area, which is cleaned before the run, or not.
+void scribble(Workshop& shop, int ctx) {
+    const int mem = bound_memory(shop, ctx, kC);
+    if (mem == kNone) return;
+    shop.write(mem, ctx, kC);
+    if (shop.rng.one_in(2)) shop.show(ctx, mem);
+    shop.run(ctx);
+}
+
 // New data for an input: seen by the device, or not when the program forgets what it has to do.
 void rewrite(Workshop& shop, int ctx) {
+    if (shop.program.settings.follows_lines() && shop.rng.one_in(4)) return scribble(shop, ctx);
     const int operand = shop.rng.one_in(2) ? kA : kB;
     const int mem = bound_memory(shop, ctx, operand);
     if (mem == kNone) return;

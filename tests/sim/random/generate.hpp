@@ -11,7 +11,11 @@
 
 namespace rknnsim_random {
 
+// What the CPU's cache does: nothing of its own, one reading alone, all of them, or any.
+enum class Board { kDefault, kBind, kImportSync, kResults, kDirty, kWorst, kAny };
+
 struct Options {
+    Board board = Board::kDefault;
     bool illegal = false;
     Settings::Shadow shadow = Settings::Shadow::kAuto;
     int threads = 3;                    // lanes of a section, at most; 1: no sections

@@ -9,6 +9,7 @@
 #include <cstring>
 #include <thread>
 
+#include "api/rknnsim.h"
 #include "base/format.hpp"
 
 namespace rknnsim_random {
@@ -50,7 +51,8 @@ void edit_memory(const Edit& edit, rknn_tensor_mem* mem) {
 }  // namespace
 
 Machine::Machine(const Program& program)
-    : contexts_(static_cast<size_t>(program.contexts)),
+    : follows_lines_(program.settings.follows_lines()),
+      contexts_(static_cast<size_t>(program.contexts)),
       memories_(static_cast<size_t>(program.memories)),
       mappings_(static_cast<size_t>(program.memories)) {}
 
@@ -115,6 +117,11 @@ Outcome Machine::perform(const Step& step) {
             return use_memory(step);
         case Call::kQuery:
             return query(step);
+        case Call::kLines: {
+            const uint8_t* const at = data(step.mem);
+            return {.code = rknnsim_cache_lines(at == nullptr ? nullptr : at + step.offset, step.size,
+                                                static_cast<int>(step.flags))};
+        }
         default:
             return touch(step);
     }
@@ -182,7 +189,16 @@ Outcome Machine::quant(const Step& step) {
 }
 
 void Machine::read_c(const ContextSlot& context, Outcome* outcome) const {
-    if (context.c != nullptr) outcome->bytes.assign(context.c, context.c + context.c_bytes);
+    if (context.c == nullptr) return;
+    outcome->bytes.assign(context.c, context.c + context.c_bytes);
+    look(context.c, outcome);
+}
+
+void Machine::look(const uint8_t* from, Outcome* outcome) const {
+    if (!follows_lines_) return;
+    outcome->device.resize(outcome->bytes.size());
+    if (rknnsim_device_bytes(from, outcome->bytes.size(), outcome->device.data()) != 0)
+        outcome->device.clear();
 }
 
 Outcome Machine::run(const Step& step) {
@@ -290,7 +306,9 @@ Outcome Machine::touch(const Step& step) {
     if (step.call == Call::kWrite) {
         fill(step.pattern, step.seed, at + step.offset, step.size);
     } else if (step.call == Call::kInspect) {
-        return {.bytes = std::vector<uint8_t>(at, at + slot.copy.size)};
+        Outcome outcome{.bytes = std::vector<uint8_t>(at, at + slot.copy.size)};
+        look(at, &outcome);
+        return outcome;
     } else {
         *slot.mem = slot.copy;
         if (step.edit.has_value()) edit_memory(*step.edit, slot.mem);

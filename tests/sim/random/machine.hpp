@@ -55,6 +55,10 @@ class Machine {
     Outcome touch(const Step& step);  // a step of the program itself
     void read_c(const ContextSlot& context, Outcome* outcome) const;
 
+    // What the device sees of what the outcome has of the CPU's side, at `from`.
+    void look(const uint8_t* from, Outcome* outcome) const;
+
+    const bool follows_lines_;
     std::vector<ContextSlot> contexts_;
     std::vector<MemorySlot> memories_;
     rknn_tensor_mem stranger_{};  // stands for a memory the library does not know

@@ -21,12 +21,17 @@ using namespace rknnsim_random;  // NOLINT: this is their program
 constexpr size_t kBatch = 100;  // programs in one process
 constexpr int kShrinkAttempts = 400;
 
+// In the order of Board.
+const std::vector<std::string> kBoards = {"default", "bind",  "import-sync", "results",
+                                          "dirty",   "worst", "any"};
+
 struct Arguments {
     uint64_t seed = 1;
     size_t programs = 200;
     Options options;
     std::string kernel;
     std::string shadow = "auto";
+    std::string board = "default";
     bool print = false;
     bool self_test = false;
     bool keep_length = false;
@@ -36,6 +41,7 @@ struct Arguments {
 std::string repro(const Arguments& arguments, uint64_t seed) {
     std::string text = "test_sim_random --seed " + std::to_string(seed) + " --programs 1";
     if (arguments.options.illegal) text += " --illegal";
+    if (arguments.board != "default") text += " --board " + arguments.board;
     if (arguments.shadow != "auto") text += " --shadow " + arguments.shadow;
     if (arguments.options.threads != Options{}.threads)
         text += " --threads " + std::to_string(arguments.options.threads);
@@ -118,12 +124,15 @@ int main(int argc, char** argv) {
         ->check(CLI::IsMember({"reference", "generic", "avx2"}));
     app.add_option("--shadow", arguments.shadow, "RKNNSIM_SHADOW")
         ->check(CLI::IsMember({"auto", "lazy", "full"}));
+    app.add_option("--board", arguments.board, "what the CPU's cache does")->check(CLI::IsMember(kBoards));
     app.add_option("--seconds", arguments.seconds, "for one program before it counts as hanging");
     app.add_flag("--illegal", arguments.options.illegal, "calls in between that have to be refused");
     app.add_flag("--print", arguments.print, "print the programs too");
     app.add_flag("--no-shrink", arguments.keep_length, "do not look for a shorter program that fails");
     app.add_flag("--self-test", arguments.self_test, "check that wrong results are seen");
     CLI11_PARSE(app, argc, argv);
+    arguments.options.board =
+        static_cast<Board>(std::find(kBoards.begin(), kBoards.end(), arguments.board) - kBoards.begin());
     if (arguments.shadow == "lazy") arguments.options.shadow = Settings::Shadow::kLazy;
     if (arguments.shadow == "full") arguments.options.shadow = Settings::Shadow::kFull;
     if (!arguments.kernel.empty()) setenv("RKNNSIM_KERNEL", arguments.kernel.c_str(), 1);

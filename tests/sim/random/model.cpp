@@ -153,7 +153,9 @@ std::string Model::effect(const Step& step, const Outcome* outcome) {
             memories_[step.mem].allocation.reset();
             return "";
         case Call::kSync:
-            if ((step.flags & 1U) != 0) clean(memories_[step.mem], memories_[step.mem].size);
+            return sync(step, outcome);
+        case Call::kLines:
+            lines(step);
             return "";
         case Call::kWrite:
             write(step);
@@ -210,11 +212,14 @@ std::string Model::add_memory(const Step& step, const Outcome* outcome) {
             mem.allocation->cpu.resize(mem.allocation->pages());
             mem.allocation->device.resize(mem.allocation->pages());
             mem.allocation->computed.resize(mem.allocation->pages());
+            mem.allocation->seen.resize(mem.allocation->pages());
+            mem.allocation->hidden.resize(mem.allocation->pages());
         }
         if (outcome != nullptr) mem.allocation->iova = outcome->mem.phys_addr;
     } else {
         const Memory& source = memories_.at(step.source);
         mem.allocation = source.allocation;
+        mem.imported = true;
         mem.by_address = step.call == Call::kFromPhys;
         mem.offset = static_cast<uint64_t>(step.offset) + (mem.by_address ? source.offset : 0);
     }

@@ -6,7 +6,8 @@
 // steps are added or taken away. Without data (for planning) it follows only what is alive and bound.
 //
 // A buffer has two copies here: what the CPU stored and what the device sees. Binding a native input and
-// synchronising to the device copy from the one to the other; a run writes both.
+// synchronising to the device copy from the one to the other; a run writes both. Where the settings ask for
+// the CPU's cache, model_cache.cpp says what happens instead, line by line.
 #pragma once
 
 #include <map>
@@ -27,9 +28,13 @@ struct Outcome {
     std::vector<rknn_matmul_io_attr> attrs;
     std::vector<uint8_t> bytes;  // C after a run or after it was bound; all of a memory that was inspected
     float scale = 0;
-    uint64_t done = 0;    // runs of a collision that succeeded
-    size_t messages = 0;  // of the checker, during the call
-    size_t stale = 0;     // of these, about inputs that the device has not seen
+    uint64_t done = 0;            // runs of a collision that succeeded
+    size_t messages = 0;          // of the checker, during the call
+    size_t stale = 0;             // of these, about inputs that the device has not seen
+    size_t import_syncs = 0;      // about syncs of imports
+    size_t dirty_results = 0;     // about lines of C that the CPU has written
+    bool complete = false;        // are these counts of this call alone?
+    std::vector<uint8_t> device;  // as `bytes`, on the device's side; only where the cache is followed
 };
 
 struct Expect {
@@ -47,6 +52,8 @@ struct Allocation {
     std::vector<uint8_t> cpu;
     std::vector<uint8_t> device;
     std::vector<uint8_t> computed;  // 1 where a run has written
+    std::vector<uint8_t> seen;      // what the CPU had when the line was last clean
+    std::vector<uint8_t> hidden;    // 1 where the CPU does not see a result
 
     uint64_t pages() const { return (size + 4095) / 4096 * 4096; }
 };
@@ -55,6 +62,7 @@ struct Memory {
     bool live = false;
     bool edited = false;
     bool by_address = false;  // has no descriptor
+    bool imported = false;
     std::shared_ptr<Allocation> allocation;
     uint64_t offset = 0;
     uint64_t size = 0;
@@ -134,11 +142,20 @@ class Model {
     const uint8_t* seen(const Context& context, int operand) const;
     std::string check_staleness(const Context& context, const Outcome& outcome) const;
     std::string run(const Step& step, const Outcome* outcome);
-    std::string check_run(const Context& context, const uint8_t* got) const;
+    std::string check_run(const Context& context, const uint8_t* got, const std::vector<uint8_t>& lost) const;
     std::string inspect(const Step& step, const Outcome* outcome) const;
     void write(const Step& step);
     void convert(const Step& step);
     void clean(const Memory& memory, uint64_t size);
+
+    bool follows(const Allocation& allocation) const;
+    void clean_lines(Allocation& allocation, uint64_t begin, uint64_t bytes) const;
+    void invalidate_lines(Allocation& allocation, uint64_t begin, uint64_t bytes) const;
+    bool unseen(const Allocation& allocation, uint64_t begin, uint64_t bytes, bool by_cpu) const;
+    std::string sync(const Step& step, const Outcome* outcome);
+    void lines(const Step& step);
+    std::vector<uint8_t> overwritten(const Allocation& allocation, uint64_t begin, uint64_t bytes) const;
+    std::string store_result(const Memory& mem, const Outcome& outcome, const std::vector<uint8_t>& lost);
 
     Settings settings_;
     bool with_data_;

@@ -26,6 +26,10 @@ std::string Model::poison(const Memory& memory, const std::vector<uint8_t>& now)
         if (allocation.cpu[at] != 0 || now[i] != 0xAA || allocation.computed[at] != 0 || !settings_.check)
             return format("byte %zu of C: binding it changes 0x%02x to 0x%02x", i, allocation.cpu[at],
                           now[i]);
+        if (follows(allocation)) {  // on both sides, as if it had always been there
+            if (allocation.device[at] != 0) return "binding C fills what the device sees something else of";
+            allocation.device[at] = allocation.seen[at] = now[i];
+        }
         allocation.cpu[at] = now[i];
         if (!allocation.cached) allocation.device[at] = now[i];
     }
@@ -46,6 +50,8 @@ std::string Model::bind(const Step& step, const Outcome* outcome) {
     if (binding.converted) {
         const uint8_t* from = mem.allocation->cpu.data() + mem.offset;
         binding.bytes.assign(from, from + attr.size);
+    } else if (operand != kC && follows(*mem.allocation)) {
+        if (!settings_.bind_leaves) clean_lines(*mem.allocation, mem.offset, attr.size);
     } else if (operand != kC) {
         clean(mem, attr.size);
     } else if (outcome != nullptr) {
@@ -61,7 +67,7 @@ const uint8_t* Model::seen(const Context& context, int operand) const {
     const Memory& mem = memories_.at(binding.mem);
     constexpr uint64_t kAutoBytes = uint64_t{64} << 10;
     const auto shadow = settings_.shadow;
-    const bool copied = operand == kA || shadow == Settings::Shadow::kFull ||
+    const bool copied = operand == kA || settings_.follows_lines() || shadow == Settings::Shadow::kFull ||
                         (shadow == Settings::Shadow::kAuto && binding.size <= kAutoBytes);
     return (copied ? mem.allocation->device : mem.allocation->cpu).data() + mem.offset;
 }
@@ -77,12 +83,15 @@ std::string Model::check_staleness(const Context& context, const Outcome& outcom
         if (!in_use(context, operand) || mem == nullptr) continue;
         if (operand == kA && binding.converted && settings_.normal_a_at_run) continue;
         const uint8_t* cpu = mem->allocation->cpu.data() + mem->offset;
+        const bool by_line = follows(*mem->allocation);
         const uint8_t* device =
-            binding.converted ? binding.bytes.data() : mem->allocation->device.data() + mem->offset;
+            binding.converted
+                ? binding.bytes.data()
+                : (by_line ? mem->allocation->seen : mem->allocation->device).data() + mem->offset;
         if (std::memcmp(cpu, device, binding.size) == 0) continue;
         may = true;
         // Weights without a device copy have only a fingerprint, which a cleaning of a part renews.
-        const bool guess = operand == kB && settings_.shadow == Settings::Shadow::kLazy;
+        const bool guess = operand == kB && !by_line && settings_.shadow == Settings::Shadow::kLazy;
         must = must || (operand == kA && !binding.converted) ||
                (binding.size <= 4096 && (binding.converted || !guess));
     }
@@ -91,7 +100,8 @@ std::string Model::check_staleness(const Context& context, const Outcome& outcom
     return "";
 }
 
-std::string Model::check_run(const Context& context, const uint8_t* got) const {
+std::string Model::check_run(const Context& context, const uint8_t* got,
+                             const std::vector<uint8_t>& lost) const {
     Operation op;
     op.type = context.info.type;
     op.M = static_cast<size_t>(context.M);
@@ -108,7 +118,7 @@ std::string Model::check_run(const Context& context, const uint8_t* got) const {
         (operand == kA ? op.a : op.b) = seen(context, operand);
     }
     ++compared_;
-    return compare(op, multiply(op), got);
+    return compare(op, multiply(op), got, lost);
 }
 
 std::string Model::run(const Step& step, const Outcome* outcome) {
@@ -127,13 +137,20 @@ std::string Model::run(const Step& step, const Outcome* outcome) {
         const uint8_t* from = mem.allocation->cpu.data() + mem.offset;
         a.bytes.assign(from, from + a.size);
     }
-    std::vector<uint8_t> got = outcome->bytes;
+    const Memory& mem = memories_[c.mem];
+    const bool by_line = follows(*mem.allocation);
+    if (by_line && outcome->device.size() != c.size) return "nothing is known of the device's C";
+    std::vector<uint8_t> lost;
+    // Of several runs the first one has had the dirty lines.
+    if (by_line && count > 1 && settings_.dirty_overwrites) clean_lines(*mem.allocation, mem.offset, c.size);
+    if (by_line) lost = overwritten(*mem.allocation, mem.offset, c.size);
+    std::vector<uint8_t> got = by_line ? outcome->device : outcome->bytes;
     if (sabotage_ == Sabotage::kFlippedByte) got[got.size() / 2] ^= 0x40U;
-    std::string problem = check_run(context, got.data());
+    std::string problem = check_run(context, got.data(), lost);
     if (problem.empty() && step.section == 0 && step.call == Call::kRun)
         problem = check_staleness(context, *outcome);
-    const Memory& mem = memories_[c.mem];
     std::fill_n(mem.allocation->computed.begin() + static_cast<ptrdiff_t>(mem.offset), c.size, uint8_t{1});
+    if (by_line) return problem.empty() ? store_result(mem, *outcome, lost) : problem;
     std::copy(got.begin(), got.end(), mem.allocation->cpu.begin() + static_cast<ptrdiff_t>(mem.offset));
     clean(mem, c.size);
     return problem;
@@ -143,12 +160,20 @@ std::string Model::run(const Step& step, const Outcome* outcome) {
 std::string Model::inspect(const Step& step, const Outcome* outcome) const {
     const Memory* mem = memory(step.mem);
     if (!with_data_ || outcome == nullptr || mem == nullptr || mem->allocation->cpu.empty()) return "";
-    const uint8_t* want = mem->allocation->cpu.data() + mem->offset;
-    for (size_t i = 0; i < outcome->bytes.size(); ++i) {
-        if (outcome->bytes[i] != want[i])
-            return format("byte %zu of mem[%d]: expected 0x%02x, got 0x%02x", i, step.mem, want[i],
-                          outcome->bytes[i]);
-    }
+    const auto differs = [&](const std::vector<uint8_t>& have, const std::vector<uint8_t>& side,
+                             const char* who) -> std::string {
+        const uint8_t* want = side.data() + mem->offset;
+        for (size_t i = 0; i < have.size(); ++i) {
+            if (have[i] != want[i])
+                return format("byte %zu of mem[%d]: %s should see 0x%02x, but sees 0x%02x", i, step.mem, who,
+                              want[i], have[i]);
+        }
+        return "";
+    };
+    std::string problem = differs(outcome->bytes, mem->allocation->cpu, "the CPU");
+    if (problem.empty() && settings_.follows_lines())
+        problem = differs(outcome->device, mem->allocation->device, "the device");
+    if (!problem.empty()) return problem;
     return outcome->bytes.size() == mem->size ? "" : "the memory has another size";
 }
 

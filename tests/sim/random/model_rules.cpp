@@ -245,6 +245,8 @@ Expect Model::predict(const Step& step) const {
         case Call::kDestroyMem:
         case Call::kSync:
             return refuse_memory_use(step);
+        case Call::kLines:
+            return memory(step.mem) == nullptr ? refuse("no such memory") : Expect{};
         case Call::kWrite:
         case Call::kInspect:
         case Call::kEditMem:

@@ -62,7 +62,15 @@ void fill(Pattern pattern, uint64_t seed, uint8_t* data, size_t bytes) {
 std::vector<std::pair<const char*, const char*>> Settings::environment() const {
     constexpr const char* kRoundings[] = {"half-even", "half-away", "down"};
     constexpr const char* kShadows[] = {"auto", "lazy", "full"};
-    return {{"RKNNSIM_K_MAX", strict_limits ? "10240" : "32768"},
+    const auto named = [&](const char* value) { return is_worst_board() ? nullptr : value; };
+    return {{"RKNNSIM_BOARD", is_worst_board() ? "worst" : nullptr},
+            {"RKNNSIM_BIND", named(bind_leaves ? "leaves" : "cleans")},
+            {"RKNNSIM_IMPORT_SYNC", named(import_sync_nothing ? "nothing" : "works")},
+            {"RKNNSIM_RESULTS", named(results_synced ? "synced" : "visible")},
+            {"RKNNSIM_DIRTY", named(dirty_overwrites ? "overwrites" : "harmless")},
+            {"RKNNSIM_NON_CACHEABLE", named(non_cacheable_stale ? "stale" : "coherent")},
+            {"RKNNSIM_QUANT", "zeros"},
+            {"RKNNSIM_K_MAX", strict_limits ? "10240" : "32768"},
             {"RKNNSIM_N_MAX", strict_limits ? "8192" : "1048576"},
             {"RKNNSIM_M_MAX", strict_limits ? "2047" : "1048576"},
             {"RKNNSIM_CONTEXTS", "150"},
@@ -70,7 +78,6 @@ std::vector<std::pair<const char*, const char*>> Settings::environment() const {
             {"RKNNSIM_CORE_MASK", cores_fall_back ? "auto" : "reject"},
             {"RKNNSIM_DYNAMIC_SHAPES", "rows"},
             {"RKNNSIM_NORMAL_A", normal_a_at_run ? "run" : "bind"},
-            {"RKNNSIM_NON_CACHEABLE", non_cacheable_stale ? "stale" : "coherent"},
             {"RKNNSIM_SHADOW", kShadows[static_cast<int>(shadow)]},
             {"RKNNSIM_CHECK", check ? "warn" : "off"},
             {"RKNNSIM_INT4_NORMAL_B", int4_normal_b ? "allow" : "reject"},

@@ -40,6 +40,7 @@ enum class Call {
     kWrite,    // the program stores into a memory
     kInspect,  // the program looks at all bytes of a memory
     kEditMem,  // the program changes a field of a rknn_tensor_mem, or puts it back
+    kLines,    // the program cleans cache lines of a memory, and invalidates them with flags = 2
     kCollide,  // two threads run one context at once, several times
 };
 
@@ -102,7 +103,21 @@ struct Settings {
     bool cores_fall_back = false;
     bool normal_a_at_run = false;
     bool non_cacheable_stale = true;
+    // The CPU's cache; with any of them it is followed line by line.
+    bool bind_leaves = false;
+    bool import_sync_nothing = false;
+    bool results_synced = false;
+    bool dirty_overwrites = false;
 
+    bool follows_lines() const {
+        return bind_leaves || import_sync_nothing || results_synced || dirty_overwrites;
+    }
+    bool is_worst_board() const {
+        return bind_leaves && import_sync_nothing && results_synced && dirty_overwrites &&
+               non_cacheable_stale;
+    }
+
+    // nullptr: not set.
     std::vector<std::pair<const char*, const char*>> environment() const;
 };
 

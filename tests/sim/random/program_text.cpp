@@ -120,6 +120,10 @@ std::string other_text(const Step& step) {
             return format("write(%s, offset=%lld, bytes=%llu, pattern=%d, seed=0x%llx)", mem.c_str(),
                           static_cast<long long>(step.offset), static_cast<unsigned long long>(step.size),
                           static_cast<int>(step.pattern), static_cast<unsigned long long>(step.seed));
+        case Call::kLines:
+            return format("rknnsim_cache_lines(%s + %lld, %llu, %llu)", mem.c_str(),
+                          static_cast<long long>(step.offset), static_cast<unsigned long long>(step.size),
+                          static_cast<unsigned long long>(step.flags));
         case Call::kInspect:
             return format("inspect(%s)", mem.c_str());
         default:
@@ -151,6 +155,7 @@ const char* call_name(Call call) {
                                       "write",
                                       "inspect",
                                       "edit",
+                                      "rknnsim_cache_lines",
                                       "collide"};
     return kNames[static_cast<int>(call)];
 }
@@ -172,8 +177,9 @@ std::string text_of(const Step& step) {
 
 std::string text_of(const Program& program) {
     std::string text = format("// seed %llu\n//", static_cast<unsigned long long>(program.seed));
-    for (const auto& [name, value] : program.settings.environment())
-        text += format(" %s=%s", name, value);
+    for (const auto& [name, value] : program.settings.environment()) {
+        if (value != nullptr) text += format(" %s=%s", name, value);
+    }
     text += "\n";
     for (size_t i = 0; i < program.steps.size(); ++i)
         text += format("/* %3zu */ %s\n", i, text_of(program.steps[i]).c_str());

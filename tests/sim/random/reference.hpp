@@ -39,7 +39,9 @@ struct Sum {
 std::vector<Sum> multiply(const Operation& operation);
 
 // Empty when the C that was computed (`got`, in the layout of the operation) is what `sums` allow; otherwise
-// the first element that is not, with what was expected.
-std::string compare(const Operation& operation, const std::vector<Sum>& sums, const uint8_t* got);
+// the first element that is not, with what was expected. Elements with a byte that is not 0 in `lost`, unless
+// that is empty, may be anything.
+std::string compare(const Operation& operation, const std::vector<Sum>& sums, const uint8_t* got,
+                    const std::vector<uint8_t>& lost);
 
 }  // namespace rknnsim_random

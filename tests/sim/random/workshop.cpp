@@ -237,7 +237,31 @@ uint64_t Workshop::macs_of(int ctx) const {
 
 void Workshop::run(int ctx) {
     const Step step{.call = Call::kRun, .ctx = ctx};
-    if (can_afford(ctx) && model.predict(step).ok) emit(step);
+    if (!can_afford(ctx) || !model.predict(step).ok) return;
+    emit(step);
+    const int mem = model.context(ctx)->bindings[kC].mem;
+    if (program.settings.results_synced && model.memory(mem) != nullptr) show(ctx, mem, true);
+}
+
+void Workshop::lines(int mem, int operation) {
+    const auto size = static_cast<int64_t>(model.memory(mem)->size);
+    Step step{.call = Call::kLines, .mem = mem, .flags = static_cast<uint64_t>(operation)};
+    if (rng.one_in(4)) step.offset = rng.range(0, size - 1);
+    step.size = static_cast<uint64_t>(rng.one_in(4) ? rng.range(1, size - step.offset) : size - step.offset);
+    emit(step);
+}
+
+void Workshop::show(int ctx, int mem, bool from_device) {
+    if (!program.settings.follows_lines() || rng.one_in(6)) return;
+    if (rng.one_in(3)) return lines(mem, from_device ? 2 : static_cast<int>(rng.range(1, 2)));
+    int handle = mem;
+    for (const int slot : live_memories()) {
+        const Memory& other = *model.memory(slot);
+        if (section_ == 0 && !other.imported && !other.edited && rng.one_in(2) &&
+            other.allocation == model.memory(mem)->allocation)
+            handle = slot;
+    }
+    sync(ctx, handle, rng.one_in(4) ? 3 : from_device ? 2 : 1);
 }
 
 void Workshop::set_scales(int ctx) {
@@ -270,6 +294,7 @@ void Workshop::complete(int ctx) {
         const int mem = again ? binding.mem : memory_for(ctx, operand, section_ > 0);
         if (operand != kC && (!again || rng.one_in(2))) write(mem, ctx, operand);
         bind(ctx, operand, mem);
+        if (operand != kC || (program.settings.follows_lines() && rng.one_in(4))) show(ctx, mem);
     }
     run(ctx);
 }

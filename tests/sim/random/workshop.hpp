@@ -36,6 +36,9 @@ class Workshop {
     void select_shape(int ctx);
     void sync(int ctx, int mem, int mode);
     void run(int ctx);
+    // Where the cache is followed, mostly: cleans what the CPU has stored into a memory, or what it sees of a
+    // result, by the memory, its owner or its lines.
+    void show(int ctx, int mem, bool from_device = false);
     void set_scales(int ctx);
 
     // Everything that a run lacks, and the run.
@@ -56,6 +59,7 @@ class Workshop {
     rknn_matmul_info random_info(int domain, int type);
     void random_shape(rknn_matmul_info* info);
     int current_shape(int ctx) const;
+    void lines(int mem, int operation);
     int import_part(int ctx, uint64_t bytes);
 
     uint64_t macs_left_;
