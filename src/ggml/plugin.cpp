@@ -197,7 +197,6 @@ class Plugin {
         const BoardProfileChoice profile = choose_board_profile(config_, runtime.value()->info());
         for (const std::string& warning : profile.warnings)
             log(LogLevel::kWarning, "%s", warning.c_str());
-        log(LogLevel::kInfo, "%s", profile.info.c_str());
         auto lock = DeviceLock::open(config_, runtime.value()->info().simulated, npu_device_nodes(),
                                      statistics_.device_lock);
         RKNPU2_RETURN_IF_ERROR(lock.status());
@@ -207,6 +206,9 @@ class Plugin {
         auto coherency =
             make_coherency(config_.coherency, profile.coherency, *runtime.value(), statistics_.coherency);
         RKNPU2_RETURN_IF_ERROR(coherency.status());
+        const bool said = config_.coherency != CoherencyChoice::kAuto;
+        log(LogLevel::kInfo, "the CPU's cache is maintained by the strategy %s: %s",
+            coherency.value()->name(), said ? "GGML_RKNPU2_COHERENCY" : profile.info.c_str());
         npu_ = std::make_shared<NpuDevice>(runtime.take(), config_, statistics_, coherency.take());
         npu_->use_lock(lock.take());
         npu_->use_statistics(library.take());

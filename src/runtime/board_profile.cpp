@@ -84,8 +84,7 @@ std::string none_text(const std::string& name, const std::vector<std::string>& f
     for (const std::string& folder : folders)
         places += (places.empty() ? "" : " or ") + folder;
     return format(
-        "no board profile (%s in %s): the CPU's cache is kept in step by the safe strategy; "
-        "rknpu2-doctor finds out whether another is faster",
+        "no board profile (%s in %s), so the safe one; rknpu2-doctor finds out whether another is faster",
         printable(name).c_str(), printable(places).c_str());
 }
 
@@ -113,7 +112,7 @@ BoardProfileChoice read_profile(const std::string& path, const BoardKey& key) {
     const Result<BoardAnswers> answers = read_answers(path, key);
     if (!answers.ok()) {
         warn("board profile: " + answers.status().message());
-        choice.info = "no board profile is used: the CPU's cache is kept in step by the safe strategy";
+        choice.info = "the board profile is not used, so the safe one";
         return choice;
     }
     if (const std::vector<std::string>& unknown = answers.value().unknown; !unknown.empty()) {
@@ -124,9 +123,8 @@ BoardProfileChoice read_profile(const std::string& path, const BoardKey& key) {
     }
     choice.path = path;
     choice.coherency = answers.value().coherency;
-    choice.info =
-        format("board profile %s: coherency %s", printable(path).c_str(),
-               choice.coherency.empty() ? "not told, so the safe strategy" : choice.coherency.c_str());
+    choice.info = format("board profile %s%s", printable(path).c_str(),
+                         choice.coherency.empty() ? " tells none, so the safe one" : "");
     return choice;
 }
 
@@ -167,7 +165,7 @@ BoardProfileChoice choose_board_profile(const Config& config, const RuntimeInfo&
                                         const std::string& root) {
     if (config.profile == "none") {
         BoardProfileChoice choice;
-        choice.info = "GGML_RKNPU2_PROFILE=none: the CPU's cache is kept in step by the safe strategy";
+        choice.info = "GGML_RKNPU2_PROFILE=none, so the safe one";
         return choice;
     }
     const BoardKey key = board_key(info, root);

@@ -7,6 +7,7 @@
 //   board = radxa-rock-5b        whose answers these are: both as in the file's name; a profile of another
 //   runtime = 2.3.2-429f97ae6b   board or another runtime is not taken. Optional, for profiles by hand.
 //   coherency = owner            how the CPU's cache is kept in step with the NPU: owner or lines
+//                                (matmul/coherency.hpp)
 //
 // It is another file than the profile of times that RKNNSIM_PROFILE and rknpu2-bench read: that one is
 // complete and describes a chip to a model, this one has what the plug-in acts on and nothing else.
@@ -53,7 +54,7 @@ Result<BoardAnswers> parse_board_answers(const std::string& text, const std::str
 struct BoardProfileChoice {
     std::string path;                   // of the profile that is taken; empty: none
     std::string coherency;              // what it says; empty: the safe strategy
-    std::string info;                   // one line for the log: which profile, or that there is none
+    std::string info;                   // why it is that strategy, for a line of the log that names it
     std::vector<std::string> warnings;  // lines for the log
 };
 

@@ -101,19 +101,24 @@ TEST_F(FaultsTest, UnknownSettingIsWarnedAboutOnce) {
     });
 }
 
-// What the doctor has found out about the board: one line says which profile is taken.
-TEST_F(FaultsTest, TheProfileOfTheBoardIsNamed) {
-    run_alone([] {
-        const TemporaryFolder folder;
-        const std::string path = folder.path("mine.profile");
-        std::ofstream(path) << "board = simulator\ncoherency = owner  # measured\n";
-        const auto host = GgmlHost::open(stock_files());
-        ASSERT_TRUE(host);
-        setenv("GGML_RKNPU2_PROFILE", path.c_str(), 1);
-        host->load_plugin();
-        EXPECT_THAT(host->take_log(), HasSubstr("board profile " + path + ": coherency owner"));
-        EXPECT_NE(host->device, nullptr);
-    });
+// What the doctor has found out about the board is done, and one line says so; a setting comes first.
+TEST_F(FaultsTest, TheProfileOfTheBoardIsFollowed) {
+    for (const std::string own : {"", "owner"}) {
+        run_alone([&] {
+            const TemporaryFolder folder;
+            const std::string path = folder.path("mine.profile");
+            std::ofstream(path) << "board = simulator\ncoherency = lines  # measured\n";
+            const auto host = GgmlHost::open(stock_files());
+            ASSERT_TRUE(host);
+            setenv("GGML_RKNPU2_PROFILE", path.c_str(), 1);
+            setenv("GGML_RKNPU2_COHERENCY", own.c_str(), 1);
+            host->load_plugin();
+            EXPECT_NE(host->device, nullptr);
+            EXPECT_THAT(host->take_log(),
+                        HasSubstr(own.empty() ? "by the strategy lines: board profile " + path
+                                              : "by the strategy owner: GGML_RKNPU2_COHERENCY"));
+        });
+    }
 }
 
 // Broken, it is one line with its place, and the plug-in goes on with what is right on every board.

@@ -81,7 +81,7 @@ TEST_F(BoardProfileTest, TheUsersOwnComesBeforeTheSystems) {
     const BoardProfileChoice choice = choose();
     EXPECT_EQ(choice.path, own);
     EXPECT_EQ(choice.coherency, "lines");
-    EXPECT_EQ(choice.info, "board profile " + own + ": coherency lines");
+    EXPECT_EQ(choice.info, "board profile " + own);
     EXPECT_THAT(choice.warnings, IsEmpty());
     config_.profile_directory.clear();  // no home
     EXPECT_EQ(choose().path, system);
@@ -94,7 +94,7 @@ TEST_F(BoardProfileTest, WithoutOneTheLineSaysWhereItWouldBe) {
     EXPECT_THAT(choice.warnings, IsEmpty());
     EXPECT_THAT(choice.info, HasSubstr("no board profile (" + kName + " in " + config_.profile_directory +
                                        " or " + root_ + "/etc/ggml-rknpu2)"));
-    EXPECT_THAT(choice.info, HasSubstr("safe strategy"));
+    EXPECT_THAT(choice.info, HasSubstr("so the safe one"));
     in_home("coherency = lines\n");
     config_.profile = "none";
     EXPECT_EQ(choose().coherency, "");
@@ -146,7 +146,7 @@ TEST_F(BoardProfileTest, ABrokenProfileIsOneLine) {
         EXPECT_EQ(choice.coherency, "") << content;
         ASSERT_EQ(choice.warnings.size(), 1U) << content;
         EXPECT_EQ(choice.warnings[0], "board profile: " + path + part);
-        EXPECT_THAT(choice.info, HasSubstr("safe strategy"));
+        EXPECT_THAT(choice.info, HasSubstr("so the safe one"));
     }
 }
 
@@ -171,7 +171,7 @@ TEST_F(BoardProfileTest, AFileByNameIsTaken) {
     EXPECT_EQ(choose().coherency, "lines");
     config_.profile = write("/empty", "");
     EXPECT_EQ(choose().coherency, "");
-    EXPECT_THAT(choose().info, HasSubstr("coherency not told, so the safe strategy"));
+    EXPECT_THAT(choose().info, HasSubstr("tells none, so the safe one"));
 }
 
 }  // namespace
