@@ -61,11 +61,9 @@ Result<double> cost_of(ProbeBench& bench, NpuMemory& memory, size_t bytes,
 // Part of the time of runs that a strategy takes: a token's product syncs some 4 KiB to the device and 64 KiB
 // from it beside a run of half a millisecond, a prompt's 1 MiB to it and 4 MiB from it beside one of four
 // (4096x4096 int8 with one row and with 256, on three cores by docs/performance.md). 0: not measured.
-double lost_share(const Reading* costs, const char* strategy) {
-    if (costs == nullptr) return 0;
+double lost_share(const std::vector<Reading>& readings, const char* strategy) {
     const auto us = [&](bool to_device, size_t bytes) {
-        const Figure* const figure = costs->find(cost_name(strategy, to_device, bytes));
-        return figure != nullptr ? figure->value : 0;
+        return sync_cost_us(readings, strategy, to_device, bytes);
     };
     return (us(true, 4 << 10) + us(false, 64 << 10)) / 500 +
            (us(true, 1 << 20) + 4 * us(false, 1 << 20)) / 4000;
@@ -88,7 +86,7 @@ Strategy judge(const std::vector<Reading>& readings, const std::vector<Need>& ne
         strategy.wrong += figure != nullptr ? format("%.0f of %.0f", figure->value, figure->of) : "not tried";
     }
     strategy.right = strategy.wrong.empty();
-    strategy.lost_share = lost_share(find_reading(readings, "sync-cost"), name);
+    strategy.lost_share = lost_share(readings, name);
     return strategy;
 }
 
@@ -238,6 +236,14 @@ Status probe_sync_cost(ProbeBench& bench, Reading& reading) {
     reading.answer = format("%.1f us by owner", sums[0]);
     if (lines.available()) reading.answer += format(", %.1f us by lines", sums[1]);
     return {};
+}
+
+double sync_cost_us(const std::vector<Reading>& readings, const char* strategy, bool to_device,
+                    size_t bytes) {
+    const Reading* const costs = find_reading(readings, "sync-cost");
+    const Figure* const figure =
+        costs != nullptr ? costs->find(cost_name(strategy, to_device, bytes)) : nullptr;
+    return figure != nullptr ? figure->value : 0;
 }
 
 CoherencyVerdict choose_coherency(const std::vector<Reading>& readings) {

@@ -31,6 +31,9 @@ struct CoherencyVerdict {
 
 CoherencyVerdict choose_coherency(const std::vector<Reading>& readings);
 
+// Microseconds that a strategy's step took for a buffer of 4 KiB, 64 KiB or 1 MiB; 0: not measured.
+double sync_cost_us(const std::vector<Reading>& readings, const char* strategy, bool to_device, size_t bytes);
+
 // kProblem when no strategy is right. `readings` must have been taken.
 Check check_of(const CoherencyVerdict& choice);
 

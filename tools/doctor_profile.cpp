@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "base/format.hpp"
+#include "doctor_coherency.hpp"
 #include "timing/work.hpp"
 
 namespace rknpu2 {
@@ -103,6 +104,25 @@ void set_errors(const Measurements& measurements, Fit& fit) {
     fit.set("error.worst", worst, "measured: the largest factor");
 }
 
+// A sync costs a part for the call and a part for the bytes, cleaning by lines one for each line.
+void fit_syncs(const std::vector<Reading>& readings, Fit& fit) {
+    constexpr double kSmall = 4 << 10;
+    constexpr double kLarge = 1 << 20;
+    constexpr double kLine = 64;
+    const double small_us = sync_cost_us(readings, "owner", true, 4 << 10);
+    const double large_us = sync_cost_us(readings, "owner", true, 1 << 20);
+    if (small_us > 0 && large_us > small_us) {
+        const double us_a_byte = (large_us - small_us) / (kLarge - kSmall);
+        const std::string source =
+            format("measured: rknn_mem_sync of 4 KiB in %.2f us, of 1 MiB in %.2f us", small_us, large_us);
+        fit.set("sync_gbps", 1e-3 / us_a_byte, source);
+        fit.set("sync_us", std::max(0.0, small_us - kSmall * us_a_byte), source);
+    }
+    if (const double us = sync_cost_us(readings, "lines", true, 1 << 20); us > 0)
+        fit.set("line_ns", us * 1000 / (kLarge / kLine),
+                format("measured: the lines of 1 MiB in %.2f us", us));
+}
+
 }  // namespace
 
 rknnsim::Profile simulator_profile() {
@@ -135,7 +155,8 @@ std::vector<SpeedShape> speed_shapes(bool quick) {
     return shapes;
 }
 
-MeasuredProfile fit_profile(const Measurements& measurements, const rknnsim::Profile& base) {
+MeasuredProfile fit_profile(const Measurements& measurements, const rknnsim::Profile& base,
+                            const std::vector<Reading>& readings) {
     Fit fit(measurements, base);
     fit.set("ddr_mhz", kReferenceDdrMhz, "the reference at which bandwidths below hold as measured", false);
     fit.set("bind_us", measurements.bind_us, "measured: activations of 4 KiB, bound again");
@@ -151,6 +172,7 @@ MeasuredProfile fit_profile(const Measurements& measurements, const rknnsim::Pro
     for (int cores = 1; cores <= rknnsim::kCores; ++cores) {
         fit.solve(format("mixed_gbps.%d", cores), repeating(cores), 0.01, 1e4);
     }
+    fit_syncs(readings, fit);
     set_errors(measurements, fit);
     return fit.take();
 }

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "doctor_measure.hpp"
+#include "doctor_reading.hpp"
 
 namespace rknpu2 {
 
@@ -32,7 +33,9 @@ struct MeasuredProfile {
 // The profile that is compiled in: what the simulator takes without RKNNSIM_PROFILE.
 rknnsim::Profile simulator_profile();
 
-MeasuredProfile fit_profile(const Measurements& measurements, const rknnsim::Profile& base);
+// `readings`: of the probes; what syncs cost is one of them.
+MeasuredProfile fit_profile(const Measurements& measurements, const rknnsim::Profile& base,
+                            const std::vector<Reading>& readings = {});
 
 // Text that rknnsim::parse_profile() and rknpu2-bench predict --profile read. `provenance`: lines for its
 // head.

@@ -100,7 +100,7 @@ void examine_runtime(const Options& options, const Config& config, DoctorReport&
     const StdoutToStderr guard;
     examine_npu(examination, report, watch);
     if (report.measurements && report.measure_error.empty() && report.lock_error.empty())
-        report.profile = fit_profile(*report.measurements, simulator_profile());
+        report.profile = fit_profile(*report.measurements, simulator_profile(), report.readings);
 }
 
 int run(const Options& options) {

@@ -84,7 +84,12 @@ TEST_F(DoctorProgram, AHealthyBoardWithTheSimulator) {
 
     rknnsim::Profile back;
     EXPECT_EQ(rknnsim::load_profile(profile, &back).text, "");
-    EXPECT_NEAR(back.stream_gbps[2], 29.5, 0.01);
+    rknnsim::Profile simulator;
+    EXPECT_EQ(rknnsim::load_profile("", &simulator).text, "");
+    EXPECT_NEAR(back.stream_gbps[2] / simulator.stream_gbps[2], 1, 0.001);
+    EXPECT_NEAR(back.sync_us / simulator.sync_us, 1, 0.01);
+    EXPECT_NEAR(back.sync_gbps / simulator.sync_gbps, 1, 0.01);
+    EXPECT_NEAR(back.line_ns / simulator.line_ns, 1, 0.01);
     EXPECT_THAT(text_of(profile), HasSubstr("SIMULATED"));
     EXPECT_THAT(text_of(profile), HasSubstr("# board: Radxa ROCK 5B; kernel: 6.1.43-15-rk2312\n"));
 }
@@ -116,10 +121,14 @@ TEST_F(DoctorProgram, TheJsonHasOneShape) {
 // What it measures comes from the runtime, not from the profile that it compares with.
 TEST_F(DoctorProgram, ADisagreementInTimesIsReported) {
     std::string slow = board_.root() + "/slow.profile";
-    rknnsim::Profile profile;
-    ASSERT_TRUE(rknnsim::load_profile("", &profile).ok());
+    rknnsim::Profile simulator;
+    ASSERT_TRUE(rknnsim::load_profile("", &simulator).ok());
+    rknnsim::Profile profile = simulator;
     profile.submit_us = 71;
     profile.stream_gbps[2] = 12.5;
+    profile.sync_us = 4;
+    profile.sync_gbps = 10;
+    profile.line_ns = 20;
     std::string text;
     for (const rknnsim::ProfileParameter& parameter : rknnsim::profile_parameters())
         text += std::string(parameter.name) + " = " + std::to_string(parameter.value(profile)) + "\n";
@@ -136,7 +145,10 @@ TEST_F(DoctorProgram, ADisagreementInTimesIsReported) {
     ASSERT_EQ(rknnsim::load_profile(measured, &back).text, "");
     EXPECT_NEAR(back.submit_us, 71, 0.2);
     EXPECT_NEAR(back.stream_gbps[2], 12.5, 0.01);
-    EXPECT_NEAR(back.stream_gbps[0], 10.9, 0.01);
+    EXPECT_NEAR(back.stream_gbps[0] / simulator.stream_gbps[0], 1, 0.001);
+    EXPECT_NEAR(back.sync_us, 4, 0.02);
+    EXPECT_NEAR(back.sync_gbps, 10, 0.05);
+    EXPECT_NEAR(back.line_ns, 20, 0.1);
 }
 
 TEST_F(DoctorProgram, LostAndFailingRunsAreProblems) {
