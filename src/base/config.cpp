@@ -20,6 +20,7 @@ constexpr int kMaxThreads = 256;
 constexpr int kMaxCacheMb = 1 << 20;
 constexpr int kMinContexts = 64;
 constexpr int kMaxContexts = 100000;
+constexpr int kMaxStartWait = 60;
 constexpr size_t kMaxOnError = 8;
 
 constexpr std::array kOnErrors = {OnError::kRetry, OnError::kReset, OnError::kCpu, OnError::kFail};
@@ -178,6 +179,10 @@ Status parse_coherency(const std::string& text, Config& config) {
     return {StatusCode::kInvalidArgument, "not a way to maintain the cache"};
 }
 
+Status parse_start_wait(const std::string& text, Config& config) {
+    return parse_range(text, 0, kMaxStartWait, config.start_wait);
+}
+
 Status parse_fuse(const std::string& text, Config& config) {
     return parse_switch(text, config.fuse);
 }
@@ -299,6 +304,11 @@ constexpr std::array kSettings = {
         "how the CPU's cache is maintained for the NPU; owner: whole buffers, by the runtime; lines: exact "
         "ranges, by the CPU's own instructions; auto: what the board's profile says, else owner",
         parse_coherency},
+    Setting{
+        "GGML_RKNPU2_START_WAIT", "number", "5", "0 to 60",
+        "seconds for which a start tries again when the NPU refuses its first context or memory, as it does "
+        "while a process that was killed still holds some; not with the simulator",
+        parse_start_wait},
     Setting{"GGML_RKNPU2_LOCK", "file", "auto", "auto, none, or the path of a file, with a slash in it",
             "keeps several processes from using the NPU at the same time; auto: a file in /run/lock or /tmp "
             "for a board, none for the simulator",

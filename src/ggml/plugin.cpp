@@ -1,6 +1,7 @@
 // The plug-in's one entry point, and what a process has once: settings, counters, the NPU.
 #include <dlfcn.h>
 
+#include <chrono>
 #include <cstdio>
 #include <filesystem>
 #include <map>
@@ -192,7 +193,9 @@ class Plugin {
         Result<std::unique_ptr<StatisticsLibrary>> library = open_statistics();
         RKNPU2_RETURN_IF_ERROR(library.status());
         keep_malloc_from_mapping(path.value(), config_.malloc_mmap);
-        Result<std::unique_ptr<NpuRuntime>> runtime = open_rknn_runtime(path.value());
+        const bool patient = !is_simulator(path.value());
+        auto wait = std::make_unique<StartWait>(std::chrono::seconds(patient ? config_.start_wait : 0));
+        Result<std::unique_ptr<NpuRuntime>> runtime = wait_for_rknn_runtime(path.value(), *wait);
         RKNPU2_RETURN_IF_ERROR(runtime.status());
         const BoardProfileChoice profile = choose_board_profile(config_, runtime.value()->info());
         for (const std::string& warning : profile.warnings)
@@ -211,6 +214,7 @@ class Plugin {
             coherency.value()->name(), said ? "GGML_RKNPU2_COHERENCY" : profile.info.c_str());
         npu_ = std::make_shared<NpuDevice>(runtime.take(), config_, statistics_, coherency.take());
         npu_->use_lock(lock.take());
+        npu_->use_start_wait(std::move(wait));
         npu_->use_statistics(library.take());
         return {};
     }

@@ -26,6 +26,7 @@
 #include "base/device_lock.hpp"
 #include "base/process.hpp"
 #include "base/rate_limit.hpp"
+#include "base/start_wait.hpp"
 #include "base/status.hpp"
 #include "base/thread_pool.hpp"
 #include "matmul/activations.hpp"
@@ -68,6 +69,9 @@ class NpuDevice : public std::enable_shared_from_this<NpuDevice> {
 
     // What keeps other processes from the NPU during a multiplication; null: nothing. Before the first one.
     void use_lock(std::unique_ptr<DeviceLock> lock) { lock_ = std::move(lock); }
+
+    // Patience with a first weight that finds no device memory; null: none. Before the first place().
+    void use_start_wait(std::unique_ptr<StartWait> wait) { start_wait_ = std::move(wait); }
 
     // Device memory for weights that will be multiplied by the same activations, side by side, so that a run
     // can do several of them. One for each source, to be given to pack(). When there is none, `attempts` says
@@ -188,6 +192,7 @@ class NpuDevice : public std::enable_shared_from_this<NpuDevice> {
     std::unique_ptr<StatisticsLibrary> library_;  // may be null
     std::unique_ptr<WeightCache> cache_;          // may be null
     std::unique_ptr<DeviceLock> lock_;            // may be null
+    std::unique_ptr<StartWait> start_wait_;       // may be null
 
     std::mutex mutex_;  // guards what follows
     DeviceMemoryPool memory_;

@@ -181,6 +181,7 @@ Result<std::vector<std::shared_ptr<PackedWeight>>> NpuDevice::place(std::span<co
         RKNPU2_RETURN_IF_ERROR(attempts == Attempts::kOne
                                    ? allocate_cells(part)
                                    : allocate_or_recover(part, name_and_others(sources[i].name, together)));
+        if (start_wait_ != nullptr) start_wait_->over();
     }
     return group;
 }

@@ -66,6 +66,7 @@ Status NpuDevice::allocate_or_recover(std::span<const std::shared_ptr<PackedWeig
     for (;;) {
         Status status = allocate_cells(group);
         if (status.ok()) return status;
+        if (start_wait_ != nullptr && may_pass(status) && start_wait_->again_after(status)) continue;
         const std::lock_guard lock(mutex_);
         if (full_) return status;
         switch (recovery.next(status, names)) {

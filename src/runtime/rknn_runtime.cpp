@@ -231,7 +231,8 @@ class RknnRuntime final : public NpuRuntime {
         return check(convert(from, to, info.K, info.N, &info), "rknn_B_normal_layout_to_native_layout");
     }
 
-    Status open(const std::string& library) {
+    // `wait` may be null.
+    Status open(const std::string& library, StartWait* wait) {
         info_.library = library;
         void* const handle = dlopen(library.c_str(), RTLD_NOW | RTLD_LOCAL);
         if (handle == nullptr) {
@@ -247,7 +248,10 @@ class RknnRuntime final : public NpuRuntime {
         find_optional("rknn_B_normal_layout_to_native_layout", handle,
                       optional_.b_normal_layout_to_native_layout);
         cache_lines_ = CacheLines(handle);
-        return ask_version();
+        Status status = ask_version();
+        while (!status.ok() && wait != nullptr && wait->again_after(status))
+            status = ask_version();
+        return status;
     }
 
   private:
@@ -317,10 +321,18 @@ class RknnRuntime final : public NpuRuntime {
 
 }  // namespace
 
-Result<std::unique_ptr<NpuRuntime>> open_rknn_runtime(const std::string& library) {
+static Result<std::unique_ptr<NpuRuntime>> open(const std::string& library, StartWait* wait) {
     auto runtime = std::make_unique<RknnRuntime>();
-    RKNPU2_RETURN_IF_ERROR(runtime->open(library));
+    RKNPU2_RETURN_IF_ERROR(runtime->open(library, wait));
     return std::unique_ptr<NpuRuntime>(std::move(runtime));
+}
+
+Result<std::unique_ptr<NpuRuntime>> open_rknn_runtime(const std::string& library) {
+    return open(library, nullptr);
+}
+
+Result<std::unique_ptr<NpuRuntime>> wait_for_rknn_runtime(const std::string& library, StartWait& wait) {
+    return open(library, &wait);
 }
 
 }  // namespace rknpu2

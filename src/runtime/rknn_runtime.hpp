@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 
+#include "base/start_wait.hpp"
 #include "base/status.hpp"
 #include "runtime/npu_runtime.hpp"
 
@@ -15,5 +16,8 @@ namespace rknpu2 {
 // smallest context. The library stays loaded for the rest of the process: a vendor runtime is not known to
 // survive being unloaded.
 Result<std::unique_ptr<NpuRuntime>> open_rknn_runtime(const std::string& library);
+
+// The same; while the NPU refuses the first context, that is asked for again as `wait` allows.
+Result<std::unique_ptr<NpuRuntime>> wait_for_rknn_runtime(const std::string& library, StartWait& wait);
 
 }  // namespace rknpu2

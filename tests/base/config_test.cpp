@@ -127,6 +127,12 @@ TEST_F(ConfigTest, MappingsOfMallocAreAWord) {
     }
 }
 
+TEST_F(ConfigTest, TheWaitAtAStartIsSeconds) {
+    EXPECT_EQ(Config::from_environment().value().start_wait, 5);
+    setenv("GGML_RKNPU2_START_WAIT", "0", 1);
+    EXPECT_EQ(Config::from_environment().value().start_wait, 0);
+}
+
 TEST_F(ConfigTest, ContextsAreANumberOrAuto) {
     for (const auto& [text, contexts] : {std::pair{"auto", 0}, {"64", 64}, {"100000", 100000}}) {
         setenv("GGML_RKNPU2_CONTEXTS", text, 1);
@@ -156,6 +162,8 @@ TEST_F(ConfigTest, RefusesWhatIsOutOfRangeByName) {
         {"GGML_RKNPU2_ON_ERROR", "cpu,retry"},
         {"GGML_RKNPU2_ON_ERROR", "fail,cpu"},
         {"GGML_RKNPU2_ON_ERROR", "retry,retry,retry,retry,retry,retry,retry,retry,retry"},
+        {"GGML_RKNPU2_START_WAIT", "61"},
+        {"GGML_RKNPU2_START_WAIT", "-1"},
         {"GGML_RKNPU2_MALLOC_MMAP", "on"},
         {"GGML_RKNPU2_CONTEXTS", "63"},
         {"GGML_RKNPU2_CONTEXTS", "0"},

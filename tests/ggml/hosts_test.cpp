@@ -69,6 +69,23 @@ TEST_F(HostsTest, LargeBlocksAreKeptFromTheVendorsLibrary) {
     }
 }
 
+// The library refuses its first three contexts, as after a process that was killed.
+TEST_F(HostsTest, AnNpuThatIsFreeLater) {
+    for (const auto& [seconds, found] : {std::pair{"1", true}, {"0", false}}) {
+        run_alone([seconds = seconds, found = found] {
+            setenv("GGML_RKNPU2_RUNTIME", LATE, 1);
+            setenv("GGML_RKNPU2_START_WAIT", seconds, 1);
+            const auto host = GgmlHost::open(stock_files());
+            ASSERT_TRUE(host);
+            host->load_plugin();
+            EXPECT_EQ(host->device != nullptr, found);
+            const std::string log = host->take_log();
+            EXPECT_EQ(lines_with(log, "the NPU is not free: out of memory").size(), found ? 1U : 0U);
+            EXPECT_EQ(lines_with(log, "no NPU: ").size(), found ? 0U : 1U);
+        });
+    }
+}
+
 TEST_F(HostsTest, HostOfAnotherName) {
     run_alone([this] {
         const auto host = open_renamed("libqqml");

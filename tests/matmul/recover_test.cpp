@@ -122,6 +122,35 @@ TEST_F(RecoverTest, SeveralFailuresGoThroughTheStepsInOrder) {
     EXPECT_EQ(statistics_.npu_matmuls, matmuls + 2);
 }
 
+// The first memory of a process is waited for, and none that is refused later.
+TEST_F(RecoverTest, AFirstWeightWaitsForMemoryThatComesBackLate) {
+    std::vector<int> slept;
+    const auto sleep = [&](std::chrono::milliseconds time) {
+        slept.push_back(static_cast<int>(time.count()));
+        if (slept.size() == 2) state_.domain_bytes = SIZE_MAX;  // whoever held it is gone
+    };
+    for (const Steps& steps : {Steps{}, Steps{OnError::kRetry, OnError::kReset, OnError::kFail}}) {
+        open(steps, 3);
+        npu_->use_start_wait(std::make_unique<StartWait>(std::chrono::seconds(5), sleep));
+        const Matrices x(3, 40, 64, 3);
+        state_.domain_bytes = 0;
+        slept.clear();
+        lines_.clear();
+        const Weight weight = npu_->pack(x.source()).take();
+        EXPECT_THAT(slept, ElementsAre(100, 200));
+        EXPECT_THAT(lines_, ElementsAre(HasSubstr("the NPU is not free: out of memory: ")));
+        EXPECT_EQ(faults(), (Counts{}));
+        EXPECT_LT(x.error_of(multiply(*weight, x)), 0.02);
+        state_.domain_bytes = 0;
+        const Matrices large(1, 4096, 8192, 5);
+        EXPECT_FALSE(npu_->pack(large.source()).ok());
+        EXPECT_THAT(slept, ElementsAre(100, 200)) << "a full device is not waited for";
+        state_.domain_bytes = SIZE_MAX;
+        statistics_.faults.failed = statistics_.faults.retried = statistics_.faults.reset = 0;
+        statistics_.faults.given_up = 0;
+    }
+}
+
 TEST_F(RecoverTest, AnEmptyListAndFailAreTheSame) {
     for (const Steps& steps : {Steps{}, Steps{OnError::kFail}}) {
         open(steps, 1);

@@ -275,6 +275,39 @@ TEST(RknnRuntime, RuntimeThatCannotMakeAContext) {
     EXPECT_THAT(refusal(STAND_INS "/no_device.so"), HasSubstr("-3 (device unavailable)"));
 }
 
+// A process that was killed holds the NPU for a while: three refusals, and none after.
+TEST(RknnRuntime, ANpuThatIsFreeLaterIsWaitedFor) {
+    std::vector<std::string> lines;
+    set_log_sink([&](LogLevel, const std::string& line) { lines.push_back(line); });
+    std::vector<int> slept;
+    const auto sleep = [&](std::chrono::milliseconds time) {
+        slept.push_back(static_cast<int>(time.count()));
+    };
+    StartWait wait(std::chrono::seconds(5), sleep);
+    const Result<std::unique_ptr<NpuRuntime>> runtime = wait_for_rknn_runtime(STAND_INS "/late.so", wait);
+    set_log_sink({});
+    ASSERT_TRUE(runtime.ok()) << runtime.status().message();
+    EXPECT_EQ(slept, (std::vector<int>{100, 200, 400}));
+    ASSERT_EQ(lines.size(), 2U);
+    EXPECT_THAT(lines[0], HasSubstr("the NPU is not free: out of memory: " STAND_INS
+                                    "/late.so: the NPU does not answer"));
+    EXPECT_THAT(lines[1], HasSubstr("its version is unknown"));
+}
+
+// What is no library is not waited for, and what never answers is refused as without a wait.
+TEST(RknnRuntime, TheWaitHasAnEnd) {
+    int slept = 0;
+    const auto sleep = [&](std::chrono::milliseconds time) { slept += static_cast<int>(time.count()); };
+    StartWait wait(std::chrono::seconds(5), sleep);
+    EXPECT_THAT(wait_for_rknn_runtime(test::missing_path("librknnrt.so"), wait).status().message(),
+                HasSubstr("No such file"));
+    EXPECT_FALSE(wait_for_rknn_runtime(STAND_INS "/without_rknn_query.so", wait).ok());
+    EXPECT_EQ(slept, 0);
+    EXPECT_THAT(wait_for_rknn_runtime(STAND_INS "/no_device.so", wait).status().message(),
+                HasSubstr("-3 (device unavailable)"));
+    EXPECT_EQ(slept, 5000);
+}
+
 TEST(RknnRuntime, RuntimeThatDoesNotTellItsVersion) {
     std::vector<std::string> lines;
     set_log_sink([&](LogLevel, const std::string& line) { lines.push_back(line); });

@@ -1,7 +1,7 @@
 /* A librknnrt.so with nothing behind it, for tests of how a wrong one is refused.
  *
  * OMIT_<function> leaves one function out; CREATE_CODE is what making a context answers, QUERY_CODE what the
- * version query does. CACHE adds a cache of its own, which notes what it was asked for.
+ * version query does; CREATE_REFUSALS is how often a context is refused first. CACHE adds a cache of its own, which notes what it was asked for.
  */
 #include <stddef.h>
 #include <stdint.h>
@@ -22,6 +22,10 @@ EXPORT int rknn_matmul_create_dynamic_shape(context* made, void* info, int count
                                             void* attributes) {
     (void)info, (void)count, (void)shapes, (void)attributes;
     *made = 1;
+#ifdef CREATE_REFUSALS
+    static int refused;
+    if (refused++ < CREATE_REFUSALS) return -4;
+#endif
     return CREATE_CODE;
 }
 #endif

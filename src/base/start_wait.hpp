@@ -1,0 +1,42 @@
+// Patience with an NPU that is not free yet when the process starts (GGML_RKNPU2_START_WAIT).
+//
+// What a process that was killed holds of the NPU is given back seconds later, and whoever starts meanwhile
+// was seen to be refused memory or the device itself (docs/hardware.md). So the very first context and the
+// very first buffer are asked for again, after waits that grow, and for no longer in all than the setting
+// allows. Once something was given, a refusal means that the NPU is full, and nobody waits for that.
+//
+// Thread safe: who waits makes others that were refused meanwhile wait for the same.
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <mutex>
+
+#include "base/status.hpp"
+
+namespace rknpu2 {
+
+class StartWait {
+  public:
+    using Sleep = std::function<void(std::chrono::milliseconds)>;
+
+    // `in_all`: 0 for no patience at all. `sleep`: for tests; else the calling thread sleeps.
+    explicit StartWait(std::chrono::milliseconds in_all, Sleep sleep = {});
+
+    // The first attempt at something was refused. True after a while: try again. False: no more patience.
+    // The first refusal is one line in the log.
+    bool again_after(const Status& refusal);
+    // Something was given: from now on nobody waits.
+    void over();
+    std::chrono::milliseconds waited() const;
+
+  private:
+    const std::chrono::milliseconds in_all_;
+    const Sleep sleep_;
+    mutable std::mutex mutex_;  // guards what follows
+    std::chrono::milliseconds waited_{0};
+    std::chrono::milliseconds next_{0};
+    bool over_ = false;
+};
+
+}  // namespace rknpu2
