@@ -199,6 +199,16 @@ Status probe_wide_n(ProbeBench& bench, Reading& reading) {
         RKNPU2_RETURN_IF_ERROR(
             go_up(bench, reading, shapes, &SpeedShape::N, type == kInt8 ? "int8" : "fp16"));
     }
+    // What the widest one takes, for the choice of the plug-in's tiles.
+    const auto widest = static_cast<size_t>(reading.figures.back().value);
+    for (const size_t M : {1, 8}) {
+        if (widest == 0) break;
+        const SpeedShape shape{kInt8, M, bench.quick ? size_t{64} : size_t{1024}, widest, 1};
+        const Result<Speed> speed =
+            measure_shape(bench.runtime, bench.clock, shape, bench.clock.simulated() ? 1 : 5, 1);
+        RKNPU2_RETURN_IF_ERROR(speed.status().with_context(speed_text(shape)));
+        reading.add(speed_text(shape), speed.value().run_us, "us");
+    }
     return {};
 }
 

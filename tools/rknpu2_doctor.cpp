@@ -167,9 +167,10 @@ int parse_and_run(int argc, char** argv) {
     CLI::Option* const profile = app.add_option(
         "--profile", options.profile,
         "write what was measured to this file, for RKNNSIM_PROFILE and rknpu2-bench predict --profile");
-    app.add_option("--board-profile", options.board_profile,
-                   "write what the plug-in should do on this board to this file, or none; when not given, a "
-                   "board's goes where the plug-in looks for it, a simulator's nowhere");
+    CLI::Option* const board_profile = app.add_option(
+        "--board-profile", options.board_profile,
+        "write what the plug-in should do on this board to this file, or none; when not given, a "
+        "board's goes where the plug-in looks for it, a simulator's nowhere");
     app.add_option("--patience", options.patience,
                    "how many seconds one step may take before its process is stopped")
         ->capture_default_str()
@@ -177,7 +178,8 @@ int parse_and_run(int argc, char** argv) {
     app.add_flag("--quick", options.quick, "fewer and smaller shapes, fewer rounds");
     app.add_flag("--system", options.system_only,
                  "look at the system and the runtime's version only: nothing runs on the NPU")
-        ->excludes(profile);
+        ->excludes(profile)
+        ->excludes(board_profile);
     app.add_flag("--json", options.json, "JSON instead of text on the terminal");
     return kProgram.run(app, argc, argv, [&] { return run(options); });
 }

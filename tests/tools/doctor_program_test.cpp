@@ -301,6 +301,7 @@ TEST_F(DoctorProgram, WhatItCannotDoIsStatusTwoAndOneLine) {
     refused("--wrong", "--wrong");
     refused("--root " + test::missing_path(), "--root " + test::missing_path() + " is not a folder");
     refused("--system --profile measured", "--profile excludes --system");
+    refused("--system --board-profile mine", "--board-profile excludes --system");
     refused("--runtime sim", "GGML_RKNPU2_CORES=9", "GGML_RKNPU2_CORES=9");
     refused(root() + "--runtime /dev/null --output " + test::missing_path("report.json"),
             "cannot write " + test::missing_path("report.json"));

@@ -189,6 +189,33 @@ TEST(DoctorProbes, ALimitIsWhereTheFirstShapeFails) {
     EXPECT_THAT(rows.answer, HasSubstr("int8 to 127, and at 128 the runtime asks for less memory"));
 }
 
+// What --quick leaves out, on a device that does nothing for a while: times, alone and beside busy CPUs.
+TEST(DoctorProbes, WhatTakesLongIsTimed) {
+    test::Flaw flaw;
+    flaw.no_run = true;
+    flaw.lasts_us = 300;
+    flaw.misread = [](ContextSpec& spec) { spec.N = std::min<size_t>(spec.N, 8192); };  // as the fake takes
+    test::FlawedRuntime runtime(flaw);
+    const DoctorClock clock(test::missing_path("none.so"));
+    ProbeBench bench{runtime, clock, false};
+    Reading cores;
+    ASSERT_TRUE(probe_int8_three_cores(bench, cores).ok());
+    EXPECT_GE(cores.find("alone")->value, 300);
+    EXPECT_GE(cores.find("with every CPU busy reading memory")->value, 300);
+    EXPECT_GT(cores.find("by the simulator's profile")->value, 1000);
+    Reading shapes;
+    ASSERT_TRUE(probe_attention_shapes(bench, shapes).ok());
+    EXPECT_EQ(shapes.figures.size(), 6U);
+    for (const Figure& figure : shapes.figures)
+        EXPECT_GE(figure.value, 300) << figure.name;
+    bench.quick = true;
+    for (const Probe& probe : probes()) {
+        if (probe.quick) continue;
+        EXPECT_EQ(run_probe(probe, bench).error, "left out by --quick");
+        EXPECT_EQ(check_of(run_probe(probe, bench)).health, Health::kSkipped);
+    }
+}
+
 TEST(DoctorProbes, EachHasAnIdOfItsOwn) {
     std::set<std::string> ids;
     for (const Probe& probe : probes())
