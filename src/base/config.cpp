@@ -17,6 +17,8 @@ namespace {
 
 constexpr std::string_view kPrefix = "GGML_RKNPU2_";
 constexpr int kMaxThreads = 256;
+constexpr int kColumnStep = 64;
+constexpr int kMaxColumns = 131072;
 constexpr int kMaxCacheMb = 1 << 20;
 constexpr int kMinContexts = 64;
 constexpr int kMaxContexts = 100000;
@@ -57,6 +59,12 @@ Status parse_range(const std::string& text, int low, int high, int& out) {
 
 Status parse_cores(const std::string& text, Config& config) {
     return parse_range(text, 1, 3, config.cores);
+}
+// Whole groups of kernels of any type.
+Status parse_columns(const std::string& text, Config& config) {
+    RKNPU2_RETURN_IF_ERROR(parse_range(text, kColumnStep, kMaxColumns, config.columns));
+    if (config.columns % kColumnStep != 0) return {StatusCode::kInvalidArgument, "not in the range"};
+    return {};
 }
 Status parse_threads(const std::string& text, Config& config) {
     return parse_range(text, 0, kMaxThreads, config.threads);
@@ -246,6 +254,10 @@ constexpr std::array kSettings = {
     Setting{"GGML_RKNPU2_PRECISION", "name", "balanced", "balanced, fast, exact, reference, naive",
             "arithmetic of the matrix multiplications", parse_precision},
     Setting{"GGML_RKNPU2_CORES", "number", "3", "1 to 3", "NPU cores to use", parse_cores},
+    Setting{"GGML_RKNPU2_COLUMNS", "number", "16384", "64 to 131072, a multiple of 64",
+            "widest run of the NPU; 4096 is what the vendor documents, for a board where wider runs fail; "
+            "results are the same",
+            parse_columns},
     Setting{"GGML_RKNPU2_THREADS", "number", "0", "0 to 256",
             "CPU threads that quantise and pack; 0: as many as there are fast CPU cores", parse_threads},
     Setting{"GGML_RKNPU2_AFFINITY", "CPU list", "", "such as 4-7 or 0,2",

@@ -52,7 +52,8 @@ struct Config {
     std::string runtime = "auto";
     Precision precision = Precision::kBalanced;
     int cores = 3;
-    int threads = 0;  // 0: decided from the machine
+    int columns = 16384;  // of a run of the NPU, at most
+    int threads = 0;      // 0: decided from the machine
     std::vector<int> affinity;
     std::string stats_file;
     std::string calibrate_file;          // where to write statistics of activations; empty: do not gather any

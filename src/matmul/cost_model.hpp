@@ -17,14 +17,24 @@
 
 namespace rknpu2 {
 
+// Rates hold at a memory clock of 2400 MHz. A slower one makes all of them slower alike, so that plans, which
+// compare, do not look at the clock.
 struct BoardRates {
-    double run_ns = 41'000;                 // a run call, 33 us, and binding its operands, 8 us
+    double run_ns = 34'000;                 // a run call, 33 us, and binding its operands, 1 us
+    double sync_ns = 1'000;                 // a call that syncs one operand, and
+    double sync_gbps = 39;                  // how fast it goes through the buffer
     double int8_macs_per_ns = 0.92 * 1024;  // of a core
     double fp16_macs_per_ns = 0.92 * 512;
-    double tile_bytes = 4 * 32768;               // of activations in a core's buffer: 4 of its 12 banks
-    double stream_gbps[3] = {11.1, 20.5, 29.5};  // of 1, 2, 3 cores together, reading weights once
+    double bank_bytes = 32768;  // of a core's buffer, which has
+    double banks = 12;
+    double tile_banks = 4;       // for activations at least, as int8 always has
+    double fp16_tile_banks = 8;  // and as fp16 at most, where two groups of kernels leave so many
+    double stream_gbps[3] = {11.1, 21.1, 31.4};  // of 1, 2, 3 cores together, reading weights once
     double mixed_gbps[3] = {11.1, 18.5, 25.5};   // and when they read them again
     double cpu_gbps = 10;                        // read and written by four A76 in loops of an engine
+    double results_gbps = 20;                    // results to floats, of few columns;
+    double wide_results_gbps = 5.5;              // of many, which are spread over many pages
+    double cpu_beside_npu = 0.8;                 // share of these rates while the NPU works
     double cpu_read_gbps = 24;                   // and when they only read
     // Products of four-bit weights: two dot products of 16 multiply-adds a cycle (Arm's optimisation guide
     // for the Cortex-A76) on four cores at 2.26 GHz are 289 a nanosecond; unpacking and scaling leave a
@@ -41,14 +51,20 @@ inline constexpr size_t kMostSegments = 8;
 double run_ns(const BoardRates& rates, NpuArithmetic arithmetic, size_t rows, size_t K, size_t N,
               size_t cores);
 
-// Floats to the NPU's operand, and results of `segments` runs to floats, one after the other.
+// Floats to the NPU's operand, and results of `segments` runs to floats, one after the other; N columns in
+// weights of `width`.
 double quantise_ns(const BoardRates& rates, NpuArithmetic arithmetic, size_t rows, size_t K);
-double dequantise_ns(const BoardRates& rates, size_t rows, size_t N, size_t segments);
+double dequantise_ns(const BoardRates& rates, size_t rows, size_t N, size_t segments, size_t width);
+
+// Rows of activations of K elements that a core's buffer holds at a time: weights pass by once for each such
+// tile.
+size_t tile_rows(const BoardRates& rates, NpuArithmetic arithmetic, size_t K);
 
 // How a weight is spread over three cores.
 struct CellGrid {
     size_t segments = 1;
     size_t tiles = 3;
+    size_t width = 0;  // of each weight, of several that are multiplied together; 0: there is one
 };
 
 // A multiplication of M rows in chunks of `chunk_rows`, while CPU and NPU work on different chunks.

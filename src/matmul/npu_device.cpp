@@ -137,14 +137,15 @@ void NpuDevice::next_together(std::span<const Product> products, size_t first) {
     }
 }
 
-// Of the cube: as many as let CPU and NPU work side by side without too many runs.
+// Of the cube: as many as let CPU and NPU work side by side without too many runs, and have room for results.
 size_t NpuDevice::chunk_rows(size_t rows) const {
     const WeightPlan& plan = weights_[0]->plan;
     size_t N = 0;
     for (const PackedWeight* const weight : weights_)
         N += weight->plan.N;
-    return best_chunk_rows(kBoardRates, plan.recipe.arithmetic, rows, plan.K, N,
-                           {plan.segments.size(), plan.tiles.size()});
+    const size_t best = best_chunk_rows(kBoardRates, plan.recipe.arithmetic, rows, plan.K, N,
+                                        {plan.segments.size(), plan.tiles.size()});
+    return std::min(best, most_result_rows(runs_.widest()));
 }
 
 Status NpuDevice::multiply_together(const Activations& input) {
@@ -152,9 +153,9 @@ Status NpuDevice::multiply_together(const Activations& input) {
     const WeightPlan& plan = weights_[0]->plan;
     ActivationStore::Form form;
     form.planes = together_[0].planes;
+    runs_.fill(weights_);
     form.chunk_rows = chunk_rows(input.M * form.planes);
     if (plan.recipe.one_scale_per_tensor) form.tensor_scale = scale_of_rows(input.data, input.M, plan.K);
-    runs_.fill(weights_);
     const size_t most = ActivationStore::kMaxChunks * (form.chunk_rows / form.planes);
     for (size_t m0 = 0; m0 < input.M; m0 += most) {
         first_row_ = m0;

@@ -167,7 +167,8 @@ Result<std::vector<std::shared_ptr<PackedWeight>>> NpuDevice::place(std::span<co
         auto packed = std::make_shared<PackedWeight>();
         const std::optional<StatisticsLibrary::Found> found =
             library_ == nullptr ? std::nullopt : library_->find(source);
-        packed->plan = plan_weight(source.N, source.K, recipe_for(source, found), config_.cores);
+        packed->plan = plan_weight(source.N, source.K, recipe_for(source, found), config_.cores,
+                                   static_cast<size_t>(config_.columns));
         if (found && packed->plan.recipe.rotate) packed->statistics = &found->entry;
         group.push_back(std::move(packed));
     }

@@ -1,6 +1,7 @@
 #include "matmul/plan.hpp"
 
 #include <algorithm>
+#include <iterator>
 
 #include "kernels/rotate.hpp"
 #include "matmul/cost_model.hpp"
@@ -9,7 +10,9 @@
 namespace rknpu2 {
 namespace {
 
-static_assert(kMaxTileColumns <= rk3588::kMaxN && kMaxRows <= rk3588::kMaxM);
+static_assert(kMaxRows <= rk3588::kMaxM);
+// A row of two planes of the widest run.
+static_assert(2 * rk3588::kMaxN * sizeof(float) <= kMostResultBytes);
 
 std::vector<KSegment> cut_k(size_t K, size_t count) {
     // Whole rotation blocks, so that a segment never has smaller ones than the row would.
@@ -58,22 +61,23 @@ size_t WeightPlan::longest_segment() const {
     return longest;
 }
 
-size_t tile_count(size_t N, size_t segments, int cores) {
+size_t tile_count(size_t N, size_t segments, int cores, size_t most_columns) {
     const auto core_count = static_cast<size_t>(cores);
-    const size_t shared = core_count * ceil_div(N, kMaxTileColumns * core_count);
-    const size_t fewest = ceil_div(N, kMaxTileColumns);
+    const size_t shared = core_count * ceil_div(N, most_columns * core_count);
+    const size_t fewest = ceil_div(N, most_columns);
     const bool dealt = segments * fewest % core_count == 0;
     return dealt ? fewest : shared;
 }
 
-WeightPlan plan_weight(size_t N, size_t K, const Recipe& recipe, int cores) {
+WeightPlan plan_weight(size_t N, size_t K, const Recipe& recipe, int cores, size_t most_columns) {
     WeightPlan plan;
     plan.N = N;
     plan.K = K;
     plan.recipe = recipe;
     plan.cores = cores;
+    plan.most_columns = most_columns;
     plan.segments = cut_k(K, best_segments(kBoardRates, recipe.arithmetic, K));
-    const size_t tiles = tile_count(N, plan.segments.size(), cores);
+    const size_t tiles = tile_count(N, plan.segments.size(), cores, most_columns);
     plan.tiles = cut_n(N, rk3588::align_n(operand_type(recipe.arithmetic)), tiles);
     return plan;
 }
@@ -107,6 +111,12 @@ const std::vector<size_t>& row_buckets() {
 size_t bucket_for(size_t rows) {
     const std::vector<size_t>& buckets = row_buckets();
     return static_cast<size_t>(std::lower_bound(buckets.begin(), buckets.end(), rows) - buckets.begin());
+}
+
+size_t most_result_rows(size_t columns) {
+    const size_t rows = std::min(kMaxRows, kMostResultBytes / (columns * sizeof(float)));
+    const std::vector<size_t>& buckets = row_buckets();
+    return *std::prev(std::upper_bound(buckets.begin(), buckets.end(), rows));
 }
 
 void plan_rows(size_t M, size_t planes, size_t most, std::vector<RowChunk>& chunks) {

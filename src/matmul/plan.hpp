@@ -1,11 +1,11 @@
 // How one weight is cut for the NPU, and how the rows of one call are: pure arithmetic, immutable once made.
 //
 // A weight [N,K] becomes a grid: K in segments of at most 8192 (a limit of one run), and shorter where that
-// spares the NPU reading weights again and again; N in tiles of at most 4096 columns (the largest N that the
-// vendor documents), cells dealt to the cores. Every cell is one native block with K and N padded to the
-// chip's alignment, and one run computes rows x cell. M is cut in chunks of at most kMaxRows, and each chunk
-// is rounded up to one of row_buckets(), so that one context per cell shape serves every M. Nothing is padded
-// in the caller's tensors.
+// spares the NPU reading weights again and again; N in tiles of at most GGML_RKNPU2_COLUMNS columns, cells
+// dealt to the cores. Every cell is one native block with K and N padded to the chip's alignment, and one run
+// computes rows x cell. How N is cut decides how many runs there are, never a bit of a result. M is cut in
+// chunks of at most kMaxRows, and each chunk is rounded up to one of row_buckets(), so that one context per
+// cell shape serves every M. Nothing is padded in the caller's tensors.
 #pragma once
 
 #include <cstddef>
@@ -13,6 +13,7 @@
 
 #include "base/config.hpp"
 #include "runtime/npu_runtime.hpp"
+#include "soc/rk3588.hpp"
 
 namespace rknpu2 {
 
@@ -53,6 +54,7 @@ struct WeightPlan {
     size_t N = 0;
     size_t K = 0;
     int cores = 1;
+    size_t most_columns = rk3588::kWideN;  // of a run, also of one that joins cells of several weights
     Recipe recipe;
     std::vector<KSegment> segments;  // ascending, covering 0 .. K
     std::vector<NTile> tiles;        // ascending, covering 0 .. N
@@ -67,14 +69,16 @@ struct WeightPlan {
     size_t longest_segment() const;  // K_padded
 };
 
-// Into how many tiles N columns are cut: as few rounds of runs as the segments allow. Usually a multiple of
-// the cores, so that each has its columns of every segment; fewer and wider ones where the segments can be
-// dealt to the cores.
-size_t tile_count(size_t N, size_t segments, int cores);
+// Into how many tiles of at most `most_columns` columns N is cut: as few rounds of runs as the segments
+// allow. Usually a multiple of the cores, so that each has its columns of every segment; fewer and wider ones
+// where the segments can be dealt to the cores.
+size_t tile_count(size_t N, size_t segments, int cores, size_t most_columns = rk3588::kWideN);
 
-// N, K >= 1; cores 1 .. 3. The segments depend on K and the arithmetic alone (docs/adr/0004-segments.md): a
-// result's bits depend on them, so nothing else may decide, such as what else is multiplied.
-WeightPlan plan_weight(size_t N, size_t K, const Recipe& recipe, int cores);
+// N, K >= 1; cores 1 .. 3; most_columns: a multiple of 64. The segments depend on K and the arithmetic alone
+// (docs/adr/0004-segments.md): a result's bits depend on them, so nothing else may decide, such as what else
+// is multiplied.
+WeightPlan plan_weight(size_t N, size_t K, const Recipe& recipe, int cores,
+                       size_t most_columns = rk3588::kWideN);
 
 struct RowChunk {
     size_t m0;      // first row
@@ -95,12 +99,14 @@ constexpr size_t rows_per_chunk(size_t planes) {
     return kMaxRows / planes;
 }
 
+// What the results of one run may take, so that wide runs have few rows: a multiplication has up to 48 of
+// them at a time (24 runs, two slots each) beside the weights of a domain.
+inline constexpr size_t kMostResultBytes = size_t{8} << 20;
+// Rows of such a run with `columns` columns (to rk3588::kMaxN): one of row_buckets().
+size_t most_result_rows(size_t columns);
+
 // Chunks of at most `most` rows of the cube (1 .. kMaxRows). `planes`: rows of the cube that each row takes;
 // a chunk's bucket holds all of them. `chunks` is filled anew.
 void plan_rows(size_t M, size_t planes, size_t most, std::vector<RowChunk>& chunks);
-
-// Columns of one run, at most: the documented maximum of N. More works in some reports, and in others leaves
-// the NPU hanging (docs/hardware.md).
-inline constexpr size_t kMaxTileColumns = 4096;
 
 }  // namespace rknpu2

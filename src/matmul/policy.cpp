@@ -96,8 +96,8 @@ const char* place_reason_text(PlaceReason reason) {
 
 Placement place_matrix(const MatrixCall& call, const Config& config) {
     if (config.precision == Precision::kReference) return {Place::kNpu, PlaceReason::kPlainMatrix};
-    const WeightPlan plan =
-        plan_weight(call.N, call.K, recipe_of(config.precision, call.float_activations), config.cores);
+    const WeightPlan plan = plan_weight(call.N, call.K, recipe_of(config.precision, call.float_activations),
+                                        config.cores, static_cast<size_t>(config.columns));
     Placement placement{Place::kNpu, PlaceReason::kPlainMatrix,
                         npu_us(plan, call.rows) + around_us(plan, call.rows),
                         cpu_us(1, call.raw_bytes, call.rows, call.K, call.N)};
@@ -123,8 +123,8 @@ Placement place_experts(const ExpertsCall& call, const Config& config) {
         asked.tokens = std::max(call.tokens, kPromptRowsPerExpert);  // each has a row of every token
     const double active = asked.active();
     const auto rows = static_cast<size_t>(std::ceil(static_cast<double>(asked.rows()) / active));
-    const WeightPlan plan =
-        plan_weight(call.N, call.K, recipe_of(config.precision, call.float_activations), config.cores);
+    const WeightPlan plan = plan_weight(call.N, call.K, recipe_of(config.precision, call.float_activations),
+                                        config.cores, static_cast<size_t>(config.columns));
     Placement placement;
     placement.packed_bytes = call.experts * plan.packed_bytes();
     placement.npu_us = active * (npu_us(plan, rows) + around_us(plan, rows) + scatter_us(plan, rows));

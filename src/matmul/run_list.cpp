@@ -26,6 +26,15 @@ void RunList::fill(const std::vector<const PackedWeight*>& weights) {
         fill_strip(weights, strip, strips_[strip]);
 }
 
+size_t RunList::widest() const {
+    size_t widest = 0;
+    for (size_t strip = 0; strip < size_; ++strip) {
+        for (const Run& run : strips_[strip].runs)
+            widest = std::max(widest, run.N);
+    }
+    return widest;
+}
+
 void RunList::fill_strip(const std::vector<const PackedWeight*>& weights, size_t strip, RunStrip& out) {
     out.runs.clear();
     out.cells.clear();
@@ -60,7 +69,7 @@ void RunList::add_cells(const std::vector<const PackedWeight*>& weights, size_t 
             const NTile& tile = plan.tiles[t];
             const DeviceMemoryPool::Slice& cell = weights[product]->cells[segment][t];
             const bool joins = out.runs.size() > first_run && continues(out.runs.back(), cell) &&
-                               out.runs.back().N + tile.N_padded <= kMaxTileColumns;
+                               out.runs.back().N + tile.N_padded <= plan.most_columns;
             if (!joins) out.runs.push_back({core, segment, 0, cell, 0});
             Run& run = out.runs.back();
             out.cells.push_back({product, t, segment, out.runs.size() - 1, run.N});

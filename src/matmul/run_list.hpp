@@ -53,6 +53,8 @@ class RunList {
 
     size_t size() const { return size_; }
     const RunStrip& operator[](size_t strip) const { return strips_[strip]; }
+    // Columns of the widest run.
+    size_t widest() const;
 
   private:
     static void fill_strip(const std::vector<const PackedWeight*>& weights, size_t strip, RunStrip& out);

@@ -30,8 +30,8 @@ size_t work_area_bytes(const MatmulProblem& p) {
     const size_t rows = std::min(saturating_mul(p.M, planes), ActivationStore::kMaxChunks * kMaxRows);
     const size_t activations = saturating_mul(rows, dtype_bytes(type, round_up(p.K, rk3588::kAlignK)));
     const size_t runs = std::max(ceil_div(p.K, rk3588::kMaxK), kMostSegments) * rk3588::kCores;
-    const size_t result = std::min(rows, kMaxRows) *
-                          std::min(round_up(p.N, rk3588::align_n(type)), kMaxTileColumns) * sizeof(float);
+    const size_t columns = std::min(round_up(p.N, rk3588::align_n(type)), rk3588::kMaxN);
+    const size_t result = std::min(std::min(rows, kMaxRows) * columns * sizeof(float), kMostResultBytes);
     return saturating_add(activations, saturating_mul(runs * Pipeline::kSlots, result));
 }
 

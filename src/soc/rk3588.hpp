@@ -19,12 +19,15 @@ inline constexpr int kCores = 3;
 // for more [D, W].
 inline constexpr size_t kMaxK = kSegmentK;
 
-// Channel fields of the output are 13 bits of N-1 [D: register description].
-inline constexpr size_t kMaxN = 8192;
+// Columns of one run. The vendor documents 4096, and a register field of 13 bits makes 8192 columns a task;
+// the runtime makes several tasks of more: int8 ran with 87,392 columns and fp16 with 32,768 [M]. Another
+// report has a hang after 8192 columns of fp16, hence the setting (GGML_RKNPU2_COLUMNS).
+inline constexpr size_t kDocumentedN = 4096;
+inline constexpr size_t kWideN = 16384;  // what we take: more spares few runs and needs more memory
+inline constexpr size_t kMaxN = 131072;  // what may be asked for
 
-// Width and height fields of a task are 11 bits [D]; the runtime's own limit on M is not documented. We stay
-// far below.
-inline constexpr size_t kMaxM = 2047;
+// Rows of one run: 2048 ran [M]. We stay far below.
+inline constexpr size_t kMaxM = 2048;
 
 // K is aligned to 32 for every type; N to one kernel group (int4 64, int8 32, fp16 16) [D].
 inline constexpr size_t kAlignK = kTileK;

@@ -30,6 +30,7 @@ TEST_F(ConfigTest, DefaultsWithoutEnvironment) {
     EXPECT_EQ(config.value().runtime, "auto");
     EXPECT_EQ(config.value().precision, Precision::kBalanced);
     EXPECT_EQ(config.value().cores, 3);
+    EXPECT_EQ(config.value().columns, 16384);
     EXPECT_TRUE(config.value().checksums_file.empty());
     EXPECT_TRUE(config.value().fuse);
     EXPECT_EQ(on_error_text(config.value().on_error), "retry,reset,fail");
@@ -41,6 +42,7 @@ TEST_F(ConfigTest, ReadsEachSetting) {
     setenv("GGML_RKNPU2_RUNTIME", "sim", 1);
     setenv("GGML_RKNPU2_PRECISION", "exact", 1);
     setenv("GGML_RKNPU2_CORES", "2", 1);
+    setenv("GGML_RKNPU2_COLUMNS", "4096", 1);
     setenv("GGML_RKNPU2_THREADS", "5", 1);
     setenv("GGML_RKNPU2_AFFINITY", "4-6,1", 1);
     setenv("GGML_RKNPU2_STATS", "/tmp/x.json", 1);
@@ -52,6 +54,7 @@ TEST_F(ConfigTest, ReadsEachSetting) {
     EXPECT_EQ(config.value().runtime, "sim");
     EXPECT_EQ(config.value().precision, Precision::kExact);
     EXPECT_EQ(config.value().cores, 2);
+    EXPECT_EQ(config.value().columns, 4096);
     EXPECT_EQ(config.value().threads, 5);
     EXPECT_THAT(config.value().affinity, ElementsAre(4, 5, 6, 1));
     EXPECT_EQ(config.value().stats_file, "/tmp/x.json");
@@ -144,6 +147,9 @@ TEST_F(ConfigTest, ContextsAreANumberOrAuto) {
 
 TEST_F(ConfigTest, RefusesWhatIsOutOfRangeByName) {
     const std::pair<const char*, const char*> bad[] = {
+        {"GGML_RKNPU2_COLUMNS", "0"},
+        {"GGML_RKNPU2_COLUMNS", "100"},
+        {"GGML_RKNPU2_COLUMNS", "131136"},
         {"GGML_RKNPU2_CORES", "9"},
         {"GGML_RKNPU2_CORES", "0"},
         {"GGML_RKNPU2_CORES", "two"},

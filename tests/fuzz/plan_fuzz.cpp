@@ -25,6 +25,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     const auto setting = input.number<uint8_t>();
     config.precision = static_cast<Precision>(setting % 5);
     config.cores = 1 + setting / 5 % 3;
+    constexpr int kColumns[] = {64, 4096, 16384, 131072};
+    config.columns = kColumns[setting / 15 % 4];
     p.M = input.size();
     p.N = input.size();
     p.K = input.size();

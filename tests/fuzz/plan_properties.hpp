@@ -27,7 +27,7 @@ inline void check_plan(const WeightPlan& plan) {
     for (const NTile& tile : plan.tiles) {
         FUZZ_CHECK(tile.n0 == next && tile.n_count > 0);
         FUZZ_CHECK(tile.N_padded >= tile.n_count && tile.N_padded < tile.n_count + rk3588::align_n(type));
-        FUZZ_CHECK(tile.N_padded % rk3588::align_n(type) == 0 && tile.N_padded <= kMaxTileColumns);
+        FUZZ_CHECK(tile.N_padded % rk3588::align_n(type) == 0 && tile.N_padded <= plan.most_columns);
         next += tile.n_count;
     }
     FUZZ_CHECK(next == plan.N);
@@ -68,7 +68,8 @@ inline void check_supported(const MatmulProblem& p, const Config& config) {
     FUZZ_CHECK(fits(p.N, p.K, sizeof(float)) && fits(p.N, p.K, p.experts));
     FUZZ_CHECK(p.operand_bytes <= kMostOperandBytes);
     if (config.precision == Precision::kReference) return;
-    check_plan(plan_weight(p.N, p.K, recipe_of(config.precision), config.cores));
+    check_plan(plan_weight(p.N, p.K, recipe_of(config.precision), config.cores,
+                           static_cast<size_t>(config.columns)));
     const Recipe recipe = recipe_of(config.precision);
     // Lists of chunks are made for rows that are there; a few million are enough to see.
     check_rows(std::min<size_t>(p.M, 1 << 20), recipe.planes, kMaxRows);

@@ -10,10 +10,12 @@
 namespace rknpu2::testing {
 
 inline std::shared_ptr<NpuDevice> new_device(FakeState& state, Statistics& statistics, Precision precision,
-                                             int cores = 3, std::vector<OnError> on_error = {}) {
+                                             int cores = 3, std::vector<OnError> on_error = {},
+                                             int columns = 16384) {
     Config config;
     config.precision = precision;
     config.cores = cores;
+    config.columns = columns;
     config.threads = 2;
     config.on_error = std::move(on_error);
     return std::make_shared<NpuDevice>(std::make_unique<FakeRuntime>(state), config, statistics);

@@ -20,6 +20,7 @@
 #include "matrix/float16.hpp"
 #include "matrix/layout.hpp"
 #include "runtime/npu_runtime.hpp"
+#include "soc/rk3588.hpp"
 
 namespace rknpu2::testing {
 
@@ -246,7 +247,8 @@ class FakeRuntime final : public NpuRuntime {
     Result<std::unique_ptr<NpuContext>> create_context(const ContextSpec& spec) override {
         if (spec.K == 0 || spec.K % 32 != 0 || spec.K > 8192)
             return Status(StatusCode::kInvalidArgument, "K");
-        if (spec.N == 0 || spec.N % kernel_group(operand_type(spec.arithmetic)) != 0 || spec.N > 8192) {
+        if (spec.N == 0 || spec.N % kernel_group(operand_type(spec.arithmetic)) != 0 ||
+            spec.N > rk3588::kMaxN) {
             return Status(StatusCode::kInvalidArgument, "N");
         }
         if (state_.contexts_until_failure-- == 0)

@@ -1,0 +1,81 @@
+// GGML_RKNPU2_COLUMNS: how wide a run is decides how many runs there are, never a bit of a result.
+#include "matmul/matrices.hpp"
+#include "matmul/plan.hpp"
+#include "matmul/weight_cache_fixture.hpp"
+#include "soc/rk3588.hpp"
+
+namespace rknpu2 {
+namespace {
+
+using testing::Matrices;
+
+class ColumnsTest : public testing::WeightCacheTest {
+  protected:
+    ColumnsTest() { config_.weight_cache_directory.clear(); }
+
+    std::vector<float> with_columns(int columns, const Matrices& x) {
+        config_.columns = columns;
+        return multiply(x);
+    }
+};
+
+TEST_F(ColumnsTest, TheSameBitsWhateverTheWidth) {
+    // Heads of few rows, more rows than a chunk has, and rows in several segments.
+    for (const auto& [M, N, K] : {std::tuple<size_t, size_t, size_t>{1, 70000, 32},
+                                  {3, 17000, 32},
+                                  {260, 1000, 32},
+                                  {2, 500, 4100}}) {
+        const Matrices x(M, N, K, 7);
+        for (const Precision precision :
+             {Precision::kFast, Precision::kBalanced, Precision::kExact, Precision::kNaive}) {
+            SCOPED_TRACE(::testing::Message()
+                         << M << " x " << N << " x " << K << " " << precision_name(precision));
+            config_.precision = precision;
+            uint64_t runs = UINT64_MAX;
+            std::vector<float> narrow;
+            for (const int columns : {64, 4096, 8192, 16384, 65536, 131072}) {
+                if (N / static_cast<size_t>(columns) > 400) continue;  // more runs than the test has time for
+                const uint64_t before = statistics_.runs;
+                std::vector<float> out = with_columns(columns, x);
+                EXPECT_LE(statistics_.runs - before, runs) << columns;
+                runs = statistics_.runs - before;
+                if (narrow.empty()) narrow = out;
+                EXPECT_EQ(out, narrow) << columns;
+            }
+        }
+    }
+}
+
+TEST_F(ColumnsTest, AHeadTakesSixRounds) {
+    EXPECT_EQ(tile_count(262144, 1, 3, 4096), 66U);  // 22 rounds of three
+    EXPECT_EQ(tile_count(262144, 1, 3), 18U);
+    const Matrices x(1, 262144, 32, 1);
+    config_.precision = Precision::kFast;
+    multiply(x);
+    EXPECT_EQ(statistics_.runs, 18U);
+}
+
+TEST_F(ColumnsTest, WideRunsHaveFewRows) {
+    EXPECT_EQ(most_result_rows(4096), kMaxRows);
+    EXPECT_EQ(most_result_rows(16384), 128U);
+    EXPECT_EQ(most_result_rows(rk3588::kMaxN), 16U);
+    for (size_t columns = 64; columns <= rk3588::kMaxN; columns += 64)
+        EXPECT_LE(most_result_rows(columns) * columns * sizeof(float), kMostResultBytes) << columns;
+}
+
+// Cells of one width are no cells of another: a cache has a file for each.
+TEST_F(ColumnsTest, CachedWeightsAreThoseOfTheirWidth) {
+    config_.weight_cache_directory = root_ + "/weights";
+    const Matrices x(2, 20000, 64, 3);
+    const std::vector<float> wide = with_columns(16384, x);
+    expect_counts(0, 1, 0);
+    EXPECT_EQ(with_columns(4096, x), wide);
+    expect_counts(0, 2, 0);
+    EXPECT_EQ(with_columns(16384, x), wide);
+    EXPECT_EQ(with_columns(4096, x), wide);
+    expect_counts(2, 2, 0);
+    EXPECT_TRUE(warnings_.empty());
+}
+
+}  // namespace
+}  // namespace rknpu2
