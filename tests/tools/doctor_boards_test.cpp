@@ -146,6 +146,27 @@ TEST_F(DoctorBoards, WhereSyncsAreSlowLinesAreChosen) {
     EXPECT_THAT(found.dump(), HasSubstr("in place of one that said coherency = lines"));
 }
 
+// A library that crashes or does not return where only a probe goes: a warning with its name, and the rest.
+TEST_F(DoctorBoards, ACrashOrAHangOfAProbeIsAReading) {
+    for (const auto& [kind, ending] : {std::pair("crash", "ended by signal 6 (Aborted)"),
+                                       std::pair("block", "gave no answer for 20 s and was stopped")}) {
+        const json found =
+            report(std::string("RKNNSIM_FAULTS=") + kind + ":rknn_create_mem2:nth=1", "--patience 20");
+        for (const json& reading : found["readings"]) {
+            if (reading["id"] == "non-cacheable") {
+                EXPECT_EQ(reading["state"], "crashed");
+                EXPECT_EQ(reading["error"], std::string("the process with the runtime ") + ending);
+            } else if (reading["state"] != "left_out") {
+                EXPECT_EQ(reading["state"], "ran") << reading;
+            }
+        }
+        EXPECT_EQ(answers(found)["many-contexts"], "200 or more");
+        EXPECT_EQ(found["coherency"]["chosen"], "owner");
+        EXPECT_EQ(found["health"], "warning");
+        EXPECT_FALSE(found["profile"].is_null());
+    }
+}
+
 // Nothing of a simulator goes where a plug-in would find it.
 TEST_F(DoctorBoards, ASimulatorsAnswersGoNowhereByThemselves) {
     const json found = report("HOME='" + board_.root() + "/home'");
