@@ -32,8 +32,8 @@ const char* status_code_name(StatusCode code) {
 }
 
 const std::string& Status::message() const {
-    static const std::string empty;
-    return rep_ ? rep_->message : empty;
+    static const auto* const empty = new std::string;  // see no_memory()
+    return rep_ ? rep_->message : *empty;
 }
 
 std::string Status::to_string() const {
@@ -43,9 +43,11 @@ std::string Status::to_string() const {
 
 Status Status::no_memory() noexcept {
     // Short enough to lie in the string itself; the pointer owns nothing.
-    static const Rep rep{StatusCode::kOutOfMemory, "host memory"};
+    // Never destroyed, since threads may still be at work while the process ends; in memory that is there.
+    alignas(Rep) static std::byte memory[sizeof(Rep)];
+    static const auto* const rep = new (memory) Rep{StatusCode::kOutOfMemory, "host memory"};
     Status status;
-    status.rep_ = std::shared_ptr<const Rep>(std::shared_ptr<const Rep>(), &rep);
+    status.rep_ = std::shared_ptr<const Rep>(std::shared_ptr<const Rep>(), rep);
     return status;
 }
 

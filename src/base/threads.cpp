@@ -1,6 +1,9 @@
 #include "base/threads.hpp"
 
+#include <pthread.h>
+
 #include <condition_variable>
+#include <csignal>
 #include <exception>
 #include <mutex>
 
@@ -8,9 +11,34 @@
 
 namespace rknpu2 {
 
+namespace {
+
+// While it lives, the calling thread and those that it starts get no signal that another thread could get.
+class SignalsBlocked {
+  public:
+    SignalsBlocked() {
+        sigset_t set;
+        sigfillset(&set);
+        // What a thread causes by itself, and what profilers send to whom they measure.
+        for (const int signal :
+             {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS, SIGABRT, SIGPIPE, SIGXFSZ, SIGPROF})
+            sigdelset(&set, signal);
+        pthread_sigmask(SIG_BLOCK, &set, &before_);
+    }
+    ~SignalsBlocked() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+    SignalsBlocked(const SignalsBlocked&) = delete;
+    SignalsBlocked& operator=(const SignalsBlocked&) = delete;
+
+  private:
+    sigset_t before_{};
+};
+
+}  // namespace
+
 void ThreadTeam::start(size_t count, const std::function<void(size_t)>& body) {
     const size_t before = threads_.size();
     threads_.reserve(before + count);
+    const SignalsBlocked blocked;
     try {
         for (size_t i = 0; i < count; ++i)
             threads_.emplace_back([body, i] { body(i); });

@@ -1,5 +1,8 @@
 // Threads of a team that may get fewer of them than it wants.
 //
+// Signals for the process are the host's: no handler of its runs on a thread of ours, where it would meet
+// locks that only we know.
+//
 // A process has a limit of threads (RLIMIT_NPROC, the pids limit of a container). What needs threads here
 // does with what there is, down to none, and says so: one line for the whole process.
 #pragma once

@@ -19,6 +19,7 @@
 #include "ggml/node_access.hpp"
 #include "ggml/plugin.hpp"
 #include "ggml/problem_from_tensor.hpp"
+#include "ggml/process_end.hpp"
 #include "ggml/sensitivity.hpp"
 #include "ggml/weights_ahead.hpp"
 
@@ -141,8 +142,14 @@ Status run_experts(Backend& backend, const Step& step) {
 
 Status run_steps(Backend& backend, ggml_cgraph* graph, std::span<const Step> steps);
 
+// A ggml_abort_callback: does the host want us to stop, or does the process end?
+bool must_stop(void* ours) {
+    const Backend& backend = *static_cast<const Backend*>(ours);
+    return process_is_ending() || (backend.abort != nullptr && backend.abort(backend.abort_data));
+}
+
 Status run_flow(Backend& backend, ggml_cgraph* graph, const Step& step) {
-    Status status = backend.flow.run(backend.plan.flows[step.flow], backend.abort, backend.abort_data);
+    Status status = backend.flow.run(backend.plan.flows[step.flow], must_stop, &backend);
     if (status.code() == StatusCode::kUnsupported)
         return run_steps(backend, graph, steps_without_flow(backend.host, step, backend.plan));
     return status;
@@ -187,8 +194,7 @@ void log_failure(const Backend& backend, const Step& step, const Status& status)
 
 Status run_steps(Backend& backend, ggml_cgraph* graph, std::span<const Step> steps) {
     for (const Step& step : steps) {
-        if (backend.abort != nullptr && backend.abort(backend.abort_data))
-            return {StatusCode::kAborted, "the host asked to stop"};
+        if (must_stop(&backend)) return {StatusCode::kAborted, "the host asked to stop"};
         Status status = run_step(backend, graph, step);
         if (status.ok()) continue;
         // The steps that take the place of a flow are inside of its step.
@@ -206,13 +212,15 @@ ggml_status compute(Backend& backend, ggml_cgraph* graph) {
     ++host.statistics->graphs;
     backend.computed = true;
     backend.failed = false;
-    load_weights_ahead(host, backend.plan, backend.abort, backend.abort_data);
+    load_weights_ahead(host, backend.plan, must_stop, &backend);
     return ggml_status_of(run_steps(backend, graph, backend.plan.steps));
 }
 
 ggml_status graph_compute(ggml_backend_t backend, ggml_cgraph* graph) noexcept {
     Backend& ours = of(backend);
     Host& host = ours.host;
+    const Computing computing;
+    if (process_is_ending()) return GGML_STATUS_ABORTED;
     return guard(host, "computing a graph", GGML_STATUS_FAILED, [&] {
         {
             const PhaseTimer timer(*host.statistics, Phase::kPlan);

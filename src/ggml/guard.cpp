@@ -32,6 +32,10 @@ LogTo::~LogTo() {
     current_host = previous_;
 }
 
+bool inside_a_call() {
+    return current_host != nullptr;
+}
+
 bool is_forked_child(const Host& host) {
     static std::atomic<pid_t> told{0};
     if (host.npu == nullptr) return false;

@@ -26,6 +26,10 @@ class LogTo {
     Host* previous_;
 };
 
+// Is this thread inside of a call that the host has made? Then whatever it locks may be locked by itself, in
+// what a signal has interrupted.
+bool inside_a_call();
+
 // Points the library's log at the hosts; the first host also gets what threads of ours say.
 void log_to_hosts(Host& first);
 

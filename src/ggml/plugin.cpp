@@ -87,7 +87,10 @@ class Plugin {
     }
 
   private:
+    // Not where a signal's handler ends the process in the middle of a call of ours: the call may hold what
+    // would be waited for.
     static void write_statistics_at_end() {
+        if (inside_a_call()) return;
         try {
             instance().write_statistics(false);
         } catch (...) {  // NOLINT(bugprone-empty-catch): the process ends, and there is nobody to tell

@@ -101,11 +101,12 @@ Recipe recipe_of(Precision precision, bool float_activations) {
 
 const std::vector<size_t>& row_buckets() {
     // Steps of at most a quarter above 8 rows: padding wastes little, and a context has few shapes to hold.
-    static const std::vector<size_t> buckets = {1,  2,  3,   4,   5,   6,   7,   8,       10, 12,
-                                                14, 16, 20,  24,  28,  32,  40,  48,      56, 64,
-                                                80, 96, 112, 128, 160, 192, 224, kMaxRows};
+    // Never destroyed: a thread may be multiplying while another one ends the process.
+    static const auto* const buckets =
+        new std::vector<size_t>{1,  2,  3,  4,  5,  6,  7,  8,  10,  12,  14,  16,  20,  24,
+                                28, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, kMaxRows};
     static_assert(kMaxRows == 256);
-    return buckets;
+    return *buckets;
 }
 
 size_t bucket_for(size_t rows) {

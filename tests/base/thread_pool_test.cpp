@@ -191,5 +191,27 @@ TEST_F(FewThreads, OneLineForTheProcessSaysSo) {
         ::testing::ExitedWithCode(0), "");
 }
 
+// A handler of the host's must not run on a thread that holds locks of ours.
+TEST(ThreadPool, SignalsForTheProcessAreNotForTheTeam) {
+    const auto blocked = [](int signal) {
+        sigset_t set;
+        pthread_sigmask(SIG_BLOCK, nullptr, &set);
+        return sigismember(&set, signal) == 1;
+    };
+    ASSERT_FALSE(blocked(SIGINT));
+    ThreadTeam team;
+    std::atomic<int> threads{0};
+    team.start(2, [&](size_t) {
+        for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGALRM})
+            EXPECT_TRUE(blocked(signal)) << signal;
+        for (const int signal : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGPROF})
+            EXPECT_FALSE(blocked(signal)) << signal;
+        ++threads;
+    });
+    team.join();
+    EXPECT_EQ(threads, 2);
+    EXPECT_FALSE(blocked(SIGINT)) << "the caller's are as they were";
+}
+
 }  // namespace
 }  // namespace rknpu2

@@ -1,0 +1,25 @@
+// The end of a process while threads of it compute, as when the handler of a signal calls exit().
+//
+// exit() destroys what the host's libraries and the vendor's own have, and threads that still use it crash.
+// So the first thing that happens then is that computing stops: graphs that run end with GGML_STATUS_ABORTED
+// between two steps, others are not begun, and exit() goes on when all have ended, or after two seconds.
+// Where the exiting thread itself is inside a call of ours, which will not come back, what others have begun
+// for it has a tenth of a second to end.
+#pragma once
+
+namespace rknpu2 {
+
+// Is exit() under way? From any thread.
+bool process_is_ending();
+
+// While it lives, a graph is computed. After the process's first graph the end of the process is watched from
+// then on: what the host has made up to there is destroyed only after computing has stopped.
+class Computing {
+  public:
+    Computing();
+    ~Computing();
+    Computing(const Computing&) = delete;
+    Computing& operator=(const Computing&) = delete;
+};
+
+}  // namespace rknpu2
