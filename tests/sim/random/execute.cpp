@@ -48,7 +48,10 @@ std::string alone(const Step& step, Machine& machine, Model& model, Messages& me
     outcome.complete = step.call == Call::kRun;
     report->refused += outcome.code != 0 ? 1 : 0;
     std::string problem = model.apply(step, outcome);
-    const int before_it = outcome.code != 0 ? (*refused)[step.call]++ : 0;
+    const bool collision = step.call == Call::kCollide;  // which calls run, and may be refused all but once
+    int& count = (*refused)[collision ? Call::kRun : step.call];
+    const int before_it = count;
+    count += collision ? static_cast<int>(2 * step.size) : outcome.code != 0 ? 1 : 0;
     return problem.empty() ? judge_lines(step, outcome, said, before_it) : problem;
 }
 
