@@ -37,6 +37,7 @@ class Dynamic {
 };
 
 TEST_F(BehaviourTest, DynamicShapesShareB) {
+    on_default_board();
     constexpr int kK = 96;
     constexpr int kN = 64;
     Dynamic dynamic({1, 7, 64}, kK, kN, {0, kK, kN});
@@ -104,6 +105,7 @@ TEST_F(BehaviourTest, DynamicShapesDifferInMOnly) {
 
 // The vendor's demo lets K and N differ where B is transposed, and binds B again for each shape.
 TEST_F(BehaviourTest, DynamicShapesOfTransposedBMayDifferInKAndN) {
+    on_default_board();
     rknn_matmul_shape shapes[] = {{2, 64, 128}, {3, 96, 64}, {3, 96, 128}};
     rknn_matmul_info info = info_of(kI8I32, {3, 96, 128}, kBTransposed, 0);
     rknn_matmul_io_attr attrs[3];
@@ -264,6 +266,7 @@ TEST_F(BehaviourTest, Float16OutputOverflowsToInfinity) {
 }
 
 TEST_F(BehaviourTest, ContextsOfDifferentThreadsDoNotDisturbEachOther) {
+    on_default_board();
     const Shape shape{9, 96, 160};
     const Operands shared = random_operands(kI8I32, shape, 30);
     Matmul owner(kI8I32, shape);

@@ -11,6 +11,10 @@ using ::testing::HasSubstr;
 
 class BoardTest : public TwoProductsTest {
   protected:
+    void SetUp() override {
+        TwoProductsTest::SetUp();
+        on_default_board();
+    }
     // The settings with these variables.
     static Settings with(const std::vector<std::pair<const char*, const char*>>& variables) {
         for (const auto& [name, value] : variables)

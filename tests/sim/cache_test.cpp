@@ -9,6 +9,10 @@ namespace {
 
 class CacheTest : public TwoProductsTest {
   protected:
+    void SetUp() override {
+        TwoProductsTest::SetUp();
+        on_default_board();
+    }
     static int to_device(const Matmul& matmul, rknn_tensor_mem* mem) {
         return rknn_mem_sync(matmul.ctx(), mem, RKNN_MEMORY_SYNC_TO_DEVICE);
     }

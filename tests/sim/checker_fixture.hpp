@@ -10,6 +10,10 @@ using ::testing::HasSubstr;
 
 class CheckerTest : public TwoProductsTest {
   protected:
+    void SetUp() override {
+        TwoProductsTest::SetUp();
+        on_default_board();
+    }
     static int sync(const Matmul& matmul, rknn_tensor_mem* mem, int mode) {
         return rknn_mem_sync(matmul.ctx(), mem, mode);
     }

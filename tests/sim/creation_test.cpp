@@ -55,6 +55,7 @@ TEST_F(CreationTest, D2_MisalignedShapesAreRefusedNotPadded) {
 }
 
 TEST_F(CreationTest, LimitsAreSettings) {
+    on_default_board();
     EXPECT_EQ(create(kI8I32, {4096, 32768, 16384}), 0);
     EXPECT_EQ(create(kI8I32, {1 << 20, 32, 32}), 0);
     EXPECT_EQ(create(kI8I32, {1, 32, 1 << 20}), 0);
@@ -66,6 +67,7 @@ TEST_F(CreationTest, LimitsAreSettings) {
 }
 
 TEST_F(CreationTest, LayoutsAndTheirSettings) {
+    on_default_board();
     EXPECT_EQ(create(kI8I32, {1, 32, 32}, kBTransposed), 0);
     EXPECT_EQ(create(kI8I8, {1, 32, 32}, kBTransposed), RKNN_ERR_PARAM_INVALID);
     EXPECT_EQ(create(kI4I16, {1, 32, 64}, kBNormal), RKNN_ERR_PARAM_INVALID);
@@ -163,6 +165,7 @@ TEST_F(CreationTest, SeveralCoresMayFallBackWithoutAnError) {
 
 // D.7
 TEST_F(CreationTest, D7_PerChannelAndPerGroupGiveZerosOrAreRefused) {
+    on_default_board();
     const Shape shape{2, 64, 96};
     rknn_matmul_info info = info_of(kI8I32, shape);
     for (const int quant : {1, 3, 4, 5}) {

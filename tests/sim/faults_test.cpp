@@ -51,7 +51,7 @@ TEST_F(FaultTest, SharesFollowTheSeed) {
 
 TEST_F(FaultTest, CallsFailWithTheirCode) {
     set("RKNNSIM_FAULTS",
-        "fail:rknn_matmul_run:nth=2:code=-2,fail:rknn_create_mem:nth=4,fail:rknn_mem_sync:nth=1:code=-6");
+        "fail:rknn_matmul_run:nth=2:code=-2,fail:rknn_create_mem:nth=4,fail:rknn_mem_sync:nth=4:code=-6");
     Matmul matmul(kI8I32, kShape);
     EXPECT_EQ(matmul.compute(first_), expected(first_, kShape));
     EXPECT_EQ(stderr_of([&] { EXPECT_EQ(matmul.run(), RKNN_ERR_TIMEOUT); }),
@@ -66,6 +66,7 @@ TEST_F(FaultTest, CallsFailWithTheirCode) {
 }
 
 TEST_F(FaultTest, ALostSubmitLeavesTheResultAsItWas) {
+    on_default_board();
     for (const int code : {RKNN_ERR_TIMEOUT, 0}) {
         set("RKNNSIM_FAULTS", code == 0 ? "lost:nth=2:code=0" : "lost:nth=2");
         Matmul matmul(kI8I32, kShape);

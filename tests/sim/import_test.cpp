@@ -12,6 +12,7 @@ class ImportTest : public TwoProductsTest {};
 
 // How the plug-in places weights: one big buffer, a slice of it for each matrix, bound anew before every run.
 TEST_F(ImportTest, SlicesOfOneBufferAreImportedByFd) {
+    on_default_board();
     Matmul owner(kI8I32, {1, 32, 32});
     Matmul matmul(kI8I32, kShape);
     matmul.compute(first_);
@@ -40,6 +41,7 @@ TEST_F(ImportTest, SlicesOfOneBufferAreImportedByFd) {
 }
 
 TEST_F(ImportTest, SlicesOfAShareOneDeviceView) {
+    on_default_board();
     Matmul matmul(kI8I32, kShape);
     matmul.compute(first_);
     rknn_tensor_mem* slab = rknn_create_mem(matmul.ctx(), 1 << 16);
@@ -123,6 +125,7 @@ class ForeignBuffer {
 
 // How backends of llama.cpp place operands: buffers from a dma-buf heap, imported into each context.
 TEST_F(ImportTest, BuffersOfOthersAreImported) {
+    on_default_board();
     ForeignBuffer buffer(1 << 20);
     Matmul matmul(kI8I32, kShape);
     const uint32_t sizes[] = {matmul.attr().A.size, matmul.attr().B.size, matmul.attr().C.size};
@@ -194,6 +197,7 @@ TEST_F(ImportTest, BuffersOfOthersAreImported) {
 
 // The caller's descriptor and mapping are his: closed early, the memory lives on.
 TEST_F(ImportTest, AnImportOutlivesTheCallersDescriptor) {
+    on_default_board();
     Matmul matmul(kI8I32, kShape);
     rknn_tensor_mem* c = nullptr;
     const int other = memfd_create("kept", MFD_CLOEXEC);
@@ -223,6 +227,7 @@ TEST_F(ImportTest, AnImportNeedsAddresses) {
 }
 
 TEST_F(ImportTest, ImportByPhysicalAddress) {
+    on_default_board();
     Matmul matmul(kI8I32, kShape);
     matmul.compute(first_);
     const uint32_t size = matmul.attr().B.size;

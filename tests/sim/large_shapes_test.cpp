@@ -83,6 +83,7 @@ TEST_F(LargeShapesTest, ThreeThousandRowsAreRight) {
 
 // fp16 has been run up to this K on a board; B is in segments then.
 TEST_F(LargeShapesTest, LongKIsRight) {
+    on_default_board();
     for (const Form& form : forms())
         check(form.type, {3, 32768, 64}, form.b_layout, form.ac_layout);
 }
@@ -150,6 +151,7 @@ TEST_F(LargeShapesTest, TimesAreSane) {
 // useful-transformers' Whisper tiny.en: fp16, normal layouts, a context kept for each matrix of each length,
 // 193 in all; the encoder has 3000 and 1500 rows, the decoder's head 17296 columns.
 TEST_F(LargeShapesTest, WhisperRunsAsItIs) {
+    on_default_board();
     const Shape shapes[] = {{3000, 96, 64}, {1500, 64, 96}, {1, 96, 17296}, {1, 384, 384}};
     constexpr size_t kContexts = 193;
     set("RKNNSIM_CONTEXTS", "150");

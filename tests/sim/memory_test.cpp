@@ -51,6 +51,7 @@ TEST_F(MemoryTest, ADestroyedBufferFailsTheRun) {
 }
 
 TEST_F(MemoryTest, UnboundMemoryAndRebindingAreSettings) {
+    on_default_board();
     set("RKNNSIM_UNBOUND", "zeros");
     set("RKNNSIM_REBIND_B", "reject");
     Matmul matmul(kI8I32, kShape);
@@ -94,6 +95,7 @@ TEST_F(MemoryTest, D6_ABufferOfAnotherDomainIsRefused) {
 }
 
 TEST_F(MemoryTest, D6_ManyContextsAreToldOnce) {
+    on_default_board();
     set("RKNNSIM_CONTEXTS", "2");
     Matmul one(kI8I32, kShape);
     Matmul two(kI8I32, kShape);

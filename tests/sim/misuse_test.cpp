@@ -13,6 +13,7 @@ class MisuseTest : public SimTest {
 
 // A weight that the device reads in place cleans its bytes like any other: another context's A may be there.
 TEST_F(MisuseTest, BindingALargeWeightCleansWhatOthersReadAsA) {
+    on_default_board();
     set("RKNNSIM_SHADOW", "lazy");
     Matmul reader(kI8I32, kShape);
     Matmul owner(kI8I32, {2, 128, 96});
@@ -30,6 +31,7 @@ TEST_F(MisuseTest, BindingALargeWeightCleansWhatOthersReadAsA) {
 
 // The reverse: an A that is cleaned is also the weight that another context has bound, and not stale there.
 TEST_F(MisuseTest, BindingAnAMakesAWeightOfTheSameBytesFresh) {
+    on_default_board();
     set("RKNNSIM_SHADOW", "lazy");
     Matmul reader(kI8I32, kShape);
     Matmul owner(kI8I32, {2, 128, 96});

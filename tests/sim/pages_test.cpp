@@ -59,7 +59,13 @@ std::vector<std::string> matches(const std::string& text, const char* pattern) {
     return found;
 }
 
-class PagesTest : public SimTest {};
+class PagesTest : public SimTest {
+  protected:
+    void SetUp() override {
+        SimTest::SetUp();
+        on_default_board();
+    }
+};
 
 TEST_F(PagesTest, EveryTypeDoesWhatTheTableSays) {
     std::set<int> seen;

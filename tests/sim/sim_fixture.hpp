@@ -6,7 +6,10 @@
 #include <gtest/gtest.h>
 
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
+#include <map>
+#include <optional>
 #include <random>
 #include <string>
 #include <vector>
@@ -199,7 +202,11 @@ class Matmul {
     int bind_c() { return rknn_matmul_set_io_mem(ctx_, c_, &attr_.C); }
     int run() { return rknn_matmul_run(ctx_); }
 
-    // Writes, binds, runs, reads.
+    // The device sees what the CPU has stored; the CPU sees what the device has.
+    int clean(rknn_tensor_mem* mem) const { return rknn_mem_sync(ctx_, mem, RKNN_MEMORY_SYNC_TO_DEVICE); }
+    int fetch(rknn_tensor_mem* mem) const { return rknn_mem_sync(ctx_, mem, RKNN_MEMORY_SYNC_FROM_DEVICE); }
+
+    // Writes, binds, runs, reads: right on every board.
     std::vector<double> compute(const Operands& operands) {
         EXPECT_EQ(created_, 0);
         write_a(operands.a);
@@ -207,7 +214,9 @@ class Matmul {
         EXPECT_EQ(bind_a(), 0);
         EXPECT_EQ(bind_b(), 0);
         EXPECT_EQ(bind_c(), 0);
+        EXPECT_EQ(clean(a_) | clean(b_), 0);
         EXPECT_EQ(run(), 0);
+        EXPECT_EQ(fetch(c_), 0);
         return read_c();
     }
 
@@ -239,17 +248,21 @@ class SimTest : public ::testing::Test {
             EXPECT_EQ(live.memories, 0U);
             EXPECT_EQ(live.bytes, 0U);
         }
-        for (const std::string& name : changed_)
-            unsetenv(name.c_str());
+        for (const auto& [name, value] : changed_)
+            value.has_value() ? setenv(name.c_str(), value->c_str(), 1) : unsetenv(name.c_str());
         EXPECT_EQ(rknnsim_reset(), 0);
     }
 
     // Sets a RKNNSIM_ setting for the rest of the test.
     void set(const char* name, const std::string& value) {
+        const char* before = std::getenv(name);
+        changed_.emplace(name, before == nullptr ? std::nullopt : std::optional<std::string>(before));
         setenv(name, value.c_str(), 1);
-        changed_.emplace_back(name);
         ASSERT_EQ(rknnsim_reset(), 0);
     }
+
+    // For a test of what only the default board does: whatever board the others run on (RKNNSIM_BOARD).
+    void on_default_board() { set("RKNNSIM_BOARD", "default"); }
 
     // What `body` wrote to stderr.
     template <typename Body>
@@ -260,7 +273,7 @@ class SimTest : public ::testing::Test {
     }
 
   private:
-    std::vector<std::string> changed_;
+    std::map<std::string, std::optional<std::string>> changed_;  // and what they were
 };
 
 // Two products of one shape.

@@ -4,7 +4,14 @@
 namespace rknnsim_test {
 namespace {
 
-class StalenessTest : public TwoProductsTest {};
+// What a program that only binds may rely on: the default board.
+class StalenessTest : public TwoProductsTest {
+  protected:
+    void SetUp() override {
+        TwoProductsTest::SetUp();
+        on_default_board();
+    }
+};
 
 // D.3
 TEST_F(StalenessTest, D3_NormalLayoutsAreSnapshots) {

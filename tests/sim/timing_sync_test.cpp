@@ -6,6 +6,7 @@ namespace {
 
 // A sync costs its call and its bytes, both ways twice of these; lines cost by their number.
 TEST_F(TimingTest, SyncsCostByBytesAndLines) {
+    on_default_board();
     ASSERT_EQ(rknnsim_profile_set("sync_us", 2) | rknnsim_profile_set("sync_gbps", 4) |
                   rknnsim_profile_set("line_ns", 10),
               0);
