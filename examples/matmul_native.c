@@ -110,7 +110,8 @@ static int open_core(core* self) {
         return 1;
     }
     pack_b(self, data_of(self->b));
-    /* Binding hands it to the device. */
+    /* The numbers may still be in the CPU's cache, and binding may leave them there. */
+    if (failed(rknn_mem_sync(self->ctx, self->b, RKNN_MEMORY_SYNC_TO_DEVICE), "syncing B")) return 1;
     return failed(rknn_matmul_set_io_mem(self->ctx, self->b, &self->io[0].B), "binding B");
 }
 
@@ -130,19 +131,16 @@ static void* run_core(void* argument) {
 
     self->result = 1;
     if (self->shape != self->bound_shape) {
-        /* After a change of shape, A and C are bound anew, with that shape's attributes; B stays. Binding
-         * hands A to the device: it is filled before. */
+        /* After a change of shape, A and C are bound anew, with that shape's attributes; B stays. */
         if (failed(rknn_matmul_set_dynamic_shape(self->ctx, &self->shapes[self->shape]), "setting the shape"))
             return NULL;
-        pack_a(&io->A, data_of(self->a));
         if (failed(rknn_matmul_set_io_mem(self->ctx, self->a, &io->A), "binding A")) return NULL;
         if (failed(rknn_matmul_set_io_mem(self->ctx, self->c, &io->C), "binding C")) return NULL;
         self->bound_shape = self->shape;
-    } else {
-        /* A is where it was, with other numbers, which may still be in the CPU's cache. */
-        pack_a(&io->A, data_of(self->a));
-        if (failed(rknn_mem_sync(self->ctx, self->a, RKNN_MEMORY_SYNC_TO_DEVICE), "syncing A")) return NULL;
     }
+    /* As with B: each time, whatever was bound before. */
+    pack_a(&io->A, data_of(self->a));
+    if (failed(rknn_mem_sync(self->ctx, self->a, RKNN_MEMORY_SYNC_TO_DEVICE), "syncing A")) return NULL;
     if (failed(rknn_matmul_run(self->ctx), "rknn_matmul_run")) return NULL;
     if (failed(rknn_mem_sync(self->ctx, self->c, RKNN_MEMORY_SYNC_FROM_DEVICE), "syncing C")) return NULL;
     unpack_c(self, &io->C, data_of(self->c));
