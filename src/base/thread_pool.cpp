@@ -123,7 +123,8 @@ void ThreadPool::run(const BodyRef& body, size_t count, uint64_t estimated_ns) {
 }
 
 void ThreadPool::wait_for_team() {
-    if (spins()) spin_until([&] { return busy_.load() == 0; }, kSpin);
+    if (++spinning_ <= most_spinning_) spin_until([&] { return busy_.load() == 0; }, kSpin);
+    --spinning_;
     std::exception_ptr failure;
     {
         // The last thread may still hold the lock on its way out; taking it makes its writes ours.

@@ -38,6 +38,8 @@ class ThreadPool {
     int threads() const { return static_cast<int>(team_.size()) + 1; }
     // Do threads look for work for a while before they sleep?
     bool spins() const { return most_spinning_ > 0; }
+    // And how many at most.
+    int most_spinning() const { return most_spinning_; }
 
     // `estimated_ns`: what all the work takes one thread, if the caller knows. Work that is done sooner than
     // a sleeping thread wakes up is done by the caller alone.

@@ -51,7 +51,7 @@ NpuDevice::NpuDevice(std::unique_ptr<NpuRuntime> runtime, const Config& config, 
       context_limit_(config, contexts_, statistics.contexts),
       areas_(memory_, contexts_, *coherency_),
       activations_(areas_, statistics, static_cast<size_t>(pool_.threads())),
-      pipeline_(pool_.spins()) {}
+      pipeline_(std::min(pool_.most_spinning(), cpu_threads(config))) {}
 
 NpuDevice::~NpuDevice() {
     areas_.clear();

@@ -44,6 +44,7 @@ void Pipeline::begin(const Shape& shape, std::vector<char>& synced) {
     }
     next_part_ = completed_ = running_ = 0;
     cpu_tasks_ = overlapped_ = 0;
+    waits_ = {};
     status_ = {};
 }
 
@@ -62,11 +63,17 @@ void Pipeline::work(Work& work) {
 // Until something has changed.
 void Pipeline::wait(std::unique_lock<std::mutex>& lock) {
     const uint64_t seen = changes_;
-    if (spins_) {
+    if (spinning_ + computing_ < most_awake_) {
+        ++spinning_;
+        ++waits_.spins;
+        waits_.most_awake = std::max(waits_.most_awake, spinning_ + computing_);
         lock.unlock();
         spin_until([&] { return changes_ != seen; }, kSpin);
         lock.lock();
+        --spinning_;
     }
+    if (changes_ != seen) return;
+    ++waits_.sleeps;
     ++waiting_;
     changed_.wait(lock, [&] { return changes_ != seen; });
     --waiting_;
@@ -129,6 +136,7 @@ void Pipeline::execute(Work& work, const Task& task, std::unique_lock<std::mutex
 void Pipeline::compute(Work& work, const Task& task, std::unique_lock<std::mutex>& lock) {
     ++cpu_tasks_;
     if (running_ > 0) ++overlapped_;
+    ++computing_;
     lock.unlock();
     const bool quantises = task.kind == Kind::kQuantise;
     Status status = without_exception([&] {
@@ -136,6 +144,7 @@ void Pipeline::compute(Work& work, const Task& task, std::unique_lock<std::mutex
         return Status();
     });
     lock.lock();
+    --computing_;
     if (!status.ok()) return fail(std::move(status));
     if (quantises) {
         if (--parts_left_[chunk_of_part_[task.index]] == 0) tell_waiting();

@@ -66,8 +66,10 @@ class Pipeline {
         bool quantised = false;  // the activations are there already
     };
 
-    // `spins`: a thread without a task looks for one for a while before it sleeps.
-    explicit Pipeline(bool spins) : spins_(spins) {}
+    // A thread without a task looks for one for a while before it sleeps, unless `most_awake` threads do so
+    // or compute already: one that spins would stand in the way of those. 0: all sleep at once. Threads in
+    // runs do not count: a run blocks.
+    explicit Pipeline(int most_awake) : most_awake_(static_cast<size_t>(most_awake)) {}
 
     // Prepares for a multiplication. `synced`: for cube chunk * segments + segment, has the device been told
     // of it? Both must stay until the work is done.
@@ -81,6 +83,14 @@ class Pipeline {
     // Tasks of the CPU, and those of them that began while a run was going on.
     uint64_t cpu_tasks() const { return cpu_tasks_; }
     uint64_t overlapped_tasks() const { return overlapped_; }
+    // How often a thread looked for a task, how often one slept, and how many looked or computed at a time
+    // when another began to look.
+    struct Waits {
+        uint64_t spins = 0;
+        uint64_t sleeps = 0;
+        size_t most_awake = 0;
+    };
+    const Waits& waits() const { return waits_; }
 
   private:
     enum class Kind : uint8_t { kRun, kDequantise, kQuantise };
@@ -116,10 +126,13 @@ class Pipeline {
     void tell_waiting();
     void wait(std::unique_lock<std::mutex>& lock);
 
-    const bool spins_;
+    const size_t most_awake_;
     std::mutex mutex_;  // guards what follows
     std::condition_variable changed_;
     size_t waiting_ = 0;
+    size_t spinning_ = 0;
+    size_t computing_ = 0;  // for the CPU
+    Waits waits_;
     std::atomic<uint64_t> changes_{0};  // written with the lock
     const Shape* shape_ = nullptr;
     std::vector<char>* synced_ = nullptr;

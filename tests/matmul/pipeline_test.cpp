@@ -136,9 +136,37 @@ void work_together(Pipeline& pipeline, Watcher& watcher, size_t threads) {
         thread.join();
 }
 
-class PipelineTest : public ::testing::TestWithParam<bool> {};
-INSTANTIATE_TEST_SUITE_P(Waiting, PipelineTest, ::testing::Bool(),
-                         [](const auto& test) { return test.param ? "Spinning" : "Sleeping"; });
+// How many threads may be awake without a task.
+class PipelineTest : public ::testing::TestWithParam<int> {};
+INSTANTIATE_TEST_SUITE_P(Waiting, PipelineTest, ::testing::Values(0, 2, 16), [](const auto& test) {
+    return test.param == 0 ? "Sleeping" : test.param == 2 ? "SpinningTwo" : "Spinning";
+});
+
+// On a board seven threads share four cores while three of them block in runs: a thread that looks for a task
+// must not stand in the way of those that compute.
+TEST_P(PipelineTest, NoMoreThreadsLookForTasksThanThereAreCores) {
+    constexpr size_t kThreads = 7;
+    Pipeline pipeline(GetParam());
+    uint64_t spins = 0;
+    uint64_t sleeps = 0;
+    for (uint32_t seed = 1; seed <= 60; ++seed) {
+        SCOPED_TRACE(::testing::Message() << "seed " << seed);
+        std::minstd_rand random(seed);
+        const Pipeline::Shape shape = random_shape(random);
+        std::vector<char> synced(shape.chunk_parts.size() * shape.segments, 0);
+        Watcher watcher(shape, seed);
+        pipeline.begin(shape, synced);
+        work_together(pipeline, watcher, kThreads);
+        ASSERT_TRUE(pipeline.status().ok());
+        EXPECT_LE(pipeline.waits().most_awake, static_cast<size_t>(GetParam()));
+        spins += pipeline.waits().spins;
+        sleeps += pipeline.waits().sleeps;
+    }
+    EXPECT_EQ(spins > 0, GetParam() > 0);
+    if (GetParam() <= 2) {
+        EXPECT_GT(sleeps, 0U);
+    }
+}
 
 TEST_P(PipelineTest, EveryTaskFindsWhatItNeeds) {
     Pipeline pipeline(GetParam());
