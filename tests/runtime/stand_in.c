@@ -1,7 +1,8 @@
 /* A librknnrt.so with nothing behind it, for tests of how a wrong one is refused.
  *
  * OMIT_<function> leaves one function out; CREATE_CODE is what making a context answers, QUERY_CODE what the
- * version query does; CREATE_REFUSALS is how often a context is refused first. CACHE adds a cache of its own, which notes what it was asked for.
+ * version query does; CREATE_REFUSALS is how often a context is refused first. CACHE adds a cache of its own,
+ * which notes what it was asked for.
  */
 #include <stddef.h>
 #include <stdint.h>
