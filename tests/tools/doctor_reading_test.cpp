@@ -171,7 +171,9 @@ TEST(DoctorProbes, OneWrongResultIsCounted) {
 
 TEST(DoctorProbes, ALimitIsWhereTheFirstShapeFails) {
     const DoctorClock clock(test::missing_path("none.so"));
-    test::FlawedRuntime refuses;  // the fake takes N up to 8192
+    test::Flaw narrow;
+    narrow.misread = [](ContextSpec& spec) { spec.N = spec.N > 8192 ? 0 : spec.N; };  // which is refused
+    test::FlawedRuntime refuses(narrow);
     ProbeBench bench{refuses, clock, true};
     Reading wide;
     ASSERT_TRUE(probe_wide_n(bench, wide).ok());
