@@ -2,6 +2,9 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <atomic>
+#include <thread>
+
 #include "sim/sim_fixture.hpp"
 
 namespace rknnsim_test {
@@ -282,6 +285,41 @@ TEST_F(CacheTest, LinesOfAnyMapping) {
     EXPECT_EQ(rknn_destroy_mem(matmul.ctx(), imports[1]), 0);
     EXPECT_EQ(rknnsim_cache_lines(own, 64, 1), RKNN_ERR_PARAM_INVALID);
     munmap(own, 4096);
+}
+
+// Three cores multiply one A, each on a thread of its own, while a fourth thread syncs what it need not: A
+// and the weights as they are, and a buffer of its own that it changes.
+TEST_F(CacheTest, ThreeCoresOnOneAWithSyncs) {
+    set("RKNNSIM_BOARD", "worst");
+    Matmul owner(kI8I32, kShape);
+    bind(owner, first_);
+    ASSERT_EQ(to_device(owner, owner.a()) | to_device(owner, owner.b()), 0);
+    std::vector<std::thread> threads;
+    std::atomic<int> wrong{0};
+    for (int core = 0; core < 3; ++core) {
+        threads.emplace_back([&, core] {
+            Matmul matmul(kI8I32, kShape);
+            int code = rknn_matmul_set_core_mask(matmul.ctx(), 1 << core);
+            code |= rknn_matmul_set_io_mem(matmul.ctx(), owner.a(), &matmul.attr().A);
+            code |= rknn_matmul_set_io_mem(matmul.ctx(), owner.b(), &matmul.attr().B) | matmul.bind_c();
+            for (int i = 0; i < 50; ++i) {
+                code |= matmul.run() | from_device(matmul, matmul.c());
+                if (code != 0 || matmul.read_c() != product(first_, first_)) ++wrong;
+            }
+        });
+    }
+    threads.emplace_back([&] {
+        for (int i = 0; i < 200; ++i) {
+            std::memset(data_of(owner.c()), i, owner.c()->size);
+            if ((to_device(owner, owner.a()) | to_device(owner, owner.b()) | to_device(owner, owner.c()) |
+                 rknnsim_cache_lines(data_of(owner.a()), owner.a()->size, 2)) != 0)
+                ++wrong;
+        }
+    });
+    for (std::thread& thread : threads)
+        thread.join();
+    EXPECT_EQ(wrong, 0);
+    EXPECT_EQ(rknnsim_check_count("missing-sync") + rknnsim_check_count("dirty-result"), 0U);
 }
 
 // What the device sees, without changing it.

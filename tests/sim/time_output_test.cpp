@@ -117,6 +117,23 @@ TEST_F(TimeOutputTest, TheReportHasShapesTotalsAndTheError) {
     EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder_), {}), 1);
 }
 
+// 1 MB by the runtime's call, twice, once of it both ways; 64 KB line by line.
+TEST_F(TimeOutputTest, TheReportHasSyncsAndTheirBytes) {
+    set("RKNNSIM_REPORT", path("report"));
+    ASSERT_EQ(rknnsim_profile_set("sync_us", 1) | rknnsim_profile_set("sync_gbps", 10) |
+                  rknnsim_profile_set("line_ns", 5),
+              0);
+    {
+        Matmul matmul(kI8I32, {1, 64, 64});
+        rknn_tensor_mem* mem = rknn_create_mem(matmul.ctx(), 1000000);
+        EXPECT_EQ(rknn_mem_sync(matmul.ctx(), mem, 1) | rknn_mem_sync(matmul.ctx(), mem, 3), 0);
+        EXPECT_EQ(rknnsim_cache_lines(mem->virt_addr, 64000, 2), 0);
+        EXPECT_EQ(rknn_destroy_mem(matmul.ctx(), mem), 0);
+    }
+    ASSERT_EQ(rknnsim_reset(), 0);
+    EXPECT_THAT(read_file(path("report")), HasSubstr("sync 0.307 ms (3 syncs of 3.1 MB)"));
+}
+
 TEST_F(TimeOutputTest, TheReportCanGoToStderrAndNamesTheProcess) {
     set("RKNNSIM_REPORT", "-");
     run_once(kI8I32, {7, 576, 96});
