@@ -18,6 +18,7 @@ struct Options {
     std::vector<std::string> models;
     std::vector<std::string> designs = {"full"};
     std::vector<std::string> precisions = {"fast"};
+    std::string sync = "owner";
     std::string profile;
     int banks = 0;
     Goal goal;
@@ -47,6 +48,8 @@ Result<std::vector<Design>> chosen_designs(const std::vector<std::string>& names
 Result<std::vector<Prediction>> predict_all(const Options& options, const BoardProfile& board) {
     const Result<std::vector<Design>> chosen = chosen_designs(options.designs);
     if (!chosen.ok()) return chosen.status();
+    const Result<Sync> sync = find_sync(options.sync);
+    if (!sync.ok()) return sync.status();
     std::vector<Prediction> predictions;
     for (const std::string& name : options.models.empty() ? default_models() : options.models) {
         const Result<ModelShape> model = find_model_shape(name);
@@ -55,9 +58,12 @@ Result<std::vector<Prediction>> predict_all(const Options& options, const BoardP
             for (const std::string& precision : options.precisions) {
                 const Result<Planes> planes = find_planes(precision);
                 if (!planes.ok()) return planes.status();
-                predictions.push_back(predict(
-                    {.model = model.value(), .design = design, .planes = planes.value(), .board = board},
-                    options.goal));
+                predictions.push_back(predict({.model = model.value(),
+                                               .design = design,
+                                               .planes = planes.value(),
+                                               .board = board,
+                                               .sync = sync.value()},
+                                              options.goal));
             }
         }
     }
@@ -114,6 +120,12 @@ void add_predict(CLI::App& app) {
             "engine, plugin, plain, grouped, fused-ffn, fused, overlap, wave, staggered, full; or all")
         ->capture_default_str();
     command->add_option("--precision", options->precisions, "fast, balanced+statistics, balanced")
+        ->capture_default_str();
+    command
+        ->add_option(
+            "--coherency", options->sync,
+            "how the CPU's cache is kept in step with the NPU: owner, lines; or none, as a board would "
+            "that needs nothing")
         ->capture_default_str();
     command->add_option(
         "--profile", options->profile,

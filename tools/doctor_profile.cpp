@@ -10,8 +10,7 @@
 namespace rknpu2 {
 namespace {
 
-constexpr double kReferenceDdrMhz = 2112;  // at which the model scales bandwidths by 1
-constexpr int kSteps = 60;                 // of a bisection
+constexpr int kSteps = 60;  // of a bisection
 
 constexpr NpuArithmetic kInt8 = NpuArithmetic::kInt8;
 constexpr SpeedShape kSmallest{kInt8, 1, 32, 32, 1};
@@ -158,7 +157,8 @@ std::vector<SpeedShape> speed_shapes(bool quick) {
 MeasuredProfile fit_profile(const Measurements& measurements, const rknnsim::Profile& base,
                             const std::vector<Reading>& readings) {
     Fit fit(measurements, base);
-    fit.set("ddr_mhz", kReferenceDdrMhz, "the reference at which bandwidths below hold as measured", false);
+    fit.set("ddr_mhz", rknnsim::kDdrReferenceMhz, "the reference at which bandwidths below hold as measured",
+            false);
     fit.set("bind_us", measurements.bind_us, "measured: activations of 4 KiB, bound again");
     if (const Speed* const smallest = measurements.find(kSmallest)) {
         const double core_us = predicted_us(kSmallest, fit.profile()) - fit.profile().submit_us;

@@ -7,7 +7,7 @@
 // stays as it was, and its line says so. The errors in the file are those of the fitted model over all shapes
 // that were measured.
 //
-// Bandwidths are written for ddr_mhz = 2112, at which the model takes them as they are.
+// Bandwidths are written for the model's reference of ddr_mhz, at which it takes them as they are.
 #pragma once
 
 #include <string>

@@ -14,12 +14,15 @@ struct Field {
 };
 
 constexpr Field kFields[] = {
-    {"npu_columns", 32, 8192, &BoardProfile::npu_columns},
+    {"npu_columns", 32, 131072, &BoardProfile::npu_columns},
     {"dram_gbps", 0.1, 1000, &BoardProfile::dram_gbps},
     {"cpu_threads", 1, 64, &BoardProfile::cpu_threads},
     {"cpu_copy_gbps", 0.1, 1000, &BoardProfile::cpu_copy_gbps},
     {"cpu_read_gbps", 0.1, 1000, &BoardProfile::cpu_read_gbps},
     {"cpu_in_place", 0.01, 1, &BoardProfile::cpu_in_place},
+    {"cpu_beside_npu", 0.01, 1, &BoardProfile::cpu_beside_npu},
+    {"results_gbps_narrow", 0.1, 1000, &BoardProfile::results_gbps_narrow},
+    {"results_gbps_wide", 0.1, 1000, &BoardProfile::results_gbps_wide},
     {"attention_gflops", 0.1, 10000, &BoardProfile::attention_gflops},
     {"region_us", 0, 1000, &BoardProfile::region_us},
     {"hand_over_us", 0, 1000, &BoardProfile::hand_over_us},
@@ -61,6 +64,10 @@ Result<BoardProfile> parse_board_profile(const std::string& text, const std::str
         board.*field.member = value.value();
     }
     RKNPU2_RETURN_IF_ERROR(values.check_all_taken());
+    const double clock = board.npu.ddr_mhz / rknnsim::kDdrReferenceMhz;
+    for (double* const rate : {&board.dram_gbps, &board.cpu_copy_gbps, &board.cpu_read_gbps,
+                               &board.results_gbps_narrow, &board.results_gbps_wide})
+        *rate *= clock;
     return board;
 }
 

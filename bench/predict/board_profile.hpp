@@ -21,6 +21,8 @@ struct BoardProfile {
     double cpu_threads = 0;
     double cpu_copy_gbps = 0, cpu_read_gbps = 0;
     double cpu_in_place = 0;
+    double cpu_beside_npu = 0;
+    double results_gbps_narrow = 0, results_gbps_wide = 0;
     double attention_gflops = 0;
     double region_us = 0;
     double hand_over_us = 0;
@@ -31,6 +33,8 @@ struct BoardProfile {
     }
 };
 
+// Rates of memory and CPU hold at rknnsim::kDdrReferenceMhz and are scaled for a profile with another
+// ddr_mhz.
 Result<BoardProfile> parse_board_profile(const std::string& text, const std::string& file);
 
 // The one compiled in when `path` is empty. `banks`: of the core's buffer, for a tile of int8 activations in

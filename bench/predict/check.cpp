@@ -21,7 +21,25 @@ std::string label(const PublishedMatmul& matmul) {
                   matmul.tile_rows > 0 ? (", " + matmul.how).c_str() : "");
 }
 
+// A token as the engine's own account of it says, with the NPU's times from the board.
+double token_ms(const PublishedEngine& engine, const BoardProfile& board) {
+    const double round_us = board.npu.submit_us + engine.wake_us;
+    const double gbps =
+        board.npu.stream_gbps[rknnsim::kCores - 1] * board.npu.ddr_mhz / rknnsim::kDdrReferenceMhz;
+    return engine.rounds * round_us * 1e-3 + engine.calls * board.npu.sync_us * 1e-3 +
+           engine.weight_gb / gbps * 1e3 + engine.cpu_ms;
+}
+
 Result<CheckRow> check_engine(const PublishedEngine& engine, const BoardProfile& board) {
+    if (engine.check == "runs decode") {
+        return CheckRow{
+            .what = format("%s, decode of %s, by its runs", engine.model.c_str(), engine.engine.c_str()),
+            .unit = "tokens/s",
+            .source = engine.source,
+            .published = engine.decode_tps,
+            .modelled = 1e3 / token_ms(engine, board),
+            .bar = kEngineBar};
+    }
     const size_t space = engine.check.find(' ');
     const Result<Design> design = find_design(engine.check.substr(0, space));
     if (!design.ok()) return design.status();
@@ -46,7 +64,8 @@ Result<CheckRow> check_engine(const PublishedEngine& engine, const BoardProfile&
 double modelled_us(const PublishedMatmul& matmul, const BoardProfile& board) {
     rknnsim::Profile profile = board.npu;
     rknnsim::MatmulShape shape;
-    shape.type = matmul.type == "fp16"   ? MatmulType::kF16F16F32
+    const MatmulType fp16 = matmul.half_results ? MatmulType::kF16F16F16 : MatmulType::kF16F16F32;
+    shape.type = matmul.type == "fp16"   ? fp16
                  : matmul.type == "int4" ? MatmulType::kI4I4I16
                                          : MatmulType::kI8I8I32;
     if (matmul.tile_rows > 0) {
@@ -57,11 +76,12 @@ double modelled_us(const PublishedMatmul& matmul, const BoardProfile& board) {
     shape.K = static_cast<uint32_t>(matmul.K);
     constexpr int64_t kGroup = 64;  // columns, a multiple of what every type asks for
     const int64_t groups = (matmul.N + kGroup - 1) / kGroup;
-    shape.N = static_cast<uint32_t>((groups + matmul.cores - 1) / matmul.cores * kGroup);
+    const int64_t parts = matmul.dealt ? matmul.cores : 1;
+    shape.N = static_cast<uint32_t>((groups + parts - 1) / parts * kGroup);
     const rknnsim::Work work = rknnsim::work_of(shape, profile);
     const double run_ns = rknnsim::duration_of(shape, work, profile, matmul.cores).total;
     const double convert_ns = matmul.native ? 0 : rknnsim::convert_ns(profile, work.write_c, shape.M);
-    return profile.submit_us + (run_ns + convert_ns) * 1e-3;
+    return profile.submit_us + matmul.calls * profile.sync_us + (run_ns + convert_ns) * 1e-3;
 }
 
 Result<std::vector<CheckRow>> check_model(const BoardProfile& board) {

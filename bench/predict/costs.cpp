@@ -56,6 +56,61 @@ std::vector<Operation> npu_rounds(int64_t rows, int64_t N, int64_t K, const Grid
     return rounds;
 }
 
+const char* sync_name(Sync sync) {
+    switch (sync) {
+        case Sync::kNone:
+            return "none";
+        case Sync::kOwner:
+            return "owner";
+        case Sync::kLines:
+            return "lines";
+    }
+    return "";
+}
+
+Result<Sync> find_sync(const std::string& name) {
+    for (const Sync sync : {Sync::kNone, Sync::kOwner, Sync::kLines})
+        if (name == sync_name(sync)) return sync;
+    return Status(StatusCode::kInvalidArgument,
+                  "no strategy is called \"" + name + "\"; there are none, owner and lines");
+}
+
+void add_syncs(std::vector<Operation>* rounds, int64_t rows, int64_t N, int64_t K, const Grid& grid,
+               const BoardProfile& board) {
+    // A call syncs a whole buffer, and buffers come in sizes of which each is a quarter larger than the last.
+    constexpr double kBuffer = 1.25;
+    constexpr double kBytesInt8 = 1, kBytesInt32 = 4;
+    const auto call_ns = [&](double bytes) {
+        return board.npu.sync_us * 1e3 + bytes * kBuffer / board.npu.sync_gbps;
+    };
+    const auto count = static_cast<double>(rows);
+    const double activations = call_ns(count * static_cast<double>(part_of(K, grid.segments)) * kBytesInt8);
+    const double results = call_ns(count * static_cast<double>(part_of(N, grid.tiles)) * kBytesInt32);
+    for (size_t i = 0; i < rounds->size(); ++i) {
+        // Cells go segment by segment: a round begins with new segments until all have been there.
+        const auto first = static_cast<int64_t>(i) * rknnsim::kCores / grid.tiles;
+        const auto end =
+            std::min((static_cast<int64_t>(i + 1) * rknnsim::kCores - 1) / grid.tiles + 1, grid.segments);
+        const auto before = i == 0 ? 0 : (static_cast<int64_t>(i) * rknnsim::kCores - 1) / grid.tiles + 1;
+        const auto fresh = static_cast<double>(std::max<int64_t>(0, end - std::max(first, before)));
+        (*rounds)[i].fixed_ns += fresh * activations + results;
+    }
+}
+
+double line_ns(double bytes, const BoardProfile& board) {
+    constexpr double kLine = 64;
+    return bytes / kLine * board.npu.line_ns / board.cpu_threads;
+}
+
+double results_gbps(int64_t N, int64_t rows, const BoardProfile& board) {
+    constexpr double kNarrow = 2560, kWide = 10240;
+    // A few rows lie together, a token's in one piece.
+    constexpr int64_t kFewRows = 16;
+    if (rows < kFewRows) return board.results_gbps_narrow;
+    const double wide = std::clamp((static_cast<double>(N) - kNarrow) / (kWide - kNarrow), 0.0, 1.0);
+    return 1 / ((1 - wide) / board.results_gbps_narrow + wide / board.results_gbps_wide);
+}
+
 Operation cpu_pass(double bytes, const BoardProfile& board) {
     return {.fixed_ns = board.region_us * 1e3,
             .parts = {{.bytes = bytes, .gbps = board.cpu_copy_gbps * board.cpu_in_place}}};

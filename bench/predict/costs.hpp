@@ -9,6 +9,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "predict/board_profile.hpp"
@@ -30,6 +31,25 @@ Grid smallest_grid(int64_t N, int64_t K, const BoardProfile& board);
 // One operation for each round; their dependencies and order are the caller's. `native`: layout of A and C.
 std::vector<Operation> npu_rounds(int64_t rows, int64_t N, int64_t K, const Grid& grid, bool native,
                                   const BoardProfile& board);
+
+// How the CPU's cache is kept in step with the NPU (src/matmul/coherency.hpp): not at all, as a board that
+// did it by itself; by a system call for each buffer; or line by line, from the threads that touch the
+// memory.
+enum class Sync { kNone, kOwner, kLines };
+
+const char* sync_name(Sync sync);
+Result<Sync> find_sync(const std::string& name);
+
+// What keeping in step costs around rounds(): before each the activations of its segments, where a round has
+// new ones, and after it the results of its cores, three threads side by side.
+void add_syncs(std::vector<Operation>* rounds, int64_t rows, int64_t N, int64_t K, const Grid& grid,
+               const BoardProfile& board);
+
+// And for the loops over `bytes` of either, line by line.
+double line_ns(double bytes, const BoardProfile& board);
+
+// Nanoseconds a byte of results of N columns: wide ones are spread over many pages.
+double results_gbps(int64_t N, int64_t rows, const BoardProfile& board);
 
 // A loop of the CPU's team over matrices in memory.
 Operation cpu_pass(double bytes, const BoardProfile& board);

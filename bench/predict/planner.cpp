@@ -28,7 +28,8 @@ class Cost {
         if (rows == 0) return 0;
         const Graph graph =
             build_graph(setting_, {.first_row = first_row, .rows = rows, .layers = kLayers, .head = false});
-        const Machine machine{setting_.board.dram_gbps, setting_.board.cpu_threads};
+        const Machine machine{setting_.board.dram_gbps, setting_.board.cpu_threads,
+                              setting_.board.cpu_beside_npu};
         return make_schedule(graph.operations, machine).elapsed_ns / kLayers;
     }
 

@@ -17,7 +17,7 @@ void add(PhaseTimes* times, const std::string& phase, double ns) {
 
 PassResult run_pass(const Setting& setting, const Pass& pass) {
     PassResult result;
-    const Machine machine{setting.board.dram_gbps, setting.board.cpu_threads};
+    const Machine machine{setting.board.dram_gbps, setting.board.cpu_threads, setting.board.cpu_beside_npu};
     result.graph = build_graph(setting, pass);
     const std::vector<Operation>& operations = result.graph.operations;
     result.schedule = make_schedule(operations, machine);

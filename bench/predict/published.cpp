@@ -1,9 +1,11 @@
 #include "predict/published.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <sstream>
+#include <utility>
 
 #include "base/format.hpp"
 
@@ -86,7 +88,7 @@ Result<std::vector<PublishedMatmul>> published_matmuls(const std::string& csv, c
     for (const CsvRow& row : rows.value()) {
         if (cell(row, "check") != "yes") continue;
         std::map<std::string, double> values;
-        for (const char* column : {"m", "k", "n", "cores", "time_us", "gops"}) {
+        for (const char* column : {"m", "k", "n", "cores", "matmuls", "time_us", "gops", "calls"}) {
             const Result<double> value = number(row, column, file);
             if (!value.ok()) return value.status();
             values[column] = value.value();
@@ -96,7 +98,11 @@ Result<std::vector<PublishedMatmul>> published_matmuls(const std::string& csv, c
                                .N = static_cast<int64_t>(values["n"]),
                                .type = cell(row, "a_type"),
                                .native = cell(row, "ac_layout") == "native",
+                               .half_results = cell(row, "c_type") == "fp16",
                                .cores = static_cast<int>(values["cores"]),
+                               .dealt = cell(row, "spread") != "matmuls",
+                               .matmuls = std::max<int64_t>(1, static_cast<int64_t>(values["matmuls"])),
+                               .calls = values["calls"],
                                .gops = values["gops"],
                                .time_us = values["time_us"],
                                .how = cell(row, "how"),
@@ -106,7 +112,8 @@ Result<std::vector<PublishedMatmul>> published_matmuls(const std::string& csv, c
             return Status(StatusCode::kInvalidArgument,
                           file + ": a row to be checked has no m, k, n, cores, or neither time_us nor gops");
         }
-        const double operations = 2 * values["m"] * values["k"] * values["n"];
+        const double operations =
+            2 * values["m"] * values["k"] * values["n"] * static_cast<double>(matmul.matmuls);
         if (matmul.gops == 0) matmul.gops = operations / matmul.time_us * 1e-3;
         if (matmul.time_us == 0) matmul.time_us = operations / matmul.gops * 1e-3;
         int tile_rows = 0;
@@ -126,6 +133,15 @@ Result<std::vector<PublishedEngine>> published_engines(const std::string& csv, c
                                .model = cell(row, "model"),
                                .source = cell(row, "source"),
                                .check = cell(row, "check")};
+        for (const auto& [column, value] : {std::pair{"rounds", &engine.rounds},
+                                            {"weight_gb", &engine.weight_gb},
+                                            {"wake_us", &engine.wake_us},
+                                            {"calls", &engine.calls},
+                                            {"cpu_ms", &engine.cpu_ms}}) {
+            const Result<double> read = number(row, column, file);
+            if (!read.ok()) return read.status();
+            *value = read.value();
+        }
         const Result<double> tokens = number(row, "tokens", file), prefill = number(row, "prefill_tps", file),
                              decode = number(row, "decode_tps", file);
         for (const Result<double>* value : {&tokens, &prefill, &decode})

@@ -19,7 +19,11 @@ struct PublishedMatmul {
     int64_t M = 0, K = 0, N = 0;
     std::string type;  // int4, int8, fp16
     bool native = true;
+    bool half_results = false;  // of fp16
     int cores = 1;
+    bool dealt = true;      // the columns, to the cores; else each has a matmul of its own
+    int64_t matmuls = 1;    // that the time is of
+    double calls = 0;       // bindings and syncs within what was timed
     int64_t tile_rows = 0;  // where the publication says that tiles were cut by hand; else 0
     double gops = 0;        // as published, or from the published time
     double time_us = 0;     // one of the two was published, the other one follows
@@ -35,6 +39,9 @@ struct PublishedEngine {
     double prefill_tps = 0;  // 0: not published
     double decode_tps = 0;
     std::string check;  // which design the check compares, and with what; "" for none
+    // For the check "runs decode", what a token takes by the engine's own account: rounds of runs, gigabytes
+    // of weights, microseconds to wake the threads of a round, bindings and syncs, and the CPU's loops.
+    double rounds = 0, weight_gb = 0, wake_us = 0, calls = 0, cpu_ms = 0;
 };
 
 Result<std::vector<PublishedEngine>> published_engines(const std::string& csv, const std::string& file);

@@ -1,5 +1,6 @@
 #include "predict/stages.hpp"
 
+#include <algorithm>
 #include <cmath>
 
 namespace rknpu2 {
@@ -165,8 +166,11 @@ class Stages {
         stages_.push_back({.phase = "NPU",
                            .what = name,
                            .cost =
-                               [=, board = s_.board](int64_t, int64_t rows) {
-                                   return npu_rounds(rows * rows_each, N, K, grid, native, board);
+                               [=, board = s_.board, sync = s_.sync](int64_t, int64_t rows) {
+                                   auto rounds = npu_rounds(rows * rows_each, N, K, grid, native, board);
+                                   if (sync == Sync::kOwner)
+                                       add_syncs(&rounds, rows * rows_each, N, K, grid, board);
+                                   return rounds;
                                },
                            .block_begins = !quantises});
         const double sums = kSum * static_cast<double>(N * grid.segments * rows_each);
@@ -186,8 +190,31 @@ class Stages {
         // for.
         const double waited_for =
             token ? 1 / std::ceil(static_cast<double>(grid.segments * grid.tiles) / rknnsim::kCores) : 1;
-        pass("results", (sums + again + out) * waited_for, false, "results", if_token(Start::kHandOver));
-        stages_.back().what = "results of " + name;
+        int64_t widest = 0;
+        for (const WeightShape& weight : weights_of(m_, group))
+            widest = std::max(widest, std::min(weight.N, N));
+        results(name, widest, rows_each, (sums + again) * waited_for, out * waited_for,
+                sums * waited_for + in);
+    }
+
+    // A pass over what the NPU has written: `sums` bytes a row of it, and `out` bytes of all else. `shared`:
+    // of memory that the NPU reads or writes.
+    void results(const std::string& name, int64_t N, int rows_each, double sums, double out, double shared) {
+        BoardProfile board = s_.board;
+        if (if_token(Start::kHandOver) == Start::kHandOver) board.region_us = board.hand_over_us;
+        stages_.push_back({.phase = "results",
+                           .what = "results of " + name,
+                           .cost = [=, native = s_.design.native, sync = s_.sync](int64_t, int64_t rows) {
+                               const auto count = static_cast<double>(rows);
+                               Operation pass = cpu_pass(out * count, board);
+                               const double gbps = native ? results_gbps(N, rows * rows_each, board)
+                                                          : pass.parts.front().gbps;
+                               pass.parts.front().gbps = std::min(pass.parts.front().gbps, gbps);
+                               pass.parts.push_back({.bytes = sums * count, .gbps = gbps});
+                               if (sync == Sync::kLines)
+                                   pass.parts.push_back({.compute_ns = line_ns(shared * count, board)});
+                               return std::vector{pass};
+                           }});
     }
 
     const Setting& s_;

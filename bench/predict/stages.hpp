@@ -28,6 +28,7 @@ struct Setting {
     Design design;
     Planes planes = Planes::kFast;
     BoardProfile board;
+    Sync sync = Sync::kOwner;
     Plan plan;
 
     // Rows of the NPU's input for each row of activations: 1 or 2.

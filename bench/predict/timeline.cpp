@@ -95,6 +95,7 @@ class Scheduler {
     }
 
     double body_rate(size_t server, double slow) const {
+        if (server == 1 && in_body(0)) slow = std::max(slow, 1 / machine_.beside_npu);
         const double ns = duration(operations_[running_[server].index], slow);
         return (server == 1 ? cpu_share() : 1) / std::max(ns, 1e-3);
     }

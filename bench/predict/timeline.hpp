@@ -5,7 +5,8 @@
 //     max(compute, bytes / bandwidth),
 // where the bandwidth is what the server reaches alone. When both servers work and together ask for more than
 // the memory gives, both get less, in proportion: the smallest slow-down of the traffic is taken with which
-// they fit. Before its parts an operation has a fixed time in which it uses no memory: the run call of the
+// they fit. While the NPU moves data, the CPU's traffic is slowed down by a least factor, however little the
+// two ask for. Before its parts an operation has a fixed time in which it uses no memory: the run call of the
 // NPU, whose submitting threads meanwhile take as many of the CPU's team; or starting a loop on all threads.
 //
 // An operation starts when all it waits for have ended and its server is free; among those that could, the
@@ -63,6 +64,7 @@ struct Schedule {
 struct Machine {
     double dram_gbps = 1;
     double cpu_threads = 4;
+    double beside_npu = 1;  // share of its bandwidth that the CPU keeps while the NPU works, at most
 };
 
 // Operations may wait for earlier indices only.

@@ -2,9 +2,9 @@
 # "fitted": chosen by scripts/fit_profile.py from docs/measurements/npu-timings.csv, which rewrites the value; the
 # others are fixed. The model that reads these numbers is described in docs/simulator.md, section Time.
 
-# Clocks. Bandwidths below hold at ddr_mhz = 2112 and are scaled with it.
+# Clocks. Bandwidths below hold at ddr_mhz = 2400 and are scaled with it.
 clock_mhz = 1000                # highest NPU clock of the vendor's kernel: technical reference manual, device tree
-ddr_mhz = 2112                  # LPDDR of common boards at full speed; under a governor it may run at 528
+ddr_mhz = 2400                  # LPDDR5 of the board that most rates are from; LPDDR4X runs at 2112; under a governor either may run at 528
 
 # Arithmetic, for each core.
 macs_per_cycle.int4 = 2048      # technical reference manual
@@ -18,9 +18,11 @@ bank_bytes = 32768              # same
 data_banks.native.int4 = 4      # as int8; no figure tells
 data_banks.native.int8 = 4      # an open driver's tested limit for this form of task
 data_banks.native.fp16 = 8      # fitted, 4 to 8
+data_banks.native.least = 4     # fp16 2048xKx512: 129 passes over B at K = 4096 (16 rows), 307 at 8192 (8 rows); 64 rows at 2048
 data_banks.normal.int4 = 8      # as int8
 data_banks.normal.int8 = 8      # an open driver's tested limit for this form of task
 data_banks.normal.fp16 = 8      # as int8
+normal_results = 262144         # one figure, int8 128x1024x8192 in normal layout: 3876 us are 4 passes over B; 128x2048x2048 is one
 tile_rows.int4 = 128            # an open driver's tested limit
 tile_rows.int8 = 128            # same
 tile_rows.fp16 = 1022           # same
@@ -31,7 +33,7 @@ row_task_us = 1.6               # fitted: least time of a row in normal layout, 
 # Memory, GB/s summed over the cores that are busy. "stream": runs that read B once; "mixed": those that read it again.
 stream_gbps.1 = 10.9            # fitted
 stream_gbps.2 = 21.1            # 1.90 x one core: fused attention at 1790 and 941 us on one and two cores
-stream_gbps.3 = 29.5            # 1x4096x4096 int4 on three cores in 315 us; "28.5" elsewhere
+stream_gbps.3 = 31.4            # 1x2560x262144 int8 on three cores: 671 MB in 21.4 ms; 1x4096x4096 int4 with its bindings 30.8
 mixed_gbps.1 = 10.9             # fitted, equal to stream_gbps.1
 mixed_gbps.2 = 21.1             # as stream_gbps.2
 mixed_gbps.3 = 25.5             # 256x3584x3584 and x18944 int8 in tiles of 15 rows: 700 and 731 GOPS
@@ -48,4 +50,4 @@ convert_b_gbps = 0.9            # B in [K, N] order: an open driver's packing of
 # How far the model is from publications, as factors (1.2: 20 % off); scripts/fit_profile.py writes them.
 error.typical = 1.14            # median over the rows of the fit
 error.left_out = 1.43           # of rows that had no part in it: each of the same without its author's, and those held out; the larger median
-error.worst = 2.31              # largest factor among both
+error.worst = 2.06              # largest factor among both

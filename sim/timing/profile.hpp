@@ -14,6 +14,8 @@
 namespace rknnsim {
 
 inline constexpr int kCores = 3;
+// Memory clock at which a profile's bandwidths hold; at another `ddr_mhz` they are scaled.
+inline constexpr double kDdrReferenceMhz = 2400;
 
 struct Profile {
     double clock_mhz = 0;
@@ -23,7 +25,9 @@ struct Profile {
     double buffer_banks = 0;
     double bank_bytes = 0;
     double native_banks[3] = {};
+    double least_banks = 0;  // of a native tile, where two groups of kernels leave less
     double normal_banks[3] = {};
+    double normal_results = 0;  // of a tile in normal layout
     double tile_rows[3] = {};
     double k_segment = 0;
     double n_task = 0;                // columns of one task

@@ -9,7 +9,6 @@ namespace {
 
 constexpr uint64_t kKernelGroupBytes = 32;  // for each k: 64 int4, 32 int8 or 16 fp16 kernels
 constexpr uint64_t kPartialSumBytes = 4;    // int32 or fp32
-constexpr double kDdrReferenceMhz = 2112;   // at which the profile's bandwidths hold
 
 bool in_rows(const MatmulShape& shape) {
     return !shape.ac_native && shape.M > 1;
@@ -21,12 +20,21 @@ uint64_t rows_of_tile(const MatmulShape& shape, const Profile& profile, uint64_t
     const Precision precision = precision_of(shape.type);
     const auto bank = static_cast<uint64_t>(profile.bank_bytes);
     const uint64_t weight_banks = (kKernelGroupBytes * K + bank - 1) / bank;
-    const double granted =
-        shape.ac_native ? profile.native_banks[precision] : profile.normal_banks[precision];
-    const double left = profile.buffer_banks - static_cast<double>(weight_banks);
+    const auto one_group = static_cast<double>(weight_banks);
+    const double left = profile.buffer_banks - one_group;
+    double granted = profile.normal_banks[precision];
+    if (shape.ac_native) {
+        // The next group of kernels is loaded beside the one in use, if that leaves a tile enough.
+        const double beside_two = std::max(left - one_group, profile.least_banks);
+        granted = std::min(profile.native_banks[precision], beside_two);
+    }
     const auto banks = static_cast<uint64_t>(std::max(1.0, std::min(granted, left)));
     const uint64_t row = std::max<size_t>(1, rknpu2::dtype_bytes(input_type(shape.type), K));
-    const auto most = static_cast<uint64_t>(profile.tile_rows[precision]);
+    auto most = static_cast<uint64_t>(profile.tile_rows[precision]);
+    if (in_rows(shape)) {
+        const auto results = static_cast<uint64_t>(profile.normal_results);
+        most = std::clamp<uint64_t>(results / shape.N, 1, most);
+    }
     return std::clamp<uint64_t>(banks * bank / row, 1, most);
 }
 

@@ -1,14 +1,16 @@
 // What a matmul makes a core do, and how long that takes: pure functions of shape and profile.
 //
 // The rule: a tile of rows of A has to sit in the core's buffer while all of B streams past it, so B is read
-// once for each tile. A tile gets as many banks as the profile grants, less where one group of kernels (32
-// bytes of K each, whatever the type) needs more than the rest. K is cut into segments; from the second
-// segment on, the partial sums of C are read and written again. More columns than one task takes are several
-// tasks, each of which reads A.
+// once for each tile. A tile gets as many banks as the profile grants, less where the kernels need more than
+// the rest: a group of them is 32 bytes of K each, whatever the type, and in native layout there are two, so
+// that one is loaded while the other is used, as long as that leaves a tile its least banks. K is cut into
+// segments; from the second segment on, the partial sums of C are read and written again. More columns than
+// one task takes are several tasks, each of which reads A.
 //
-// In normal layout the rows of a tile are tasks of their own, which take a least time however little there is
-// to do. int4, and more columns than one task takes, go row by row: B is read once for each. For one row
-// normal and native layout are the same bytes, and there is nothing of all this.
+// In normal layout a tile has no more results than the profile says, and its rows are tasks of their own,
+// which take a least time however little there is to do. int4, and more columns than one task takes, go row
+// by row: B is read once for each. For one row normal and native layout are the same bytes, and there is
+// nothing of all this.
 //
 // A block is one tile of one segment. Within a block memory and MACs overlap; blocks follow each other, since
 // the buffer has no room for the next block's weights. Hence

@@ -29,6 +29,16 @@ TEST(BoardProfile, TheShippedOneLoads) {
     EXPECT_EQ(board.value().npu.submit_us, simulated.submit_us);  // what is not set is the simulator's
 }
 
+TEST(BoardProfile, RatesAreThoseOfTheMemoryClock) {
+    const BoardProfile board = load_board_profile("", 0).value();
+    const Result<BoardProfile> slow =
+        parse_board_profile(std::string(embedded_board_profile()) + "npu.ddr_mhz = 1200\n", "b.profile");
+    ASSERT_TRUE(slow.ok()) << slow.status().message();
+    EXPECT_DOUBLE_EQ(slow.value().dram_gbps, board.dram_gbps / 2);
+    EXPECT_DOUBLE_EQ(slow.value().cpu_read_gbps, board.cpu_read_gbps / 2);
+    EXPECT_DOUBLE_EQ(slow.value().npu.stream_gbps[2], board.npu.stream_gbps[2]);  // its rule scales it
+}
+
 TEST(BoardProfile, BanksAreSet) {
     EXPECT_EQ(load_board_profile("", 8).value().npu.native_banks[rknnsim::kInt8], 8);
 }

@@ -3,6 +3,8 @@
 
 #include <gmock/gmock.h>
 
+#include <algorithm>
+
 #include "bench/predict_cases.hpp"
 
 namespace rknpu2 {
@@ -11,10 +13,41 @@ namespace {
 TEST(Check, EveryBarIsMet) {
     const auto rows = check_model(shipped_board());
     ASSERT_TRUE(rows.ok()) << rows.status().message();
-    EXPECT_EQ(rows.value().size(), 15);
+    EXPECT_EQ(rows.value().size(), 42);
     for (const CheckRow& row : rows.value())
         EXPECT_TRUE(row.ok()) << row.what << ": " << row.modelled << " for " << row.published;
-    EXPECT_THAT(check_text(rows.value()), testing::HasSubstr("all 15 within their bars"));
+    EXPECT_THAT(check_text(rows.value()), testing::HasSubstr("all 42 within their bars"));
+}
+
+// Single multiplications of one publication: unimatrix099/rk-llama.cpp, 2026.
+TEST(Check, AllOfTheThirtyAreCheckedWithinAFifth) {
+    const auto rows = check_model(shipped_board());
+    ASSERT_TRUE(rows.ok()) << rows.status().message();
+    const auto theirs = [](const CheckRow& row) {
+        return row.unit == "GOPS" && row.source.find("unimatrix099") != std::string::npos;
+    };
+    EXPECT_EQ(std::count_if(rows.value().begin(), rows.value().end(), theirs), 30);
+    for (const CheckRow& row : rows.value()) {
+        if (row.unit == "GOPS") {
+            EXPECT_EQ(row.bar, 0.20) << row.what;
+        }
+    }
+}
+
+// A token of the engine whose account of its runs is published: 341 rounds, 4.1 GB.
+TEST(Check, DecodeByTheRunsOfAnEngine) {
+    BoardProfile board = shipped_board();
+    const auto decode = [&] {
+        const auto rows = check_model(board);
+        EXPECT_TRUE(rows.ok());
+        for (const CheckRow& row : rows.value())
+            if (row.published == 4.55) return 1e3 / row.modelled;
+        return 0.0;
+    };
+    const double ms = decode();
+    EXPECT_NEAR(ms, 341 * 0.133 + 4.258 + 4.1e3 / 31.4 + 25, 0.01);
+    board.npu.submit_us += 100;
+    EXPECT_NEAR(decode() - ms, 34.1, 0.01);
 }
 
 TEST(Check, AWrongProfileMissesThem) {

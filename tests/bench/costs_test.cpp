@@ -17,9 +17,9 @@ double total(const std::vector<Operation>& rounds, double (Operation::*what)() c
 TEST(Costs, SmallestGridKeepsTheLimitsOfARun) {
     const BoardProfile board = shipped_board();
     EXPECT_EQ(smallest_grid(4096, 4096, board), (Grid{1, 3}));
-    EXPECT_EQ(smallest_grid(22016, 4096, board), (Grid{1, 6}));  // 7339 columns a core are too many
-    EXPECT_EQ(smallest_grid(4096, 11008, board), (Grid{2, 3}));  // K over 8192
-    EXPECT_EQ(smallest_grid(262144, 1152, board), (Grid{1, 66}));
+    EXPECT_EQ(smallest_grid(22016, 4096, board), (Grid{1, 3}));
+    EXPECT_EQ(smallest_grid(4096, 11008, board), (Grid{2, 3}));    // K over 8192
+    EXPECT_EQ(smallest_grid(262144, 1152, board), (Grid{1, 18}));  // six rounds
     EXPECT_EQ((Grid{2, 4}).rounds(), 3);
 }
 
@@ -47,6 +47,40 @@ TEST(Costs, SegmentsReadWeightsLessOften) {
     EXPECT_GT(bytes({1, 3}), 16 * 4096.0 * 4096);  // 32 rows a tile: 16 passes
     EXPECT_LT(bytes({4, 3}), bytes({1, 3}) / 2);   // 128 rows: 4 passes, three more sums
     EXPECT_EQ(npu_rounds(1, 4096, 4096, {3, 1}, true, board).size(), 1);  // K dealt to the cores: one round
+}
+
+TEST(Costs, SyncsOfWholeBuffers) {
+    const BoardProfile board = shipped_board();
+    // One segment for three cores: a sync of the activations, and one of each core's results, side by side.
+    std::vector<Operation> rounds = npu_rounds(100, 3 * 1024, 4096, {1, 3}, true, board);
+    const double before = rounds[0].fixed_ns;
+    add_syncs(&rounds, 100, 3 * 1024, 4096, {1, 3}, board);
+    EXPECT_NEAR(rounds[0].fixed_ns - before, 2000 + 1.25 * (100 * 4096 + 100 * 1024 * 4) / 39, 1);
+    // Two segments of three tiles are two rounds, each with activations of its own; of two rounds of one
+    // segment the second has none to sync.
+    for (const auto& [grid, second] : {std::pair{Grid{2, 3}, true}, {Grid{1, 6}, false}}) {
+        rounds = npu_rounds(1, 6 * 1024, 4096, grid, true, board);
+        ASSERT_EQ(rounds.size(), 2);
+        const double call = rounds[1].fixed_ns;
+        add_syncs(&rounds, 1, 6 * 1024, 4096, grid, board);
+        EXPECT_EQ(rounds[1].fixed_ns - call > 2000, second);
+        EXPECT_GT(rounds[0].fixed_ns - call, 2000);
+    }
+    // Three segments, one to each core: all activations before the one round.
+    rounds = npu_rounds(1, 1024, 3 * 1024, {3, 1}, true, board);
+    const double one = rounds[0].fixed_ns;
+    add_syncs(&rounds, 1, 1024, 3 * 1024, {3, 1}, board);
+    EXPECT_NEAR(rounds[0].fixed_ns - one, 4000 + 1.25 * (3 * 1024 + 4 * 1024) / 39, 1);
+    EXPECT_NEAR(line_ns(256 * 64, board), 256 * 6.6 / 4, 1e-9);
+}
+
+TEST(Costs, WideResultsAreSlow) {
+    const BoardProfile board = shipped_board();
+    EXPECT_DOUBLE_EQ(results_gbps(2560, 64, board), 20);
+    EXPECT_DOUBLE_EQ(results_gbps(10240, 64, board), 5.5);
+    EXPECT_DOUBLE_EQ(results_gbps(200000, 64, board), 5.5);
+    EXPECT_DOUBLE_EQ(results_gbps(200000, 1, board), 20);
+    EXPECT_NEAR(1 / results_gbps(6400, 64, board), (1 / 20.0 + 1 / 5.5) / 2, 1e-9);
 }
 
 TEST(Costs, CausalAttentionGrowsWithThePosition) {

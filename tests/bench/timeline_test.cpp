@@ -46,6 +46,17 @@ TEST(Timeline, ServersOverlapAndShareTheMemory) {
     EXPECT_NEAR(make_schedule({cpu(400, 2000), npu(0, 0, 2000)}, kMachine).elapsed_ns, 400, 1e-3);
 }
 
+TEST(Timeline, TheCpuIsSlowerBesideTheNpu) {
+    Machine machine = kMachine;
+    machine.beside_npu = 0.8;
+    // 10 of 20 GB/s of each fit into the memory; 80 of the CPU's 100 ns of work are done when the NPU ends.
+    const std::vector<Operation> both = {cpu(0, 1000), npu(0, 100, 1000)};
+    EXPECT_NEAR(make_schedule(both, kMachine).elapsed_ns, 100, 1e-6);
+    EXPECT_NEAR(make_schedule({cpu(0, 2000), npu(0, 100, 1000)}, machine).elapsed_ns, 120, 1e-3);
+    // Arithmetic is not slowed down, nor anything during a run call.
+    EXPECT_NEAR(make_schedule({cpu(100, 0), npu(0, 100, 1000)}, machine).elapsed_ns, 100, 1e-6);
+}
+
 TEST(Timeline, SubmittingThreadsAreMissingFromTheTeam) {
     // For 40 ns one thread of four is left: 10 ns of work; then 90 more.
     EXPECT_NEAR(make_schedule({cpu(100, 0), npu(40, 10, 0)}, kMachine).elapsed_ns, 130, 1e-6);

@@ -108,6 +108,26 @@ TEST_F(TimingTest, APredictionIsTheRuleByHand) {
     }
 }
 
+// fp16 of 2048 rows and 512 columns was timed on a board: 7.5, 49.7 and 232.6 ms for K of 2048, 4096, 8192,
+// the second of which is 129 passes over B at 11 GB/s (docs/published-facts.md, 45).
+TEST_F(TimingTest, TilesOfFp16AreWhatTwoGroupsOfKernelsLeave) {
+    for (const auto& [K, rows] : {std::pair<int, uint32_t>{512, 256}, {2048, 64}, {4096, 16}, {8192, 8}})
+        EXPECT_EQ(predict(kF16F32, {2048, K, 512}).tile_rows, rows) << K;
+    for (const auto& [K, ms] : {std::pair<int, double>{2048, 7.5}, {4096, 49.7}, {8192, 232.6}})
+        EXPECT_NEAR(static_cast<double>(predict(kF16F32, {2048, K, 512}).end_ns) * 1e-6, ms, 0.2 * ms) << K;
+    // int8 has four banks whatever K.
+    for (const int K : {1024, 4096, 8192})
+        EXPECT_EQ(predict(kI8I32, {128, K, 512}).tile_rows, 4U * 32768 / static_cast<unsigned>(K)) << K;
+}
+
+// int8 in normal layout was timed at 634 us for 128x2048x2048 and 3876 for 128x1024x8192 (the same, 43).
+TEST_F(TimingTest, ATileInNormalLayoutHasSoManyResults) {
+    EXPECT_EQ(predict(kI8I32, {128, 2048, 2048}, 1, 0).passes, 1U);
+    EXPECT_EQ(predict(kI8I32, {128, 1024, 8192}, 1, 0).passes, 4U);
+    EXPECT_NEAR(static_cast<double>(predict(kI8I32, {128, 2048, 2048}, 1, 0).end_ns), 634e3, 0.2 * 634e3);
+    EXPECT_NEAR(static_cast<double>(predict(kI8I32, {128, 1024, 8192}, 1, 0).end_ns), 3876e3, 0.2 * 3876e3);
+}
+
 TEST_F(TimingTest, SegmentsOfKReadPartialSums) {
     // 8192 of K take 8 banks for a group of kernels; 4 are left: 8 rows of 16 KiB.
     const rknnsim_run_time time = predict(kF16F32, {9, 8192 + 96, 48});
