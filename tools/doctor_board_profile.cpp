@@ -14,6 +14,12 @@ namespace {
 constexpr const char* kId = "reading.board-profile";
 constexpr const char* kTitle = "board profile";
 
+std::string one_line(std::string text) {
+    std::replace_if(
+        text.begin(), text.end(), [](unsigned char c) { return c < ' '; }, ' ');
+    return text;
+}
+
 // What was there before, for people; empty: nothing.
 std::string replaced_text(const std::string& path, const std::string& chosen) {
     std::error_code error;
@@ -25,6 +31,15 @@ std::string replaced_text(const std::string& path, const std::string& chosen) {
     if (before.value().coherency == chosen) return ", in place of one that said the same";
     if (before.value().coherency.empty()) return ", in place of one that told no coherency";
     return ", in place of one that said coherency = " + before.value().coherency;
+}
+
+// How wide runs may be, as a line of the profile; empty when as wide as the plug-in makes them by itself.
+std::string columns_line(const DoctorReport& report) {
+    const Reading* const reading = find_reading(report.readings, "wide-n");
+    const size_t columns = reading != nullptr ? fewer_columns(*reading) : 0;
+    if (columns == 0) return {};
+    const std::string& why = reading->ran() ? reading->answer : reading->error;
+    return format("columns = %zu  # %s\n", columns, one_line(why).c_str());
 }
 
 }  // namespace
@@ -45,12 +60,10 @@ BoardProfilePlace board_profile_place(const std::string& option, const Config& c
 std::string board_profile_text(const DoctorReport& report, const std::string& root) {
     const BoardKey key = board_key(report.runtime, root);
     const CoherencyVerdict choice = report.coherency().value();
-    std::string why = choice.why;
-    std::replace_if(
-        why.begin(), why.end(), [](unsigned char c) { return c < ' '; }, ' ');
     return format("# For ggml-rknpu2, by rknpu2-doctor %s on %s.\n", RKNPU2_VERSION, report.when.c_str()) +
            format("board = %s\nruntime = %s\n", key.board.c_str(), key.runtime.c_str()) +
-           format("coherency = %s  # %s\n", choice.chosen.c_str(), why.c_str());
+           format("coherency = %s  # %s\n", choice.chosen.c_str(), one_line(choice.why).c_str()) +
+           columns_line(report);
 }
 
 Status write_board_profile(const BoardProfilePlace& place, DoctorReport& report, const std::string& root) {

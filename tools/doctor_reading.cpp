@@ -1,6 +1,9 @@
 #include "doctor_reading.hpp"
 
+#include <algorithm>
+
 #include "base/format.hpp"
+#include "soc/rk3588.hpp"
 
 namespace rknpu2 {
 namespace {
@@ -83,6 +86,17 @@ Reading crashed_probe(size_t index, const std::string& how) {
     return reading;
 }
 
+size_t fewer_columns(const Reading& wide) {
+    if (wide.state == CaseState::kLeftOut) return 0;
+    if (!wide.ran()) return rk3588::kDocumentedN;
+    size_t columns = rk3588::kWideN;
+    for (const char* const type : {"int8", "fp16"}) {
+        const Figure* const figure = wide.find(type);
+        if (figure != nullptr) columns = std::min(columns, static_cast<size_t>(figure->value));
+    }
+    return columns == rk3588::kWideN ? 0 : std::max(columns, rk3588::kDocumentedN);
+}
+
 Check check_of(const Reading& reading) {
     Check check;
     check.id = "reading." + reading.id;
@@ -92,7 +106,8 @@ Check check_of(const Reading& reading) {
     for (const Figure& figure : reading.figures)
         figures += (figures.empty() ? "" : "; ") + figure_text(figure);
     if (!figures.empty()) check.found += " (" + figures + ")";
-    if (reading.ran()) return check;
+    const size_t columns = reading.id == "wide-n" ? fewer_columns(reading) : 0;
+    if (reading.ran() && columns == 0) return check;
     if (reading.state == CaseState::kLeftOut) {
         check.health = Health::kSkipped;
         return check;
@@ -101,6 +116,8 @@ Check check_of(const Reading& reading) {
     check.advice = reading.state == CaseState::kFailed
                        ? "the plug-in goes on without it; report it with this report's file"
                        : "a program that does this ends with it: report it with this report's file";
+    if (columns != 0)
+        check.advice = format("GGML_RKNPU2_COLUMNS=%zu, where no board profile says it", columns);
     return check;
 }
 

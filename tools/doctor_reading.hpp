@@ -73,6 +73,10 @@ Check check_of(const Reading& reading);
 // The reading of that id; null when there is none.
 const Reading* find_reading(const std::vector<Reading>& readings, const std::string& id);
 
+// The columns that the plug-in's runs should have at most by the reading wide-n; 0: as many as they have by
+// themselves. When the probe ended badly, what the vendor documents.
+size_t fewer_columns(const Reading& wide);
+
 // The probes, in doctor_coherency.cpp, doctor_costs.cpp and doctor_limits.cpp.
 Status probe_owner_sync(ProbeBench& bench, Reading& reading);
 Status probe_slab_sync(ProbeBench& bench, Reading& reading);

@@ -26,7 +26,7 @@ void add_plugin_cases(NpuArithmetic type, bool quick, std::vector<SelfTestCase>&
     cases.push_back(make("odd rows, odd groups", type, 7, 96, 3 * group));
     cases.push_back(make("several tiles of rows", type, quick ? 73 : 307, quick ? 2048 : 1024, 256));
     cases.push_back(make("largest K", type, 2, rk3588::kMaxK, quick ? group : 256));
-    cases.push_back(make("widest N", type, 2, quick ? 64 : 1024, rk3588::kWideN));
+    cases.push_back(make("widest N", type, 2, quick ? 64 : 1024, rk3588::kDocumentedN));
     for (int core = 1; core < rk3588::kCores; ++core) {
         cases.push_back(make("another core", type, 4, 256, 128));
         cases.back().core = core;

@@ -167,6 +167,7 @@ class Plugin {
                 log(expected ? LogLevel::kInfo : LogLevel::kError, "no NPU: %s", status.message().c_str());
             }
         }
+        host.config = config_;  // with what the board's profile says
         host.npu = npu_;
         host.calibration = config_.calibrate_file.empty() ? nullptr : &calibration_;
         host.sensitivity = config_.sensitivity_file.empty() ? nullptr : &sensitivity_;
@@ -203,6 +204,10 @@ class Plugin {
         const BoardProfileChoice profile = choose_board_profile(config_, runtime.value()->info());
         for (const std::string& warning : profile.warnings)
             log(LogLevel::kWarning, "%s", warning.c_str());
+        if (profile.columns != 0 && !config_.given.contains("GGML_RKNPU2_COLUMNS")) {
+            config_.columns = profile.columns;
+            log(LogLevel::kInfo, "runs have up to %d columns, by the board profile", config_.columns);
+        }
         auto lock = DeviceLock::open(config_, runtime.value()->info().simulated, npu_device_nodes(),
                                      statistics_.device_lock);
         RKNPU2_RETURN_IF_ERROR(lock.status());

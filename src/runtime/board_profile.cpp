@@ -1,7 +1,7 @@
 #include "runtime/board_profile.hpp"
 
 #include <algorithm>
-#include <cerrno>
+#include <charconv>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
@@ -55,8 +55,22 @@ std::string* text_of(BoardAnswers& answers, const std::string& name) {
     return nullptr;
 }
 
+constexpr int kColumnStep = 64;  // every type can have such a run
+constexpr int kMostColumns = 131072;
+
 Status bad(const std::string& what) {
     return {StatusCode::kInvalidArgument, what};
+}
+
+Status take_columns(const std::string& value, BoardAnswers& answers) {
+    if (answers.columns != 0) return bad("columns is given twice");
+    int columns = 0;
+    const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), columns);
+    const bool number = error == std::errc() && end == value.data() + value.size();
+    if (!number || columns < kColumnStep || columns > kMostColumns || columns % kColumnStep != 0)
+        return bad("columns is \"" + value + "\", but must be a multiple of 64 from 64 to 131072");
+    answers.columns = columns;
+    return {};
 }
 
 Status take_line(const std::string& line, BoardAnswers& answers) {
@@ -67,6 +81,7 @@ Status take_line(const std::string& line, BoardAnswers& answers) {
     const std::string name = trim(line.substr(0, equals));
     const std::string value = equals == std::string::npos ? "" : trim(line.substr(equals + 1));
     if (name.empty() || value.empty()) return bad("a line is \"name = value\"");
+    if (name == "columns") return take_columns(value, answers);
     std::string* const to = text_of(answers, name);
     if (to == nullptr) {
         answers.unknown.push_back(name);
@@ -123,6 +138,7 @@ BoardProfileChoice read_profile(const std::string& path, const BoardKey& key) {
     }
     choice.path = path;
     choice.coherency = answers.value().coherency;
+    choice.columns = answers.value().columns;
     choice.info = format("board profile %s%s", printable(path).c_str(),
                          choice.coherency.empty() ? " tells none, so the safe one" : "");
     return choice;

@@ -8,6 +8,7 @@
 //   runtime = 2.3.2-429f97ae6b   board or another runtime is not taken. Optional, for profiles by hand.
 //   coherency = owner            how the CPU's cache is kept in step with the NPU: owner or lines
 //                                (matmul/coherency.hpp)
+//   columns = 4096               of a run, at most, where wider ones are not right
 //
 // It is another file than the profile of times that RKNNSIM_PROFILE and rknpu2-bench read: that one is
 // complete and describes a chip to a model, this one has what the plug-in acts on and nothing else.
@@ -44,6 +45,7 @@ std::string board_profile_name(const BoardKey& key);
 struct BoardAnswers {
     std::string board, runtime;        // empty: it does not say
     std::string coherency;             // "owner" or "lines"; empty: it does not say
+    int columns = 0;                   // 0: it does not say
     std::vector<std::string> unknown;  // names that mean nothing here
 };
 
@@ -54,6 +56,7 @@ Result<BoardAnswers> parse_board_answers(const std::string& text, const std::str
 struct BoardProfileChoice {
     std::string path;                   // of the profile that is taken; empty: none
     std::string coherency;              // what it says; empty: the safe strategy
+    int columns = 0;                    // of a run, at most; 0: it does not say
     std::string info;                   // why it is that strategy, for a line of the log that names it
     std::vector<std::string> warnings;  // lines for the log
 };

@@ -151,7 +151,9 @@ void profiles_of_the_doctor() {
     const auto one = [](const std::string& name, const std::string& text) {
         seed("profile", "doctor-" + name, bytes(uint8_t{4}) + text);
     };
-    one("good", "board = radxa-rock-5b\nruntime = 2.3.2\ncoherency = owner  # measured: 64 of 64 right\n");
+    one("good",
+        "board = radxa-rock-5b\nruntime = 2.3.2\ncoherency = owner  # measured: 64 of 64 right\n"
+        "columns = 4096\n");
     one("unknown-names", "coherency = lines\ncolour = red\n= 3\n");
     one("twice", "coherency = lines\ncoherency = owner\n");
     one("zero-byte", std::string("coherency = owner\0 9\n", 21));

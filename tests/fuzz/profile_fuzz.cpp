@@ -93,6 +93,8 @@ void doctors_profile(const std::string& text) {
     }
     const std::string& coherency = answers.value().coherency;
     FUZZ_CHECK(coherency.empty() || coherency == "owner" || coherency == "lines");
+    const int columns = answers.value().columns;
+    FUZZ_CHECK(columns == 0 || (columns >= 64 && columns <= 131072 && columns % 64 == 0));
     const std::string counted = without_comments(text);
     FUZZ_CHECK(counted.find('\0') == std::string::npos);
     for (const std::string& said : {coherency, answers.value().board, answers.value().runtime})

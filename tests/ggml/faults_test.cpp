@@ -107,16 +107,17 @@ TEST_F(FaultsTest, TheProfileOfTheBoardIsFollowed) {
         run_alone([&] {
             const TemporaryFolder folder;
             const std::string path = folder.path("mine.profile");
-            std::ofstream(path) << "board = simulator\ncoherency = lines  # measured\n";
+            std::ofstream(path) << "board = simulator\ncoherency = lines  # measured\ncolumns = 4096\n";
             const auto host = GgmlHost::open(stock_files());
             ASSERT_TRUE(host);
             setenv("GGML_RKNPU2_PROFILE", path.c_str(), 1);
             setenv("GGML_RKNPU2_COHERENCY", own.c_str(), 1);
             host->load_plugin();
             EXPECT_NE(host->device, nullptr);
-            EXPECT_THAT(host->take_log(),
-                        HasSubstr(own.empty() ? "by the strategy lines: board profile " + path
-                                              : "by the strategy owner: GGML_RKNPU2_COHERENCY"));
+            const std::string log = host->take_log();
+            EXPECT_THAT(log, HasSubstr(own.empty() ? "by the strategy lines: board profile " + path
+                                                   : "by the strategy owner: GGML_RKNPU2_COHERENCY"));
+            EXPECT_THAT(log, HasSubstr("runs have up to 4096 columns, by the board profile"));
         });
     }
 }

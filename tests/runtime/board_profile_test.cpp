@@ -121,8 +121,9 @@ TEST_F(BoardProfileTest, OfAnotherBoardOrRuntimeItIsNotTaken) {
 }
 
 TEST_F(BoardProfileTest, UnknownNamesAreOneWarningAndTheRestIsTaken) {
-    in_home("coherency = lines\ncolour = red\nbanks = 4\n");
+    in_home("coherency = lines\ncolour = red\nbanks = 4\ncolumns = 4096\n");
     const BoardProfileChoice choice = choose();
+    EXPECT_EQ(choice.columns, 4096);
     EXPECT_EQ(choice.coherency, "lines");
     EXPECT_THAT(choice.warnings,
                 ElementsAre(HasSubstr("left out, being unknown to this version: colour, banks")));
@@ -136,6 +137,9 @@ TEST_F(BoardProfileTest, ABrokenProfileIsOneLine) {
         {" = owner\n", ":1: a line is \"name = value\""},
         {"coherency = import\n", ":1: coherency is \"import\", but must be owner or lines"},
         {"coherency = owner\n\ncoherency = lines\n", ":3: coherency is given twice"},
+        {"columns = many\n", ":1: columns is \"many\", but must be a multiple of 64 from 64 to 131072"},
+        {"columns = 100\n", ":1: columns is \"100\", but must be a multiple of 64 from 64 to 131072"},
+        {"columns = 64\ncolumns = 64\n", ":2: columns is given twice"},
         {"coherency = owner\ncolour = \x1b[2J\n", ":2: not a line of text"},
         {std::string("coherency = owner\0lines\n", 24), ":1: not a line of text"},
     };

@@ -260,6 +260,26 @@ TEST_F(DoctorBoardProfile, ThePlugInFindsWhatTheDoctorWrites) {
     EXPECT_THAT(to_text(report_), HasSubstr("written to " + path));
 }
 
+// Where wide runs are wrong, or end the process, the plug-in is told not to make them.
+TEST_F(DoctorBoardProfile, ColumnsAreThereWhereWideRunsAreNotRight) {
+    const auto columns = [&](const Reading& wide) {
+        for (Reading& reading : report_.readings) {
+            if (reading.id == "wide-n") reading = wide;
+        }
+        EXPECT_TRUE(write().ok());
+        return choose_board_profile(config_, report_.runtime, board_.root()).columns;
+    };
+    EXPECT_EQ(columns(make("wide-n", {{"fp16", 32768, 0, ""}, {"int8", 131072, 0, ""}})), 0);
+    EXPECT_EQ(columns(make("wide-n", {{"fp16", 8192, 0, ""}, {"int8", 131072, 0, ""}})), 8192);
+    EXPECT_EQ(columns(make("wide-n", {{"fp16", 32768, 0, ""}, {"int8", 4096, 0, ""}})), 4096);
+    EXPECT_EQ(columns(make("wide-n", {{"fp16", 0, 0, ""}, {"int8", 131072, 0, ""}})), 4096);
+    const auto wide = std::find_if(probes().begin(), probes().end(),
+                                   [](const Probe& probe) { return probe.id == std::string("wide-n"); });
+    EXPECT_EQ(columns(crashed_probe(static_cast<size_t>(wide - probes().begin()), "ended by signal 6")),
+              4096);
+    EXPECT_EQ(columns(not_tried(*wide, "left out")), 0);
+}
+
 TEST_F(DoctorBoardProfile, WhatIsReplacedIsSaid) {
     ASSERT_TRUE(write().ok());
     ASSERT_TRUE(write().ok());
