@@ -51,6 +51,8 @@ double median(std::vector<double> values) {
 // All that the kernels read and write.
 struct Arrays {
     AlignedBuffer from, to, floats, cube, scratch, factors, sums32, out;
+    AlignedBuffer few_rows;
+    size_t next_cube = 0;
     std::vector<float> row_scales, channel_scales, sums;
 };
 
@@ -78,7 +80,8 @@ Status fill(const KernelBenchSettings& s, size_t K_padded, size_t N_padded, Arra
     std::fill_n(arrays.factors.as<float>(), s.K, 1.25F);
     for (size_t i = 0; i < s.M * N_padded; ++i)
         arrays.sums32.as<int32_t>()[i] = static_cast<int32_t>(random() % 100000) - 50000;
-    arrays.row_scales.assign(2 * s.M, 0.01F);
+    RKNPU2_RETURN_IF_ERROR(allocate(arrays.few_rows, 16 * s.N * sizeof(float)));
+    arrays.row_scales.assign(std::max<size_t>(2 * s.M, 16), 0.01F);
     arrays.channel_scales.assign(s.N, 0.02F);
     arrays.sums.assign(s.M, 0.0F);
     return {};
@@ -112,6 +115,20 @@ void quantise(const KernelBenchSettings& s, size_t K_padded, Arrays& x, size_t p
     }
 }
 
+// As a flow takes a chunk's results: from memory that no cache has, some rows after the other into floats
+// that stay in a cache.
+constexpr size_t kFlowChunk = 64, kFlowBlock = 16;
+
+void dequantise_chunk(const KernelBenchSettings& s, Arrays& x) {
+    const size_t cube = kFlowChunk * round_up(s.N, rk3588::align_n(DType::kInt8));
+    const size_t cubes = kCopyBytes / sizeof(int32_t) / cube;
+    const int32_t* const native = x.from.as<int32_t>() + x.next_cube++ % cubes * cube;
+    for (size_t m = 0; m < kFlowChunk; m += kFlowBlock) {
+        dequantise_rows_int32(native, kFlowChunk, m, kFlowBlock, s.N, x.row_scales.data(),
+                              x.channel_scales.data(), x.few_rows.as<float>(), s.N, Accumulate::kStore);
+    }
+}
+
 std::vector<Kernel> kernels_of(const KernelBenchSettings& s, size_t K_padded, Arrays& x) {
     const size_t input = s.M * s.K * sizeof(float);
     const size_t output = s.M * s.N * sizeof(float);
@@ -128,6 +145,8 @@ std::vector<Kernel> kernels_of(const KernelBenchSettings& s, size_t K_padded, Ar
         {"rotate, quantise and pack, two planes", input + 2 * s.M * K_padded, 1,
          [&, K_padded] { quantise(s, K_padded, x, 2, true); }},
         {"dequantise", 2 * output, 1, [dequantise] { dequantise(Accumulate::kStore); }},
+        {"dequantise, a few rows at a time", 2 * kFlowChunk * s.N * sizeof(float), 1,
+         [&s, &x] { dequantise_chunk(s, x); }},
         {"dequantise and add", 3 * output, 1, [dequantise] { dequantise(Accumulate::kAdd); }},
     };
     // Short calls are repeated until a timing covers a few milliseconds.

@@ -7,7 +7,9 @@
 //
 // A result larger than a core's own cache is written around the caches where the machine has such stores, and
 // the cube's lines are asked for a tile ahead: otherwise the lines of `out` are read before they are
-// overwritten. (With ordinary stores, asking ahead makes it slower.)
+// overwritten. Where the floats stay in the core's cache, as those of a few rows of a flow do, the cube's
+// lines are asked for eight column groups ahead: of a wide result each group lies in another page, where
+// nothing else fetches ahead. (With ordinary stores of more than that, asking ahead makes it slower.)
 //
 // `Lanes` (four_lanes.hpp; eight_lanes_avx2.cpp) says what a vector is.
 #pragma once
@@ -26,6 +28,10 @@ inline constexpr size_t kBlockM = 128;
 
 // Results of this size and more are not in a core's own cache when they are read again.
 inline constexpr size_t kStreamedBytes = size_t{1} << 20;
+
+// How many columns ahead lines of the cube are asked for.
+inline constexpr size_t kAheadOfStreams = kTileN;
+inline constexpr size_t kAheadInCache = 2 * kTileN;
 
 // What becomes of a value.
 enum class Finish { kStore, kStream, kAdd };
@@ -87,7 +93,7 @@ template <Finish kFinish, typename Element>
     }
 }
 
-// The lines of four rows in the column groups of the next tile to the right.
+// The lines of four rows in the column groups of a tile.
 template <typename Element>
 [[gnu::always_inline]] inline void ask_for_tile(const Results<Element>& results, size_t m, size_t n) {
     const Element* native = results.native + n / kAtomColumns * results.group_step + m * kAtomColumns;
@@ -95,17 +101,18 @@ template <typename Element>
         __builtin_prefetch(native + group * results.group_step);
 }
 
-// By value: what is stored cannot change a local copy, so its pointers stay in registers.
+// By value: what is stored cannot change a local copy, so its pointers stay in registers. `ahead`: columns; 0
+// asks for nothing.
 template <typename Lanes, Finish kFinish, typename Element>
-void scale_results(const Results<Element> results, size_t M, size_t N) {
+void scale_results(const Results<Element> results, size_t M, size_t N, size_t ahead) {
     for (size_t mb = 0; mb < M; mb += kBlockM) {
         const size_t m_end = mb + kBlockM < M ? mb + kBlockM : M;
         size_t n = 0;
         for (; n + kTileN <= N; n += kTileN) {
-            const bool ask = kFinish == Finish::kStream && n + 2 * kTileN <= N;
+            const bool ask = ahead > 0 && n + ahead + kTileN <= N;
             size_t m = mb;
             for (; m + kTileM <= m_end; m += kTileM) {
-                if (ask) ask_for_tile(results, m, n + kTileN);
+                if (ask) ask_for_tile(results, m, n + ahead);
                 scale_tile<Lanes, kFinish, kTileM>(results, m, n);
             }
             for (; m < m_end; ++m)
@@ -128,17 +135,19 @@ void scale_rows(const Element* native, size_t M_total, size_t m0, size_t M, size
     }
     const Results<Element> results{
         native + m0 * kAtomColumns, M_total * kAtomColumns, row_scales, channel_scales, out, out_stride};
-    if (mode == Accumulate::kAdd) return scale_results<Lanes, Finish::kAdd>(results, M, N);
+    const bool large = M * N * sizeof(float) >= kStreamedBytes;
+    const size_t ahead = large ? 0 : kAheadInCache;
+    if (mode == Accumulate::kAdd) return scale_results<Lanes, Finish::kAdd>(results, M, N, ahead);
     if constexpr (Lanes::kStreams) {
         constexpr size_t kBytes = Lanes::kLanes * sizeof(float);
         const bool aligned =
             reinterpret_cast<uintptr_t>(out) % kBytes == 0 && out_stride % Lanes::kLanes == 0;
-        if (aligned && M * N * sizeof(float) >= kStreamedBytes) {
-            scale_results<Lanes, Finish::kStream>(results, M, N);
+        if (aligned && large) {
+            scale_results<Lanes, Finish::kStream>(results, M, N, kAheadOfStreams);
             return Lanes::end_streams();
         }
     }
-    scale_results<Lanes, Finish::kStore>(results, M, N);
+    scale_results<Lanes, Finish::kStore>(results, M, N, ahead);
 }
 
 }  // namespace rknpu2::lanes
