@@ -218,8 +218,15 @@ TEST(DoctorProbes, WhatTakesLongIsTimed) {
     }
 }
 
-TEST(DoctorProbes, EachHasAnIdOfItsOwn) {
+// The register of assumptions and the doctor's page name each of them.
+TEST(DoctorProbes, EachHasAnIdOfItsOwnThatThePagesHave) {
     std::set<std::string> ids;
+    for (const char* const page : {"/hardware.md", "/doctor.md"}) {
+        std::ostringstream text;
+        text << std::ifstream(RKNPU2_DOCS + std::string(page)).rdbuf();
+        for (const Probe& probe : probes())
+            EXPECT_THAT(text.str(), HasSubstr(std::string("| `") + probe.id + "` |")) << page;
+    }
     for (const Probe& probe : probes())
         EXPECT_TRUE(ids.insert(probe.id).second) << probe.id;
 }
