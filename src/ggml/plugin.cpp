@@ -174,9 +174,9 @@ class Plugin {
         host.checksums = checksums_.get();
         if (!npu_) return;
         host.description = npu_->info().simulated ? "Rockchip RK3588 NPU (simulated)" : "Rockchip RK3588 NPU";
-        log(LogLevel::kInfo, "%s, %d cores, precision %s, coherency %s, runtime %s %s",
-            host.description.c_str(), config_.cores, precision_name(config_.precision),
-            npu_->coherency().name(), npu_->info().library.c_str(), npu_->info().api_version.c_str());
+        log(LogLevel::kInfo, "%s, %d cores, precision %s, runtime %s %s", host.description.c_str(),
+            config_.cores, precision_name(config_.precision), npu_->info().library.c_str(),
+            npu_->info().api_version.c_str());
     }
 
     // There is one device, with the settings of when it was opened.

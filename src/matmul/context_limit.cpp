@@ -1,7 +1,5 @@
 #include "matmul/context_limit.hpp"
 
-#include <sys/resource.h>
-
 #include <algorithm>
 
 #include "base/log.hpp"
@@ -11,12 +9,6 @@
 namespace rknpu2 {
 
 static_assert(kFewContexts < rk3588::kContextsOfFailure && kManyContexts < rk3588::kContextsSeen);
-
-uint64_t descriptor_limit() {
-    rlimit limit{};
-    if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return 0;
-    return limit.rlim_cur;
-}
 
 size_t contexts_to_keep(const Config& config, uint64_t descriptors) {
     if (config.contexts != 0) return static_cast<size_t>(config.contexts);

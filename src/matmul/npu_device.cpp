@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 
+#include "base/descriptors.hpp"
 #include "base/format.hpp"
 #include "base/log.hpp"
 #include "kernels/far.hpp"

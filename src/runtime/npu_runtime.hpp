@@ -111,8 +111,9 @@ class NpuContext {
     virtual Status select_rows(size_t index) = 0;
     virtual Status bind(Operand operand, NpuMemory& memory) = 0;
 
-    // Makes what the CPU wrote visible to the device, and back. A bind of activations or weights does the
-    // former too.
+    // Makes what the CPU wrote visible to the device, and back: the whole of a memory that allocate() gave.
+    // Whether that works for an import, and whether a bind of activations or weights does the former too,
+    // sources disagree about (docs/hardware.md): rely on neither.
     virtual Status sync_to_device(NpuMemory& memory) = 0;
     virtual Status sync_from_device(NpuMemory& memory) = 0;
 

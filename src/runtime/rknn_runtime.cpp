@@ -7,12 +7,17 @@
 #include <cstring>
 #include <utility>
 
+#include "base/descriptors.hpp"
 #include "base/format.hpp"
 #include "base/log.hpp"
 #include "runtime/rknn_abi.hpp"
 
 namespace rknpu2 {
 namespace {
+
+// For the host and the vendor's library. Its own use of them is not known: errno 24 and then a crash was seen
+// at a limit of 1024 (rk-llama.cpp, RKNPU2-deployment-guide.md, 2026).
+constexpr size_t kDescriptorsToLeave = 64;
 
 // What a code of the runtime means; the numbers are part of the ABI.
 const char* error_text(int code) {
@@ -136,6 +141,14 @@ class RknnContext final : public NpuContext {
         if (bytes > INT32_MAX) {
             return Status(StatusCode::kInvalidArgument,
                           format("%zu bytes in one device buffer are too many", bytes));
+        }
+        // Each buffer takes one, and the vendor's library has been seen to crash when there is none.
+        if (descriptors_left() < kDescriptorsToLeave) {
+            return Status(
+                StatusCode::kOutOfMemory,
+                format("fewer than %zu of %zu file descriptors are left for memory of the NPU: raise "
+                       "ulimit -n (65536)",
+                       kDescriptorsToLeave, static_cast<size_t>(descriptor_limit())));
         }
         return wrap(functions_.create_mem(context_, static_cast<uint32_t>(bytes)), "rknn_create_mem", bytes);
     }

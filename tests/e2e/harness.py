@@ -42,6 +42,8 @@ BUILD_DIR = pathlib.Path(setting("BUILD_DIR", str(ROOT / "build" / "release")))
 OUT_DIR = pathlib.Path(setting("OUT_DIR", str(BUILD_DIR / "e2e")))
 PLUGIN = BUILD_DIR / "bin" / "libggml-rknpu2.so"
 SIMULATOR = BUILD_DIR / "sim" / "librknnrt.so"
+# Which board the simulator plays: empty, or a setting such as RKNNSIM_BOARD=worst.
+BOARD = dict([setting("BOARD").split("=", 1)]) if setting("BOARD") else {}
 
 
 def why_not_here():
@@ -104,7 +106,7 @@ class HostTest(unittest.TestCase):
         ours = {}
         if precision is not None:
             ours = {"GGML_BACKEND_PATH": str(PLUGIN), "GGML_RKNPU2_RUNTIME": "sim", "GGML_RKNPU2_STATS": str(stats_file),
-                    "RKNNSIM_CHECK": "strict", "GGML_RKNPU2_STATISTICS": "none", "GGML_RKNPU2_PROFILE": "none"}
+                    "RKNNSIM_CHECK": "strict", "GGML_RKNPU2_STATISTICS": "none", "GGML_RKNPU2_PROFILE": "none", **BOARD}
             if precision != "default":
                 ours["GGML_RKNPU2_PRECISION"] = precision
         ours.update(extra or {})

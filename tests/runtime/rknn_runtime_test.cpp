@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <dlfcn.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <filesystem>
@@ -12,6 +13,7 @@
 #include <numeric>
 #include <sstream>
 
+#include "base/descriptors.hpp"
 #include "base/log.hpp"
 #include "matrix/float16.hpp"
 #include "matrix/layout.hpp"
@@ -95,6 +97,7 @@ class Multiplication {
         ASSERT_TRUE(context_->bind(Operand::kWeights, *b).ok());
         ASSERT_TRUE(context_->bind(Operand::kResult, *c).ok());
         ASSERT_TRUE(context_->sync_to_device(*a).ok());
+        ASSERT_TRUE(context_->sync_to_device(*b).ok());
         const Status run = context_->run();
         ASSERT_TRUE(run.ok()) << run.to_string();
         ASSERT_TRUE(context_->sync_from_device(*c).ok());
@@ -187,6 +190,26 @@ TEST(RknnRuntime, ImportsASliceOfMemoryOfAnotherContext) {
     EXPECT_EQ(slice.value()->data(), memory->data() + 4096);
     EXPECT_EQ(slice.value()->size(), 1024U);
     EXPECT_FALSE(user.context().import_slice(*memory, 7680, 1024).ok());
+}
+
+TEST(RknnRuntime, DescriptorsAreLeftToTheHost) {
+    const auto runtime = open_simulator();
+    ASSERT_TRUE(runtime);
+    Multiplication owner(*runtime, NpuArithmetic::kInt8, 32, 32, {1});
+    rlimit before{};
+    ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
+    rlimit low = before;
+    low.rlim_cur = descriptor_limit() - descriptors_left() + 64 + 3;
+    ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &low), 0);
+    std::vector<std::unique_ptr<NpuMemory>> memories;
+    Result<std::unique_ptr<NpuMemory>> memory = owner.context().allocate(4096);
+    for (; memory.ok(); memory = owner.context().allocate(4096))
+        memories.push_back(memory.take());
+    EXPECT_EQ(setrlimit(RLIMIT_NOFILE, &before), 0);
+    EXPECT_EQ(memories.size(), 4U);
+    EXPECT_EQ(memory.status().code(), StatusCode::kOutOfMemory);
+    EXPECT_THAT(memory.status().message(), HasSubstr("ulimit -n"));
+    EXPECT_TRUE(owner.context().allocate(4096).ok());
 }
 
 TEST(RknnRuntime, MemoryWithoutACacheAndTheConversionOfWeights) {
