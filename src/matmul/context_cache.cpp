@@ -58,30 +58,36 @@ void CachedContext::forget(const DeviceMemoryPool::Slice& slice) {
     std::erase_if(imports_, [&](const auto& entry) { return touches(entry.first); });
 }
 
+void ContextCache::begin_call() {
+    ++call_;
+    keep_at_most(capacity_);
+}
+
 Result<CachedContext*> ContextCache::get(const ContextKey& key) {
     if (const auto known = by_key_.find(key); known != by_key_.end()) {
         order_.splice(order_.begin(), order_, known->second);
-        return order_.front().get();
+        order_.front().call = call_;
+        return order_.front().context.get();
     }
-    if (order_.size() >= capacity_) drop_last();
+    if (order_.size() >= capacity_ && order_.back().call != call_) drop_last();
     Result<std::unique_ptr<NpuContext>> made =
         runtime_.create_context({key.arithmetic, key.K, key.N, rows_, key.core, key.domain});
     RKNPU2_RETURN_IF_ERROR(made.status());
-    order_.push_front(std::make_unique<CachedContext>(key, made.take(), coherency_));
+    order_.push_front({std::make_unique<CachedContext>(key, made.take(), coherency_), call_});
     by_key_.emplace(key, order_.begin());
-    return order_.front().get();
+    return order_.front().context.get();
 }
 
 void ContextCache::drop(const CachedContext* context) {
-    const auto entry =
-        std::find_if(order_.begin(), order_.end(), [&](const auto& kept) { return kept.get() == context; });
+    const auto entry = std::find_if(order_.begin(), order_.end(),
+                                    [&](const Kept& kept) { return kept.context.get() == context; });
     if (entry == order_.end()) return;
-    by_key_.erase((*entry)->key());
+    by_key_.erase(entry->context->key());
     order_.erase(entry);
 }
 
 void ContextCache::drop_last() {
-    by_key_.erase(order_.back()->key());
+    by_key_.erase(order_.back().context->key());
     order_.pop_back();
 }
 
@@ -97,8 +103,8 @@ void ContextCache::keep_at_most(size_t capacity) {
 }
 
 void ContextCache::forget(const DeviceMemoryPool::Slice& slice) {
-    for (const auto& entry : order_)
-        entry->forget(slice);
+    for (const Kept& kept : order_)
+        kept.context->forget(slice);
 }
 
 }  // namespace rknpu2

@@ -86,7 +86,9 @@ class ContextCache {
     ContextCache(NpuRuntime& runtime, Coherency& coherency, std::vector<size_t> rows, size_t capacity)
         : runtime_(runtime), coherency_(coherency), rows_(std::move(rows)), capacity_(capacity) {}
 
-    // The pointer stays valid until `capacity` other contexts have been asked for, or drop() or clear().
+    // What is asked for from now on stays until the next call begins, or drop() or clear(), also when it is
+    // more than `capacity`.
+    void begin_call();
     Result<CachedContext*> get(const ContextKey& key);
     // After a failed run a context is not trusted any more.
     void drop(const CachedContext* context);
@@ -98,13 +100,18 @@ class ContextCache {
     size_t capacity() const { return capacity_; }
 
   private:
-    using Order = std::list<std::unique_ptr<CachedContext>>;
+    struct Kept {
+        std::unique_ptr<CachedContext> context;
+        uint64_t call;  // that asked for it last
+    };
+    using Order = std::list<Kept>;
     void drop_last();
 
     NpuRuntime& runtime_;
     Coherency& coherency_;
     std::vector<size_t> rows_;
     size_t capacity_;
+    uint64_t call_ = 0;
     Order order_;  // most recently used first
     std::map<ContextKey, Order::iterator> by_key_;
 };

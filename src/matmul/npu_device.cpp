@@ -151,6 +151,7 @@ size_t NpuDevice::chunk_rows(size_t rows) const {
 
 Status NpuDevice::multiply_together(const Activations& input) {
     areas_.begin_call();
+    contexts_.begin_call();
     const WeightPlan& plan = weights_[0]->plan;
     ActivationStore::Form form;
     form.planes = together_[0].planes;

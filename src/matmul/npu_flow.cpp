@@ -64,6 +64,7 @@ Status NpuFlow::begin(std::vector<Chunk> chunks) {
     chunks_ = std::move(chunks);
     device_.activations_.forget();  // their areas are used for something else now
     device_.areas_.begin_call();
+    device_.contexts_.begin_call();
     slot_taken_.assign(kSlots, 0);
     for (Product& product : products_) {
         for (Batch& batch : product.batches) {

@@ -37,16 +37,35 @@ class ContextCacheTest : public ::testing::Test {
 
 TEST_F(ContextCacheTest, TheLeastRecentlyUsedGoFirst) {
     ContextCache cache(runtime_, *coherency_, {1}, 3);
-    for (const size_t shape : {0, 1, 2, 0, 3})
+    for (const size_t shape : {0, 1, 2, 0, 3}) {
+        cache.begin_call();
         get(cache, shape);
+    }
     EXPECT_EQ(cache.size(), 3U);
     EXPECT_EQ(state_.contexts, 3);
     EXPECT_EQ(state_.contexts_made, 4);
     for (const size_t shape : {2, 3, 0})
         get(cache, shape);
     EXPECT_EQ(state_.contexts_made, 4) << "1 was the one to go";
+    cache.begin_call();
     get(cache, 1);
     EXPECT_EQ(state_.contexts_made, 5);
+}
+
+TEST_F(ContextCacheTest, WhatACallUsesStaysUntilTheNextOne) {
+    ContextCache cache(runtime_, *coherency_, {1}, 3);
+    get(cache, 9);
+    cache.begin_call();
+    std::vector<CachedContext*> used;
+    for (size_t shape = 0; shape < 5; ++shape)
+        used.push_back(get(cache, shape));
+    EXPECT_EQ(state_.contexts, 5) << "that of the call before has gone, and nothing else";
+    for (size_t shape = 0; shape < 5; ++shape)
+        EXPECT_EQ(get(cache, shape), used[shape]);
+    cache.begin_call();
+    EXPECT_EQ(state_.contexts, 3);
+    get(cache, 4);
+    EXPECT_EQ(state_.contexts_made, 6);
 }
 
 TEST_F(ContextCacheTest, FewerAreKeptFromThenOn) {
@@ -59,6 +78,7 @@ TEST_F(ContextCacheTest, FewerAreKeptFromThenOn) {
     for (const size_t shape : {6, 7, 8, 9})
         get(cache, shape);
     EXPECT_EQ(state_.contexts_made, 10) << "the last used have stayed";
+    cache.begin_call();
     get(cache, 0);
     EXPECT_EQ(state_.contexts, 4);
 }
