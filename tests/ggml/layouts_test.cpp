@@ -94,7 +94,8 @@ TEST(Layouts, KnownVersionIsAccepted) {
     run_alone([] {
         const Loaded loaded = load_into("ggml_0_25_2.so");
         EXPECT_TRUE(loaded.accepted);
-        EXPECT_THAT(loaded.lines, ElementsAre(HasSubstr("by the strategy owner"), HasSubstr("RK3588 NPU (simulated)")));
+        EXPECT_THAT(loaded.lines,
+                    ElementsAre(HasSubstr("by the strategy owner"), HasSubstr("RK3588 NPU (simulated)")));
     });
 }
 
