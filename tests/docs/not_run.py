@@ -15,5 +15,6 @@ REVIEWED = {
     ("docs/measurements/instructions.md", "builds for AArch64 once more; the test it names runs in every whole test"): 1,
     ("docs/user-guide.md", "a server runs until it is stopped; tests/e2e/test_soak.py has one answer requests"): 1,
     ("docs/user-guide.md", "changes the groups of a user, on a board"): 1,
+    ("docs/user-guide.md", "names the fast cores of a board"): 1,
     ("docs/quality.md", "an hour and more with the simulator"): 2,
 }
