@@ -25,11 +25,12 @@ bool ActivationStore::same_form(const PackedWeight& a, const PackedWeight& b) {
            a.input_factors == b.input_factors && a.channel_offsets.empty() == b.channel_offsets.empty();
 }
 
-bool ActivationStore::serves(const PackedWeight& weight, const Activations& input, size_t planes) const {
+bool ActivationStore::serves(const PackedWeight& weight, const Activations& input, const Form& form) const {
+    const auto small = [&](const RowChunk& chunk) { return row_buckets()[chunk.bucket] <= form.most_rows; };
     return version_ != 0 && version_ == input.version && data_ == input.data && M_ == input.M &&
-           K_ == weight.plan.K && planes_ == planes && domain_ == weight.cells[0][0].domain &&
+           K_ == weight.plan.K && planes_ == form.planes && domain_ == weight.cells[0][0].domain &&
            same_numbers(recipe_, weight.plan.recipe) && segments_ == weight.plan.segments &&
-           factors_ == weight.input_factors;
+           factors_ == weight.input_factors && std::all_of(cubes_.chunks.begin(), cubes_.chunks.end(), small);
 }
 
 void ActivationStore::keep() {
@@ -52,7 +53,7 @@ void ActivationStore::clear() {
 
 Result<ActivationStore::Cubes*> ActivationStore::get(const PackedWeight& weight, const Activations& input,
                                                      size_t m0, size_t M, const Form& form) {
-    if (serves(weight, input, form.planes)) {
+    if (serves(weight, input, form)) {
         for (const DeviceMemoryPool::Slice& slice : cubes_.slices)
             areas_.use_again(slice);
         cubes_.quantised = true;
@@ -65,6 +66,7 @@ Result<ActivationStore::Cubes*> ActivationStore::get(const PackedWeight& weight,
     form_ = form;
     input_ = input;
     whole_ = M == input.M;
+    cubes_.rows = M;
     plan_rows(M, form.planes, form.chunk_rows, cubes_.chunks);
     RKNPU2_RETURN_IF_ERROR(make_room(weight));
     return &cubes_;

@@ -38,6 +38,7 @@ class ActivationStore {
     // Rows m0 .. m0+M-1 of a matrix, as cubes. Chunk c and segment s have cube c * segments + s, of which the
     // first chunk.count rows are the first plane and the next chunk.count the second one, if there are two.
     struct Cubes {
+        size_t rows = 0;                  // of the input: those asked for, or all of it when it is there
         std::vector<RowChunk> chunks;     // chunk.m0 counts from the first of these rows
         std::vector<size_t> chunk_parts;  // to quantise, of each chunk; numbered on from chunk to chunk
         bool quantised = false;           // all is there, from an earlier multiplication
@@ -60,11 +61,13 @@ class ActivationStore {
     struct Form {
         size_t planes = 1;
         size_t chunk_rows = 0;   // rows of a cube, at most
+        size_t most_rows = 0;    // and of one that is there already; otherwise it is cut anew
         float tensor_scale = 0;  // the one scale of the naive precision
     };
 
     // Room for rows m0 .. m0+M-1 (at most kMaxChunks chunks) in the form that `weight` wants. The cubes stay
-    // as they are until the next call; weight and input must, too. What is there already keeps its chunks.
+    // as they are until the next call; weight and input must, too. What is there already keeps its chunks,
+    // and is always the whole input (Cubes::rows), whatever M is.
     Result<Cubes*> get(const PackedWeight& weight, const Activations& input, size_t m0, size_t M,
                        const Form& form);
     // Part `index` of what get() asked for; each once, from any thread.
@@ -92,7 +95,7 @@ class ActivationStore {
         size_t count;
     };
 
-    bool serves(const PackedWeight& weight, const Activations& input, size_t planes) const;
+    bool serves(const PackedWeight& weight, const Activations& input, const Form& form) const;
     Status make_room(const PackedWeight& weight);
     Cube cube_of(size_t cube, const RowChunk& chunk);
 

@@ -138,15 +138,14 @@ void NpuDevice::next_together(std::span<const Product> products, size_t first) {
     }
 }
 
-// Of the cube: as many as let CPU and NPU work side by side without too many runs, and have room for results.
+// Of the cube: as many as let CPU and NPU work side by side without too many runs.
 size_t NpuDevice::chunk_rows(size_t rows) const {
     const WeightPlan& plan = weights_[0]->plan;
     size_t N = 0;
     for (const PackedWeight* const weight : weights_)
         N += weight->plan.N;
-    const size_t best = best_chunk_rows(kBoardRates, plan.recipe.arithmetic, rows, plan.K, N,
-                                        {plan.segments.size(), plan.tiles.size()});
-    return std::min(best, most_result_rows(runs_.widest()));
+    return best_chunk_rows(kBoardRates, plan.recipe.arithmetic, rows, plan.K, N,
+                           {plan.segments.size(), plan.tiles.size()});
 }
 
 Status NpuDevice::multiply_together(const Activations& input) {
@@ -156,10 +155,11 @@ Status NpuDevice::multiply_together(const Activations& input) {
     ActivationStore::Form form;
     form.planes = together_[0].planes;
     runs_.fill(weights_);
-    form.chunk_rows = chunk_rows(input.M * form.planes);
+    form.most_rows = most_result_rows(runs_.widest());  // results have no more room
+    form.chunk_rows = std::min(chunk_rows(input.M * form.planes), form.most_rows);
     if (plan.recipe.one_scale_per_tensor) form.tensor_scale = scale_of_rows(input.data, input.M, plan.K);
     const size_t most = ActivationStore::kMaxChunks * (form.chunk_rows / form.planes);
-    for (size_t m0 = 0; m0 < input.M; m0 += most) {
+    for (size_t m0 = 0; m0 < input.M;) {
         first_row_ = m0;
         const size_t M = std::min(most, input.M - m0);
         Result<ActivationStore::Cubes*> cubes = activations_.get(*weights_[0], input, m0, M, form);
@@ -171,6 +171,7 @@ Status NpuDevice::multiply_together(const Activations& input) {
         }
         RKNPU2_RETURN_IF_ERROR(run(*cubes.value()));
         activations_.keep();
+        m0 += cubes.value()->rows;
     }
     return {};
 }

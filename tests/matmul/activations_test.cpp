@@ -56,6 +56,26 @@ TEST_P(ActivationsTest, WeightsThatReadTheSameMatrixShareIt) {
     }
 }
 
+// The second weight would cut the rows otherwise, into more pieces than are worked on at a time: what it
+// shares is all rows at once, and they are multiplied once.
+TEST_P(ActivationsTest, SharedRowsAreMultipliedOnceHoweverTheyAreCut) {
+    const size_t M = 1200, K = 32;
+    const Matrices x(M, 1, K, 3);
+    const Weight narrow = pack(64, K, 4);
+    const Weight wide = pack(4096, K, 5);
+    const std::vector<float> apart = multiply(wide, {x.a.data(), M, 0});
+    const Activations input{x.a.data(), M, npu_->new_version()};
+    multiply(narrow, input);
+    const uint64_t before = shared();
+    std::vector<float> out(2 * apart.size(), -1.0F);
+    const Status status = npu_->multiply(*wide, input, out.data());
+    ASSERT_TRUE(status.ok()) << status.to_string();
+    EXPECT_EQ(shared(), before + 1);
+    const auto end = out.begin() + static_cast<std::ptrdiff_t>(apart.size());
+    EXPECT_TRUE(std::equal(out.begin(), end, apart.begin()));
+    EXPECT_TRUE(std::all_of(end, out.end(), [](float value) { return value == -1.0F; }));
+}
+
 TEST_P(ActivationsTest, NothingIsSharedWithoutAPromise) {
     const Matrices x(3, 1, 96, 3);
     const Weight w = pack(40, 96, 4);

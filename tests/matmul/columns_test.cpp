@@ -1,4 +1,5 @@
 // GGML_RKNPU2_COLUMNS: how wide a run is decides how many runs there are, never a bit of a result.
+#include "matmul/fake_device.hpp"
 #include "matmul/matrices.hpp"
 #include "matmul/plan.hpp"
 #include "matmul/weight_cache_fixture.hpp"
@@ -7,6 +8,7 @@
 namespace rknpu2 {
 namespace {
 
+using testing::FakeState;
 using testing::Matrices;
 
 class ColumnsTest : public testing::WeightCacheTest {
@@ -61,6 +63,33 @@ TEST_F(ColumnsTest, WideRunsHaveFewRows) {
     EXPECT_EQ(most_result_rows(rk3588::kMaxN), 16U);
     for (size_t columns = 64; columns <= rk3588::kMaxN; columns += 64)
         EXPECT_LE(most_result_rows(columns) * columns * sizeof(float), kMostResultBytes) << columns;
+}
+
+// What narrow runs have shared may have too many rows for a wide one, which then cuts them anew.
+TEST_F(ColumnsTest, SharedActivationsAreCutAnewWhereResultsHaveNoRoom) {
+    FakeState state;
+    const auto npu = testing::new_device(state, statistics_, Precision::kFast, 1);
+    const size_t M = 256, K = 32;
+    const Matrices x(M, 1, K, 3);
+    const auto narrow = npu->pack(Matrices(1, 64, K, 4).source()).take();
+    const auto wide = npu->pack(Matrices(1, 16384, K, 5).source()).take();
+    const auto multiply_by = [&](const PackedWeight& weight, uint64_t version) {
+        std::vector<float> out(M * weight.plan.N, -1.0F);
+        const Status status = npu->multiply(weight, {x.a.data(), M, version}, out.data());
+        EXPECT_TRUE(status.ok()) << status.to_string();
+        return out;
+    };
+    const std::vector<float> apart = multiply_by(*wide, 0);
+    const std::vector<float> narrow_apart = multiply_by(*narrow, 0);
+    const uint64_t version = npu->new_version();
+    multiply_by(*narrow, version);
+    multiply_by(*narrow, version);
+    EXPECT_EQ(statistics_.activations_shared, 1U);
+    EXPECT_EQ(multiply_by(*wide, version), apart);
+    EXPECT_EQ(statistics_.activations_shared, 1U);
+    EXPECT_EQ(multiply_by(*wide, version), apart);
+    EXPECT_EQ(multiply_by(*narrow, version), narrow_apart);
+    EXPECT_EQ(statistics_.activations_shared, 3U);
 }
 
 // Cells of one width are no cells of another: a cache has a file for each.
