@@ -5,6 +5,7 @@
 #include <cstring>
 #include <filesystem>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "base/format.hpp"
@@ -96,20 +97,22 @@ Status multiply(ProbeBench& bench, const SpeedShape& shape) {
     return {StatusCode::kDeviceError, format("%zu of %zu results wrong", wrong, shape.M * shape.N)};
 }
 
-// Goes up to the first shape that fails; `size` is what of it is told.
+// Goes up to the first shape that fails, those of one size together; `size` is what of it is told.
 Status go_up(ProbeBench& bench, Reading& reading, const std::vector<SpeedShape>& shapes,
              size_t SpeedShape::*size, const char* name) {
-    size_t largest = 0;
+    size_t largest = 0;  // with which all shapes were right
+    size_t here = 0;
     std::string end;
     for (const SpeedShape& shape : shapes) {
+        if (shape.*size != here) largest = std::exchange(here, shape.*size);
         const Status status = multiply(bench, shape);
         if (status.code() == StatusCode::kTimeout) return status;
         if (!status.ok()) {
             end = format(", and at %zu %s", shape.*size, status.message().c_str());
             break;
         }
-        largest = std::max(largest, shape.*size);
     }
+    if (end.empty()) largest = here;
     reading.add(name, static_cast<double>(largest), "");
     reading.answer += format("%s%s to %zu%s", reading.answer.empty() ? "" : "; ", name, largest, end.c_str());
     return {};

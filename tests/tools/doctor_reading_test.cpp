@@ -181,6 +181,17 @@ TEST(DoctorProbes, ALimitIsWhereTheFirstShapeFails) {
     EXPECT_EQ(wide.find("fp16")->value, 8192);
     EXPECT_THAT(wide.answer, HasSubstr("int8 to 8192, and at 16384 N"));
 
+    // One row is right where eight are not.
+    test::Flaw one_row;
+    one_row.misread = [](ContextSpec& spec) { spec.N = spec.N > 4096 && spec.rows[0] > 1 ? 0 : spec.N; };
+    test::FlawedRuntime only_one_row(one_row);
+    ProbeBench third{only_one_row, clock, true};
+    Reading columns;
+    ASSERT_TRUE(probe_wide_n(third, columns).ok());
+    EXPECT_EQ(columns.find("int8")->value, 4096);
+    EXPECT_EQ(columns.find("fp16")->value, 4096);
+    EXPECT_THAT(columns.answer, HasSubstr("int8 to 4096, and at 8192 "));
+
     test::Flaw flaw;
     flaw.misread = [](ContextSpec& spec) { spec.rows[0] = std::min<size_t>(spec.rows[0], 127); };
     test::FlawedRuntime few_rows(flaw);
