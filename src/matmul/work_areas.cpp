@@ -22,38 +22,25 @@ WorkAreas::Area* WorkAreas::find(std::vector<Area>& areas, size_t bytes) {
     return best;
 }
 
-Result<DeviceMemoryPool::Slice> WorkAreas::allocate(int domain, size_t bytes) {
+Result<DeviceMemoryPool::Slice> WorkAreas::allocate(int domain, size_t bytes, bool for_result) {
     Result<DeviceMemoryPool::Slice> slice = pool_.allocate_alone(domain, bytes);
     if (!slice.ok() && slice.status().code() == StatusCode::kOutOfMemory && give_back_unused())
-        return pool_.allocate_alone(domain, bytes);
-    return slice;
-}
-
-Result<DeviceMemoryPool::Slice> WorkAreas::activations(int domain, size_t cube, size_t bytes) {
-    std::vector<Area>& areas = activations_[{domain, cube}];
-    if (Area* const area = find(areas, bytes)) {
-        area->call = call_;
-        return area->slice;
-    }
-    Result<DeviceMemoryPool::Slice> slice = allocate(domain, bytes);
-    RKNPU2_RETURN_IF_ERROR(slice.status());
-    areas.push_back({slice.value(), call_});
-    return slice;
-}
-
-Result<DeviceMemoryPool::Slice> WorkAreas::result(int domain, size_t place, size_t bytes) {
-    std::vector<Area>& areas = results_[{domain, place}];
-    if (Area* const area = find(areas, bytes)) {
-        area->call = call_;
-        return area->slice;
-    }
-    Result<DeviceMemoryPool::Slice> slice = allocate(domain, bytes);
-    RKNPU2_RETURN_IF_ERROR(slice.status());
+        slice = pool_.allocate_alone(domain, bytes);
+    if (!slice.ok() || !for_result) return slice;
     Status status = coherency_.result_area_made(pool_.allocator(domain), slice.value().memory());
-    if (!status.ok()) {
-        pool_.give_back(slice.value());
-        return status;
+    if (status.ok()) return slice;
+    pool_.give_back(slice.value());
+    return status;
+}
+
+Result<DeviceMemoryPool::Slice> WorkAreas::area(std::vector<Area>& areas, int domain, size_t bytes,
+                                                bool for_result) {
+    if (Area* const known = find(areas, bytes)) {
+        known->call = call_;
+        return known->slice;
     }
+    Result<DeviceMemoryPool::Slice> slice = allocate(domain, bytes, for_result);
+    RKNPU2_RETURN_IF_ERROR(slice.status());
     areas.push_back({slice.value(), call_});
     return slice;
 }

@@ -28,8 +28,12 @@ class WorkAreas {
     // What is asked for from now on stays until the next call begins.
     void begin_call() { ++call_; }
     // At least `bytes`; content undefined. The same area for the same bytes, and for similar ones.
-    Result<DeviceMemoryPool::Slice> activations(int domain, size_t cube, size_t bytes);
-    Result<DeviceMemoryPool::Slice> result(int domain, size_t place, size_t bytes);
+    Result<DeviceMemoryPool::Slice> activations(int domain, size_t cube, size_t bytes) {
+        return area(activations_[{domain, cube}], domain, bytes, false);
+    }
+    Result<DeviceMemoryPool::Slice> result(int domain, size_t place, size_t bytes) {
+        return area(results_[{domain, place}], domain, bytes, true);
+    }
     // An area of activations that an earlier call has filled is used again.
     void use_again(const DeviceMemoryPool::Slice& area);
     // Gives one result's areas back: the next ones are others.
@@ -44,8 +48,9 @@ class WorkAreas {
     };
     using Places = std::map<std::pair<int, size_t>, std::vector<Area>>;
 
+    Result<DeviceMemoryPool::Slice> area(std::vector<Area>& areas, int domain, size_t bytes, bool for_result);
     static Area* find(std::vector<Area>& areas, size_t bytes);
-    Result<DeviceMemoryPool::Slice> allocate(int domain, size_t bytes);
+    Result<DeviceMemoryPool::Slice> allocate(int domain, size_t bytes, bool for_result);
     bool give_back_unused();
     void release(const Area& area);
 
