@@ -327,7 +327,7 @@ constexpr std::array kSettings = {
             parse_lock},
     Setting{"GGML_RKNPU2_PROFILE", "file", "auto", "auto, none, or the path of a file, with a slash in it",
             "what rknpu2-doctor has found out about the board; auto: the file for this board and runtime in "
-            "~/.config/ggml-rknpu2 or /etc/ggml-rknpu2; none: what is right on every board",
+            "~/.config/ggml-rknpu2 or /etc/ggml-rknpu2; none: the defaults, which rely on the fewest guesses",
             parse_profile},
     Setting{"GGML_RKNPU2_FUSE", "switch", "1", "0 or 1",
             "0: every operation of a graph is computed by itself, to compare results; slower", parse_fuse},

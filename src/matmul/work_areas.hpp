@@ -2,9 +2,10 @@
 // a result for each run whose result is not used up yet.
 //
 // Each area is a buffer of its own, and maintenance of the cache may cost by the whole of it (coherency.hpp),
-// so an area serves what is at most a quarter smaller: a place has several, one for each size that it is
-// asked for. Areas are kept for the calls that come. When memory is short, those that the running call has
-// not asked for are given back. An area of results is clean when it is made, and the CPU never writes to it.
+// so an area is at most a quarter, or 4 KiB, larger than what it is used for: a place has several, one for
+// each size that it is asked for. Areas are kept for the calls that come. When memory is short, those that
+// the running call has not asked for are given back. An area of results is clean when it is made, and the CPU
+// never writes to it.
 //
 // Not thread safe: the device's lock guards them.
 #pragma once

@@ -2,7 +2,8 @@
 //
 // A board profile is a small text of `name = value  # where it comes from` lines. Sources disagree on how a
 // board behaves where no documentation says; the doctor tries it and writes the answer down, and the plug-in
-// reads it when it is loaded. Without a profile the plug-in takes what is right whatever the answer is.
+// reads it when it is loaded. Without a profile the plug-in keeps its defaults, which rely on the fewest
+// guesses.
 //
 //   board = radxa-rock-5b        whose answers these are: both as in the file's name; a profile of another
 //   runtime = 2.3.2-429f97ae6b   board or another runtime is not taken. Optional, for profiles by hand.
