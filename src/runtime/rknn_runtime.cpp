@@ -19,6 +19,16 @@ namespace {
 // at a limit of 1024 (rk-llama.cpp, RKNPU2-deployment-guide.md, 2026).
 constexpr size_t kDescriptorsToLeave = 64;
 
+// A buffer takes one and a context some seven, and the vendor's library has been seen to crash when there is
+// none.
+Status check_descriptors() {
+    if (descriptors_left() >= kDescriptorsToLeave) return {};
+    return {StatusCode::kOutOfMemory,
+            format("fewer than %zu of %zu file descriptors are left for memory of the NPU: raise "
+                   "ulimit -n (65536)",
+                   kDescriptorsToLeave, static_cast<size_t>(descriptor_limit()))};
+}
+
 // What a code of the runtime means; the numbers are part of the ABI.
 const char* error_text(int code) {
     switch (code) {
@@ -109,6 +119,7 @@ class RknnContext final : public NpuContext {
     }
 
     Status create(const ContextSpec& spec) {
+        RKNPU2_RETURN_IF_ERROR(check_descriptors());
         rknn::MatmulInfo info{};
         info.M = static_cast<int32_t>(spec.rows.back());
         info.K = static_cast<int32_t>(spec.K);
@@ -142,14 +153,7 @@ class RknnContext final : public NpuContext {
             return Status(StatusCode::kInvalidArgument,
                           format("%zu bytes in one device buffer are too many", bytes));
         }
-        // Each buffer takes one, and the vendor's library has been seen to crash when there is none.
-        if (descriptors_left() < kDescriptorsToLeave) {
-            return Status(
-                StatusCode::kOutOfMemory,
-                format("fewer than %zu of %zu file descriptors are left for memory of the NPU: raise "
-                       "ulimit -n (65536)",
-                       kDescriptorsToLeave, static_cast<size_t>(descriptor_limit())));
-        }
+        RKNPU2_RETURN_IF_ERROR(check_descriptors());
         return wrap(functions_.create_mem(context_, static_cast<uint32_t>(bytes)), "rknn_create_mem", bytes);
     }
 

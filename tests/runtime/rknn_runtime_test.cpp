@@ -205,8 +205,15 @@ TEST(RknnRuntime, DescriptorsAreLeftToTheHost) {
     Result<std::unique_ptr<NpuMemory>> memory = owner.context().allocate(4096);
     for (; memory.ok(); memory = owner.context().allocate(4096))
         memories.push_back(memory.take());
+    ContextSpec spec;
+    spec.K = spec.N = 32;
+    spec.rows = {1};
+    const Result<std::unique_ptr<NpuContext>> context = runtime->create_context(spec);
     EXPECT_EQ(setrlimit(RLIMIT_NOFILE, &before), 0);
     EXPECT_EQ(memories.size(), 4U);
+    EXPECT_EQ(context.status().code(), StatusCode::kOutOfMemory);
+    EXPECT_THAT(context.status().message(), HasSubstr("ulimit -n"));
+    EXPECT_TRUE(runtime->create_context(spec).ok());
     EXPECT_EQ(memory.status().code(), StatusCode::kOutOfMemory);
     EXPECT_THAT(memory.status().message(), HasSubstr("ulimit -n"));
     EXPECT_TRUE(owner.context().allocate(4096).ok());
