@@ -84,8 +84,24 @@ void ExpertsProduct::prepare_for_tokens(const ggml_tensor* node) {
     if (host_.places.of(token, host_.config).place == Place::kCpu) cpu_copy(host_, node);
 }
 
+std::vector<ExpertsProduct::Packed> ExpertsProduct::pack_used(std::span<const PlannedMatmul> matmuls) {
+    std::vector<Packed> packed;
+    if (host_.config.precision == Precision::kReference) return packed;
+    for (size_t e = 0; e + 1 < first_.size(); ++e) {
+        if (first_[e] == first_[e + 1]) continue;
+        for (const PlannedMatmul& matmul : matmuls) {
+            packed.push_back(packed_weight(host_, matmul, static_cast<int>(e)));
+            const Status& status = packed.back().status();
+            if (!status.ok() && !host_.npu->does_without_packing(status)) return packed;
+        }
+    }
+    return packed;
+}
+
 Status ExpertsProduct::multiply(std::span<const PlannedMatmul> matmuls) {
     RKNPU2_RETURN_IF_ERROR(sort_uses(matmuls.front().node));
+    const std::vector<Packed> packed = pack_used(matmuls);
+    packed_ = packed;
     for (size_t e = 0; e + 1 < first_.size(); ++e) {
         const std::span<const Use> uses(uses_.data() + first_[e], first_[e + 1] - first_[e]);
         if (!uses.empty()) RKNPU2_RETURN_IF_ERROR(multiply_expert(matmuls, static_cast<int>(e), uses));
@@ -135,7 +151,8 @@ Status ExpertsProduct::multiply_rows(const PlannedMatmul& matmul, int expert, co
         Status status = host_.npu->multiply_reference(source(), a, M, out);
         return status.ok() ? std::move(status) : std::move(status).with_context(context());
     }
-    Result<std::shared_ptr<PackedWeight>> packed = packed_weight(host_, matmul, expert);
+    const Packed& packed = packed_.front();
+    packed_ = packed_.subspan(1);
     Status status = packed.status();
     if (status.ok()) {
         status = host_.npu->multiply(*packed.value(), {a, M, version}, out);

@@ -40,6 +40,11 @@ class ExpertsProduct {
         int32_t token;
     };
 
+    using Packed = Result<std::shared_ptr<PackedWeight>>;
+
+    // The weights of all products, in their order, up to one without which the graph fails. All before the
+    // first product: whatever was packed is handed to the NPU by whole slabs, before the next product.
+    std::vector<Packed> pack_used(std::span<const PlannedMatmul> matmuls);
     void prepare_for_tokens(const ggml_tensor* node);
     Status sort_uses(const ggml_tensor* node);
     Status multiply_expert(std::span<const PlannedMatmul> matmuls, int expert, std::span<const Use> uses);
@@ -47,11 +52,12 @@ class ExpertsProduct {
                          float* out);
 
     Host& host_;
-    std::vector<size_t> first_;  // of each expert's uses; one more than there are experts
-    std::vector<size_t> next_;   // while they are sorted
-    std::vector<Use> uses_;      // by expert, in the order of tokens
-    AlignedBuffer rows_;         // gathered
-    AlignedBuffer results_;      // to be scattered
+    std::span<const Packed> packed_;  // of the products that are left, during multiply()
+    std::vector<size_t> first_;       // of each expert's uses; one more than there are experts
+    std::vector<size_t> next_;        // while they are sorted
+    std::vector<Use> uses_;           // by expert, in the order of tokens
+    AlignedBuffer rows_;              // gathered
+    AlignedBuffer results_;           // to be scattered
 };
 
 }  // namespace rknpu2

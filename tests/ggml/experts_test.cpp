@@ -1,12 +1,16 @@
 // Mixture of experts on the device: against float64 in each precision, up and gate together, and what happens
 // to wrong choices, writes and the settings.
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
+#include <fstream>
 #include <limits>
+#include <nlohmann/json.hpp>
 #include <string>
 
 #include "ggml/stored_matmul.hpp"
@@ -146,7 +150,16 @@ class ExpertsGraph {
 
 class ExpertsTest : public ::testing::Test {
   protected:
-    void SetUp() override { RKNPU2_NEEDS_HOST(); }
+    void SetUp() override {
+        RKNPU2_NEEDS_HOST();
+        stats_ =
+            std::filesystem::temp_directory_path() / ("rknpu2-experts-" + std::to_string(getpid()) + ".json");
+        setenv("GGML_RKNPU2_STATS", stats_.c_str(), 1);
+    }
+    void TearDown() override {
+        std::filesystem::remove(stats_);
+        unsetenv("GGML_RKNPU2_STATS");
+    }
 
     // A process has one setting; ctest gives each test its own process.
     void open(const char* place) {
@@ -159,6 +172,7 @@ class ExpertsTest : public ::testing::Test {
         backend_ = new_backend(*host_);
     }
 
+    std::filesystem::path stats_;
     Random random_;
     std::unique_ptr<GgmlHost> host_;
     BackendPtr backend_{nullptr, nullptr};
@@ -191,6 +205,29 @@ TEST_F(ExpertsTest, UpAndGateTogetherAreEachAsRight) {
     const auto out = graph.compute(backend_.get());
     EXPECT_LT(graph.error(0, out[0]), largest_error());
     EXPECT_LT(graph.error(1, out[1]), largest_error());
+}
+
+// Handing packed weights over takes the time of a whole slab, however small they are.
+TEST_F(ExpertsTest, AreHandedOverTogether) {
+    if (precision() == "reference") GTEST_SKIP() << "the reference precision packs nothing";
+    open("npu");
+    if (IsSkipped()) return;
+    const auto calls = [&] {
+        backend_ = new_backend(*host_);  // counters are written when the one before goes
+        std::ifstream file(stats_);
+        return nlohmann::json::parse(file).at("cache_maintenance").at("weights").at("calls").get<uint64_t>();
+    };
+    ExpertsGraph graph(*host_, GGML_TYPE_Q8_0, 40, 96, 9, 1, 2);
+    graph.fill(random_);
+    const auto out = graph.compute(backend_.get());
+    EXPECT_LT(graph.error(0, out[0]), largest_error());
+    EXPECT_LT(graph.error(1, out[1]), largest_error());
+    const uint64_t first = calls();
+    graph.compute(backend_.get());
+    EXPECT_EQ(calls(), first);
+    graph.refill(1, random_);
+    EXPECT_LT(graph.error(1, graph.compute(backend_.get())[1]), largest_error());
+    EXPECT_EQ(calls(), first + 1);
 }
 
 // As Mistral 4's down projections ask (ggml_prec_set_src): one of two stacks by the same rows wants floats,
