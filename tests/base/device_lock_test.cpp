@@ -291,6 +291,8 @@ TEST_F(DeviceLockTest, AUserWhoMayNotUseTheDeviceCannotHoldIt) {
 TEST_F(DeviceLockTest, AForkedChildHasNoPartInIt) {
     const auto lock = open();
     ASSERT_TRUE(lock->acquire().ok());
+    int begun[2];
+    ASSERT_EQ(pipe(begun), 0);
     const pid_t parent = fork();
     if (parent == 0) {
         LockCounters counters;
@@ -298,10 +300,13 @@ TEST_F(DeviceLockTest, AForkedChildHasNoPartInIt) {
         if (!held->acquire().ok()) _exit(1);
         const pid_t child = fork();
         if (child == 0) {
+            const bool told = write(begun[1], "", 1) == 1;
             usleep(3'000'000);
-            _exit(0);
+            _exit(told ? 0 : 1);
         }
-        _exit(0);
+        // What a fork lets a child do first is done.
+        char byte = 0;
+        _exit(read(begun[0], &byte, 1) == 1 ? 0 : 1);
     }
     int status = -1;
     ASSERT_EQ(waitpid(parent, &status, 0), parent);
@@ -322,6 +327,8 @@ TEST_F(DeviceLockTest, AForkedChildHasNoPartInIt) {
     EXPECT_FALSE(has_it);
     lock->release();
     waits.join();
+    close(begun[0]);
+    close(begun[1]);
 }
 
 TEST_F(DeviceLockTest, AFileThatWasRemovedIsMadeAgain) {
