@@ -103,6 +103,7 @@ void ContextCache::keep_at_most(size_t capacity) {
 }
 
 void ContextCache::forget(const DeviceMemoryPool::Slice& slice) {
+    if (slice.id == 0) return;
     for (const Kept& kept : order_)
         kept.context->forget(slice);
 }

@@ -92,7 +92,7 @@ class ContextCache {
     Result<CachedContext*> get(const ContextKey& key);
     // After a failed run a context is not trusted any more.
     void drop(const CachedContext* context);
-    void forget(const DeviceMemoryPool::Slice& slice);
+    void forget(const DeviceMemoryPool::Slice& slice);  // nothing, when it is none
     void clear();
     // From now on; those beyond, the least recently used, are dropped.
     void keep_at_most(size_t capacity);

@@ -23,6 +23,7 @@ WorkAreas::Area* WorkAreas::find(std::vector<Area>& areas, size_t bytes) {
 }
 
 Result<DeviceMemoryPool::Slice> WorkAreas::allocate(int domain, size_t bytes, bool for_result) {
+    if (bytes_ + bytes > kMostKeptBytes) give_back_unused();
     Result<DeviceMemoryPool::Slice> slice = pool_.allocate_alone(domain, bytes);
     if (!slice.ok() && slice.status().code() == StatusCode::kOutOfMemory && give_back_unused())
         slice = pool_.allocate_alone(domain, bytes);
@@ -42,6 +43,7 @@ Result<DeviceMemoryPool::Slice> WorkAreas::area(std::vector<Area>& areas, int do
     Result<DeviceMemoryPool::Slice> slice = allocate(domain, bytes, for_result);
     RKNPU2_RETURN_IF_ERROR(slice.status());
     areas.push_back({slice.value(), call_});
+    bytes_ += slice.value().bytes;
     return slice;
 }
 
@@ -53,6 +55,7 @@ void WorkAreas::use_again(const DeviceMemoryPool::Slice& area) {
 }
 
 void WorkAreas::release(const Area& area) {
+    bytes_ -= area.slice.bytes;
     contexts_.forget(area.slice);
     pool_.give_back(area.slice);
 }

@@ -3,9 +3,9 @@
 //
 // Each area is a buffer of its own, and maintenance of the cache may cost by the whole of it (coherency.hpp),
 // so an area is at most a quarter, or 4 KiB, larger than what it is used for: a place has several, one for
-// each size that it is asked for. Areas are kept for the calls that come. When memory is short, those that
-// the running call has not asked for are given back. An area of results is clean when it is made, and the CPU
-// never writes to it.
+// each size that it is asked for. Areas are kept for the calls that come. When memory is short, or
+// they come to kMostKeptBytes, those that the running call has not asked for are given back. An area of
+// results is clean when it is made, and the CPU never writes to it.
 //
 // Not thread safe: the device's lock guards them.
 #pragma once
@@ -20,6 +20,9 @@
 #include "matmul/device_memory.hpp"
 
 namespace rknpu2 {
+
+// Of all areas; twice what a prompt of 512 rows in a 7B model takes.
+inline constexpr size_t kMostKeptBytes = kWorkAreaBytes / 2;
 
 class WorkAreas {
   public:
@@ -59,6 +62,7 @@ class WorkAreas {
     ContextCache& contexts_;
     Coherency& coherency_;
     uint64_t call_ = 0;
+    size_t bytes_ = 0;  // of all areas
     Places activations_;
     Places results_;
 };

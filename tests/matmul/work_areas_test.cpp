@@ -64,6 +64,23 @@ TEST_F(WorkAreasTest, WhatTheCallDoesNotUseIsGivenBackWhenMemoryIsShort) {
     EXPECT_EQ(result(2, 250'000), large);
 }
 
+// Rows that change from call to call do not leave areas of all sizes behind.
+TEST_F(WorkAreasTest, NoMoreAreKeptThanTheLimitSays) {
+    size_t most = 0;
+    for (size_t mib = 20; mib <= 120; ++mib) {
+        areas_.begin_call();
+        for (size_t place = 0; place < 2; ++place)
+            ASSERT_NE(result(place, mib << 20), 0U);
+        most = std::max(most, pool_.bytes_in_use());
+    }
+    EXPECT_LE(most, kMostKeptBytes);
+    EXPECT_GT(most, kMostKeptBytes / 2);
+    areas_.begin_call();  // what a call needs it has
+    for (size_t place = 0; place < 6; ++place)
+        ASSERT_NE(result(place, size_t{90} << 20), 0U);
+    EXPECT_GT(pool_.bytes_in_use(), kMostKeptBytes);
+}
+
 TEST_F(WorkAreasTest, ADroppedPlaceHasOthersNextTime) {
     const uint64_t first = result(0, 100'000);
     const uint64_t second = result(0, 4096);
