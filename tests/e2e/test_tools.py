@@ -186,6 +186,15 @@ class RpcServer(Service):
         self.start(program, arguments, extra={"LD_PRELOAD": os.fspath(preload), "RKNNSIM_CHECK": "warn", **settings})
         self.wait_until(lambda: self.listens(port))
 
+    def is_idle(self):
+        """Has it done with all clients? Then it waits for the next one, and nothing of ours is interrupted by a signal."""
+        said = self.log_text()
+        return said.count("Accepted client connection") <= said.count("Client connection closed")
+
+    def stop(self):
+        self.wait_until(self.is_idle)
+        return super().stop()
+
     def listens(self, port):
         """From /proc, of the server's own network: a trial connection would count as a client."""
         with open(f"/proc/{self.process.pid}/net/tcp", encoding="ascii") as table:
