@@ -197,7 +197,9 @@ class Plugin {
         Result<std::unique_ptr<StatisticsLibrary>> library = open_statistics();
         RKNPU2_RETURN_IF_ERROR(library.status());
         keep_malloc_from_mapping(path.value(), config_.malloc_mmap);
-        const bool patient = !is_simulator(path.value());
+        // Waiting opens no node that this user may not open.
+        const std::vector<std::string> nodes = npu_device_nodes();
+        const bool patient = !is_simulator(path.value()) && (nodes.empty() || may_use_any(nodes));
         auto wait = std::make_unique<StartWait>(std::chrono::seconds(patient ? config_.start_wait : 0));
         Result<std::unique_ptr<NpuRuntime>> runtime = wait_for_rknn_runtime(path.value(), *wait);
         RKNPU2_RETURN_IF_ERROR(runtime.status());
@@ -208,8 +210,8 @@ class Plugin {
             config_.columns = profile.columns;
             log(LogLevel::kInfo, "runs have up to %d columns, by the board profile", config_.columns);
         }
-        auto lock = DeviceLock::open(config_, runtime.value()->info().simulated, npu_device_nodes(),
-                                     statistics_.device_lock);
+        auto lock =
+            DeviceLock::open(config_, runtime.value()->info().simulated, nodes, statistics_.device_lock);
         RKNPU2_RETURN_IF_ERROR(lock.status());
         Result<std::unique_ptr<Checksums>> checksums = Checksums::open(config_);
         RKNPU2_RETURN_IF_ERROR(checksums.status());

@@ -1,5 +1,7 @@
 #include "runtime/locate.hpp"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <filesystem>
 #include <system_error>
@@ -40,6 +42,11 @@ std::vector<std::string> npu_device_nodes() {
     }
     std::sort(nodes.begin(), nodes.end());
     return nodes;
+}
+
+bool may_use_any(const std::vector<std::string>& nodes) {
+    return std::any_of(nodes.begin(), nodes.end(),
+                       [](const std::string& node) { return access(node.c_str(), R_OK | W_OK) == 0; });
 }
 
 bool has_rocket_driver() {

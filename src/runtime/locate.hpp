@@ -11,6 +11,8 @@ namespace rknpu2 {
 // Device nodes of the vendor's kernel driver (rknpu) found on this machine, such as /dev/dri/card1; empty on
 // a PC.
 std::vector<std::string> npu_device_nodes();
+// May this process read and write one of them?
+bool may_use_any(const std::vector<std::string>& nodes);
 
 // True if the mainline kernel driver (rocket, /dev/accel/accel*) is there: librknnrt does not work with it.
 bool has_rocket_driver();

@@ -109,5 +109,14 @@ TEST_F(LocateTest, APathThatDoesNotExistIsNamedWithItsSetting) {
     EXPECT_EQ(found.status().message(), "GGML_RKNPU2_RUNTIME=" + path + ": no such file");
 }
 
+TEST_F(LocateTest, ANodeThatMayNotBeUsedIsNone) {
+    const std::string missing = (folder_ / "card9").string();
+    const std::string node = (folder_ / "card1").string();
+    std::ofstream(node) << "";
+    EXPECT_FALSE(may_use_any({}));
+    EXPECT_FALSE(may_use_any({missing}));
+    EXPECT_TRUE(may_use_any({missing, node}));
+}
+
 }  // namespace
 }  // namespace rknpu2
