@@ -101,7 +101,7 @@ constexpr size_t rows_per_chunk(size_t planes) {
 
 // What the results of one run may take, so that wide runs have few rows: a multiplication has up to 48 of
 // them at a time (24 runs, two slots each) beside the weights of a domain.
-inline constexpr size_t kMostResultBytes = size_t{8} << 20;
+inline constexpr size_t kMostResultBytes = size_t{4} << 20;
 // Rows of such a run with `columns` columns (to rk3588::kMaxN): one of row_buckets().
 size_t most_result_rows(size_t columns);
 

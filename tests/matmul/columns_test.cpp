@@ -59,8 +59,8 @@ TEST_F(ColumnsTest, AHeadTakesSixRounds) {
 
 TEST_F(ColumnsTest, WideRunsHaveFewRows) {
     EXPECT_EQ(most_result_rows(4096), kMaxRows);
-    EXPECT_EQ(most_result_rows(16384), 128U);
-    EXPECT_EQ(most_result_rows(rk3588::kMaxN), 16U);
+    EXPECT_EQ(most_result_rows(16384), 64U);
+    EXPECT_EQ(most_result_rows(rk3588::kMaxN), 8U);
     for (size_t columns = 64; columns <= rk3588::kMaxN; columns += 64)
         EXPECT_LE(most_result_rows(columns) * columns * sizeof(float), kMostResultBytes) << columns;
 }

@@ -59,6 +59,7 @@ TEST(Support, WhatIsTooLargeIsRefused) {
     EXPECT_EQ(of(1, 1, most / 32 + 1, 0, 0), Reason::kTooLarge);
     EXPECT_EQ(of(512, 1, most / 32, 0, 0), Reason::kTooLarge) << "no room for so many activations";
     EXPECT_EQ(of(1 << 20, 1, 1 << 16, 0, 0), Reason::kSupported);
+    EXPECT_EQ(of(2048, 16384, 53248, 0, 0), Reason::kSupported) << "the middle of Llama-3.1-405B";
     EXPECT_EQ(of(1 << 20, 1, 1 << 17, 0, 0), Reason::kTooLarge);
     EXPECT_EQ(of(size_t{1} << 45, 1, 1, 0, 0), Reason::kSupported);
     EXPECT_EQ(of((size_t{1} << 45) + 1, 1, 1, 0, 0), Reason::kTooLarge);
