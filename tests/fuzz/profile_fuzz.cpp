@@ -58,7 +58,7 @@ void board_profile(const std::string& text) {
     FUZZ_CHECK(without_comments(text).find('\0') == std::string::npos);
     FUZZ_CHECK(board.value().dram_gbps > 0 && std::isfinite(board.value().dram_gbps));
     FUZZ_CHECK(board.value().cpu_in_place > 0 && board.value().cpu_in_place <= 1);
-    FUZZ_CHECK(board.value().npu_columns >= 32 && board.value().npu_columns <= 8192);
+    FUZZ_CHECK(board.value().npu_columns >= 32 && board.value().npu_columns <= 131072);
 }
 
 void model_shape(const std::string& text) {
