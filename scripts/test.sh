@@ -157,6 +157,7 @@ run_cross() {
     slow+="|$SLOW_PREDICTIONS|DoctorMeasure\.TheSimulatorsTimesAreItsPredictions|DoctorSelfTest\.TheSimulatorPassesAllAndAddsAsItSays"
     slow+='|DoctorProgram\.(AHealthyBoardWithTheSimulator|TheJsonHasOneShape|ADisagreementInTimesIsReported|LostAndFailingRunsAreProblems|AWrongResult.*|ARefusalOf.*)'
     slow+='|DoctorExamination\.(FindsWhatOneProcessWouldFind|ACrash.*|AHangIsStopped|EachStepIsNamed.*|TakesItsTurn)'
+    slow+='|DoctorBoards\..*|All/DoctorPlayedBoards\..*'
     [[ $MODE == full ]] || without=(-E "^($slow)\$")
     run_tests rk3588 -L '^(unit|sim|package|e2e)$' "${without[@]}"
 }
