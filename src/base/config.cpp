@@ -4,13 +4,13 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <cstdlib>
 #include <cstring>
 #include <optional>
 #include <string_view>
 
 #include "base/format.hpp"
+#include "base/parse_int.hpp"
 
 namespace rknpu2 {
 namespace {
@@ -26,13 +26,6 @@ constexpr int kMaxStartWait = 60;
 constexpr size_t kMaxOnError = 8;
 
 constexpr std::array kOnErrors = {OnError::kRetry, OnError::kReset, OnError::kCpu, OnError::kFail};
-
-std::optional<int> parse_int(std::string_view text) {
-    int value = 0;
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-    if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
-    return value;
-}
 
 Status parse_runtime(const std::string& text, Config& config) {
     config.runtime = text;
@@ -60,10 +53,10 @@ Status parse_range(const std::string& text, int low, int high, int& out) {
 Status parse_cores(const std::string& text, Config& config) {
     return parse_range(text, 1, 3, config.cores);
 }
-// Whole groups of kernels of any type.
 Status parse_columns(const std::string& text, Config& config) {
-    RKNPU2_RETURN_IF_ERROR(parse_range(text, kColumnStep, kMaxColumns, config.columns));
-    if (config.columns % kColumnStep != 0) return {StatusCode::kInvalidArgument, "not in the range"};
+    const std::optional<int> columns = parse_int(text);
+    if (!columns || !is_columns(*columns)) return {StatusCode::kInvalidArgument, "not in the range"};
+    config.columns = *columns;
     return {};
 }
 Status parse_threads(const std::string& text, Config& config) {
@@ -355,6 +348,10 @@ std::vector<std::string> unknown_names() {
 }
 
 }  // namespace
+
+bool is_columns(int columns) {
+    return columns >= kColumnStep && columns <= kMaxColumns && columns % kColumnStep == 0;
+}
 
 Result<Config> Config::from_environment() {
     Config config;

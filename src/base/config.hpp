@@ -48,6 +48,9 @@ std::string on_error_text(const std::vector<OnError>& steps);
 // Do large blocks of malloc have mappings of their own (runtime/malloc_mmap.hpp)?
 enum class MallocMmap { kAuto, kKeep, kOff };
 
+// May runs have so many columns (GGML_RKNPU2_COLUMNS)? 64 to 131072, whole groups of kernels of any type.
+bool is_columns(int columns);
+
 struct Config {
     std::string runtime = "auto";
     Precision precision = Precision::kBalanced;

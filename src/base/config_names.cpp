@@ -1,22 +1,15 @@
 // Names of what settings may be, and lists of CPUs.
-#include <charconv>
 #include <optional>
 #include <string_view>
 
 #include "base/config.hpp"
 #include "base/format.hpp"
+#include "base/parse_int.hpp"
 
 namespace rknpu2 {
 namespace {
 
 constexpr int kMaxCpu = 1023;
-
-std::optional<int> parse_int(std::string_view text) {
-    int value = 0;
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-    if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
-    return value;
-}
 
 }  // namespace
 

@@ -1,13 +1,13 @@
 #include "runtime/board_profile.hpp"
 
 #include <algorithm>
-#include <charconv>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
 
 #include "base/file.hpp"
 #include "base/format.hpp"
+#include "base/parse_int.hpp"
 
 namespace rknpu2 {
 namespace {
@@ -55,21 +55,16 @@ std::string* text_of(BoardAnswers& answers, const std::string& name) {
     return nullptr;
 }
 
-constexpr int kColumnStep = 64;  // every type can have such a run
-constexpr int kMostColumns = 131072;
-
 Status bad(const std::string& what) {
     return {StatusCode::kInvalidArgument, what};
 }
 
 Status take_columns(const std::string& value, BoardAnswers& answers) {
     if (answers.columns != 0) return bad("columns is given twice");
-    int columns = 0;
-    const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), columns);
-    const bool number = error == std::errc() && end == value.data() + value.size();
-    if (!number || columns < kColumnStep || columns > kMostColumns || columns % kColumnStep != 0)
+    const std::optional<int> columns = parse_int(value);
+    if (!columns || !is_columns(*columns))
         return bad("columns is \"" + value + "\", but must be a multiple of 64 from 64 to 131072");
-    answers.columns = columns;
+    answers.columns = *columns;
     return {};
 }
 
