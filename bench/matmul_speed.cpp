@@ -99,7 +99,7 @@ Status prepare(const MatmulBenchSettings& settings, const Operands& operands, Co
     config.precision = contestant.setting.precision;
     config.cores = contestant.setting.cores;
     config.weight_cache_directory.clear();
-    keep_malloc_from_mapping(settings.runtime, config.malloc_mmap);
+    keep_malloc_from_mapping(is_simulator(settings.runtime), config.malloc_mmap);
     Result<std::unique_ptr<NpuRuntime>> runtime = open_rknn_runtime(settings.runtime);
     RKNPU2_RETURN_IF_ERROR(runtime.status());
     auto lock = DeviceLock::open(config, runtime.value()->info().simulated, npu_device_nodes(),

@@ -21,7 +21,7 @@ Status ask_runtime(const std::string& own_directory, MachineReport& report) {
     Result<std::string> path = locate_runtime(report.config.runtime, own_directory);
     RKNPU2_RETURN_IF_ERROR(path.status());
     report.runtime_path = path.value();
-    keep_malloc_from_mapping(report.runtime_path, report.config.malloc_mmap);
+    keep_malloc_from_mapping(is_simulator(report.runtime_path), report.config.malloc_mmap);
     const StdoutToStderr guard;
     const Result<std::unique_ptr<NpuRuntime>> runtime = open_rknn_runtime(report.runtime_path);
     RKNPU2_RETURN_IF_ERROR(runtime.status());

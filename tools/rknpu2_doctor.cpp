@@ -91,7 +91,7 @@ void examine_runtime(const Options& options, const Config& config, DoctorReport&
         return;
     }
     report.runtime_located = true;
-    keep_malloc_from_mapping(path.value(), config.malloc_mmap);
+    keep_malloc_from_mapping(is_simulator(path.value()), config.malloc_mmap);
     Examination examination;
     examination.library = path.value();
     examination.config = config;

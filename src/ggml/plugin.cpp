@@ -154,7 +154,7 @@ class Plugin {
 
     void open_npu(Host& host) {
         if (npu_ || npu_failed_) {
-            share_settings(host);
+            check_settings(host);
         } else {
             config_ = host.config;
             for (const std::string& name : config_.unknown) {
@@ -167,7 +167,7 @@ class Plugin {
                 log(expected ? LogLevel::kInfo : LogLevel::kError, "no NPU: %s", status.message().c_str());
             }
         }
-        host.config = config_;  // with what the board's profile says
+        host.config = config_;  // those, with what the board's profile says
         host.npu = npu_;
         host.calibration = config_.calibrate_file.empty() ? nullptr : &calibration_;
         host.sensitivity = config_.sensitivity_file.empty() ? nullptr : &sensitivity_;
@@ -180,7 +180,7 @@ class Plugin {
     }
 
     // There is one device, with the settings of when it was opened.
-    void share_settings(Host& host) {
+    void check_settings(const Host& host) {
         const std::string names = different_settings(config_, host.config);
         if (!names.empty()) {
             log(LogLevel::kWarning,
@@ -188,7 +188,6 @@ class Plugin {
                 "then",
                 names.c_str());
         }
-        host.config = config_;
     }
 
     Status open_runtime() {
@@ -196,10 +195,11 @@ class Plugin {
         RKNPU2_RETURN_IF_ERROR(path.status());
         Result<std::unique_ptr<StatisticsLibrary>> library = open_statistics();
         RKNPU2_RETURN_IF_ERROR(library.status());
-        keep_malloc_from_mapping(path.value(), config_.malloc_mmap);
+        const bool simulated = is_simulator(path.value());
+        keep_malloc_from_mapping(simulated, config_.malloc_mmap);
         // Waiting opens no node that this user may not open.
         const std::vector<std::string> nodes = npu_device_nodes();
-        const bool patient = !is_simulator(path.value()) && (nodes.empty() || may_use_any(nodes));
+        const bool patient = !simulated && (nodes.empty() || may_use_any(nodes));
         auto wait = std::make_unique<StartWait>(std::chrono::seconds(patient ? config_.start_wait : 0));
         Result<std::unique_ptr<NpuRuntime>> runtime = wait_for_rknn_runtime(path.value(), *wait);
         RKNPU2_RETURN_IF_ERROR(runtime.status());

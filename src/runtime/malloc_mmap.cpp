@@ -27,11 +27,10 @@ bool is_simulator(const std::string& library) {
     return false;
 }
 
-void keep_malloc_from_mapping([[maybe_unused]] const std::string& library,
-                              [[maybe_unused]] MallocMmap setting) {
+void keep_malloc_from_mapping([[maybe_unused]] bool simulated, [[maybe_unused]] MallocMmap setting) {
 #if defined(__GLIBC__)
     if (setting == MallocMmap::kKeep) return;
-    if (setting == MallocMmap::kAuto && is_simulator(library)) return;
+    if (setting == MallocMmap::kAuto && simulated) return;
     if (mallopt(M_MMAP_MAX, 0) == 0) return;
     log(LogLevel::kInfo,
         "large blocks of memory come from the heap and have no mappings of their own from now on, since the "

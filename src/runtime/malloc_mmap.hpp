@@ -20,9 +20,9 @@ namespace rknpu2 {
 // loader looks for, is not looked into.
 bool is_simulator(const std::string& library);
 
-// To be called before `library` is opened, from any thread. For the rest of the process, and one line at the
-// level kInfo. Does nothing where the setting says so, for the simulator unless it says "off", and without
-// glibc, whose habit this is.
-void keep_malloc_from_mapping(const std::string& library, MallocMmap setting);
+// To be called before the library is opened, from any thread. `simulated`: is_simulator() of it. For the rest
+// of the process, and one line at the level kInfo. Does nothing where the setting says so, for the simulator
+// unless it says "off", and without glibc, whose habit this is.
+void keep_malloc_from_mapping(bool simulated, MallocMmap setting);
 
 }  // namespace rknpu2

@@ -58,7 +58,7 @@ int blocks_and_lines(const std::string& library, MallocMmap setting) {
             if (level == LogLevel::kInfo && line.find("GGML_RKNPU2_MALLOC_MMAP=keep") != std::string::npos)
                 ++lines;
         });
-        keep_malloc_from_mapping(library, setting);
+        keep_malloc_from_mapping(is_simulator(library), setting);
         const bool opened = open_rknn_runtime(library).ok();
         const size_t before = mallinfo2().hblks;
         std::vector<void*> blocks;
