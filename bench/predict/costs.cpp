@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "matmul/cost_model.hpp"
 #include "timing/work.hpp"
 
 namespace rknpu2 {
@@ -103,12 +104,8 @@ double line_ns(double bytes, const BoardProfile& board) {
 }
 
 double results_gbps(int64_t N, int64_t rows, const BoardProfile& board) {
-    constexpr double kNarrow = 2560, kWide = 10240;
-    // A few rows lie together, a token's in one piece.
-    constexpr int64_t kFewRows = 16;
-    if (rows < kFewRows) return board.results_gbps_narrow;
-    const double wide = std::clamp((static_cast<double>(N) - kNarrow) / (kWide - kNarrow), 0.0, 1.0);
-    return 1 / ((1 - wide) / board.results_gbps_narrow + wide / board.results_gbps_wide);
+    return rknpu2::results_gbps(board.results_gbps_narrow, board.results_gbps_wide, static_cast<size_t>(rows),
+                                static_cast<size_t>(N));
 }
 
 Operation cpu_pass(double bytes, const BoardProfile& board) {

@@ -48,7 +48,7 @@ void add_syncs(std::vector<Operation>* rounds, int64_t rows, int64_t N, int64_t 
 // And for the loops over `bytes` of either, line by line.
 double line_ns(double bytes, const BoardProfile& board);
 
-// Nanoseconds a byte of results of N columns: wide ones are spread over many pages.
+// How fast results of N columns become floats (matmul/cost_model.hpp), GB/s.
 double results_gbps(int64_t N, int64_t rows, const BoardProfile& board);
 
 // A loop of the CPU's team over matrices in memory.

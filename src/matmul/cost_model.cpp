@@ -23,15 +23,6 @@ double bytes_of(NpuArithmetic arithmetic) {
     return arithmetic == NpuArithmetic::kInt8 ? 1 : 2;
 }
 
-// Evenly from narrow to wide in the time of a byte.
-double results_gbps(const BoardRates& rates, size_t rows, size_t width) {
-    constexpr double kNarrow = 2560, kWide = 10240;
-    constexpr size_t kFewRows = 16;  // lie together
-    if (rows < kFewRows) return rates.results_gbps;
-    const double wide = std::clamp((static_cast<double>(width) - kNarrow) / (kWide - kNarrow), 0.0, 1.0);
-    return 1 / ((1 - wide) / rates.results_gbps + wide / rates.wide_results_gbps);
-}
-
 double request_ns(const BoardRates& rates, NpuArithmetic arithmetic, size_t K, size_t weights, size_t width,
                   size_t segments) {
     const size_t N = weights * width;
@@ -42,6 +33,14 @@ double request_ns(const BoardRates& rates, NpuArithmetic arithmetic, size_t K, s
 }
 
 }  // namespace
+
+double results_gbps(double narrow_gbps, double wide_gbps, size_t rows, size_t width) {
+    constexpr double kNarrow = 2560, kWide = 10240;
+    constexpr size_t kFewRows = 16;  // lie together
+    if (rows < kFewRows) return narrow_gbps;
+    const double wide = std::clamp((static_cast<double>(width) - kNarrow) / (kWide - kNarrow), 0.0, 1.0);
+    return 1 / ((1 - wide) / narrow_gbps + wide / wide_gbps);
+}
 
 size_t tile_rows(const BoardRates& rates, NpuArithmetic arithmetic, size_t K) {
     const double row = static_cast<double>(K) * bytes_of(arithmetic);
@@ -77,7 +76,8 @@ double quantise_ns(const BoardRates& rates, NpuArithmetic arithmetic, size_t row
 double dequantise_ns(const BoardRates& rates, size_t rows, size_t N, size_t segments, size_t width) {
     // The first result is read and the floats written; for every other one the floats are read as well.
     const auto bytes = static_cast<double>((3 * segments - 1) * sizeof(float));
-    return static_cast<double>(rows * N) * bytes / results_gbps(rates, rows, width);
+    return static_cast<double>(rows * N) * bytes /
+           results_gbps(rates.results_gbps, rates.wide_results_gbps, rows, width);
 }
 
 double multiplication_ns(const BoardRates& rates, NpuArithmetic arithmetic, size_t M, size_t K, size_t N,
