@@ -13,22 +13,6 @@ Status count(const Result<size_t>& maintained, MaintenanceCounter& counter) {
     return {};
 }
 
-class OwnerCoherency final : public Coherency {
-  public:
-    using Coherency::Coherency;
-    const char* name() const override { return "owner"; }
-
-  protected:
-    Result<size_t> to_device(NpuContext& context, NpuMemory& memory, std::span<const Extent>) override {
-        RKNPU2_RETURN_IF_ERROR(context.sync_to_device(memory));
-        return memory.size();
-    }
-    Result<size_t> from_device(NpuContext& context, NpuMemory& memory, Extent) override {
-        RKNPU2_RETURN_IF_ERROR(context.sync_from_device(memory));
-        return memory.size();
-    }
-};
-
 class LinesCoherency final : public Coherency {
   public:
     LinesCoherency(CacheLines lines, CoherencyCounters& counters) : Coherency(counters), lines_(lines) {}
@@ -55,6 +39,16 @@ class LinesCoherency final : public Coherency {
 };
 
 }  // namespace
+
+Result<size_t> OwnerCoherency::to_device(NpuContext& context, NpuMemory& memory, std::span<const Extent>) {
+    RKNPU2_RETURN_IF_ERROR(context.sync_to_device(memory));
+    return memory.size();
+}
+
+Result<size_t> OwnerCoherency::from_device(NpuContext& context, NpuMemory& memory, Extent) {
+    RKNPU2_RETURN_IF_ERROR(context.sync_from_device(memory));
+    return memory.size();
+}
 
 Status Coherency::weights_written(NpuContext& context, NpuMemory& memory, std::span<const Extent> where) {
     return count(to_device(context, memory, where), counters_.weights);

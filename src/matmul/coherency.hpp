@@ -61,6 +61,16 @@ class Coherency {
     CoherencyCounters& counters_;
 };
 
+class OwnerCoherency : public Coherency {
+  public:
+    using Coherency::Coherency;
+    const char* name() const override { return "owner"; }
+
+  protected:
+    Result<size_t> to_device(NpuContext& context, NpuMemory& memory, std::span<const Extent>) override;
+    Result<size_t> from_device(NpuContext& context, NpuMemory& memory, Extent) override;
+};
+
 std::unique_ptr<Coherency> make_owner_coherency(CoherencyCounters& counters);
 // What the setting says; with kAuto what the board's profile does: "owner", "lines", or nothing, which is
 // owner. kUnsupported: the setting wants lines, and this CPU lets programs maintain none. A profile that

@@ -177,20 +177,10 @@ INSTANTIATE_TEST_SUITE_P(Precisions, CoherencyTest, ::testing::Values(Precision:
                          [](const auto& test) { return std::string(precision_name(test.param)); });
 
 // What the plug-in did before it was told how boards are; each forgets one thing.
-class Forgetful : public Coherency {
+class Forgetful : public OwnerCoherency {
   public:
-    using Coherency::Coherency;
+    using OwnerCoherency::OwnerCoherency;
     const char* name() const override { return "forgetful"; }
-
-  protected:
-    Result<size_t> to_device(NpuContext& context, NpuMemory& memory, std::span<const Extent>) override {
-        RKNPU2_RETURN_IF_ERROR(context.sync_to_device(memory));
-        return memory.size();
-    }
-    Result<size_t> from_device(NpuContext& context, NpuMemory& memory, Extent) override {
-        RKNPU2_RETURN_IF_ERROR(context.sync_from_device(memory));
-        return memory.size();
-    }
 };
 
 class SyncsImportsOfActivations final : public Forgetful {
