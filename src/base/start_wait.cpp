@@ -26,8 +26,7 @@ bool StartWait::again_after(const Status& refusal) {
     if (waited_.count() == 0) {
         log(LogLevel::kWarning,
             "the NPU is not free: %s; trying again for %.1f seconds, since what a process that was killed "
-            "holds "
-            "is given back late (GGML_RKNPU2_START_WAIT)",
+            "holds is given back late (GGML_RKNPU2_START_WAIT)",
             refusal.to_string().c_str(), static_cast<double>(in_all_.count()) / 1000);
     }
     const std::chrono::milliseconds now = std::min(next_, in_all_ - waited_);

@@ -30,8 +30,7 @@ bool ContextLimit::lowered_after(const Status& failure, const std::string& what)
     ++counters_.lowered;
     log(LogLevel::kWarning,
         "%s: %s; with %zu contexts alive that may be for their number: trying again, and keeping %zu from "
-        "now "
-        "on (GGML_RKNPU2_CONTEXTS)",
+        "now on (GGML_RKNPU2_CONTEXTS)",
         what.c_str(), failure.to_string().c_str(), alive, kFewContexts);
     return true;
 }

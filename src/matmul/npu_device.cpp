@@ -148,9 +148,14 @@ size_t NpuDevice::chunk_rows(size_t rows) const {
                            {plan.segments.size(), plan.tiles.size()});
 }
 
-Status NpuDevice::multiply_together(const Activations& input) {
+// What is asked for from now on stays until the next call.
+void NpuDevice::begin_call() {
     areas_.begin_call();
     contexts_.begin_call();
+}
+
+Status NpuDevice::multiply_together(const Activations& input) {
+    begin_call();
     const WeightPlan& plan = weights_[0]->plan;
     ActivationStore::Form form;
     form.planes = together_[0].planes;

@@ -156,6 +156,7 @@ class NpuDevice : public std::enable_shared_from_this<NpuDevice> {
     size_t chunk_rows(size_t rows) const;
     Result<Place> multiply_or_recover(const Activations& input);
     Status multiply_alone(const Activations& input);
+    void begin_call();
     Status multiply_together(const Activations& input);
     Result<Place> multiply_on_cpu(const Activations& input);
     Status multiply_on_cpu(const WeightSource& source, const Activations& input, float* out);

@@ -63,8 +63,7 @@ Status NpuFlow::begin(std::vector<Chunk> chunks) {
     RKNPU2_RETURN_IF_ERROR(take_turn());
     chunks_ = std::move(chunks);
     device_.activations_.forget();  // their areas are used for something else now
-    device_.areas_.begin_call();
-    device_.contexts_.begin_call();
+    device_.begin_call();
     slot_taken_.assign(kSlots, 0);
     for (Product& product : products_) {
         for (Batch& batch : product.batches) {

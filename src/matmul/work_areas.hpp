@@ -21,7 +21,7 @@
 
 namespace rknpu2 {
 
-// Of all areas; twice what a prompt of 512 rows in a 7B model takes.
+// Bytes of all areas together that are kept; twice what a prompt of 512 rows in a 7B model takes.
 inline constexpr size_t kMostKeptBytes = kWorkAreaBytes / 2;
 
 class WorkAreas {

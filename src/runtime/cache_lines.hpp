@@ -30,7 +30,7 @@ class CacheLines {
 
     // Without: apply() fails with kUnsupported.
     bool available() const;
-    // Of `bytes` from `address` on.
+    // Maintains `bytes` from `address` on.
     Status apply(Operation operation, const void* address, size_t bytes) const;
 
   private:
