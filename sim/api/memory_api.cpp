@@ -238,6 +238,18 @@ RKNNSIM_EXPORT uint64_t rknnsim_check_count(const char* rule) {
     return count;
 }
 
+RKNNSIM_EXPORT uint64_t rknnsim_fault_count(void) {
+    RuntimeState* state = RuntimeState::get();
+    return state == nullptr ? 0 : state->simulator().faults().made();
+}
+
+RKNNSIM_EXPORT int rknnsim_pause_faults(int paused) {
+    RuntimeState* state = RuntimeState::get();
+    if (state == nullptr) return RKNN_ERR_FAIL;
+    state->simulator().faults().pause(paused != 0);
+    return RKNN_SUCC;
+}
+
 RKNNSIM_EXPORT int rknnsim_declare_k(uint64_t ctx, int32_t k) {
     return call_context("rknnsim_declare_k", ctx, [&](RuntimeState&, Context& context) -> Outcome {
         const size_t K = context.problem().K;

@@ -33,6 +33,13 @@ const char* rknnsim_kernel(void);
  * unwritten, clipped, int4-input, import-sync, dirty-result, unread-result. 0 for an unknown name. */
 uint64_t rknnsim_check_count(const char* rule);
 
+/* How many calls, runs and requests for memory RKNNSIM_FAULTS has made fail since the start. */
+uint64_t rknnsim_fault_count(void);
+
+/* 1: from now on RKNNSIM_FAULTS makes nothing fail, and counts neither calls nor failures. A core that hangs
+ * still does. 0: all goes on from where it was. Returns 0, or -1 when the settings are bad. For tests. */
+int rknnsim_pause_faults(int paused);
+
 /* Tells the checker that only the first k of the context's K are the program's own (1 to K) and the rest is
  * padding, which then must be zero in A and B at every run. Returns as the vendor's functions do. */
 int rknnsim_declare_k(uint64_t ctx, int32_t k);

@@ -163,6 +163,7 @@ std::string Faults::read(const std::string& word, Fault* fault) {
 }
 
 bool Faults::hits(Fault& fault, size_t index) const {
+    if (paused_) return false;
     const uint64_t number = fault.seen.fetch_add(1) + 1;
     switch (fault.when) {
         case When::kNth:
@@ -188,6 +189,7 @@ int Faults::call(const char* function) {
         if (fault.kind == Kind::kBlock) block(function);
         if (code == 0) code = fault.code;
     }
+    if (code != 0) ++made_;
     return code;
 }
 
@@ -217,13 +219,16 @@ RunFault Faults::run(uint64_t context, int core_mask) {
                          static_cast<unsigned long long>(by)),
                   result.delay_ns};
     }
+    if (!result.computes && !paused_) ++made_;
     return result;
 }
 
 bool Faults::refuses_memory(uint64_t in_use, uint64_t bytes) const {
-    return std::any_of(faults_.begin(), faults_.end(), [&](const auto& fault) {
+    const bool refuses = !paused_ && std::any_of(faults_.begin(), faults_.end(), [&](const auto& fault) {
         return fault->kind == Kind::kMemory && in_use + bytes > fault->bytes;
     });
+    if (refuses) ++made_;
+    return refuses;
 }
 
 void Faults::context_destroyed(uint64_t context) {

@@ -57,11 +57,18 @@ class Faults {
     // Counts a run of `context`. `core_mask`: 1, 2, 4, or 0 for a core that does not hang, if there is one.
     RunFault run(uint64_t context, int core_mask);
 
-    // `in_use` bytes are alive; is there no memory for so many more?
+    // `in_use` bytes are alive; is there no memory for so many more? Counts the times it says yes.
     bool refuses_memory(uint64_t in_use, uint64_t bytes) const;
 
     // The context was destroyed: cores that it has hung work again.
     void context_destroyed(uint64_t context);
+
+    // True: from now on nothing is made to fail, and nothing is counted. A core that hangs still does.
+    // False: all goes on from where it was.
+    void pause(bool paused) { paused_ = paused; }
+
+    // How many calls, runs and requests for memory have been made to fail.
+    uint64_t made() const { return made_; }
 
   private:
     enum class Kind { kFail, kLost, kHang, kMemory, kDelay, kCrash, kBlock };
@@ -96,6 +103,8 @@ class Faults {
 
     std::vector<std::unique_ptr<Fault>> faults_;
     uint64_t seed_ = 0;
+    std::atomic<bool> paused_{false};
+    mutable std::atomic<uint64_t> made_{0};
     std::mutex mutex_;                        // guards what follows
     std::array<uint64_t, kCores> hung_by_{};  // the context that hung the core, or 0
 };

@@ -49,6 +49,50 @@ TEST_F(FaultTest, SharesFollowTheSeed) {
     EXPECT_LT(hits("share=0.001", 20000).size(), 60U);
 }
 
+TEST_F(FaultTest, APauseCountsNothing) {
+    std::unique_ptr<Faults> faults;
+    const std::string list = "fail:rknn_matmul_run:every=2,lost:nth=2,memory:bytes=1000";
+    ASSERT_EQ(Faults::parse(list, {"rknn_matmul_run"}, &faults).text, "");
+    const auto fails = [&] { return faults->call("rknn_matmul_run") != 0; };
+    const auto is_lost = [&] { return !faults->run(1, 1).computes; };
+    EXPECT_FALSE(fails() || is_lost() || faults->refuses_memory(500, 500));
+    EXPECT_EQ(faults->made(), 0U);
+    faults->pause(true);
+    for (int i = 0; i < 3; ++i)
+        EXPECT_FALSE(fails() || is_lost() || faults->refuses_memory(500, 501));
+    EXPECT_EQ(faults->made(), 0U);
+    faults->pause(false);
+    EXPECT_TRUE(fails());
+    EXPECT_TRUE(is_lost());
+    EXPECT_TRUE(faults->refuses_memory(500, 501));
+    EXPECT_EQ(faults->made(), 3U);
+}
+
+TEST_F(FaultTest, ACoreHangsThroughAPause) {
+    std::unique_ptr<Faults> faults;
+    ASSERT_EQ(Faults::parse("hang:nth=1", {}, &faults).text, "");
+    EXPECT_FALSE(faults->run(1, 1).computes);
+    EXPECT_EQ(faults->made(), 1U);
+    faults->pause(true);
+    EXPECT_FALSE(faults->run(1, 1).computes);
+    EXPECT_EQ(faults->made(), 1U);
+    faults->context_destroyed(1);
+    EXPECT_TRUE(faults->run(1, 1).computes);
+}
+
+TEST_F(FaultTest, AProgramPausesThem) {
+    set("RKNNSIM_FAULTS", "fail:rknn_matmul_run:share=1");
+    Matmul matmul(kI8I32, kShape);
+    EXPECT_EQ(rknnsim_fault_count(), 0U);
+    EXPECT_EQ(matmul.run(), RKNN_ERR_FAIL);
+    EXPECT_EQ(rknnsim_fault_count(), 1U);
+    EXPECT_EQ(rknnsim_pause_faults(1), 0);
+    EXPECT_EQ(matmul.compute(first_), expected(first_, kShape));
+    EXPECT_EQ(rknnsim_pause_faults(0), 0);
+    EXPECT_EQ(matmul.run(), RKNN_ERR_FAIL);
+    EXPECT_EQ(rknnsim_fault_count(), 2U);
+}
+
 TEST_F(FaultTest, CallsFailWithTheirCode) {
     set("RKNNSIM_FAULTS",
         "fail:rknn_matmul_run:nth=2:code=-2,fail:rknn_create_mem:nth=4,fail:rknn_mem_sync:nth=4:code=-6");

@@ -15,7 +15,9 @@
 namespace rknpu2::test {
 namespace {
 
-constexpr int kMostAttempts = 40;  // of computations that the environment makes fail
+// How often a round is tried with faults. A graph of some hundred runs has a fault in nearly every attempt,
+// so that these may all fail; the one after them is without faults.
+constexpr int kMostAttempts = 40;
 
 // A request to stop at one question.
 struct Stop {
@@ -61,13 +63,54 @@ uint64_t checker_findings() {
     return found;
 }
 
+// The faults of RKNNSIM_FAULTS while a graph is computed; there are none without the simulator.
+class InjectedFaults {
+  public:
+    InjectedFaults() : handle_(dlopen(SIMULATOR, RTLD_NOW | RTLD_NOLOAD)), first_(count()), seen_(first_) {}
+    ~InjectedFaults() {
+        pause(false);
+        if (handle_ != nullptr) dlclose(handle_);
+    }
+    InjectedFaults(const InjectedFaults&) = delete;
+    InjectedFaults& operator=(const InjectedFaults&) = delete;
+
+    // Whether anything was made to fail since this object was made.
+    bool any() const { return count() != first_; }
+
+    // Whether anything was made to fail since the last call, or since this object was made.
+    bool take() {
+        const uint64_t before = seen_;
+        seen_ = count();
+        return seen_ != before;
+    }
+
+    void pause(bool paused) {
+        if (const auto set = function<decltype(&::rknnsim_pause_faults)>("rknnsim_pause_faults")) set(paused);
+    }
+
+  private:
+    template <typename Function>
+    Function function(const char* name) const {
+        return handle_ == nullptr ? nullptr : reinterpret_cast<Function>(dlsym(handle_, name));
+    }
+    uint64_t count() const {
+        const auto made = function<decltype(&::rknnsim_fault_count)>("rknnsim_fault_count");
+        return made == nullptr ? 0 : made();
+    }
+
+    void* const handle_;
+    const uint64_t first_;
+    uint64_t seen_;
+};
+
 class Run {
   public:
-    Run(GgmlHost& host, const Recipe& recipe, Way way, Outcome& outcome)
+    Run(GgmlHost& host, const Recipe& recipe, Way way, InjectedFaults& faults, Outcome& outcome)
         : host_(host),
           ggml_(host.ggml),
           recipe_(recipe),
           way_(way),
+          faults_(faults),
           outcome_(outcome),
           built_(host),
           backend_(nullptr, ggml_.ggml_backend_free) {}
@@ -130,20 +173,24 @@ class Run {
         stop.at = recipe_.stop;
         fill(true, 0);
         fill(false, 0);
+        faults_.take();
         set(backend_.get(), ask, &stop);
         const ggml_status status = memory_->compute();
         set(backend_.get(), nullptr, nullptr);
         const bool right =
             status == GGML_STATUS_ABORTED || (status == GGML_STATUS_SUCCESS && !stop.said_yes());
-        if (!right && !(may_fail(recipe_.environment) && status != GGML_STATUS_SUCCESS)) {
+        if (!right && (status == GGML_STATUS_SUCCESS || !made_to_fail())) {
             outcome_.problem = "asked to stop, it ended with status " + std::to_string(status);
         }
         outcome_.aborted += status == GGML_STATUS_ABORTED ? 1 : 0;
     }
 
-    // After a failure everything is filled anew, so that the rounds before it have to be computed again.
+    // After a failure everything is filled anew, so that the rounds before it have to be computed again. An
+    // attempt without a fault must not fail, so the one after kMostAttempts, where faults pause, is the last.
     void compute_round(int round) {
         for (int attempt = 1;; ++attempt) {
+            if (attempt > kMostAttempts) faults_.pause(true);
+            faults_.take();
             int from = round;
             if (attempt > 1 || round == 0) {
                 fill(true, 0);
@@ -154,14 +201,19 @@ class Run {
                 fill(false, r);
                 status = memory_->compute();
             }
-            if (status == GGML_STATUS_SUCCESS) return;
+            if (status == GGML_STATUS_SUCCESS) break;
             ++outcome_.failed;
-            if (!may_fail(recipe_.environment) || attempt == kMostAttempts) {
-                outcome_.problem = "status " + std::to_string(status);
+            if (!made_to_fail()) {
+                outcome_.problem = "status " + std::to_string(status) +
+                                   (may_fail(recipe_.environment) ? " without an injected fault" : "");
                 return;
             }
         }
+        faults_.pause(false);
     }
+
+    // Whether the computation that has failed had a fault, and the environment says that it may fail then.
+    bool made_to_fail() { return faults_.take() && may_fail(recipe_.environment); }
 
     bool is_read(size_t step) const {
         return std::any_of(recipe_.steps.begin(), recipe_.steps.end(), [&](const Step& other) {
@@ -196,6 +248,7 @@ class Run {
     const HostFunctions& ggml_;
     const Recipe& recipe_;
     const Way way_;
+    InjectedFaults& faults_;
     Outcome& outcome_;
     BuiltGraph built_;
     BackendPtr backend_;
@@ -203,7 +256,8 @@ class Run {
 };
 
 // Of a process that computes one graph after the other nothing may stay, and nothing be said.
-void check_rest(GgmlHost& host, const Recipe& recipe, Way way, uint64_t findings, Outcome& outcome) {
+void check_rest(GgmlHost& host, const Recipe& recipe, Way way, uint64_t findings,
+                const InjectedFaults& faults, Outcome& outcome) {
     const std::vector<std::string> errors = host.take_lines(GGML_LOG_LEVEL_ERROR);
     if (!outcome.problem.empty()) {
         for (const std::string& line : errors)
@@ -212,7 +266,7 @@ void check_rest(GgmlHost& host, const Recipe& recipe, Way way, uint64_t findings
     }
     if (is_by_cpu(way)) return;
     const bool failed = outcome.counters.failures > 0 || !errors.empty();
-    if (failed && !may_fail(recipe.environment)) {
+    if (failed && !(may_fail(recipe.environment) && faults.any())) {
         outcome.problem = "computed, but it counts " + std::to_string(outcome.counters.failures) +
                           " failures and says: " + (errors.empty() ? "nothing" : errors[0]);
     } else if (checker_findings() != findings) {
@@ -254,14 +308,15 @@ Outcome execute(GgmlHost& host, const Recipe& recipe, Way way) {
     host.take_lines();
     const Counters before = is_by_cpu(way) ? Counters{} : read_counters();
     const uint64_t findings = checker_findings();
+    InjectedFaults faults;
     try {
-        Run(host, recipe, way, outcome).go();
+        Run(host, recipe, way, faults, outcome).go();
     } catch (const BuildError& error) {
         outcome.problem = std::string("invalid: ") + error.what();
         return outcome;
     }
     if (!is_by_cpu(way)) outcome.counters = added(before, read_counters());
-    check_rest(host, recipe, way, findings, outcome);
+    check_rest(host, recipe, way, findings, faults, outcome);
     return outcome;
 }
 
