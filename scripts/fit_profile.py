@@ -2,8 +2,8 @@
 """Fits sim/profiles/rk3588.profile to published timings, and says how far the model is from all of them.
 
     scripts/fit_profile.py [--library FILE]           fits; prints every residual and the leave-one-source-out error
-    scripts/fit_profile.py [--library FILE] --write   also updates the profile, docs/simulator.md and the plot
-    scripts/fit_profile.py [--library FILE] --check   exit 1 when --write would change one of the three files
+    scripts/fit_profile.py [--library FILE] --write   also updates the profile, docs/simulator.md, the table and the plot
+    scripts/fit_profile.py [--library FILE] --check   exit 1 when --write would change one of these files
                                                       (exit 77 when the library is not there)
 
 The model itself is the simulator's: FILE (build/release/sim/librknnrt.so) is asked through rknnsim_predict.
@@ -23,6 +23,7 @@ For the leave-one-source-out error the rows of one author are predicted with par
 import argparse
 import csv
 import ctypes
+import io
 import itertools
 import math
 import os
@@ -35,6 +36,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 TIMINGS = ROOT / "docs/measurements/npu-timings.csv"
 PROFILE = ROOT / "sim/profiles/rk3588.profile"
 DOCS = ROOT / "docs/simulator.md"
+TABLE = ROOT / "docs/measurements/npu-timings-model.csv"
 PLOT = ROOT / "docs/measurements/npu-timings.svg"
 BEGIN, END = "<!-- fit: begin -->", "<!-- fit: end -->"
 
@@ -200,21 +202,21 @@ def digits(value):
 
 
 def table(rows, model, left_out):
-    lines = ["| shape, types, cores | how, source | published µs | model µs | model / published | left out | in the fit |",
-             "|---|---|---|---|---|---|---|"]
+    """CSV with a row for each published figure that has a shape: what was published, and what the model says."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["shape", "types", "cores", "how", "clock_mhz", "source", "published_us", "model_us", "model/published",
+                     "author_left_out/published", "in_the_fit"])
     for row in rows:
         time = row.predict(model)
-        cores = f"{row.cores} core" + ("s" if row.cores > 1 else "")
-        clock = f", {row.clock:.0f} MHz" if row.clock else ""
-        cells = [f"{row.shape()} {row.types}, {cores}", f"{row.how}{clock}; {row.source}", digits(row.published),
-                 digits(time) if time else "-", f"{time / row.published:.2f}" if time else "-",
-                 f"{math.exp(left_out[row]):.2f}" if row in left_out else "-", row.reason]
-        lines.append("| " + " | ".join(cells) + " |")
-    return lines
+        writer.writerow([row.shape(), row.types, row.cores, row.how, f"{row.clock:.0f}" if row.clock else "", row.source,
+                         digits(row.published), digits(time) if time else "", f"{time / row.published:.2f}" if time else "",
+                         f"{math.exp(left_out[row]):.2f}" if row in left_out else "", row.reason])
+    return text.getvalue()
 
 
 class Fit:
-    """The outcome of the fit, and what it makes of the three files."""
+    """The outcome of the fit, and what it makes of the files."""
 
     def __init__(self, model):
         self.rows = load_rows()
@@ -244,18 +246,19 @@ class Fit:
         kept = [name for name, value, start in zip(names, self.parameters, START) if value == start]
         lines = [
             f"Fitted to {len(self.used)} rows of {len(self.by_author)} authors: MAC efficiency {efficiency:.2f}, one core "
-            f"{gbps:.1f} GB/s, {banks} banks for a native fp16 tile, {row_task:.1f} µs for a row in normal layout."
-            + (f" No row moved {' nor '.join(kept)} from the start." if kept else ""), "",
+            f"{gbps:.1f} GB/s, {banks} banks for a native fp16 tile,",
+            f"{row_task:.1f} µs for a row in normal layout." + (f" No row moved {' nor '.join(kept)} from the start." if kept else ""), "",
             "| error, as a factor | median | mean | worst |", "|---|---|---|---|"]
-        for name, errors in (("rows of the fit", self.inside), ("the same, each author's rows left out", self.outside),
+        for name, errors in (("rows of the fit", self.inside), ("rows of the fit, each author left out", self.outside),
                              ("runs of the vendor's runtime that the fit never saw", self.unseen),
                              ("other rows that the fit does not use", self.apart)):
             mean = math.exp(statistics.fmean(math.log(error) for error in errors))
             lines.append(f"| {name} | {statistics.median(errors):.2f} | {mean:.2f} | {max(errors):.2f} |")
-        lines += ["", f"With its author left out, {near} of {len(self.used)} rows are predicted within 25 %; of those that the fit "
-                  f"never saw, {unseen} of {len(self.unseen)}.", ""]
+        lines += ["", f"The model predicts {near} of {len(self.used)} rows within 25 % when their author is left out, and {unseen} of the "
+                  f"{len(self.unseen)} that the fit never saw.", "",
+                  "| left out | MAC efficiency | GB/s | banks | µs a row |", "|---|---|---|---|---|"]
         for author, (efficiency, gbps, banks, row_task) in self.by_author.items():
-            lines.append(f"* without {author}: MAC efficiency {efficiency:.2f}, {gbps:.1f} GB/s, {banks} banks, {row_task:.1f} µs a row")
+            lines.append(f"| {author} | {efficiency:.2f} | {gbps:.1f} | {banks} | {row_task:.1f} |")
         return lines
 
     def profile(self):
@@ -272,8 +275,11 @@ class Fit:
         text = DOCS.read_text(encoding="utf-8")
         if text.count(BEGIN) != 1 or text.count(END) != 1:
             sys.exit(f"fit_profile.py: {DOCS} must have one `{BEGIN}` and one `{END}`")
-        body = "\n".join([BEGIN, *self.summary(), "", *table(self.rows, self.model, self.left_out), END])
+        body = "\n".join([BEGIN, *self.summary(), END])
         return text[:text.index(BEGIN)] + body + text[text.index(END) + len(END):]
+
+    def table(self):
+        return table(self.rows, self.model, self.left_out)
 
     def plot(self):
         """Model against publication, both in µs on log scales."""
@@ -315,8 +321,9 @@ def main():
         return 77
     outcome = Fit(Model(options.library))
     if not options.check:
-        print("\n".join(outcome.summary() + [""] + table(outcome.rows, outcome.model, outcome.left_out)))
-    stale = [(file, text) for file, text in ((PROFILE, outcome.profile()), (DOCS, outcome.docs()), (PLOT, outcome.plot()))
+        print("\n".join(outcome.summary()) + "\n\n" + outcome.table(), end="")
+    stale = [(file, text) for file, text in ((PROFILE, outcome.profile()), (DOCS, outcome.docs()), (TABLE, outcome.table()),
+                                          (PLOT, outcome.plot()))
              if not file.exists() or file.read_text(encoding="utf-8") != text]
     for file, text in stale:
         if options.write:

@@ -1,4 +1,4 @@
-"""The table (Markdown) and the drawing of docs/measurements/architectures.md, from the CSV that test_real_widths.py writes.
+"""The drawing of docs/measurements/architectures.md, from the CSV that test_real_widths.py writes.
 
     python3 tests/e2e/real_widths_page.py build/release/e2e/real-widths.csv bench-out
 """
@@ -12,16 +12,6 @@ from report import COLOURS, LogAxis, Svg, say, write_files  # noqa: E402
 
 CASES = ("", ", adapter", ", split")
 LEFT, TOP, ROW, WIDTH = 150, 50, 18, 760
-
-
-def table(rows):
-    lines = ["| model | architecture | type | widths | `exact` | adapter | split | default | adapter | split |",
-             "|---|---|---|---|---|---|---|---|---|---|"]
-    for row in rows:
-        widths = "/".join(filter(None, (row["embedding"], row["feed-forward"])))
-        figures = " | ".join(row[precision + case] for precision in ("exact", "default") for case in CASES)
-        lines.append(f"| {row['model']} | {row['architecture']} | {row['type']} | {widths} | {figures} |")
-    return "\n".join(lines) + "\n"
 
 
 def drawing(rows):
@@ -52,7 +42,7 @@ def main():
         sys.exit("usage: real_widths_page.py CSV FOLDER")
     with open(sys.argv[1], newline="", encoding="utf-8") as source:
         rows = list(csv.DictReader(source))
-    for path in write_files(sys.argv[2], "real-widths", {"md": table(rows), "svg": drawing(rows)}):
+    for path in write_files(sys.argv[2], "real-widths", {"svg": drawing(rows)}):
         say(path)
 
 

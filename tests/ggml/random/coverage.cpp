@@ -16,6 +16,11 @@ bool has(const Environment& environment, const std::string& name, const std::str
     });
 }
 
+// A cell of CSV. No name has a quotation mark in it.
+std::string quoted(const std::string& cell) {
+    return cell.find(',') == std::string::npos ? cell : '"' + cell + '"';
+}
+
 // Of the first input: all values have a row for each token.
 int64_t rows_of(const Recipe& recipe) {
     for (const Step& step : recipe.steps)
@@ -83,7 +88,7 @@ const std::array<const char*, Coverage::kColumns> Coverage::kNames = {
     "all",       "1 row",      "2 to 127",     "128 and more",       "scheduler",
     "allocator", "own memory", "dense memory", "no uses known",      "pieces",
     "watched",   "rounds",     "stopped",      "NPU fails, retried", "NPU fails",
-    "`exact`"};
+    "exact"};
 
 std::array<bool, Coverage::kColumns> Coverage::columns_of(const Recipe& recipe) {
     const int64_t rows = rows_of(recipe);
@@ -119,13 +124,12 @@ void Coverage::add_features(const Recipe& recipe) {
         if (read[i] && step.output) found.insert("outputs in the middle");
     }
     for (const auto& [name, value] : recipe.environment)
-        if (name != "RKNNSIM_FAULTS") found.insert("`" + name + "=" + value + "`");
+        if (name != "RKNNSIM_FAULTS") found.insert(name + "=" + value);
     for (const std::string& feature : found)
         ++features_[feature];
 }
 
 void Coverage::add(const Recipe& recipe) {
-    ++graphs_;
     const std::array<bool, kColumns> columns = columns_of(recipe);
     for (const Step& step : recipe.steps) {
         if (is_leaf(step)) continue;
@@ -136,24 +140,20 @@ void Coverage::add(const Recipe& recipe) {
     add_features(recipe);
 }
 
-std::string Coverage::text() const {
-    std::string text = "Nodes in " + std::to_string(graphs_) +
-                       " graphs, by operation and by what the graph is like:\n\n| operation |";
+std::string Coverage::csv() const {
+    std::string text = "counted,what";
     for (const char* const name : kNames)
-        text += std::string(" ") + name + " |";
-    text += "\n|---|";
-    for (size_t column = 0; column < kColumns; ++column)
-        text += "---|";
+        text += "," + quoted(name);
     text += "\n";
     for (const auto& [operation, counts] : operations_) {
-        text += "| " + operation + " |";
+        text += "nodes," + quoted(operation);
         for (const uint64_t count : counts)
-            text += " " + std::to_string(count) + " |";
+            text += "," + std::to_string(count);
         text += "\n";
     }
-    text += "\n| graphs with | |\n|---|---|\n";
     for (const auto& [feature, count] : features_)
-        text += "| " + feature + " | " + std::to_string(count) + " |\n";
+        text +=
+            "graphs," + quoted(feature) + "," + std::to_string(count) + std::string(kColumns - 1, ',') + "\n";
     return text;
 }
 

@@ -1,5 +1,5 @@
-// What drawn graphs contain: a table of operations by properties of the graphs that they stand in, and a list
-// of what else is there. Told from the recipes alone.
+// Counts what drawn graphs contain: operations by the kind of graph that they stand in, and what else is
+// there. It reads the recipes alone and computes nothing.
 #pragma once
 
 #include <array>
@@ -14,8 +14,10 @@ namespace rknpu2::test {
 class Coverage {
   public:
     void add(const Recipe& recipe);
-    // As tables of a page in Markdown.
-    std::string text() const;
+    // The rows of docs/measurements/random-graphs.csv. A row "nodes" counts the nodes of one operation, by
+    // what their graphs are like. A row "graphs" counts the graphs that have what it names, in the first
+    // column only.
+    std::string csv() const;
 
   private:
     static constexpr size_t kColumns = 16;
@@ -25,7 +27,6 @@ class Coverage {
 
     std::map<std::string, std::array<uint64_t, kColumns>> operations_;
     std::map<std::string, uint64_t> features_;  // graphs
-    uint64_t graphs_ = 0;
 };
 
 }  // namespace rknpu2::test

@@ -3,7 +3,7 @@
 //   test_ggml_random --graphs 2000 --seed 1            graphs 0 to 1999 of seed 1
 //   test_ggml_random --seed 1 --first 123 --graphs 1   one of them
 //   test_ggml_random --recipe 'alloc=own ; ...'        a graph as text, and its numbers
-//   test_ggml_random --coverage --graphs 2000          what is in them, as tables; computes nothing
+//   test_ggml_random --coverage --graphs 2000          what is in them, as CSV; computes nothing
 //
 // The exit status is 0 when all went as expected. A failure is one line that repeats it, then the smallest
 // graph found that still fails in that way.
@@ -27,7 +27,7 @@ int print_coverage(const JobOptions& options) {
     Coverage coverage;
     for (uint64_t i = options.first; i < options.first + options.graphs; ++i)
         coverage.add(draw_recipe(options.seed, i));
-    std::fputs(coverage.text().c_str(), stdout);
+    std::fputs(coverage.csv().c_str(), stdout);
     return 0;
 }
 
@@ -59,7 +59,7 @@ int main(int argc, char** argv) {
     app.add_option("--attempts", options.attempts, "graphs tried to make a failure smaller");
     app.add_option("--seconds", options.seconds, "for one computation before it counts as hanging");
     app.add_flag("--print", options.print, "print the graphs, and how each went");
-    app.add_flag("--coverage", coverage, "print what is in the graphs");
+    app.add_flag("--coverage", coverage, "print what is in the graphs, as CSV");
     CLI11_PARSE(app, argc, argv);
     if (coverage) return print_coverage(options);
     if (std::string(HOST_BIN_DIR).empty()) {
