@@ -3,7 +3,8 @@
 #
 #   scripts/lint.sh [--fix] [--tidy]
 #
-#   --fix   lets clang-format rewrite the files first
+#   --fix   first lets clang-format rewrite the files, and writes the stubs that new messages and blocks of
+#           commands need in the pages (tests/docs/stubs.py); each line that it prints is one to fill in
 #   --tidy  clang-tidy too, with build/tidy/compile_commands.json (configured when it is missing; takes minutes)
 #   --help
 #
@@ -88,12 +89,16 @@ prepare_tidy() {
 }
 
 need_packages clang-format:clang-format shellcheck:shellcheck python3:python3 git:git
-if ((FIX)); then run_on '*.cpp' '*.hpp' '*.h' '*.c' -- clang-format -i; fi
+if ((FIX)); then
+    run_on '*.cpp' '*.hpp' '*.h' '*.c' -- clang-format -i
+    python3 "$RKNPU2_ROOT/tests/docs/stubs.py" "$RKNPU2_ROOT" >&2
+fi
 check "clang-format" check_format
 check "shellcheck" check_shell
 check "python syntax" check_bytecode
 check "layers" python3 "$RKNPU2_ROOT/scripts/check_layers.py" "$RKNPU2_ROOT"
 check "layers self-test" python3 "$RKNPU2_ROOT/scripts/check_layers.py" --self-test
+check "pictures" python3 "$RKNPU2_ROOT/scripts/pictures.py" --check
 if ((TIDY)); then
     prepare_tidy
     say "lint: clang-tidy runs ..."

@@ -91,14 +91,21 @@ def messages_of_page(text):
     return found
 
 
-def messages_of_sources():
+def messages_of_sources(root=pages.ROOT):
     found = set()
     for pattern in SOURCES:
-        for path in sorted(pages.ROOT.glob(pattern)):
+        for path in sorted(root.glob(pattern)):
             found |= messages.messages_in(path.read_text())
     for name in SCRIPTS:
-        found |= messages.messages_of_script((pages.ROOT / f"scripts/{name}.sh").read_text())
+        found |= messages.messages_of_script((root / f"scripts/{name}.sh").read_text())
     return found
+
+
+def rows_without_words(text):
+    """The rows of messages that lack a cause or something to do, those that stubs.py wrote among them."""
+    rows = [line for line in text.splitlines() if line.startswith("| `")]
+    cells = {line: [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in rows}
+    return [line for line in rows if len(cells[line]) != 3 or not all(cells[line]) or "TODO" in cells[line]]
 
 
 class Messages(unittest.TestCase):
@@ -115,11 +122,7 @@ class Messages(unittest.TestCase):
         self.assertEqual(sorted(messages_of_page(PAGE.read_text()) & NOT_ON_THE_PAGE.keys()), [])
 
     def test_every_row_has_a_cause_and_something_to_do(self):
-        for line in PAGE.read_text().splitlines():
-            if line.startswith("| `"):
-                cells = re.split(r"(?<!\\)\|", line)[1:-1]
-                self.assertEqual(len(cells), 3, line)
-                self.assertTrue(all(cell.strip() for cell in cells), line)
+        self.assertEqual(rows_without_words(PAGE.read_text()), [])
 
 
 class Extraction(unittest.TestCase):

@@ -4,6 +4,7 @@
 
 #include <set>
 #include <tuple>
+#include <vector>
 
 #include "kernels/rotate.hpp"
 #include "soc/rk3588.hpp"
@@ -80,6 +81,30 @@ std::vector<RowChunk> rows_of(size_t M, size_t planes, size_t most) {
     std::vector<RowChunk> chunks = {{1, 2, 3}};
     plan_rows(M, planes, most, chunks);
     return chunks;
+}
+
+// docs/pictures/grid.svg, which scripts/pictures.py draws with these numbers.
+TEST(PlanWeight, TheGridsOfThePicture) {
+    const Recipe int8 = recipe_of(Precision::kBalanced);
+    const WeightPlan gate = plan_weight(11008, 4096, int8, 3);
+    std::vector<size_t> begins;
+    for (const KSegment& segment : gate.segments)
+        begins.push_back(segment.k0);
+    EXPECT_EQ(begins, (std::vector<size_t>{0, 2048}));
+    begins.clear();
+    for (const NTile& tile : gate.tiles)
+        begins.push_back(tile.n0);
+    EXPECT_EQ(begins, (std::vector<size_t>{0, 3680, 7360}));
+    EXPECT_EQ(gate.core_of(1, 0), 0U);
+    EXPECT_EQ(gate.core_of(1, 2), 2U);
+
+    const WeightPlan down = plan_weight(4096, 11008, int8, 3);
+    begins.clear();
+    for (const KSegment& segment : down.segments)
+        begins.push_back(segment.k0);
+    EXPECT_EQ(begins, (std::vector<size_t>{0, 2048, 4096, 6144, 8192, 10240}));
+    EXPECT_EQ(down.tiles.size(), 1U);
+    EXPECT_EQ(down.core_of(4, 0), 1U);
 }
 
 TEST(PlanRows, CoversEveryM) {

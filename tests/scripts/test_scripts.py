@@ -175,6 +175,39 @@ class Options(ScriptCase):
         self.assert_one_line(result, "quality.sh", "there is no mode 'quick'", "balanced")
 
 
+class Lint(ScriptCase):
+    def setUp(self):
+        super().setUp()
+        for name in ("clang-format", "shellcheck"):
+            self.stand_in(name, "#!/bin/sh\nexit 0\n")
+        for folder in ("tests/docs", "docs"):
+            shutil.copytree(ROOT / folder, self.folder / folder)
+        (self.folder / "src/base").mkdir(parents=True)
+        # Besides the new message the page's own are missing here, which is no matter of --fix.
+        (self.folder / "src/base/new.cpp").write_text('log(LogLevel::kError, "the %s is upside down", name);\n')
+
+    def page(self):
+        return (self.folder / "docs/troubleshooting.md").read_text()
+
+    def test_fix_writes_a_stub_and_says_so(self):
+        result = self.run_script("lint.sh", "--fix")
+        self.assertIn("say what causes `the … is upside down` and what to do", result.stderr)
+        self.assertIn("| `the … is upside down` | TODO | TODO |\n", self.page())
+
+    def test_without_fix_nothing_is_written(self):
+        before = self.page()
+        self.run_script("lint.sh")
+        self.assertEqual(self.page(), before)
+
+    def test_a_picture_that_is_not_what_the_script_draws(self):
+        self.assertIn("lint: pictures: passed", self.run_script("lint.sh").stderr)
+        picture = self.folder / "docs/pictures/grid.svg"
+        picture.write_text(picture.read_text().replace("core 2", "core 1"))
+        result = self.run_script("lint.sh")
+        self.assertEqual(result.returncode, 1)
+        self.assertIn("grid.svg: not what scripts/pictures.py draws", result.stderr)
+
+
 # Two tests that pass and three that are skipped.
 CTEST = """#!/bin/sh
 while [ $# -gt 0 ]; do
