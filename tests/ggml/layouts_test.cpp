@@ -115,6 +115,52 @@ TEST(Layouts, RefusedHostBesideAGoodOne) {
     });
 }
 
+// Numbers are compiled in: a ggml that has put an operation or a type in between would be misunderstood.
+TEST(Layouts, TheHostHasTheNumbersThatWeWereBuiltWith) {
+    RKNPU2_NEEDS_HOST();
+    run_alone([] {
+        const auto host = GgmlHost::open(stock_files());
+        ASSERT_TRUE(host);
+#define OP(name) EXPECT_STREQ(host->ggml.ggml_op_name(GGML_OP_##name), #name)
+        OP(ADD);
+        OP(CLAMP);
+        OP(CUSTOM);
+        OP(DIV);
+        OP(FLASH_ATTN_EXT);
+        OP(GLU);
+        OP(L2_NORM);
+        OP(MAP_CUSTOM1);
+        OP(MAP_CUSTOM2);
+        OP(MAP_CUSTOM3);
+        OP(MUL);
+        OP(MUL_MAT);
+        OP(MUL_MAT_ID);
+        OP(NONE);
+        OP(NORM);
+        OP(OPT_STEP_ADAMW);
+        OP(OPT_STEP_SGD);
+        OP(PERMUTE);
+        OP(RESHAPE);
+        OP(RMS_NORM);
+        OP(ROPE);
+        OP(SCALE);
+        OP(SET_ROWS);
+        OP(SQR);
+        OP(SQRT);
+        OP(SUB);
+        OP(TRANSPOSE);
+        OP(UNARY);
+        OP(VIEW);
+#undef OP
+#define TYPE(name, lower) EXPECT_STREQ(host->ggml.ggml_type_name(GGML_TYPE_##name), lower)
+        TYPE(F16, "f16");
+        TYPE(F32, "f32");
+        TYPE(I32, "i32");
+        TYPE(I64, "i64");
+#undef TYPE
+    });
+}
+
 // The plug-in made from the headers of ggml 0.25.1, in whichever host there is.
 TEST(Layouts, PluginOf0_25_1RunsInTheHost) {
     RKNPU2_NEEDS_HOST();
