@@ -7,9 +7,9 @@
 #include <memory>
 #include <random>
 
-#include "base/device_lock.hpp"
 #include "base/format.hpp"
 #include "chip_clock.hpp"
+#include "config/device_lock.hpp"
 #include "matmul/npu_device.hpp"
 #include "runtime/locate.hpp"
 #include "runtime/malloc_mmap.hpp"
@@ -86,7 +86,7 @@ struct Operands {
 // A device of its own for each setting, and what its rounds took.
 struct Contestant {
     MatmulSetting setting;
-    Statistics statistics;
+    Counters counters;
     LockCounters lock_counters;
     std::unique_ptr<DeviceLock> lock;  // null: none is wanted
     std::shared_ptr<NpuDevice> device;
@@ -106,7 +106,7 @@ Status prepare(const MatmulBenchSettings& settings, const Operands& operands, Co
                                  contestant.lock_counters);
     RKNPU2_RETURN_IF_ERROR(lock.status());
     contestant.lock = lock.take();
-    contestant.device = std::make_shared<NpuDevice>(runtime.take(), config, contestant.statistics);
+    contestant.device = std::make_shared<NpuDevice>(runtime.take(), config, contestant.counters);
     Result<std::shared_ptr<PackedWeight>> weight = contestant.device->pack(operands.source());
     RKNPU2_RETURN_IF_ERROR(weight.status());
     contestant.weight = weight.take();
@@ -114,7 +114,7 @@ Status prepare(const MatmulBenchSettings& settings, const Operands& operands, Co
 }
 
 Status play(const ChipClock& clock, Operands& operands, Contestant& contestant) {
-    const auto times = [&](Phase phase) { return static_cast<double>(contestant.statistics.time_ns(phase)); };
+    const auto times = [&](Phase phase) { return static_cast<double>(contestant.counters.time_ns(phase)); };
     const double before[] = {times(Phase::kQuantise), times(Phase::kNpu), times(Phase::kDequantise)};
     // Other programs have their turns between multiplications; waiting for ours is not timed.
     const Result<DeviceLock::Turn> turn = DeviceLock::Turn::take(contestant.lock.get());
@@ -134,7 +134,7 @@ Status play(const ChipClock& clock, Operands& operands, Contestant& contestant) 
 }
 
 MatmulSpeed result_of(const MatmulShape& shape, const Contestant& contestant, size_t calls, double error) {
-    const Statistics& counted = contestant.statistics;
+    const Counters& counted = contestant.counters;
     const auto [low, high] = std::minmax_element(contestant.wall.begin(), contestant.wall.end());
     MatmulSpeed speed;
     speed.shape = shape;

@@ -15,8 +15,8 @@
 #include <string>
 #include <vector>
 
-#include "base/config.hpp"
 #include "base/status.hpp"
+#include "config/config.hpp"
 
 namespace rknpu2 {
 

@@ -2,7 +2,7 @@
 #
 # Cortex-A76 and Cortex-A55 both are ARMv8.2-A with dot products, half precision and LSE atomics, so one binary uses them
 # on all eight cores; instructions are scheduled for the A76, where the plug-in's threads run. A CPU that lacks one of the
-# features (Cortex-A53, A72) is told so by ggml_backend_score() in src/ggml/entry.cpp and not by a crash.
+# features (Cortex-A53, A72) is told so by ggml_backend_score() in src/ggml/host/entry.cpp and not by a crash.
 #
 # On a PC this is a cross build with Debian's g++-aarch64-linux-gnu, whose programs (the tests) run under qemu-aarch64 with
 # the A76's instructions; on a board the same preset builds natively.

@@ -3,8 +3,8 @@
 
 #include <string>
 
-#include "base/config.hpp"
 #include "base/status.hpp"
+#include "config/config.hpp"
 #include "doctor_report.hpp"
 
 namespace rknpu2 {

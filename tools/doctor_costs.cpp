@@ -20,7 +20,7 @@ namespace {
 constexpr NpuArithmetic kInt8 = NpuArithmetic::kInt8;
 constexpr NpuArithmetic kFp16 = NpuArithmetic::kFloat16;
 
-// The row counts of the plug-in's contexts (matmul/plan.cpp) are 28; which ones does not matter.
+// The row counts of the plug-in's contexts (plan/weight_plan.cpp) are 28; which ones does not matter.
 constexpr size_t kRowCounts = 28;
 
 struct BindShape {

@@ -6,7 +6,7 @@
 #include <utility>
 #include <vector>
 
-#include "base/device_lock.hpp"
+#include "config/device_lock.hpp"
 #include "doctor_messages.hpp"
 #include "runtime/locate.hpp"
 #include "watched_process.hpp"

@@ -15,7 +15,7 @@
 #include <memory>
 #include <string>
 
-#include "base/config.hpp"
+#include "config/config.hpp"
 #include "doctor_report.hpp"
 #include "runtime/npu_runtime.hpp"
 

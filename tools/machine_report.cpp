@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/format.hpp"
+#include "device/cpu_team.hpp"
 #include "gguf/gguf_file.hpp"
 #include "matmul/npu_device.hpp"
 #include "runtime/locate.hpp"

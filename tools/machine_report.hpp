@@ -8,8 +8,8 @@
 #include <string>
 #include <vector>
 
-#include "base/config.hpp"
 #include "base/system_memory.hpp"
+#include "config/config.hpp"
 #include "runtime/npu_runtime.hpp"
 
 namespace rknpu2 {

@@ -4,8 +4,8 @@
 #include <cinttypes>
 
 #include "base/format.hpp"
-#include "matmul/plan.hpp"
-#include "matmul/support.hpp"
+#include "plan/support.hpp"
+#include "plan/weight_plan.hpp"
 
 namespace rknpu2 {
 namespace {
@@ -13,7 +13,7 @@ namespace {
 // Dimensions that plan_weight() is asked about; beyond, its list of cells would be long, and no such weight
 // exists. (A file may claim any shape for an empty tensor.)
 
-// As src/ggml/problem_from_tensor.cpp describes it, for one row of float32 activations.
+// As src/ggml/node/describe.cpp describes it, for one row of float32 activations.
 MatmulProblem problem_of(const GgufTensor& tensor, TensorRole role) {
     MatmulProblem problem;
     problem.M = 1;
@@ -38,15 +38,15 @@ void choose_planes_for(const GgufTensor& tensor, const Recipe& recipe, const Fin
     report.planes = recipe.planes;
     if (!recipe.rotate) return;
     const auto found = find_statistics ? find_statistics(tensor) : std::nullopt;
-    report.with_statistics = found.has_value();
+    report.with_stats = found.has_value();
     if (recipe.planes == 1) return;
     if (found) report.planes = found->planes.planes;
-    report.why_planes = plane_reason_text(found ? found->planes.reason : PlaneReason::kWithoutStatistics);
+    report.why_planes = plane_reason_text(found ? found->planes.reason : PlaneReason::kWithoutStats);
 }
 
 std::string times(const char* what, const Placement& placement) {
     if (placement.npu_us <= 0) return "";
-    const bool npu = placement.place == Place::kNpu;
+    const bool npu = placement.target == Target::kNpu;
     return format("%s: %s, %.2f ms against %.2f", what, npu ? "NPU" : "CPU",
                   (npu ? placement.npu_us : placement.cpu_us) / 1000,
                   (npu ? placement.cpu_us : placement.npu_us) / 1000);
@@ -68,7 +68,7 @@ void show_times(TensorReport& report) {
                times("prompt", report.prompt).c_str());
 }
 
-// A stack goes to the NPU for some calls and not for others (ExpertsProduct::place() in src/ggml); it counts
+// A stack goes to the NPU for some calls and not for others (ExpertsProduct::target() in src/ggml); it counts
 // as on the NPU when prompts do.
 void place_stack(const GgufTensor& tensor, const MatmulProblem& problem, const ModelReport& model,
                  TensorReport& report) {
@@ -81,11 +81,11 @@ void place_stack(const GgufTensor& tensor, const MatmulProblem& problem, const M
     call.raw_bytes = tensor.bytes / problem.experts;
     call.float_activations = wants_float_activations(tensor, model.traits);
     call.tokens = 1;
-    report.token = place_experts(call, config);
+    report.token = experts_target(call, config);
     call.tokens = kPromptTokens;
-    report.prompt = place_experts(call, config);
-    if (report.prompt.place == Place::kCpu && report.token.place == Place::kCpu) {
-        report.reason = place_reason_text(report.prompt.reason);
+    report.prompt = experts_target(call, config);
+    if (report.prompt.target == Target::kCpu && report.token.target == Target::kCpu) {
+        report.reason = target_reason_text(report.prompt.reason);
         return;
     }
     const Recipe recipe = recipe_of(model.precision, call.float_activations);
@@ -94,8 +94,8 @@ void place_stack(const GgufTensor& tensor, const MatmulProblem& problem, const M
     report.precision = recipe.arithmetic == NpuArithmetic::kInt8 ? "int8" : "fp16";
     report.packed_bytes =
         problem.experts * plan_weight(problem.N, problem.K, recipe, model.cores).packed_bytes();
-    if (report.prompt.reason == PlaceReason::kSettingNpu) {
-        report.why_planes = place_reason_text(report.prompt.reason);
+    if (report.prompt.reason == TargetReason::kSettingNpu) {
+        report.why_planes = target_reason_text(report.prompt.reason);
     } else {
         show_times(report);
     }
@@ -105,9 +105,9 @@ void place_plain(const GgufTensor& tensor, const MatmulProblem& problem, const M
                  TensorReport& report) {
     const Config config = policy_config(model);
     MatrixCall call{problem.K, problem.N, 1, tensor.bytes};
-    report.token = place_matrix(call, config);
+    report.token = matrix_target(call, config);
     call.rows = kPromptTokens;
-    report.prompt = place_matrix(call, config);
+    report.prompt = matrix_target(call, config);
 }
 
 TensorReport report_on(const GgufTensor& tensor, const ModelReport& model,
@@ -132,7 +132,7 @@ TensorReport report_on(const GgufTensor& tensor, const ModelReport& model,
         report.reason = reason_text(reason);
     } else if (model.precision == Precision::kReference && model.experts == Experts::kCpu &&
                problem.experts > 0) {
-        report.reason = place_reason_text(PlaceReason::kSettingCpu);
+        report.reason = target_reason_text(TargetReason::kSettingCpu);
     } else if (model.precision == Precision::kReference) {
         report.precision = "reference";
         report.reason = "precision reference computes on the CPU";
@@ -145,7 +145,7 @@ TensorReport report_on(const GgufTensor& tensor, const ModelReport& model,
         report.precision = recipe.arithmetic == NpuArithmetic::kInt8 ? "int8" : "fp16";
         report.packed_bytes = plan_weight(problem.N, problem.K, recipe, model.cores).packed_bytes();
         place_plain(tensor, problem, model, report);
-        if (report.token.reason != PlaceReason::kPlainMatrix) show_times(report);
+        if (report.token.reason != TargetReason::kPlainMatrix) show_times(report);
     }
     return report;
 }
@@ -225,7 +225,7 @@ void Totals::add(const TensorReport& report) {
     raw_bytes_on_npu += report.tensor->bytes;
     packed_bytes += report.packed_bytes;
     two_planes += report.planes == 2 ? 1 : 0;
-    with_statistics += report.with_statistics ? 1 : 0;
+    with_stats += report.with_stats ? 1 : 0;
 }
 
 ModelReport analyse(const GgufFile& file, const std::string& path, const Config& config, int64_t ngl,

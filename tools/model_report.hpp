@@ -12,10 +12,10 @@
 #include <string>
 #include <vector>
 
-#include "base/config.hpp"
+#include "calibration/stats_library.hpp"
+#include "config/config.hpp"
 #include "gguf/gguf_file.hpp"
-#include "matmul/policy.hpp"
-#include "matmul/statistics_library.hpp"
+#include "plan/policy.hpp"
 #include "tensor_role.hpp"
 
 namespace rknpu2 {
@@ -29,7 +29,7 @@ struct TensorReport {
     std::string precision;      // int8, fp16 or reference; empty for what is not multiplied by us
     uint64_t packed_bytes = 0;  // 0 unless on_npu
     size_t planes = 0;          // of its activations; 0 unless on_npu
-    bool with_statistics = false;
+    bool with_stats = false;
     std::string why_planes;  // empty unless the precision has weights of two planes
     std::string reason;      // why not on the NPU; empty if on_npu
     // Of what the NPU multiplies by: where a call with one token and one with kPromptTokens go, by the cost
@@ -47,7 +47,7 @@ struct Totals {
     uint64_t raw_bytes_on_npu = 0;  // of those on the NPU
     uint64_t packed_bytes = 0;      // of those on the NPU
     uint64_t two_planes = 0;        // matrices
-    uint64_t with_statistics = 0;   // matrices
+    uint64_t with_stats = 0;        // matrices
 
     void add(const TensorReport& report);
 };
@@ -90,7 +90,7 @@ struct ModelReport {
 
 // `file` must outlive the report. A negative ngl means all layers, as in llama.cpp.
 // `find_statistics` (empty: there are none) says what the plug-in finds for a tensor.
-using FindStatistics = std::function<std::optional<StatisticsLibrary::Found>(const GgufTensor&)>;
+using FindStatistics = std::function<std::optional<StatsLibrary::Found>(const GgufTensor&)>;
 ModelReport analyse(const GgufFile& file, const std::string& path, const Config& config, int64_t ngl,
                     const FindStatistics& find_statistics = {});
 

@@ -23,8 +23,8 @@ size_t shown_dimensions(const GgufTensor& tensor) {
 ordered_json json_of_placements(const TensorReport& report) {
     ordered_json document = ordered_json::object();
     for (const auto& [name, placement] : {std::pair{"token", &report.token}, {"prompt", &report.prompt}}) {
-        document[name] = {{"runs_on", placement->place == Place::kNpu ? "npu" : "cpu"},
-                          {"reason", place_reason_text(placement->reason)},
+        document[name] = {{"runs_on", placement->target == Target::kNpu ? "npu" : "cpu"},
+                          {"reason", target_reason_text(placement->reason)},
                           {"npu_us", placement->npu_us},
                           {"cpu_us", placement->cpu_us}};
     }
@@ -49,7 +49,7 @@ ordered_json json_of(const TensorReport& report) {
         {"raw_bytes", tensor.bytes},
         {"packed_bytes", report.packed_bytes},
         {"planes", report.planes},
-        {"activation_statistics", report.with_statistics},
+        {"activation_statistics", report.with_stats},
         {"planes_reason", text_or_null(report.role == TensorRole::kExperts ? "" : report.why_planes)},
         {"experts", report.role == TensorRole::kExperts ? json_of_placements(report) : nullptr},
         {"placement", plain ? json_of_placements(report) : nullptr},
@@ -125,7 +125,7 @@ std::string to_json(const ModelReport& model) {
         {"expert_tensors", model.expert_tensors},
         {"experts_used", model.experts_used},
         {"expert_packed_bytes", model.expert_packed_bytes},
-        {"weight_matrices_with_statistics", model.totals.with_statistics},
+        {"weight_matrices_with_statistics", model.totals.with_stats},
         {"weight_matrices_with_two_planes", model.totals.two_planes},
         {"extra_work_prompt", model.plane_cost.prompt},
         {"extra_work_all_rows", model.plane_cost.all_rows},
@@ -158,11 +158,11 @@ std::string to_text(const ModelReport& model) {
             format("activations: %" PRIu64 " weights have statistics, %" PRIu64
                    " a second plane: %.1f %% more work for the NPU when a prompt is processed (%.1f %% with "
                    "logits for all of it), %.1f %% more bytes for each generated token\n",
-                   model.totals.with_statistics, model.totals.two_planes, 100 * model.plane_cost.prompt,
+                   model.totals.with_stats, model.totals.two_planes, 100 * model.plane_cost.prompt,
                    100 * model.plane_cost.all_rows, 100 * model.plane_cost.decode);
         // Only for such models was that measured to be worth it (docs/quality.md).
         const bool helps = model.traits.kind == ModelKind::kModel && model.traits.causal;
-        if (model.totals.with_statistics == 0 && helps)
+        if (model.totals.with_stats == 0 && helps)
             text += "note: scripts/calibrate.sh MODEL makes statistics, which save most of that\n";
     }
     if (model.modelled.token_npu > 0) {
@@ -170,7 +170,7 @@ std::string to_text(const ModelReport& model) {
         text += format(
             "%s; modelled, nobody has timed it on a board, each by itself: one token's %.1f ms on "
             "the NPU, %.1f on the CPU; a prompt's of %zu tokens %.0f and %.0f\n",
-            model.matrices == Matrices::kNpu ? place_reason_text(PlaceReason::kPlainMatrix)
+            model.matrices == Matrices::kNpu ? target_reason_text(TargetReason::kPlainMatrix)
                                              : "plain matrices: by the cost model",
             ms.token_npu, ms.token_cpu, kPromptTokens, ms.prompt_npu, ms.prompt_cpu);
     }

@@ -14,7 +14,7 @@ namespace rknpu2 {
 
 Result<std::unique_ptr<PlaneFinder>> PlaneFinder::open(const std::string& path, const GgufFile& file,
                                                        const Config& config) {
-    Result<std::unique_ptr<StatisticsLibrary>> library = open_statistics_library(config);
+    Result<std::unique_ptr<StatsLibrary>> library = open_stats_library(config);
     RKNPU2_RETURN_IF_ERROR(library.status());
     std::unique_ptr<PlaneFinder> finder(new PlaneFinder);
     finder->library_ = library.take();
@@ -39,7 +39,7 @@ PlaneFinder::~PlaneFinder() {
     if (data_ != nullptr) munmap(const_cast<std::byte*>(data_), size_);
 }
 
-std::optional<StatisticsLibrary::Found> PlaneFinder::find(const GgufTensor& tensor) {
+std::optional<StatsLibrary::Found> PlaneFinder::find(const GgufTensor& tensor) {
     if (data_ == nullptr || tensor.bytes == 0 || tensor.ne[1] == 0) return std::nullopt;
     const uint64_t start = data_offset_ + tensor.offset;
     if (start > size_ || tensor.bytes > size_ - start) return std::nullopt;  // cut short since it was read

@@ -5,9 +5,9 @@
 #include <memory>
 #include <optional>
 
-#include "base/config.hpp"
+#include "calibration/stats_library.hpp"
+#include "config/config.hpp"
 #include "gguf/gguf_file.hpp"
-#include "matmul/statistics_library.hpp"
 
 namespace rknpu2 {
 
@@ -22,7 +22,7 @@ class PlaneFinder {
     PlaneFinder& operator=(const PlaneFinder&) = delete;
 
     // Nothing when there are no statistics for it.
-    std::optional<StatisticsLibrary::Found> find(const GgufTensor& tensor);
+    std::optional<StatsLibrary::Found> find(const GgufTensor& tensor);
 
   private:
     PlaneFinder() = default;
@@ -30,7 +30,7 @@ class PlaneFinder {
     const std::byte* data_ = nullptr;  // of the whole file
     size_t size_ = 0;
     uint64_t data_offset_ = 0;
-    std::unique_ptr<StatisticsLibrary> library_;  // may be null
+    std::unique_ptr<StatsLibrary> library_;  // may be null
 };
 
 }  // namespace rknpu2

@@ -10,9 +10,9 @@
 #include <filesystem>
 #include <functional>
 
-#include "base/config.hpp"
 #include "base/file.hpp"
 #include "base/format.hpp"
+#include "config/config.hpp"
 #include "doctor_board_profile.hpp"
 #include "doctor_examination.hpp"
 #include "doctor_report.hpp"

@@ -5,8 +5,8 @@
 #include <memory>
 #include <string>
 
-#include "base/config.hpp"
 #include "base/format.hpp"
+#include "config/config.hpp"
 #include "gguf/gguf_file.hpp"
 #include "machine_report.hpp"
 #include "model_report.hpp"

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "matmul/cost_model.hpp"
+#include "plan/cost_model.hpp"
 #include "timing/work.hpp"
 
 namespace rknpu2 {

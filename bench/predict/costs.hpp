@@ -32,7 +32,7 @@ Grid smallest_grid(int64_t N, int64_t K, const BoardProfile& board);
 std::vector<Operation> npu_rounds(int64_t rows, int64_t N, int64_t K, const Grid& grid, bool native,
                                   const BoardProfile& board);
 
-// How the CPU's cache is kept in step with the NPU (src/matmul/coherency.hpp): not at all, as a board that
+// How the CPU's cache is kept in step with the NPU (src/device/coherency.hpp): not at all, as a board that
 // did it by itself; by a system call for each buffer; or line by line, from the threads that touch the
 // memory.
 enum class Sync { kNone, kOwner, kLines };
@@ -48,7 +48,7 @@ void add_syncs(std::vector<Operation>* rounds, int64_t rows, int64_t N, int64_t 
 // And for the loops over `bytes` of either, line by line.
 double line_ns(double bytes, const BoardProfile& board);
 
-// How fast results of N columns become floats (matmul/cost_model.hpp), GB/s.
+// How fast results of N columns become floats (plan/cost_model.hpp), GB/s.
 double results_gbps(int64_t N, int64_t rows, const BoardProfile& board);
 
 // A loop of the CPU's team over matrices in memory.

@@ -1,6 +1,6 @@
 #include "predict/designs.hpp"
 
-#include "matmul/cost_model.hpp"
+#include "plan/cost_model.hpp"
 
 namespace rknpu2 {
 

@@ -22,7 +22,7 @@ struct Design {
     bool overlapped = false;   // row chunks: NPU and CPU at the same time, within a multiplication
     bool wave = false;         // and across the operations of all layers, attention among them
     bool staggered = false;    // a chunk runs some stages ahead of the next, so that unlike stages meet
-    // As the plug-in: K cut by its rule (src/matmul/cost_model.hpp), prompts in chunks of its size, with the
+    // As the plug-in: K cut by its rule (src/plan/cost_model.hpp), prompts in chunks of its size, with the
     // five above; single tokens without them.
     bool flows = false;
     bool planned_segments = false;  // K cut where reading the weights less often is worth it

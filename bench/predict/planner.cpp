@@ -1,6 +1,6 @@
 #include "predict/planner.hpp"
 
-#include "matmul/cost_model.hpp"
+#include "plan/cost_model.hpp"
 #include "predict/graph.hpp"
 
 namespace rknpu2 {

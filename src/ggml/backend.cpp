@@ -6,22 +6,22 @@
 #include <utility>
 
 #include "base/format.hpp"
-#include "ggml/buffer.hpp"
-#include "ggml/checksums.hpp"
-#include "ggml/experts.hpp"
-#include "ggml/flow_run.hpp"
-#include "ggml/graph_order.hpp"
-#include "ggml/graph_plan.hpp"
-#include "ggml/graph_status.hpp"
-#include "ggml/guard.hpp"
-#include "ggml/inner_cpu.hpp"
-#include "ggml/matmul_group.hpp"
-#include "ggml/node_access.hpp"
+#include "ggml/buffer/buffer.hpp"
+#include "ggml/cpu/inner_cpu.hpp"
+#include "ggml/diagnostics/checksums.hpp"
+#include "ggml/diagnostics/sensitivity.hpp"
+#include "ggml/flow/flow_run.hpp"
+#include "ggml/graph/experts.hpp"
+#include "ggml/graph/graph_plan.hpp"
+#include "ggml/graph/matmul_group.hpp"
+#include "ggml/graph/order.hpp"
+#include "ggml/graph/weights_ahead.hpp"
+#include "ggml/host/graph_status.hpp"
+#include "ggml/host/guard.hpp"
+#include "ggml/host/process_end.hpp"
+#include "ggml/node/access.hpp"
+#include "ggml/node/describe.hpp"
 #include "ggml/plugin.hpp"
-#include "ggml/problem_from_tensor.hpp"
-#include "ggml/process_end.hpp"
-#include "ggml/sensitivity.hpp"
-#include "ggml/weights_ahead.hpp"
 
 namespace rknpu2 {
 namespace {
@@ -65,7 +65,7 @@ const char* get_name(ggml_backend_t) noexcept {
 void free_backend(ggml_backend_t backend) noexcept {
     Backend* const ours = &of(backend);
     guard(ours->host, "freeing a backend", false, [&] {
-        if (ours->computed) write_statistics();
+        if (ours->computed) write_files();
         delete ours;
         return true;
     });
@@ -98,22 +98,22 @@ Status prepare(const Backend& backend, const Step& step) {
 // A matmul that the CPU computes: it cannot be done here, or it is not worth it.
 void count_on_cpu(Host& host, const ggml_tensor* node, const NodeDecision& decision) {
     if (decision.reason != Reason::kSupported) {
-        host.statistics->add_refusal(decision.reason);
+        host.counters->add_refusal(decision.reason);
     } else if (node->op == GGML_OP_MUL_MAT) {
-        ++host.statistics->matrices_on_cpu;
+        ++host.counters->matrices_on_cpu;
     } else {
-        host.statistics->add_placement(decision.placement);
+        host.counters->add_placement(decision.placement);
     }
 }
 
 Status run_on_cpu(Backend& backend, ggml_cgraph* graph, const Step& step) {
     Host& host = backend.host;
-    const PhaseTimer timer(*host.statistics, Phase::kCpu);
-    ++host.statistics->cpu_segments;
+    const PhaseTimer timer(*host.counters, Phase::kCpu);
+    ++host.counters->cpu_segments;
     for (int i = step.first; i < step.last; ++i) {
         const ggml_tensor* const node = graph->nodes[i];
         if (is_no_op(node)) continue;
-        ++host.statistics->cpu_nodes;
+        ++host.counters->cpu_nodes;
         if (is_matmul(node)) count_on_cpu(host, node, backend.plan.decisions[static_cast<size_t>(i)]);
     }
     return status_of_cpu(backend.cpu.compute(graph, step.first, step.last, backend.plan.decisions),
@@ -134,7 +134,7 @@ Status run_experts(Backend& backend, const Step& step) {
     Host& host = backend.host;
     const std::span<const PlannedMatmul> members = backend.plan.members_of(step);
     for (const PlannedMatmul& member : members)
-        host.statistics->add_placement(member.decision->placement);
+        host.counters->add_placement(member.decision->placement);
     RKNPU2_RETURN_IF_ERROR(backend.experts.multiply(members));
     if (host.checksums != nullptr && backend.one_plane == nullptr) host.checksums->add(members, nullptr);
     return {};
@@ -199,7 +199,7 @@ Status run_steps(Backend& backend, ggml_cgraph* graph, std::span<const Step> ste
         if (status.ok()) continue;
         // The steps that take the place of a flow are inside of its step.
         if (status.code() != StatusCode::kAborted && !std::exchange(backend.failed, true)) {
-            ++backend.host.statistics->failures;
+            ++backend.host.counters->failures;
             log_failure(backend, step, status);
         }
         return status;
@@ -209,7 +209,7 @@ Status run_steps(Backend& backend, ggml_cgraph* graph, std::span<const Step> ste
 
 ggml_status compute(Backend& backend, ggml_cgraph* graph) {
     Host& host = backend.host;
-    ++host.statistics->graphs;
+    ++host.counters->graphs;
     backend.computed = true;
     backend.failed = false;
     load_weights_ahead(host, backend.plan, must_stop, &backend);
@@ -223,7 +223,7 @@ ggml_status graph_compute(ggml_backend_t backend, ggml_cgraph* graph) noexcept {
     if (process_is_ending()) return GGML_STATUS_ABORTED;
     return guard(host, "computing a graph", GGML_STATUS_FAILED, [&] {
         {
-            const PhaseTimer timer(*host.statistics, Phase::kPlan);
+            const PhaseTimer timer(*host.counters, Phase::kPlan);
             plan_graph(host, graph, ours.plan);
         }
         if (host.sensitivity == nullptr) return compute(ours, graph);

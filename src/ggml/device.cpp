@@ -3,12 +3,12 @@
 #include <algorithm>
 
 #include "base/system_memory.hpp"
-#include "ggml/buffer.hpp"
-#include "ggml/guard.hpp"
-#include "ggml/host.hpp"
-#include "ggml/problem_from_tensor.hpp"
-#include "matmul/plan.hpp"
-#include "matmul/support.hpp"
+#include "ggml/buffer/buffer.hpp"
+#include "ggml/host/guard.hpp"
+#include "ggml/host/host.hpp"
+#include "ggml/node/describe.hpp"
+#include "plan/support.hpp"
+#include "plan/weight_plan.hpp"
 
 namespace rknpu2 {
 namespace {

@@ -10,13 +10,13 @@
 #include "base/file.hpp"
 #include "base/format.hpp"
 #include "base/process.hpp"
-#include "ggml/abi.hpp"
-#include "ggml/checksums.hpp"
-#include "ggml/entry.hpp"
-#include "ggml/guard.hpp"
-#include "ggml/host.hpp"
+#include "ggml/diagnostics/checksums.hpp"
+#include "ggml/diagnostics/sensitivity.hpp"
+#include "ggml/host/abi.hpp"
+#include "ggml/host/entry.hpp"
+#include "ggml/host/guard.hpp"
+#include "ggml/host/host.hpp"
 #include "ggml/plugin.hpp"
-#include "ggml/sensitivity.hpp"
 #include "runtime/board_profile.hpp"
 #include "runtime/locate.hpp"
 #include "runtime/malloc_mmap.hpp"
@@ -38,7 +38,7 @@ class Plugin {
     static Plugin& instance() {
         static auto* const plugin = [] {
             auto* const made = new Plugin;
-            at_process_end = write_statistics_at_end;
+            at_process_end = write_files_at_end;
             return made;
         }();
         return *plugin;
@@ -56,7 +56,7 @@ class Plugin {
         return add_host(library.take());
     }
 
-    void write_statistics(bool may_log) {
+    void write_files(bool may_log) {
         if (!owner_.is_this_one()) return;  // what a forked child has of it is the parent's to write
         std::shared_ptr<NpuDevice> npu;
         {
@@ -68,31 +68,31 @@ class Plugin {
             const Status status = write_file_atomically(with_process_id(path), content);
             if (!status.ok() && may_log) log(LogLevel::kError, "%s: %s", setting, status.to_string().c_str());
         };
-        if (!config_.stats_file.empty()) {
-            write("GGML_RKNPU2_STATS", config_.stats_file,
-                  statistics_.to_json(config_, npu->info(), RKNPU2_VERSION));
+        if (!config_.counters_file.empty()) {
+            write("GGML_RKNPU2_STATS", config_.counters_file,
+                  counters_.to_json(config_, npu->info(), RKNPU2_VERSION));
         }
         if (!config_.calibrate_file.empty()) {
-            const ModelStatistics gathered = calibration_.statistics();
+            const ModelStats gathered = calibration_.statistics();
             const Status enough = enough_rows(gathered);
             if (!enough.ok() && may_log)
                 log(LogLevel::kWarning, "GGML_RKNPU2_CALIBRATE: %s", enough.message().c_str());
             if (!gathered.empty())
-                write("GGML_RKNPU2_CALIBRATE", config_.calibrate_file, encode_statistics(gathered));
+                write("GGML_RKNPU2_CALIBRATE", config_.calibrate_file, encode_stats(gathered));
         }
         if (!config_.sensitivity_file.empty() && sensitivity_.measured()) {
             write("GGML_RKNPU2_SENSITIVITY", config_.sensitivity_file,
-                  encode_statistics(sensitivity_.merged_into(sensitivity_base_)));
+                  encode_stats(sensitivity_.merged_into(sensitivity_base_)));
         }
     }
 
   private:
     // Not where a signal's handler ends the process in the middle of a call of ours: the call may hold what
     // would be waited for.
-    static void write_statistics_at_end() {
+    static void write_files_at_end() {
         if (inside_a_call()) return;
         try {
-            instance().write_statistics(false);
+            instance().write_files(false);
         } catch (...) {  // NOLINT(bugprone-empty-catch): the process ends, and there is nobody to tell
         }
     }
@@ -131,7 +131,7 @@ class Plugin {
         auto host = std::make_unique<Host>();
         host->library = library;
         host->ggml = functions.value();
-        host->statistics = &statistics_;
+        host->counters = &counters_;
         if (!first_host_) {
             first_host_ = host.get();
             log_to_hosts(*host);
@@ -193,7 +193,7 @@ class Plugin {
     Status open_runtime() {
         Result<std::string> path = locate_runtime(config_.runtime, own_directory());
         RKNPU2_RETURN_IF_ERROR(path.status());
-        Result<std::unique_ptr<StatisticsLibrary>> library = open_statistics();
+        Result<std::unique_ptr<StatsLibrary>> library = open_stats();
         RKNPU2_RETURN_IF_ERROR(library.status());
         const bool simulated = is_simulator(path.value());
         keep_malloc_from_mapping(simulated, config_.malloc_mmap);
@@ -211,28 +211,28 @@ class Plugin {
             log(LogLevel::kInfo, "runs have up to %d columns, by the board profile", config_.columns);
         }
         auto lock =
-            DeviceLock::open(config_, runtime.value()->info().simulated, nodes, statistics_.device_lock);
+            DeviceLock::open(config_, runtime.value()->info().simulated, nodes, counters_.device_lock);
         RKNPU2_RETURN_IF_ERROR(lock.status());
         Result<std::unique_ptr<Checksums>> checksums = Checksums::open(config_);
         RKNPU2_RETURN_IF_ERROR(checksums.status());
         checksums_ = checksums.take();
         auto coherency =
-            make_coherency(config_.coherency, profile.coherency, *runtime.value(), statistics_.coherency);
+            make_coherency(config_.coherency, profile.coherency, *runtime.value(), counters_.coherency);
         RKNPU2_RETURN_IF_ERROR(coherency.status());
         const bool said = config_.coherency != CoherencyChoice::kAuto;
         log(LogLevel::kInfo, "the CPU's cache is maintained by the strategy %s: %s",
             coherency.value()->name(), said ? "GGML_RKNPU2_COHERENCY" : profile.info.c_str());
-        npu_ = std::make_shared<NpuDevice>(runtime.take(), config_, statistics_, coherency.take());
+        npu_ = std::make_shared<NpuDevice>(runtime.take(), config_, counters_, coherency.take());
         npu_->use_lock(lock.take());
         npu_->use_start_wait(std::move(wait));
-        npu_->use_statistics(library.take());
+        npu_->use_stats(library.take());
         return {};
     }
 
     // Null when there are none to be used.
-    Result<std::unique_ptr<StatisticsLibrary>> open_statistics() {
+    Result<std::unique_ptr<StatsLibrary>> open_stats() {
         if (!config_.sensitivity_file.empty()) {
-            if (config_.statistics == "auto" || config_.statistics == "none") {
+            if (config_.activation_stats == "auto" || config_.activation_stats == "none") {
                 return Status(StatusCode::kInvalidArgument,
                               "GGML_RKNPU2_SENSITIVITY needs the file of GGML_RKNPU2_CALIBRATE in "
                               "GGML_RKNPU2_STATISTICS");
@@ -241,20 +241,20 @@ class Plugin {
                 return Status(StatusCode::kInvalidArgument,
                               "GGML_RKNPU2_SENSITIVITY needs GGML_RKNPU2_PRECISION=balanced");
             }
-            Result<ModelStatistics> base = read_statistics(config_.statistics);
+            Result<ModelStats> base = read_stats(config_.activation_stats);
             RKNPU2_RETURN_IF_ERROR(base.status().with_context("GGML_RKNPU2_STATISTICS"));
             sensitivity_base_ = base.take();
         }
-        return open_statistics_library(config_);
+        return open_stats_library(config_);
     }
 
     const OwnerProcess owner_;
     std::mutex mutex_;
     Config config_;
-    Statistics statistics_;
+    Counters counters_;
     Calibration calibration_;
     Sensitivity sensitivity_;
-    ModelStatistics sensitivity_base_;      // what its results are added to
+    ModelStats sensitivity_base_;           // what its results are added to
     std::unique_ptr<Checksums> checksums_;  // null: none are recorded
     std::shared_ptr<NpuDevice> npu_;
     bool npu_failed_ = false;
@@ -266,8 +266,8 @@ class Plugin {
 
 }  // namespace
 
-void write_statistics() {
-    Plugin::instance().write_statistics(true);
+void write_files() {
+    Plugin::instance().write_files(true);
 }
 
 }  // namespace rknpu2

@@ -4,6 +4,6 @@
 namespace rknpu2 {
 
 // Writes the file of GGML_RKNPU2_STATS, if that is set and there is an NPU.
-void write_statistics();
+void write_files();
 
 }  // namespace rknpu2

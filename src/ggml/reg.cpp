@@ -1,8 +1,8 @@
 // ggml's registry object: one device, or none without an NPU.
 #include <cstring>
 
-#include "ggml/guard.hpp"
-#include "ggml/host.hpp"
+#include "ggml/host/guard.hpp"
+#include "ggml/host/host.hpp"
 
 namespace rknpu2 {
 namespace {

@@ -94,7 +94,7 @@ Status ActivationStore::make_room(const PackedWeight& weight) {
             Result<DeviceMemoryPool::Slice> area = areas_.activations(domain, cube, bytes);
             RKNPU2_RETURN_IF_ERROR(area.status());
             cubes_.slices[cube] = area.value();
-            statistics_.activation_bytes += bytes;
+            counters_.activation_bytes += bytes;
             for (size_t first = 0; first < chunk.count; first += kRowsPerPart)
                 parts_.push_back({cube, c, s, first, std::min(kRowsPerPart, chunk.count - first)});
         }
@@ -115,13 +115,13 @@ Cube ActivationStore::cube_of(size_t cube, const RowChunk& chunk) {
 }
 
 void ActivationStore::quantise_part(size_t index) {
-    const PhaseTimer timer(statistics_, Phase::kQuantise);
+    const PhaseTimer timer(counters_, Phase::kQuantise);
     const Part& part = parts_[index];
     const WeightPlan& plan = weight_->plan;
-    size_t place = 0;
-    while (taken_[place].exchange(true, std::memory_order_acquire))
-        place = (place + 1) % threads_;
-    const size_t scratch = place * kRowGroup * plan.longest_segment();
+    size_t spare = 0;
+    while (taken_[spare].exchange(true, std::memory_order_acquire))
+        spare = (spare + 1) % threads_;
+    const size_t scratch = spare * kRowGroup * plan.longest_segment();
     float* const rotated = plan.recipe.rotate ? scratch_.as<float>() + scratch : nullptr;
     const RowChunk& chunk = cubes_.chunks[part.chunk];
     const KSegment& segment = plan.segments[part.segment];
@@ -131,7 +131,7 @@ void ActivationStore::quantise_part(size_t index) {
         quantise_rows(*weight_, segment, cube, rows_ + (chunk.m0 + m) * plan.K, plan.K, m,
                       std::min(kRowGroup, end - m), rotated);
     }
-    taken_[place].store(false, std::memory_order_release);
+    taken_[spare].store(false, std::memory_order_release);
     if (part.first == 0) zero_padding(*weight_, segment, cube);
 }
 

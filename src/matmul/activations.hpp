@@ -7,10 +7,10 @@
 // rotation, smoothing, planes, segments, domain).
 //
 // get() makes room and says what is to do; the caller then quantises the parts, from as many threads as it
-// likes, and calls keep() when all went well. A matrix of more rows than kMaxChunks chunks is worked on piece
-// by piece, and then kept for nobody. Steady state allocates nothing: areas, scales and scratch grow to the
-// largest matrix and stay. Not thread safe, quantise_part() excepted: the device's lock guards it, as it does
-// the WorkAreas.
+// likes, and calls keep() when all went well. A matrix of more rows than kMostRowChunks chunks is worked on
+// piece by piece, and then kept for nobody. Steady state allocates nothing: areas, scales and scratch grow to
+// the largest matrix and stay. Not thread safe, quantise_part() excepted: the device's lock guards it, as it
+// does the WorkAreas.
 #pragma once
 
 #include <atomic>
@@ -18,10 +18,11 @@
 #include <vector>
 
 #include "base/aligned_buffer.hpp"
+#include "counters/counters.hpp"
+#include "device/work_areas.hpp"
 #include "matmul/cube_rows.hpp"
-#include "matmul/packed_weight.hpp"
-#include "matmul/statistics.hpp"
-#include "matmul/work_areas.hpp"
+#include "plan/limits.hpp"
+#include "weights/packed_weight.hpp"
 
 namespace rknpu2 {
 
@@ -51,11 +52,9 @@ class ActivationStore {
         std::vector<float> sums;    // [cube][row of the chunk], of the rounded activations, both planes
     };
 
-    static constexpr size_t kMaxChunks = 16;
-
     // `threads`: how many may quantise at the same time.
-    ActivationStore(WorkAreas& areas, Statistics& statistics, size_t threads)
-        : areas_(areas), statistics_(statistics), threads_(threads), taken_(threads) {}
+    ActivationStore(WorkAreas& areas, Counters& counters, size_t threads)
+        : areas_(areas), counters_(counters), threads_(threads), taken_(threads) {}
 
     // How rows become cubes.
     struct Form {
@@ -65,9 +64,9 @@ class ActivationStore {
         float tensor_scale = 0;  // the one scale of the naive precision
     };
 
-    // Room for rows m0 .. m0+M-1 (at most kMaxChunks chunks) in the form that `weight` wants. The cubes stay
-    // as they are until the next call; weight and input must, too. What is there already keeps its chunks,
-    // and is always the whole input (Cubes::rows), whatever M is.
+    // Room for rows m0 .. m0+M-1 (at most kMostRowChunks chunks) in the form that `weight` wants. The cubes
+    // stay as they are until the next call; weight and input must, too. What is there already keeps its
+    // chunks, and is always the whole input (Cubes::rows), whatever M is.
     Result<Cubes*> get(const PackedWeight& weight, const Activations& input, size_t m0, size_t M,
                        const Form& form);
     // Part `index` of what get() asked for; each once, from any thread.
@@ -100,12 +99,12 @@ class ActivationStore {
     Cube cube_of(size_t cube, const RowChunk& chunk);
 
     WorkAreas& areas_;
-    Statistics& statistics_;
+    Counters& counters_;
     const size_t threads_;
 
     Cubes cubes_;
     std::vector<Part> parts_;
-    // Rotated rows, kRowGroup of them for each thread: it takes a place that is free, which stays in its
+    // Rotated rows, kRowGroup of them for each thread: it takes scratch that is free, which stays in its
     // cache.
     AlignedBuffer scratch_;
     std::vector<std::atomic<bool>> taken_;

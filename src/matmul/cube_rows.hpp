@@ -9,7 +9,7 @@
 
 #include <cstddef>
 
-#include "matmul/packed_weight.hpp"
+#include "weights/packed_weight.hpp"
 
 namespace rknpu2 {
 

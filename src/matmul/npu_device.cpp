@@ -6,17 +6,19 @@
 #include "base/descriptors.hpp"
 #include "base/format.hpp"
 #include "base/log.hpp"
+#include "device/cpu_team.hpp"
 #include "kernels/far.hpp"
 #include "kernels/quantise.hpp"
-#include "matmul/cost_model.hpp"
+#include "plan/cost_model.hpp"
+#include "plan/limits.hpp"
 
 namespace rknpu2 {
 namespace {
 
-std::unique_ptr<WeightCache> weight_cache_of(const Config& config, Statistics& statistics) {
+std::unique_ptr<WeightCache> weight_cache_of(const Config& config, Counters& counters) {
     if (config.weight_cache_directory.empty()) return nullptr;
     return std::make_unique<WeightCache>(config.weight_cache_directory,
-                                         static_cast<uint64_t>(config.weight_cache_mb) << 20, statistics);
+                                         static_cast<uint64_t>(config.weight_cache_mb) << 20, counters);
 }
 
 // One scale for all rows that are finite; the others become NaN by themselves.
@@ -39,19 +41,19 @@ bool same_tiles(const std::vector<const PackedWeight*>& weights) {
 
 }  // namespace
 
-NpuDevice::NpuDevice(std::unique_ptr<NpuRuntime> runtime, const Config& config, Statistics& statistics,
+NpuDevice::NpuDevice(std::unique_ptr<NpuRuntime> runtime, const Config& config, Counters& counters,
                      std::unique_ptr<Coherency> coherency)
     : runtime_(std::move(runtime)),
       config_(config),
-      statistics_(statistics),
-      coherency_(coherency != nullptr ? std::move(coherency) : make_owner_coherency(statistics.coherency)),
+      counters_(counters),
+      coherency_(coherency != nullptr ? std::move(coherency) : make_owner_coherency(counters.coherency)),
       pool_(team_size(config, runtime_->info().simulated), cpu_affinity(config)),
-      cache_(weight_cache_of(config, statistics)),
+      cache_(weight_cache_of(config, counters)),
       memory_(*runtime_),
       contexts_(*runtime_, *coherency_, row_buckets(), contexts_to_keep(config, descriptor_limit())),
-      context_limit_(config, contexts_, statistics.contexts),
+      context_limit_(config, contexts_, counters.contexts),
       areas_(memory_, contexts_, *coherency_),
-      activations_(areas_, statistics, static_cast<size_t>(pool_.threads())),
+      activations_(areas_, counters, static_cast<size_t>(pool_.threads())),
       pipeline_(std::min(pool_.most_spinning(), cpu_threads(config))) {}
 
 NpuDevice::~NpuDevice() {
@@ -101,14 +103,14 @@ Status NpuDevice::multiply(std::span<const Product> products, const Activations&
         next_together(products, i);
         const bool all = together_.size() == products.size() && same_tiles(weights_);
         epilogue_ = all ? epilogue : nullptr;
-        const Result<Place> place = multiply_or_recover(input);
-        RKNPU2_RETURN_IF_ERROR(place.status());
-        if (place.value() == Place::kCpu) continue;
+        const Result<Target> target = multiply_or_recover(input);
+        RKNPU2_RETURN_IF_ERROR(target.status());
+        if (target.value() == Target::kCpu) continue;
         for (const Product& product : together_) {
             const bool int8 = product.weight->plan.recipe.arithmetic == NpuArithmetic::kInt8;
-            ++(int8 ? statistics_.int8_matmuls : statistics_.fp16_matmuls);
+            ++(int8 ? counters_.int8_matmuls : counters_.fp16_matmuls);
         }
-        statistics_.npu_matmuls += together_.size();
+        counters_.npu_matmuls += together_.size();
         if (all) epilogue = nullptr;  // it has had everything
     }
     if (epilogue == nullptr) return {};
@@ -163,7 +165,7 @@ Status NpuDevice::multiply_together(const Activations& input) {
     form.most_rows = most_result_rows(runs_.widest());  // results have no more room
     form.chunk_rows = std::min(chunk_rows(input.M * form.planes), form.most_rows);
     if (plan.recipe.one_scale_per_tensor) form.tensor_scale = scale_of_rows(input.data, input.M, plan.K);
-    const size_t most = ActivationStore::kMaxChunks * (form.chunk_rows / form.planes);
+    const size_t most = kMostRowChunks * (form.chunk_rows / form.planes);
     for (size_t m0 = 0; m0 < input.M;) {
         first_row_ = m0;
         const size_t M = std::min(most, input.M - m0);
@@ -171,8 +173,8 @@ Status NpuDevice::multiply_together(const Activations& input) {
         RKNPU2_RETURN_IF_ERROR(cubes.status());
         if (m0 == 0) {
             const bool quantised = cubes.value()->quantised;
-            statistics_.activations_quantised += quantised ? 0 : 1;
-            statistics_.activations_shared += together_.size() - (quantised ? 0 : 1);
+            counters_.activations_quantised += quantised ? 0 : 1;
+            counters_.activations_shared += together_.size() - (quantised ? 0 : 1);
         }
         RKNPU2_RETURN_IF_ERROR(run(*cubes.value()));
         activations_.keep();

@@ -22,30 +22,30 @@
 #include <span>
 #include <string>
 
-#include "base/config.hpp"
-#include "base/device_lock.hpp"
 #include "base/process.hpp"
 #include "base/rate_limit.hpp"
 #include "base/start_wait.hpp"
 #include "base/status.hpp"
 #include "base/thread_pool.hpp"
+#include "calibration/stats_library.hpp"
+#include "config/config.hpp"
+#include "config/device_lock.hpp"
+#include "counters/counters.hpp"
+#include "device/context_cache.hpp"
+#include "device/context_limit.hpp"
+#include "device/device_memory.hpp"
+#include "device/work_areas.hpp"
 #include "matmul/activations.hpp"
-#include "matmul/context_cache.hpp"
-#include "matmul/context_limit.hpp"
-#include "matmul/device_memory.hpp"
 #include "matmul/epilogue.hpp"
 #include "matmul/npu_lane.hpp"
-#include "matmul/packed_weight.hpp"
-#include "matmul/packing_progress.hpp"
 #include "matmul/pipeline.hpp"
-#include "matmul/policy.hpp"
 #include "matmul/run_list.hpp"
-#include "matmul/statistics.hpp"
-#include "matmul/statistics_library.hpp"
-#include "matmul/weight_cache.hpp"
-#include "matmul/weight_source.hpp"
-#include "matmul/work_areas.hpp"
+#include "plan/policy.hpp"
+#include "plan/weight_source.hpp"
 #include "runtime/npu_runtime.hpp"
+#include "weights/packed_weight.hpp"
+#include "weights/packing_progress.hpp"
+#include "weights/weight_cache.hpp"
 
 namespace rknpu2 {
 
@@ -53,48 +53,49 @@ class NpuDevice : public std::enable_shared_from_this<NpuDevice> {
   public:
     // Use through a shared_ptr: packed weights keep their device alive.
     // `coherency` null: owner.
-    NpuDevice(std::unique_ptr<NpuRuntime> runtime, const Config& config, Statistics& statistics,
+    NpuDevice(std::unique_ptr<NpuRuntime> runtime, const Config& config, Counters& counters,
               std::unique_ptr<Coherency> coherency = nullptr);
     ~NpuDevice();
 
     const RuntimeInfo& info() const { return runtime_->info(); }
     const Config& config() const { return config_; }
     const Coherency& coherency() const { return *coherency_; }
-    Statistics& statistics() { return statistics_; }
+    Counters& counters() { return counters_; }
     // Fails in a forked child, and says why. Takes no lock.
     Status check_process() const;
 
     // What weights that are packed from now on may use. Before the first pack().
-    void use_statistics(std::unique_ptr<StatisticsLibrary> library);
+    void use_stats(std::unique_ptr<StatsLibrary> library);
 
     // What keeps other processes from the NPU during a multiplication; null: nothing. Before the first one.
     void use_lock(std::unique_ptr<DeviceLock> lock) { lock_ = std::move(lock); }
 
-    // Patience with a first weight that finds no device memory; null: none. Before the first place().
+    // Patience with a first weight that finds no device memory; null: none. Before the first reserve().
     void use_start_wait(std::unique_ptr<StartWait> wait) { start_wait_ = std::move(wait); }
 
     // Device memory for weights that will be multiplied by the same activations, side by side, so that a run
     // can do several of them. One for each source, to be given to pack(). When there is none, `attempts` says
     // whether to try again as GGML_RKNPU2_ON_ERROR has it. Thread safe.
     enum class Attempts { kOne, kAsSet };
-    Result<std::vector<std::shared_ptr<PackedWeight>>> place(std::span<const WeightSource> sources,
-                                                             Attempts attempts = Attempts::kAsSet);
+    Result<std::vector<std::shared_ptr<PackedWeight>>> reserve(std::span<const WeightSource> sources,
+                                                               Attempts attempts = Attempts::kAsSet);
     // Did the last weight find no device memory, and has none been given back since? Thread safe.
     bool is_full();
     // Is there a cache of packed weights?
     bool has_weight_cache() const { return cache_ != nullptr; }
-    struct Placed {
+    struct Reserved {
         WeightSource source;
-        std::shared_ptr<PackedWeight> weight;  // from place()
+        std::shared_ptr<PackedWeight> weight;  // from reserve()
     };
     // Loads what the cache of packed weights has of them, each on one thread, many at a time. pack() is still
     // to be called for each: it has nothing left to read then, or knows that there is no file. Without a
     // cache nothing happens. Thread safe.
-    void load(std::span<const Placed> weights);
+    void load(std::span<const Reserved> weights);
 
-    // Thread safe. The precision must not be kReference, which has no packed form. `place`: from place().
+    // Thread safe. The precision must not be kReference, which has no packed form. `reserved`: from
+    // reserve().
     Result<std::shared_ptr<PackedWeight>> pack(const WeightSource& source,
-                                               std::shared_ptr<PackedWeight> place);
+                                               std::shared_ptr<PackedWeight> reserved);
     Result<std::shared_ptr<PackedWeight>> pack(const WeightSource& source);
 
     // One of several multiplications by the same activations: out[m * N + n] = sum over k of a[m * K + k] *
@@ -154,11 +155,11 @@ class NpuDevice : public std::enable_shared_from_this<NpuDevice> {
 
     void next_together(std::span<const Product> products, size_t first);
     size_t chunk_rows(size_t rows) const;
-    Result<Place> multiply_or_recover(const Activations& input);
+    Result<Target> multiply_or_recover(const Activations& input);
     Status multiply_alone(const Activations& input);
     void begin_call();
     Status multiply_together(const Activations& input);
-    Result<Place> multiply_on_cpu(const Activations& input);
+    Result<Target> multiply_on_cpu(const Activations& input);
     Status multiply_on_cpu(const WeightSource& source, const Activations& input, float* out);
     std::string names_together() const;
     void drop_all();
@@ -176,24 +177,24 @@ class NpuDevice : public std::enable_shared_from_this<NpuDevice> {
     void note_unpacked(const Status& failure, const std::string& name);
     void note_written(const PackedWeight& weight);
     void release(const PackedWeight& weight);
-    Recipe recipe_for(const WeightSource& source, const std::optional<StatisticsLibrary::Found>& found) const;
+    Recipe recipe_for(const WeightSource& source, const std::optional<StatsLibrary::Found>& found) const;
 
     Status reference_product(const WeightSource& source, const float* a, size_t M, float* out);
 
     const OwnerProcess owner_;
     std::unique_ptr<NpuRuntime> runtime_;
     Config config_;
-    Statistics& statistics_;
+    Counters& counters_;
     const std::unique_ptr<Coherency> coherency_;
     ThreadPool pool_;
 
     std::atomic<uint64_t> last_version_{0};
     PackingProgress packing_{"packing weights for the NPU"};
     PackingProgress loading_{"loading packed weights"};
-    std::unique_ptr<StatisticsLibrary> library_;  // may be null
-    std::unique_ptr<WeightCache> cache_;          // may be null
-    std::unique_ptr<DeviceLock> lock_;            // may be null
-    std::unique_ptr<StartWait> start_wait_;       // may be null
+    std::unique_ptr<StatsLibrary> library_;  // may be null
+    std::unique_ptr<WeightCache> cache_;     // may be null
+    std::unique_ptr<DeviceLock> lock_;       // may be null
+    std::unique_ptr<StartWait> start_wait_;  // may be null
 
     std::mutex mutex_;  // guards what follows
     DeviceMemoryPool memory_;
@@ -217,16 +218,5 @@ class NpuDevice : public std::enable_shared_from_this<NpuDevice> {
     std::unique_ptr<NpuLane> lane_;  // of flows; made by the first one
     RateLimit fault_lines_;
 };
-
-// CPU threads that a configuration asks for: its own number, or the machine's fast cores.
-int cpu_threads(const Config& config);
-
-// Threads of the device's own team: those, and one for each NPU core, since a run blocks its thread. A
-// simulator's runs take CPU time instead, so there the team has at least one thread for each core that has a
-// CPU.
-int team_size(const Config& config, bool simulated);
-
-// CPUs for our threads: the configured ones, else the Cortex-A76 cores of an RK3588, else any (empty).
-std::vector<int> cpu_affinity(const Config& config);
 
 }  // namespace rknpu2

@@ -4,11 +4,11 @@
 #include <new>
 
 #include "base/system_memory.hpp"
+#include "calibration/rotation_choice.hpp"
+#include "device/recovery.hpp"
 #include "matmul/npu_device.hpp"
-#include "matmul/packer.hpp"
-#include "matmul/recovery.hpp"
-#include "matmul/rotation_choice.hpp"
 #include "soc/rk3588.hpp"
+#include "weights/packer.hpp"
 
 namespace rknpu2 {
 namespace {
@@ -18,12 +18,12 @@ constexpr uint64_t kTeamBytes = uint64_t{8} << 20;
 
 }  // namespace
 
-void NpuDevice::use_statistics(std::unique_ptr<StatisticsLibrary> library) {
+void NpuDevice::use_stats(std::unique_ptr<StatsLibrary> library) {
     library_ = std::move(library);
 }
 
 Recipe NpuDevice::recipe_for(const WeightSource& source,
-                             const std::optional<StatisticsLibrary::Found>& found) const {
+                             const std::optional<StatsLibrary::Found>& found) const {
     Recipe recipe = recipe_of(config_.precision, source.float_activations);
     // A run that measures sensitivities compares with two planes everywhere.
     if (recipe.rotate && found && config_.sensitivity_file.empty())
@@ -34,7 +34,7 @@ Recipe NpuDevice::recipe_for(const WeightSource& source,
 // The cells that one core multiplies by the same segment lie side by side, weight by weight, strip by strip.
 // Weights may be cut differently: each has the cells of its own plan.
 Status NpuDevice::allocate_cells(std::span<const std::shared_ptr<PackedWeight>> group) {
-    const PhaseTimer timer(statistics_, Phase::kMemory);
+    const PhaseTimer timer(counters_, Phase::kMemory);
     struct Cell {
         PackedWeight* weight;
         size_t segment;
@@ -91,15 +91,15 @@ void NpuDevice::look_up(const WeightSource& source, PackedWeight& packed, Thread
     packed.cache_key = key;
 }
 
-void NpuDevice::load(std::span<const Placed> weights) {
+void NpuDevice::load(std::span<const Reserved> weights) {
     if (cache_ == nullptr || weights.empty() || !owner_.is_this_one()) return;
-    PhaseTimer timer(statistics_, Phase::kLoad);
+    PhaseTimer timer(counters_, Phase::kLoad);
     // The largest come first, so that no thread is left with one when the others are done; and those that are
     // worth waking a team for are every thread's.
-    std::vector<const Placed*> order;
-    for (const Placed& placed : weights)
-        order.push_back(&placed);
-    std::stable_sort(order.begin(), order.end(), [](const Placed* a, const Placed* b) {
+    std::vector<const Reserved*> order;
+    for (const Reserved& reserved : weights)
+        order.push_back(&reserved);
+    std::stable_sort(order.begin(), order.end(), [](const Reserved* a, const Reserved* b) {
         return a->weight->plan.packed_bytes() > b->weight->plan.packed_bytes();
     });
     size_t large = 0;
@@ -123,19 +123,19 @@ void NpuDevice::load(std::span<const Placed> weights) {
     };
     pool_.parallel_for(order.size() - large, alone);
     size_t loaded = 0;
-    for (const Placed& placed : weights) {
-        if (!placed.weight->loaded) continue;
+    for (const Reserved& reserved : weights) {
+        if (!reserved.weight->loaded) continue;
         ++loaded;
-        loading_.add(placed.weight->plan.packed_bytes());
+        loading_.add(reserved.weight->plan.packed_bytes());
     }
-    statistics_.weight_cache.loaded_ahead += loaded;
+    counters_.weight_cache.loaded_ahead += loaded;
     if (loaded == 0) timer.becomes(Phase::kPack);  // as for one weight that has no file
 }
 
 // The weight's bytes: from the cache, or packed and kept there.
 Status NpuDevice::fill(const WeightSource& source, PackedWeight& packed) {
     {
-        PhaseTimer timer(statistics_, Phase::kPack);
+        PhaseTimer timer(counters_, Phase::kPack);
         if (cache_ != nullptr) {
             look_up(source, packed, pool_);
             if (packed.loaded) {
@@ -145,7 +145,7 @@ Status NpuDevice::fill(const WeightSource& source, PackedWeight& packed) {
             }
         }
         // Without statistics, only a weight that rotation does not harm is rotated. A file knows already.
-        if (packed.plan.recipe.rotate && packed.statistics == nullptr) {
+        if (packed.plan.recipe.rotate && packed.stats == nullptr) {
             const Result<double> cost = cost_of_rotation(source);
             RKNPU2_RETURN_IF_ERROR(cost.status());
             packed.plan.recipe.rotate = cost.value() <= kRotationMayCost;
@@ -154,22 +154,22 @@ Status NpuDevice::fill(const WeightSource& source, PackedWeight& packed) {
         packing_.add(packed.plan.packed_bytes());
     }
     if (cache_ == nullptr) return {};
-    const PhaseTimer timer(statistics_, Phase::kStore);
+    const PhaseTimer timer(counters_, Phase::kStore);
     cache_->store(*packed.cache_key, packed, pool_);
     return {};
 }
 
-Result<std::vector<std::shared_ptr<PackedWeight>>> NpuDevice::place(std::span<const WeightSource> sources,
-                                                                    Attempts attempts) {
+Result<std::vector<std::shared_ptr<PackedWeight>>> NpuDevice::reserve(std::span<const WeightSource> sources,
+                                                                      Attempts attempts) {
     RKNPU2_RETURN_IF_ERROR(check_process());
     std::vector<std::shared_ptr<PackedWeight>> group;
     for (const WeightSource& source : sources) {
         auto packed = std::make_shared<PackedWeight>();
-        const std::optional<StatisticsLibrary::Found> found =
+        const std::optional<StatsLibrary::Found> found =
             library_ == nullptr ? std::nullopt : library_->find(source);
         packed->plan = plan_weight(source.N, source.K, recipe_for(source, found), config_.cores,
                                    static_cast<size_t>(config_.columns));
-        if (found && packed->plan.recipe.rotate) packed->statistics = &found->entry;
+        if (found && packed->plan.recipe.rotate) packed->stats = &found->entry;
         group.push_back(std::move(packed));
     }
     uint64_t bytes = 0;
@@ -188,14 +188,14 @@ Result<std::vector<std::shared_ptr<PackedWeight>>> NpuDevice::place(std::span<co
 }
 
 Result<std::shared_ptr<PackedWeight>> NpuDevice::pack(const WeightSource& source,
-                                                      std::shared_ptr<PackedWeight> place) {
+                                                      std::shared_ptr<PackedWeight> reserved) {
     RKNPU2_RETURN_IF_ERROR(check_process());
-    const WeightPlan& plan = place->plan;
-    place->source = source;
-    if (!place->loaded) {
+    const WeightPlan& plan = reserved->plan;
+    reserved->source = source;
+    if (!reserved->loaded) {
         Status status;
         try {
-            status = fill(source, *place);
+            status = fill(source, *reserved);
         } catch (const std::exception&) {
             status = Status::of_exception();
         }
@@ -204,12 +204,12 @@ Result<std::shared_ptr<PackedWeight>> NpuDevice::pack(const WeightSource& source
             return status;
         }
     }
-    separate_far_channels(*place);
-    note_written(*place);
-    statistics_.add_weight({source.name, source.type_name, source.K, source.N,
-                            dtype_name(operand_type(plan.recipe.arithmetic)), plan.packed_bytes(),
-                            !place->bias.empty(), plan.recipe.planes, plan.recipe.rotate, source.expert});
-    return place;
+    separate_far_channels(*reserved);
+    note_written(*reserved);
+    counters_.add_weight({source.name, source.type_name, source.K, source.N,
+                          dtype_name(operand_type(plan.recipe.arithmetic)), plan.packed_bytes(),
+                          !reserved->bias.empty(), plan.recipe.planes, plan.recipe.rotate, source.expert});
+    return reserved;
 }
 
 // The first multiplication after it tells the NPU.
@@ -221,9 +221,9 @@ void NpuDevice::note_written(const PackedWeight& weight) {
 }
 
 Result<std::shared_ptr<PackedWeight>> NpuDevice::pack(const WeightSource& source) {
-    auto placed = place({&source, 1});
-    RKNPU2_RETURN_IF_ERROR(placed.status());
-    return pack(source, std::move(placed.value().front()));
+    auto reserved = reserve({&source, 1});
+    RKNPU2_RETURN_IF_ERROR(reserved.status());
+    return pack(source, std::move(reserved.value().front()));
 }
 
 }  // namespace rknpu2

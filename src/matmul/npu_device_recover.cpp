@@ -7,8 +7,8 @@
 
 #include "base/format.hpp"
 #include "base/log.hpp"
+#include "device/recovery.hpp"
 #include "matmul/npu_device.hpp"
-#include "matmul/recovery.hpp"
 
 namespace rknpu2 {
 
@@ -24,11 +24,11 @@ Status NpuDevice::multiply_alone(const Activations& input) {
 }
 
 // Those of together_; the result says who did it.
-Result<Place> NpuDevice::multiply_or_recover(const Activations& input) {
-    Recovery recovery(config_, statistics_.faults, fault_lines_);
+Result<Target> NpuDevice::multiply_or_recover(const Activations& input) {
+    Recovery recovery(config_, counters_.faults, fault_lines_);
     for (;;) {
         Status status = multiply_alone(input);
-        if (status.ok()) return Place::kNpu;
+        if (status.ok()) return Target::kNpu;
         activations_.forget();
         if (context_limit_.lowered_after(status, names_together())) continue;
         switch (recovery.next(status, names_together())) {
@@ -48,21 +48,21 @@ Result<Place> NpuDevice::multiply_or_recover(const Activations& input) {
 // From the weight as it is stored, whatever was packed of it.
 Status NpuDevice::multiply_on_cpu(const WeightSource& source, const Activations& input, float* out) {
     Status status = reference_product(source, input.data, input.M, out);
-    ++(status.ok() ? statistics_.faults.by_cpu : statistics_.faults.given_up);
+    ++(status.ok() ? counters_.faults.by_cpu : counters_.faults.given_up);
     return status.ok() ? std::move(status) : std::move(status).with_context("on the CPU");
 }
 
-Result<Place> NpuDevice::multiply_on_cpu(const Activations& input) {
+Result<Target> NpuDevice::multiply_on_cpu(const Activations& input) {
     for (const Product& product : together_)
         RKNPU2_RETURN_IF_ERROR(multiply_on_cpu(product.weight->source, input, product.out));
-    return Place::kCpu;
+    return Target::kCpu;
 }
 
 // Dropping what can be made again leaves more memory for weights. That is tried for one weight; the others
 // that find none would only take from each other what multiplications need.
 Status NpuDevice::allocate_or_recover(std::span<const std::shared_ptr<PackedWeight>> group,
                                       const std::string& names) {
-    Recovery recovery(config_, statistics_.faults, fault_lines_);
+    Recovery recovery(config_, counters_.faults, fault_lines_);
     for (;;) {
         Status status = allocate_cells(group);
         if (status.ok()) return status;
@@ -91,9 +91,9 @@ bool NpuDevice::is_full() {
 // A weight has its place, and what packing needs besides is not there.
 void NpuDevice::note_unpacked(const Status& failure, const std::string& name) {
     const std::lock_guard lock(mutex_);
-    ++statistics_.faults.failed;
+    ++counters_.faults.failed;
     if (!does_without_packing(failure)) {
-        ++statistics_.faults.given_up;
+        ++counters_.faults.given_up;
     } else if (fault_lines_.allows()) {
         log(LogLevel::kWarning, "%s: %s; computing it on the CPU%s", name.c_str(),
             failure.to_string().c_str(), fault_lines_.left_out().c_str());

@@ -16,7 +16,7 @@ constexpr size_t kReferenceColumns = 64;
 // The arithmetic, without counting anything but the time.
 Status NpuDevice::reference_product(const WeightSource& source, const float* a, size_t M, float* out) {
     RKNPU2_RETURN_IF_ERROR(check_process());
-    const PhaseTimer timer(statistics_, Phase::kReference);
+    const PhaseTimer timer(counters_, Phase::kReference);
     std::mutex mutex;
     Status failure;
     pool_.parallel_for(ceil_div(source.N, kReferenceColumns), [&](size_t task) {
@@ -41,8 +41,8 @@ Status NpuDevice::multiply_reference(const WeightSource& source, const float* a,
     RKNPU2_RETURN_IF_ERROR(reference_product(source, a, M, out));
     WeightRecord record{source.name, source.type_name, source.K, source.N, "reference"};
     record.expert = source.expert;
-    statistics_.add_weight(record);
-    ++statistics_.reference_matmuls;
+    counters_.add_weight(record);
+    ++counters_.reference_matmuls;
     return {};
 }
 

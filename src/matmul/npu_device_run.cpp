@@ -4,6 +4,7 @@
 #include "base/format.hpp"
 #include "matmul/npu_device.hpp"
 #include "matmul/result_rows.hpp"
+#include "plan/limits.hpp"
 
 namespace rknpu2 {
 namespace {
@@ -43,14 +44,14 @@ class NpuDevice::Execution final : public Pipeline::Work {
     }
 
     Status run(size_t step, size_t core, size_t run) override {
-        const PhaseTimer timer(device_.statistics_, Phase::kNpu);
+        const PhaseTimer timer(device_.counters_, Phase::kNpu);
         const BoundRun& bound = bound_run(step, core, run);
         const RowChunk& chunk = cubes_.chunks[device_.shape_.steps[step].chunk];
         Status status = bound.context->prepare(chunk.bucket, bound.activations, bound.weights, bound.result);
         if (status.ok()) status = bound.context->run();
-        ++device_.statistics_.runs;
+        ++device_.counters_.runs;
         if (status.ok()) return status;
-        ++device_.statistics_.faults.failed_runs;
+        ++device_.counters_.faults.failed_runs;
         failed_[core] = bound.context;
         const ContextKey& key = bound.context->key();
         return std::move(status).with_context(
@@ -58,7 +59,7 @@ class NpuDevice::Execution final : public Pipeline::Work {
     }
 
     void dequantise(size_t step, size_t part) override {
-        const PhaseTimer timer(device_.statistics_, Phase::kDequantise);
+        const PhaseTimer timer(device_.counters_, Phase::kDequantise);
         const Pipeline::Step& at = device_.shape_.steps[step];
         const RunStrip& strip = device_.runs_[at.strip];
         const size_t count = cubes_.chunks[at.chunk].count;
@@ -161,8 +162,8 @@ Status NpuDevice::run(const ActivationStore::Cubes& cubes) {
     pipeline_.begin(shape_, activations_.synced());
     const auto take_part = [&](size_t) { pipeline_.work(execution); };
     pool_.parallel_for(threads_of_use(cubes), take_part, estimated_ns(cubes));
-    statistics_.cpu_tasks += pipeline_.cpu_tasks();
-    statistics_.overlapped_tasks += pipeline_.overlapped_tasks();
+    counters_.cpu_tasks += pipeline_.cpu_tasks();
+    counters_.overlapped_tasks += pipeline_.overlapped_tasks();
     if (pipeline_.status().ok()) return {};
     for (const CachedContext* const context : execution.failed())
         contexts_.drop(context);
@@ -176,7 +177,7 @@ void NpuDevice::quantise_alone(const ActivationStore::Cubes& cubes) {
     if (shape_.quantised || !few) return;
     for (size_t part = 0; part < cubes.chunk_parts[0]; ++part)
         activations_.quantise_part(part);
-    statistics_.cpu_tasks += cubes.chunk_parts[0];
+    counters_.cpu_tasks += cubes.chunk_parts[0];
     shape_.quantised = true;
 }
 
@@ -233,9 +234,9 @@ Status NpuDevice::bind(const ActivationStore::Cubes& cubes) {
                                static_cast<int>(run.core), domain});
             RKNPU2_RETURN_IF_ERROR(context.status());
             CachedContext& cached = *context.value();
-            const size_t place = r * Pipeline::kSlots + step % Pipeline::kSlots;
+            const size_t index = r * kResultSlots + step % kResultSlots;
             const size_t result_bytes = dtype_bytes(type, row_buckets()[bucket] * run.N);
-            Result<DeviceMemoryPool::Slice> area = areas_.result(domain, place, result_bytes);
+            Result<DeviceMemoryPool::Slice> area = areas_.result(domain, index, result_bytes);
             RKNPU2_RETURN_IF_ERROR(area.status());
             const DeviceMemoryPool::Slice& result = area.value();
             const DeviceMemoryPool::Slice& cube = cubes.slices[at.chunk * plan.segments.size() + run.segment];
@@ -246,8 +247,8 @@ Status NpuDevice::bind(const ActivationStore::Cubes& cubes) {
                 RKNPU2_RETURN_IF_ERROR(view->status());
             bound_.push_back(
                 {&cached, a.value(), b.value(), c.value(), result.data(), row_buckets()[bucket]});
-            statistics_.weight_bytes += b.value().bytes;
-            statistics_.result_bytes += c.value().bytes;
+            counters_.weight_bytes += b.value().bytes;
+            counters_.result_bytes += c.value().bytes;
         }
     }
     return {};

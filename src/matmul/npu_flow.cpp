@@ -4,6 +4,7 @@
 #include <map>
 #include <utility>
 
+#include "device/cpu_team.hpp"
 #include "kernels/quantise.hpp"
 
 namespace rknpu2 {
@@ -89,14 +90,14 @@ Status NpuFlow::begin(std::vector<Chunk> chunks) {
     if (device_.lane_ == nullptr) {
         device_.lane_ =
             std::make_unique<NpuLane>(static_cast<size_t>(device_.config_.cores), device_.pool_.spins(),
-                                      cpu_affinity(device_.config_), device_.statistics_);
+                                      cpu_affinity(device_.config_), device_.counters_);
     }
     return make_everything();
 }
 
 // Areas and contexts.
 Status NpuFlow::make_everything() {
-    Recovery recovery(device_.config_, device_.statistics_.faults, device_.fault_lines_);
+    Recovery recovery(device_.config_, device_.counters_.faults, device_.fault_lines_);
     while (true) {
         Status status = device_.memory_.publish(*device_.coherency_);
         if (status.ok()) status = make_cubes();
@@ -134,7 +135,7 @@ Status NpuFlow::make_cubes() {
                 const size_t s = i % segments;
                 RKNPU2_RETURN_IF_ERROR(
                     device_.areas_
-                        .activations(batch.domain(), cube_place(batch, s, chunk), cube_bytes(batch, s, chunk))
+                        .activations(batch.domain(), cube_index(batch, s, chunk), cube_bytes(batch, s, chunk))
                         .status());
             }
         }
@@ -156,10 +157,10 @@ Status NpuFlow::make_results() {
         for (const Batch& batch : product.batches) {
             for (size_t i = 0; i < batch.runs.size() * kSlots; ++i) {
                 const size_t run = i / kSlots;
-                const size_t place = result_place(i % kSlots, batch.first_result + run);
+                const size_t index = result_index(i % kSlots, batch.first_result + run);
                 for (const auto& [rows, chunk] : counts) {
                     const size_t bytes = result_bytes(batch, run, chunk);
-                    RKNPU2_RETURN_IF_ERROR(device_.areas_.result(batch.domain(), place, bytes).status());
+                    RKNPU2_RETURN_IF_ERROR(device_.areas_.result(batch.domain(), index, bytes).status());
                 }
             }
         }
@@ -215,7 +216,7 @@ void NpuFlow::prepare(size_t product, size_t chunk) {
             // It is there since begin(), and large enough.
             state.cubes[batch.first_cube + s] =
                 device_.areas_
-                    .activations(batch.domain(), cube_place(batch, s, chunk), cube_bytes(batch, s, chunk))
+                    .activations(batch.domain(), cube_index(batch, s, chunk), cube_bytes(batch, s, chunk))
                     .value();
         }
     }
@@ -225,7 +226,7 @@ void NpuFlow::prepare(size_t product, size_t chunk) {
 
 void NpuFlow::quantise(size_t product, size_t chunk, size_t first, size_t count, const float* rows,
                        size_t stride) {
-    const PhaseTimer timer(device_.statistics_, Phase::kQuantise);
+    const PhaseTimer timer(device_.counters_, Phase::kQuantise);
     for (const Batch& batch : products_[product].batches) {
         const PackedWeight& weight = *batch.weights[0];
         float* const rotated =
@@ -244,13 +245,13 @@ void NpuFlow::quantise(size_t product, size_t chunk, size_t first, size_t count,
             if (first == 0) zero_padding(weight, segment, cube);
         }
     }
-    ++device_.statistics_.cpu_tasks;
-    if (!running_.empty()) ++device_.statistics_.overlapped_tasks;
+    ++device_.counters_.cpu_tasks;
+    if (!running_.empty()) ++device_.counters_.overlapped_tasks;
 }
 
 void NpuFlow::results(size_t product, size_t chunk, size_t first, size_t count,
                       std::span<const FloatRows> targets) {
-    const PhaseTimer timer(device_.statistics_, Phase::kDequantise);
+    const PhaseTimer timer(device_.counters_, Phase::kDequantise);
     const ChunkState& state = states_[chunk];
     for (const Batch& batch : products_[product].batches) {
         const ResultRows rows{first,
@@ -270,8 +271,8 @@ void NpuFlow::results(size_t product, size_t chunk, size_t first, size_t count,
             result += batch.strips[strip].runs.size();
         }
     }
-    ++device_.statistics_.cpu_tasks;
-    if (!running_.empty()) ++device_.statistics_.overlapped_tasks;
+    ++device_.counters_.cpu_tasks;
+    if (!running_.empty()) ++device_.counters_.overlapped_tasks;
 }
 
 void NpuFlow::used(size_t chunk) {

@@ -1,8 +1,8 @@
 // The device's side of a flow: several multiplications whose rows go through in chunks, each chunk at its own
 // pace, so that the NPU multiplies some rows while the CPU does something else with others.
 //
-// Its user (ggml/flow_run.hpp) knows what lies between the multiplications. For each chunk and each product,
-// in the order of the products, it
+// Its user (ggml/flow/flow_run.hpp) knows what lies between the multiplications. For each chunk and each
+// product, in the order of the products, it
 //   prepare()s it and quantise()s all rows of the chunk, from as many threads as it likes,
 //   submit()s the chunk when has_room() says so,
 //   gets it back from next_done(), and
@@ -25,11 +25,11 @@
 #include <span>
 #include <vector>
 
-#include "base/device_lock.hpp"
+#include "config/device_lock.hpp"
+#include "device/recovery.hpp"
 #include "matmul/cube_rows.hpp"
 #include "matmul/npu_device.hpp"
 #include "matmul/npu_lane.hpp"
-#include "matmul/recovery.hpp"
 #include "matmul/result_rows.hpp"
 #include "matmul/run_list.hpp"
 
@@ -143,10 +143,10 @@ class NpuFlow {
     void drop_results(const Batch& batch, size_t slot);
     void count(const Product& product);
     std::string name_of(size_t product) const;
-    size_t cube_place(const Batch& batch, size_t segment, size_t chunk) const {
+    size_t cube_index(const Batch& batch, size_t segment, size_t chunk) const {
         return chunk * cubes_of_a_chunk_ + batch.first_cube + segment;
     }
-    size_t result_place(size_t slot, size_t result) const { return slot * results_of_a_slot_ + result; }
+    size_t result_index(size_t slot, size_t result) const { return slot * results_of_a_slot_ + result; }
 
     NpuDevice& device_;
     const std::chrono::milliseconds turn_;

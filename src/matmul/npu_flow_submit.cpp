@@ -49,7 +49,7 @@ Status NpuFlow::submit(size_t product, size_t chunk) {
     state.slot =
         static_cast<size_t>(std::find(slot_taken_.begin(), slot_taken_.end(), 0) - slot_taken_.begin());
     slot_taken_[state.slot] = 1;
-    state.recovery.emplace(device_.config_, device_.statistics_.faults, device_.fault_lines_);
+    state.recovery.emplace(device_.config_, device_.counters_.faults, device_.fault_lines_);
     RKNPU2_RETURN_IF_ERROR(fill_job(chunk));
     if (chunk == 0) count(products_[product]);
     running_.push_back(chunk);
@@ -58,13 +58,13 @@ Status NpuFlow::submit(size_t product, size_t chunk) {
 }
 
 void NpuFlow::count(const Product& product) {
-    Statistics& statistics = device_.statistics_;
+    Counters& counters = device_.counters_;
     for (const Batch& batch : product.batches) {
         const bool int8 = batch.plan().recipe.arithmetic == NpuArithmetic::kInt8;
-        (int8 ? statistics.int8_matmuls : statistics.fp16_matmuls) += batch.weights.size();
-        statistics.npu_matmuls += batch.weights.size();
-        statistics.activations_shared += batch.weights.size() - 1;
-        ++statistics.activations_quantised;
+        (int8 ? counters.int8_matmuls : counters.fp16_matmuls) += batch.weights.size();
+        counters.npu_matmuls += batch.weights.size();
+        counters.activations_shared += batch.weights.size() - 1;
+        ++counters.activations_quantised;
     }
 }
 
@@ -80,7 +80,7 @@ Status NpuFlow::fill_job(size_t chunk) {
             const Run& run = *batch.runs[i];
             const size_t result = batch.first_result + i;
             Result<DeviceMemoryPool::Slice> area = device_.areas_.result(
-                batch.domain(), result_place(state.slot, result), result_bytes(batch, i, chunk));
+                batch.domain(), result_index(state.slot, result), result_bytes(batch, i, chunk));
             RKNPU2_RETURN_IF_ERROR(area.status());
             const size_t cube = batch.first_cube + run.segment;
             CachedContext& context = *product.contexts[result];
@@ -95,7 +95,7 @@ Status NpuFlow::fill_job(size_t chunk) {
             state.results[result] = {area.value().data(), row_buckets()[row_index]};
         }
         for (size_t s = 0; s < batch.plan().segments.size(); ++s)
-            device_.statistics_.activation_bytes += cube_bytes(batch, s, chunk);
+            device_.counters_.activation_bytes += cube_bytes(batch, s, chunk);
     }
     return {};
 }
@@ -179,7 +179,7 @@ Status NpuFlow::recover(size_t chunk, bool lowered) {
 
 void NpuFlow::drop_results(const Batch& batch, size_t slot) {
     for (size_t i = 0; i < batch.runs.size(); ++i)
-        device_.areas_.drop_result(batch.domain(), result_place(slot, batch.first_result + i));
+        device_.areas_.drop_result(batch.domain(), result_index(slot, batch.first_result + i));
 }
 
 }  // namespace rknpu2

@@ -6,7 +6,7 @@
 #include "base/format.hpp"
 #include "base/spin.hpp"
 #include "base/thread_pool.hpp"
-#include "matmul/cube_sync.hpp"
+#include "device/cube_sync.hpp"
 
 namespace rknpu2 {
 namespace {
@@ -16,8 +16,8 @@ constexpr std::chrono::microseconds kSpin{200};
 
 }  // namespace
 
-NpuLane::NpuLane(size_t cores, bool spins, const std::vector<int>& cpus, Statistics& statistics)
-    : statistics_(statistics), cores_(cores), spins_(spins) {
+NpuLane::NpuLane(size_t cores, bool spins, const std::vector<int>& cpus, Counters& counters)
+    : counters_(counters), cores_(cores), spins_(spins) {
     team_.start(cores, [this, cpus](size_t thread) {
         pin_thread(cpus);
         work(thread);
@@ -144,13 +144,13 @@ void NpuLane::run_all(Job& job, size_t core) {
 Status NpuLane::run(const Run& run, Job& job) {
     CachedContext& context = *run.context;
     RKNPU2_RETURN_IF_ERROR(sync(run, job));
-    const PhaseTimer timer(statistics_, Phase::kNpu);
+    const PhaseTimer timer(counters_, Phase::kNpu);
     RKNPU2_RETURN_IF_ERROR(context.prepare(run.row_index, run.activations, run.weights, run.result));
-    statistics_.weight_bytes += run.weights.bytes;
-    statistics_.result_bytes += run.result.bytes;
-    ++statistics_.runs;
+    counters_.weight_bytes += run.weights.bytes;
+    counters_.result_bytes += run.result.bytes;
+    ++counters_.runs;
     Status status = context.run();
-    if (!status.ok()) ++statistics_.faults.failed_runs;
+    if (!status.ok()) ++counters_.faults.failed_runs;
     return status;
 }
 

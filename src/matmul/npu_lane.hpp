@@ -19,8 +19,8 @@
 #include <vector>
 
 #include "base/threads.hpp"
-#include "matmul/context_cache.hpp"
-#include "matmul/statistics.hpp"
+#include "counters/counters.hpp"
+#include "device/context_cache.hpp"
 #include "soc/rk3588.hpp"
 
 namespace rknpu2 {
@@ -52,7 +52,7 @@ class NpuLane {
     };
 
     // `spins`: wait() looks for a while before it sleeps. `cpus`: that the threads may run on, empty for all.
-    NpuLane(size_t cores, bool spins, const std::vector<int>& cpus, Statistics& statistics);
+    NpuLane(size_t cores, bool spins, const std::vector<int>& cpus, Counters& counters);
     ~NpuLane();
     NpuLane(const NpuLane&) = delete;
     NpuLane& operator=(const NpuLane&) = delete;
@@ -79,7 +79,7 @@ class NpuLane {
     Status run(const Run& run, Job& job);
     Status sync(const Run& run, Job& job);
 
-    Statistics& statistics_;
+    Counters& counters_;
     const size_t cores_;
     const bool spins_;
     size_t jobs_ = 0;   // of the submitting thread

@@ -5,7 +5,8 @@
 #include <utility>
 
 #include "base/spin.hpp"
-#include "matmul/cube_sync.hpp"
+#include "device/cube_sync.hpp"
+#include "plan/limits.hpp"
 
 namespace rknpu2 {
 namespace {
@@ -96,7 +97,7 @@ bool Pipeline::pick_run(size_t core, Task& task) {
         ++at.step;
         at.run = 0;
     }
-    if (at.step >= std::min(shape_->steps.size(), completed_ + kSlots)) return false;
+    if (at.step >= std::min(shape_->steps.size(), completed_ + kResultSlots)) return false;
     const size_t chunk = shape_->steps[at.step].chunk;
     if (parts_left_[chunk] > 0) return false;
     char& synced = (*synced_)[chunk * shape_->segments + runs_of(at.step)[at.run]];
@@ -109,7 +110,7 @@ bool Pipeline::pick_run(size_t core, Task& task) {
 }
 
 bool Pipeline::pick_dequantisation(Task& task) {
-    const size_t end = std::min(shape_->steps.size(), completed_ + kSlots);
+    const size_t end = std::min(shape_->steps.size(), completed_ + kResultSlots);
     for (size_t step = completed_; step < end; ++step) {
         Progress& progress = progress_[step];
         if (progress.runs_left > 0 || progress.next_part == shape_->steps[step].parts) continue;

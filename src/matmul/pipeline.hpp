@@ -5,7 +5,7 @@
 // strips, which the cores multiply in runs. A step is one strip of one chunk. It begins when its chunk is
 // quantised, each core does its runs of it one after the other, and when all have ended the results are
 // dequantised in parts. A thread that is free takes, in this order: a run for an idle core, a part to
-// dequantise, a part to quantise. Results of at most kSlots steps exist at a time, so memory is bounded
+// dequantise, a part to quantise. Results of at most kResultSlots steps exist at a time, so memory is bounded
 // whatever the size; steps end in no particular order, but begin in ascending order on every core.
 //
 // A cube of activations (a chunk's part of one K segment) must be made visible to the device once: the first
@@ -31,9 +31,6 @@ namespace rknpu2 {
 
 class Pipeline {
   public:
-    // Steps whose results may exist at the same time: one that is written, one that is read.
-    static constexpr size_t kSlots = 2;
-
     // What the tasks do. `run` counts the runs of a core within the step's strip. The functions are called by
     // several threads at once, but for one core by one thread at a time.
     class Work {

@@ -4,8 +4,8 @@
 // cells of one core and one segment that lie side by side in device memory are one run, up to the widest that
 // the chip takes: native weights have their columns outermost, so the blocks of Q, K and V are together the
 // block of a wider weight, and each has its columns of the result to itself (native results have theirs
-// outermost, too). NpuDevice::place() puts weights that belong together side by side; if they do not lie so,
-// they are runs of their own and the result is the same.
+// outermost, too). NpuDevice::reserve() puts weights that belong together side by side; if they do not lie
+// so, they are runs of their own and the result is the same.
 //
 // Pure arithmetic on plans and places. Filling a list again with something no larger allocates nothing.
 #pragma once
@@ -13,8 +13,8 @@
 #include <array>
 #include <vector>
 
-#include "matmul/packed_weight.hpp"
 #include "soc/rk3588.hpp"
+#include "weights/packed_weight.hpp"
 
 namespace rknpu2 {
 

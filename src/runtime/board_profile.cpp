@@ -90,12 +90,12 @@ Status take_line(const std::string& line, BoardAnswers& answers) {
 }
 
 std::string none_text(const std::string& name, const std::vector<std::string>& folders) {
-    std::string places;
+    std::string named;
     for (const std::string& folder : folders)
-        places += (places.empty() ? "" : " or ") + folder;
+        named += (named.empty() ? "" : " or ") + folder;
     return format(
         "no board profile (%s in %s), so the safe one; rknpu2-doctor finds out whether another is faster",
-        printable(name).c_str(), printable(places).c_str());
+        printable(name).c_str(), printable(named).c_str());
 }
 
 // Is the profile for this board?

@@ -8,7 +8,7 @@
 //   board = radxa-rock-5b        whose answers these are: both as in the file's name; a profile of another
 //   runtime = 2.3.2-429f97ae6b   board or another runtime is not taken. Optional, for profiles by hand.
 //   coherency = owner            how the CPU's cache is kept in step with the NPU: owner or lines
-//                                (matmul/coherency.hpp)
+//                                (device/coherency.hpp)
 //   columns = 4096               of a run, at most, where wider ones are not right
 //
 // It is another file than the profile of times that RKNNSIM_PROFILE and rknpu2-bench read: that one is
@@ -22,8 +22,8 @@
 #include <string>
 #include <vector>
 
-#include "base/config.hpp"
 #include "base/status.hpp"
+#include "config/config.hpp"
 #include "runtime/npu_runtime.hpp"
 
 namespace rknpu2 {

@@ -12,7 +12,7 @@
 
 #include <string>
 
-#include "base/config.hpp"
+#include "config/config.hpp"
 
 namespace rknpu2 {
 

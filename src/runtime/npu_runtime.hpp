@@ -29,8 +29,8 @@ struct RuntimeInfo {
     bool simulated = false;
 };
 
-// The element types of one multiplication: all that the chip has. Plans (matmul/plan.hpp) know the first two
-// alone; the others are for rknpu2-doctor.
+// The element types of one multiplication: all that the chip has. Plans (plan/weight_plan.hpp) know the first
+// two alone; the others are for rknpu2-doctor.
 enum class NpuArithmetic : uint8_t {
     kInt8,           // int8 by int8 to int32, exact
     kFloat16,        // fp16 by fp16 to fp32

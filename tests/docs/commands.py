@@ -81,7 +81,7 @@ class Checker:
     def knows_variable(self, name):
         """Is this one of ours a setting, and of what?"""
         if name.startswith("GGML_RKNPU2_"):
-            return f'"{name}"' in self.text("src/base/config.cpp")
+            return f'"{name}"' in self.text("src/config/config.cpp")
         if name.startswith("RKNNSIM_"):
             return f'"{name}"' in self.text("sim/core/settings.cpp")
         if name.startswith("RKNPU2_"):

@@ -92,7 +92,7 @@ class Pages(unittest.TestCase):
         self.assertEqual(there - index - {"README.md"}, set())
 
     def test_the_readme_has_each_setting(self):
-        settings = set(re.findall(r'"(GGML_RKNPU2_\w+)"', (pages.ROOT / "src/base/config.cpp").read_text()))
+        settings = set(re.findall(r'"(GGML_RKNPU2_\w+)"', (pages.ROOT / "src/config/config.cpp").read_text()))
         rows = re.findall(r"^\| `(GGML_RKNPU2_\w+)` \|", (pages.ROOT / "README.md").read_text(), re.M)
         self.assertGreater(len(settings), 15)
         self.assertEqual(sorted(rows), sorted(settings))
@@ -116,7 +116,7 @@ class Spoiled(unittest.TestCase):
             (root / "scripts/tool.sh").chmod(0o755)
             (root / "CMakeLists.txt").write_text("option(RKNPU2_THING \"\" ON)\nadd_executable(thing thing.c)\n")
             (root / "CMakePresets.json").write_text('{ "name": "release" }')
-            (root / "src/base/config.cpp").write_text('"GGML_RKNPU2_CORES"')
+            (root / "src/config/config.cpp").write_text('"GGML_RKNPU2_CORES"')
             (root / "docs/page.md").write_text(page)
             return list(all_findings(root, reviewed or {}))
 

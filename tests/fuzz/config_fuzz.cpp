@@ -6,8 +6,8 @@
 #include <map>
 #include <sstream>
 
-#include "base/config.hpp"
 #include "base/format.hpp"
+#include "config/config.hpp"
 #include "fuzz/check.hpp"
 
 using namespace rknpu2;  // NOLINT: this is its program

@@ -1,18 +1,18 @@
 // Files of llama-imatrix: what is accepted are statistics that weights can be packed with.
 #include <cmath>
 
+#include "calibration/imatrix_file.hpp"
+#include "calibration/plane_choice.hpp"
 #include "fuzz/check.hpp"
 #include "fuzz/place.hpp"
-#include "matmul/imatrix_file.hpp"
-#include "matmul/plane_choice.hpp"
 
 using namespace rknpu2;  // NOLINT: this is its program
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-    static const fuzz::Place place;
+    static const fuzz::Target place;
     const std::string path = place.file("imatrix.gguf");
-    fuzz::Place::write(path, std::string(reinterpret_cast<const char*>(data), size));
-    const Result<ModelStatistics> read = read_imatrix(path);
+    fuzz::Target::write(path, std::string(reinterpret_cast<const char*>(data), size));
+    const Result<ModelStats> read = read_imatrix(path);
     if (!read.ok()) {
         FUZZ_CHECK(fuzz::is_one_line(read.status().message()));
         FUZZ_CHECK(read.status().message().find(path) != std::string::npos);

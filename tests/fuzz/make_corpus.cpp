@@ -5,10 +5,10 @@
 #include <limits>
 #include <sstream>
 
-#include "base/config.hpp"
+#include "calibration/activation_stats.hpp"
+#include "config/config.hpp"
 #include "fuzz/weight_cache_case.hpp"
 #include "gguf/gguf_writer.hpp"
-#include "matmul/channel_statistics.hpp"
 #include "predict/embedded.hpp"
 #include "timing/default_profile.hpp"
 
@@ -21,7 +21,7 @@ fs::path root;
 
 void seed(const std::string& target, const std::string& name, const std::string& content) {
     fs::create_directories(root / target);
-    fuzz::Place::write((root / target / ("seed-" + name)).string(), content);
+    fuzz::Target::write((root / target / ("seed-" + name)).string(), content);
 }
 
 template <typename T>
@@ -83,9 +83,9 @@ void imatrix() {
 }
 
 void statistics() {
-    ModelStatistics two;
+    ModelStats two;
     for (const char* const name : {"blk.0.attn_q.weight", "output.weight"}) {
-        ChannelStatistics entry;
+        ActivationStats entry;
         entry.N = 48;
         entry.K = 4;
         entry.fingerprint = 0x1234;
@@ -96,7 +96,7 @@ void statistics() {
         if (entry.output) entry.one_plane_divergence = 0.25F;
         two.emplace(name, entry);
     }
-    const std::string text = encode_statistics(two);
+    const std::string text = encode_stats(two);
     seed("statistics", "as-it-is", bytes(uint8_t{0}) + text);
     seed("statistics", "checksum-set", bytes(uint8_t{1}) + text);
     std::string name_with_a_line_break = text;
@@ -104,7 +104,7 @@ void statistics() {
     std::fill_n(name_with_a_line_break.begin() + static_cast<std::ptrdiff_t>(text.find("weight")) + 6, 8,
                 '\0');  // N
     seed("statistics", "name-with-a-line-break", bytes(uint8_t{1}) + name_with_a_line_break);
-    seed("statistics", "none", bytes(uint8_t{0}) + encode_statistics({}));
+    seed("statistics", "none", bytes(uint8_t{0}) + encode_stats({}));
 }
 
 void config() {

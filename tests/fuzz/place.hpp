@@ -13,20 +13,20 @@
 namespace rknpu2::fuzz {
 
 // A folder of this process, removed when it ends (but for a crash, where it tells what was read last).
-class Place {
+class Target {
   public:
-    Place() {
+    Target() {
         const bool memory = ::access("/dev/shm", W_OK) == 0;
         path_ = (memory ? std::string("/dev/shm") : std::filesystem::temp_directory_path().string()) +
                 "/rknpu2-fuzz-XXXXXX";
         FUZZ_CHECK(::mkdtemp(path_.data()) != nullptr);
     }
-    ~Place() {
+    ~Target() {
         std::error_code ignored;
         std::filesystem::remove_all(path_, ignored);
     }
-    Place(const Place&) = delete;
-    Place& operator=(const Place&) = delete;
+    Target(const Target&) = delete;
+    Target& operator=(const Target&) = delete;
 
     std::string file(const std::string& name) const { return path_ + "/" + name; }
 

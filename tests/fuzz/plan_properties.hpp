@@ -5,9 +5,9 @@
 #include <cmath>
 
 #include "fuzz/check.hpp"
-#include "matmul/plan.hpp"
-#include "matmul/policy.hpp"
-#include "matmul/support.hpp"
+#include "plan/policy.hpp"
+#include "plan/support.hpp"
+#include "plan/weight_plan.hpp"
 #include "soc/rk3588.hpp"
 
 namespace rknpu2::fuzz {
@@ -78,7 +78,7 @@ inline void check_supported(const MatmulProblem& p, const Config& config) {
 }
 
 inline void check_placement(const ExpertsCall& call, const Config& config) {
-    const Placement placement = place_experts(call, config);
+    const Placement placement = experts_target(call, config);
     FUZZ_CHECK(std::isfinite(placement.npu_us) && placement.npu_us >= 0);
     FUZZ_CHECK(std::isfinite(placement.cpu_us) && placement.cpu_us >= 0);
 }

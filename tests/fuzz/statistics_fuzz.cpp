@@ -3,9 +3,9 @@
 #include <cmath>
 
 #include "base/hash.hpp"
+#include "calibration/activation_stats.hpp"
 #include "fuzz/check.hpp"
 #include "fuzz/input.hpp"
-#include "matmul/channel_statistics.hpp"
 
 using namespace rknpu2;  // NOLINT: this is its program
 
@@ -24,7 +24,7 @@ void set_checksum(std::string& content) {
     std::memcpy(content.data() + body, &state, sizeof state);
 }
 
-bool same(const ChannelStatistics& a, const ChannelStatistics& b) {
+bool same(const ActivationStats& a, const ActivationStats& b) {
     return a.N == b.N && a.K == b.K && a.fingerprint == b.fingerprint && a.rows == b.rows &&
            a.mean == b.mean && a.mean_square == b.mean_square && a.output == b.output &&
            a.one_plane_divergence == b.one_plane_divergence;
@@ -37,7 +37,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     const bool mend = input.number<uint8_t>() % 2 == 1;
     std::string content = input.rest();
     if (mend) set_checksum(content);
-    const Result<ModelStatistics> decoded = decode_statistics(content);
+    const Result<ModelStats> decoded = decode_stats(content);
     if (!decoded.ok()) {
         FUZZ_CHECK(decoded.status().code() == StatusCode::kInvalidArgument);
         FUZZ_CHECK(fuzz::is_one_line(decoded.status().message()));
@@ -47,15 +47,15 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
         FUZZ_CHECK(!name.empty() && name.size() <= 255);
         FUZZ_CHECK(entry.N > 0 && entry.K > 0 && entry.rows > 0);
         FUZZ_CHECK(entry.mean.size() == entry.K && entry.mean_square.size() == entry.K);
-        FUZZ_CHECK(entry.measured() || entry.one_plane_divergence == ChannelStatistics::kNotMeasured);
+        FUZZ_CHECK(entry.measured() || entry.one_plane_divergence == ActivationStats::kNotMeasured);
         for (size_t k = 0; k < entry.K; ++k) {
             FUZZ_CHECK(std::isfinite(entry.mean[k]));
             FUZZ_CHECK(std::isfinite(entry.mean_square[k]) && entry.mean_square[k] >= 0);
         }
     }
-    const std::string again = encode_statistics(decoded.value());
+    const std::string again = encode_stats(decoded.value());
     FUZZ_CHECK(again.size() == content.size());
-    const Result<ModelStatistics> reread = decode_statistics(again);
+    const Result<ModelStats> reread = decode_stats(again);
     FUZZ_CHECK(reread.ok() && reread.value().size() == decoded.value().size());
     for (const auto& [name, entry] : decoded.value())
         FUZZ_CHECK(same(entry, reread.value().at(name)));

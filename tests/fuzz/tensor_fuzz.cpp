@@ -6,7 +6,7 @@
 
 #include "fuzz/input.hpp"
 #include "fuzz/plan_properties.hpp"
-#include "ggml/problem_from_tensor.hpp"
+#include "ggml/node/describe.hpp"
 
 using namespace rknpu2;  // NOLINT: this is its program
 

@@ -4,19 +4,19 @@
 
 #include <string>
 
+#include "calibration/activation_stats.hpp"
 #include "fuzz/place.hpp"
-#include "matmul/channel_statistics.hpp"
-#include "matmul/weight_cache.hpp"
 #include "support/fake_runtime.hpp"
+#include "weights/weight_cache.hpp"
 
 namespace rknpu2::fuzz {
 
 class WeightCacheCase {
   public:
-    WeightCacheCase() : cache_(place_.file("weights"), uint64_t{1} << 30, statistics_), pool_(1) {
+    WeightCacheCase() : cache_(place_.file("weights"), uint64_t{1} << 30, counters_), pool_(1) {
         allocate(stored_);
         allocate(loaded_);
-        loaded_.statistics = &of_activations_;
+        loaded_.stats = &of_activations_;
         uint8_t byte = 1;
         for (const auto& segment : stored_.cells) {
             for (const auto& cell : segment) {
@@ -69,15 +69,15 @@ class WeightCacheCase {
         }
     }
 
-    Place place_;
+    Target place_;
     testing::FakeState state_;
     testing::FakeRuntime runtime_{state_};
     DeviceMemoryPool memory_{runtime_};
-    Statistics statistics_;
+    Counters counters_;
     WeightCache cache_;
     ThreadPool pool_;
     const Digest key_{0x0123456789abcdef, 0xfedcba9876543210};
-    const ChannelStatistics of_activations_;  // only that there are some counts
+    const ActivationStats of_activations_;  // only that there are some counts
     PackedWeight stored_;
     PackedWeight loaded_;
 };

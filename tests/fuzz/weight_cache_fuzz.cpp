@@ -58,7 +58,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     std::string file = how == 0 ? input.rest() : changed(good, input);
     if (how == 2) set_checksum(file);
     warning.clear();
-    fuzz::Place::write(weight.path(), file);
+    fuzz::Target::write(weight.path(), file);
     if (weight.load()) {
         FUZZ_CHECK(weight.equal() && warning.empty());
         FUZZ_CHECK(file == good);

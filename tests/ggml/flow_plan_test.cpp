@@ -1,6 +1,6 @@
 // Stretches of a graph that flow: their stages, what ends them, and where their results live.
 #include "ggml/plan_fixture.hpp"
-#include "matmul/cost_model.hpp"
+#include "plan/cost_model.hpp"
 
 namespace rknpu2::test {
 namespace {

@@ -1,12 +1,12 @@
 // Whom attention of a chunk waits for, by the mask; and which cells are cleared before they are written.
-#include "ggml/flow_waits.hpp"
+#include "ggml/flow/flow_waits.hpp"
 
 #include <algorithm>
 #include <cstring>
 #include <numeric>
 #include <optional>
 
-#include "ggml/flow_cells.hpp"
+#include "ggml/flow/flow_cells.hpp"
 #include "ggml/plan_fixture.hpp"
 #include "support/random.hpp"
 

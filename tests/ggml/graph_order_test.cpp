@@ -1,4 +1,4 @@
-#include "ggml/graph_order.hpp"
+#include "ggml/graph/order.hpp"
 
 #include <gtest/gtest.h>
 

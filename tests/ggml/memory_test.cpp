@@ -27,10 +27,10 @@ double buffers_of(const std::string& log) {
     return bytes;
 }
 
-double packed_bytes(const std::string& stats_file) {
-    std::ifstream file(stats_file);
+double packed_bytes(const std::string& counters_file) {
+    std::ifstream file(counters_file);
     const nlohmann::json stats = nlohmann::json::parse(file, nullptr, false);
-    EXPECT_FALSE(stats.is_discarded()) << stats_file;
+    EXPECT_FALSE(stats.is_discarded()) << counters_file;
     double bytes = 0;
     for (const auto& weight : stats["weights"])
         bytes += weight["packed_bytes"].get<double>();

@@ -64,7 +64,7 @@ PlanFixture::PlanFixture() : memory_(new std::byte[kMemory]) {
     ggml.ggml_is_contiguous = is_contiguous;
     ggml.ggml_get_type_traits = traits_of;
     ggml.ggml_type_name = [](ggml_type) { return "f32"; };
-    host_.statistics = &statistics_;
+    host_.counters = &counters_;
     host_.config.experts = Experts::kNpu;
     weights_.buft = states_.buft = results_.buft = &host_.buffer_type;
     weights_.usage = GGML_BACKEND_BUFFER_USAGE_WEIGHTS;

@@ -12,8 +12,8 @@
 #include <string>
 #include <vector>
 
-#include "ggml/graph_plan.hpp"
-#include "ggml/host.hpp"
+#include "ggml/graph/graph_plan.hpp"
+#include "ggml/host/host.hpp"
 
 namespace rknpu2::test {
 
@@ -75,7 +75,7 @@ class PlanFixture : public ::testing::Test {
     std::vector<int32_t> uses_;
     ggml_cgraph graph_{};
     GraphPlan plan_;
-    Statistics statistics_;
+    Counters counters_;
 };
 
 }  // namespace rknpu2::test

@@ -22,7 +22,7 @@
     EXPORT void name(void) {  \
         abort(); /* called */ \
     }
-#include "ggml_imports.inc"
+#include "ggml/host/ggml_imports.inc"
 #undef X
 #undef ggml_version
 #undef ggml_log_internal

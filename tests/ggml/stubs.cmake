@@ -4,7 +4,7 @@
 function(stub_host name)
   add_library(${name} MODULE stub_host.c)
   target_compile_definitions(${name} PRIVATE ${ARGN})
-  target_include_directories(${name} PRIVATE "${PROJECT_SOURCE_DIR}/src/ggml")
+  target_include_directories(${name} PRIVATE "${PROJECT_SOURCE_DIR}/src")
   target_link_libraries(${name} PRIVATE rknpu2_flags ${CMAKE_DL_LIBS})
   set_target_properties(${name} PROPERTIES LIBRARY_OUTPUT_DIRECTORY "${CMAKE_CURRENT_BINARY_DIR}/stubs" PREFIX "")
   add_dependencies(test_ggml_layouts ${name})

@@ -6,6 +6,7 @@
 #include "matmul/fake_device.hpp"
 #include "matmul/matrices.hpp"
 #include "matmul/npu_device.hpp"
+#include "plan/limits.hpp"
 
 namespace rknpu2 {
 namespace {
@@ -17,7 +18,7 @@ using Weight = std::shared_ptr<PackedWeight>;
 class ActivationsTest : public ::testing::TestWithParam<Precision> {
   protected:
     std::shared_ptr<NpuDevice> device(Precision precision) {
-        return testing::new_device(state_, statistics_, precision);
+        return testing::new_device(state_, counters_, precision);
     }
 
     void SetUp() override { npu_ = device(GetParam()); }
@@ -33,10 +34,10 @@ class ActivationsTest : public ::testing::TestWithParam<Precision> {
         return out;
     }
 
-    uint64_t shared() const { return statistics_.activations_shared; }
+    uint64_t shared() const { return counters_.activations_shared; }
 
     FakeState state_;
-    Statistics statistics_;
+    Counters counters_;
     std::shared_ptr<NpuDevice> npu_;
 };
 
@@ -122,7 +123,7 @@ TEST_P(ActivationsTest, WhatWasOverwrittenIsQuantisedAgain) {
 }
 
 TEST_P(ActivationsTest, AMatrixThatIsWorkedOnInPartsIsSharedWithNobody) {
-    const size_t M = ActivationStore::kMaxChunks * kMaxRows + 3;
+    const size_t M = kMostRowChunks * kMaxRows + 3;
     const Matrices x(M, 1, 32, 3);
     const Weight w = pack(16, 32, 4);
     const Activations input{x.a.data(), M, npu_->new_version()};

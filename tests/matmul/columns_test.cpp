@@ -1,9 +1,9 @@
 // GGML_RKNPU2_COLUMNS: how wide a run is decides how many runs there are, never a bit of a result.
 #include "matmul/fake_device.hpp"
 #include "matmul/matrices.hpp"
-#include "matmul/plan.hpp"
-#include "matmul/weight_cache_fixture.hpp"
+#include "plan/weight_plan.hpp"
 #include "soc/rk3588.hpp"
+#include "weights/weight_cache_fixture.hpp"
 
 namespace rknpu2 {
 namespace {
@@ -37,10 +37,10 @@ TEST_F(ColumnsTest, TheSameBitsWhateverTheWidth) {
             std::vector<float> narrow;
             for (const int columns : {64, 4096, 8192, 16384, 65536, 131072}) {
                 if (N / static_cast<size_t>(columns) > 400) continue;  // more runs than the test has time for
-                const uint64_t before = statistics_.runs;
+                const uint64_t before = counters_.runs;
                 std::vector<float> out = with_columns(columns, x);
-                EXPECT_LE(statistics_.runs - before, runs) << columns;
-                runs = statistics_.runs - before;
+                EXPECT_LE(counters_.runs - before, runs) << columns;
+                runs = counters_.runs - before;
                 if (narrow.empty()) narrow = out;
                 EXPECT_EQ(out, narrow) << columns;
             }
@@ -54,7 +54,7 @@ TEST_F(ColumnsTest, AHeadTakesSixRounds) {
     const Matrices x(1, 262144, 32, 1);
     config_.precision = Precision::kFast;
     multiply(x);
-    EXPECT_EQ(statistics_.runs, 18U);
+    EXPECT_EQ(counters_.runs, 18U);
 }
 
 TEST_F(ColumnsTest, WideRunsHaveFewRows) {
@@ -68,7 +68,7 @@ TEST_F(ColumnsTest, WideRunsHaveFewRows) {
 // What narrow runs have shared may have too many rows for a wide one, which then cuts them anew.
 TEST_F(ColumnsTest, SharedActivationsAreCutAnewWhereResultsHaveNoRoom) {
     FakeState state;
-    const auto npu = testing::new_device(state, statistics_, Precision::kFast, 1);
+    const auto npu = testing::new_device(state, counters_, Precision::kFast, 1);
     const size_t M = 256, K = 32;
     const Matrices x(M, 1, K, 3);
     const auto narrow = npu->pack(Matrices(1, 64, K, 4).source()).take();
@@ -84,12 +84,12 @@ TEST_F(ColumnsTest, SharedActivationsAreCutAnewWhereResultsHaveNoRoom) {
     const uint64_t version = npu->new_version();
     multiply_by(*narrow, version);
     multiply_by(*narrow, version);
-    EXPECT_EQ(statistics_.activations_shared, 1U);
+    EXPECT_EQ(counters_.activations_shared, 1U);
     EXPECT_EQ(multiply_by(*wide, version), apart);
-    EXPECT_EQ(statistics_.activations_shared, 1U);
+    EXPECT_EQ(counters_.activations_shared, 1U);
     EXPECT_EQ(multiply_by(*wide, version), apart);
     EXPECT_EQ(multiply_by(*narrow, version), narrow_apart);
-    EXPECT_EQ(statistics_.activations_shared, 3U);
+    EXPECT_EQ(counters_.activations_shared, 3U);
 }
 
 // Cells of one width are no cells of another: a cache has a file for each.

@@ -44,10 +44,10 @@ WeightSource source_of(size_t weight) {
 TEST(Domains, MoreThanFourGibibytesOfWeights) {
     Config config;
     config.precision = Precision::kFast;
-    Statistics statistics;
+    Counters counters;
     Result<std::unique_ptr<NpuRuntime>> runtime = open_rknn_runtime(SIMULATOR);
     ASSERT_TRUE(runtime.ok()) << runtime.status().to_string();
-    const auto npu = std::make_shared<NpuDevice>(runtime.take(), config, statistics);
+    const auto npu = std::make_shared<NpuDevice>(runtime.take(), config, counters);
     std::vector<std::shared_ptr<PackedWeight>> weights;
     std::set<int> domains;
     for (size_t w = 0; w < kWeights; ++w) {

@@ -9,7 +9,7 @@
 
 namespace rknpu2::testing {
 
-inline std::shared_ptr<NpuDevice> new_device(FakeState& state, Statistics& statistics, Precision precision,
+inline std::shared_ptr<NpuDevice> new_device(FakeState& state, Counters& counters, Precision precision,
                                              int cores = 3, std::vector<OnError> on_error = {},
                                              int columns = 16384) {
     Config config;
@@ -18,7 +18,7 @@ inline std::shared_ptr<NpuDevice> new_device(FakeState& state, Statistics& stati
     config.columns = columns;
     config.threads = 2;
     config.on_error = std::move(on_error);
-    return std::make_shared<NpuDevice>(std::make_unique<FakeRuntime>(state), config, statistics);
+    return std::make_shared<NpuDevice>(std::make_unique<FakeRuntime>(state), config, counters);
 }
 
 }  // namespace rknpu2::testing

@@ -5,10 +5,10 @@
 #include <cmath>
 #include <limits>
 
+#include "calibration/stats_library.hpp"
 #include "matmul/fake_device.hpp"
 #include "matmul/matrices.hpp"
 #include "matmul/npu_device.hpp"
-#include "matmul/statistics_library.hpp"
 
 namespace rknpu2 {
 namespace {
@@ -38,9 +38,9 @@ double bound(Precision precision) {
 
 class FarNumbersTest : public ::testing::TestWithParam<Precision> {
   protected:
-    std::vector<float> multiply(const Matrices& x, ModelStatistics statistics = {}) {
-        const auto npu = testing::new_device(state_, statistics_, GetParam());
-        if (!statistics.empty()) npu->use_statistics(std::make_unique<StatisticsLibrary>(statistics));
+    std::vector<float> multiply(const Matrices& x, ModelStats statistics = {}) {
+        const auto npu = testing::new_device(state_, counters_, GetParam());
+        if (!statistics.empty()) npu->use_stats(std::make_unique<StatsLibrary>(statistics));
         std::vector<float> out(x.M * x.N, std::nanf(""));
         const auto packed = npu->pack(x.source());
         EXPECT_TRUE(packed.ok()) << packed.status().to_string();
@@ -75,7 +75,7 @@ class FarNumbersTest : public ::testing::TestWithParam<Precision> {
     }
 
     FakeState state_;
-    Statistics statistics_;
+    Counters counters_;
 };
 
 // All but `naive`, which has one scale for all rows and channels.
@@ -213,7 +213,7 @@ TEST_P(FarStatisticsTest, StatisticsOfEveryMagnitude) {
         Matrices x(2, kN, 1000, 8);
         stretch(x.a.data(), x.K, magnitude);
         stretch(x.w.data(), x.w.size(), magnitude > 1e30F ? 0.01F : magnitude < 1e-30F ? 1e10F : 1.0F);
-        ChannelStatistics entry;
+        ActivationStats entry;
         entry.N = x.N;
         entry.K = x.K;
         entry.fingerprint = weight_fingerprint(x.source());
@@ -250,8 +250,8 @@ INSTANTIATE_TEST_SUITE_P(Precisions, FarStatisticsTest,
 TEST(NaiveWeightTest, WhatIsNotFiniteStaysInItsChannel) {
     Matrices x(2, kN, 1000, 9);
     FakeState state;
-    Statistics statistics;
-    const auto npu = testing::new_device(state, statistics, Precision::kNaive);
+    Counters counters;
+    const auto npu = testing::new_device(state, counters, Precision::kNaive);
     const auto multiply = [&] {
         std::vector<float> out(x.M * x.N);
         const auto packed = npu->pack(x.source());

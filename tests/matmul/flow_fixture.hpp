@@ -31,7 +31,7 @@ class FlowTest : public ::testing::TestWithParam<Precision> {
 
     void open(int cores, std::vector<OnError> on_error = {}) {
         state_.spoils_results = true;
-        npu_ = new_device(state_, statistics_, GetParam(), cores, std::move(on_error));
+        npu_ = new_device(state_, counters_, GetParam(), cores, std::move(on_error));
         add_product({200, 70}, 96);
         add_product({9, 5}, 4500);  // several segments
         add_product({4200}, 32);    // several strips on one core
@@ -129,7 +129,7 @@ class FlowTest : public ::testing::TestWithParam<Precision> {
     }
 
     FakeState state_;
-    Statistics statistics_;
+    Counters counters_;
     std::shared_ptr<NpuDevice> npu_;
     std::vector<Matrices> inputs_;
     std::vector<std::vector<Weight>> weights_;

@@ -13,8 +13,9 @@
 #include <stdexcept>
 #include <thread>
 
-#include "base/device_lock.hpp"
 #include "base/log.hpp"
+#include "config/device_lock.hpp"
+#include "device/cpu_team.hpp"
 #include "matmul/flow_fixture.hpp"
 #include "support/failing_threads.hpp"
 
@@ -64,16 +65,16 @@ TEST_P(FlowTest, ChunksWhoseRunsFailAreSubmittedAgain) {
     open(3, {OnError::kRetry, OnError::kReset});
     const auto expected = one_by_one();
     for (const int first : {0, 3, 10}) {
-        const uint64_t failed = statistics_.faults.failed;
+        const uint64_t failed = counters_.faults.failed;
         state_.failing_runs = 1;
         state_.runs_until_failure = first;
         auto out = nothing();
         const Status status = flow(out, static_cast<uint32_t>(first));
         ASSERT_TRUE(status.ok()) << status.to_string();
         EXPECT_EQ(out, expected) << "run " << first;
-        EXPECT_EQ(statistics_.faults.failed - failed, 1U);
+        EXPECT_EQ(counters_.faults.failed - failed, 1U);
     }
-    EXPECT_EQ(statistics_.faults.retried, 3U);
+    EXPECT_EQ(counters_.faults.retried, 3U);
     ASSERT_EQ(lines_.size(), 3U);
     EXPECT_THAT(lines_[0], HasSubstr("the fake does not answer"));
     EXPECT_THAT(lines_[0], HasSubstr("trying again in new contexts"));
@@ -88,7 +89,7 @@ TEST_P(FlowTest, EverythingIsDroppedWhenThatDoesNotHelp) {
     const Status status = flow(out, 1);
     ASSERT_TRUE(status.ok()) << status.to_string();
     EXPECT_EQ(out, expected);
-    EXPECT_EQ(statistics_.faults.reset + statistics_.faults.retried, statistics_.faults.failed);
+    EXPECT_EQ(counters_.faults.reset + counters_.faults.retried, counters_.faults.failed);
 }
 
 TEST_P(FlowTest, WithoutAStepLeftTheFlowFailsAndTheDeviceStaysUsable) {
@@ -114,15 +115,15 @@ TEST_P(FlowTest, ContextsThatCannotBeMadeAreTriedAgain) {
         weights_.clear();
         inputs_.clear();
         open(3, {OnError::kRetry, OnError::kReset});
-        const uint64_t failed = statistics_.faults.failed;
+        const uint64_t failed = counters_.faults.failed;
         state_.contexts_until_failure = nth;
         auto out = nothing();
         const Status status = flow(out, 1);
         ASSERT_TRUE(status.ok()) << status.to_string();
         EXPECT_EQ(out, expected) << "context " << nth;
-        EXPECT_EQ(statistics_.faults.failed - failed, 1U);
+        EXPECT_EQ(counters_.faults.failed - failed, 1U);
     }
-    const uint64_t failed = statistics_.faults.failed;
+    const uint64_t failed = counters_.faults.failed;
     std::atomic<bool> once{true};
     state_.before_run = [&] {
         if (once.exchange(false)) {
@@ -134,8 +135,8 @@ TEST_P(FlowTest, ContextsThatCannotBeMadeAreTriedAgain) {
     const Status status = flow(out, 1);
     ASSERT_TRUE(status.ok()) << status.to_string();
     EXPECT_EQ(out, expected);
-    EXPECT_EQ(statistics_.faults.failed - failed, 2U);
-    EXPECT_EQ(statistics_.faults.given_up, 0U);
+    EXPECT_EQ(counters_.faults.failed - failed, 2U);
+    EXPECT_EQ(counters_.faults.given_up, 0U);
 }
 
 TEST_P(FlowTest, ContextsThatCannotBeMadeWithoutAStepLeft) {
@@ -144,8 +145,8 @@ TEST_P(FlowTest, ContextsThatCannotBeMadeWithoutAStepLeft) {
     state_.contexts_until_failure = 0;
     auto out = nothing();
     EXPECT_EQ(flow(out, 1).code(), StatusCode::kDeviceError);
-    EXPECT_EQ(statistics_.faults.failed, 1U);
-    EXPECT_EQ(statistics_.faults.given_up, 1U);
+    EXPECT_EQ(counters_.faults.failed, 1U);
+    EXPECT_EQ(counters_.faults.given_up, 1U);
     ASSERT_TRUE(flow(out, 1).ok());
 }
 
@@ -211,7 +212,7 @@ TEST_P(FlowTest, TheBitsAreTheSameWithFewerThreads) {
 TEST_P(FlowTest, NobodyElseHasTheNpuWhileAChunkRuns) {
     open(1);
     const std::string path = ::testing::TempDir() + "flow-" + std::to_string(getpid()) + ".lock";
-    npu_->use_lock(DeviceLock::open(path, statistics_.device_lock).take());
+    npu_->use_lock(DeviceLock::open(path, counters_.device_lock).take());
     std::atomic<bool> may_run{false};
     state_.before_run = [&] {
         while (!may_run)

@@ -21,7 +21,7 @@ constexpr size_t kN = 45;
 class HardInputsTest : public ::testing::TestWithParam<Precision> {
   protected:
     std::vector<float> multiply(const Matrices& x) {
-        const auto npu = testing::new_device(state_, statistics_, GetParam());
+        const auto npu = testing::new_device(state_, counters_, GetParam());
         std::vector<float> out(x.M * x.N, std::nanf(""));
         const auto packed = npu->pack(x.source());
         EXPECT_TRUE(packed.ok()) << packed.status().to_string();
@@ -46,7 +46,7 @@ class HardInputsTest : public ::testing::TestWithParam<Precision> {
     }
 
     FakeState state_;
-    Statistics statistics_;
+    Counters counters_;
 };
 
 TEST_P(HardInputsTest, OutliersConstantsAndExtremeMagnitudes) {
@@ -149,8 +149,8 @@ TEST(NaiveTest, WhatIsNotFiniteStaysInItsRow) {
     Matrices x(3, kN, kK, 7);
     x.a[kK + 5] = std::nanf("");
     FakeState state;
-    Statistics statistics;
-    const auto npu = testing::new_device(state, statistics, Precision::kNaive);
+    Counters counters;
+    const auto npu = testing::new_device(state, counters, Precision::kNaive);
     std::vector<float> out(x.M * x.N);
     const auto packed = npu->pack(x.source());
     ASSERT_TRUE(packed.ok());

@@ -6,7 +6,7 @@
 #include <random>
 #include <vector>
 
-#include "matmul/weight_source.hpp"
+#include "plan/weight_source.hpp"
 
 namespace rknpu2::testing {
 

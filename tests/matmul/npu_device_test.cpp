@@ -18,7 +18,7 @@ using testing::Matrices;
 class NpuDeviceTest : public ::testing::Test {
   protected:
     std::shared_ptr<NpuDevice> device(Precision precision, int cores = 3) {
-        return testing::new_device(state_, statistics_, precision, cores);
+        return testing::new_device(state_, counters_, precision, cores);
     }
 
     std::vector<float> multiply(NpuDevice& npu, const Matrices& x) {
@@ -31,7 +31,7 @@ class NpuDeviceTest : public ::testing::Test {
     }
 
     FakeState state_;
-    Statistics statistics_;
+    Counters counters_;
 };
 
 struct Shape {
@@ -129,7 +129,7 @@ TEST_F(NpuDeviceTest, ManyShapesStayBelowTheContextLimit) {
     config.threads = 2;
     config.contexts = 100;
     const auto npu =
-        std::make_shared<NpuDevice>(std::make_unique<testing::FakeRuntime>(state_), config, statistics_);
+        std::make_shared<NpuDevice>(std::make_unique<testing::FakeRuntime>(state_), config, counters_);
     std::vector<std::shared_ptr<PackedWeight>> weights;
     for (size_t i = 1; i <= 120; ++i) {
         const Matrices x(1, 96, 32 * i, 3);
@@ -177,7 +177,7 @@ TEST_F(NpuDeviceTest, SeveralThreadsPackAndMultiplyAtOnce) {
     }
     for (std::thread& thread : threads)
         thread.join();
-    EXPECT_EQ(statistics_.npu_matmuls, 40U);
+    EXPECT_EQ(counters_.npu_matmuls, 40U);
 }
 
 }  // namespace

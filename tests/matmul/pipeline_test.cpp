@@ -1,4 +1,5 @@
 #include "matmul/pipeline.hpp"
+#include "plan/limits.hpp"
 
 #include <gtest/gtest.h>
 
@@ -43,8 +44,8 @@ class Watcher final : public Pipeline::Work {
         EXPECT_EQ(synced_[cube(step, core, run)], 1) << "the device does not know the cube";
         EXPECT_FALSE(busy_[core].exchange(true)) << "two runs on one core";
         // The slot's former results are used up.
-        if (step >= Pipeline::kSlots) {
-            EXPECT_EQ(dequantised_[step - Pipeline::kSlots], shape_.steps[step - Pipeline::kSlots].parts);
+        if (step >= kResultSlots) {
+            EXPECT_EQ(dequantised_[step - kResultSlots], shape_.steps[step - kResultSlots].parts);
         }
         dawdle(7 * step + core);
         busy_[core] = false;

@@ -38,7 +38,7 @@ class RecoverTest : public ::testing::Test {
     void TearDown() override { set_log_sink({}); }
 
     void open(Steps steps, int cores, Precision precision = Precision::kBalanced) {
-        npu_ = testing::new_device(state_, statistics_, precision, cores, std::move(steps));
+        npu_ = testing::new_device(state_, counters_, precision, cores, std::move(steps));
     }
 
     // Runs from `first` on (0: the next one) fail, `count` of them.
@@ -58,13 +58,13 @@ class RecoverTest : public ::testing::Test {
 
     // failed_runs, failed, retried, reset, by_cpu, given_up
     std::array<uint64_t, 6> faults() const {
-        const FaultCounters& f = statistics_.faults;
+        const FaultCounters& f = counters_.faults;
         return {f.failed_runs, f.failed, f.retried, f.reset, f.by_cpu, f.given_up};
     }
     using Counts = std::array<uint64_t, 6>;
 
     FakeState state_;
-    Statistics statistics_;
+    Counters counters_;
     std::shared_ptr<NpuDevice> npu_;
     std::vector<std::string> lines_;
     Status status_;
@@ -77,23 +77,23 @@ TEST_F(RecoverTest, ARetryGivesTheSameBitsWhicheverRunFails) {
             open({OnError::kRetry}, 1, precision);
             const Matrices x(M, N, K, 3);
             const Weight weight = npu_->pack(x.source()).take();
-            const uint64_t runs_before = statistics_.runs;
+            const uint64_t runs_before = counters_.runs;
             const std::vector<float> right = multiply(*weight, x);
             ASSERT_TRUE(status_.ok());
-            const auto runs = static_cast<int>(statistics_.runs - runs_before);
+            const auto runs = static_cast<int>(counters_.runs - runs_before);
             for (int run = 0; run < runs; run += std::max(1, runs / 5)) {
-                const uint64_t retried = statistics_.faults.retried;
+                const uint64_t retried = counters_.faults.retried;
                 const int made = state_.contexts_made;
                 fail_runs(run, 1);
                 EXPECT_EQ(multiply(*weight, x), right) << M << " run " << run << " of " << runs;
                 EXPECT_TRUE(status_.ok()) << status_.to_string();
-                EXPECT_EQ(statistics_.faults.retried, retried + 1);
+                EXPECT_EQ(counters_.faults.retried, retried + 1);
                 EXPECT_EQ(state_.contexts_made, made + 1) << "only the context that failed is made anew";
             }
         }
     }
-    EXPECT_EQ(statistics_.faults.given_up, 0U);
-    EXPECT_GT(statistics_.faults.retried, 20U);
+    EXPECT_EQ(counters_.faults.given_up, 0U);
+    EXPECT_GT(counters_.faults.retried, 20U);
 }
 
 TEST_F(RecoverTest, SeveralFailuresGoThroughTheStepsInOrder) {
@@ -101,13 +101,13 @@ TEST_F(RecoverTest, SeveralFailuresGoThroughTheStepsInOrder) {
     const Matrices x(3, 200, 8300, 3);
     const Weight weight = npu_->pack(x.source()).take();
     const std::vector<float> right = multiply(*weight, x);
-    const uint64_t matmuls = statistics_.npu_matmuls;
+    const uint64_t matmuls = counters_.npu_matmuls;
     EXPECT_THAT(lines_, IsEmpty());
     fail_runs(1, 3);
     EXPECT_EQ(multiply(*weight, x), right);
     EXPECT_TRUE(status_.ok());
     EXPECT_EQ(faults(), (Counts{3, 3, 2, 1, 0, 0}));
-    EXPECT_EQ(statistics_.npu_matmuls, matmuls + 1);
+    EXPECT_EQ(counters_.npu_matmuls, matmuls + 1);
     const auto line = [](const char* step) { return AllOf(HasSubstr("w: timeout: M="), HasSubstr(step)); };
     EXPECT_THAT(lines_, ElementsAre(line("; trying again in new contexts"), line("in new contexts"),
                                     line("; trying again after dropping all")));
@@ -119,7 +119,7 @@ TEST_F(RecoverTest, SeveralFailuresGoThroughTheStepsInOrder) {
     EXPECT_EQ(faults(), (Counts{7, 7, 4, 2, 0, 1}));
     EXPECT_EQ(lines_.size(), 3U);
     EXPECT_EQ(multiply(*weight, x), right);
-    EXPECT_EQ(statistics_.npu_matmuls, matmuls + 2);
+    EXPECT_EQ(counters_.npu_matmuls, matmuls + 2);
 }
 
 // The first memory of a process is waited for, and none that is refused later.
@@ -146,8 +146,8 @@ TEST_F(RecoverTest, AFirstWeightWaitsForMemoryThatComesBackLate) {
         EXPECT_FALSE(npu_->pack(large.source()).ok());
         EXPECT_THAT(slept, ElementsAre(100, 200)) << "a full device is not waited for";
         state_.domain_bytes = SIZE_MAX;
-        statistics_.faults.failed = statistics_.faults.retried = statistics_.faults.reset = 0;
-        statistics_.faults.given_up = 0;
+        counters_.faults.failed = counters_.faults.retried = counters_.faults.reset = 0;
+        counters_.faults.given_up = 0;
     }
 }
 
@@ -184,14 +184,14 @@ TEST_F(RecoverTest, TheCpuComputesItFromTheStoredWeight) {
     const Matrices x(5, 70, 96, 3);
     const Weight weight = npu_->pack(x.source()).take();
     multiply(*weight, x);
-    const uint64_t matmuls = statistics_.npu_matmuls;
+    const uint64_t matmuls = counters_.npu_matmuls;
     fail_runs(0, 2);
     const std::vector<float> out = multiply(*weight, x);
     ASSERT_TRUE(status_.ok());
     EXPECT_LT(x.error_of(out), 1e-6) << "not the NPU's arithmetic";
     EXPECT_EQ(faults(), (Counts{2, 2, 1, 0, 1, 0}));
-    EXPECT_EQ(statistics_.npu_matmuls, matmuls);
-    EXPECT_EQ(statistics_.reference_matmuls, 0U) << "that is a precision, not a fault";
+    EXPECT_EQ(counters_.npu_matmuls, matmuls);
+    EXPECT_EQ(counters_.reference_matmuls, 0U) << "that is a precision, not a fault";
     EXPECT_THAT(lines_.back(), HasSubstr("; computing it on the CPU"));
 }
 
@@ -215,12 +215,12 @@ TEST_F(RecoverTest, SharedActivationsAreNotTrustedAfterAFailure) {
     const Activations input{x.a.data(), x.M, npu_->new_version()};
     std::vector<float> right = nothing(x);
     ASSERT_TRUE(npu_->multiply({{{weight.get(), right.data()}}}, input).ok());
-    const uint64_t quantised = statistics_.activations_quantised;
+    const uint64_t quantised = counters_.activations_quantised;
     std::vector<float> out = nothing(x);
     fail_runs(1, 1);
     ASSERT_TRUE(npu_->multiply({{{weight.get(), out.data()}}}, input).ok());
     EXPECT_EQ(out, right);
-    EXPECT_EQ(statistics_.activations_quantised, quantised + 1);
+    EXPECT_EQ(counters_.activations_quantised, quantised + 1);
 }
 
 // Keeps the last product it was given for each element, as an epilogue is to do.
@@ -251,7 +251,7 @@ TEST_F(RecoverTest, AnEpilogueGetsEveryElementAgain) {
     for (const bool by_cpu : {false, true}) {
         open({by_cpu ? OnError::kCpu : OnError::kRetry}, 1);
         const WeightSource sources[] = {x.source(), y.source()};
-        auto places = npu_->place(sources).take();
+        auto places = npu_->reserve(sources).take();
         const Weight weights[] = {npu_->pack(sources[0], places[0]).take(),
                                   npu_->pack(sources[1], places[1]).take()};
         const Activations input{x.a.data(), x.M, 0};
@@ -295,7 +295,7 @@ TEST_F(RecoverTest, EveryAttemptHasTheNpuToItself) {
     LockCounters others;
     const auto other = DeviceLock::open(path, others).take();
     open({OnError::kRetry}, 1);
-    npu_->use_lock(DeviceLock::open(path, statistics_.device_lock).take());
+    npu_->use_lock(DeviceLock::open(path, counters_.device_lock).take());
     const Matrices x(1, 32, 32, 3);
     const Weight weight = npu_->pack(x.source()).take();
     ASSERT_TRUE(other->acquire().ok());
@@ -305,16 +305,16 @@ TEST_F(RecoverTest, EveryAttemptHasTheNpuToItself) {
         multiply(*weight, x);
         done = true;
     });
-    while (statistics_.device_lock.waits == 0)
+    while (counters_.device_lock.waits == 0)
         std::this_thread::yield();
     std::this_thread::sleep_for(std::chrono::milliseconds(20));
     EXPECT_FALSE(done);
-    EXPECT_EQ(statistics_.runs, 0U);
+    EXPECT_EQ(counters_.runs, 0U);
     other->release();
     multiplies.join();
     EXPECT_TRUE(status_.ok());
-    EXPECT_EQ(statistics_.device_lock.taken, 2U);
-    EXPECT_GT(statistics_.device_lock.waited_ns, 10'000'000U);
+    EXPECT_EQ(counters_.device_lock.taken, 2U);
+    EXPECT_GT(counters_.device_lock.waited_ns, 10'000'000U);
     ASSERT_TRUE(other->acquire().ok());
     EXPECT_EQ(others.waits, 0U) << "it was not let go";
     other->release();

@@ -52,8 +52,8 @@ class SteadyStateTest : public ::testing::TestWithParam<Precision> {};
 
 TEST_P(SteadyStateTest, AllocatesNothing) {
     FakeState state;
-    Statistics statistics;
-    const auto npu = testing::new_device(state, statistics, GetParam());
+    Counters counters;
+    const auto npu = testing::new_device(state, counters, GetParam());
     // Wide, deep in two segments, and of several chunks.
     for (const auto& [M, N, K] :
          {std::tuple<size_t, size_t, size_t>{1, 300, 576}, {2, 40, 8300}, {300, 20, 100}}) {

@@ -6,10 +6,10 @@
 #include <atomic>
 #include <cmath>
 
-#include "matmul/cost_model.hpp"
 #include "matmul/fake_device.hpp"
 #include "matmul/matrices.hpp"
 #include "matmul/npu_device.hpp"
+#include "plan/cost_model.hpp"
 
 namespace rknpu2 {
 namespace {
@@ -20,7 +20,7 @@ using Weight = std::shared_ptr<PackedWeight>;
 
 class TogetherTest : public ::testing::TestWithParam<Precision> {
   protected:
-    void SetUp() override { npu_ = testing::new_device(state_, statistics_, GetParam()); }
+    void SetUp() override { npu_ = testing::new_device(state_, counters_, GetParam()); }
 
     // Weights of these N, packed side by side.
     std::vector<Weight> pack_together(const std::vector<size_t>& sizes, size_t K) {
@@ -30,7 +30,7 @@ class TogetherTest : public ::testing::TestWithParam<Precision> {
         std::vector<WeightSource> sources;
         for (const Matrices& x : matrices)
             sources.push_back(x.source());
-        auto places = npu_->place(sources);
+        auto places = npu_->reserve(sources);
         EXPECT_TRUE(places.ok());
         std::vector<Weight> weights;
         for (size_t i = 0; i < sizes.size(); ++i)
@@ -62,7 +62,7 @@ class TogetherTest : public ::testing::TestWithParam<Precision> {
     }
 
     FakeState state_;
-    Statistics statistics_;
+    Counters counters_;
     std::shared_ptr<NpuDevice> npu_;
 };
 
@@ -72,18 +72,18 @@ TEST_P(TogetherTest, TheSameBitsInOneRunForEachCore) {
         const std::vector<Weight> weights = pack_together({200, 70, 96}, K);
         const Activations input{x.a.data(), M, 0};
         const std::vector<std::vector<float>> apart = one_by_one(weights, input);
-        const uint64_t runs = statistics_.runs;
-        const uint64_t bytes = statistics_.weight_bytes;
+        const uint64_t runs = counters_.runs;
+        const uint64_t bytes = counters_.weight_bytes;
         EXPECT_EQ(multiply(weights, input), apart) << M << " x " << K;
         const size_t planes = weights[0]->plan.recipe.planes;
         const size_t rows = best_chunk_rows(kBoardRates, weights[0]->plan.recipe.arithmetic, M * planes, K,
                                             200 + 70 + 96, {1, weights[0]->plan.tiles.size()});
         const size_t chunks = ceil_div(M, rows / planes);
-        EXPECT_EQ(statistics_.runs - runs, 3 * chunks) << M << " x " << K;
+        EXPECT_EQ(counters_.runs - runs, 3 * chunks) << M << " x " << K;
         size_t packed = 0;
         for (const Weight& weight : weights)
             packed += weight->plan.packed_bytes();
-        EXPECT_EQ(statistics_.weight_bytes - bytes, packed * chunks);
+        EXPECT_EQ(counters_.weight_bytes - bytes, packed * chunks);
     }
 }
 
@@ -100,7 +100,7 @@ TEST_P(TogetherTest, FloatActivationsAreFloatsForThoseThatWantThem) {
             multiply({npu_->pack(plain.source()).take()}, {x.a.data(), 3, 0})[0];
         std::vector<WeightSource> sources = {plain.source(), floats.source()};
         sources[1].float_activations = true;
-        auto places = npu_->place(sources);
+        auto places = npu_->reserve(sources);
         ASSERT_TRUE(places.ok());
         std::vector<Weight> weights;
         for (size_t i = 0; i < sources.size(); ++i)
@@ -111,9 +111,9 @@ TEST_P(TogetherTest, FloatActivationsAreFloatsForThoseThatWantThem) {
         }
         EXPECT_EQ(weights[1]->plan.recipe, recipe_of(Precision::kExact));
         EXPECT_EQ(weights[0]->plan.recipe.arithmetic, recipe_of(GetParam()).arithmetic);
-        const uint64_t fp16 = statistics_.fp16_matmuls;
+        const uint64_t fp16 = counters_.fp16_matmuls;
         const std::vector<std::vector<float>> out = multiply(weights, {x.a.data(), 3, npu_->new_version()});
-        EXPECT_EQ(statistics_.fp16_matmuls - fp16, GetParam() == Precision::kExact ? 2U : 1U);
+        EXPECT_EQ(counters_.fp16_matmuls - fp16, GetParam() == Precision::kExact ? 2U : 1U);
         EXPECT_EQ(out[0], expected);
         Matrices both = floats;
         both.M = 3;
@@ -136,9 +136,9 @@ TEST_P(TogetherTest, EverySegmentOfKIsARun) {
     const std::vector<Weight> weights = pack_together({100, 40}, 8300);
     const Activations input{x.a.data(), 3, 0};
     const std::vector<std::vector<float>> apart = one_by_one(weights, input);
-    const uint64_t runs = statistics_.runs;
+    const uint64_t runs = counters_.runs;
     EXPECT_EQ(multiply(weights, input), apart);
-    EXPECT_LE(statistics_.runs - runs, 3U * 2);
+    EXPECT_LE(counters_.runs - runs, 3U * 2);
 }
 
 TEST_P(TogetherTest, WeightsThatLieApartAreRunsOfTheirOwn) {
@@ -172,12 +172,12 @@ TEST_P(TogetherTest, NoRunIsWiderThanTheSettingSays) {
     const Activations input{x.a.data(), 1, 0};
     std::vector<std::vector<float>> wide_runs;
     for (const auto& [columns, rounds] : {std::pair<int, uint64_t>{16384, 1}, {4096, 2}}) {
-        npu_ = testing::new_device(state_, statistics_, GetParam(), 3, {}, columns);
+        npu_ = testing::new_device(state_, counters_, GetParam(), 3, {}, columns);
         const std::vector<Weight> weights = pack_together({7000, 7000, 20}, 32);
         const std::vector<std::vector<float>> apart = one_by_one(weights, input);
-        const uint64_t runs = statistics_.runs;
+        const uint64_t runs = counters_.runs;
         EXPECT_EQ(multiply(weights, input), apart);
-        EXPECT_EQ(statistics_.runs - runs, 3 * rounds);  // 2 x 2336 columns for a core are more than 4096
+        EXPECT_EQ(counters_.runs - runs, 3 * rounds);  // 2 x 2336 columns for a core are more than 4096
         if (wide_runs.empty()) wide_runs = apart;
         EXPECT_EQ(apart, wide_runs) << columns;
     }

@@ -19,7 +19,7 @@ using testing::Matrices;
 class ZeroPointTest : public ::testing::Test {
   protected:
     std::shared_ptr<PackedWeight> pack(const Matrices& x, Precision precision) {
-        npu_ = testing::new_device(state_, statistics_, precision);
+        npu_ = testing::new_device(state_, counters_, precision);
         auto packed = npu_->pack(x.source());
         EXPECT_TRUE(packed.ok());
         return packed.take();
@@ -44,7 +44,7 @@ class ZeroPointTest : public ::testing::Test {
     }
 
     FakeState state_;
-    Statistics statistics_;
+    Counters counters_;
     std::shared_ptr<NpuDevice> npu_;
 };
 

@@ -14,8 +14,8 @@
 #include <optional>
 #include <thread>
 
-#include "base/device_lock.hpp"
 #include "base/file.hpp"
+#include "config/device_lock.hpp"
 #include "flawed_runtime.hpp"
 #include "support/missing_path.hpp"
 #include "watched_process.hpp"

@@ -6,8 +6,8 @@
 #include <nlohmann/json.hpp>
 
 #include "gguf/gguf_writer.hpp"
-#include "matmul/plan.hpp"
-#include "matmul/support.hpp"
+#include "plan/support.hpp"
+#include "plan/weight_plan.hpp"
 
 namespace rknpu2 {
 namespace {
@@ -119,7 +119,7 @@ TEST(ModelReport, RefusalsAreThoseOfSupport) {
     writer.tensor("blk.0.nothing.weight", 0, {64, 0});
     const json report = analysed(writer);
     const auto reason = [&](const char* name) { return entry(report, name)["reason"]; };
-    EXPECT_EQ(reason("blk.0.ffn_up_exps.weight"), place_reason_text(PlaceReason::kFasterOnCpu));
+    EXPECT_EQ(reason("blk.0.ffn_up_exps.weight"), target_reason_text(TargetReason::kFasterOnCpu));
     EXPECT_EQ(reason("blk.0.attn_k_b.weight"), reason_text(Reason::kWeightHasMoreDimensions));
     EXPECT_EQ(reason("blk.0.strange.weight"), reason_text(Reason::kWeightType));
     EXPECT_EQ(reason("blk.0.nothing.weight"), reason_text(Reason::kEmpty));
@@ -147,7 +147,7 @@ TEST(ModelReport, ExpertsGoWhereTheCostModelSays) {
     config.experts = Experts::kCpu;
     const json forced = entry(analysed(writer, config), "blk.0.ffn_up_exps.weight");
     EXPECT_EQ(forced["runs_on"], "cpu");
-    EXPECT_EQ(forced["reason"], place_reason_text(PlaceReason::kSettingCpu));
+    EXPECT_EQ(forced["reason"], target_reason_text(TargetReason::kSettingCpu));
 }
 
 // Mistral 4's down projections: llama.cpp forbids to round what they multiply to 8 bits.
@@ -177,7 +177,7 @@ TEST(ModelReport, PlainMatricesHaveAReasonAndTheModelsTimes) {
     json matrix = entry(report, "blk.0.ffn_gate.weight");
     EXPECT_EQ(matrix["runs_on"], "npu");
     EXPECT_EQ(matrix["placement"]["token"]["runs_on"], "npu");
-    EXPECT_EQ(matrix["placement"]["token"]["reason"], place_reason_text(PlaceReason::kPlainMatrix));
+    EXPECT_EQ(matrix["placement"]["token"]["reason"], target_reason_text(TargetReason::kPlainMatrix));
     EXPECT_EQ(report["modelled_ms"]["token"]["cpu"],
               matrix["placement"]["token"]["cpu_us"].get<double>() / 1000);
     EXPECT_GT(report["modelled_ms"]["prompt"]["cpu"], report["modelled_ms"]["prompt"]["npu"]);
@@ -186,7 +186,7 @@ TEST(ModelReport, PlainMatricesHaveAReasonAndTheModelsTimes) {
     matrix = entry(report, "blk.0.ffn_gate.weight");
     EXPECT_EQ(matrix["runs_on"], "npu") << "prompts do";
     EXPECT_EQ(matrix["placement"]["token"]["runs_on"], "cpu");
-    EXPECT_EQ(matrix["placement"]["token"]["reason"], place_reason_text(PlaceReason::kMatrixFasterOnCpu));
+    EXPECT_EQ(matrix["placement"]["token"]["reason"], target_reason_text(TargetReason::kMatrixFasterOnCpu));
     EXPECT_EQ(matrix["placement"]["prompt"]["runs_on"], "npu");
 }
 

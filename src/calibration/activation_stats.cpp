@@ -1,0 +1,193 @@
+#include "calibration/activation_stats.hpp"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstring>
+
+#include "base/file.hpp"
+#include "base/format.hpp"
+#include "base/hash.hpp"
+
+namespace rknpu2 {
+namespace {
+
+static_assert(std::endian::native == std::endian::little);
+
+constexpr char kMagic[] = "RKNPUCAL";
+constexpr size_t kMagicBytes = sizeof kMagic - 1;
+constexpr uint32_t kVersion = 2;
+constexpr size_t kLongestName = 255;
+constexpr uint64_t kLargestK = uint64_t{1} << 24;
+constexpr size_t kFingerprintWords = 256;
+// A model of 70B has some 20 MB of them.
+constexpr uint64_t kLargestFile = uint64_t{1} << 30;
+
+uint64_t hash_bytes(const char* data, size_t bytes) {
+    uint64_t state = bytes;
+    for (size_t at = 0; at < bytes; at += sizeof(uint64_t)) {
+        uint64_t word = 0;
+        std::memcpy(&word, data + at, std::min(sizeof word, bytes - at));
+        state = hash_step(state, word);
+    }
+    return state;
+}
+
+template <typename T>
+void put(std::string& to, const T& value) {
+    to.append(reinterpret_cast<const char*>(&value), sizeof value);
+}
+
+void put(std::string& to, const std::vector<float>& values) {
+    to.append(reinterpret_cast<const char*>(values.data()), values.size() * sizeof(float));
+}
+
+// Takes values off the front of a text; `ok` turns false, and stays so, when there are not enough.
+struct Reader {
+    const char* at;
+    size_t left;
+    bool ok = true;
+
+    const char* take(size_t bytes) {
+        if (!ok || bytes > left) {
+            ok = false;
+            return nullptr;
+        }
+        const char* const here = at;
+        at += bytes;
+        left -= bytes;
+        return here;
+    }
+    template <typename T>
+    T number() {
+        T value{};
+        if (const char* const from = take(sizeof value)) std::memcpy(&value, from, sizeof value);
+        return value;
+    }
+    std::vector<float> floats(size_t count) {
+        std::vector<float> values;
+        if (const char* const from = take(count * sizeof(float))) {
+            values.resize(count);
+            std::memcpy(values.data(), from, count * sizeof(float));
+        }
+        return values;
+    }
+};
+
+Status bad(std::string what) {
+    return {StatusCode::kInvalidArgument, std::move(what)};
+}
+
+bool all_finite(const std::vector<float>& values) {
+    return std::all_of(values.begin(), values.end(), [](float x) { return std::isfinite(x); });
+}
+
+Status decode_entry(Reader& reader, ModelStats& statistics) {
+    const auto length = reader.number<uint32_t>();
+    if (!reader.ok || length == 0 || length > kLongestName) return bad("an entry without a proper name");
+    const char* const name_at = reader.take(length);
+    if (name_at == nullptr) return bad("cut short");
+    const std::string name(name_at, length);
+    const std::string shown = printable(name);
+    ActivationStats entry;
+    entry.N = reader.number<uint64_t>();
+    const auto K = reader.number<uint64_t>();
+    entry.K = K;
+    entry.fingerprint = reader.number<uint64_t>();
+    entry.rows = reader.number<uint64_t>();
+    if (!reader.ok) return bad("cut short");
+    if (entry.N == 0 || K == 0 || K > kLargestK || entry.rows == 0)
+        return bad(format("%s has an impossible shape", shown.c_str()));
+    const auto output = reader.number<uint32_t>();
+    entry.output = output == 1;
+    entry.one_plane_divergence = reader.number<float>();
+    if (output > 1 || !(entry.measured() || entry.one_plane_divergence == ActivationStats::kNotMeasured) ||
+        !std::isfinite(entry.one_plane_divergence))
+        return bad(format("%s has a sensitivity that cannot be", shown.c_str()));
+    entry.mean = reader.floats(K);
+    entry.mean_square = reader.floats(K);
+    if (!reader.ok) return bad("cut short");
+    const bool positive =
+        std::none_of(entry.mean_square.begin(), entry.mean_square.end(), [](float x) { return x < 0; });
+    if (!all_finite(entry.mean) || !all_finite(entry.mean_square) || !positive) {
+        return bad(format("%s has values that are no statistics", shown.c_str()));
+    }
+    if (!statistics.emplace(name, std::move(entry)).second) {
+        return bad(format("%s stands in it twice", shown.c_str()));
+    }
+    return {};
+}
+
+}  // namespace
+
+size_t count_thin(const ModelStats& statistics) {
+    const auto thin = [](const auto& entry) { return entry.second.rows < kFewestRows; };
+    return static_cast<size_t>(std::count_if(statistics.begin(), statistics.end(), thin));
+}
+
+uint64_t weight_fingerprint(const WeightSource& weight) {
+    uint64_t state = hash_bytes(weight.type_name.data(), weight.type_name.size());
+    state = hash_step(hash_step(state, weight.N), weight.K);
+    const size_t bytes = weight.bytes();
+    const auto* const data = reinterpret_cast<const char*>(weight.data);
+    if (bytes <= kFingerprintWords * sizeof(uint64_t)) return hash_step(state, hash_bytes(data, bytes));
+    const size_t last = bytes - sizeof(uint64_t);
+    for (size_t i = 0; i < kFingerprintWords; ++i) {
+        // Of the last word even when the division leaves a remainder.
+        const size_t at = i + 1 == kFingerprintWords ? last : last / (kFingerprintWords - 1) * i;
+        uint64_t word = 0;
+        std::memcpy(&word, data + at, sizeof word);
+        state = hash_step(state, word);
+    }
+    return state;
+}
+
+std::string encode_stats(const ModelStats& statistics) {
+    std::string text(kMagic, kMagicBytes);
+    put(text, kVersion);
+    put(text, static_cast<uint32_t>(statistics.size()));
+    for (const auto& [name, entry] : statistics) {
+        put(text, static_cast<uint32_t>(name.size()));
+        text += name;
+        put(text, static_cast<uint64_t>(entry.N));
+        put(text, static_cast<uint64_t>(entry.K));
+        put(text, entry.fingerprint);
+        put(text, entry.rows);
+        put(text, static_cast<uint32_t>(entry.output ? 1 : 0));
+        put(text, entry.one_plane_divergence);
+        put(text, entry.mean);
+        put(text, entry.mean_square);
+    }
+    put(text, hash_bytes(text.data(), text.size()));
+    return text;
+}
+
+Result<ModelStats> decode_stats(const std::string& content) {
+    constexpr size_t kSumBytes = sizeof(uint64_t);
+    if (content.compare(0, kMagicBytes, kMagic) != 0) return bad("not a file of activation statistics");
+    if (content.size() < kMagicBytes + 2 * sizeof(uint32_t) + kSumBytes) return bad("cut short");
+    const size_t body = content.size() - kSumBytes;
+    Reader reader{content.data() + kMagicBytes, body - kMagicBytes};
+    if (const auto version = reader.number<uint32_t>(); version != kVersion) {
+        return bad(format("version %u, not %u", version, kVersion));
+    }
+    uint64_t sum = 0;
+    std::memcpy(&sum, content.data() + body, kSumBytes);
+    if (sum != hash_bytes(content.data(), body)) return bad("cut short or damaged (the checksum differs)");
+    const auto count = reader.number<uint32_t>();
+    ModelStats statistics;
+    for (uint32_t i = 0; i < count; ++i)
+        RKNPU2_RETURN_IF_ERROR(decode_entry(reader, statistics));
+    if (reader.left != 0) return bad("longer than its entries");
+    return statistics;
+}
+
+Result<ModelStats> read_stats(const std::string& path) {
+    const Result<std::string> content = read_regular_file(path, kLargestFile);
+    RKNPU2_RETURN_IF_ERROR(content.status());
+    Result<ModelStats> statistics = decode_stats(content.value());
+    if (!statistics.ok()) return statistics.status().with_context(path);
+    return statistics;
+}
+
+}  // namespace rknpu2

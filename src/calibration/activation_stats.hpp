@@ -1,0 +1,61 @@
+// What the activations of a weight are like: mean and mean square of every input channel, and the file that
+// holds them for a model.
+//
+// Gathered once while some text runs through the model (calibration.hpp), read when weights are packed. An
+// entry belongs to one tensor: name, shape and a fingerprint of its bytes must agree, so that the statistics
+// of another model, or of another quantisation of the same one, are never taken for this one's.
+//
+// The file, little endian: "RKNPUCAL", version (u32, 2), number of entries (u32); for each entry the length
+// of its name (u32, 1 to 255) and the name, N, K, fingerprint and rows (u64 each), output (u32, 0 or 1) and
+// one_plane_divergence (f32), K means and K mean squares (f32); at the end a checksum of all before it (u64).
+// Reading checks everything and trusts nothing.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "base/status.hpp"
+#include "plan/weight_source.hpp"
+
+namespace rknpu2 {
+
+struct ActivationStats {
+    size_t N = 0;
+    size_t K = 0;
+    uint64_t fingerprint = kAnyWeight;  // weight_fingerprint()
+    uint64_t rows = 0;                  // activation rows that were seen, 1 or more
+    std::vector<float> mean;            // [K], finite
+    std::vector<float> mean_square;     // [K], finite, not negative
+    bool output = false;                // its results are the logits
+    // Nats, 0 or more: how far the next-token distribution moves when the activations of this weight alone
+    // lose their second plane. Measured by a second run (ggml/diagnostics/sensitivity.hpp).
+    float one_plane_divergence = kNotMeasured;
+    bool measured() const { return one_plane_divergence >= 0; }
+    static constexpr float kNotMeasured = -1.0F;
+    static constexpr uint64_t kAnyWeight = 0;  // N and the bytes are not known: from another program's file
+};
+
+// Rows of activations that statistics need at least to be used: those of a few rows, such as a host's warm-up
+// of two, make results worse than none do (docs/quality.md).
+inline constexpr uint64_t kFewestRows = 32;
+
+// By tensor name.
+using ModelStats = std::map<std::string, ActivationStats>;
+
+// Weights of which fewer than kFewestRows rows were seen.
+size_t count_thin(const ModelStats& statistics);
+
+// Of the type, the shape and some of the bytes of a weight, the first and the last included: enough to tell
+// models apart, cheap for any size.
+uint64_t weight_fingerprint(const WeightSource& weight);
+
+std::string encode_stats(const ModelStats& statistics);
+
+// kInvalidArgument with one line that says what is wrong with the content.
+Result<ModelStats> decode_stats(const std::string& content);
+
+// The same from a file; kIo when it cannot be read. The message names the file.
+Result<ModelStats> read_stats(const std::string& path);
+
+}  // namespace rknpu2

@@ -1,0 +1,73 @@
+#include "calibration/calibration.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "base/format.hpp"
+#include "kernels/quantise.hpp"
+
+namespace rknpu2 {
+
+void Calibration::add(const WeightSource& weight, const float* a, size_t M, bool output) {
+    const std::lock_guard lock(mutex_);
+    Sums& sums = sums_[weight.name];
+    if (sums.sum.size() != weight.K || sums.N != weight.N) {
+        // A second model in the process has a weight of that name: the last one counts.
+        sums = {.N = weight.N,
+                .fingerprint = weight_fingerprint(weight),
+                .sum = std::vector<double>(weight.K),
+                .square = std::vector<double>(weight.K)};
+    }
+    sums.output = sums.output || output;
+    const bool warm_up = !sums.begun && M <= kMostWarmUpRows;
+    sums.begun = true;
+    if (warm_up) return;
+    for (size_t m = 0; m < M; ++m) {
+        const float* const row = a + m * weight.K;
+        if (std::isnan(row_absmax(row, weight.K))) continue;
+        ++sums.rows;
+        for (size_t k = 0; k < weight.K; ++k) {
+            const double x = row[k];
+            sums.sum[k] += x;
+            sums.square[k] += x * x;
+        }
+    }
+}
+
+ModelStats Calibration::statistics() const {
+    const std::lock_guard lock(mutex_);
+    ModelStats statistics;
+    for (const auto& [name, sums] : sums_) {
+        if (sums.rows == 0 || name.empty()) continue;
+        ActivationStats entry;
+        entry.N = sums.N;
+        entry.K = sums.sum.size();
+        entry.fingerprint = sums.fingerprint;
+        entry.rows = sums.rows;
+        entry.output = sums.output;
+        const auto rows = static_cast<double>(sums.rows);
+        constexpr double kLargest = std::numeric_limits<float>::max();
+        for (size_t k = 0; k < entry.K; ++k) {
+            entry.mean.push_back(static_cast<float>(sums.sum[k] / rows));
+            entry.mean_square.push_back(static_cast<float>(std::min(sums.square[k] / rows, kLargest)));
+        }
+        statistics.emplace(name.substr(0, 255), std::move(entry));
+    }
+    return statistics;
+}
+
+Status enough_rows(const ModelStats& gathered) {
+    if (gathered.empty()) {
+        return {StatusCode::kInvalidArgument,
+                "nothing is written, since no text was read (a warm-up does not count)"};
+    }
+    const size_t thin = count_thin(gathered);
+    if (thin == 0) return {};
+    return {StatusCode::kInvalidArgument,
+            format("%zu of %zu weights saw fewer than %llu rows of activations, and statistics of so few are "
+                   "not used: let the model read a longer text",
+                   thin, gathered.size(), static_cast<unsigned long long>(kFewestRows))};
+}
+
+}  // namespace rknpu2

@@ -1,0 +1,46 @@
+// Gathers channel statistics while a model runs: GGML_RKNPU2_CALIBRATE.
+//
+// Sums are kept in float64. Rows that are not finite are left out, and so is a warm-up: hosts let a model
+// compute one or two tokens that stand for nothing (llama.cpp: BOS and EOS) before they read any text, which
+// is the first that a weight multiplies and has a few rows. Cost: two additions for each activation,
+// and 16 bytes for each input channel of each weight. Thread safe.
+#pragma once
+
+#include <mutex>
+#include <string>
+
+#include "calibration/activation_stats.hpp"
+
+namespace rknpu2 {
+
+class Calibration {
+  public:
+    // Rows of a weight's first multiplication, at most, that count as a warm-up.
+    static constexpr size_t kMostWarmUpRows = 4;
+
+    // a: M rows of K activations that are about to be multiplied by the weight. `output`: the result is the
+    // logits.
+    void add(const WeightSource& weight, const float* a, size_t M, bool output = false);
+
+    // Of all that was added, weights without a single finite row left out.
+    ModelStats statistics() const;
+
+  private:
+    struct Sums {
+        size_t N = 0;
+        uint64_t fingerprint = 0;
+        uint64_t rows = 0;
+        bool output = false;
+        bool begun = false;  // something was multiplied before
+        std::vector<double> sum;
+        std::vector<double> square;
+    };
+
+    mutable std::mutex mutex_;
+    std::map<std::string, Sums> sums_;
+};
+
+// Ok, or one line that says why what was gathered is not to be used as it is, and what to do.
+Status enough_rows(const ModelStats& gathered);
+
+}  // namespace rknpu2

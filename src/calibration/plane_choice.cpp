@@ -1,0 +1,62 @@
+#include "calibration/plane_choice.hpp"
+
+#include <algorithm>
+#include <vector>
+
+namespace rknpu2 {
+namespace {
+
+double work(const ActivationStats& entry) {
+    return static_cast<double>(entry.N) * static_cast<double>(entry.K);
+}
+
+}  // namespace
+
+const char* plane_reason_text(PlaneReason reason) {
+    switch (reason) {
+        case PlaneReason::kOutput:
+            return "output head: one row of a prompt";
+        case PlaneReason::kWorthIt:
+            return "measured: worth a second plane";
+        case PlaneReason::kBudget:
+            return "measured: others gain more";
+        case PlaneReason::kNotMeasured:
+            return "its sensitivity was not measured";
+        case PlaneReason::kWithoutStats:
+            return "no statistics";
+    }
+    return "?";
+}
+
+PlaneChoice choose_planes(const ModelStats& statistics, double budget) {
+    PlaneChoice choice;
+    std::vector<const ModelStats::value_type*> candidates;
+    double left = 0;
+    for (const auto& item : statistics) {
+        const ActivationStats& entry = item.second;
+        if (entry.output) {
+            choice[item.first] = {2, PlaneReason::kOutput};
+            continue;
+        }
+        left += budget * work(entry);
+        if (entry.measured()) {
+            candidates.push_back(&item);
+        } else {
+            choice[item.first] = {1, PlaneReason::kNotMeasured};
+        }
+    }
+    // Ties, as between weights that were measured at 0, go by name: the choice is the same everywhere.
+    std::stable_sort(candidates.begin(), candidates.end(), [](const auto* a, const auto* b) {
+        return a->second.one_plane_divergence / work(a->second) >
+               b->second.one_plane_divergence / work(b->second);
+    });
+    for (const auto* item : candidates) {
+        const bool fits = work(item->second) <= left;
+        if (fits) left -= work(item->second);
+        choice[item->first] =
+            fits ? PlaneDecision{2, PlaneReason::kWorthIt} : PlaneDecision{1, PlaneReason::kBudget};
+    }
+    return choice;
+}
+
+}  // namespace rknpu2

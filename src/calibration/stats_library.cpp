@@ -1,0 +1,149 @@
+#include "calibration/stats_library.hpp"
+
+#include <algorithm>
+
+#include "base/format.hpp"
+#include "base/log.hpp"
+#include "calibration/imatrix_file.hpp"
+
+namespace rknpu2 {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::vector<fs::path> files_of(const fs::path& directory) {
+    std::vector<std::pair<fs::file_time_type, fs::path>> found;
+    std::error_code error;
+    for (fs::directory_iterator at(directory, error), end; !error && at != end; at.increment(error)) {
+        std::error_code unreadable;
+        const fs::file_time_type written = fs::last_write_time(at->path(), unreadable);
+        if (at->path().extension() == kStatisticsSuffix) found.emplace_back(written, at->path());
+    }
+    std::sort(found.begin(), found.end(), std::greater<>());
+    std::vector<fs::path> paths;
+    paths.reserve(found.size());
+    for (auto& [written, path] : found)
+        paths.push_back(std::move(path));
+    return paths;
+}
+
+// Without those of too few rows; kInvalidArgument when none is left. `left_out` counts.
+Result<ModelStats> without_thin(ModelStats statistics, size_t& left_out) {
+    uint64_t most = 0;
+    left_out = 0;
+    for (auto at = statistics.begin(); at != statistics.end();) {
+        most = std::max(most, at->second.rows);
+        const bool thin = at->second.rows < kFewestRows;
+        left_out += thin ? 1 : 0;
+        at = thin ? statistics.erase(at) : std::next(at);
+    }
+    if (!statistics.empty()) return statistics;
+    return Status(
+        StatusCode::kInvalidArgument,
+        format("at most %llu rows of activations were seen of any weight, and %llu are needed: let the "
+               "model read a longer text, or let scripts/calibrate.sh do it",
+               static_cast<unsigned long long>(most), static_cast<unsigned long long>(kFewestRows)));
+}
+
+Result<ModelStats> without_thin(ModelStats statistics, const std::string& path) {
+    size_t left_out = 0;
+    const size_t all = statistics.size();
+    Result<ModelStats> kept = without_thin(std::move(statistics), left_out);
+    if (!kept.ok()) return kept.status().with_context(path);
+    if (left_out > 0) {
+        log(LogLevel::kWarning,
+            "%s: statistics of %zu of %zu weights are of fewer than %llu rows, and not used", path.c_str(),
+            left_out, all, static_cast<unsigned long long>(kFewestRows));
+    }
+    return kept;
+}
+
+}  // namespace
+
+StatsLibrary::StatsLibrary(ModelStats statistics) : of_one_model_(true) {
+    load(*models_.emplace_back(std::make_unique<Model>()), std::move(statistics));
+}
+
+// What a file holds is looked at once, and kept only when a weight asks for it.
+StatsLibrary::StatsLibrary(const fs::path& directory) : of_one_model_(false) {
+    for (const fs::path& path : files_of(directory)) {
+        Result<ModelStats> statistics = read_stats(path.string());
+        if (statistics.ok()) statistics = without_thin(statistics.take(), path.string());
+        if (!statistics.ok()) {
+            log(LogLevel::kWarning, "activation statistics are not used: %s",
+                statistics.status().message().c_str());
+            continue;
+        }
+        auto model = std::make_unique<Model>();
+        model->path = path.string();
+        for (const auto& [name, entry] : statistics.value())
+            model->fingerprints.insert(entry.fingerprint);
+        models_.push_back(std::move(model));
+    }
+}
+
+void StatsLibrary::load(Model& model, ModelStats statistics) {
+    model.choice = choose_planes(statistics);
+    model.statistics = std::move(statistics);
+    model.loaded = true;
+}
+
+std::optional<StatsLibrary::Found> StatsLibrary::find_in(const Model& model, const WeightSource& weight,
+                                                         uint64_t fingerprint) {
+    const auto found = model.statistics.find(weight.name);
+    if (found == model.statistics.end()) return std::nullopt;
+    const ActivationStats& entry = found->second;
+    const bool same = entry.fingerprint == ActivationStats::kAnyWeight ||
+                      (entry.N == weight.N && entry.fingerprint == fingerprint);
+    if (entry.K != weight.K || !same) return std::nullopt;
+    return Found{entry, model.choice.at(weight.name), model.path};
+}
+
+std::optional<StatsLibrary::Found> StatsLibrary::find(const WeightSource& weight) {
+    const std::lock_guard lock(mutex_);
+    if (models_.empty()) return std::nullopt;
+    const uint64_t fingerprint = weight_fingerprint(weight);
+    for (const auto& model : models_) {
+        if (!model->loaded) {
+            if (model->fingerprints.count(fingerprint) == 0) continue;
+            size_t left_out = 0;  // reported when the file was looked at
+            Result<ModelStats> statistics = read_stats(model->path);
+            if (statistics.ok()) statistics = without_thin(statistics.take(), left_out);
+            if (!statistics.ok()) {
+                log(LogLevel::kWarning, "activation statistics are not used: %s",
+                    statistics.status().message().c_str());
+                model->fingerprints.clear();
+                continue;
+            }
+            load(*model, statistics.take());
+        }
+        if (std::optional<Found> found = find_in(*model, weight, fingerprint)) return found;
+    }
+    if (of_one_model_ && models_[0]->statistics.count(weight.name) > 0) report_other_model(weight);
+    return std::nullopt;
+}
+
+Result<std::unique_ptr<StatsLibrary>> open_stats_library(const Config& config) {
+    if (config.activation_stats == "none") return std::unique_ptr<StatsLibrary>();
+    if (config.activation_stats == "auto") {
+        // What is being gathered does not depend on what was gathered before.
+        if (config.activation_stats_directory.empty() || !config.calibrate_file.empty())
+            return std::unique_ptr<StatsLibrary>();
+        return std::make_unique<StatsLibrary>(fs::path(config.activation_stats_directory));
+    }
+    Result<ModelStats> read = read_stats_of_any_kind(config.activation_stats);
+    if (read.ok()) read = without_thin(read.take(), config.activation_stats);
+    RKNPU2_RETURN_IF_ERROR(read.status().with_context("GGML_RKNPU2_STATISTICS"));
+    return std::make_unique<StatsLibrary>(read.take());
+}
+
+void StatsLibrary::report_other_model(const WeightSource& weight) {
+    if (other_model_reported_) return;
+    other_model_reported_ = true;
+    log(LogLevel::kWarning,
+        "the activation statistics are not of this model (%s differs), and are not used for it: "
+        "scripts/calibrate.sh makes them",
+        weight.name.c_str());
+}
+
+}  // namespace rknpu2

@@ -1,0 +1,63 @@
+// The files of activation statistics that weights may be packed with, and the plane choice that follows from
+// each.
+//
+// An entry is found by the weight itself (name, shape, fingerprint of its bytes), so the files of any number
+// of models can lie in one directory and none is ever used for another model. A file is read when the first
+// weight that it knows is packed. Thread safe.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <unordered_set>
+#include <vector>
+
+#include "calibration/activation_stats.hpp"
+#include "calibration/plane_choice.hpp"
+#include "config/config.hpp"
+
+namespace rknpu2 {
+
+inline constexpr const char* kStatisticsSuffix = ".rknpucal";
+
+class StatsLibrary {
+  public:
+    // One model's. A weight of the same name that differs is reported, once.
+    explicit StatsLibrary(ModelStats statistics);
+
+    // Every file of the directory whose name ends in kStatisticsSuffix, the youngest first; one that cannot
+    // be used is reported and left out. A directory that is not there has none.
+    explicit StatsLibrary(const std::filesystem::path& directory);
+
+    struct Found {
+        const ActivationStats& entry;  // lives as long as the library
+        PlaneDecision planes;
+        const std::string& path;  // of the file; empty when the statistics came from memory
+    };
+    std::optional<Found> find(const WeightSource& weight);
+
+  private:
+    struct Model {
+        std::string path;
+        bool loaded = false;
+        std::unordered_set<uint64_t> fingerprints;  // of the entries, known before they are kept
+        ModelStats statistics;
+        PlaneChoice choice;
+    };
+    static std::optional<Found> find_in(const Model& model, const WeightSource& weight, uint64_t fingerprint);
+    static void load(Model& model, ModelStats statistics);
+    void report_other_model(const WeightSource& weight);
+
+    std::mutex mutex_;
+    std::vector<std::unique_ptr<Model>> models_;
+    bool of_one_model_;
+    bool other_model_reported_ = false;
+};
+
+// What the setting GGML_RKNPU2_STATISTICS asks for; null when that is nothing. Fails when it names a file
+// that cannot be used.
+Result<std::unique_ptr<StatsLibrary>> open_stats_library(const Config& config);
+
+}  // namespace rknpu2

@@ -1,0 +1,148 @@
+#include "counters/counters.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <nlohmann/json.hpp>
+
+#include "base/format.hpp"
+
+namespace rknpu2 {
+namespace {
+
+uint64_t now_ns() {
+    return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(
+                                     std::chrono::steady_clock::now().time_since_epoch())
+                                     .count());
+}
+
+constexpr const char* kPhaseNames[kPhases] = {"memory", "pack",       "load",      "store", "quantise",
+                                              "npu",    "dequantise", "reference", "cpu",   "plan"};
+
+nlohmann::json maintenance(const MaintenanceCounter& counter) {
+    return {{"calls", counter.calls.load()}, {"bytes", counter.bytes.load()}};
+}
+
+}  // namespace
+
+PhaseTimer::PhaseTimer(Counters& counters, Phase phase)
+    : counters_(counters), phase_(phase), start_ns_(now_ns()) {}
+PhaseTimer::~PhaseTimer() {
+    counters_.add_time(phase_, now_ns() - start_ns_);
+}
+
+void Counters::add_weight(const WeightRecord& record) {
+    const std::string key =
+        format("%s %s %zux%zu", record.name.c_str(), record.type.c_str(), record.K, record.N);
+    const std::lock_guard lock(mutex_);
+    Listed& listed = weights_[key];
+    listed.record = record;
+    if (record.expert >= 0) listed.experts.insert(record.expert);
+}
+
+std::string Counters::to_json(const Config& config, const RuntimeInfo& runtime,
+                              const std::string& version) const {
+    using nlohmann::json;
+    json weights = json::array();
+    {
+        const std::lock_guard lock(mutex_);
+        for (const auto& [key, listed] : weights_) {
+            const WeightRecord& w = listed.record;
+            weights.push_back({{"name", w.name},
+                               {"type", w.type},
+                               {"K", w.K},
+                               {"N", w.N},
+                               {"precision", w.precision},
+                               {"packed_bytes", w.packed_bytes * std::max<size_t>(1, listed.experts.size())},
+                               {"experts", listed.experts.size()},
+                               {"activation_statistics", w.with_stats},
+                               {"planes", w.planes},
+                               {"rotated", w.rotated}});
+        }
+    }
+    json refused = json::object();
+    for (int r = 0; r < kReasons; ++r) {
+        const uint64_t count = refusals_[static_cast<size_t>(r)].load();
+        if (count > 0) refused[reason_text(static_cast<Reason>(r))] = count;
+    }
+    json placed = json::object();
+    for (int r = 0; r < kTargetReasons; ++r) {
+        const uint64_t count = placements_[static_cast<size_t>(r)].load();
+        if (count > 0) placed[target_reason_text(static_cast<TargetReason>(r))] = count;
+    }
+    json time = json::object();
+    for (size_t p = 0; p < kPhases; ++p)
+        time[kPhaseNames[p]] = time_ns_[p].load() / 1000;
+
+    const json document = {
+        {"schema", 1},
+        {"version", version},
+        {"runtime",
+         {{"path", runtime.library},
+          {"api_version", runtime.api_version},
+          {"driver_version", runtime.driver_version},
+          {"simulated", runtime.simulated}}},
+        {"precision", precision_name(config.precision)},
+        {"cores", config.cores},
+        {"weights", weights},
+        {"matmuls",
+         {{"npu", npu_matmuls.load()},
+          {"cpu_reference", reference_matmuls.load()},
+          {"by_precision", {{"int8", int8_matmuls.load()}, {"fp16", fp16_matmuls.load()}}}}},
+        {"runs", runs.load()},
+        {"failures", failures.load()},
+        {"faults",
+         {{"on_error", on_error_text(config.on_error)},
+          {"failed_runs", faults.failed_runs.load()},
+          {"failed", faults.failed.load()},
+          {"retried", faults.retried.load()},
+          {"reset", faults.reset.load()},
+          {"by_cpu", faults.by_cpu.load()},
+          {"given_up", faults.given_up.load()}}},
+        {"contexts", {{"kept", contexts.kept.load()}, {"lowered", contexts.lowered.load()}}},
+        {"cache_maintenance",
+         {{"weights", maintenance(coherency.weights)},
+          {"activations", maintenance(coherency.activations)},
+          {"result_areas", maintenance(coherency.result_areas)},
+          {"results", maintenance(coherency.results)}}},
+        {"device_lock",
+         {{"taken", device_lock.taken.load()},
+          {"waits", device_lock.waits.load()},
+          {"waited_us", device_lock.waited_ns.load() / 1000}}},
+        {"refused", refused},
+        {"matrices_on_cpu", matrices_on_cpu.load()},
+        {"experts",
+         {{"npu", experts_npu_.load()},
+          {"cpu", experts_cpu_.load()},
+          {"reasons", placed},
+          {"cpu_copies", cpu_copies.load()},
+          {"cpu_copy_bytes", cpu_copy_bytes.load()},
+          {"cpu_copies_refused", cpu_copies_refused.load()}}},
+        {"graphs", graphs.load()},
+        {"cpu_segments", cpu_segments.load()},
+        {"cpu_nodes", cpu_nodes.load()},
+        {"fused_nodes", fused_nodes.load()},
+        {"flows", flows.load()},
+        {"flow_nodes", flow_nodes.load()},
+        {"flows_without_memory", flows_without_memory.load()},
+        {"flows_without_contexts", flows_without_contexts.load()},
+        {"activation_matrices",
+         {{"quantised", activations_quantised.load()}, {"shared", activations_shared.load()}}},
+        {"cpu_tasks", {{"all", cpu_tasks.load()}, {"beside_npu", overlapped_tasks.load()}}},
+        {"bytes",
+         {{"weights", weight_bytes.load()},
+          {"activations", activation_bytes.load()},
+          {"results", result_bytes.load()}}},
+        {"weight_cache",
+         {{"loaded", weight_cache.loaded.load()},
+          {"loaded_ahead", weight_cache.loaded_ahead.load()},
+          {"loaded_bytes", weight_cache.loaded_bytes.load()},
+          {"rejected", weight_cache.rejected.load()},
+          {"written", weight_cache.written.load()},
+          {"written_bytes", weight_cache.written_bytes.load()},
+          {"not_written", weight_cache.not_written.load()}}},
+        {"time_us", time},
+    };
+    return document.dump(2, ' ', false, json::error_handler_t::replace) + "\n";
+}
+
+}  // namespace rknpu2

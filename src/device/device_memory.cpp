@@ -1,0 +1,293 @@
+#include "device/device_memory.hpp"
+
+#include <algorithm>
+#include <iterator>
+
+#include "base/format.hpp"
+
+namespace rknpu2 {
+namespace {
+
+constexpr size_t kSliceAlignment = 64;
+constexpr size_t kPage = 4096;
+constexpr size_t kSmallestSlab = size_t{16} << 20;
+constexpr size_t kLargestSlab = size_t{256} << 20;
+// Weights and work areas together take no more.
+constexpr uint64_t kMostOfAll = rk3588::kDomainBytes - (uint64_t{256} << 20);
+
+size_t size_of(const std::vector<size_t>& block) {
+    size_t total = 0;
+    for (const size_t bytes : block)
+        total += round_up(bytes, kSliceAlignment);
+    return total;
+}
+
+Status domain_is_full(int index) {
+    return {StatusCode::kOutOfMemory, format("IOMMU domain %d is full", index)};
+}
+
+// Blocks that are larger than a buffer, in several.
+std::vector<std::vector<size_t>> cut(const std::vector<std::vector<size_t>>& blocks) {
+    std::vector<std::vector<size_t>> pieces;
+    for (const auto& block : blocks) {
+        size_t total = 0;
+        pieces.emplace_back();
+        for (const size_t bytes : block) {
+            const size_t rounded = round_up(bytes, kSliceAlignment);
+            if (total + rounded > kMostBufferBytes) {
+                pieces.emplace_back();
+                total = 0;
+            }
+            pieces.back().push_back(bytes);
+            total += rounded;
+        }
+    }
+    return pieces;
+}
+
+}  // namespace
+
+struct DeviceMemoryPool::Slab {
+    std::unique_ptr<NpuMemory> memory;
+    std::map<size_t, size_t> gaps;  // offset -> bytes, never adjacent
+    size_t slices = 0;
+    bool alone = false;               // one slice, for good
+    std::vector<Extent> unpublished;  // what the CPU has written and the NPU was not told of
+
+    // Takes `bytes` from the smallest gap that holds them; SIZE_MAX if there is none.
+    size_t take(size_t bytes) {
+        auto best = gaps.end();
+        for (auto gap = gaps.begin(); gap != gaps.end(); ++gap) {
+            if (gap->second >= bytes && (best == gaps.end() || gap->second < best->second)) best = gap;
+        }
+        if (best == gaps.end()) return SIZE_MAX;
+        const auto [offset, length] = *best;
+        gaps.erase(best);
+        if (length > bytes) gaps.emplace(offset + bytes, length - bytes);
+        ++slices;
+        return offset;
+    }
+
+    void give_back(size_t offset, size_t bytes) {
+        --slices;
+        auto next = gaps.lower_bound(offset);
+        if (next != gaps.end() && offset + bytes == next->first) {
+            bytes += next->second;
+            next = gaps.erase(next);
+        }
+        if (next != gaps.begin()) {
+            const auto previous = std::prev(next);
+            if (previous->first + previous->second == offset) {
+                previous->second += bytes;
+                return;
+            }
+        }
+        gaps.emplace(offset, bytes);
+    }
+};
+
+struct DeviceMemoryPool::Domain {
+    int index = 0;
+    uint64_t reserved = 0;
+    std::unique_ptr<NpuContext> allocator;  // made at the first allocation; outlives the slabs
+    std::vector<std::unique_ptr<Slab>> slabs;
+};
+
+std::byte* DeviceMemoryPool::Slice::data() const {
+    return slab->memory->data() + offset;
+}
+
+NpuMemory& DeviceMemoryPool::Slice::memory() const {
+    return *slab->memory;
+}
+
+bool DeviceMemoryPool::Slice::alone() const {
+    return slab->alone;
+}
+
+DeviceMemoryPool::DeviceMemoryPool(NpuRuntime& runtime) : runtime_(runtime) {}
+DeviceMemoryPool::~DeviceMemoryPool() {
+    for (auto& domain : domains_)
+        domain->slabs.clear();
+}
+
+DeviceMemoryPool::Domain& DeviceMemoryPool::domain(int index) {
+    while (static_cast<int>(domains_.size()) <= index) {
+        domains_.push_back(std::make_unique<Domain>());
+        domains_.back()->index = static_cast<int>(domains_.size()) - 1;
+    }
+    return *domains_[static_cast<size_t>(index)];
+}
+
+Result<std::vector<DeviceMemoryPool::Slice>> DeviceMemoryPool::allocate_together(const Blocks& blocks) {
+    const Blocks pieces = cut(blocks);
+    size_t total = 0;
+    for (const auto& piece : pieces)
+        total += size_of(piece);
+    Status last;
+    for (int index = 0; index < rk3588::kDomains; ++index) {
+        Domain& where = domain(index);
+        std::vector<Slice> slices;
+        last = where.slabs.empty() && total > kLargestSlab ? fill_empty(where, pieces, slices)
+                                                           : allocate_blocks(where, pieces, slices);
+        if (last.ok()) return slices;
+        for (const Slice& slice : slices)
+            give_back(slice);
+        // Only a full domain is a reason to try the next; a device that is out of memory stays so.
+        if (where.reserved + total + kLargestSlab <= kMostWeightBytes) break;
+    }
+    return std::move(last).with_context(format("%zu bytes for the NPU", total));
+}
+
+Status DeviceMemoryPool::allocate_blocks(Domain& where, const Blocks& blocks, std::vector<Slice>& slices) {
+    for (const auto& block : blocks)
+        RKNPU2_RETURN_IF_ERROR(allocate_block(where, block, slices));
+    return {};
+}
+
+// Slabs that the blocks fill to the last byte, so that a domain holds as much as its limit says.
+Status DeviceMemoryPool::fill_empty(Domain& where, const Blocks& blocks, std::vector<Slice>& slices) {
+    for (auto first = blocks.begin(); first != blocks.end();) {
+        size_t bytes = size_of(*first);
+        auto end = std::next(first);
+        for (; end != blocks.end() && bytes + size_of(*end) <= kLargestSlab; ++end)
+            bytes += size_of(*end);
+        if (where.reserved + bytes > kMostWeightBytes) return domain_is_full(where.index);
+        RKNPU2_RETURN_IF_ERROR(add_slab_of(where, bytes).status());
+        for (; first != end; ++first)
+            RKNPU2_RETURN_IF_ERROR(allocate_block(where, *first, slices));
+    }
+    return {};
+}
+
+// Takes one slice and cuts it.
+Status DeviceMemoryPool::allocate_block(Domain& where, const std::vector<size_t>& sizes,
+                                        std::vector<Slice>& slices) {
+    Result<Slice> whole = allocate_from(where, size_of(sizes));
+    RKNPU2_RETURN_IF_ERROR(whole.status());
+    Slice next = whole.value();
+    for (const size_t bytes : sizes) {
+        next.bytes = round_up(bytes, kSliceAlignment);
+        slices.push_back(next);
+        next.id = next_id_++;
+        next.offset += next.bytes;
+    }
+    whole.value().slab->slices += sizes.size() - 1;
+    return {};
+}
+
+Result<DeviceMemoryPool::Slice> DeviceMemoryPool::allocate_alone(int index, size_t bytes) {
+    Domain& where = domain(index);
+    const size_t rounded = round_up(std::max<size_t>(bytes, 1), kPage);
+    if (where.reserved + rounded > kMostOfAll) return domain_is_full(index);
+    Result<Slab*> added = add_slab_of(where, rounded);
+    RKNPU2_RETURN_IF_ERROR(added.status());
+    Slab& slab = *added.value();
+    slab.alone = true;
+    slab.take(rounded);
+    bytes_in_use_ += rounded;
+    return Slice{next_id_++, &slab, 0, rounded, index};
+}
+
+void DeviceMemoryPool::note_written(const Slice& slice) {
+    std::vector<Extent>& extents = slice.slab->unpublished;
+    const bool follows = !extents.empty() && extents.back().offset + extents.back().bytes == slice.offset;
+    if (follows) {
+        extents.back().bytes += slice.bytes;
+    } else {
+        extents.push_back({slice.offset, slice.bytes});
+    }
+    unpublished_ = true;
+}
+
+Status DeviceMemoryPool::publish(Coherency& coherency) {
+    if (!unpublished_) return {};
+    for (const auto& where : domains_) {
+        for (const auto& slab : where->slabs) {
+            if (slab->unpublished.empty()) continue;
+            RKNPU2_RETURN_IF_ERROR(
+                coherency.weights_written(*where->allocator, *slab->memory, slab->unpublished)
+                    .with_context("handing weights to the NPU"));
+            slab->unpublished.clear();
+        }
+    }
+    unpublished_ = false;
+    return {};
+}
+
+NpuContext& DeviceMemoryPool::allocator(int index) {
+    return *domain(index).allocator;
+}
+
+Result<DeviceMemoryPool::Slice> DeviceMemoryPool::allocate_from(Domain& where, size_t bytes) {
+    const size_t rounded = round_up(std::max<size_t>(bytes, 1), kSliceAlignment);
+    Slab* home = nullptr;
+    size_t offset = SIZE_MAX;
+    for (const auto& slab : where.slabs) {
+        offset = slab->take(rounded);
+        if (offset != SIZE_MAX) {
+            home = slab.get();
+            break;
+        }
+    }
+    if (home == nullptr) {
+        Result<Slab*> added = add_slab(where, rounded);
+        RKNPU2_RETURN_IF_ERROR(added.status());
+        home = added.value();
+        offset = home->take(rounded);
+    }
+    bytes_in_use_ += rounded;
+    return Slice{next_id_++, home, offset, rounded, where.index};
+}
+
+Result<DeviceMemoryPool::Slab*> DeviceMemoryPool::add_slab(Domain& where, size_t bytes) {
+    // Slabs grow with what is there already: few descriptors for a large model, little waste for a small one.
+    const size_t wish =
+        round_up(std::clamp(bytes_reserved_ / 8, kSmallestSlab, kLargestSlab), kSliceAlignment);
+    const size_t room = kMostWeightBytes - std::min<uint64_t>(kMostWeightBytes, where.reserved);
+    const size_t size = std::max(bytes, std::min(wish, room));
+    if (size > room) return domain_is_full(where.index);
+    return add_slab_of(where, size);
+}
+
+Result<DeviceMemoryPool::Slab*> DeviceMemoryPool::add_slab_of(Domain& where, size_t size) {
+    if (!where.allocator) {
+        ContextSpec smallest;
+        smallest.K = rk3588::kAlignK;
+        smallest.N = rk3588::align_n(operand_type(smallest.arithmetic));
+        smallest.rows = {1};
+        smallest.domain = where.index;
+        Result<std::unique_ptr<NpuContext>> context = runtime_.create_context(smallest);
+        RKNPU2_RETURN_IF_ERROR(context.status());
+        where.allocator = context.take();
+    }
+    Result<std::unique_ptr<NpuMemory>> memory = where.allocator->allocate(size);
+    if (!memory.ok() && where.slabs.empty()) where.allocator.reset();
+    RKNPU2_RETURN_IF_ERROR(memory.status());
+    auto slab = std::make_unique<Slab>();
+    slab->memory = memory.take();
+    slab->gaps.emplace(0, size);
+    where.reserved += size;
+    bytes_reserved_ += size;
+    where.slabs.push_back(std::move(slab));
+    return where.slabs.back().get();
+}
+
+void DeviceMemoryPool::give_back(const Slice& slice) {
+    if (slice.id == 0) return;
+    Domain& where = domain(slice.domain);
+    slice.slab->give_back(slice.offset, slice.bytes);
+    bytes_in_use_ -= slice.bytes;
+    if (slice.slab->slices > 0) return;
+    where.reserved -= slice.slab->memory->size();
+    bytes_reserved_ -= slice.slab->memory->size();
+    std::erase_if(where.slabs, [&](const auto& slab) { return slab.get() == slice.slab; });
+    if (where.slabs.empty()) where.allocator.reset();
+}
+
+Result<std::unique_ptr<NpuMemory>> DeviceMemoryPool::import_into(NpuContext& context, const Slice& slice,
+                                                                 size_t bytes) {
+    return context.import_slice(slice.memory(), slice.offset, bytes);
+}
+
+}  // namespace rknpu2

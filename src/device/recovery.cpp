@@ -1,0 +1,63 @@
+#include "device/recovery.hpp"
+
+#include <utility>
+
+#include "base/format.hpp"
+#include "base/log.hpp"
+
+namespace rknpu2 {
+namespace {
+
+const char* what_follows(OnError step) {
+    switch (step) {
+        case OnError::kRetry:
+            return "trying again in new contexts";
+        case OnError::kReset:
+            return "trying again after dropping all contexts and work areas";
+        case OnError::kCpu:
+            return "computing it on the CPU";
+        case OnError::kFail:
+            break;
+    }
+    return "giving up";
+}
+
+}  // namespace
+
+bool may_pass(const Status& status) {
+    switch (status.code()) {
+        case StatusCode::kOutOfMemory:
+        case StatusCode::kDeviceUnavailable:
+        case StatusCode::kDeviceError:
+        case StatusCode::kTimeout:
+            return true;
+        default:
+            return false;
+    }
+}
+
+std::string name_and_others(const std::string& first, size_t count) {
+    return count == 1 ? first : format("%s and %zu more", first.c_str(), count - 1);
+}
+
+OnError Recovery::next(Status& status, const std::string& what) {
+    ++counters_.failed;
+    const bool more = attempt_ < config_.on_error.size() && may_pass(status);
+    const OnError step = more ? config_.on_error[attempt_++] : OnError::kFail;
+    if (step == OnError::kFail) {
+        ++counters_.given_up;
+        if (!tried_.empty()) status = std::move(status).with_context(tried_);
+        return step;
+    }
+    if (lines_.allows()) {
+        log(LogLevel::kWarning, "%s: %s; %s%s", what.c_str(), status.to_string().c_str(), what_follows(step),
+            lines_.left_out().c_str());
+    }
+    if (step == OnError::kCpu) return step;
+    ++(step == OnError::kRetry ? counters_.retried : counters_.reset);
+    tried_ += tried_.empty() ? "after " : " and ";
+    tried_ += on_error_name(step);
+    return step;
+}
+
+}  // namespace rknpu2

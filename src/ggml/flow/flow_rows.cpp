@@ -1,0 +1,153 @@
+#include "ggml/flow/flow_rows.hpp"
+
+#include <algorithm>
+
+namespace rknpu2 {
+namespace {
+
+// Every element, or every row of dimension 0, from the same ones of the sources; sources of one row serve
+// all.
+bool is_elementwise(ggml_op op) {
+    switch (op) {
+        case GGML_OP_ADD:
+        case GGML_OP_SUB:
+        case GGML_OP_MUL:
+        case GGML_OP_DIV:
+        case GGML_OP_SCALE:
+        case GGML_OP_SQR:
+        case GGML_OP_SQRT:
+        case GGML_OP_CLAMP:
+        case GGML_OP_UNARY:
+        case GGML_OP_GLU:
+        case GGML_OP_NORM:
+        case GGML_OP_RMS_NORM:
+        case GGML_OP_L2_NORM:
+            return true;
+        default:
+            return false;
+    }
+}
+
+constexpr int kMropeFlag = 8;  // GGML_ROPE_TYPE_MROPE: several positions a token
+
+}  // namespace
+
+bool FlowRows::map(ggml_tensor* node, FlowNode& mapped) const {
+    mapped.node = node;
+    mapped.source_dims.fill(kWhole);
+    if ((node->flags & GGML_TENSOR_FLAG_PARAM) != 0) return false;
+    if (node->op == GGML_OP_SET_ROWS) return map_set_rows(node, mapped) && cuts_what_is_computed(mapped);
+    const bool known = is_elementwise(node->op)             ? map_elementwise(node, mapped)
+                       : node->op == GGML_OP_ROPE           ? map_rope(node, mapped)
+                       : node->op == GGML_OP_FLASH_ATTN_EXT ? map_attention(node, mapped)
+                                                            : false;
+    return known && can_be_computed(node, mapped.dim) && cuts_what_is_computed(mapped);
+}
+
+// A chunk has its own rows only of what the flow computes: nothing of that can be read as a whole.
+bool FlowRows::cuts_what_is_computed(const FlowNode& mapped) const {
+    for (size_t i = 0; i < mapped.source_dims.size(); ++i) {
+        const ggml_tensor* const source = mapped.node->src[i];
+        if (source != nullptr && is_computed(source) && mapped.source_dims[i] == kWhole) return false;
+    }
+    return true;
+}
+
+bool FlowRows::is_matrix(const ggml_tensor* node) const {
+    return node->ne[1] == rows_ && can_be_computed(node, 1);
+}
+
+// A tensor of floats with memory of its own, rows outermost and without gaps.
+bool FlowRows::can_be_computed(const ggml_tensor* node, int dim) const {
+    if (node->view_src != nullptr || node->type != GGML_TYPE_F32 || dim < 1 || node->ne[dim] != rows_)
+        return false;
+    size_t bytes = sizeof(float);
+    for (int d = 0; d < GGML_MAX_DIMS; ++d) {
+        if (d > dim && node->ne[d] != 1) return false;
+        if (d <= dim && node->nb[d] != bytes) return false;
+        bytes *= static_cast<size_t>(node->ne[d]);
+    }
+    return true;
+}
+
+void FlowRows::compute(const ggml_tensor* node, int dim) {
+    FlowTensor& tensor = tensors_[node];
+    tensor.dim = dim;
+    tensor.row_bytes = node->nb[dim];
+}
+
+int FlowRows::dim_of(const ggml_tensor* tensor, int expected) const {
+    const auto found = tensors_.find(memory_of(tensor));
+    if (found != tensors_.end()) return dim_of_computed(tensor, found->second);
+    if (tensor->ne[expected] == rows_) return expected;
+    return tensor->ne[expected] == 1 ? kWhole : kNoRows;
+}
+
+// A view must show whole rows, or the same part of each.
+int FlowRows::dim_of_computed(const ggml_tensor* tensor, const FlowTensor& memory) const {
+    if (tensor->view_src == nullptr) return memory.dim;
+    int dim = kNoRows;
+    size_t end = tensor->view_offs + sizeof(float);  // of a row's part
+    for (int d = 0; d < GGML_MAX_DIMS; ++d) {
+        if (tensor->ne[d] == rows_ && tensor->nb[d] == memory.row_bytes && dim == kNoRows) {
+            dim = d;
+        } else if (tensor->ne[d] != 1) {
+            end += static_cast<size_t>(tensor->ne[d] - 1) * tensor->nb[d];
+        }
+    }
+    return tensor->type == GGML_TYPE_F32 && end <= memory.row_bytes ? dim : kNoRows;
+}
+
+bool FlowRows::map_elementwise(const ggml_tensor* node, FlowNode& mapped) const {
+    mapped.dim = kNoRows;
+    for (const ggml_tensor* const source : node->src) {
+        if (source != nullptr && is_computed(source)) mapped.dim = dim_of(source, 0);
+    }
+    if (mapped.dim == kNoRows) {  // of a stretch's first nodes nothing is known: a matrix
+        const bool matrix = node->src[0] != nullptr && !is_computed(node->src[0]) && node->ne[1] == rows_ &&
+                            node->ne[2] == 1 && node->ne[3] == 1;
+        if (!matrix) return false;
+        mapped.dim = 1;
+    }
+    if (mapped.dim < 1) return false;
+    for (size_t i = 0; i < mapped.source_dims.size(); ++i) {
+        if (node->src[i] == nullptr) continue;
+        mapped.source_dims[i] = dim_of(node->src[i], mapped.dim);
+        if (mapped.source_dims[i] != mapped.dim && mapped.source_dims[i] != kWhole) return false;
+    }
+    return mapped.source_dims[0] == mapped.dim;
+}
+
+// Heads by tokens; one position a token, and frequencies for all.
+bool FlowRows::map_rope(const ggml_tensor* node, FlowNode& mapped) const {
+    if ((node->op_params[2] & kMropeFlag) != 0 || is_computed(node->src[1])) return false;
+    mapped.dim = mapped.source_dims[0] = dim_of(node->src[0], 2);
+    mapped.source_dims[1] = dim_of(node->src[1], 0);
+    return mapped.dim == 2 && mapped.source_dims[1] == 0;
+}
+
+// Rows of a matrix, to places of which there is one for each.
+bool FlowRows::map_set_rows(const ggml_tensor* node, FlowNode& mapped) const {
+    const ggml_tensor* const from = node->src[0];
+    const ggml_tensor* const where = node->src[1];
+    if (node->view_src == nullptr || is_computed(where) || is_computed(node)) return false;
+    if (from->ne[2] != 1 || from->ne[3] != 1 || where->ne[1] != 1 || where->ne[2] != 1) return false;
+    mapped.dim = kWhole;
+    mapped.source_dims[0] = dim_of(from, 1);
+    mapped.source_dims[1] = dim_of(where, 0);
+    return mapped.source_dims[0] == 1 && mapped.source_dims[1] == 0;
+}
+
+// Queries by heads, each with its row of the mask; keys and values as a whole; results the other way round.
+bool FlowRows::map_attention(const ggml_tensor* node, FlowNode& mapped) const {
+    if (node->src[0]->ne[3] != 1 || is_computed(node->src[1]) || is_computed(node->src[2])) return false;
+    mapped.source_dims[0] = dim_of(node->src[0], 1);
+    if (const ggml_tensor* const mask = node->src[3]; mask != nullptr) {
+        if (is_computed(mask) || mask->ne[1] < rows_) return false;
+        mapped.source_dims[3] = 1;
+    }
+    mapped.dim = 2;
+    return mapped.source_dims[0] == 1;
+}
+
+}  // namespace rknpu2

@@ -1,0 +1,49 @@
+// Where the rows of a flow are in a tensor: which of its dimensions counts them, and for which operations
+// each row of the result depends on the same rows of the sources only.
+//
+// A result that the flow computes has its rows outermost, one behind the other without gaps; a view of it
+// shows them in the one dimension whose stride is the distance of two rows. Of a tensor from outside, the
+// operation tells.
+#pragma once
+
+#include "ggml/flow/flow_plan.hpp"
+
+namespace rknpu2 {
+
+class FlowRows {
+  public:
+    // Enters what is computed into `tensors`, which must stay.
+    FlowRows(std::unordered_map<const ggml_tensor*, FlowTensor>& tensors, int64_t rows)
+        : tensors_(tensors), rows_(rows) {}
+
+    // Can a chunk of the node's rows be computed from the same rows of its sources? Then `mapped` says which
+    // dimensions are cut; sources that the flow computes always are. A node that writes rows to places that
+    // another source tells (SET_ROWS) has dimension kWhole.
+    bool map(ggml_tensor* node, FlowNode& mapped) const;
+
+    // A matrix of floats with a row for each row of the flow, that owns its memory?
+    bool is_matrix(const ggml_tensor* node) const;
+
+    // The flow computes it from here on.
+    void compute(const ggml_tensor* node, int dim);
+
+    // The dimension of `tensor` that counts rows, where it is used as an operand whose dimension `expected`
+    // would: kNoRows if it does not. Of tensors from outside, a dimension of one element is kWhole.
+    int dim_of(const ggml_tensor* tensor, int expected) const;
+    static constexpr int kNoRows = -2;
+
+  private:
+    int dim_of_computed(const ggml_tensor* tensor, const FlowTensor& memory) const;
+    bool is_computed(const ggml_tensor* tensor) const { return tensors_.contains(memory_of(tensor)); }
+    bool cuts_what_is_computed(const FlowNode& mapped) const;
+    bool can_be_computed(const ggml_tensor* node, int dim) const;
+    bool map_elementwise(const ggml_tensor* node, FlowNode& mapped) const;
+    bool map_rope(const ggml_tensor* node, FlowNode& mapped) const;
+    bool map_set_rows(const ggml_tensor* node, FlowNode& mapped) const;
+    bool map_attention(const ggml_tensor* node, FlowNode& mapped) const;
+
+    std::unordered_map<const ggml_tensor*, FlowTensor>& tensors_;
+    const int64_t rows_;
+};
+
+}  // namespace rknpu2

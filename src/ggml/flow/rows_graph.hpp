@@ -1,0 +1,59 @@
+// The nodes of a stage, as a graph of its own for some rows: copies of tensors that show these rows only,
+// wherever they are.
+//
+// The graph is what the host's CPU backend gets; it sees the same neighbours, so it fuses the same nodes. One
+// thread makes and uses an object; it can be used for other rows again.
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "ggml/flow/flow_plan.hpp"
+
+namespace rknpu2 {
+
+// Some rows of a flow, and where what lives in their chunk and block is.
+struct FlowBlock {
+    int64_t first = 0;  // row
+    int64_t count = 0;
+    std::byte* chunk = nullptr;
+    int64_t chunk_first = 0;  // row
+    int64_t chunk_room = 0;   // rows that the chunk's memory is for
+    std::byte* block = nullptr;
+    int64_t block_room = 0;
+};
+
+// Where element 0 of the block's first row is, in `tensor` or whatever it is a view of; `dim` counts rows.
+std::byte* rows_at(const FlowPlan& plan, const ggml_tensor* tensor, int dim, const FlowBlock& block);
+
+class RowsGraph {
+  public:
+    // Of the stage's nodes; the plan must stay.
+    RowsGraph(const FlowPlan& plan, const FlowStage& stage);
+    RowsGraph(const RowsGraph&) = delete;
+    RowsGraph& operator=(const RowsGraph&) = delete;
+
+    // The graph, for these rows; valid until the next call. Null if there are no nodes.
+    ggml_cgraph* show(const FlowBlock& block);
+
+  private:
+    struct Copy {
+        const ggml_tensor* original = nullptr;
+        int dim = kWhole;
+        ggml_tensor tensor{};
+    };
+
+    ggml_tensor* copy_of(const ggml_tensor* original, int dim);
+    size_t slot_of(const ggml_tensor* tensor);
+    void count_uses(const FlowStage& stage);
+
+    const FlowPlan& plan_;
+    std::vector<Copy> copies_;
+    std::vector<ggml_tensor*> nodes_;
+    std::vector<ggml_tensor*> keys_;
+    std::vector<ggml_bitset_t> used_;
+    std::vector<int32_t> uses_;
+    ggml_cgraph graph_{};
+};
+
+}  // namespace rknpu2

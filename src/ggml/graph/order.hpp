@@ -1,0 +1,41 @@
+// Brings multiplications by the same activations together in a graph, so that they can be computed at once.
+//
+// llama.cpp writes Q, then what is done with Q, then K: the three read one matrix, but do not follow each
+// other. ggml's scheduler asks a backend to put its part of a graph into a better order before memory is
+// given to the results (graph_optimize), and then a later multiplication may come right after the first: all
+// it needs is its weight, which is stored, and the activations, which the first one needs as well.
+#pragma once
+
+#include <algorithm>
+
+#include "ggml-impl.h"
+#include "ggml/node/access.hpp"
+
+namespace rknpu2 {
+
+// How far apart multiplications of one layer are, at most; a limit for the search in graphs of thousands of
+// nodes.
+inline constexpr int kLookAhead = 64;
+
+// Moves each multiplication that `runs_on_npu` says yes to behind the last one before it that reads the same
+// tensor, unless it conflicts with a node that it would pass. Everything else keeps its order.
+template <typename RunsOnNpu>
+void bring_together(const GgmlFunctions& ggml, ggml_cgraph* graph, const RunsOnNpu& runs_on_npu) {
+    for (int first = 0; first < graph->n_nodes; ++first) {
+        if (!runs_on_npu(graph->nodes[first])) continue;
+        const ggml_tensor* const activations = graph->nodes[first]->src[1];
+        int next = first + 1;  // where another one goes
+        for (int i = next; i < graph->n_nodes && i - next < kLookAhead; ++i) {
+            ggml_tensor* const node = graph->nodes[i];
+            if (node->op != GGML_OP_MUL_MAT || node->src[1] != activations || !runs_on_npu(node)) continue;
+            const auto in_the_way = [&](const ggml_tensor* passed) { return conflict(ggml, passed, node); };
+            // What is in the way of this one may not be in the way of the next one: another weight.
+            if (std::any_of(graph->nodes + next, graph->nodes + i, in_the_way)) continue;
+            std::rotate(graph->nodes + next, graph->nodes + i, graph->nodes + i + 1);
+            ++next;
+        }
+        first = next - 1;
+    }
+}
+
+}  // namespace rknpu2

@@ -1,0 +1,101 @@
+// One ggml that has loaded us: its functions, and the registry, device and buffer type that we show to it.
+//
+// Usually there is one; a process with two copies of ggml has two, which share the NPU and nothing else.
+// Hosts live until the process ends: ggml keeps pointers into them. Every ggml object of ours carries its
+// Host as its context.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <mutex>
+#include <set>
+#include <string>
+
+#include "base/aligned_buffer.hpp"
+#include "calibration/calibration.hpp"
+#include "config/config.hpp"
+#include "ggml/host/imports.hpp"
+#include "matmul/npu_device.hpp"
+#include "plan/target_memo.hpp"
+
+namespace rknpu2 {
+
+// What packing will add to a model's bytes, learnt from the weights that the host asks about while it loads
+// one. llama.cpp fits a model to the memory a device reports and counts the file's bytes only; see
+// free_memory() in device.cpp.
+class PackingForecast {
+  public:
+    void add(size_t raw_bytes, size_t packed_bytes) {
+        raw_ += raw_bytes;
+        packed_ += packed_bytes;
+    }
+    // Packed bytes for each byte of the file. Before any weight was seen: that of a 4.5-bit type as int8.
+    double ratio() const {
+        const uint64_t raw = raw_.load();
+        return raw == 0 ? 8.0 / 4.5 : static_cast<double>(packed_.load()) / static_cast<double>(raw);
+    }
+
+  private:
+    std::atomic<uint64_t> raw_{0};
+    std::atomic<uint64_t> packed_{0};
+};
+
+struct Buffer;      // buffer.hpp
+class Checksums;    // checksums.hpp
+class Sensitivity;  // sensitivity.hpp
+
+struct Host {
+    HostLibrary library;
+    GgmlFunctions ggml;
+    Config config;
+    Counters* counters = nullptr;        // of the process
+    Calibration* calibration = nullptr;  // of the process; null unless activations are to be gathered
+    Sensitivity* sensitivity = nullptr;  // of the process; null unless it is to be measured
+    Checksums* checksums = nullptr;      // of the process; null unless they are to be recorded
+    std::shared_ptr<NpuDevice> npu;      // null: no device
+    std::string description;             // such as "Rockchip RK3588 NPU (simulated)"
+    PackingForecast forecast;
+    TargetMemo targets;
+    std::mutex loading_mutex;  // of load_weights_ahead()
+    std::mutex buffers_mutex;
+    std::set<const Buffer*> buffers;  // alive, guarded by buffers_mutex
+
+    ggml_backend_reg reg{};
+    ggml_backend_device device{};
+    ggml_backend_buffer_type buffer_type{};
+
+    // The host's CPU device; null until the host has loaded one.
+    ggml_backend_dev_t cpu_device() const {
+        return ggml.ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_CPU);
+    }
+};
+
+inline constexpr const char* kDeviceName = "RKNPU0";
+inline constexpr const char* kRegistryName = "RKNPU";
+
+// Each fills its part of the host's objects (reg.cpp, device.cpp, buffer_type.cpp).
+void init_registry(Host& host);
+void init_device(Host& host);
+void init_buffer_type(Host& host);
+
+// A buffer over memory of our own, or over the caller's, which must outlive it (buffer.cpp). Null if there is
+// no memory.
+ggml_backend_buffer_t new_owned_buffer(Host& host, size_t size);
+ggml_backend_buffer_t new_borrowed_buffer(Host& host, void* data, size_t size);
+
+// A backend instance (backend.cpp).
+ggml_backend_t new_backend(Host& host);
+void backend_set_n_threads(ggml_backend_t backend, int n_threads) noexcept;
+void backend_set_abort_callback(ggml_backend_t backend, ggml_abort_callback callback, void* data) noexcept;
+
+inline Host& host_of(ggml_backend_reg_t reg) {
+    return *static_cast<Host*>(reg->context);
+}
+inline Host& host_of(ggml_backend_dev_t device) {
+    return *static_cast<Host*>(device->context);
+}
+inline Host& host_of(ggml_backend_buffer_type_t type) {
+    return *static_cast<Host*>(type->context);
+}
+
+}  // namespace rknpu2

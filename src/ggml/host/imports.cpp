@@ -1,0 +1,48 @@
+#include "ggml/host/imports.hpp"
+
+#include <dlfcn.h>
+#include <link.h>
+
+#include "base/format.hpp"
+
+namespace rknpu2 {
+
+Result<HostLibrary> find_host(const void* address) {
+    Dl_info info{};
+    link_map* map = nullptr;
+    if (dladdr1(address, &info, reinterpret_cast<void**>(&map), RTLD_DL_LINKMAP) == 0 || map == nullptr) {
+        return Status(StatusCode::kInvalidArgument, "the plug-in was called from outside any library");
+    }
+    HostLibrary host;
+    const bool is_program = map->l_name == nullptr || *map->l_name == '\0';
+    host.path = is_program ? "the program itself" : map->l_name;
+    host.handle = is_program ? dlopen(nullptr, RTLD_NOW) : dlopen(map->l_name, RTLD_NOW | RTLD_NOLOAD);
+    if (host.handle == nullptr) {
+        return Status(StatusCode::kInvalidArgument,
+                      format("cannot look into the host %s", host.path.c_str()));
+    }
+    return host;
+}
+
+std::string host_ggml_version(const HostLibrary& host) {
+    const auto version = reinterpret_cast<decltype(&::ggml_version)>(dlsym(host.handle, "ggml_version"));
+    const char* const text = version != nullptr ? version() : nullptr;
+    return text != nullptr ? text : "";
+}
+
+Result<GgmlFunctions> import_functions(const HostLibrary& host) {
+    GgmlFunctions functions;
+    const char* missing = nullptr;
+#define X(name)                                                                      \
+    functions.name = reinterpret_cast<decltype(&::name)>(dlsym(host.handle, #name)); \
+    if (functions.name == nullptr && missing == nullptr) missing = #name;
+#include "ggml/host/ggml_imports.inc"
+#undef X
+    if (missing != nullptr) {
+        return Status(StatusCode::kUnsupported,
+                      format("the host's ggml (%s) has no function %s", host.path.c_str(), missing));
+    }
+    return functions;
+}
+
+}  // namespace rknpu2

@@ -1,0 +1,65 @@
+// What a node of a graph reads and writes, and whether two nodes may change places.
+//
+// This is the one place that knows it. Whoever reorders nodes, computes some together, lets rows run ahead or
+// uses a derived form of a tensor (a packed weight, quantised activations) asks here, so no hazard can be
+// known in one place and forgotten in another. A weight is an operand like any other: a graph may write it.
+//
+// Memory is compared as bytes, not as tensors: allocators give one piece of memory to several tensors, and a
+// view may show any part of another tensor.
+//
+// Pure functions of tensors; any thread.
+#pragma once
+
+#include <cstdint>
+
+#include "ggml/host/imports.hpp"
+#include "ggml/node/node.hpp"
+
+namespace rknpu2 {
+
+// The bytes of a tensor, from its first to its last one.
+struct MemoryRange {
+    // Null: `begin` and `end` are addresses. A tensor without memory yet is told by the tensor that will own
+    // its memory, and by offsets there.
+    const ggml_tensor* owner = nullptr;
+    uintptr_t begin = 0;
+    uintptr_t end = 0;
+
+    bool empty() const { return begin == end; }
+    friend bool operator==(const MemoryRange&, const MemoryRange&) = default;
+};
+
+inline bool overlap(const MemoryRange& a, const MemoryRange& b) {
+    return a.owner == b.owner && a.begin < b.end && b.begin < a.end;
+}
+
+MemoryRange range_of(const GgmlFunctions& ggml, const ggml_tensor* tensor);
+
+// May the node write outside of the tensors that it names? A custom operation calls a function of the user's.
+bool writes_anywhere(const ggml_tensor* node);
+
+// Calls visit(const ggml_tensor*) for each tensor that the node writes: itself, and what an optimiser step
+// updates in place. Operations that move no data write nothing.
+template <typename Visit>
+void for_each_written(const ggml_tensor* node, const Visit& visit) {
+    if (is_no_op(node)) return;
+    visit(node);
+    if (node->op != GGML_OP_OPT_STEP_ADAMW && node->op != GGML_OP_OPT_STEP_SGD) return;
+    for (const ggml_tensor* const source : node->src) {
+        if (source != nullptr) visit(source);
+    }
+}
+
+// Does the node write to these bytes?
+bool writes(const GgmlFunctions& ggml, const ggml_tensor* node, const MemoryRange& range);
+
+// Must the two be computed in their order? So it is when one of them writes what the other one reads or
+// writes. Operations that move no data conflict with nothing.
+bool conflict(const GgmlFunctions& ggml, const ggml_tensor* a, const ggml_tensor* b);
+
+// Does the graph tell how often its nodes are read? Views of a graph have the counts of the whole.
+inline bool knows_uses(const ggml_cgraph* graph) {
+    return graph->use_counts != nullptr && graph->visited_hash_set.size > 0;
+}
+
+}  // namespace rknpu2

@@ -1,0 +1,25 @@
+// Who computes a node of a graph, and why.
+#pragma once
+
+#include "ggml-impl.h"
+#include "plan/policy.hpp"
+#include "plan/support.hpp"
+#include "plan/weight_plan.hpp"
+
+namespace rknpu2 {
+
+struct NodeDecision {
+    Target target = Target::kCpu;
+    // Why the NPU can or cannot do a multiplication; any other node keeps the default, which means nothing.
+    Reason reason = Reason::kSupported;
+    // Where a multiplication by experts that the NPU can do is computed, and why.
+    Placement placement;
+};
+
+// A multiplication, and what was decided about it.
+struct PlannedMatmul {
+    ggml_tensor* node = nullptr;
+    const NodeDecision* decision = nullptr;
+};
+
+}  // namespace rknpu2

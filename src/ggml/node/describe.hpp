@@ -1,0 +1,35 @@
+// From ggml's tensors to our own values.
+#pragma once
+
+#include "ggml/host/host.hpp"
+#include "ggml/node/node.hpp"
+#include "plan/policy.hpp"
+#include "plan/problem.hpp"
+#include "plan/weight_source.hpp"
+
+namespace rknpu2 {
+
+// `op` is a matmul; its data need not be allocated. Nothing else is taken for granted: sources may be
+// missing, types may be none, sizes and strides may be anything (then support() refuses).
+MatmulProblem describe(const Host& host, const ggml_tensor* op);
+
+// Can the NPU compute this node of a graph, as a product with a matrix? The answer does not depend on the
+// number of rows. Any node; its data need not be allocated.
+bool can_multiply_on_npu(const Host& host, const ggml_tensor* node);
+
+// `op` is a GGML_OP_MUL_MAT that the NPU can compute.
+MatrixCall matrix_call(const Host& host, const ggml_tensor* op);
+
+// `op` is a GGML_OP_MUL_MAT_ID.
+ExpertsCall experts_call(const ggml_tensor* op);
+
+// Does the host forbid to round the activations of `op`, a matmul, to 8 bits? ggml_prec_set_src() with
+// GGML_PREC_F32, BF16 or F16 for src[1]. (What ggml_prec_set_acc() may ask of sums, the NPU always does: they
+// are int32 or float32.) Source: TAG_GGML_PREC in ggml.h and ggml.c of ggml 0.25.1 to 0.25.3.
+bool wants_float_activations(const ggml_tensor* op);
+
+// The weight of `op`, a matmul that the NPU can compute; its weight has data, and is a two-dimensional
+// tensor, or a stack of experts of which one is meant.
+WeightSource weight_source(const Host& host, const ggml_tensor* op, int expert = -1);
+
+}  // namespace rknpu2

@@ -1,0 +1,97 @@
+// How long the parts of a multiplication take on a board, roughly: what plans are compared by.
+//
+// The NPU's part follows the rule that sim/timing models in more detail: a tile of activations sits in the
+// core's buffer, the weights stream past it once for every tile, and a core is as slow as the slower of its
+// multipliers and its share of the memory. The CPU's part is the bytes that its loops touch. Nothing here was
+// measured by this project on a board; docs/performance.md says where the rates come from and how far the
+// same rule is from published measurements. Only comparisons are made with these figures, so a wrong one
+// costs time, never a result.
+//
+// Pure functions; times in nanoseconds.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "plan/weight_plan.hpp"
+
+namespace rknpu2 {
+
+// Rates hold at a memory clock of 2400 MHz. A slower one makes all of them slower alike, so that plans, which
+// compare, do not look at the clock.
+struct BoardRates {
+    double run_ns = 34'000;                 // a run call, 33 us, and binding its operands, 1 us
+    double sync_ns = 1'000;                 // a call that syncs one operand, and
+    double sync_gbps = 39;                  // how fast it goes through the buffer
+    double int8_macs_per_ns = 0.92 * 1024;  // of a core
+    double fp16_macs_per_ns = 0.92 * 512;
+    double bank_bytes = 32768;  // of a core's buffer, which has
+    double banks = 12;
+    double tile_banks = 4;       // for activations at least, as int8 always has
+    double fp16_tile_banks = 8;  // and as fp16 at most, where two groups of kernels leave so many
+    double stream_gbps[3] = {11.1, 21.1, 31.4};  // of 1, 2, 3 cores together, reading weights once
+    double mixed_gbps[3] = {11.1, 18.5, 25.5};   // and when they read them again
+    double cpu_gbps = 10;                        // read and written by four A76 in loops of an engine
+    double results_gbps = 20;                    // results to floats, of few columns;
+    double wide_results_gbps = 5.5;              // of many, which are spread over many pages
+    double cpu_beside_npu = 0.8;                 // share of these rates while the NPU works
+    double cpu_read_gbps = 24;                   // and when they only read
+    // Products of four-bit weights: two dot products of 16 multiply-adds a cycle (Arm's optimisation guide
+    // for the Cortex-A76) on four cores at 2.26 GHz are 289 a nanosecond; unpacking and scaling leave a
+    // third, an estimate.
+    double cpu_macs_per_ns = 289.0 / 3;
+    double region_ns = 3'000;  // to start and end a loop on four threads
+};
+inline constexpr BoardRates kBoardRates;
+
+// K is cut into more than fewest_segments() up to here.
+inline constexpr size_t kMostSegments = 8;
+
+// One run on each of `cores` cores at the same time.
+double run_ns(const BoardRates& rates, NpuArithmetic arithmetic, size_t rows, size_t K, size_t N,
+              size_t cores);
+
+// Floats to the NPU's operand, and results of `segments` runs to floats, one after the other; N columns in
+// weights of `width`.
+double quantise_ns(const BoardRates& rates, NpuArithmetic arithmetic, size_t rows, size_t K);
+double dequantise_ns(const BoardRates& rates, size_t rows, size_t N, size_t segments, size_t width);
+
+// How fast results of `width` columns become floats, of the rates for narrow and for wide ones (2560 columns
+// and fewer, 10,240 and more): the time of a byte grows evenly in between. A few rows are as fast as narrow
+// ones.
+double results_gbps(double narrow_gbps, double wide_gbps, size_t rows, size_t width);
+
+// Rows of activations of K elements that a core's buffer holds at a time: weights pass by once for each such
+// tile.
+size_t tile_rows(const BoardRates& rates, NpuArithmetic arithmetic, size_t K);
+
+// How a weight is spread over three cores.
+struct CellGrid {
+    size_t segments = 1;
+    size_t tiles = 3;
+    size_t width = 0;  // of each weight, of several that are multiplied together; 0: there is one
+};
+
+// A multiplication of M rows in chunks of `chunk_rows`, while CPU and NPU work on different chunks.
+double multiplication_ns(const BoardRates& rates, NpuArithmetic arithmetic, size_t M, size_t K, size_t N,
+                         const CellGrid& grid, size_t chunk_rows);
+
+// The rows of a chunk with which M rows are multiplied soonest.
+size_t best_chunk_rows(const BoardRates& rates, NpuArithmetic arithmetic, size_t M, size_t K, size_t N,
+                       const CellGrid& grid);
+
+// Rows of a flow's chunks (ggml/flow/flow_plan.hpp), and how many stages a chunk is ahead of the next one.
+// Chunks of 64 rows are best or within 2 % of it for five models (docs/performance.md); ggml's CPU backend
+// computes attention in another way, with other roundings, for fewer.
+inline constexpr int64_t kFlowChunkRows = 64;
+inline constexpr int64_t kFewestFlowRows = 2 * kFlowChunkRows;
+inline constexpr int64_t kFlowSkew = 2;
+
+// Into how many segments a run's largest K cuts rows of K elements, at least.
+size_t fewest_segments(size_t K);
+// Into how many segments rows of K elements are best cut, for a request of 512 tokens in and 128 out. Depends
+// on K and the arithmetic alone: weights that share their activations must be cut alike, and results must not
+// depend on how many cores there are or what is multiplied together (docs/adr/0004-segments.md).
+size_t best_segments(const BoardRates& rates, NpuArithmetic arithmetic, size_t K);
+
+}  // namespace rknpu2

@@ -1,0 +1,139 @@
+#include "plan/policy.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+#include "plan/cost_model.hpp"
+#include "plan/weight_plan.hpp"
+#include "soc/rk3588.hpp"
+
+namespace rknpu2 {
+namespace {
+
+constexpr BoardRates kRates = kBoardRates;
+constexpr double kNsPerUs = 1e3;
+
+// One matrix with `rows` rows, all its runs.
+double npu_us(const WeightPlan& plan, size_t rows) {
+    const NpuArithmetic arithmetic = plan.recipe.arithmetic;
+    const size_t planes = plan.recipe.planes;
+    const size_t chunk_rows = rows_per_chunk(planes);
+    const size_t cells = plan.segments.size() * plan.tiles.size();
+    const size_t cores = std::min(cells, static_cast<size_t>(plan.cores));
+    const auto rounds = static_cast<double>(ceil_div(cells, cores));
+    const auto chunk_ns = [&](size_t count) {
+        const size_t bucket = row_buckets()[bucket_for(count * planes)];
+        return rounds *
+               run_ns(kRates, arithmetic, bucket, plan.longest_segment(), plan.tiles.front().N_padded, cores);
+    };
+    double total = 0;
+    if (const size_t whole = rows / chunk_rows; whole > 0)
+        total += static_cast<double>(whole) * chunk_ns(chunk_rows);
+    if (const size_t rest = rows % chunk_rows; rest > 0) total += chunk_ns(rest);
+    return total / kNsPerUs;
+}
+
+// What the CPU does around the runs of one matrix: quantise rows, add results up.
+double around_us(const WeightPlan& plan, size_t rows) {
+    const auto m = static_cast<double>(rows);
+    const auto K = static_cast<double>(plan.K);
+    const auto N = static_cast<double>(plan.N);
+    const auto planes = static_cast<double>(plan.recipe.planes);
+    const auto segments = static_cast<double>(plan.segments.size());
+    const double quantise = m * K * (4 + planes);
+    const double results = segments * m * N * (4 * planes + 8);
+    return (2 * kRates.region_ns + (quantise + results) / kRates.cpu_gbps) / kNsPerUs;
+}
+
+// Gathering the rows of one expert, and scattering its results.
+double scatter_us(const WeightPlan& plan, size_t rows) {
+    return static_cast<double>(rows * (plan.K + plan.N) * 8) / kRates.cpu_gbps / kNsPerUs;
+}
+
+// `matrices` of K x N, and `rows` rows in all.
+double cpu_us(double matrices, size_t raw_bytes, size_t rows, size_t K, size_t N) {
+    const double bytes = matrices * static_cast<double>(raw_bytes);
+    const double macs = static_cast<double>(rows) * static_cast<double>(K * N);
+    const bool floats = raw_bytes >= 2 * K * N;
+    // Floats of 16 bits have no dot product: half of the rate.
+    const double rate = floats ? kRates.cpu_macs_per_ns / 2 : kRates.cpu_macs_per_ns;
+    return (kRates.region_ns + std::max(bytes / kRates.cpu_read_gbps, macs / rate)) / kNsPerUs;
+}
+
+}  // namespace
+
+double ExpertsCall::active() const {
+    const auto all = static_cast<double>(experts);
+    const double unused = std::pow(1 - static_cast<double>(used) / all, static_cast<double>(tokens));
+    return std::max(1.0, all * (1 - unused));
+}
+
+const char* target_reason_text(TargetReason reason) {
+    switch (reason) {
+        case TargetReason::kFasterOnNpu:
+            return "experts: faster on the NPU by the cost model";
+        case TargetReason::kFasterOnCpu:
+            return "experts: faster on the CPU by the cost model";
+        case TargetReason::kSettingNpu:
+            return "experts: GGML_RKNPU2_EXPERTS=npu";
+        case TargetReason::kSettingCpu:
+            return "experts: GGML_RKNPU2_EXPERTS=cpu";
+        case TargetReason::kReference:
+            return "experts: precision reference";
+        case TargetReason::kPlainMatrix:
+            return "plain matrices: the NPU, so that a row's result does not depend on other rows";
+        case TargetReason::kMatrixFlows:
+            return "plain matrices: the NPU, where a prompt's rows flow through whole layers";
+        case TargetReason::kMatrixFasterOnNpu:
+            return "plain matrices: faster on the NPU by the cost model";
+        case TargetReason::kMatrixFasterOnCpu:
+            return "plain matrices: faster on the CPU by the cost model";
+        case TargetReason::kNoMemory:
+            return "experts: no memory to hold them packed";
+    }
+    return "unknown reason";
+}
+
+Placement matrix_target(const MatrixCall& call, const Config& config) {
+    if (config.precision == Precision::kReference) return {Target::kNpu, TargetReason::kPlainMatrix};
+    const WeightPlan plan = plan_weight(call.N, call.K, recipe_of(config.precision, call.float_activations),
+                                        config.cores, static_cast<size_t>(config.columns));
+    Placement placement{Target::kNpu, TargetReason::kPlainMatrix,
+                        npu_us(plan, call.rows) + around_us(plan, call.rows),
+                        cpu_us(1, call.raw_bytes, call.rows, call.K, call.N)};
+    if (config.matrices == Matrices::kNpu) return placement;
+    // One small matrix on the CPU would cut a layer in two.
+    if (call.rows >= static_cast<size_t>(kFewestFlowRows)) {
+        placement.reason = TargetReason::kMatrixFlows;
+    } else if (placement.npu_us < placement.cpu_us) {
+        placement.reason = TargetReason::kMatrixFasterOnNpu;
+    } else {
+        placement.target = Target::kCpu;
+        placement.reason = TargetReason::kMatrixFasterOnCpu;
+    }
+    return placement;
+}
+
+Placement experts_target(const ExpertsCall& call, const Config& config) {
+    if (config.experts == Experts::kCpu) return {Target::kCpu, TargetReason::kSettingCpu};
+    if (config.precision == Precision::kReference) return {Target::kNpu, TargetReason::kReference};
+    if (config.experts == Experts::kNpu) return {Target::kNpu, TargetReason::kSettingNpu};
+    ExpertsCall asked = call;
+    if (call.used == call.experts)
+        asked.tokens = std::max(call.tokens, kPromptRowsPerExpert);  // each has a row of every token
+    const double active = asked.active();
+    const auto rows = static_cast<size_t>(std::ceil(static_cast<double>(asked.rows()) / active));
+    const WeightPlan plan = plan_weight(call.N, call.K, recipe_of(config.precision, call.float_activations),
+                                        config.cores, static_cast<size_t>(config.columns));
+    Placement placement;
+    placement.packed_bytes = call.experts * plan.packed_bytes();
+    placement.npu_us = active * (npu_us(plan, rows) + around_us(plan, rows) + scatter_us(plan, rows));
+    placement.cpu_us = cpu_us(active, call.raw_bytes, asked.rows(), call.K, call.N);
+    if (placement.npu_us < placement.cpu_us) {
+        placement.target = Target::kNpu;
+        placement.reason = TargetReason::kFasterOnNpu;
+    }
+    return placement;
+}
+
+}  // namespace rknpu2

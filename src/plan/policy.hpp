@@ -1,0 +1,88 @@
+// Where multiplications are computed: on the NPU or by the CPU backend.
+//
+// support() says what the NPU can do; this is about what is worth it. For plain matrices the answer is the
+// NPU, unless GGML_RKNPU2_MATRICES asks for the cost model (docs/adr/0007-plain-matrices.md says why).
+// Experts are different: a token uses few of them, so each gets a run call of its own for a row or two, and
+// int8 is twice the bytes of four bits. So a prompt's rows, which come to dozens for each expert, go to the
+// NPU, and a single token's mostly do not.
+//
+// The model is that of docs/performance.md reduced to one call: NPU time is run calls, bytes and
+// multiply-adds of the cells, and what the CPU quantises and adds before and after; CPU time is the larger of
+// bytes and multiply-adds. Pure arithmetic; the constants stand in cost_model.hpp with their sources. Nobody
+// has measured any of it on a board: GGML_RKNPU2_EXPERTS decides for itself.
+#pragma once
+
+#include <compare>
+#include <cstddef>
+
+#include "config/config.hpp"
+#include "plan/weight_plan.hpp"
+
+namespace rknpu2 {
+
+// One multiplication by a plain matrix.
+struct MatrixCall {
+    size_t K = 0;
+    size_t N = 0;
+    size_t rows = 0;                 // of activations
+    size_t raw_bytes = 0;            // of the weight as stored
+    bool float_activations = false;  // as in WeightSource
+
+    auto operator<=>(const MatrixCall&) const = default;
+};
+
+// One call of GGML_OP_MUL_MAT_ID.
+struct ExpertsCall {
+    size_t K = 0;  // of one expert
+    size_t N = 0;
+    size_t experts = 0;    // in the stack
+    size_t used = 0;       // by each token
+    size_t tokens = 0;     // hence tokens * used rows
+    size_t raw_bytes = 0;  // of one expert as stored
+    bool float_activations = false;
+
+    size_t rows() const { return tokens * used; }
+    // How many experts have a row at all, when tokens choose independently. 1 or more.
+    double active() const;
+    auto operator<=>(const ExpertsCall&) const = default;
+};
+
+enum class Target {
+    kNone,  // it moves no data: there is nothing to compute
+    kCpu,   // the host's CPU backend
+    kNpu,   // a multiplication by a stored matrix, or by experts
+};
+
+enum class TargetReason {
+    kFasterOnNpu,
+    kFasterOnCpu,
+    kSettingNpu,
+    kSettingCpu,
+    kReference,    // of precision: computed by neither, but by us
+    kPlainMatrix,  // the setting for them: not a matter of cost
+    kMatrixFlows,  // with all others of its layer (ggml/flow/flow_plan.hpp), whatever it takes by itself
+    kMatrixFasterOnNpu,
+    kMatrixFasterOnCpu,
+    kNoMemory,  // the caller's finding: packed experts would not fit
+};
+inline constexpr int kTargetReasons = static_cast<int>(TargetReason::kNoMemory) + 1;
+
+// One short phrase, the same in logs, statistics and rknpu2-info.
+const char* target_reason_text(TargetReason reason);
+
+struct Placement {
+    Target target = Target::kCpu;
+    TargetReason reason = TargetReason::kFasterOnCpu;
+    double npu_us = 0;  // by the model; 0 where nobody asked it
+    double cpu_us = 0;
+    size_t packed_bytes = 0;  // of all experts; 0 where the model was not asked
+};
+
+// llama.cpp's warm-up computes one token with *all* experts. Such a call stands for the prompts to come: it
+// goes where this many rows for each expert would, so that packing is over when the first prompt arrives.
+inline constexpr size_t kPromptRowsPerExpert = 32;
+
+Placement matrix_target(const MatrixCall& call, const Config& config);
+Placement experts_target(const ExpertsCall& call, const Config& config);
+
+}  // namespace rknpu2

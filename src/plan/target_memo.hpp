@@ -1,0 +1,36 @@
+// What the policy said before: a graph asks the same several times for each node, and each answer takes a
+// plan.
+//
+// Thread safe. The configuration must be the same at every call.
+#pragma once
+
+#include <map>
+#include <mutex>
+
+#include "plan/policy.hpp"
+
+namespace rknpu2 {
+
+class TargetMemo {
+  public:
+    Placement of(const MatrixCall& call, const Config& config) const {
+        return ask(matrices_, call, [&] { return matrix_target(call, config); });
+    }
+    Placement of(const ExpertsCall& call, const Config& config) const {
+        return ask(experts_, call, [&] { return experts_target(call, config); });
+    }
+
+  private:
+    template <typename Call, typename Ask>
+    Placement ask(std::map<Call, Placement>& known, const Call& call, const Ask& ask_policy) const {
+        const std::lock_guard lock(mutex_);
+        const auto found = known.find(call);
+        return found != known.end() ? found->second : known.emplace(call, ask_policy()).first->second;
+    }
+
+    mutable std::mutex mutex_;
+    mutable std::map<MatrixCall, Placement> matrices_;
+    mutable std::map<ExpertsCall, Placement> experts_;
+};
+
+}  // namespace rknpu2

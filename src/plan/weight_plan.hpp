@@ -1,0 +1,112 @@
+// How one weight is cut for the NPU, and how the rows of one call are: pure arithmetic, immutable once made.
+//
+// A weight [N,K] becomes a grid: K in segments of at most 8192 (a limit of one run), and shorter where that
+// spares the NPU reading weights again and again; N in tiles of at most GGML_RKNPU2_COLUMNS columns, cells
+// dealt to the cores. Every cell is one native block with K and N padded to the chip's alignment, and one run
+// computes rows x cell. How N is cut decides how many runs there are, never a bit of a result. M is cut in
+// chunks of at most kMaxRows, and each chunk is rounded up to one of row_buckets(), so that one context per
+// cell shape serves every M. Nothing is padded in the caller's tensors.
+#pragma once
+
+#include <cstddef>
+#include <vector>
+
+#include "config/config.hpp"
+#include "runtime/npu_runtime.hpp"
+#include "soc/rk3588.hpp"
+
+namespace rknpu2 {
+
+// How numbers become what the NPU multiplies.
+struct Recipe {
+    NpuArithmetic arithmetic = NpuArithmetic::kInt8;
+    bool rotate = false;                // along K, both operands (kernels/rotate.hpp)
+    bool one_scale_per_tensor = false;  // instead of one for each row and channel
+    size_t planes = 1;  // rows of the cube for each row of activations: 1, or 2 with the residual
+
+    friend bool operator==(const Recipe&, const Recipe&) = default;
+};
+
+// Of a precision that runs on the NPU (all but kReference).
+//   naive     int8, one scale for a tensor: what the first RKNPU2 experiment did
+//   fast      int8 for each row and channel, rotated
+//   balanced  the same with two planes: the error of the activations is gone, that of the weights remains
+//   exact     fp16
+// `float_activations`: the host wants the activations as floats, which the NPU has as fp16 only. Then `fast`
+// and `balanced` compute as `exact` does; `naive` is there to compare with, and stays as it is.
+Recipe recipe_of(Precision precision, bool float_activations = false);
+
+struct KSegment {
+    size_t k0;        // first K of the segment
+    size_t k_count;   // real elements
+    size_t K_padded;  // multiple of 32
+
+    friend bool operator==(const KSegment&, const KSegment&) = default;
+};
+
+struct NTile {
+    size_t n0;        // first column
+    size_t n_count;   // real columns
+    size_t N_padded;  // multiple of the kernel group
+};
+
+struct WeightPlan {
+    size_t N = 0;
+    size_t K = 0;
+    int cores = 1;
+    size_t most_columns = rk3588::kWideN;  // of a run, also of one that joins cells of several weights
+    Recipe recipe;
+    std::vector<KSegment> segments;  // ascending, covering 0 .. K
+    std::vector<NTile> tiles;        // ascending, covering 0 .. N
+
+    // The cells are dealt to the cores one by one, segment after segment: with as many tiles as cores a core
+    // has the same columns of every segment, and with one tile the segments go to different cores.
+    size_t core_of(size_t segment, size_t tile) const {
+        return (segment * tiles.size() + tile) % static_cast<size_t>(cores);
+    }
+    size_t cell_bytes(const KSegment& segment, const NTile& tile) const;
+    size_t packed_bytes() const;     // of all cells
+    size_t longest_segment() const;  // K_padded
+};
+
+// Into how many tiles of at most `most_columns` columns N is cut: as few rounds of runs as the segments
+// allow. Usually a multiple of the cores, so that each has its columns of every segment; fewer and wider ones
+// where the segments can be dealt to the cores.
+size_t tile_count(size_t N, size_t segments, int cores, size_t most_columns = rk3588::kWideN);
+
+// N, K >= 1; cores 1 .. 3; most_columns: a multiple of 64. The segments depend on K and the arithmetic alone
+// (docs/adr/0004-segments.md): a result's bits depend on them, so nothing else may decide, such as what else
+// is multiplied.
+WeightPlan plan_weight(size_t N, size_t K, const Recipe& recipe, int cores,
+                       size_t most_columns = rk3588::kWideN);
+
+struct RowChunk {
+    size_t m0;      // first row
+    size_t count;   // real rows
+    size_t bucket;  // index into row_buckets()
+};
+
+inline constexpr size_t kMaxRows = 256;
+
+// Row counts a context is made for, ascending; the last is kMaxRows.
+const std::vector<size_t>& row_buckets();
+
+// Index of the smallest bucket that holds `rows` (1 .. kMaxRows).
+size_t bucket_for(size_t rows);
+
+// The rows of one cube each, at most.
+constexpr size_t rows_per_chunk(size_t planes) {
+    return kMaxRows / planes;
+}
+
+// What the results of one run may take, so that wide runs have few rows: a multiplication has up to 48 of
+// them at a time (24 runs, two slots each) beside the weights of a domain.
+inline constexpr size_t kMostResultBytes = size_t{4} << 20;
+// Rows of such a run with `columns` columns (to rk3588::kMaxN): one of row_buckets().
+size_t most_result_rows(size_t columns);
+
+// Chunks of at most `most` rows of the cube (1 .. kMaxRows). `planes`: rows of the cube that each row takes;
+// a chunk's bucket holds all of them. `chunks` is filled anew.
+void plan_rows(size_t M, size_t planes, size_t most, std::vector<RowChunk>& chunks);
+
+}  // namespace rknpu2

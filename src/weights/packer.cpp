@@ -1,0 +1,312 @@
+#include "weights/packer.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <mutex>
+
+#include "base/aligned_buffer.hpp"
+#include "calibration/smoothing.hpp"
+#include "kernels/far.hpp"
+#include "kernels/mix.hpp"
+#include "kernels/pack.hpp"
+#include "kernels/quantise.hpp"
+#include "kernels/rotate.hpp"
+#include "kernels/scale.hpp"
+
+namespace rknpu2 {
+namespace {
+
+// Rows that a thread converts at a time: a few hundred KiB of floats, which stay in its cache.
+constexpr size_t kRowsPerTask = 32;
+
+struct Task {
+    size_t tile;
+    size_t first;  // row within the tile
+    size_t count;
+};
+
+std::vector<Task> cut_rows(const WeightPlan& plan) {
+    std::vector<Task> tasks;
+    for (size_t t = 0; t < plan.tiles.size(); ++t) {
+        for (size_t first = 0; first < plan.tiles[t].n_count; first += kRowsPerTask) {
+            tasks.push_back({t, first, std::min(kRowsPerTask, plan.tiles[t].n_count - first)});
+        }
+    }
+    return tasks;
+}
+
+// The first failure of several threads.
+class FirstFailure {
+  public:
+    void note(Status status) {
+        if (status.ok()) return;
+        const std::lock_guard lock(mutex_);
+        if (first_.ok()) first_ = std::move(status);
+    }
+    Status take() { return std::move(first_); }
+
+  private:
+    std::mutex mutex_;
+    Status first_;
+};
+
+// Calls body(task, float rows [count, K], room for the rows of one segment when the plan rotates) for every
+// task.
+template <typename Body>
+Status for_each_task(const WeightSource& source, const WeightPlan& plan, ThreadPool& pool, const Body& body) {
+    const std::vector<Task> tasks = cut_rows(plan);
+    FirstFailure failure;
+    pool.parallel_for(tasks.size(), [&](size_t index) {
+        const Task& task = tasks[index];
+        const size_t plain = task.count * source.K;
+        const size_t rotated = plan.recipe.rotate ? task.count * plan.longest_segment() : 0;
+        Result<AlignedBuffer> scratch = AlignedBuffer::allocate((plain + rotated) * sizeof(float));
+        if (!scratch.ok()) return failure.note(scratch.status());
+        auto* const rows = scratch.value().as<float>();
+        const size_t n0 = plan.tiles[task.tile].n0 + task.first;
+        for (size_t i = 0; i < task.count; ++i) {
+            source.dequantise(source.row(n0 + i), rows + i * source.K, static_cast<int64_t>(source.K));
+        }
+        body(task, rows, rows + plain);
+    });
+    return failure.take();
+}
+
+float channel_scale(NpuArithmetic arithmetic, const float* row, size_t K) {
+    return arithmetic == NpuArithmetic::kInt8 ? channel_scale_int8(row, K) : channel_scale_fp16(row, K);
+}
+
+// The rows of one segment as they are to be stored: K values each, from `k0` on, `stride` apart.
+struct Rows {
+    const float* data;
+    size_t stride;
+    size_t k0;
+    size_t K;
+};
+
+void store_rows(const WeightPlan& plan, const KSegment& segment, const Task& task, const Rows& rows,
+                const float* scales, std::byte* cell) {
+    const NTile& tile = plan.tiles[task.tile];
+    const bool last = task.first + task.count == tile.n_count;
+    const auto store = [&](auto pack, auto* native) {
+        pack(rows.data, rows.stride, task.first, task.count, rows.k0, rows.K, segment.K_padded, tile.N_padded,
+             native, scales, default_tier());
+        if (last) zero_kernels(tile.n_count, tile.N_padded, segment.K_padded, tile.N_padded, native);
+    };
+    if (plan.recipe.arithmetic == NpuArithmetic::kInt8) {
+        store(pack_rows_int8, reinterpret_cast<int8_t*>(cell));
+    } else {
+        store(pack_rows_fp16, reinterpret_cast<uint16_t*>(cell));
+    }
+}
+
+// Means of very large activations can ask for a correction that no float holds; then there is none.
+float finite(double correction) {
+    const auto value = static_cast<float>(correction);
+    return std::isfinite(value) ? value : 0.0F;
+}
+
+// What the statistics say, in the form that packing a row needs.
+struct Correction {
+    std::vector<float> inverse_factors;  // [K], for the weights
+    // [segment][K_padded], of the activations as they are stored; each of a segment's divided by its unit.
+    std::vector<std::vector<float>> rotated_means;
+    std::vector<double> units;  // [segment]
+
+    const float* factors_from(size_t k0) const {
+        return inverse_factors.empty() ? nullptr : inverse_factors.data() + k0;
+    }
+};
+
+Correction correction_of(const ActivationStats& stats, const WeightPlan& plan,
+                         const std::vector<float>& factors) {
+    Correction correction;
+    for (const float factor : factors)
+        correction.inverse_factors.push_back(1.0F / factor);
+    for (const KSegment& segment : plan.segments) {
+        std::vector<float> means(stats.mean.begin() + static_cast<ptrdiff_t>(segment.k0),
+                                 stats.mean.begin() + static_cast<ptrdiff_t>(segment.k0 + segment.k_count));
+        correction.units.push_back(bring_near(means.data(), means.size()));
+        std::vector<float>& rotated = correction.rotated_means.emplace_back(segment.K_padded);
+        rotate_rows(means.data(), segment.k_count, 1, segment.k_count, segment.K_padded,
+                    factors.data() + segment.k0, rotated.data());
+        mix_blocks(rotated.data(), 1, segment.K_padded);
+    }
+    return correction;
+}
+
+// Moves the values so that the largest and the smallest are as far from zero; gives what was taken off. 0 for
+// a row that is not finite.
+float centre(float* row, size_t K) {
+    float least = row[0];
+    float most = row[0];
+    for (size_t k = 0; k < K; ++k) {
+        least = std::min(least, row[k]);
+        most = std::max(most, row[k]);
+    }
+    const float middle = 0.5F * least + 0.5F * most;
+    if (!std::isfinite(middle)) return 0.0F;
+    for (size_t k = 0; k < K; ++k)
+        row[k] -= middle;
+    return middle;
+}
+
+// One segment of a task's rows: where they are, and what their scales and zero points become.
+struct SegmentRows {
+    const KSegment& segment;
+    float* values;         // [row][stride]: the segment's part of the first one
+    size_t stride;         // of values
+    float* rotated;        // [row][K_padded], when the plan rotates
+    float* scales;         // [row]
+    float* offsets;        // [row], when the plan rotates
+    const float* factors;  // [k], or nullptr
+};
+
+// The row of a segment as it is to be stored, and its scale before the rotation's factor is taken off.
+float prepare_row(const Recipe& recipe, const SegmentRows& rows, size_t i) {
+    const size_t K_padded = rows.segment.K_padded;
+    if (!recipe.rotate)
+        return channel_scale(recipe.arithmetic, rows.values + i * rows.stride, rows.segment.k_count);
+    float* const row = rows.rotated + i * K_padded;
+    rows.offsets[i] = centre(row, K_padded);
+    return channel_scale(recipe.arithmetic, row, K_padded);
+}
+
+void rotate(const SegmentRows& rows, size_t first, size_t count) {
+    const KSegment& segment = rows.segment;
+    float* const rotated = rows.rotated + first * segment.K_padded;
+    rotate_rows(rows.values + first * rows.stride, rows.stride, count, segment.k_count, segment.K_padded,
+                rows.factors, rotated);
+    mix_blocks(rotated, count, segment.K_padded);
+}
+
+// Scales of the rows, as they are to be stored, and the units by which far ones were divided; 1 for others.
+// `common_scale` may be nullptr.
+void prepare_rows(const Recipe& recipe, const SegmentRows& rows, size_t count, const float* common_scale,
+                  double* units) {
+    if (recipe.rotate) rotate(rows, 0, count);
+    for (size_t i = 0; i < count; ++i) {
+        units[i] = 1;
+        float* const row = rows.values + i * rows.stride;
+        if (common_scale != nullptr) {
+            const float largest = row_absmax(row, rows.segment.k_count);
+            if (is_far(*common_scale)) {
+                units[i] = unit_of(scale_value(*common_scale));
+                divide_by_unit(row, rows.segment.k_count, units[i], row);
+            }
+            const auto scale = static_cast<float>(scale_value(*common_scale) / units[i]);
+            rows.scales[i] = std::isnan(largest) ? largest : scale;
+            continue;
+        }
+        rows.scales[i] = prepare_row(recipe, rows, i);
+        if (is_near(rows.scales[i])) continue;
+        units[i] = bring_near(row, rows.segment.k_count);
+        if (units[i] == 1) continue;
+        if (recipe.rotate) rotate(rows, i, 1);
+        rows.scales[i] = prepare_row(recipe, rows, i);
+    }
+}
+
+// The rotation's factor is taken off: the product of two rotated rows is `block` times the plain one; a power
+// of two, so nothing is rounded. A far channel whose rotated weights are all alike has nothing but an offset,
+// and some scale.
+void finish_scale(double unit, float block, float& scale, float* offset) {
+    if (unit == 1 || std::isnan(scale)) {
+        scale /= block;
+        if (offset != nullptr) *offset /= block;
+        return;
+    }
+    const double factor = unit / static_cast<double>(block);
+    scale = far_scale(scale == 0.0F ? factor : static_cast<double>(scale) * factor);
+    if (offset != nullptr) *offset = static_cast<float>(*offset * factor / -static_cast<double>(scale));
+}
+
+// `rotated` has room for the task's rows of the longest segment. `common_scale` may be nullptr.
+void pack_task(PackedWeight& packed, const Task& task, float* values, float* rotated,
+               const float* common_scale, const Correction& correction) {
+    const WeightPlan& plan = packed.plan;
+    const bool rotates = plan.recipe.rotate;
+    const size_t n0 = plan.tiles[task.tile].n0 + task.first;
+    for (size_t s = 0; s < plan.segments.size(); ++s) {
+        const KSegment& segment = plan.segments[s];
+        const SegmentRows in{segment,
+                             values + segment.k0,
+                             plan.K,
+                             rotated,
+                             packed.channel_scales[s].data() + n0,
+                             rotates ? packed.channel_offsets[s].data() + n0 : nullptr,
+                             correction.factors_from(segment.k0)};
+        double units[kRowsPerTask];
+        prepare_rows(plan.recipe, in, task.count, common_scale, units);
+        const Rows stored = rotates ? Rows{rotated, segment.K_padded, 0, segment.K_padded}
+                                    : Rows{values, plan.K, segment.k0, segment.k_count};
+        store_rows(plan, segment, task, stored, in.scales, packed.cells[s][task.tile].data());
+        const float block = rotates ? static_cast<float>(rotation_block(segment.K_padded)) : 1.0F;
+        for (size_t i = 0; i < task.count; ++i) {
+            if (!packed.bias.empty()) {
+                const double error = rounding_error_int8(rotated + i * segment.K_padded, segment.K_padded,
+                                                         in.scales[i], correction.rotated_means[s].data());
+                float& bias = packed.bias[n0 + i];
+                bias = finite(bias + finite(error * units[i] * correction.units[s] / block));
+            }
+            finish_scale(units[i], block, in.scales[i], rotates ? in.offsets + i : nullptr);
+        }
+    }
+}
+
+// Channels that are not finite are left out: they become NaN by themselves.
+Result<float> scale_of_tensor(const WeightSource& source, const WeightPlan& plan, ThreadPool& pool) {
+    std::mutex mutex;
+    float largest = 0.0F;
+    const Status status = for_each_task(source, plan, pool, [&](const Task& task, const float* rows, float*) {
+        float here = 0.0F;
+        for (size_t i = 0; i < task.count; ++i) {
+            const float of_row = row_absmax(rows + i * source.K, source.K);
+            here = of_row > here ? of_row : here;
+        }
+        const std::lock_guard lock(mutex);
+        largest = std::max(largest, here);
+    });
+    RKNPU2_RETURN_IF_ERROR(status);
+    return int8_tensor_scale(largest);
+}
+
+}  // namespace
+
+Status pack_weight(const WeightSource& source, PackedWeight& packed, ThreadPool& pool) {
+    const WeightPlan& plan = packed.plan;
+    packed.channel_scales.assign(plan.segments.size(), std::vector<float>(plan.N));
+    if (plan.recipe.rotate) packed.channel_offsets.assign(plan.segments.size(), std::vector<float>(plan.N));
+    float common_scale = 0.0F;
+    const bool one_scale = plan.recipe.one_scale_per_tensor;
+    if (one_scale) {
+        Result<float> scale = scale_of_tensor(source, plan, pool);
+        RKNPU2_RETURN_IF_ERROR(scale.status());
+        common_scale = scale.value();
+    }
+    Correction correction;
+    if (packed.stats != nullptr) {
+        packed.input_factors = smoothing_factors(*packed.stats);
+        packed.bias.assign(plan.N, 0.0F);
+        correction = correction_of(*packed.stats, plan, packed.input_factors);
+    }
+    return for_each_task(source, plan, pool, [&](const Task& task, float* rows, float* rotated) {
+        pack_task(packed, task, rows, rotated, one_scale ? &common_scale : nullptr, correction);
+    });
+}
+
+void separate_far_channels(PackedWeight& packed) {
+    for (size_t s = 0; s < packed.channel_scales.size(); ++s) {
+        std::vector<float>& scales = packed.channel_scales[s];
+        for (size_t n = 0; n < scales.size(); ++n) {
+            if (!is_far(scales[n])) continue;
+            if (packed.far_channels.empty()) packed.far_channels.resize(packed.channel_scales.size());
+            float* const offset = packed.channel_offsets.empty() ? nullptr : &packed.channel_offsets[s][n];
+            packed.far_channels[s].push_back({n, scales[n], offset == nullptr ? 0.0F : *offset});
+            scales[n] = 0.0F;
+            if (offset != nullptr) *offset = 0.0F;
+        }
+    }
+}
+
+}  // namespace rknpu2

@@ -1,0 +1,32 @@
+// From a stored weight to packed cells: dequantise, choose scales, write native blocks, in parallel over
+// rows.
+//
+// Each (segment, channel) has its own scale: segments are multiplied one by one and added as floats anyway,
+// so sharing a scale would only lose accuracy. Rotated channels have a zero point each, in the middle of
+// their values: about a tenth less to be rounded. Cost: one pass over the weight (two for the naive
+// precision, which needs the largest value first) and a scratch of 32 float rows for each thread, twice that
+// when the plan rotates.
+#pragma once
+
+#include "base/thread_pool.hpp"
+#include "calibration/activation_stats.hpp"
+#include "plan/weight_source.hpp"
+#include "weights/packed_weight.hpp"
+
+namespace rknpu2 {
+
+// Raised whenever pack_weight() would write anything else for the same weight: the layout, the choice of
+// scales, rotation, smoothing, the plan's padding. Weights that were kept on disk with another number are not
+// used (weight_cache.hpp).
+inline constexpr uint32_t kPackingVersion = 2;
+
+// Fills packed.cells (allocated by the caller) and packed.channel_scales from the source; with
+// packed.stats also packed.input_factors and packed.bias. Fails when there is no memory for the scratch
+// rows; the cells' content is undefined then.
+Status pack_weight(const WeightSource& source, PackedWeight& packed, ThreadPool& pool);
+
+// Makes packed.far_channels of the far ones among the scales that pack_weight() or a file gave. Files hold
+// weights as they were before.
+void separate_far_channels(PackedWeight& packed);
+
+}  // namespace rknpu2

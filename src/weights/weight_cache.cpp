@@ -1,0 +1,316 @@
+#include "weights/weight_cache.hpp"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <bit>
+#include <cerrno>
+#include <cstring>
+#include <mutex>
+#include <type_traits>
+
+#include "base/file.hpp"
+#include "base/format.hpp"
+#include "base/log.hpp"
+#include "base/system_memory.hpp"
+#include "calibration/rotation_choice.hpp"
+#include "kernels/rotate.hpp"
+#include "weights/packer.hpp"
+
+namespace rknpu2 {
+namespace {
+
+constexpr char kMagic[8] = {'R', 'K', 'N', 'P', 'U', 'W', 'G', 'T'};
+constexpr uint32_t kVersion = 1;  // of the file; kPackingVersion is that of its content
+
+struct Header {
+    char magic[8];
+    uint32_t version;
+    uint32_t rotated;  // 1: the plan's rotation was kept, 0: it would have harmed
+    Digest key;
+    uint64_t cell_bytes;
+    uint64_t scales;  // floats, as all that follow
+    uint64_t offsets;
+    uint64_t input_factors;
+    uint64_t bias;
+    Digest payload;
+    Digest header;  // of all before it
+};
+static_assert(sizeof(Header) == 104 && std::has_unique_object_representations_v<Header>);
+
+// What a thread reads or hashes at a time: it is still in its cache for the second of the two.
+constexpr size_t kBlockBytes = size_t{256} << 10;
+// What a thread does of it in a nanosecond, roughly.
+constexpr uint64_t kBytesPerNs = 3;
+
+struct Block {
+    std::byte* data;
+    size_t bytes;
+    uint64_t offset;  // in the file
+};
+
+class Blocks {
+  public:
+    explicit Blocks(uint64_t offset) : offset_(offset) {}
+
+    void add(std::byte* data, size_t bytes) {
+        for (size_t at = 0; at < bytes; at += kBlockBytes) {
+            const size_t count = std::min(kBlockBytes, bytes - at);
+            blocks_.push_back({data + at, count, offset_});
+            offset_ += count;
+        }
+    }
+    void add(const std::vector<float>& values) {
+        // Read from or written to, as the caller's weight allows.
+        add(reinterpret_cast<std::byte*>(const_cast<float*>(values.data())), values.size() * sizeof(float));
+    }
+    uint64_t end() const { return offset_; }
+
+    // The digest of all, after body(block) was called for each of them; the first failure of a body.
+    template <typename Body>
+    Result<Digest> digest(ThreadPool& pool, const Body& body) const {
+        std::vector<Digest> digests(blocks_.size());
+        std::mutex mutex;
+        Status failure;
+        const auto visit = [&](size_t i) {
+            Status status = body(blocks_[i]);
+            if (status.ok()) {
+                digests[i] = hash128(blocks_[i].data, blocks_[i].bytes);
+                return;
+            }
+            const std::lock_guard lock(mutex);
+            failure = std::move(status);
+        };
+        pool.parallel_for(blocks_.size(), visit, offset_ / kBytesPerNs);
+        RKNPU2_RETURN_IF_ERROR(failure);
+        return hash128(digests.data(), digests.size() * sizeof(Digest));
+    }
+
+  private:
+    uint64_t offset_;
+    std::vector<Block> blocks_;
+};
+
+Blocks blocks_of(const PackedWeight& packed) {
+    Blocks blocks(sizeof(Header));
+    for (size_t s = 0; s < packed.cells.size(); ++s) {
+        for (size_t t = 0; t < packed.cells[s].size(); ++t) {
+            blocks.add(packed.cells[s][t].data(),
+                       packed.plan.cell_bytes(packed.plan.segments[s], packed.plan.tiles[t]));
+        }
+    }
+    for (const std::vector<float>& scales : packed.channel_scales)
+        blocks.add(scales);
+    for (const std::vector<float>& offsets : packed.channel_offsets)
+        blocks.add(offsets);
+    blocks.add(packed.input_factors);
+    blocks.add(packed.bias);
+    return blocks;
+}
+
+// The vectors as pack_weight() makes them, with nothing in them yet.
+void size_vectors(PackedWeight& packed) {
+    const WeightPlan& plan = packed.plan;
+    const bool with_stats = packed.stats != nullptr;
+    const size_t segments = plan.segments.size();
+    packed.channel_scales.assign(segments, std::vector<float>(plan.N));
+    packed.channel_offsets.assign(plan.recipe.rotate ? segments : 0, std::vector<float>(plan.N));
+    packed.input_factors.assign(with_stats ? plan.K : 0, 0.0F);
+    packed.bias.assign(with_stats ? plan.N : 0, 0.0F);
+}
+
+Digest digest_of(const Header& header) {
+    return hash128(&header, offsetof(Header, header));
+}
+
+Header header_of(const Digest& key, const PackedWeight& packed, const Digest& payload) {
+    const size_t N = packed.plan.N;
+    Header header{{},
+                  kVersion,
+                  packed.plan.recipe.rotate ? 1U : 0U,
+                  key,
+                  packed.plan.packed_bytes(),
+                  packed.channel_scales.size() * N,
+                  packed.channel_offsets.size() * N,
+                  packed.input_factors.size(),
+                  packed.bias.size(),
+                  payload,
+                  {}};
+    std::memcpy(header.magic, kMagic, sizeof kMagic);
+    header.header = digest_of(header);
+    return header;
+}
+
+Status bad(const char* what) {
+    return {StatusCode::kIo, what};
+}
+
+Status read_at(int file, void* to, size_t bytes, uint64_t offset) {
+    auto* at = static_cast<std::byte*>(to);
+    while (bytes > 0) {
+        const ssize_t got = ::pread(file, at, bytes, static_cast<off_t>(offset));
+        if (got < 0 && errno == EINTR) continue;
+        if (got < 0) return {StatusCode::kIo, format("cannot be read: %s", std::strerror(errno))};
+        if (got == 0) return bad("cut short");
+        at += got;
+        offset += static_cast<uint64_t>(got);
+        bytes -= static_cast<size_t>(got);
+    }
+    return {};
+}
+
+// Nothing in the file decides how much is read, or where to: it has to be what is expected. What the file may
+// decide is to leave out a rotation that the plan has.
+Status read_file(const CacheDirectory::Opened& opened, const Digest& key, PackedWeight& packed,
+                 ThreadPool& pool) {
+    const int file = opened.file.number();
+    Header header{};
+    RKNPU2_RETURN_IF_ERROR(read_at(file, &header, sizeof header, 0));
+    if (std::memcmp(header.magic, kMagic, sizeof kMagic) != 0) return bad("not a packed weight");
+    if (header.version != kVersion)
+        return {StatusCode::kIo, format("of version %u, not %u", header.version, kVersion)};
+    if (header.header != digest_of(header)) return bad("damaged (the checksum of its header differs)");
+    packed.plan.recipe.rotate = packed.plan.recipe.rotate && header.rotated == 1;
+    size_vectors(packed);
+    const Header expected = header_of(key, packed, header.payload);
+    if (std::memcmp(&header, &expected, sizeof header) != 0) return bad("of another weight");
+    const Blocks blocks = blocks_of(packed);
+    if (opened.bytes != blocks.end()) return bad(opened.bytes < blocks.end() ? "cut short" : "too long");
+    const auto read = [&](const Block& block) {
+        return read_at(file, block.data, block.bytes, block.offset);
+    };
+    const Result<Digest> payload = blocks.digest(pool, read);
+    RKNPU2_RETURN_IF_ERROR(payload.status());
+    if (payload.value() != header.payload) return bad("damaged (the checksum differs)");
+    return {};
+}
+
+template <typename T>
+void put(std::string& to, const T& value) {
+    static_assert(std::has_unique_object_representations_v<T>);
+    to.append(reinterpret_cast<const char*>(&value), sizeof value);
+}
+
+void put(std::string& to, const std::vector<float>& values) {
+    put(to, values.size());
+    to.append(reinterpret_cast<const char*>(values.data()), values.size() * sizeof(float));
+}
+
+void put(std::string& to, const WeightPlan& plan) {
+    const Recipe& recipe = plan.recipe;
+    put(to, static_cast<int>(recipe.arithmetic));
+    put(to, static_cast<int>(recipe.rotate));
+    put(to, static_cast<int>(recipe.one_scale_per_tensor));
+    put(to, recipe.planes);
+    put(to, plan.segments.size());
+    for (const KSegment& segment : plan.segments) {
+        put(to, segment.k0);
+        put(to, segment.k_count);
+        put(to, segment.K_padded);
+    }
+    put(to, plan.tiles.size());
+    for (const NTile& tile : plan.tiles) {
+        put(to, tile.n0);
+        put(to, tile.n_count);
+        put(to, tile.N_padded);
+    }
+}
+
+}  // namespace
+
+WeightCache::WeightCache(const std::string& directory, uint64_t limit_bytes, Counters& counters)
+    : directory_(directory, kPackedWeightSuffix, limit_bytes), counters_(counters.weight_cache) {}
+
+Digest WeightCache::key_of(const WeightSource& source, const PackedWeight& packed, ThreadPool& pool) {
+    std::string text;
+    put(text, kPackingVersion);
+    put(text, kLargestRotation);
+    put(text, std::bit_cast<uint64_t>(kRotationMayCost));
+    put(text, source.type_name.size());
+    text += source.type_name;
+    put(text, source.N);
+    put(text, source.K);
+    put(text, packed.plan);
+    Blocks stored(0);
+    stored.add(const_cast<std::byte*>(source.data), source.bytes());  // it is only read
+    const auto look = [](const Block& block) {
+        bring_pages(block.data, block.bytes, PageUse::kRead);
+        return Status();
+    };
+    put(text, stored.digest(pool, look).value());
+    // Another version of the host may turn the same bytes into other numbers.
+    std::vector<float> row(source.K);
+    for (const size_t n : {size_t{0}, source.N / 2, source.N - 1}) {
+        source.dequantise(source.row(n), row.data(), static_cast<int64_t>(source.K));
+        put(text, row);
+    }
+    put(text, static_cast<int>(packed.stats != nullptr));
+    if (packed.stats != nullptr) {
+        put(text, packed.stats->mean);
+        put(text, packed.stats->mean_square);
+    }
+    return hash128(text.data(), text.size());
+}
+
+bool WeightCache::load(const Digest& key, PackedWeight& packed, ThreadPool& pool) {
+    const Result<CacheDirectory::Opened> opened = directory_.open(key.hex());
+    if (opened.ok() && !opened.value().file.is_open()) return false;
+    Status status = opened.status();
+    if (status.ok()) {
+        const Recipe planned = packed.plan.recipe;
+        status = read_file(opened.value(), key, packed, pool);
+        if (status.ok()) {
+            ++counters_.loaded;
+            counters_.loaded_bytes += opened.value().bytes;
+            return true;
+        }
+        forget(packed, planned);
+    }
+    ++counters_.rejected;
+    log(LogLevel::kWarning, "%s is not used: %s; the weight is packed again",
+        directory_.path_of(key.hex()).c_str(), status.message().c_str());
+    return false;
+}
+
+void WeightCache::forget(PackedWeight& packed, const Recipe& planned) {
+    packed.loaded = false;
+    packed.plan.recipe = planned;
+    packed.channel_scales.clear();
+    packed.channel_offsets.clear();
+    packed.input_factors.clear();
+    packed.bias.clear();
+}
+
+Status WeightCache::write(const Digest& key, const PackedWeight& packed, ThreadPool& pool) {
+    const Blocks blocks = blocks_of(packed);
+    Result<std::optional<CacheDirectory::Unfinished>> started = directory_.start(blocks.end());
+    RKNPU2_RETURN_IF_ERROR(started.status());
+    if (!started.value()) {
+        return {StatusCode::kIo,
+                "its files in use fill the cache of packed weights; GGML_RKNPU2_WEIGHT_CACHE_MB says how "
+                "large it may be"};
+    }
+    CacheDirectory::Unfinished file = std::move(*started.value());
+    const int number = file.number();
+    const Result<Digest> payload = blocks.digest(
+        pool, [&](const Block& block) { return write_at(number, block.data, block.bytes, block.offset); });
+    RKNPU2_RETURN_IF_ERROR(payload.status().with_context(directory_.path_of(key.hex())));
+    const Header header = header_of(key, packed, payload.value());
+    RKNPU2_RETURN_IF_ERROR(
+        write_at(number, &header, sizeof header, 0).with_context(directory_.path_of(key.hex())));
+    RKNPU2_RETURN_IF_ERROR(directory_.commit(std::move(file), key.hex()));
+    ++counters_.written;
+    counters_.written_bytes += blocks.end();
+    return {};
+}
+
+void WeightCache::store(const Digest& key, const PackedWeight& packed, ThreadPool& pool) {
+    const Status status = write(key, packed, pool);
+    if (status.ok()) return;
+    ++counters_.not_written;
+    // One line says it for all the weights that follow.
+    if (reported_.exchange(true)) return;
+    log(LogLevel::kWarning, "packed weights are not kept: %s", status.message().c_str());
+}
+
+}  // namespace rknpu2

@@ -1,0 +1,56 @@
+// Packed weights on disk: a weight that was packed once is read the next time.
+//
+// One file for each packed weight, named by a key that stands for everything its bytes follow from: the
+// stored weight (every byte), its type, shape and what the host's conversion makes of some rows, the plan,
+// the statistics of activations, and the version of the packing itself (kPackingVersion in packer.hpp). A
+// weight that changes has another key, so nothing is ever out of date; a file that is not what its key says
+// (cut short, damaged, of another version, not a file) is reported, counted, and replaced. A file that cannot
+// be written is one line in the log for the process. Packing goes on in every case.
+//
+// The file, little endian: a header (Header in weight_cache.cpp), then the cells in the order of the plan,
+// channel scales, channel offsets, input factors and bias. The header's checksum of the payload is the digest
+// of the digests of its blocks, so that threads check while they read.
+//
+// Keys tell weights apart by accident-proof hashes, not by cryptographic ones: the directory is its owner's
+// alone. Thread safe.
+#pragma once
+
+#include <atomic>
+
+#include "base/file_cache.hpp"
+#include "base/hash.hpp"
+#include "base/thread_pool.hpp"
+#include "calibration/activation_stats.hpp"
+#include "counters/counters.hpp"
+#include "plan/weight_source.hpp"
+#include "weights/packed_weight.hpp"
+
+namespace rknpu2 {
+
+inline constexpr const char* kPackedWeightSuffix = ".rknpuw";
+
+class WeightCache {
+  public:
+    WeightCache(const std::string& directory, uint64_t limit_bytes, Counters& counters);
+
+    // Of what pack_weight() would make of the source: `packed` has its plan and statistics.
+    static Digest key_of(const WeightSource& source, const PackedWeight& packed, ThreadPool& pool);
+
+    // Fills the cells (which the caller has allocated) and vectors of `packed`, as pack_weight() would have.
+    // False: there is no such file, or none to be used; the content of the cells is undefined then.
+    bool load(const Digest& key, PackedWeight& packed, ThreadPool& pool);
+
+    // Takes back what an unfinished load() has made of it; `planned` is the recipe before.
+    static void forget(PackedWeight& packed, const Recipe& planned);
+
+    void store(const Digest& key, const PackedWeight& packed, ThreadPool& pool);
+
+  private:
+    Status write(const Digest& key, const PackedWeight& packed, ThreadPool& pool);
+
+    CacheDirectory directory_;
+    WeightCacheCounters& counters_;
+    std::atomic<bool> reported_{false};
+};
+
+}  // namespace rknpu2

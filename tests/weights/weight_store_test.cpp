@@ -1,0 +1,71 @@
+#include "weights/weight_store.hpp"
+
+#include <gtest/gtest.h>
+
+namespace rknpu2 {
+namespace {
+
+class WeightStoreTest : public ::testing::Test {
+  protected:
+    std::shared_ptr<PackedWeight> get(const WeightKey& key) {
+        bool made = false;
+        auto packed = store_.get(
+            key,
+            [&]() -> Result<std::shared_ptr<PackedWeight>> {
+                ++packs_;
+                return std::make_shared<PackedWeight>();
+            },
+            made);
+        return packed.value();
+    }
+    WeightStore store_;
+    int packs_ = 0;
+};
+
+TEST_F(WeightStoreTest, PacksOnceForEachKey) {
+    const WeightKey a{0, 100, 1, 10, 10};
+    const auto first = get(a);
+    EXPECT_EQ(get(a), first);
+    EXPECT_EQ(packs_, 1);
+    get({0, 100, 2, 10, 10});  // the same bytes read as another type
+    get({0, 100, 1, 5, 20});   // or in another shape
+    get({100, 100, 1, 10, 10});
+    EXPECT_EQ(packs_, 4);
+    EXPECT_EQ(store_.raw_bytes(), 200U);                // of the buffer, whatever was made of them
+    get({0, 100, 1, 10, 10, NpuArithmetic::kFloat16});  // or in another form
+    EXPECT_EQ(packs_, 5);
+    EXPECT_EQ(get(a), first);
+}
+
+TEST_F(WeightStoreTest, AWriteDropsWhatItTouchesAndNothingElse) {
+    const WeightKey low{0, 100, 1, 10, 10};
+    const WeightKey high{100, 100, 1, 10, 10};
+    const auto kept = get(high);
+    get(low);
+    store_.invalidate(99, 1);
+    EXPECT_EQ(get(high), kept);
+    EXPECT_EQ(packs_, 2);
+    get(low);
+    EXPECT_EQ(packs_, 3);
+    store_.invalidate(200, 50);
+    store_.invalidate(50, 0);
+    EXPECT_EQ(get(high), kept);
+    store_.invalidate(99, 2);
+    EXPECT_TRUE(store_.empty());
+    EXPECT_NE(kept, nullptr);  // whoever multiplies with it keeps it alive
+}
+
+TEST_F(WeightStoreTest, AFailureIsNotRemembered) {
+    bool made = false;
+    const WeightKey key{0, 100, 1, 10, 10};
+    const auto failed = store_.get(
+        key,
+        []() -> Result<std::shared_ptr<PackedWeight>> { return Status(StatusCode::kOutOfMemory, "none"); },
+        made);
+    EXPECT_FALSE(failed.ok());
+    EXPECT_FALSE(made);
+    EXPECT_NE(get(key), nullptr);
+}
+
+}  // namespace
+}  // namespace rknpu2
