@@ -1,5 +1,5 @@
 # Boards that the simulator plays, for tests to be run on besides the default one: docs/simulator.md, RKNNSIM_BOARD. The worst one
-# belongs to each run of the tests; the single readings of what sources disagree about are left to --full.
+# belongs to scripts/test.sh --all; the single readings of what sources disagree about are left to --full.
 set(RKNPU2_BOARDS worst bind-leaves import-sync-nothing results-synced dirty-overwrites)
 set(RKNPU2_BOARD_worst "RKNNSIM_BOARD=worst")
 set(RKNPU2_BOARD_bind-leaves "RKNNSIM_BIND=leaves")
@@ -16,10 +16,11 @@ function(rknpu2_boards out)
   set(${out} ${boards} PARENT_SCOPE)
 endfunction()
 
-# The label of a test on a board.
-function(rknpu2_board_label board label out)
+# The labels of a test on a board; its kind is the one that it has on the default board.
+function(rknpu2_board_labels board kind out)
+  set(labels ${kind} all)
   if(NOT board STREQUAL "worst")
-    set(label full)
+    set(labels full)
   endif()
-  set(${out} ${label} PARENT_SCOPE)
+  set(${out} ${labels} PARENT_SCOPE)
 endfunction()
