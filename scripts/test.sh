@@ -1,17 +1,21 @@
 #!/usr/bin/env bash
 # test.sh - builds and runs the tests; from a fresh clone it first obtains all that they need.
 #
-#   scripts/test.sh [--quick | --full] [--filter REGEX] [--preset NAME]
+#   scripts/test.sh [--quick | --all | --full] [--filter REGEX] [--preset NAME] [--list]
 #
+#   (no option)     what one runs every day: the tests of the plug-in, the simulator and the tools, random graphs, the default model
 #   --quick         only the unit tests: needs llama.cpp's sources but neither its build nor a model
+#   --all           what a change must pass (.ci/run): more models and types, the worst board, packages, test-backend-ops; then unit and
+#                   simulator tests in asan, in tsan, and in rk3588 (AArch64 programs under QEMU); then lint. Under an hour
 #   --full          the long tests too: 10,000 requests of a server under faults, all of test-backend-ops, forty models of real widths,
-#                   the pages' slow commands, clang-tidy; hours
-#   --filter REGEX  only tests whose name matches, in one preset
-#   --preset NAME   only this preset (default: release; then unit and simulator tests in asan, in tsan, and in rk3588, which
-#                   are AArch64 programs under QEMU; then lint)
+#                   every reading of the board, the pages' slow commands, clang-tidy; hours
+#   --filter REGEX  only tests whose name matches, in one preset; those of --all are searched, or those of --full
+#   --preset NAME   only this preset (default: release)
+#   --list          run nothing: print the names of the tests that would run, from the build folder as it is, and (the other parts)
 #   --help
 #
-# Labels of tests, for ctest: unit, sim, package, backend-ops, e2e, full, lint (lint runs by scripts/lint.sh, not twice).
+# Kinds of tests, as labels for ctest: unit, sim, e2e, backend-ops, package. The labels all and full mark tests that need that option;
+# backend-ops and package need --all, too. docs/testing.md has the table.
 # The last line counts all runs together: `N passed, N failed, N skipped`. Exit 1 when one failed or none passed.
 
 # shellcheck source=scripts/lib.sh
@@ -20,6 +24,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 MODE=default
 FILTER=
 PRESET=
+LIST=0
 PASSED=0
 FAILED=0
 SKIPPED=0
@@ -31,7 +36,9 @@ parse_options() {
     while (($#)); do
         case $1 in
             --quick) MODE=quick ;;
+            --all) MODE=all ;;
             --full) MODE=full ;;
+            --list) LIST=1 ;;
             --filter) need_value "$@" && FILTER=$2 && shift ;;
             --preset) need_value "$@" && PRESET=$2 && shift ;;
             --help | -h) usage && exit 0 ;;
@@ -42,6 +49,20 @@ parse_options() {
     local cmake_presets
     cmake_presets=$(grep -oE '"name": "[a-z0-9]+"' "$RKNPU2_ROOT/CMakePresets.json" | cut -d'"' -f4 | sort -u | grep -v '^base$' | xargs)
     [[ -z $PRESET || " $cmake_presets " == *" $PRESET "* ]] || die "no preset $PRESET; there are: $cmake_presets"
+    # Who names a test wants it, whichever option it needs.
+    [[ -z $FILTER || $MODE != default ]] || MODE=all
+    choose_labels
+}
+
+# LABELS is what ctest takes in this mode for the release build (or that of --preset), PARTS what runs after it.
+choose_labels() {
+    LABELS=() PARTS=()
+    case $MODE in
+        quick) LABELS=(-L '^unit$' -LE '^(all|full)$') ;;
+        default) LABELS=(-LE '^(all|full|package|backend-ops)$') ;;
+        all) LABELS=(-LE '^full$') ;;
+    esac
+    [[ $MODE != all && $MODE != full || -n $PRESET$FILTER ]] || PARTS=(asan tsan rk3588 lint)
 }
 
 obtain_all() {
@@ -53,7 +74,12 @@ obtain_all() {
     need_packages pkg-config:pkg-config
     SETTINGS+=("RKNPU2_LLAMA_BIN_DIR=$("$RKNPU2_ROOT/scripts/host-llama.sh" --bin-dir)")
     SETTINGS+=("RKNPU2_MODEL=$("$RKNPU2_ROOT/scripts/model.sh")")
-    obtain_older_ggml
+    if [[ $MODE == default ]]; then
+        # A second plug-in is a minute of compiling.
+        SETTINGS+=(RKNPU2_LLAMA_0_25_1_DIR=)
+    else
+        obtain_older_ggml
+    fi
 }
 
 # One test runs a plug-in that was built from an older ggml. Its source comes by npm; where that fails the test is skipped.
@@ -179,16 +205,21 @@ run_lint() {
     fi
 }
 
-run_main_preset() {
-    case $MODE in
-        quick) run_tests "${PRESET:-release}" -L '^unit$' ;;
-        full) run_tests "${PRESET:-release}" -LE '^lint$' ;;
-        default) run_tests "${PRESET:-release}" -LE '^(full|lint)$' ;;
-    esac
+# What ctest would run in the release build, or in that of --preset; then the parts that follow, each in parentheses.
+list_tests() {
+    local folder=$RKNPU2_ROOT/build/${PRESET:-release}
+    [[ -f $folder/CTestTestfile.cmake ]] || die "$folder has no tests yet: run scripts/test.sh once without --list"
+    ctest --test-dir "$folder" --show-only ${FILTER:+-R "$FILTER"} "${LABELS[@]}" | sed -n 's/^ *Test *#[0-9]*: //p'
+    ((${#PARTS[@]} == 0)) || printf '(%s)\n' "${PARTS[@]}"
 }
 
 main() {
+    local part
     parse_options "$@"
+    if ((LIST)); then
+        list_tests
+        return
+    fi
     # Threads of ggml's OpenMP that spin keep each other from running on a machine that does other things, too.
     export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive}
     TIMEOUT=1200
@@ -197,18 +228,20 @@ main() {
     if [[ $PRESET == rk3588 ]]; then
         run_cross
     else
-        run_main_preset
+        run_tests "${PRESET:-release}" "${LABELS[@]}"
     fi
-    if [[ $MODE != quick && -z $PRESET && -z $FILTER ]]; then
-        run_sanitized
-        run_threads
-        run_cross
-        run_lint
-    fi
+    for part in ${PARTS[@]+"${PARTS[@]}"}; do
+        case $part in
+            asan) run_sanitized ;;
+            tsan) run_threads ;;
+            rk3588) run_cross ;;
+            lint) run_lint ;;
+        esac
+    done
     ((${#FAILURES[@]} == 0)) || printf 'failed: %s\n' "${FAILURES[@]}"
     [[ $MODE != quick ]] ||
         say "--quick left out $SKIPPED unit tests, most of which need a built llama.cpp or a model, and all of the simulator, packages," \
-            "end to end, sanitizers, AArch64 and lint: scripts/test.sh obtains what they need and runs them"
+            "end to end, sanitizers, AArch64 and lint: scripts/test.sh --all obtains what they need and runs them"
     printf '%d passed, %d failed, %d skipped\n' "$PASSED" "$FAILED" "$SKIPPED"
     ((FAILED == 0 && PASSED > 0))
 }

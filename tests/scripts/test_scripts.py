@@ -238,7 +238,7 @@ class Quick(ScriptCase):
         lines = [line for line in result.stderr.splitlines() if line.startswith("--quick left out")]
         self.assertEqual(len(lines), 1, result.stderr)
         self.assertIn("left out 3 unit tests, most of which need a built llama.cpp or a model, and all of the simulator", lines[0])
-        self.assertIn("scripts/test.sh obtains what they need and runs them", lines[0])
+        self.assertIn("scripts/test.sh --all obtains what they need and runs them", lines[0])
 
 
 class MissingPaths(unittest.TestCase):
