@@ -3,6 +3,9 @@
 set(RKNPU2_LLAMA_DIR "" CACHE PATH "Source tree of llama.cpp (its ggml headers); scripts/host-llama.sh --source-dir prints one")
 set(RKNPU2_LLAMA_BIN_DIR "" CACHE PATH "Programs of a built llama.cpp, for the end-to-end tests; empty: those tests are skipped")
 set(RKNPU2_MODEL "" CACHE FILEPATH "The default GGUF model, for the end-to-end tests; empty: those tests are skipped")
+# Debian wants a name and an address. The name .invalid is reserved for addresses that reach nobody: who gives packages to others
+# sets his own.
+set(RKNPU2_MAINTAINER "ggml-rknpu2 authors <maintainers@ggml-rknpu2.invalid>" CACHE STRING "Maintainer of the Debian packages")
 option(RKNPU2_WERROR "Treat warnings as errors" OFF)
 option(RKNPU2_SIM_ONLY "Build and install the simulator alone, which needs nothing but a C++ compiler" OFF)
 option(RKNPU2_TESTS "Build the tests, which need GoogleTest; on in the presets for development" OFF)

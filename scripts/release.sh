@@ -18,7 +18,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 ARCHS=()
 OUT=$RKNPU2_ROOT/dist
 DIRTY=0
-TARGETS=(ggml-rknpu2 rknpu2-info rknpu2-bench rknpu2-doctor rknnrt)
+TARGETS=(ggml-rknpu2 rknpu2-info rknpu2-bench rknpu2-doctor rknnrt rknpu2-man)
 COMPONENTS=(ggml-rknpu2 rknpu2-tools rknnsim)
 
 parse_options() {

@@ -8,6 +8,7 @@ the emulator's command. --host: programs of a built llama.cpp, one of which list
 77 (skipped) where Debian's tools are missing.
 """
 import argparse
+import gzip
 import hashlib
 import os
 import pathlib
@@ -19,7 +20,9 @@ import sys
 import tempfile
 
 PACKAGES = ["ggml-rknpu2", "rknnsim", "rknpu2-tools"]
+PAGES = {"rknpu2-tools": ["rknpu2-info", "rknpu2-bench", "rknpu2-doctor"], "rknnsim": ["rknnsim-run"]}
 HERE = pathlib.Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
 # A date of the past: what lands in a package must come from it and not from the clock.
 EPOCH = "1700000000"
 STATUS_FIELDS = ("Package", "Status", "Architecture", "Multi-Arch", "Version", "Maintainer", "Description", "Provides")
@@ -68,6 +71,8 @@ def check_control(package, deb, binaries, architecture):
     for name, value in expected.items():
         if fields.get(name) != value:
             sys.exit(f"{deb.name}: {name} is {fields.get(name)}, not {value}")
+    if not re.fullmatch(r".+ <[^@\s]+@(?!localhost)[\w-]+(\.[\w-]+)+>", fields["Maintainer"]):
+        sys.exit(f"{deb.name}: {fields['Maintainer']} is no name with an address")
     declared = dict(re.findall(r"([\w+-]+) \(>= ([0-9.]+)\)", fields["Depends"]))
     # GLIBCXX_3.4.30 is g++ 12's, 3.4.29 is g++ 11's.
     newest_cxx = {30: 12, 29: 11, 28: 9}
@@ -77,6 +82,37 @@ def check_control(package, deb, binaries, architecture):
             sys.exit(f"{file.name} needs glibc {libc}, and {package} depends on {declared['libc6']} only")
         if cxx[:2] == (3, 4) and newest_cxx.get(cxx[2] if len(cxx) > 2 else 0, 9) > int(declared["libstdc++6"]):
             sys.exit(f"{file.name} needs libstdc++ {cxx}, and {package} depends on {declared['libstdc++6']} only")
+
+
+def stanzas(path):
+    """[{field: value, with its white space made single}] of a file like debian/control."""
+    found = []
+    for text in path.read_text(encoding="utf-8").strip().split("\n\n"):
+        fields = re.findall(r"^([\w-]+):(.*(?:\n .*)*)", text, re.M)
+        found.append({name: " ".join(value.split()) for name, value in fields})
+    return found
+
+
+def check_debian_folder(packages):
+    """debian/, for dpkg-buildpackage, says of each package what cpack's has."""
+    source, *binary = stanzas(ROOT / "debian/control")
+    if sorted(stanza["Package"] for stanza in binary) != PACKAGES:
+        sys.exit(f"debian/control describes {[stanza['Package'] for stanza in binary]}, not {PACKAGES}")
+    version = re.match(r"ggml-rknpu2 \((.*?)\)", (ROOT / "debian/changelog").read_text(encoding="utf-8"))[1]
+    for stanza in binary:
+        package = stanza["Package"]
+        wanted = {name: stanza.get(name, "") for name in ("Recommends", "Suggests", "Description")}
+        wanted |= {"Maintainer": source["Maintainer"], "Section": source["Section"], "Priority": source["Priority"], "Version": version}
+        for name, value in wanted.items():
+            made = " ".join(run("dpkg-deb", "--field", packages[package], name).split())
+            if made != value:
+                sys.exit(f"{package}: {name} is '{made}', and the folder debian says '{value}'")
+        if run("dpkg-deb", "--field", packages[package], "Architecture").strip() not in stanza["Architecture"].split():
+            sys.exit(f"debian/control does not build {package} for this architecture")
+
+
+def options_of(text):
+    return re.findall(r"^  (?:-\w,)?(--?[A-Za-z][\w-]*)", text, re.M)
 
 
 class Tree:
@@ -147,6 +183,33 @@ class User:
         if "every bit right" not in diagnosis or " 0 problems" not in diagnosis:
             sys.exit(f"rknpu2-doctor does not find the installed simulator well\n{diagnosis}")
 
+    def check_manual_pages(self):
+        """A page for each program, which has every option and subcommand of its --help."""
+        for program in [name for names in PAGES.values() for name in names]:
+            page = self.usr / f"share/man/man1/{program}.1.gz"
+            if not page.is_file():
+                sys.exit(f"there is no manual page {page.relative_to(self.usr)}")
+            text = gzip.decompress(page.read_bytes()).decode().replace("\\-", "-")
+            if not text.startswith(f".TH {program.upper()} 1 ") or f"\n{program} - " not in text:
+                sys.exit(f"{page.name} does not begin as a manual page does\n{text[:400]}")
+            # A script is called without the emulator.
+            script = (self.usr / "bin" / program).read_bytes().startswith(b"#!")
+            ask = (lambda *words: run(*words, env=self.env)) if script else self.run
+            helps = [ask(self.usr / "bin" / program, "--help")]
+            subcommands = re.findall(r"^  (\w+) ", helps[0].partition("Subcommands:\n")[2], re.M)
+            helps += [ask(self.usr / "bin" / program, name, "--help") for name in subcommands]
+            if script and helps[0].splitlines()[-1] not in text:
+                sys.exit(f"{page.name} does not say what {program} --help says\n{text}")
+            options = [option for said in helps for option in options_of(said)]
+            if not script and len(options) < 3:
+                sys.exit(f"{program} --help names the options {options} only\n{helps}")
+            for option in options:
+                if not re.search(rf"^\\fB.*{re.escape(option)}\b", text, re.M):
+                    sys.exit(f"{page.name} lacks {option}\n{text}")
+            for name in subcommands:
+                if f'.SH SUBCOMMAND {name.upper()}\n' not in text:
+                    sys.exit(f"{page.name} lacks the subcommand {name}\n{text}")
+
     def check_consumers(self):
         """The plug-in by CMake and by pkg-config, and an example of the simulator by both."""
         plugin = run("pkg-config", "--variable=plugin", "ggml-rknpu2", env=self.env).strip()
@@ -215,10 +278,12 @@ def main():
         architecture = "arm64" if options.foreign else run("dpkg", "--print-architecture").strip()
         for package in PACKAGES:
             check_control(package, packages[package], binaries[package], architecture)
+        check_debian_folder(packages)
         check_no_paths_of_the_build(folder / "root/usr", options.build)
         (folder / "work").mkdir()
         user = User(usr, folder / "work", options)
         user.check_tools()
+        user.check_manual_pages()
         user.check_consumers()
         if options.host:
             user.check_host(options.host)
