@@ -51,6 +51,30 @@ std::vector<std::vector<std::string>> table(const std::string& text, const std::
     return rows;
 }
 
+// The rows of a CSV file below its header, each as its cells. No cell has a quotation mark or a line's end in
+// it.
+std::vector<std::vector<std::string>> csv_rows(const std::string& text) {
+    std::vector<std::vector<std::string>> rows;
+    std::istringstream lines(text);
+    std::string line;
+    for (std::getline(lines, line); std::getline(lines, line);) {
+        std::vector<std::string> cells(1);
+        bool quoted = false;
+        for (const char c : line) {
+            if (c == '"') {
+                quoted = !quoted;
+            } else if (c == ',' && !quoted) {
+                cells.emplace_back();
+            } else {
+                cells.back() += c;
+            }
+        }
+        rows.push_back(cells);
+    }
+    EXPECT_FALSE(rows.empty());
+    return rows;
+}
+
 std::vector<std::string> matches(const std::string& text, const char* pattern) {
     const std::regex regex(pattern);
     std::vector<std::string> found;
@@ -139,7 +163,7 @@ TEST_F(PagesTest, EveryRuleHasARow) {
     EXPECT_EQ(rknnsim::kLinesOfAKind, 20U);
 }
 
-// `SomeTest.Name`, or the beginning of a name and an ellipsis, or `Name` alone after such a one.
+// A test is SomeTest.Name, or the beginning of a name and an ellipsis.
 TEST_F(PagesTest, TheTestsOfTheTableExist) {
     std::string sources;
     for (const auto& entry :
@@ -149,12 +173,15 @@ TEST_F(PagesTest, TheTestsOfTheTableExist) {
     std::set<std::string> names;
     for (const std::string& name : matches(sources, "TEST(?:_F|_P)?\\((\\w+,\\s+\\w+)\\)"))
         names.insert(std::regex_replace(name, std::regex(",\\s+"), "."));
+    const std::vector<std::string> known = rknnsim::Settings::names();
+    const std::set<std::string> settings(known.begin(), known.end());
     size_t checked = 0;
-    for (const auto& row : table(page("simulator.md"), "| behaviour | source, confidence |")) {
-        std::string suite;
-        for (const std::string& cell : matches(row.at(3), "`([^`]+)`")) {
-            if (const size_t dot = cell.find('.'); dot != std::string::npos) suite = cell.substr(0, dot + 1);
-            const std::string full = cell.find('.') != std::string::npos ? cell : suite + cell;
+    for (const auto& row : csv_rows(page("simulator-behaviours.csv"))) {
+        ASSERT_EQ(row.size(), 4U) << row[0];
+        EXPECT_FALSE(row[0].empty() || row[1].empty()) << row[0];
+        for (const std::string& setting : matches(row[2], "[^ ]+"))
+            EXPECT_TRUE(settings.contains(setting)) << setting << " in: " << row[0];
+        for (const std::string& full : matches(row[3], "[^ ]+")) {
             const std::string beginning = full.substr(0, std::min(full.find("…"), full.find('*')));
             std::string rest = full.substr(beginning.size());
             for (size_t at = 0; (at = rest.find("…")) != std::string::npos;)
