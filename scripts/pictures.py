@@ -4,7 +4,7 @@
     pictures.py           writes them
     pictures.py --check   exit status 1 if one is not what this would write
 
-The prompt is laid out by the rules of src/ggml/flow/flow_run.cpp with made-up lengths of the stages; the grids are what
+The prompt is laid out by the rules of src/ggml/flow/flow_execution.cpp with made-up lengths of the stages; the grids are what
 plan_weight() answers (PlanWeight.TheGridsOfThePicture holds that).
 """
 
@@ -96,7 +96,7 @@ def time_picture():
     parts += lanes(180, prompt, scale, "One layer, a prompt of three chunks (colours): the calling thread leads the team, lanes run the NPU")
     parts.append(text(10, 302, "Stages: " + "; ".join(f"{i} {name}" for i, (_, name, _) in enumerate(STAGES)) + ".", 10))
     parts.append(text(10, 320, "Attention (3) of a chunk waits for stage 2 of the chunks that its mask shows. Lengths are made up; the order is that of "
-                      "src/ggml/flow/flow_run.cpp.", 10))
+                      "src/ggml/flow/flow_execution.cpp.", 10))
     return picture(max(60 + max(item[4] for item in prompt) * scale, 780) + 20, 335, parts)
 
 

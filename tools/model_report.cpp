@@ -68,8 +68,8 @@ void show_times(TensorReport& report) {
                times("prompt", report.prompt).c_str());
 }
 
-// A stack goes to the NPU for some calls and not for others (ExpertsProduct::target() in src/ggml); it counts
-// as on the NPU when prompts do.
+// A stack goes to the NPU for some calls and not for others (ExpertsMultiplication::target() in src/ggml); it
+// counts as on the NPU when prompts do.
 void place_stack(const GgufTensor& tensor, const MatmulProblem& problem, const ModelReport& model,
                  TensorReport& report) {
     const Config config = policy_config(model);

@@ -10,7 +10,7 @@
 #include "ggml/cpu/inner_cpu.hpp"
 #include "ggml/diagnostics/checksums.hpp"
 #include "ggml/diagnostics/sensitivity.hpp"
-#include "ggml/flow/flow_run.hpp"
+#include "ggml/flow/flow_execution.hpp"
 #include "ggml/graph/experts.hpp"
 #include "ggml/graph/graph_plan.hpp"
 #include "ggml/graph/matmul_group.hpp"
@@ -42,8 +42,8 @@ struct Backend {
     InnerCpu cpu;
     OneThreadCpus one_thread_cpus;
     MatmulGroup group;
-    ExpertsProduct experts;
-    FlowRun flow;
+    ExpertsMultiplication experts;
+    FlowExecution flow;
     GraphPlan plan;        // of the running graph
     bool failed = false;   // one of its steps has, and the log says which
     uint64_t version = 0;  // of the activations that the last group has read (Activations::version)

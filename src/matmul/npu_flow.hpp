@@ -1,8 +1,8 @@
 // The device's side of a flow: several multiplications whose rows go through in chunks, each chunk at its own
 // pace, so that the NPU multiplies some rows while the CPU does something else with others.
 //
-// Its user (ggml/flow/flow_run.hpp) knows what lies between the multiplications. For each chunk and each
-// product, in the order of the products, it
+// Its user (ggml/flow/flow_execution.hpp) knows what lies between the multiplications. For each chunk and
+// each product, in the order of the products, it
 //   prepare()s it and quantise()s all rows of the chunk, from as many threads as it likes,
 //   submit()s the chunk when has_room() says so,
 //   gets it back from next_done(), and

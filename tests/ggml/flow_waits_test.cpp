@@ -6,7 +6,7 @@
 #include <numeric>
 #include <optional>
 
-#include "ggml/flow/flow_cells.hpp"
+#include "ggml/flow/cache_cells.hpp"
 #include "ggml/plan_fixture.hpp"
 #include "support/random.hpp"
 
@@ -158,7 +158,7 @@ TEST_F(FlowWaitsTest, CellsThatWillBeWrittenAreClearedAndNoOthers) {
     std::memset(cache_->data, 0x7C, static_cast<size_t>(kCells) * cache_->nb[1]);
     // A part of each row of the cache.
     writer_->ne[0] = kWidth / 2;
-    clear_cells(host_.ggml, writer_, 0, 100);
+    clear_cache_cells(host_.ggml, writer_, 0, 100);
     const auto* const bytes = static_cast<const unsigned char*>(cache_->data);
     for (int64_t cell = 0; cell < kCells; ++cell) {
         const bool written = cell % 2 == 1 && cell < 200 && cell != 7 && cell != 9;

@@ -211,7 +211,7 @@ std::string PlanFixture::stages() {
     size_t product = 0;
     for (const FlowStage& stage : made.flows[0].stages) {
         std::vector<std::string> parts;
-        for (const FlowNode& one : stage.nodes)
+        for (const RowMap& one : stage.nodes)
             parts.emplace_back(one.node->name);
         switch (stage.kind) {
             case FlowStage::Kind::kPass:

@@ -59,7 +59,7 @@ class SavedInputs {
 };
 
 // The multiplications of a graph that ends in logits.
-struct Targets {
+struct MeasuredGraph {
     std::vector<const ggml_tensor*> weights;  // distinct, in their order
     const ggml_tensor* logits = nullptr;      // null: the graph does not, or of too few rows
 };
@@ -70,59 +70,59 @@ bool writes_a_weight(const ggml_tensor* node) {
     return found;
 }
 
-Targets targets_of(const Host& host, const GraphPlan& plan) {
-    Targets targets;
+MeasuredGraph measured_graph(const Host& host, const GraphPlan& plan) {
+    MeasuredGraph measured;
     bool output = false;  // of the graph, in the last multiplication or what is made of it
     bool again = true;    // the graph can be computed again
     for (int i = 0; i < plan.graph->n_nodes; ++i) {
         const ggml_tensor* const node = plan.graph->nodes[i];
         const bool on_npu = plan.decisions[static_cast<size_t>(i)].target == Target::kNpu;
         if (on_npu && node->op == GGML_OP_MUL_MAT) {
-            targets.logits = node;
+            measured.logits = node;
             output = false;
-            if (std::find(targets.weights.begin(), targets.weights.end(), node->src[0]) ==
-                targets.weights.end())
-                targets.weights.push_back(node->src[0]);
+            if (std::find(measured.weights.begin(), measured.weights.end(), node->src[0]) ==
+                measured.weights.end())
+                measured.weights.push_back(node->src[0]);
         }
         // A part of a prompt of which no logits are wanted has outputs without rows.
         const bool some = host.ggml.ggml_nrows(node) > 0 && node->ne[0] > 0;
         output = output || (some && (node->flags & GGML_TENSOR_FLAG_OUTPUT) != 0);
         again = again && !writes_a_weight(node);
     }
-    if (targets.logits == nullptr) return targets;
-    const auto rows = static_cast<size_t>(host.ggml.ggml_nrows(targets.logits));
-    if (!output || !again || targets.weights.size() < 2 || rows < Sensitivity::kFewestRows)
-        targets.logits = nullptr;
-    return targets;
+    if (measured.logits == nullptr) return measured;
+    const auto rows = static_cast<size_t>(host.ggml.ggml_nrows(measured.logits));
+    if (!output || !again || measured.weights.size() < 2 || rows < Sensitivity::kFewestRows)
+        measured.logits = nullptr;
+    return measured;
 }
 
 }  // namespace
 
 ggml_status Sensitivity::run(const Host& host, const GraphPlan& plan, const Compute& compute) {
     const std::lock_guard lock(mutex_);
-    const Targets targets = tried_ ? Targets{} : targets_of(host, plan);
-    if (targets.logits == nullptr) return compute(nullptr);
+    const MeasuredGraph measured = tried_ ? MeasuredGraph{} : measured_graph(host, plan);
+    if (measured.logits == nullptr) return compute(nullptr);
     tried_ = true;
-    const auto N = static_cast<size_t>(targets.logits->ne[0]);
-    const auto rows = static_cast<size_t>(host.ggml.ggml_nrows(targets.logits));
-    const auto* const logits = static_cast<const float*>(targets.logits->data);
+    const auto N = static_cast<size_t>(measured.logits->ne[0]);
+    const auto rows = static_cast<size_t>(host.ggml.ggml_nrows(measured.logits));
+    const auto* const logits = static_cast<const float*>(measured.logits->data);
     const SavedInputs inputs(host, plan.graph);
     ggml_status status = compute(nullptr);
     if (status != GGML_STATUS_SUCCESS) return status;
     const std::vector<float> base(logits, logits + rows * N);
     std::map<std::string, Measured> found;
     auto told = std::chrono::steady_clock::now();
-    for (size_t i = 0; i < targets.weights.size(); ++i) {
-        const ggml_tensor* const weight = targets.weights[i];
+    for (size_t i = 0; i < measured.weights.size(); ++i) {
+        const ggml_tensor* const weight = measured.weights[i];
         inputs.restore();
         status = compute(weight);
         if (status != GGML_STATUS_SUCCESS) return status;
         const double divergence = mean_divergence(base.data(), logits, rows, N);
         if (std::isfinite(divergence))
-            found[weight->name] = {static_cast<float>(divergence), weight == targets.logits->src[0]};
+            found[weight->name] = {static_cast<float>(divergence), weight == measured.logits->src[0]};
         const auto now = std::chrono::steady_clock::now();
-        if (now - told >= kProgressEvery || i + 1 == targets.weights.size()) {
-            log(LogLevel::kInfo, "sensitivity: %zu of %zu weights", i + 1, targets.weights.size());
+        if (now - told >= kProgressEvery || i + 1 == measured.weights.size()) {
+            log(LogLevel::kInfo, "sensitivity: %zu of %zu weights", i + 1, measured.weights.size());
             told = now;
         }
     }

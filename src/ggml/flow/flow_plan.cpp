@@ -4,7 +4,7 @@
 
 #include "ggml/flow/flow_homes.hpp"
 #include "ggml/flow/flow_outside.hpp"
-#include "ggml/flow/flow_rows.hpp"
+#include "ggml/flow/row_maps.hpp"
 
 namespace rknpu2 {
 namespace {
@@ -38,7 +38,7 @@ class Planner {
         if (decision.target == Target::kNone) return true;
         if (decision.target == Target::kNpu && node->op == GGML_OP_MUL_MAT)
             return add_product({node, &decision});
-        FlowNode mapped;
+        RowMap mapped;
         if (decision.target == Target::kNpu || !rows_of_.map(node, mapped)) return false;
         return node->op == GGML_OP_FLASH_ATTN_EXT ? add_attention(mapped) : add_to_pass(mapped);
     }
@@ -97,7 +97,7 @@ class Planner {
         return pass;
     }
 
-    bool add_to_pass(const FlowNode& mapped) {
+    bool add_to_pass(const RowMap& mapped) {
         const bool writes_outside = mapped.dim == kWhole;
         // A pass does not wait for other chunks.
         if (reads_what_is_written(mapped.node)) return false;
@@ -108,7 +108,7 @@ class Planner {
         return true;
     }
 
-    bool add_attention(const FlowNode& mapped) {
+    bool add_attention(const RowMap& mapped) {
         constexpr int kKeys = 1;
         constexpr int kValues = 2;
         if (reads_what_is_written(mapped.node, {kKeys, kValues})) return false;
@@ -178,7 +178,7 @@ class Planner {
     const ggml_cgraph* const graph_;
     const std::span<const NodeDecision> decisions_;
     FlowPlan plan_;
-    FlowRows rows_of_;
+    RowMaps rows_of_;
     FlowOutside outside_;
 };
 

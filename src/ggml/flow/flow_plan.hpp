@@ -3,9 +3,9 @@
 // Between two multiplications nearly every operation of a language model works row by row: norms, residuals,
 // rotary embeddings, gates, writing K and V to the cache. Attention reads the whole cache, but writes row by
 // row, too. So rows, which are tokens, can go through many nodes in chunks, and while the NPU multiplies some
-// rows the CPU computes attention for others (flow_run.hpp). A plan is found by reading nodes from a first
-// one on, for as long as each is of a kind that is known to work so and keeps the rules of flow_outside.hpp;
-// the first that does not ends the stretch.
+// rows the CPU computes attention for others (flow_execution.hpp). A plan is found by reading nodes from a
+// first one on, for as long as each is of a kind that is known to work so and keeps the rules of
+// flow_outside.hpp; the first that does not ends the stretch.
 //
 // What nobody outside the stretch reads is never written to the graph's memory: it lives in memory of a
 // chunk, or, if it is used up within a pass, in a few rows of a thread's own. That also keeps chunks out of
@@ -29,7 +29,7 @@ namespace rknpu2 {
 // The dimension of a tensor that counts rows of the flow; kWhole: none, every chunk sees all of it.
 inline constexpr int kWhole = -1;
 
-struct FlowNode {
+struct RowMap {
     ggml_tensor* node = nullptr;
     int dim = kWhole;
     std::array<int, GGML_MAX_SRC> source_dims{};
@@ -47,7 +47,7 @@ struct FlowStage {
         const ggml_tensor* shown = nullptr;   // the operand of the attention
     };
     Kind kind = Kind::kPass;
-    std::vector<FlowNode> nodes;
+    std::vector<RowMap> nodes;
     // kPass: the product whose results it begins with, and that whose activations it ends with; -1: none.
     int product_before = -1;
     int product_after = -1;

@@ -3,7 +3,7 @@
 // Without a look at the mask a chunk's attention would wait for all chunks, and the NPU with it. A language
 // model's mask shows each token the tokens before it, so the first chunk need not wait for any other. What a
 // mask hides has no weight, but ggml may read it: minus infinity plus a key, and zero times a value. So rows
-// that are still to come must hold finite numbers meanwhile (flow_cells.hpp).
+// that are still to come must hold finite numbers meanwhile (cache_cells.hpp).
 #pragma once
 
 #include <vector>

@@ -24,7 +24,7 @@ std::byte* rows_at(const FlowPlan& plan, const ggml_tensor* tensor, int dim, con
 
 RowsGraph::RowsGraph(const FlowPlan& plan, const FlowStage& stage) : plan_(plan) {
     copies_.reserve(stage.nodes.size() * (GGML_MAX_SRC + 1));  // pointers to them are kept
-    for (const FlowNode& mapped : stage.nodes) {
+    for (const RowMap& mapped : stage.nodes) {
         ggml_tensor* const node = copy_of(mapped.node, mapped.dim);
         for (size_t i = 0; i < mapped.source_dims.size(); ++i) {
             if (mapped.node->src[i] != nullptr)
@@ -43,30 +43,30 @@ ggml_tensor* RowsGraph::copy_of(const ggml_tensor* original, int dim) {
     return &copies_.emplace_back(Copy{original, dim, *original}).tensor;
 }
 
-// As ggml's hash sets are searched. There is always a free slot.
-size_t RowsGraph::slot_of(const ggml_tensor* tensor) {
-    size_t slot = ggml_hash(tensor) % keys_.size();
-    while (ggml_bitset_get(used_.data(), slot) && keys_[slot] != tensor)
-        slot = (slot + 1) % keys_.size();
-    ggml_bitset_set(used_.data(), slot);
-    keys_[slot] = const_cast<ggml_tensor*>(tensor);
-    return slot;
+// As ggml's hash sets are searched. There is always a free key.
+size_t RowsGraph::key_index(const ggml_tensor* tensor) {
+    size_t index = ggml_hash(tensor) % keys_.size();
+    while (ggml_bitset_get(used_.data(), index) && keys_[index] != tensor)
+        index = (index + 1) % keys_.size();
+    ggml_bitset_set(used_.data(), index);
+    keys_[index] = const_cast<ggml_tensor*>(tensor);
+    return index;
 }
 
 // What the CPU backend asks for before it fuses two nodes.
 void RowsGraph::count_uses(const FlowStage& stage) {
-    const size_t slots = 4 * copies_.size() + 1;
-    keys_.assign(slots, nullptr);
-    used_.assign(ggml_bitset_size(slots), 0);
-    uses_.assign(slots, 0);
-    graph_.visited_hash_set = {slots, used_.data(), keys_.data()};
+    const size_t keys = 4 * copies_.size() + 1;
+    keys_.assign(keys, nullptr);
+    used_.assign(ggml_bitset_size(keys), 0);
+    uses_.assign(keys, 0);
+    graph_.visited_hash_set = {keys, used_.data(), keys_.data()};
     graph_.use_counts = uses_.data();
     graph_.nodes = nodes_.data();
     graph_.size = graph_.n_nodes = static_cast<int>(nodes_.size());
     for (ggml_tensor* const node : nodes_) {
-        slot_of(node);
+        key_index(node);
         for (ggml_tensor* const source : node->src) {
-            if (source != nullptr) ++uses_[slot_of(source)];
+            if (source != nullptr) ++uses_[key_index(source)];
         }
     }
     // What others read, too, must be written.
@@ -76,7 +76,7 @@ void RowsGraph::count_uses(const FlowStage& stage) {
         const auto found = plan_.tensors.find(copy.original);
         if (found == plan_.tensors.end()) continue;
         if (found->second.home == FlowTensor::Home::kBlock && found->first != quantised) continue;
-        ++uses_[slot_of(&copy.tensor)];
+        ++uses_[key_index(&copy.tensor)];
     }
 }
 

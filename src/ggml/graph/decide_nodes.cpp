@@ -21,7 +21,7 @@ NodeDecision decide(Host& host, const ggml_tensor* node) {
     if (decision.reason != Reason::kSupported) return decision;
     bool on_npu = false;
     if (node->op == GGML_OP_MUL_MAT_ID) {
-        decision.placement = ExpertsProduct::target(host, node);
+        decision.placement = ExpertsMultiplication::target(host, node);
         on_npu = decision.placement.target == Target::kNpu;
     } else {
         on_npu = wants_npu(host, node);

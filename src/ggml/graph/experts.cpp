@@ -10,22 +10,22 @@
 namespace rknpu2 {
 namespace {
 
-// The row of A that a use reads: slots may share one, as those of up and gate do.
-const float* source_row(const ggml_tensor* a, int32_t slot, int32_t token) {
-    const auto row = static_cast<size_t>(slot % a->ne[1]);
+// The row of A that a use reads: choices may share one, as those of up and gate do.
+const float* source_row(const ggml_tensor* a, int32_t nth, int32_t token) {
+    const auto row = static_cast<size_t>(nth % a->ne[1]);
     const auto* const data = static_cast<const std::byte*>(a->data);
     return reinterpret_cast<const float*>(data + row * a->nb[1] + static_cast<size_t>(token) * a->nb[2]);
 }
 
-float* result_row(const ggml_tensor* node, int32_t slot, int32_t token) {
+float* result_row(const ggml_tensor* node, int32_t nth, int32_t token) {
     auto* const data = static_cast<std::byte*>(node->data);
-    return reinterpret_cast<float*>(data + static_cast<size_t>(slot) * node->nb[1] +
+    return reinterpret_cast<float*>(data + static_cast<size_t>(nth) * node->nb[1] +
                                     static_cast<size_t>(token) * node->nb[2]);
 }
 
 }  // namespace
 
-Placement ExpertsProduct::target(Host& host, const ggml_tensor* node) {
+Placement ExpertsMultiplication::target(Host& host, const ggml_tensor* node) {
     const ExpertsCall call = experts_call(node);
     Placement placement = host.targets.of(call, host.config);
     if (placement.reason != TargetReason::kFasterOnNpu) return placement;
@@ -36,13 +36,13 @@ Placement ExpertsProduct::target(Host& host, const ggml_tensor* node) {
     return placement;
 }
 
-bool ExpertsProduct::together(const ggml_tensor* node, const ggml_tensor* next) {
+bool ExpertsMultiplication::together(const ggml_tensor* node, const ggml_tensor* next) {
     return next->op == GGML_OP_MUL_MAT_ID && next->src[1] == node->src[1] && next->src[2] == node->src[2] &&
            next->src[0]->ne[0] == node->src[0]->ne[0] && next->src[0]->ne[2] == node->src[0]->ne[2];
 }
 
 // A counting sort by expert.
-Status ExpertsProduct::sort_uses(const ggml_tensor* node) {
+Status ExpertsMultiplication::sort_uses(const ggml_tensor* node) {
     const ggml_tensor* const choice = node->src[2];
     const int64_t experts = node->src[0]->ne[2];
     const auto chosen = [&](int64_t token) {
@@ -51,8 +51,8 @@ Status ExpertsProduct::sort_uses(const ggml_tensor* node) {
     };
     first_.assign(static_cast<size_t>(experts) + 1, 0);
     for (int64_t token = 0; token < choice->ne[1]; ++token) {
-        for (int64_t slot = 0; slot < choice->ne[0]; ++slot) {
-            const int32_t expert = chosen(token)[slot];
+        for (int64_t nth = 0; nth < choice->ne[0]; ++nth) {
+            const int32_t expert = chosen(token)[nth];
             if (expert < 0 || expert >= experts) {
                 return {StatusCode::kInvalidArgument,
                         format("token %lld chooses expert %d of %lld", static_cast<long long>(token), expert,
@@ -66,9 +66,9 @@ Status ExpertsProduct::sort_uses(const ggml_tensor* node) {
     uses_.resize(first_.back());
     next_ = first_;
     for (int64_t token = 0; token < choice->ne[1]; ++token) {
-        for (int64_t slot = 0; slot < choice->ne[0]; ++slot) {
-            const auto expert = static_cast<size_t>(chosen(token)[slot]);
-            uses_[next_[expert]++] = {static_cast<int32_t>(slot), static_cast<int32_t>(token)};
+        for (int64_t nth = 0; nth < choice->ne[0]; ++nth) {
+            const auto expert = static_cast<size_t>(chosen(token)[nth]);
+            uses_[next_[expert]++] = {static_cast<int32_t>(nth), static_cast<int32_t>(token)};
         }
     }
     return {};
@@ -77,14 +77,15 @@ Status ExpertsProduct::sort_uses(const ggml_tensor* node) {
 // The warm-up, which chooses all experts, is also the time to copy what the CPU will compute for single
 // tokens. How many experts a token will use is not known then, and does not matter: both costs grow with it
 // alike.
-void ExpertsProduct::prepare_for_tokens(const ggml_tensor* node) {
+void ExpertsMultiplication::prepare_for_tokens(const ggml_tensor* node) {
     ExpertsCall token = experts_call(node);
     if (host_.config.experts != Experts::kAuto || token.used < token.experts || token.experts < 2) return;
     token.used = token.tokens = 1;
     if (host_.targets.of(token, host_.config).target == Target::kCpu) cpu_copy(host_, node);
 }
 
-std::vector<ExpertsProduct::Packed> ExpertsProduct::pack_used(std::span<const PlannedMatmul> matmuls) {
+std::vector<ExpertsMultiplication::Packed> ExpertsMultiplication::pack_used(
+    std::span<const PlannedMatmul> matmuls) {
     std::vector<Packed> packed;
     if (host_.config.precision == Precision::kReference) return packed;
     for (size_t e = 0; e + 1 < first_.size(); ++e) {
@@ -98,7 +99,7 @@ std::vector<ExpertsProduct::Packed> ExpertsProduct::pack_used(std::span<const Pl
     return packed;
 }
 
-Status ExpertsProduct::multiply(std::span<const PlannedMatmul> matmuls) {
+Status ExpertsMultiplication::multiply(std::span<const PlannedMatmul> matmuls) {
     RKNPU2_RETURN_IF_ERROR(sort_uses(matmuls.front().node));
     const std::vector<Packed> packed = pack_used(matmuls);
     packed_ = packed;
@@ -111,24 +112,24 @@ Status ExpertsProduct::multiply(std::span<const PlannedMatmul> matmuls) {
     return {};
 }
 
-Status ExpertsProduct::multiply_expert(std::span<const PlannedMatmul> matmuls, int expert,
-                                       std::span<const Use> uses) {
+Status ExpertsMultiplication::multiply_expert(std::span<const PlannedMatmul> matmuls, int expert,
+                                              std::span<const Use> uses) {
     const ggml_tensor* const a = matmuls.front().node->src[1];
     const auto K = static_cast<size_t>(a->ne[0]);
     // The gathered rows are a matrix of their own for as long as this expert lasts.
     const uint64_t version = host_.config.fuse ? host_.npu->new_version() : 0;
-    const float* rows = source_row(a, uses[0].slot, uses[0].token);
+    const float* rows = source_row(a, uses[0].nth, uses[0].token);
     if (uses.size() > 1) {
         RKNPU2_RETURN_IF_ERROR(rows_.grow((uses.size() * K) * sizeof(float)));
         auto* const gathered = rows_.as<float>();
         for (size_t i = 0; i < uses.size(); ++i)
-            std::copy_n(source_row(a, uses[i].slot, uses[i].token), K, gathered + i * K);
+            std::copy_n(source_row(a, uses[i].nth, uses[i].token), K, gathered + i * K);
         rows = gathered;
     }
     for (const PlannedMatmul& matmul : matmuls) {
         const ggml_tensor* const node = matmul.node;
         if (uses.size() == 1) {
-            float* const out = result_row(node, uses[0].slot, uses[0].token);
+            float* const out = result_row(node, uses[0].nth, uses[0].token);
             RKNPU2_RETURN_IF_ERROR(multiply_rows(matmul, expert, rows, 1, version, out));
             continue;
         }
@@ -137,13 +138,13 @@ Status ExpertsProduct::multiply_expert(std::span<const PlannedMatmul> matmuls, i
         auto* const results = results_.as<float>();
         RKNPU2_RETURN_IF_ERROR(multiply_rows(matmul, expert, rows, uses.size(), version, results));
         for (size_t i = 0; i < uses.size(); ++i)
-            std::copy_n(results + i * N, N, result_row(node, uses[i].slot, uses[i].token));
+            std::copy_n(results + i * N, N, result_row(node, uses[i].nth, uses[i].token));
     }
     return {};
 }
 
-Status ExpertsProduct::multiply_rows(const PlannedMatmul& matmul, int expert, const float* a, size_t M,
-                                     uint64_t version, float* out) {
+Status ExpertsMultiplication::multiply_rows(const PlannedMatmul& matmul, int expert, const float* a, size_t M,
+                                            uint64_t version, float* out) {
     const ggml_tensor* const stack = matmul.node->src[0];
     const auto source = [&] { return weight_source(host_, matmul.node, expert); };
     const auto context = [&] { return format("expert %d of %s", expert, stack->name); };

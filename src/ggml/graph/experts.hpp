@@ -20,9 +20,9 @@
 
 namespace rknpu2 {
 
-class ExpertsProduct {
+class ExpertsMultiplication {
   public:
-    explicit ExpertsProduct(Host& host) : host_(host) {}
+    explicit ExpertsMultiplication(Host& host) : host_(host) {}
 
     // `node` is a GGML_OP_MUL_MAT_ID that support() says yes to.
     static Placement target(Host& host, const ggml_tensor* node);
@@ -34,9 +34,9 @@ class ExpertsProduct {
     Status multiply(std::span<const PlannedMatmul> matmuls);
 
   private:
-    // One use of an expert: row `slot` of the token's rows.
+    // One use of an expert: the token's `nth` choice.
     struct Use {
-        int32_t slot;
+        int32_t nth;
         int32_t token;
     };
 

@@ -152,7 +152,7 @@ class StepPlanner {
         add_member(step, first);
         for (int i = first + 1; host_.config.fuse && i < last_; ++i) {
             const bool joins = node(i)->op == GGML_OP_MUL_MAT_ID && decision(i).target == Target::kNpu &&
-                               ExpertsProduct::together(node(first), node(i)) && may_join(step, i);
+                               ExpertsMultiplication::together(node(first), node(i)) && may_join(step, i);
             if (!joins) break;
             add_member(step, i);
         }

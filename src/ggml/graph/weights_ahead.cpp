@@ -10,8 +10,8 @@ namespace rknpu2 {
 namespace {
 
 // Stored weights of this size are enough to be worth a team, and few enough that others who want the team,
-// and a host that asks to stop, do not wait long. Pages are given back after each batch.
-constexpr uint64_t kBatchBytes = uint64_t{64} << 20;
+// and a host that asks to stop, do not wait long. Pages are given back after each load.
+constexpr uint64_t kLoadBytes = uint64_t{64} << 20;
 
 // The multiplications that are computed together, step by step, those of flows among them.
 std::vector<std::span<const PlannedMatmul>> groups_of(const GraphPlan& plan) {
@@ -41,9 +41,9 @@ bool writes_weight(const GgmlFunctions& ggml, const GraphPlan& plan, const ggml_
                        [&](const ggml_tensor* node) { return writes(ggml, node, range); });
 }
 
-class Batch {
+class WeightLoad {
   public:
-    Batch(Host& host, const GraphPlan& plan) : host_(host), plan_(plan) {}
+    WeightLoad(Host& host, const GraphPlan& plan) : host_(host), plan_(plan) {}
 
     uint64_t bytes() const { return bytes_; }
 
@@ -108,13 +108,13 @@ void load_weights_ahead(Host& host, const GraphPlan& plan, ggml_abort_callback a
     // Another backend may be about to load the same.
     const std::lock_guard lock(host.loading_mutex);
     if (is_loaded()) return;
-    Batch batch(host, plan);
+    WeightLoad load(host, plan);
     for (const std::span<const PlannedMatmul>& group : groups_of(plan)) {
-        if (!batch.add(group)) break;
-        if (batch.bytes() < kBatchBytes) continue;
-        if (!batch.finish() || (abort != nullptr && abort(abort_data))) return;
+        if (!load.add(group)) break;
+        if (load.bytes() < kLoadBytes) continue;
+        if (!load.finish() || (abort != nullptr && abort(abort_data))) return;
     }
-    batch.finish();
+    load.finish();
 }
 
 }  // namespace rknpu2

@@ -17,6 +17,6 @@ namespace rknpu2 {
 // Sets rows first .. first + count - 1 of the flow to zero where `writer`, a SET_ROWS, will write them.
 // Places that are no rows of the cache are left out: the host's own function reports them. Several threads
 // may clear different rows, as long as no row of the flow has been written.
-void clear_cells(const GgmlFunctions& ggml, const ggml_tensor* writer, int64_t first, int64_t count);
+void clear_cache_cells(const GgmlFunctions& ggml, const ggml_tensor* writer, int64_t first, int64_t count);
 
 }  // namespace rknpu2

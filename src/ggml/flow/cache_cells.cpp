@@ -1,4 +1,4 @@
-#include "ggml/flow/flow_cells.hpp"
+#include "ggml/flow/cache_cells.hpp"
 
 #include <cstring>
 
@@ -21,7 +21,7 @@ int64_t index_of(const ggml_tensor* indices, int64_t row) {
 
 }  // namespace
 
-void clear_cells(const GgmlFunctions& ggml, const ggml_tensor* writer, int64_t first, int64_t count) {
+void clear_cache_cells(const GgmlFunctions& ggml, const ggml_tensor* writer, int64_t first, int64_t count) {
     // From the first byte of the first row to the last byte of the last one, less the distance of the two.
     const size_t row_bytes =
         ggml.ggml_nbytes(writer) - static_cast<size_t>(writer->ne[1] - 1) * writer->nb[1];

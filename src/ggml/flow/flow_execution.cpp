@@ -1,4 +1,4 @@
-#include "ggml/flow/flow_run.hpp"
+#include "ggml/flow/flow_execution.hpp"
 
 #include <algorithm>
 #include <cstring>
@@ -6,7 +6,7 @@
 
 #include "base/log.hpp"
 #include "ggml/buffer/pack_together.hpp"
-#include "ggml/flow/flow_cells.hpp"
+#include "ggml/flow/cache_cells.hpp"
 #include "ggml/host/graph_status.hpp"
 #include "kernels/quantise.hpp"
 #include "plan/cost_model.hpp"
@@ -47,7 +47,7 @@ std::byte* block_memory(size_t bytes) {
 
 }  // namespace
 
-Status FlowRun::run(const FlowPlan& plan, ggml_abort_callback abort, void* abort_data) {
+Status FlowExecution::run(const FlowPlan& plan, ggml_abort_callback abort, void* abort_data) {
     plan_ = &plan;
     Status status;
     try {
@@ -64,7 +64,7 @@ Status FlowRun::run(const FlowPlan& plan, ggml_abort_callback abort, void* abort
     return without ? do_without(status) : status;
 }
 
-Status FlowRun::begin_and_lead(ggml_abort_callback abort, void* abort_data) {
+Status FlowExecution::begin_and_lead(ggml_abort_callback abort, void* abort_data) {
     chunks_ = cut_rows(plan_->rows);
     chunk_room_ = chunks_.back().count;
     progress_.assign(chunks_.size(), {});
@@ -93,7 +93,7 @@ Status FlowRun::begin_and_lead(ggml_abort_callback abort, void* abort_data) {
 }
 
 // Multiplications one by one need fewer work areas and contexts. Counted, and one line for each kind of want.
-Status FlowRun::do_without(const Status& failure) {
+Status FlowExecution::do_without(const Status& failure) {
     const bool memory = failure.code() == StatusCode::kOutOfMemory;
     std::atomic<uint64_t>& counter =
         memory ? host_.counters->flows_without_memory : host_.counters->flows_without_contexts;
@@ -106,7 +106,7 @@ Status FlowRun::do_without(const Status& failure) {
     return {StatusCode::kUnsupported, "not enough to flow"};
 }
 
-FlowBlock FlowRun::rows_of(size_t chunk) const {
+FlowBlock FlowExecution::rows_of(size_t chunk) const {
     FlowBlock rows;
     rows.first = rows.chunk_first = static_cast<int64_t>(chunks_[chunk].m0);
     rows.count = static_cast<int64_t>(chunks_[chunk].count);
@@ -115,7 +115,7 @@ FlowBlock FlowRun::rows_of(size_t chunk) const {
     return rows;
 }
 
-Status FlowRun::lead(ggml_abort_callback abort, void* abort_data) {
+Status FlowExecution::lead(ggml_abort_callback abort, void* abort_data) {
     while (true) {
         if (abort != nullptr && abort(abort_data)) return {StatusCode::kAborted, "the host asked to stop"};
         RKNPU2_RETURN_IF_ERROR(submit_ready());
@@ -135,7 +135,7 @@ Status FlowRun::lead(ggml_abort_callback abort, void* abort_data) {
     }
 }
 
-Status FlowRun::all_done() const {
+Status FlowExecution::all_done() const {
     const bool done = std::all_of(progress_.begin(), progress_.end(), [&](const Progress& progress) {
         return progress.stage == plan_->stages.size();
     });
@@ -144,7 +144,7 @@ Status FlowRun::all_done() const {
 }
 
 // Chunks that wait for the NPU, as far as there is room; those ahead first.
-Status FlowRun::submit_ready() {
+Status FlowExecution::submit_ready() {
     for (size_t chunk = 0; chunk < chunks_.size(); ++chunk) {
         Progress& progress = progress_[chunk];
         const bool waits = !progress.in_lane && progress.stage < plan_->stages.size() &&
@@ -159,7 +159,7 @@ Status FlowRun::submit_ready() {
 }
 
 // Have all chunks that its attention sees written their keys and values?
-bool FlowRun::may_begin(size_t chunk, const FlowStage& stage) {
+bool FlowExecution::may_begin(size_t chunk, const FlowStage& stage) {
     if (stage.after < 0) return true;
     const size_t last = waits_->last_seen(stage)[chunk];
     return std::all_of(progress_.begin(), progress_.begin() + static_cast<std::ptrdiff_t>(last) + 1,
@@ -167,7 +167,7 @@ bool FlowRun::may_begin(size_t chunk, const FlowStage& stage) {
 }
 
 // The chunk whose next stage is the CPU's turn; SIZE_MAX: none.
-size_t FlowRun::next_for_cpu() {
+size_t FlowExecution::next_for_cpu() {
     size_t best = SIZE_MAX;
     size_t best_order = SIZE_MAX;
     for (size_t chunk = 0; chunk < chunks_.size(); ++chunk) {
@@ -182,14 +182,14 @@ size_t FlowRun::next_for_cpu() {
     return best;
 }
 
-Status FlowRun::compute(size_t chunk) {
+Status FlowExecution::compute(size_t chunk) {
     const FlowStage& stage = plan_->stages[progress_[chunk].stage];
     RKNPU2_RETURN_IF_ERROR(stage.kind == Kind::kAttention ? attention(stage, chunk) : pass(stage, chunk));
     ++progress_[chunk].stage;
     return {};
 }
 
-Status FlowRun::attention(const FlowStage& stage, size_t chunk) {
+Status FlowExecution::attention(const FlowStage& stage, size_t chunk) {
     const PhaseTimer timer(*host_.counters, Phase::kCpu);
     RowsGraph graph(*plan_, stage);
     ggml_cgraph* const shown = graph.show(rows_of(chunk));
@@ -197,17 +197,17 @@ Status FlowRun::attention(const FlowStage& stage, size_t chunk) {
 }
 
 // Before the first chunk writes there, all rows that any chunk will write.
-void FlowRun::clear_cells_of(const FlowStage& stage) {
+void FlowExecution::clear_cells_of(const FlowStage& stage) {
     for (const ggml_tensor* const writer : stage.cache_writers) {
         const auto clear = [&](size_t chunk) {
-            clear_cells(host_.ggml, writer, static_cast<int64_t>(chunks_[chunk].m0),
-                        static_cast<int64_t>(chunks_[chunk].count));
+            clear_cache_cells(host_.ggml, writer, static_cast<int64_t>(chunks_[chunk].m0),
+                              static_cast<int64_t>(chunks_[chunk].count));
         };
         flow_->on_team(chunks_.size(), clear);
     }
 }
 
-Status FlowRun::pass(const FlowStage& stage, size_t chunk) {
+Status FlowExecution::pass(const FlowStage& stage, size_t chunk) {
     char& begun = begun_[progress_[chunk].stage];
     if (begun == 0) clear_cells_of(stage);
     begun = 1;
@@ -222,7 +222,7 @@ Status FlowRun::pass(const FlowStage& stage, size_t chunk) {
 }
 
 // What one thread does of a pass.
-void FlowRun::pass_blocks(const FlowStage& stage, size_t chunk, std::atomic<size_t>& next) {
+void FlowExecution::pass_blocks(const FlowStage& stage, size_t chunk, std::atomic<size_t>& next) {
     const size_t room = block_rows(stage.block_bytes);
     FlowBlock block = rows_of(chunk);
     block.block = block_memory(room * stage.block_bytes);
@@ -243,8 +243,8 @@ void FlowRun::pass_blocks(const FlowStage& stage, size_t chunk, std::atomic<size
     if (backend != nullptr) one_thread_cpus_.give_back(backend);
 }
 
-void FlowRun::pass_block(const FlowStage& stage, size_t chunk, const FlowBlock& block, RowsGraph& graph,
-                         ggml_backend_t backend) {
+void FlowExecution::pass_block(const FlowStage& stage, size_t chunk, const FlowBlock& block, RowsGraph& graph,
+                               ggml_backend_t backend) {
     const auto first = static_cast<size_t>(block.first) - chunks_[chunk].m0;
     const auto count = static_cast<size_t>(block.count);
     const auto floats_of = [&](const ggml_tensor* tensor) {
@@ -252,11 +252,11 @@ void FlowRun::pass_block(const FlowStage& stage, size_t chunk, const FlowBlock& 
     };
     if (stage.product_before >= 0) {
         const auto product = static_cast<size_t>(stage.product_before);
-        thread_local std::vector<FloatRows> targets;
-        targets.clear();
+        thread_local std::vector<FloatRows> outputs;
+        outputs.clear();
         for (const PlannedMatmul& matmul : plan_->products[product])
-            targets.push_back({floats_of(matmul.node), static_cast<size_t>(matmul.node->ne[0])});
-        flow_->results(product, chunk, first, count, targets);
+            outputs.push_back({floats_of(matmul.node), static_cast<size_t>(matmul.node->ne[0])});
+        flow_->results(product, chunk, first, count, outputs);
     }
     if (ggml_cgraph* const shown = graph.show(block); shown != nullptr) {
         const PhaseTimer timer(*host_.counters, Phase::kCpu);
@@ -272,7 +272,7 @@ void FlowRun::pass_block(const FlowStage& stage, size_t chunk, const FlowBlock& 
 }
 
 // Results that could not be written to the graph's memory while other chunks were on their way.
-void FlowRun::copy_out() {
+void FlowExecution::copy_out() {
     for (const ggml_tensor* const tensor : plan_->copied_out) {
         const FlowTensor& at = plan_->tensors.at(tensor);
         for (size_t chunk = 0; chunk < chunks_.size(); ++chunk) {

@@ -21,9 +21,9 @@
 
 namespace rknpu2 {
 
-class FlowRun {
+class FlowExecution {
   public:
-    FlowRun(Host& host, InnerCpu& cpu, OneThreadCpus& one_thread_cpus)
+    FlowExecution(Host& host, InnerCpu& cpu, OneThreadCpus& one_thread_cpus)
         : host_(host), cpu_(cpu), one_thread_cpus_(one_thread_cpus) {}
 
     // `abort` may be null; it is asked between stages, and kAborted is what it leads to. kUnsupported: a flow

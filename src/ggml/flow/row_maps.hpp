@@ -10,16 +10,16 @@
 
 namespace rknpu2 {
 
-class FlowRows {
+class RowMaps {
   public:
     // Enters what is computed into `tensors`, which must stay.
-    FlowRows(std::unordered_map<const ggml_tensor*, FlowTensor>& tensors, int64_t rows)
+    RowMaps(std::unordered_map<const ggml_tensor*, FlowTensor>& tensors, int64_t rows)
         : tensors_(tensors), rows_(rows) {}
 
     // Can a chunk of the node's rows be computed from the same rows of its sources? Then `mapped` says which
     // dimensions are cut; sources that the flow computes always are. A node that writes rows to places that
     // another source tells (SET_ROWS) has dimension kWhole.
-    bool map(ggml_tensor* node, FlowNode& mapped) const;
+    bool map(ggml_tensor* node, RowMap& mapped) const;
 
     // A matrix of floats with a row for each row of the flow, that owns its memory?
     bool is_matrix(const ggml_tensor* node) const;
@@ -35,12 +35,12 @@ class FlowRows {
   private:
     int dim_of_computed(const ggml_tensor* tensor, const FlowTensor& memory) const;
     bool is_computed(const ggml_tensor* tensor) const { return tensors_.contains(memory_of(tensor)); }
-    bool cuts_what_is_computed(const FlowNode& mapped) const;
+    bool cuts_what_is_computed(const RowMap& mapped) const;
     bool can_be_computed(const ggml_tensor* node, int dim) const;
-    bool map_elementwise(const ggml_tensor* node, FlowNode& mapped) const;
-    bool map_rope(const ggml_tensor* node, FlowNode& mapped) const;
-    bool map_set_rows(const ggml_tensor* node, FlowNode& mapped) const;
-    bool map_attention(const ggml_tensor* node, FlowNode& mapped) const;
+    bool map_elementwise(const ggml_tensor* node, RowMap& mapped) const;
+    bool map_rope(const ggml_tensor* node, RowMap& mapped) const;
+    bool map_set_rows(const ggml_tensor* node, RowMap& mapped) const;
+    bool map_attention(const ggml_tensor* node, RowMap& mapped) const;
 
     std::unordered_map<const ggml_tensor*, FlowTensor>& tensors_;
     const int64_t rows_;

@@ -1,4 +1,4 @@
-#include "ggml/flow/flow_rows.hpp"
+#include "ggml/flow/row_maps.hpp"
 
 #include <algorithm>
 
@@ -32,7 +32,7 @@ constexpr int kMropeFlag = 8;  // GGML_ROPE_TYPE_MROPE: several positions a toke
 
 }  // namespace
 
-bool FlowRows::map(ggml_tensor* node, FlowNode& mapped) const {
+bool RowMaps::map(ggml_tensor* node, RowMap& mapped) const {
     mapped.node = node;
     mapped.source_dims.fill(kWhole);
     if ((node->flags & GGML_TENSOR_FLAG_PARAM) != 0) return false;
@@ -45,7 +45,7 @@ bool FlowRows::map(ggml_tensor* node, FlowNode& mapped) const {
 }
 
 // A chunk has its own rows only of what the flow computes: nothing of that can be read as a whole.
-bool FlowRows::cuts_what_is_computed(const FlowNode& mapped) const {
+bool RowMaps::cuts_what_is_computed(const RowMap& mapped) const {
     for (size_t i = 0; i < mapped.source_dims.size(); ++i) {
         const ggml_tensor* const source = mapped.node->src[i];
         if (source != nullptr && is_computed(source) && mapped.source_dims[i] == kWhole) return false;
@@ -53,12 +53,12 @@ bool FlowRows::cuts_what_is_computed(const FlowNode& mapped) const {
     return true;
 }
 
-bool FlowRows::is_matrix(const ggml_tensor* node) const {
+bool RowMaps::is_matrix(const ggml_tensor* node) const {
     return node->ne[1] == rows_ && can_be_computed(node, 1);
 }
 
 // A tensor of floats with memory of its own, rows outermost and without gaps.
-bool FlowRows::can_be_computed(const ggml_tensor* node, int dim) const {
+bool RowMaps::can_be_computed(const ggml_tensor* node, int dim) const {
     if (node->view_src != nullptr || node->type != GGML_TYPE_F32 || dim < 1 || node->ne[dim] != rows_)
         return false;
     size_t bytes = sizeof(float);
@@ -70,13 +70,13 @@ bool FlowRows::can_be_computed(const ggml_tensor* node, int dim) const {
     return true;
 }
 
-void FlowRows::compute(const ggml_tensor* node, int dim) {
+void RowMaps::compute(const ggml_tensor* node, int dim) {
     FlowTensor& tensor = tensors_[node];
     tensor.dim = dim;
     tensor.row_bytes = node->nb[dim];
 }
 
-int FlowRows::dim_of(const ggml_tensor* tensor, int expected) const {
+int RowMaps::dim_of(const ggml_tensor* tensor, int expected) const {
     const auto found = tensors_.find(memory_of(tensor));
     if (found != tensors_.end()) return dim_of_computed(tensor, found->second);
     if (tensor->ne[expected] == rows_) return expected;
@@ -84,7 +84,7 @@ int FlowRows::dim_of(const ggml_tensor* tensor, int expected) const {
 }
 
 // A view must show whole rows, or the same part of each.
-int FlowRows::dim_of_computed(const ggml_tensor* tensor, const FlowTensor& memory) const {
+int RowMaps::dim_of_computed(const ggml_tensor* tensor, const FlowTensor& memory) const {
     if (tensor->view_src == nullptr) return memory.dim;
     int dim = kNoRows;
     size_t end = tensor->view_offs + sizeof(float);  // of a row's part
@@ -98,7 +98,7 @@ int FlowRows::dim_of_computed(const ggml_tensor* tensor, const FlowTensor& memor
     return tensor->type == GGML_TYPE_F32 && end <= memory.row_bytes ? dim : kNoRows;
 }
 
-bool FlowRows::map_elementwise(const ggml_tensor* node, FlowNode& mapped) const {
+bool RowMaps::map_elementwise(const ggml_tensor* node, RowMap& mapped) const {
     mapped.dim = kNoRows;
     for (const ggml_tensor* const source : node->src) {
         if (source != nullptr && is_computed(source)) mapped.dim = dim_of(source, 0);
@@ -119,7 +119,7 @@ bool FlowRows::map_elementwise(const ggml_tensor* node, FlowNode& mapped) const 
 }
 
 // Heads by tokens; one position a token, and frequencies for all.
-bool FlowRows::map_rope(const ggml_tensor* node, FlowNode& mapped) const {
+bool RowMaps::map_rope(const ggml_tensor* node, RowMap& mapped) const {
     if ((node->op_params[2] & kMropeFlag) != 0 || is_computed(node->src[1])) return false;
     mapped.dim = mapped.source_dims[0] = dim_of(node->src[0], 2);
     mapped.source_dims[1] = dim_of(node->src[1], 0);
@@ -127,7 +127,7 @@ bool FlowRows::map_rope(const ggml_tensor* node, FlowNode& mapped) const {
 }
 
 // Rows of a matrix, to places of which there is one for each.
-bool FlowRows::map_set_rows(const ggml_tensor* node, FlowNode& mapped) const {
+bool RowMaps::map_set_rows(const ggml_tensor* node, RowMap& mapped) const {
     const ggml_tensor* const from = node->src[0];
     const ggml_tensor* const where = node->src[1];
     if (node->view_src == nullptr || is_computed(where) || is_computed(node)) return false;
@@ -139,7 +139,7 @@ bool FlowRows::map_set_rows(const ggml_tensor* node, FlowNode& mapped) const {
 }
 
 // Queries by heads, each with its row of the mask; keys and values as a whole; results the other way round.
-bool FlowRows::map_attention(const ggml_tensor* node, FlowNode& mapped) const {
+bool RowMaps::map_attention(const ggml_tensor* node, RowMap& mapped) const {
     if (node->src[0]->ne[3] != 1 || is_computed(node->src[1]) || is_computed(node->src[2])) return false;
     mapped.source_dims[0] = dim_of(node->src[0], 1);
     if (const ggml_tensor* const mask = node->src[3]; mask != nullptr) {
