@@ -39,7 +39,7 @@ size_t open_descriptors() {
 }
 
 Outcome find_leaks(RuntimeState& state) {
-    Checker& checker = state.simulator().checker();
+    Checker& checker = state.checker();
     Outcome result;
     const auto leak = [&](const std::string& text) {
         Outcome outcome = checker.find(Rule::kLeak, kWhere, text);
@@ -93,9 +93,9 @@ __attribute__((destructor)) void report_at_exit() {
     RuntimeState* state = RuntimeState::peek();
     if (state == nullptr) return;
     state->write_time_output();  // before a leak can end the process
-    if (!state->simulator().checker().on()) return;
+    if (!state->checker().on()) return;
     const Outcome leaks = find_leaks(*state);
-    print_counts(state->simulator().checker());
+    print_counts(state->checker());
     if (leaks.ok()) return;
     std::fflush(nullptr);  // _exit would lose what the program has printed
     _exit(kLeakStatus);

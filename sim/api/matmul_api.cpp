@@ -7,7 +7,6 @@
 #include "api/runtime_state.hpp"
 #include "api/translate.hpp"
 #include "base/format.hpp"
-#include "core/convert.hpp"
 
 // The visibility of the C functions; exports.map lists them by prefix.
 #define RKNNSIM_EXPORT extern "C" __attribute__((visibility("default")))
@@ -184,10 +183,6 @@ RKNNSIM_EXPORT int rknn_B_normal_layout_to_native_layout(void* B_input, void* B_
         request.shapes = {{1, K, N}};
         Problem problem;
         RKNNSIM_RETURN_IF_ERROR(check_request(request, state.simulator().settings(), &problem));
-        const bool bytes = state.simulator().settings().int4_bytes;
-        RKNNSIM_RETURN_IF_ERROR(
-            state.simulator().checker().before_conversion(kName, problem, bytes, B_input, B_output));
-        b_normal_to_native(input_type(problem.type), problem.K, problem.N, bytes, B_input, B_output);
-        return {};
+        return state.simulator().convert(kName, problem, B_input, B_output);
     });
 }

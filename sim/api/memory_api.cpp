@@ -164,7 +164,7 @@ RKNNSIM_EXPORT int rknn_destroy_mem(rknn_context ctx, rknn_tensor_mem* mem) {
         if (!state.simulator().settings().foreign_memory && memory->context != ctx) {
             return {Code::kInvalidParameter, "the memory was created with another context"};
         }
-        Outcome found = state.simulator().checker().before_release(kName, *memory);
+        Outcome found = state.simulator().release(kName, *memory);
         RKNNSIM_RETURN_IF_ERROR(state.remove_memory(mem));
         return found;
     });
@@ -232,7 +232,7 @@ RKNNSIM_EXPORT uint64_t rknnsim_check_count(const char* rule) {
     uint64_t count = 0;
     for (int i = 1; i < kRules; ++i) {
         if (rule == nullptr || std::strcmp(rule, rule_name(static_cast<Rule>(i))) == 0) {
-            count += state->simulator().checker().count_of(static_cast<Rule>(i));
+            count += state->checker().count_of(static_cast<Rule>(i));
         }
     }
     return count;
@@ -273,7 +273,9 @@ RKNNSIM_EXPORT int rknnsim_dma_sync(int fd, uint64_t flags) {
             Memory memory;
             memory.size = allocation->size();
             memory.allocation = std::move(allocation);
-            state.simulator().hand_over(memory, end && (flags & kWrite) != 0, !end && (flags & kRead) != 0);
+            state.simulator().hand_over({.memory = memory,
+                                         .to_device = end && (flags & kWrite) != 0,
+                                         .from_device = !end && (flags & kRead) != 0});
         }
         return {};
     });

@@ -62,12 +62,7 @@ std::unique_ptr<RuntimeState> start() {
     }
     for (const std::string& name : settings.unknown)
         print_line("warning", "settings", format("%s is not a setting of the simulator", name.c_str()));
-    Simulator::Observers observers;
-    auto clock = std::make_unique<VirtualClock>(profile, output->listeners());
-    VirtualClock& clock_seen = *clock;
-    observers.push_back(std::move(clock));
-    return std::make_unique<RuntimeState>(std::move(settings), std::move(faults), std::move(observers),
-                                          clock_seen, std::move(output));
+    return std::make_unique<RuntimeState>(std::move(settings), std::move(faults), profile, std::move(output));
 }
 
 bool same(const rknn_tensor_mem& a, const rknn_tensor_mem& b) {
@@ -197,7 +192,7 @@ Outcome no_such_context(RuntimeState& state, uint64_t handle, Rule if_destroyed)
 }
 
 int finish(RuntimeState* state, const char* function, const Outcome& outcome) {
-    if (state != nullptr && outcome.rule != Rule::kNone) state->simulator().checker().count(outcome.rule);
+    if (state != nullptr && outcome.rule != Rule::kNone) state->checker().count(outcome.rule);
     if (!outcome.text.empty()) {
         const std::string rule = outcome.rule == Rule::kNone ? "" : format("[%s] ", rule_name(outcome.rule));
         print_limited(outcome.ok() ? "fault" : "error", function, rule + outcome.text);

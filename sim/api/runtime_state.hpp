@@ -16,6 +16,7 @@
 #include "api/rknn_abi.h"
 #include "api/time_output.hpp"
 #include "base/format.hpp"
+#include "checker/checker.hpp"
 #include "core/process.hpp"
 #include "core/simulator.hpp"
 #include "core/system.hpp"
@@ -38,14 +39,15 @@ class RuntimeState {
     // False while anything is alive. No other call may be in progress.
     static bool reset();
 
-    // `clock` is one of the observers and tells `output`.
-    RuntimeState(Settings settings, std::unique_ptr<Faults> faults, Simulator::Observers observers,
-                 VirtualClock& clock, std::unique_ptr<TimeOutput> output)
+    RuntimeState(Settings settings, std::unique_ptr<Faults> faults, const Profile& profile,
+                 std::unique_ptr<TimeOutput> output)
         : output_(std::move(output)),
-          simulator_(std::move(settings), std::move(faults), std::move(observers), print_line),
-          clock_(clock) {}
+          checker_(settings, print_line),
+          clock_(profile, output_->listeners()),
+          simulator_(std::move(settings), std::move(faults), {&checker_, &clock_}) {}
 
     Simulator& simulator() { return simulator_; }
+    Checker& checker() { return checker_; }
     VirtualClock& clock() { return clock_; }
     void write_time_output() { output_->write(clock_); }
 
@@ -60,10 +62,11 @@ class RuntimeState {
     size_t memory_count(uint64_t context);
 
   private:
-    std::unique_ptr<TimeOutput> output_;  // outlives the clock
-    Simulator simulator_;
-    VirtualClock& clock_;
-    std::mutex mutex_;  // guards the handles
+    std::unique_ptr<TimeOutput> output_;  // the clock tells it
+    Checker checker_;
+    VirtualClock clock_;
+    Simulator simulator_;  // which both watch
+    std::mutex mutex_;     // guards the handles
     // Handles are never freed, and the last ones that were destroyed (`memory` is null) are not used again,
     // so that no new memory gets their address soon and a second destruction cannot hit it.
     static constexpr size_t kQuarantine = 4096;

@@ -155,13 +155,13 @@ Outcome Checker::check_result(const char* call, const Context& context, const Bo
 }
 
 // A sync that does nothing, and that something would have depended on.
-Outcome Checker::check_import(const char* call, const Name& who, const Memory& memory, bool to_device,
-                              bool from_device) {
+Outcome Checker::check_import(const SyncEvent& event, const Name& who) {
+    const Memory& memory = event.memory;
     const DeviceView& view = memory.allocation->view();
-    const bool unseen = to_device && view.stale(memory.offset, memory.size, true);
-    const bool unread = from_device && view.hidden(memory.offset, memory.size);
+    const bool unseen = event.to_device && view.stale(memory.offset, memory.size, true);
+    const bool unread = event.from_device && view.hidden(memory.offset, memory.size);
     if (!unseen && !unread) return {};
-    return find(Rule::kImportSync, call,
+    return find(Rule::kImportSync, event.call,
                 who() + format(" was imported, and a sync of an import does nothing on this board "
                                "(RKNNSIM_IMPORT_SYNC): %s; sync the memory that create_mem gave, or clean "
                                "the lines",
@@ -211,8 +211,21 @@ Outcome Checker::check_padding(const char* call, const Context& context, const B
     return {};
 }
 
-Outcome Checker::before_run(const char* call, const Context& context) {
+// Said once, when runs go on: a program that keeps so many keeps them.
+Outcome Checker::check_context_count(const RunRequest& request) {
+    if (static_cast<int64_t>(request.live_contexts) <= contexts_) return {};
+    if (many_contexts_said_.exchange(true) && !strict()) return {};
+    return find(
+        Rule::kManyContexts, request.call,
+        format("%zu contexts are alive, more than %lld (RKNNSIM_CONTEXTS): boards have been seen with a "
+               "thousand, and one whose runs failed from here on; destroy what is not needed",
+               request.live_contexts, static_cast<long long>(contexts_)));
+}
+
+Outcome Checker::before_run(const RunRequest& request) {
     if (!on()) return {};
+    const auto& [call, context, live] = request;
+    RKNNSIM_RETURN_IF_ERROR(check_context_count(request));
     std::array<BoundOperand, 3> operands;
     for (const Operand which : {Operand::kA, Operand::kB, Operand::kC})
         operands[static_cast<size_t>(which)] = context.bound(which);
@@ -229,7 +242,7 @@ Outcome Checker::before_run(const char* call, const Context& context) {
     return check_padding(call, context, operands[0], operands[1]);
 }
 
-void Checker::after_run(const char* call, const Context& context) {
+void Checker::on_result(const char* call, const Context& context) {
     if (!on() || context.clipped() == 0) return;
     const Problem& problem = context.problem();
     hint(Rule::kClipped, call,
@@ -239,12 +252,13 @@ void Checker::after_run(const char* call, const Context& context) {
                 context.rows() * problem.N));
 }
 
-Outcome Checker::before_conversion(const char* call, const Problem& problem, bool values, const void* from,
-                                   const void* to) {
+Outcome Checker::before_conversion(const ConversionRequest& request) {
     if (!on()) return {};
+    const auto& [call, problem, int4_bytes, from, to] = request;
     const DType type = input_type(problem.type);
     const size_t elements = problem.K * problem.N;
-    const size_t from_bytes = type == DType::kInt4 && values ? elements : rknpu2::dtype_bytes(type, elements);
+    const size_t from_bytes =
+        type == DType::kInt4 && int4_bytes ? elements : rknpu2::dtype_bytes(type, elements);
     const auto* source = static_cast<const int8_t*>(from);
     const auto* target = static_cast<const int8_t*>(to);
     const std::less<> before;
@@ -253,7 +267,7 @@ Outcome Checker::before_conversion(const char* call, const Problem& problem, boo
                     "B_input and B_output are the same memory: the conversion reads what it has written "
                     "already; give it an output of its own");
     }
-    if (type != DType::kInt4 || !values) return {};
+    if (type != DType::kInt4 || !int4_bytes) return {};
     const auto outside = [](int8_t value) { return value < -8 || value > 7; };
     const auto count = std::count_if(source, source + elements, outside);
     if (count == 0) return {};
@@ -264,21 +278,29 @@ Outcome Checker::before_conversion(const char* call, const Problem& problem, boo
     return {};
 }
 
-Outcome Checker::before_sync(const char* call, const Memory& memory, bool to_device, bool from_device,
-                             uint64_t activity) {
+void Checker::on_sync(const SyncEvent& event) {
+    if (!on() || event.call == nullptr || event.passes == 0 || !event.to_device) return;
+    const Memory& memory = event.memory;
+    memory.allocation->view().synced(memory.offset, memory.size, event.activity);
+}
+
+Outcome Checker::before_sync(const SyncEvent& event) {
     if (!on()) return {};
+    const Memory& memory = event.memory;
+    const char* call = event.call;
+    const bool to_device = event.to_device, from_device = event.from_device;
     Allocation& allocation = *memory.allocation;
     const auto who = [&] {
         return format("memory of %zu bytes at %p", memory.size, static_cast<void*>(memory.cpu()));
     };
     RKNNSIM_RETURN_IF_ERROR(check_overrun(call, who, memory));
-    if (memory.imported && !board_.import_syncs)
-        return check_import(call, who, memory, to_device, from_device);
+    if (memory.imported && !board_.import_syncs) return check_import(event, who);
     if (!allocation.view().cached()) {
         return find(Rule::kNeedlessSync, call,
                     who() + " was made with RKNN_FLAG_MEMORY_NON_CACHEABLE: it needs no sync");
     }
-    if (to_device && !from_device && allocation.view().synced_twice(memory.offset, memory.size, activity)) {
+    if (to_device && !from_device &&
+        allocation.view().synced_twice(memory.offset, memory.size, event.activity)) {
         RKNNSIM_RETURN_IF_ERROR(find(
             Rule::kNeedlessSync, call,
             who() +

@@ -1,8 +1,10 @@
-// What the functional core tells those who watch it: the checker, the clock, the trace.
+// What the functional core tells those who watch it: the checker and the clock.
 //
-// The core knows no time and judges no habits; it computes, and reports each call that changed or used
-// something. An observer is called on the thread of the caller, after the call has succeeded and before it
-// returns, possibly from several threads at once. References are valid during the call only.
+// The core knows no time and judges no habits; it computes. Before it acts it asks each observer (before_...):
+// an observer refuses by returning an error, which becomes the result of the call; the core then does nothing,
+// and observers behind that one are not asked. After it has acted it tells each observer (on_...). Observers are
+// called in the order in which the Simulator got them, on the thread of the caller, and possibly from several
+// threads at once. References are valid during the call only.
 #pragma once
 
 #include <array>
@@ -12,6 +14,8 @@
 #include "core/problem.hpp"
 
 namespace rknnsim {
+
+class Context;
 
 // rknn_matmul_set_io_mem. `converted`: the runtime copied the data out of a normal layout, on the CPU.
 struct BindEvent {
@@ -24,20 +28,29 @@ struct BindEvent {
     bool converted;
 };
 
-// rknn_mem_sync, or the same by other means. `passes`: how often all of its bytes were gone through; 0 for a
-// sync that does nothing. `lines`: not 0 when it was done line by line by the program (rknnsim_cache_lines),
-// as many.
+// A memory changes hands between CPU and device.
 struct SyncEvent {
     const Memory& memory;
     bool to_device;
     bool from_device;
-    int passes = 1;
-    size_t lines = 0;
+    // The function that the program has called, such as rknn_mem_sync; null when it went through the kernel or
+    // cleaned lines itself, where before_sync() is not asked.
+    const char* call = nullptr;
+    int passes = 1;         // how often all of its bytes are gone through; 0: the sync does nothing
+    size_t lines = 0;       // how many cache lines the program goes through by itself (rknnsim_cache_lines)
+    uint64_t activity = 0;  // how many calls the program has made that were no syncs
 };
 
-// rknn_matmul_run. `operands` are A, B and C; A or B is null when its snapshot outlived the memory.
-// `core_mask` is 1, 2, 4, or 0 for whichever core is free. `computed` is false for a run that a fault
-// swallowed: it took its time on the chip and left C as it was.
+// rknn_matmul_run is about to begin. `call`: how the caller knows it.
+struct RunRequest {
+    const char* call;
+    const Context& context;
+    size_t live_contexts;  // of the process
+};
+
+// rknn_matmul_run was submitted. A and B are null when only their snapshots are left. `core_mask` is 1, 2, 4, or 0
+// for whichever core is free. `computed` is false for a run that a fault swallowed: it took its time on the chip
+// and left C as it was.
 struct RunEvent {
     uint64_t context;
     const Problem& problem;
@@ -48,6 +61,15 @@ struct RunEvent {
     uint64_t delay_ns;  // that a fault adds to its time
 };
 
+// rknn_B_normal_layout_to_native_layout from `from` to `to`. `int4_bytes`: int4 is read as one byte an element.
+struct ConversionRequest {
+    const char* call;
+    const Problem& problem;
+    bool int4_bytes;
+    const void* from;
+    const void* to;
+};
+
 class Observer {
   public:
     Observer() = default;
@@ -55,9 +77,17 @@ class Observer {
     Observer(const Observer&) = delete;
     Observer& operator=(const Observer&) = delete;
 
+    virtual Outcome before_sync(const SyncEvent& /*event*/) { return {}; }
+    virtual Outcome before_run(const RunRequest& /*request*/) { return {}; }
+    virtual Outcome before_conversion(const ConversionRequest& /*request*/) { return {}; }
+    // A memory is about to be destroyed. An error fails the call, but the memory goes all the same.
+    virtual Outcome before_release(const char* /*call*/, const Memory& /*memory*/) { return {}; }
+
     virtual void on_bind(const BindEvent& /*event*/) {}
     virtual void on_sync(const SyncEvent& /*event*/) {}
     virtual void on_run(const RunEvent& /*event*/) {}
+    // The run has written C.
+    virtual void on_result(const char* /*call*/, const Context& /*context*/) {}
 };
 
 }  // namespace rknnsim

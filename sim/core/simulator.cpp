@@ -5,15 +5,14 @@
 
 #include "base/format.hpp"
 #include "core/cached_view.hpp"
+#include "core/convert.hpp"
 
 namespace rknnsim {
 
-Simulator::Simulator(Settings settings, std::unique_ptr<Faults> faults, Observers observers,
-                     Checker::Print print)
+Simulator::Simulator(Settings settings, std::unique_ptr<Faults> faults, std::vector<Observer*> observers)
     : settings_(std::move(settings)),
       faults_(std::move(faults)),
       tier_(find_tier(settings_.kernel.c_str())),
-      checker_(settings_.check, print, settings_.cache),
       memory_(static_cast<uint64_t>(settings_.domain_bytes), settings_.cache),
       observers_(std::move(observers)) {}
 
@@ -67,54 +66,74 @@ bool Simulator::was_context(uint64_t handle) const {
     return handle >= kFirstHandle && handle < next_handle_;
 }
 
+template <typename Body>
+Outcome Simulator::ask(Body&& body) const {
+    for (Observer* observer : observers_)
+        RKNNSIM_RETURN_IF_ERROR(body(*observer));
+    return {};
+}
+
+template <typename Body>
+void Simulator::tell(Body&& body) const {
+    for (Observer* observer : observers_)
+        body(*observer);
+}
+
 Outcome Simulator::bind(Context& context, const OperandDesc& attr, const std::shared_ptr<Memory>& memory) {
     RKNNSIM_RETURN_IF_ERROR(context.bind(attr, memory));
-    for (const auto& observer : observers_) {
-        observer->on_bind({.context = context.handle(),
-                           .problem = context.problem(),
-                           .M = context.rows(),
-                           .which = attr.which,
-                           .memory = memory,
-                           .bytes = attr.bytes,
-                           .converted = context.converts(attr.which)});
-    }
+    const BindEvent event{.context = context.handle(),
+                          .problem = context.problem(),
+                          .M = context.rows(),
+                          .which = attr.which,
+                          .memory = memory,
+                          .bytes = attr.bytes,
+                          .converted = context.converts(attr.which)};
+    tell([&](Observer& observer) { observer.on_bind(event); });
     return {};
 }
 
 Outcome Simulator::sync(const char* call, const std::shared_ptr<Memory>& memory, bool to_device,
                         bool from_device) {
-    const uint64_t activity = calls_ - ++syncs_;
-    RKNNSIM_RETURN_IF_ERROR(checker_.before_sync(call, *memory, to_device, from_device, activity));
+    SyncEvent event{.memory = *memory,
+                    .to_device = to_device,
+                    .from_device = from_device,
+                    .call = call,
+                    .activity = calls_ - ++syncs_};
+    RKNNSIM_RETURN_IF_ERROR(ask([&](Observer& observer) { return observer.before_sync(event); }));
     if (memory->imported && !settings_.cache.import_syncs) {
         if (to_device) memory->allocation->declare_written(memory->offset, memory->size);
-        tell({.memory = *memory, .to_device = to_device, .from_device = from_device, .passes = 0});
+        event.passes = 0;
+        tell([&](Observer& observer) { observer.on_sync(event); });
         return {};
     }
-    hand_over(*memory, to_device, from_device);
-    if (to_device && checker_.on()) memory->allocation->view().synced(memory->offset, memory->size, activity);
+    hand_over(event);
     return {};
 }
 
-void Simulator::hand_over(const Memory& memory, bool to_device, bool from_device, size_t lines) {
+void Simulator::hand_over(SyncEvent event) {
+    const Memory& memory = event.memory;
     Allocation& allocation = *memory.allocation;
-    if (to_device) {
+    if (event.to_device) {
         allocation.declare_written(memory.offset, memory.size);
         allocation.view().clean(memory.offset, memory.size);
     }
-    if (from_device) {
+    if (event.from_device) {
         allocation.view().invalidate(memory.offset, memory.size);
         allocation.results().read(memory.offset, memory.size);
     }
-    tell({.memory = memory,
-          .to_device = to_device,
-          .from_device = from_device,
-          .passes = to_device && from_device && lines == 0 ? 2 : 1,
-          .lines = lines});
+    event.passes = event.to_device && event.from_device && event.lines == 0 ? 2 : 1;
+    tell([&](Observer& observer) { observer.on_sync(event); });
 }
 
-void Simulator::tell(const SyncEvent& event) {
-    for (const auto& observer : observers_)
-        observer->on_sync(event);
+Outcome Simulator::convert(const char* call, const Problem& problem, const void* from, void* to) {
+    const ConversionRequest request{call, problem, settings_.int4_bytes, from, to};
+    RKNNSIM_RETURN_IF_ERROR(ask([&](Observer& observer) { return observer.before_conversion(request); }));
+    b_normal_to_native(input_type(problem.type), problem.K, problem.N, settings_.int4_bytes, from, to);
+    return {};
+}
+
+Outcome Simulator::release(const char* call, const Memory& memory) {
+    return ask([&](Observer& observer) { return observer.before_release(call, memory); });
 }
 
 Outcome Simulator::find_range(const void* address, uint64_t bytes, Memory* range) {
@@ -143,35 +162,25 @@ Outcome Simulator::clean_lines(const void* address, uint64_t bytes, bool invalid
     const size_t last = (lines.offset + bytes - 1) / kLineBytes;
     lines.offset = first * kLineBytes;
     lines.size = std::min((last + 1) * kLineBytes, lines.allocation->size()) - lines.offset;
-    hand_over(lines, true, invalidate, last - first + 1);
+    hand_over({.memory = lines, .to_device = true, .from_device = invalidate, .lines = last - first + 1});
     return {};
 }
 
-// Said once, when runs go on: a program that keeps so many keeps them.
-Outcome Simulator::check_context_count(const char* call) {
-    const size_t live = context_count();
-    if (static_cast<int64_t>(live) <= settings_.contexts) return {};
-    const std::string text = rknpu2::format("%zu contexts are alive, more than %lld (RKNNSIM_CONTEXTS)", live,
-                                            static_cast<long long>(settings_.contexts));
-    if (settings_.contexts_fail) return {Code::kFail, text, Rule::kManyContexts};
-    if (many_contexts_said_.exchange(true) && !checker_.strict()) return {};
-    return checker_.find(Rule::kManyContexts, call,
-                         text +
-                             ": boards have been seen with a thousand, and one whose runs failed from here "
-                             "on; destroy what is not needed");
-}
-
 Outcome Simulator::run(const char* call, Context& context) {
-    RKNNSIM_RETURN_IF_ERROR(check_context_count(call));
-    RKNNSIM_RETURN_IF_ERROR(checker_.before_run(call, context));
+    const size_t live = context_count();
+    if (settings_.contexts_fail && live > static_cast<size_t>(settings_.contexts)) {
+        return {Code::kFail,
+                rknpu2::format("%zu contexts are alive, more than %lld (RKNNSIM_CONTEXTS)", live,
+                               static_cast<long long>(settings_.contexts)),
+                Rule::kManyContexts};
+    }
+    const RunRequest request{call, context, live};
+    RKNNSIM_RETURN_IF_ERROR(ask([&](Observer& observer) { return observer.before_run(request); }));
     std::optional<RunEvent> event;
     Outcome outcome = context.run(*tier_, scratch_, *faults_, &event);
-    if (event.has_value()) {
-        for (const auto& observer : observers_)
-            observer->on_run(*event);
-    }
+    if (event.has_value()) tell([&](Observer& observer) { observer.on_run(*event); });
     if (!outcome.ok() || !event->computed) return outcome;
-    checker_.after_run(call, context);
+    tell([&](Observer& observer) { observer.on_result(call, context); });
     ++runs_;
     macs_ += context.macs();
     return {};

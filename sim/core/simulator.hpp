@@ -1,5 +1,5 @@
 // Everything that one process shares: settings, faults, the kernel tier, memory, the table of contexts,
-// counters, and who watches.
+// counters, and who watches. Thread safe.
 #pragma once
 
 #include <atomic>
@@ -8,26 +8,23 @@
 #include <unordered_map>
 #include <vector>
 
-#include "checker/checker.hpp"
 #include "core/context.hpp"
 #include "core/faults.hpp"
 #include "core/memory.hpp"
+#include "core/observer.hpp"
 #include "core/settings.hpp"
 
 namespace rknnsim {
 
 class Simulator {
   public:
-    using Observers = std::vector<std::unique_ptr<Observer>>;
-
-    // `settings` have been checked.
-    Simulator(Settings settings, std::unique_ptr<Faults> faults, Observers observers, Checker::Print print);
+    // `settings` have been checked. The observers must outlive the simulator.
+    Simulator(Settings settings, std::unique_ptr<Faults> faults, std::vector<Observer*> observers);
 
     const Settings& settings() const { return settings_; }
     const KernelTier& tier() const { return *tier_; }
     Faults& faults() { return *faults_; }
     MemoryPool& memory() { return memory_; }
-    Checker& checker() { return checker_; }
 
     // Context handles are numbers, never reused and never addresses.
     Outcome create_context(const Request& request, uint64_t* handle, std::shared_ptr<Context>* context);
@@ -38,15 +35,19 @@ class Simulator {
     // Was there ever a context of this handle?
     bool was_context(uint64_t handle) const;
 
-    // As Context::bind and Context::run; observers are told. `call`: the function's name, for messages.
+    // What follows asks and tells the observers. `call`: the function's name, for messages.
+    //
+    // As Context::bind and Context::run.
     Outcome bind(Context& context, const OperandDesc& attr, const std::shared_ptr<Memory>& memory);
     Outcome run(const char* call, Context& context);
-    // Cleans the range to the device when asked to; observers are told.
+    // Hands a memory to the device, to the CPU, or to both.
     Outcome sync(const char* call, const std::shared_ptr<Memory>& memory, bool to_device, bool from_device);
-
-    // A buffer is handed over by means of the kernel, which asks nobody whether that was needed. `lines`: the
-    // program has gone through so many lines itself.
-    void hand_over(const Memory& memory, bool to_device, bool from_device, size_t lines = 0);
+    // As sync() for what does not go through the runtime: no observer may refuse.
+    void hand_over(SyncEvent event);
+    // B of `problem` from rows [K,N] to the native layout.
+    Outcome convert(const char* call, const Problem& problem, const void* from, void* to);
+    // The program gives up a memory. An error is what the call must return; the memory goes all the same.
+    Outcome release(const char* call, const Memory& memory);
 
     // The program cleans the lines of a range itself, and invalidates them when asked to.
     Outcome clean_lines(const void* address, uint64_t bytes, bool invalidate);
@@ -65,16 +66,18 @@ class Simulator {
 
   private:
     Outcome find_range(const void* address, uint64_t bytes, Memory* range);
-    Outcome check_context_count(const char* call);
-    void tell(const SyncEvent& event);
+    // Both call `body` with each observer; ask() stops at the first error and returns it.
+    template <typename Body>
+    Outcome ask(Body&& body) const;
+    template <typename Body>
+    void tell(Body&& body) const;
 
     Settings settings_;
     const std::unique_ptr<Faults> faults_;
     const KernelTier* tier_;
-    Checker checker_;
     MemoryPool memory_;
     ScratchPool scratch_;
-    const Observers observers_;
+    const std::vector<Observer*> observers_;
 
     mutable std::shared_mutex mutex_;  // guards the table
     std::unordered_map<uint64_t, std::shared_ptr<Context>> contexts_;
@@ -85,7 +88,6 @@ class Simulator {
     std::atomic<uint64_t> runs_{0};
     std::atomic<uint64_t> macs_{0};
     std::atomic<bool> core_warning_given_{false};
-    std::atomic<bool> many_contexts_said_{false};
 };
 
 }  // namespace rknnsim
