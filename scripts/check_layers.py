@@ -6,6 +6,7 @@
 
 Rules:
   layer     a folder of src/ includes only itself and lower ones (LAYERS); sim/ includes only base/ and matrix/ of src
+  sim       a folder of sim/ includes only those of SIM_LAYERS: the core knows neither who watches it nor the C interface
   path      includes of our own headers are written relative to src/ ("base/status.hpp"), without ".."
   ggml      only src/ggml/ includes ggml's headers
   getenv    in src/, only src/config/config.cpp reads the environment
@@ -23,6 +24,9 @@ import tempfile
 LAYERS = ["base", "config", "matrix", "soc", "gguf", "kernels", "runtime", "plan", "calibration", "counters", "device", "weights", "matmul",
           "ggml/host", "ggml/node", "ggml/buffer", "ggml/cpu", "ggml/flow", "ggml/graph", "ggml/diagnostics", "ggml"]
 SIM_MAY_USE = {"base", "matrix"}
+# Folder of sim/ -> those of sim/ that it may include, itself included.
+SIM_LAYERS = {"include": {"include"}, "core": {"core"}, "checker": {"checker", "core"}, "timing": {"timing", "core"},
+              "api": {"api", "include", "checker", "timing", "core"}}
 MAX_LINES = 400
 # Path -> reason. An entry whose file is short again, or gone, is a finding too.
 LONG_FILES: dict[str, str] = {}
@@ -57,7 +61,10 @@ def check_include(path, quote, header):
         yield f"ggml: only src/ggml/ may include {header}"
     if quote == '"' and ".." in header.split("/"):
         yield f'path: write "{header}" relative to src/'
-    target = layer_of(header)
+    target, sim_target = layer_of(header), pathlib.PurePosixPath(header).parts[0]
+    if folder == "sim" and quote == '"' and "/" in header and sim_target in SIM_LAYERS:
+        if sim_target not in SIM_LAYERS.get(path.parts[1], SIM_LAYERS):
+            yield f"sim: sim/{path.parts[1]}/ may not include {header}"
     if quote != '"' or target is None:
         return
     here = layer_of(path.relative_to("src")) if folder == "src" else None
@@ -125,6 +132,10 @@ SELF_TEST = {
     "src/runtime/open.cpp": ('#include "runtime/rknn_runtime.hpp"\nrknn_context c;\n', ["rknn"]),
     "src/ggml/device.cpp": ('#include "ggml.h"\n#include "ggml-backend-impl.h"\n#include "runtime/rknn_runtime.hpp"\n', []),
     "sim/core/engine.cpp": ('#include "matrix/layout.hpp"\n#include "kernels/pack.hpp"\nrknn_init(c);\n', ["layer", "rknn"]),
+    "sim/core/calls.hpp": ('#include "checker/checker.hpp"\n#include "timing/clock.hpp"\n#include "api/messages.hpp"\n', ["sim"] * 3),
+    "sim/checker/checks.cpp": ('#include "core/observer.hpp"\n#include "checker/checker.hpp"\n#include "timing/clock.hpp"\n', ["sim"]),
+    "sim/timing/clocks.cpp": ('#include "core/observer.hpp"\n#include "checker/checker.hpp"\n', ["sim"]),
+    "sim/api/state.hpp": ('#include "core/observer.hpp"\n#include "checker/checker.hpp"\n#include "timing/clock.hpp"\n', []),
     "sim/api/matmul.cpp": ('#include "base/status.hpp"\nrknn_matmul_run(c); getenv("RKNNSIM_X");\n', []),
     "tools/info.cpp": ('#include "gguf.h"\n', ["ggml"]),
     "tests/host.cpp": ('#include "ggml.h"\n#include "plan/weight_plan.hpp"\nrknn_init();\n', []),

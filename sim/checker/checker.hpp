@@ -1,11 +1,12 @@
 // Watches a program for what a board would punish with garbage, a hang or a leak, though each call alone is
 // legal.
 //
-// docs/simulator.md describes the rules. The checker counts each finding and prints up to kLines of a rule, each as
-// one line that names the call, the context, the shape and what to do. In strict mode the call fails in which it was
-// found. Hints (unwritten, clipped, int4-input, unread-result, a guessed padding) never fail a call, because a program
-// may mean it. Three rules exist only on boards where the CPU's cache is followed line by line (CacheRules):
-// import-sync, dirty-result, unread-result. The checker also counts what the core refuses by itself (Outcome::rule).
+// docs/simulator.md describes the rules. The checker counts each finding and prints up to kLines of a rule,
+// each as one line that names the call, the context, the shape and what to do. In strict mode the call fails
+// in which it was found. Hints (unwritten, clipped, int4-input, unread-result, a guessed padding) never fail
+// a call, because a program may mean it. Three rules exist only on boards where the CPU's cache is followed
+// line by line (CacheRules): import-sync, dirty-result, unread-result. The checker also counts what the core
+// refuses by itself (Outcome::rule).
 //
 // Cost: before a run A is compared with the device's view of it; of larger B and of normal-layout operands
 // only a fingerprint (core/fingerprint.hpp), of every byte in strict mode. Thread safe.

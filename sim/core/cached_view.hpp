@@ -78,8 +78,8 @@ class CachedView : public DeviceView {
     const size_t size_;
     const CacheRules rules_;
     mutable RangeLock lock_;  // guards the bytes on both sides
-    mutable std::mutex
-        hidden_mutex_;  // guards what follows; whoever changes a range of it holds the range, too
+    // Guards what follows. A thread that changes a range of it also holds that range in lock_.
+    mutable std::mutex hidden_mutex_;
     RangeSet hidden_;
 };
 

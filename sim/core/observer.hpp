@@ -1,10 +1,10 @@
 // What the functional core tells those who watch it: the checker and the clock.
 //
-// The core knows no time and judges no habits; it computes. Before it acts it asks each observer (before_...):
-// an observer refuses by returning an error, which becomes the result of the call; the core then does nothing,
-// and observers behind that one are not asked. After it has acted it tells each observer (on_...). Observers are
-// called in the order in which the Simulator got them, on the thread of the caller, and possibly from several
-// threads at once. References are valid during the call only.
+// The core knows no time and judges no habits; it computes. Before it acts it asks each observer
+// (before_...): an observer refuses by returning an error, which becomes the result of the call; the core
+// then does nothing, and observers behind that one are not asked. After it has acted it tells each observer
+// (on_...). Observers are called in the order in which the Simulator got them, on the thread of the caller,
+// and possibly from several threads at once. References are valid during the call only.
 #pragma once
 
 #include <array>
@@ -33,8 +33,8 @@ struct SyncEvent {
     const Memory& memory;
     bool to_device;
     bool from_device;
-    // The function that the program has called, such as rknn_mem_sync; null when it went through the kernel or
-    // cleaned lines itself, where before_sync() is not asked.
+    // The function that the program has called, such as rknn_mem_sync; null when it went through the kernel
+    // or cleaned lines itself, where before_sync() is not asked.
     const char* call = nullptr;
     int passes = 1;         // how often all of its bytes are gone through; 0: the sync does nothing
     size_t lines = 0;       // how many cache lines the program goes through by itself (rknnsim_cache_lines)
@@ -48,9 +48,9 @@ struct RunRequest {
     size_t live_contexts;  // of the process
 };
 
-// rknn_matmul_run was submitted. A and B are null when only their snapshots are left. `core_mask` is 1, 2, 4, or 0
-// for whichever core is free. `computed` is false for a run that a fault swallowed: it took its time on the chip
-// and left C as it was.
+// rknn_matmul_run was submitted. A and B are null when only their snapshots are left. `core_mask` is 1, 2, 4,
+// or 0 for whichever core is free. `computed` is false for a run that a fault swallowed: it took its time on
+// the chip and left C as it was.
 struct RunEvent {
     uint64_t context;
     const Problem& problem;
@@ -61,7 +61,8 @@ struct RunEvent {
     uint64_t delay_ns;  // that a fault adds to its time
 };
 
-// rknn_B_normal_layout_to_native_layout from `from` to `to`. `int4_bytes`: int4 is read as one byte an element.
+// rknn_B_normal_layout_to_native_layout from `from` to `to`. `int4_bytes`: int4 is read as one byte an
+// element.
 struct ConversionRequest {
     const char* call;
     const Problem& problem;

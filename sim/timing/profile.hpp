@@ -36,12 +36,11 @@ struct Profile {
     double mixed_gbps[kCores] = {};
     double submit_us = 0;
     double bind_us = 0;
-    double sync_us = 0;    // of one call
-    double sync_gbps = 0;  // of the CPU's cache, by the runtime's call
-    double line_ns = 0;    // of one line of it, by the program's instructions
-    double convert_gbps =
-        0;  // A, transposed B and C, whose pieces of 16 bytes and more are moved as they are
-    double convert_b_gbps = 0;  // B in [K, N] order, which has to be transposed
+    double sync_us = 0;         // of one call
+    double sync_gbps = 0;       // of the CPU's cache, by the runtime's call
+    double line_ns = 0;         // of one line of it, by the program's instructions
+    double convert_gbps = 0;    // of A, C and transposed B, which move in pieces of 16 bytes and more
+    double convert_b_gbps = 0;  // of B in [K, N] order, which has to be transposed
     double error_typical = 0;
     double error_left_out = 0;
     double error_worst = 0;

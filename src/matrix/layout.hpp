@@ -5,8 +5,8 @@
 // K-elements by one kernel group of N:
 //
 //   A native  [K/a, M, a]             a  = 16 bytes of elements: 32 int4, 16 int8, 8 fp16
-//   B native  [N/g, K/32, g, 32]      g  = kernel group: 64 int4, 32 int8, 16 fp16; inside a tile K runs
-//   fastest C native  [N/c, M, c]             c  = 16 bytes of elements: 4 int32/fp32, 8 int16/fp16, 16 int8
+//   B native  [N/g, K/32, g, 32]      g  = kernel group: 64 int4, 32 int8, 16 fp16; K runs fastest in a tile
+//   C native  [N/c, M, c]             c  = 16 bytes of elements: 4 int32/fp32, 8 int16/fp16, 16 int8
 //
 // Dimensions are those *after* padding: K to a multiple of 32, N to a multiple of g. B with K over 8192 is a
 // sequence of complete native blocks, one for each segment of 8192 K (the last one shorter).

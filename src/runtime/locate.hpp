@@ -17,10 +17,12 @@ bool may_use_any(const std::vector<std::string>& nodes);
 // True if the mainline kernel driver (rocket, /dev/accel/accel*) is there: librknnrt does not work with it.
 bool has_rocket_driver();
 
-// Path or soname to open.
-//   auto  the vendor's librknnrt.so if a device node exists; kDeviceUnavailable, saying why and how to
-//   simulate, if not sim   the simulator: ../sim/librknnrt.so from `own_directory`, or rknnsim/librknnrt.so
-//   beside it (as installed) else  the path itself, which must exist
+// Returns the path or soname to open.
+//   auto   the vendor's librknnrt.so if a device node exists, else the error kDeviceUnavailable, which says why
+//          and how to simulate
+//   sim    the simulator: ../sim/librknnrt.so from `own_directory`, or rknnsim/librknnrt.so beside it (as
+//          installed)
+//   else   the path itself, which must exist
 // `own_directory` is the directory of the plug-in or tool that asks.
 Result<std::string> locate_runtime(const std::string& setting, const std::string& own_directory);
 

@@ -3,13 +3,12 @@
 // The arithmetic, the same in every kernel tier to the last bit:
 //
 //   integers  exact sums, modulo 2^32. int4 results are then clipped to 16 bits (`Int4Saturation` says over
-//   which
-//             part of K); int8 results of type 3 are acc * scale, rounded (`Rounding`) and clipped to 8 bits.
+//             which part of K); int8 results of type 3 are sum * scale, rounded (`Rounding`) and clipped to 8
+//             bits.
 //   fp16      products are exact in fp32. Within each 32 consecutive k they are added in fp32 in ascending
-//   order,
-//             starting from +0; those group sums are added in ascending order in fp64, starting from +0; the
-//             total is rounded once, to nearest even, to the type of C. NaN is written as 0x7FC00000 or
-//             0x7E00.
+//             order, starting from +0. Those group sums are added in ascending order in fp64, starting from
+//             +0. The total is rounded once, to nearest even, to the type of C. NaN is written as 0x7FC00000
+//             or 0x7E00.
 #pragma once
 
 #include <cstddef>
@@ -33,8 +32,7 @@ struct Job {
     double scale = 1.0;  // type 3
     Rounding rounding = Rounding::kHalfEven;
     Int4Saturation int4_saturation = Int4Saturation::kRun;
-    uint64_t* clipped =
-        nullptr;  // type 10: grows by the number of sums that 16 bits did not hold; may be null
+    uint64_t* clipped = nullptr;  // type 10: grows by the sums that 16 bits did not hold; may be null
 };
 
 }  // namespace rknnsim
