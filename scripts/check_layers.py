@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Checks what the compiler cannot: who may include what, and the few one-home rules of HACKING.md.
+"""Checks what the compiler cannot: who may include what, and the few one-home rules of CONTRIBUTING.md.
 
     scripts/check_layers.py [ROOT]     checks the tree; one line `file:line: what is wrong` per finding, exit 1 if any
     scripts/check_layers.py --self-test  proves, on a small tree made for it, that each rule catches its violation

@@ -6,15 +6,14 @@ programs and for options (commands.py).
 
 # (page, reason) -> how many blocks
 REVIEWED = {
-    ("HACKING.md", "an hour or more, and it is what runs these tests"): 1,
-    ("docs/add-a-soc.md", "an hour or more, and it is what runs these tests"): 1,
+    ("CONTRIBUTING.md", "an hour or more, and it is what runs these tests"): 1,
     ("docs/design.md", "minutes on an idle machine, with three models"): 1,
     ("docs/fuzzing.md", "needs clang, which nothing else here does, and minutes"): 1,
     ("docs/measurements/architectures.md", "it is what runs these tests; with the long ones, hours"): 1,
     ("docs/measurements/host-speed.md", "half an hour on an idle machine, which is the point of it"): 1,
     ("docs/measurements/instructions.md", "builds for AArch64 once more; the test it names runs in every whole test"): 1,
+    ("docs/quality.md", "an hour and more with the simulator"): 2,
     ("docs/user-guide.md", "a server runs until it is stopped; tests/e2e/test_soak.py has one answer requests"): 1,
     ("docs/user-guide.md", "changes the groups of a user, on a board"): 1,
     ("docs/user-guide.md", "names the fast cores of a board"): 1,
-    ("docs/quality.md", "an hour and more with the simulator"): 2,
 }

@@ -27,7 +27,7 @@ class Block:
 
 def all_pages(root=ROOT):
     """Every page that is checked, as paths relative to `root`."""
-    top = [name for name in ("README.md", "HACKING.md", "CONTRIBUTING.md", "CHANGELOG.md") if (root / name).is_file()]
+    top = [name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md") if (root / name).is_file()]
     return top + sorted(path.relative_to(root).as_posix() for path in (root / "docs").rglob("*.md"))
 
 

@@ -97,6 +97,34 @@ class Pages(unittest.TestCase):
         self.assertGreater(len(settings), 15)
         self.assertEqual(sorted(rows), sorted(settings))
 
+    def test_files_that_pages_name_are_there(self):
+        missing = []
+        for page in pages.all_pages():
+            text = (pages.ROOT / page).read_text()
+            missing += [f"{page}:{line}: {span} is not there" for line, span in pages.spans_of(text)
+                        if re.fullmatch(r"(?:src|sim|tests|tools|bench|scripts|cmake|packaging|examples)/[\w./-]+\.\w+", span) and
+                        not (pages.ROOT / span).exists()]
+        owners = re.findall(r"^\| [^|]+ \|[^|]+\| `([\w./]+)` \|$", (pages.ROOT / "docs/glossary.md").read_text(), re.M)
+        users = re.findall(r"`((?:host|node|buffer|cpu|flow|graph)/\w+\.\w+)`", (pages.ROOT / "docs/ggml-assumptions.md").read_text())
+        self.assertGreater(len(owners), 35)
+        self.assertGreater(len(users), 25)
+        missing += [f"docs/glossary.md: src/{owner} is not there" for owner in owners if not (pages.ROOT / "src" / owner).is_file()]
+        missing += [f"docs/ggml-assumptions.md: src/ggml/{user} is not there" for user in users if not (pages.ROOT / "src/ggml" / user).is_file()]
+        self.assertEqual(missing, [])
+
+    def test_tests_that_the_assumptions_name_are_there(self):
+        text = (pages.ROOT / "docs/ggml-assumptions.md").read_text()
+        sources = "".join(path.read_text() for path in (pages.ROOT / "tests/ggml").glob("*.cpp"))
+        for suite, name in re.findall(r"`([A-Z]\w+)\.([A-Z]\w+|\*)`", text):
+            found = re.search(rf"\bTEST(?:_[FP])?\({suite}, {name if name != '*' else ''}", sources)
+            self.assertIsNotNone(found, f"{suite}.{name}")
+        for name in re.findall(r"`(test_\w+\.py)`", text):
+            self.assertTrue(any((pages.ROOT / folder / name).is_file() for folder in ("tests/e2e", "tests/cross")), name)
+
+    def test_the_glossary_is_in_order_and_says_each_word_once(self):
+        words = re.findall(r"^\| ([^|]+) \|[^|]+\| `", (pages.ROOT / "docs/glossary.md").read_text(), re.M)
+        self.assertEqual(words, sorted(set(words)))
+
     def test_add_a_soc_names_what_uses_the_chip(self):
         table = re.findall(r"^\| `([\w./]+)` \|", (pages.ROOT / "docs/add-a-soc.md").read_text(), re.M)
         users = [path.relative_to(pages.ROOT).as_posix() for folder in ("src", "sim", "tools", "bench")
@@ -110,7 +138,7 @@ class Spoiled(unittest.TestCase):
     def findings(self, page, reviewed=None):
         with tempfile.TemporaryDirectory() as folder:
             root = pathlib.Path(folder)
-            for name in ("docs", "scripts", "src/base", "sim/core"):
+            for name in ("docs", "scripts", "src/config", "sim/core"):
                 (root / name).mkdir(parents=True)
             (root / "scripts/tool.sh").write_text("#!/bin/sh\necho 'tool.sh [--good] [-n N]'\n")
             (root / "scripts/tool.sh").chmod(0o755)
