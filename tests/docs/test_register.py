@@ -12,7 +12,7 @@ import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 CODE = re.compile(r"`([^`]+)`")
-COLUMNS = ["id", "fact or guess, and the value we use", "who says so", "what we do if it is false", "doctor", "simulator"]
+COLUMNS = ["id", "fact, and our value", "who says so", "if it is false", "doctor", "simulator"]
 LETTER = re.compile(r"\[[^\]]*\b[DWMGC]\b[^\]]*\]")
 # What a row may have in place of a step or a setting.
 PARTS = re.compile(r"\*(Results|System|Speed)\*|nothing|takes its turns by the same lock")
