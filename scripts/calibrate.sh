@@ -10,12 +10,15 @@
 #   --chunks N   how many chunks of 512 tokens to read at most (default: 16)
 #   --quick      without the second step
 #   --again      even if the file is there
+#   --is-done    only tell, by the exit status, whether the file is there and finished
 #   --help
 #
 # Two runs of stock llama-perplexity. The first gathers the mean and the mean square of each input channel of each weight. The
-# second measures how much it matters for the model's output that the activations of a weight have one plane instead of two,
-# weight by weight, and decides which get the second one (rknpu2-info MODEL shows the choice). A minute or two for
-# the default model on two cores with the simulator. The path of the file is on stdout.
+# second measures, weight by weight, how much it matters for the model's output that the activations have one plane instead of
+# two, and decides which weights get the second one (rknpu2-info MODEL shows the choice). Both take a minute or two for the
+# default model on two cores with the simulator. The path of the file is on stdout.
+#
+# What the first step has found is used and kept at once. Stopped in the second step, the script begins there the next time.
 #
 # An encoder (a BERT that embeds texts) has no logits, so there is no second step, and every weight gets one plane: half the NPU's
 # work, and about as near to exact arithmetic as two planes without statistics (docs/quality.md).
@@ -29,6 +32,7 @@ OUT=
 CHUNKS=16
 QUICK=0
 AGAIN=0
+IS_DONE=0
 KIND=
 CAUSAL=
 CONTEXT=
@@ -41,6 +45,7 @@ parse_options() {
             --chunks) need_value "$@" && CHUNKS=$2 && shift ;;
             --quick) QUICK=1 ;;
             --again) AGAIN=1 ;;
+            --is-done) IS_DONE=1 ;;
             --help | -h) usage && exit 0 ;;
             -*) die "unknown option $1; --help lists them" ;;
             *)
@@ -97,14 +102,52 @@ perplexity() {
     die "$label: ${cause:-llama-perplexity ended with status $status and no statistics}; its log: $log"
 }
 
+# REPLY is where the first step's statistics wait for the second: they are of one text and a number of chunks.
+begun_file() {
+    local mark
+    mark=$({ cat "$TEXT" && echo "$CHUNKS"; } | sha256sum)
+    REPLY=$OUT.${mark:0:12}.begun
+}
+
+# Is OUT there, and does nothing wait for the second step?
+is_done() { [[ -s $OUT ]] && ! compgen -G "$OUT.*.begun" >/dev/null; }
+
+# gather BEGUN TEMP: the first step. Its statistics are at once those of the model.
+gather() {
+    local begun=$1 made=$2/gathered
+    # A chunk is one batch: what is not causal takes a text in one piece, and position embeddings end with the context.
+    local chunk=512
+    if [[ $KIND == encoder ]] && ((CONTEXT && CONTEXT < chunk)); then chunk=$CONTEXT; fi
+    perplexity "reading the text" progress_chunks "$made" GGML_RKNPU2_STATISTICS=none GGML_RKNPU2_CALIBRATE="$made" \
+        -- -c "$chunk" -b "$chunk" -ub "$chunk" --chunks "$CHUNKS"
+    if [[ $KIND != encoder ]] && ((!QUICK)); then
+        cp "$made" "$2/begun"
+        mv -f "$2/begun" "$begun"
+    fi
+    mv -f "$made" "$OUT"
+}
+
+# measure BEGUN TEMP: the second step.
+measure() {
+    # The logits of 64 tokens, which make a graph of their own (-ub).
+    local made=$2/measured part=64
+    [[ $CAUSAL == true ]] || part=256
+    perplexity "measuring what a second plane is worth" progress_weights "$made" GGML_RKNPU2_STATISTICS="$1" \
+        GGML_RKNPU2_SENSITIVITY="$made" -- -c 256 -b 256 -ub "$part" --chunks 1
+    mv -f "$made" "$OUT"
+}
+
 main() {
-    local dir
+    local dir begun temp
     parse_options "$@"
     if [[ -z $OUT ]]; then
         default_output
         OUT=$REPLY
     fi
-    if [[ -s $OUT ]] && ((!AGAIN)); then
+    if ((IS_DONE)); then
+        if is_done; then exit 0; else exit 1; fi
+    fi
+    if is_done && ((!AGAIN)); then
         say "the statistics of ${MODEL##*/} are there already (--again makes new ones)"
         printf '%s\n' "$OUT"
         return
@@ -120,22 +163,21 @@ main() {
     find_cache
     LOG_DIR=$REPLY/logs
     make_temp "$dir"
-    local gathered=$REPLY/gathered measured=$REPLY/measured
-    # A chunk is one batch: what is not causal takes a text in one piece, and position embeddings end with the context.
-    local chunk=512 part=64
-    if [[ $KIND == encoder ]] && ((CONTEXT && CONTEXT < chunk)); then chunk=$CONTEXT; fi
-    perplexity "reading the text" progress_chunks "$gathered" GGML_RKNPU2_STATISTICS=none GGML_RKNPU2_CALIBRATE="$gathered" \
-        -- -c "$chunk" -b "$chunk" -ub "$chunk" --chunks "$CHUNKS"
+    temp=$REPLY
+    begun_file
+    begun=$REPLY
+    if [[ -s $begun && -s $OUT ]] && ((!AGAIN && !QUICK)); then
+        say "the text has been read already: going on where the last run was stopped"
+    else
+        rm -f "$OUT".*.begun
+        gather "$begun" "$temp"
+    fi
     if [[ $KIND == encoder ]]; then
         say "note: ${MODEL##*/} is an encoder: each of its weights gets one plane, since it has no logits to measure a second one by"
     elif ((!QUICK)); then
-        # The logits of 64 tokens, which make a graph of their own (-ub).
-        [[ $CAUSAL == true ]] || part=256
-        perplexity "measuring what a second plane is worth" progress_weights "$measured" GGML_RKNPU2_STATISTICS="$gathered" \
-            GGML_RKNPU2_SENSITIVITY="$measured" -- -c 256 -b 256 -ub "$part" --chunks 1
-        gathered=$measured
+        measure "$begun" "$temp"
     fi
-    mv -f "$gathered" "$OUT"
+    rm -f "$OUT".*.begun
     say "written: $OUT"
     printf '%s\n' "$OUT"
 }

@@ -30,7 +30,14 @@ need_value() { (($# >= 2)) || die "$1 needs a value; --help explains it"; }
 remove_temp_dirs() {
     if ((BASHPID == $$ && ${#TEMP_DIRS[@]})); then rm -rf -- "${TEMP_DIRS[@]}"; fi
 }
-trap remove_temp_dirs EXIT
+
+# A script that ends while a command runs (Ctrl-C) must not leave the one behind that shows its progress.
+WATCHER=
+at_exit() {
+    if ((BASHPID == $$)) && [[ -n $WATCHER ]]; then kill "$WATCHER" 2>/dev/null || true; fi
+    remove_temp_dirs
+}
+trap at_exit EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
@@ -120,15 +127,16 @@ watch_progress() {
 
 # run_logged LABEL LOG PROGRESS COMMAND...: runs COMMAND with its output in LOG; returns its status.
 run_logged() {
-    local label=$1 log=$2 progress=$3 watcher status=0
+    local label=$1 log=$2 progress=$3 status=0
     shift 3
     say "$label ..."
     : >"$log" || die "cannot write $log: is the disk full?"
     watch_progress "$label" "$log" "$progress" &
-    watcher=$!
+    WATCHER=$!
     "$@" >"$log" 2>&1 </dev/null || status=$?
-    kill "$watcher" 2>/dev/null || true
-    wait "$watcher" 2>/dev/null || true
+    kill "$WATCHER" 2>/dev/null || true
+    wait "$WATCHER" 2>/dev/null || true
+    WATCHER=
     [[ -t 2 ]] && printf '\r\033[K' >&2
     return "$status"
 }

@@ -6,15 +6,15 @@
 #   --prompt TEXT  what to ask (default: "The capital of France is")
 #   -n N           how many tokens to generate at most (default: 64)
 #   --model FILE   a GGUF of yours (default: SmolLM2-135M-Instruct, which is downloaded)
-#   --no-calibrate without statistics of the model's activations; otherwise scripts/calibrate.sh makes them once, for models
-#                  of up to 500 MB (it takes a minute or two for the default model)
+#   --no-calibrate stop after the text; otherwise scripts/calibrate.sh improves the model's results for later runs, once, for
+#                  models of up to 500 MB. You may stop it with Ctrl-C: the next run takes it up
 #   --             the rest goes to llama-completion as it is, for example: -- -ngl 10 --temp 0.8
 #   --help
 #
-# It installs what lacks (with apt-get, if it may; else it prints the line to run), obtains and builds llama.cpp once, builds
-# the plug-in, and runs. The first time takes 10 minutes on two cores, later ones seconds. Where there is no NPU, the
-# simulator stands in for it; $GGML_RKNPU2_RUNTIME and the other settings (rknpu2-info lists them) decide otherwise.
-# The text is on stdout; progress and the closing summary are on stderr.
+# It installs what is missing (with apt-get, if it may; else it prints the line to run), obtains and builds llama.cpp once, builds
+# the plug-in, and shows the text. The first text takes 10 minutes on two cores, later ones seconds. Without an NPU the
+# simulator computes; $GGML_RKNPU2_RUNTIME and the other settings (rknpu2-info lists them) decide otherwise.
+# The text is on stdout; progress and the summary are on stderr.
 
 # shellcheck source=scripts/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -51,13 +51,40 @@ parse_options() {
     done
 }
 
-# Statistics of the model's activations, which the plug-in finds by itself. Text comes without them, too.
-calibrate() {
+# look STATISTICS: REPLY says how many weights get a second plane with GGML_RKNPU2_STATISTICS=STATISTICS, and what that costs.
+look() {
+    REPLY=$(GGML_RKNPU2_STATISTICS=$1 "$RKNPU2_ROOT/build/release/bin/rknpu2-info" "$MODEL" --json 2>>"$LOG" | python3 -c 'import json, sys
+info = json.load(sys.stdin)
+share = round(100 * info["extra_work_prompt"])
+print(info["weight_matrices_with_two_planes"], "of", info["weight_matrices_on_npu"], "weights need a second plane:", share, "% more work for a prompt")' 2>>"$LOG") ||
+        REPLY="unknown, see $LOG"
+}
+
+# Makes statistics of the model's activations, which later runs find by themselves. The text is there already: nothing depends on this.
+improve() {
+    local before status=0 stopped=0
     ((CALIBRATE)) && [[ -z ${GGML_RKNPU2_STATISTICS:-} ]] || return 0
     if (($(stat -L -c %s "$MODEL") > 500000000)); then
         say "note: scripts/calibrate.sh $MODEL makes the NPU's results more exact; it takes a while for a model of this size"
-    elif ! "$RKNPU2_ROOT/scripts/calibrate.sh" "$MODEL" >/dev/null; then
-        say "note: going on without statistics of the activations"
+        return
+    fi
+    if "$RKNPU2_ROOT/scripts/calibrate.sh" "$MODEL" --is-done; then return; fi
+    look auto
+    before=$REPLY
+    say ""
+    say "The text is done. Now the results of later runs are improved (scripts/calibrate.sh). Ctrl-C stops this, and the next run takes it up."
+    trap 'stopped=1' INT
+    "$RKNPU2_ROOT/scripts/calibrate.sh" "$MODEL" >/dev/null || status=$?
+    trap 'exit 130' INT
+    if ((stopped || status == 130)); then
+        say "stopped: nothing is lost; scripts/quickstart.sh or scripts/calibrate.sh $MODEL takes it up"
+    elif ((status)); then
+        say "note: later runs go on without statistics of the activations"
+    else
+        look auto
+        say "later runs are nearer to exact arithmetic (docs/quality.md), with less work:"
+        say "$(printf '%10s  %s' before "$before")"
+        say "$(printf '%10s  %s' now "$REPLY")"
     fi
 }
 
@@ -87,7 +114,6 @@ main() {
     build_plugin
     BIN=$REPLY
     [[ -n $MODEL ]] || MODEL=$("$RKNPU2_ROOT/scripts/model.sh")
-    calibrate
     make_temp "${TMPDIR:-/tmp}"
     TEMP=$REPLY
     generate
@@ -97,6 +123,7 @@ main() {
     say ""
     python3 "$RKNPU2_ROOT/scripts/summary.py" "$TEMP/stats.json" "$TEMP/info.json" >&2
     say "$(printf '%10s  %s' log "$LOG")"
+    improve
 }
 
 main "$@"

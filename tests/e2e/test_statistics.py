@@ -1,6 +1,7 @@
 """Statistics of activations: gathered by one run of a stock program, used by the next, refused for another model."""
 
 import shutil
+import signal
 import subprocess
 
 import gguf
@@ -137,18 +138,45 @@ class Statistics(HostTest):
 class Calibrate(HostTest):
     """scripts/calibrate.sh, with the programs that are built already."""
 
-    def calibrate(self, model, *arguments):
-        root = self.folder / "root"
-        if not root.exists():
-            for folder in ("scripts", "share"):
-                shutil.copytree(harness.ROOT / folder, root / folder)
-            with (root / "scripts/lib.sh").open("a") as lib:
-                lib.write(f"\nbuild_plugin() {{ REPLY={harness.BIN_DIR}; }}\n")
-            (root / "build").mkdir()
-            (root / "build/release").symlink_to(harness.BUILD_DIR)
+    def setUp(self):
+        super().setUp()
+        self.root, self.bin = self.folder / "root", self.folder / "bin"
+        for folder in ("scripts", "share"):
+            shutil.copytree(harness.ROOT / folder, self.root / folder)
+        with (self.root / "scripts/lib.sh").open("a") as lib:
+            lib.write(f"\nbuild_plugin() {{ REPLY={self.bin}; }}\n")
+        (self.root / "build").mkdir()
+        (self.root / "build/release").symlink_to(harness.BUILD_DIR)
+        self.bin.mkdir()
+        for program in ("llama-perplexity", "llama-completion"):
+            (self.bin / program).symlink_to(harness.BIN_DIR / program)
+
+    def stop_in_the_second_step(self):
+        """The next llama-perplexity that measures is stopped by Ctrl-C: it and the script get the signal."""
+        (self.bin / "llama-perplexity").unlink()
+        (self.bin / "llama-perplexity").write_text(f"""#!/bin/bash
+if [[ -n ${{GGML_RKNPU2_SENSITIVITY:-}} && ! -e {self.folder}/stopped ]]; then
+    touch {self.folder}/stopped
+    kill -INT $PPID
+    exit 130
+fi
+echo "${{GGML_RKNPU2_SENSITIVITY:+measured}}${{GGML_RKNPU2_CALIBRATE:+gathered}}" >>{self.folder}/steps
+exec {harness.BIN_DIR}/llama-perplexity "$@"
+""")
+        (self.bin / "llama-perplexity").chmod(0o755)
+
+    def steps(self):
+        return (self.folder / "steps").read_text().split()
+
+    def script(self, name, *arguments, stderr=subprocess.PIPE):
         environment = {**harness.clean_environment(), "RKNPU2_CACHE": str(self.folder / "cache"), "GGML_RKNPU2_RUNTIME": "sim", "RKNNSIM_CHECK": "strict"}
-        command = ["bash", str(root / "scripts/calibrate.sh"), str(model), "--chunks", "2", *arguments]
-        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
+        return subprocess.run(["bash", str(self.root / "scripts" / name), *map(str, arguments)], env=environment, stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=stderr, text=True, errors="replace", timeout=600, check=False,
+                              # A shell cannot trap what its parent ignores, as a job in the background does.
+                              preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+
+    def calibrate(self, model, *arguments):
+        return self.script("calibrate.sh", model, "--chunks", "2", *arguments)
 
     def made(self, model, *arguments):
         done = self.calibrate(model, *arguments)
@@ -183,6 +211,49 @@ class Calibrate(HostTest):
         self.assertEqual({weight["activation_statistics"] for weight in weights}, {True})
         self.assertEqual({weight["planes"] for weight in weights}, {1, 2})
         self.assertIn("are there already", self.made(model)[1])
+
+    def test_stopped_and_taken_up(self):
+        """What the first step has found is used at once, and the second run has only the second step to do."""
+        model = self.folder / "model.gguf"
+        made_models.write_model(model)
+        self.stop_in_the_second_step()
+        self.assertEqual(self.calibrate(model).returncode, 130)
+        statistics, = (self.folder / "cache/statistics").glob("*.rknpucal")
+        self.assertEqual({weight["activation_statistics"] for weight in self.read_with(model, str(statistics))}, {True})
+        self.assertEqual(self.calibrate(model, "--is-done").returncode, 1)
+        found, log = self.made(model)
+        self.assertIn("going on where the last run was stopped", log)
+        self.assertEqual((found, self.steps()), (str(statistics), ["gathered", "measured"]))
+        self.assertEqual({weight["planes"] for weight in self.read_with(model, found)}, {1, 2})
+        self.assertEqual(self.calibrate(model, "--is-done").returncode, 0)
+        self.assertEqual(list(statistics.parent.iterdir()), [statistics])
+
+    def test_another_text_begins_anew(self):
+        model, text = self.folder / "model.gguf", self.folder / "other"
+        made_models.write_model(model)
+        text.write_text("The tower clock has three trains, each with a weight of its own. " * 80)
+        self.stop_in_the_second_step()
+        self.assertEqual(self.calibrate(model).returncode, 130)
+        self.made(model, "--text", str(text))
+        self.assertEqual(self.steps(), ["gathered", "gathered", "measured"])
+
+    def test_the_quick_start_shows_text_first(self):
+        """The statistics come after the text and the summary; stopping them is no failure, and the next run ends what was begun."""
+        model = self.folder / "model.gguf"
+        made_models.write_model(model)
+        self.stop_in_the_second_step()
+        said = []
+        for _ in range(3):
+            done = self.script("quickstart.sh", "--model", model, "-n", 4, "--prompt", "A clock", stderr=subprocess.STDOUT)
+            self.assertEqual(done.returncode, 0, done.stdout)
+            said.append(done.stdout)
+        for text, begins in zip(said, ("reading the text ...", "going on where the last run was stopped")):
+            places = [text.find(part) for part in ("> A clock", "quickstart.log", "The text is done.", begins)]
+            self.assertEqual(places, sorted(places), text)
+            self.assertGreaterEqual(places[0], 0, text)
+        self.assertIn("stopped: nothing is lost", said[0])
+        self.assertRegex(said[1], r"(?s)before  \d+ of \d+ weights need a second plane: .*now  \d+ of \d+ weights")
+        self.assertNotIn("The text is done.", said[2])
 
     def test_a_model_that_sees_what_comes(self):
         """Diffusion models and the like: one batch for a text, with logits."""
