@@ -97,8 +97,8 @@ def write_model(path, sizes=SMALL, seed=11, vocabulary=2048, keys=None):
             sorted(name for name, shape in shapes.items() if len(shape) == 3))
 
 
-def write_encoder(path, sizes=SMALL, seed=13, vocabulary=2048, context=512):
-    """A random BERT that embeds texts. Returns the names of its matrices."""
+def write_encoder(path, sizes=SMALL, seed=13, vocabulary=2048, context=512, ranks=False):
+    """A random BERT that embeds texts, or that ranks them. Returns the names of its matrices in layers."""
     generator = random.Random(seed)
     wide, inner = sizes.embedding, sizes.feed_forward
     shapes = {"token_embd.weight": (wide, vocabulary), "token_types.weight": (wide, 2), "position_embd.weight": (wide, context),
@@ -108,13 +108,45 @@ def write_encoder(path, sizes=SMALL, seed=13, vocabulary=2048, context=512):
         shapes.update({f"{block}{name}.weight": (wide, wide) for name in ("attn_q", "attn_k", "attn_v", "attn_output")})
         shapes.update({f"{block}ffn_up.weight": (wide, inner), f"{block}ffn_down.weight": (inner, wide)})
         shapes.update({f"{block}{name}.{part}": (wide,) for name in ("attn_output_norm", "layer_output_norm") for part in ("weight", "bias")})
-    tensors = {name: (shape, array.array("f", [0.0]) * wide) if name.endswith(".bias") else _random_tensor(generator, name, shape, None)
+    if ranks:
+        shapes.update({"cls.weight": (wide, wide), "cls.bias": (wide,), "cls.output.weight": (wide, 1), "cls.output.bias": (1,)})
+    tensors = {name: (shape, array.array("f", [0.0]) * shape[0]) if name.endswith(".bias") else _random_tensor(generator, name, shape, None)
                for name, shape in shapes.items()}
     keys = {name: value for name, value in _metadata(sizes, vocabulary).items() if name.startswith("tokenizer.")}
     numbers = {"context_length": context, "embedding_length": wide, "block_count": sizes.layers, "feed_forward_length": inner,
-               "attention.head_count": sizes.heads, "pooling_type": 1}
+               "attention.head_count": sizes.heads, "pooling_type": 4 if ranks else 1}
     keys.update({"bert." + name: (UINT32, value) for name, value in numbers.items()})
     keys.update({"general.architecture": (STRING, "bert"), "bert.attention.layer_norm_epsilon": (FLOAT, 1e-12),
                  "bert.attention.causal": (BOOL, False), "tokenizer.ggml.token_type_count": (UINT32, 2)})
     gguf.write(path, keys, tensors)
     return sorted(name for name in shapes if name.startswith("blk.") and "norm" not in name)
+
+
+IMAGE_SIDE = 64
+
+
+def write_projector(path, embedding, seed=17, sizes=SMALL):
+    """A random image encoder (SigLIP with the projector of Janus Pro, which needs no tokens of its own) for a model with such embeddings. Returns the names of its matrices."""
+    generator = random.Random(seed)
+    wide, inner, patch = sizes.embedding, sizes.feed_forward, 16
+    shapes = {"v.patch_embd.weight": (patch, patch, 3, wide), "v.patch_embd.bias": (wide,),
+              "v.position_embd.weight": (wide, (IMAGE_SIDE // patch)**2), "mm.0.weight": (wide, inner), "mm.0.bias": (inner,),
+              "mm.1.weight": (inner, embedding), "mm.1.bias": (embedding,)}
+    norms = ["v.post_ln"]
+    for layer in range(sizes.layers):
+        block = f"v.blk.{layer}."
+        norms += [block + "ln1", block + "ln2"]
+        for name, inputs, outputs in (*((f"attn_{part}", wide, wide) for part in ("q", "k", "v", "out")), ("ffn_up", wide, inner), ("ffn_down", inner, wide)):
+            shapes[f"{block}{name}.weight"], shapes[f"{block}{name}.bias"] = (inputs, outputs), (outputs,)
+    tensors = {name: (shape, random_floats(generator, math.prod(shape), 0.1 if name.startswith("v.p") else shape[0]**-0.5)) for name, shape in shapes.items()}
+    for name in norms:
+        tensors[name + ".weight"] = ((wide,), array.array("f", [1.0]) * wide)
+        tensors[name + ".bias"] = ((wide,), array.array("f", [0.0]) * wide)
+    numbers = {"image_size": IMAGE_SIDE, "patch_size": patch, "embedding_length": wide, "feed_forward_length": inner, "projection_dim": embedding,
+               "block_count": sizes.layers, "attention.head_count": sizes.heads}
+    keys = {"clip.vision." + name: (UINT32, value) for name, value in numbers.items()}
+    keys.update({"clip.vision." + name: (ARRAY, (FLOAT, [0.5, 0.5, 0.5])) for name in ("image_mean", "image_std")})
+    keys.update({"general.architecture": (STRING, "clip"), "general.type": (STRING, "mmproj"), "clip.projector_type": (STRING, "janus_pro"),
+                 "clip.has_vision_encoder": (BOOL, True), "clip.use_gelu": (BOOL, True), "clip.vision.attention.layer_norm_epsilon": (FLOAT, 1e-6)})
+    gguf.write(path, keys, tensors)
+    return sorted(name for name, shape in shapes.items() if len(shape) == 2 and name != "v.position_embd.weight")
