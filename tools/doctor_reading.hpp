@@ -1,7 +1,7 @@
 // What nobody could tell before trying: one question about the board, its answer, and the numbers behind it.
 //
 // Sources disagree on how caches, contexts and limits of the real runtime behave, or say nothing at all. Each
-// question is a row of docs/hardware.md with an id; the probe of that id tries it out here and the reading is
+// question is a row of docs/hardware.csv with an id; the probe of that id tries it out here and the reading is
 // what came of it. A probe is a step of the examination (doctor_examination.hpp): one that crashes or hangs
 // is a reading, too, and the next goes on in another process.
 #pragma once
@@ -29,7 +29,7 @@ struct Figure {
 };
 
 struct Reading {
-    std::string id;  // of docs/hardware.md: "import-sync"
+    std::string id;  // of docs/hardware.csv: "import-sync"
     std::string title;
     CaseState state = CaseState::kLeftOut;
     std::string error;            // why there is no answer; empty when it ran

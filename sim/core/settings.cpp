@@ -101,7 +101,7 @@ bool parse_int4_normal_b(const std::string& text, Settings& settings) {
     return false;
 }
 
-// The strictest reading of everything that sources leave open; docs/simulator.md says where each is from.
+// The strictest reading of everything that sources leave open; docs/hardware.csv says where each is from.
 void be_the_worst_board(Settings& settings) {
     settings.cache = {.bind_cleans = false,
                       .import_syncs = false,

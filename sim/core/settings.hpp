@@ -1,7 +1,7 @@
 // Every setting of the simulator, in one table; the one place in sim/ that reads the environment.
 //
 // Where no source says what the real runtime does, the simulator takes the stricter guess and makes it a
-// setting; docs/simulator.md lists them with their reasons. RKNNSIM_BOARD=worst changes the defaults of
+// setting; docs/simulator-settings.csv lists them. RKNNSIM_BOARD=worst changes the defaults of
 // several at once; what is set by its own name wins, wherever the two stand in the environment. A value that
 // is not allowed is an error, and the simulator then refuses every call: a mistyped setting must not pass for
 // a run without it. Unknown RKNNSIM_* names are reported.

@@ -2,7 +2,7 @@
 //
 // The CPU's cache lies before device memory and the NPU does not look into it: what the CPU has written has
 // to be cleaned before a run reads it, and what the CPU has in its cache of a result has to be invalidated
-// after the run. Sources disagree about which call of the runtime does that (docs/hardware.md, import-sync
+// after the run. Sources disagree about which call of the runtime does that (docs/hardware.csv, import-sync
 // and bind-cleans), so the plug-in relies on none of the doubtful ones: work areas are buffers of their own,
 // never parts of others; binding is not taken for cleaning; the CPU never writes to memory of results, and
 // what it may have of it when it is made is cleaned first. What is left to choose is the means:

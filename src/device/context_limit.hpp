@@ -1,7 +1,7 @@
 // How many contexts we keep (GGML_RKNPU2_CONTEXTS), and what follows when the runtime cannot have so many.
 //
 // Nobody knows how many a process may have. One author's runs failed from about 150 on; another has had 1,277
-// alive under librknnrt 2.3.2, with 65,536 descriptors allowed (docs/hardware.md). A limit of 1,024
+// alive under librknnrt 2.3.2, with 65,536 descriptors allowed (docs/hardware.csv). A limit of 1,024
 // descriptors explains both, at some seven for each context, so that is what the number follows by itself.
 // Where the guess is wrong, the first failure with more than kFewContexts alive is taken for the limit, once:
 // from then on kFewContexts are kept, and what failed is done again. A number that the user has given is kept

@@ -16,7 +16,7 @@
 // is even, the high one otherwise.
 //
 // Source: Rockchip's matmul API header and user guide (SDK 2.3.2, table 3-5), agreeing with register streams
-// captured on the chip; see docs/hardware.md. C native int8 with an atom of 16 is an inference.
+// captured on the chip; see docs/hardware.csv. C native int8 with an atom of 16 is an inference.
 #pragma once
 
 #include <cstddef>

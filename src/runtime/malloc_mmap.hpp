@@ -2,7 +2,7 @@
 //
 // glibc gives each large block (128 KiB and more) a mapping of its own. On a board librknnrt 2.3.2 was seen
 // to unmap ranges in which such blocks lay: pages of the heap vanished, and the program crashed while it
-// loaded its model, 6 times of 6. Without such mappings it loaded 3 times of 3 (docs/hardware.md). So they
+// loaded its model, 6 times of 6. Without such mappings it loaded 3 times of 3 (docs/hardware.csv). So they
 // are switched off before that library is opened: large blocks come from the heap then, which grows in one
 // piece.
 //

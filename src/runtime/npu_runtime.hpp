@@ -113,7 +113,7 @@ class NpuContext {
 
     // Makes what the CPU wrote visible to the device, and back: the whole of a memory that allocate() gave.
     // Whether that works for an import, and whether a bind of activations or weights does the former too,
-    // sources disagree about (docs/hardware.md): rely on neither.
+    // sources disagree about (docs/hardware.csv): rely on neither.
     virtual Status sync_to_device(NpuMemory& memory) = 0;
     virtual Status sync_from_device(NpuMemory& memory) = 0;
 

@@ -1,4 +1,4 @@
-// What the RK3588's NPU and its matmul runtime can do, as data. The one home of each fact; docs/hardware.md
+// What the RK3588's NPU and its matmul runtime can do, as data. The one home of each fact; docs/hardware.csv
 // gives sources.
 //
 // Confidence: [D] documented by Rockchip, [W] seen in code that its authors report running on the chip, [M]

@@ -23,7 +23,7 @@ TEST(CostModel, WeightsAreReadOnceForEachTileOfActivations) {
 }
 
 // What others measured of fp16 with 2048 rows and 512 columns: 129 passes over the weights at K = 4096, and
-// at most 39 at K = 2048 (docs/hardware.md, fact 45). int8 has four banks whatever K.
+// at most 39 at K = 2048 (docs/published-facts.csv, 45). int8 has four banks whatever K.
 TEST(CostModel, TilesAreThoseThatWereMeasured) {
     constexpr NpuArithmetic kFp16 = NpuArithmetic::kFloat16;
     EXPECT_EQ(tile_rows(kRates, kFp16, 4096), 16U);

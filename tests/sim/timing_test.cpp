@@ -109,7 +109,7 @@ TEST_F(TimingTest, APredictionIsTheRuleByHand) {
 }
 
 // fp16 of 2048 rows and 512 columns was timed on a board: 7.5, 49.7 and 232.6 ms for K of 2048, 4096, 8192,
-// the second of which is 129 passes over B at 11 GB/s (docs/published-facts.md, 45).
+// the second of which is 129 passes over B at 11 GB/s (docs/published-facts.csv, 45).
 TEST_F(TimingTest, TilesOfFp16AreWhatTwoGroupsOfKernelsLeave) {
     for (const auto& [K, rows] : {std::pair<int, uint32_t>{512, 256}, {2048, 64}, {4096, 16}, {8192, 8}})
         EXPECT_EQ(predict(kF16F32, {2048, K, 512}).tile_rows, rows) << K;

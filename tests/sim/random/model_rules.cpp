@@ -1,4 +1,4 @@
-// What the runtime refuses. Rows of docs/simulator.md are named where a rule comes from one.
+// What the runtime refuses. Rows of docs/simulator-behaviours.csv are named where a rule comes from one.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
