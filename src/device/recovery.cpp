@@ -8,8 +8,8 @@
 namespace rknpu2 {
 namespace {
 
-const char* what_follows(OnError step) {
-    switch (step) {
+const char* what_follows(OnError remedy) {
+    switch (remedy) {
         case OnError::kRetry:
             return "trying again in new contexts";
         case OnError::kReset:
@@ -43,21 +43,21 @@ std::string name_and_others(const std::string& first, size_t count) {
 OnError Recovery::next(Status& status, const std::string& what) {
     ++counters_.failed;
     const bool more = attempt_ < config_.on_error.size() && may_pass(status);
-    const OnError step = more ? config_.on_error[attempt_++] : OnError::kFail;
-    if (step == OnError::kFail) {
+    const OnError remedy = more ? config_.on_error[attempt_++] : OnError::kFail;
+    if (remedy == OnError::kFail) {
         ++counters_.given_up;
         if (!tried_.empty()) status = std::move(status).with_context(tried_);
-        return step;
+        return remedy;
     }
     if (lines_.allows()) {
-        log(LogLevel::kWarning, "%s: %s; %s%s", what.c_str(), status.to_string().c_str(), what_follows(step),
-            lines_.left_out().c_str());
+        log(LogLevel::kWarning, "%s: %s; %s%s", what.c_str(), status.to_string().c_str(),
+            what_follows(remedy), lines_.left_out().c_str());
     }
-    if (step == OnError::kCpu) return step;
-    ++(step == OnError::kRetry ? counters_.retried : counters_.reset);
+    if (remedy == OnError::kCpu) return remedy;
+    ++(remedy == OnError::kRetry ? counters_.retried : counters_.reset);
     tried_ += tried_.empty() ? "after " : " and ";
-    tried_ += on_error_name(step);
-    return step;
+    tried_ += on_error_name(remedy);
+    return remedy;
 }
 
 }  // namespace rknpu2

@@ -1,4 +1,4 @@
-// What happens when the NPU fails: the steps of GGML_RKNPU2_ON_ERROR, one after the other, until one of them
+// What happens when the NPU fails: the remedies of GGML_RKNPU2_ON_ERROR, one after the other, until one of them
 // helps. Each is counted and, unless there are very many, logged.
 //
 // One object for each multiplication that may have to be done again; used by one thread.

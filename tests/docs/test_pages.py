@@ -119,6 +119,13 @@ class Pages(unittest.TestCase):
         words = re.findall(r"^\| ([^|]+) \|[^|]+\| `", (pages.ROOT / "docs/glossary.md").read_text(), re.M)
         self.assertEqual(words, sorted(set(words)))
 
+    def test_a_word_of_the_glossary_is_in_its_owner(self):
+        entries = re.findall(r"^\* \*\*(.*?)\*\*.*\(`([\w./]+)`\)$", (pages.ROOT / "docs/glossary.md").read_text(), re.M)
+        self.assertGreater(len(entries), 35)
+        for word, owner in entries:
+            stem = word.split()[-1].removesuffix("s").removesuffix("y")
+            self.assertIn(stem, (pages.ROOT / "src" / owner).read_text().lower(), f"{word}: {owner}")
+
     def test_add_a_soc_names_what_uses_the_chip(self):
         table = re.findall(r"^\| `([\w./]+)` \|", (pages.ROOT / "docs/add-a-soc.md").read_text(), re.M)
         users = [path.relative_to(pages.ROOT).as_posix() for folder in ("src", "sim", "tools", "bench")
