@@ -106,11 +106,19 @@ void quantise(const KernelBenchSettings& s, size_t K_padded, Arrays& x, size_t p
             K = K_padded;
         }
         float* const scales = x.row_scales.data() + m;
-        quantise_rows_int8(rows, K, count, K, K_padded, total, m, cube, scales, default_tier(),
-                           rotate ? x.sums.data() + m : nullptr, rotate ? absmax : nullptr);
+        RowsToCube<int8_t> plane{.x = rows,
+                                 .row_stride = K,
+                                 .M = count,
+                                 .K = K,
+                                 .K_padded = K_padded,
+                                 .M_total = total,
+                                 .m0 = m,
+                                 .native = cube};
+        quantise_rows_int8(plane, scales, default_tier(), rotate ? x.sums.data() + m : nullptr,
+                           rotate ? absmax : nullptr);
         if (planes == 2) {
-            quantise_residuals_int8(rows, K, count, K, K_padded, total, s.M + m, cube, scales, scales + s.M,
-                                    default_tier(), x.sums.data() + m);
+            plane.m0 = s.M + m;
+            quantise_residuals_int8(plane, scales, scales + s.M, default_tier(), x.sums.data() + m);
         }
     }
 }

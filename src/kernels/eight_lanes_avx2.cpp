@@ -111,11 +111,11 @@ void rotate_rows(const float* x, size_t row_stride, size_t M, size_t K, size_t K
     lanes::rotate_rows<EightLanes>(x, row_stride, M, K, K_padded, factors, out, absmax);
 }
 
-void store_rows_int8(const RowsToCube& rows, size_t M, const float* factors, bool fits, int32_t* totals) {
+void store_rows_int8(const CubeWalk& rows, size_t M, const float* factors, bool fits, int32_t* totals) {
     lanes::store_rows_int8<EightLanes>(rows, M, factors, fits, totals);
 }
 
-void store_residuals_int8(const RowsToCube& rows, size_t M, const float* factors, int32_t* totals) {
+void store_residuals_int8(const CubeWalk& rows, size_t M, const float* factors, int32_t* totals) {
     lanes::store_residuals_int8<EightLanes>(rows, M, factors, totals);
 }
 

@@ -11,6 +11,7 @@
 #include <cstdint>
 
 #include "kernels/dequantise.hpp"
+#include "kernels/pack.hpp"
 #include "kernels/quantise.hpp"
 
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_THREAD__)
@@ -21,8 +22,8 @@
 
 namespace rknpu2 {
 
-// Rows of floats and where they go in the int8 cube: `native` points at the first row's first atom.
-struct RowsToCube {
+// As RowsToCube<int8_t>, in the form that the vector loops walk: `native` points at the first row's first atom.
+struct CubeWalk {
     const float* x;
     size_t row_stride;
     size_t K;
@@ -39,12 +40,11 @@ float row_absmax(const float* x, size_t K);
 
 // M <= kRowGroup. fits: no value is beyond 127 when multiplied by its row's factor; others are clamped. Rows
 // whose factor is 0 are stored as zeros. totals: M sums of what was stored, or nullptr.
-void store_rows_int8(const RowsToCube& rows, size_t M, const float* factors, bool fits, int32_t* totals);
+void store_rows_int8(const CubeWalk& rows, size_t M, const float* factors, bool fits, int32_t* totals);
 // The second plane: what store_rows_int8 leaves of rows that fit, in steps 254 times finer.
-void store_residuals_int8(const RowsToCube& rows, size_t M, const float* factors, int32_t* totals);
+void store_residuals_int8(const CubeWalk& rows, size_t M, const float* factors, int32_t* totals);
 // scales[m] is read: the caller has chosen it.
-void store_rows_fp16(const float* x, size_t row_stride, size_t M, size_t K, size_t K_padded, size_t M_total,
-                     size_t m0, uint16_t* native, const float* scales);
+void store_rows_fp16(const RowsToCube<uint16_t>& rows, const float* scales);
 
 void rotate_rows(const float* x, size_t row_stride, size_t M, size_t K, size_t K_padded, const float* factors,
                  float* out, float* absmax);
@@ -52,13 +52,11 @@ void rotate_rows(const float* x, size_t row_stride, size_t M, size_t K, size_t K
 // p is 3, 5 or 7; step: elements of a block, a multiple of 16.
 void reflect_blocks(float* rows, size_t M, size_t K, size_t p, size_t step);
 
-void pack_rows_int8(const float* rows, size_t row_stride, size_t n0, size_t n_count, size_t k0,
-                    size_t k_count, size_t K_padded, int8_t* native, const float* scales);
+void pack_rows_int8(const RowsToBlock<int8_t>& rows, const float* scales);
 // sums: kPartialSums of them (pack.hpp), added to. factor: storing_factor(scale), not 0.
 void add_rounding_errors_int8(const float* row, size_t K, float scale, float factor, const float* values,
                               double* sums);
-void pack_rows_fp16(const float* rows, size_t row_stride, size_t n0, size_t n_count, size_t k0,
-                    size_t k_count, size_t K_padded, uint16_t* native, const float* scales);
+void pack_rows_fp16(const RowsToBlock<uint16_t>& rows, const float* scales);
 
 void dequantise_rows_int32(const int32_t* native, size_t M_total, size_t m0, size_t M, size_t N,
                            const float* row_scales, const float* channel_scales, float* out,
@@ -87,8 +85,8 @@ using generic::store_rows_fp16;
 
 void rotate_rows(const float* x, size_t row_stride, size_t M, size_t K, size_t K_padded, const float* factors,
                  float* out, float* absmax);
-void store_rows_int8(const RowsToCube& rows, size_t M, const float* factors, bool fits, int32_t* totals);
-void store_residuals_int8(const RowsToCube& rows, size_t M, const float* factors, int32_t* totals);
+void store_rows_int8(const CubeWalk& rows, size_t M, const float* factors, bool fits, int32_t* totals);
+void store_residuals_int8(const CubeWalk& rows, size_t M, const float* factors, int32_t* totals);
 void dequantise_rows_int32(const int32_t* native, size_t M_total, size_t m0, size_t M, size_t N,
                            const float* row_scales, const float* channel_scales, float* out,
                            size_t out_stride, Accumulate mode);

@@ -13,15 +13,14 @@ namespace rknpu2 {
 namespace {
 
 template <typename Element>
-void pack_rows_reference(const float* rows, size_t row_stride, size_t n0, size_t n_count, size_t k0,
-                         size_t k_count, size_t K_padded, size_t N_padded, Element* native,
-                         const float* scales) {
-    for (size_t i = 0; i < n_count; ++i) {
+void pack_rows_reference(const RowsToBlock<Element>& from, const float* scales) {
+    for (size_t i = 0; i < from.n_count; ++i) {
         const float factor = storing_factor(scales[i]);
-        for (size_t k = 0; k < K_padded; ++k) {
-            const bool stored = k < k_count && factor != 0.0F;
-            native[b_index_native(k, n0 + i, K_padded, N_padded, dtype_of<Element>())] =
-                stored ? reference_lane<Element>(rows[i * row_stride + k0 + k] * factor) : Element{0};
+        const float* row = from.rows + i * from.row_stride + from.k0;
+        for (size_t k = 0; k < from.K_padded; ++k) {
+            const bool stored = k < from.k_count && factor != 0.0F;
+            from.native[b_index_native(k, from.n0 + i, from.K_padded, from.N_padded, dtype_of<Element>())] =
+                stored ? reference_lane<Element>(row[k] * factor) : Element{0};
         }
     }
 }
@@ -80,33 +79,25 @@ float channel_scale_fp16(const float* row, size_t K, KernelTier tier) {
     return fp16_scale(row_absmax(row, K, tier));
 }
 
-void pack_rows_int8(const float* rows, size_t row_stride, size_t n0, size_t n_count, size_t k0,
-                    size_t k_count, size_t K_padded, size_t N_padded, int8_t* native, const float* scales,
-                    KernelTier tier) {
+void pack_rows_int8(const RowsToBlock<int8_t>& rows, const float* scales, KernelTier tier) {
     switch (tier) {
         case KernelTier::kReference:
-            return pack_rows_reference(rows, row_stride, n0, n_count, k0, k_count, K_padded, N_padded, native,
-                                       scales);
+            return pack_rows_reference(rows, scales);
         case KernelTier::kGeneric:
-            return generic::pack_rows_int8(rows, row_stride, n0, n_count, k0, k_count, K_padded, native,
-                                           scales);
+            return generic::pack_rows_int8(rows, scales);
         case KernelTier::kAvx2:
-            return avx2::pack_rows_int8(rows, row_stride, n0, n_count, k0, k_count, K_padded, native, scales);
+            return avx2::pack_rows_int8(rows, scales);
     }
 }
 
-void pack_rows_fp16(const float* rows, size_t row_stride, size_t n0, size_t n_count, size_t k0,
-                    size_t k_count, size_t K_padded, size_t N_padded, uint16_t* native, const float* scales,
-                    KernelTier tier) {
+void pack_rows_fp16(const RowsToBlock<uint16_t>& rows, const float* scales, KernelTier tier) {
     switch (tier) {
         case KernelTier::kReference:
-            return pack_rows_reference(rows, row_stride, n0, n_count, k0, k_count, K_padded, N_padded, native,
-                                       scales);
+            return pack_rows_reference(rows, scales);
         case KernelTier::kGeneric:
-            return generic::pack_rows_fp16(rows, row_stride, n0, n_count, k0, k_count, K_padded, native,
-                                           scales);
+            return generic::pack_rows_fp16(rows, scales);
         case KernelTier::kAvx2:
-            return avx2::pack_rows_fp16(rows, row_stride, n0, n_count, k0, k_count, K_padded, native, scales);
+            return avx2::pack_rows_fp16(rows, scales);
     }
 }
 

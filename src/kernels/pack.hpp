@@ -25,18 +25,27 @@
 
 namespace rknpu2 {
 
+// Rows of weights, and the kernels of a block that they become. All counts are elements or rows, not bytes.
+template <typename Element>
+struct RowsToBlock {
+    const float* rows;  // weight k of kernel n0 + i is rows[i * row_stride + k0 + k]
+    size_t row_stride;
+    size_t n0;  // the kernel that the first row becomes
+    size_t n_count;
+    size_t k0;
+    size_t k_count;
+    size_t K_padded;  // of the block, a multiple of 32
+    size_t N_padded;  // kernels of the block, a multiple of g
+    Element* native;  // the whole block
+};
+
 // The scale for K weights of one channel, by the rules of scale.hpp (NaN when one of them is not finite).
 float channel_scale_int8(const float* row, size_t K, KernelTier tier = default_tier());
 float channel_scale_fp16(const float* row, size_t K, KernelTier tier = default_tier());
 
-// rows: n_count source rows, the first of which becomes kernel n0; rows[i * row_stride + k0 + k] is weight k
-// of kernel n0 + i. native: the whole block. scales: n_count values, read; scales[i] belongs to kernel n0+i.
-void pack_rows_int8(const float* rows, size_t row_stride, size_t n0, size_t n_count, size_t k0,
-                    size_t k_count, size_t K_padded, size_t N_padded, int8_t* native, const float* scales,
-                    KernelTier tier = default_tier());
-void pack_rows_fp16(const float* rows, size_t row_stride, size_t n0, size_t n_count, size_t k0,
-                    size_t k_count, size_t K_padded, size_t N_padded, uint16_t* native, const float* scales,
-                    KernelTier tier = default_tier());
+// scales: n_count values, read; scales[i] belongs to kernel n0 + i.
+void pack_rows_int8(const RowsToBlock<int8_t>& rows, const float* scales, KernelTier tier = default_tier());
+void pack_rows_fp16(const RowsToBlock<uint16_t>& rows, const float* scales, KernelTier tier = default_tier());
 
 // What rounding took from one channel's weights, times `values`: the sum over k of (row[k] - stored value *
 // scale) * values[k], in float64. 0 for a row that is stored as zeros. Term k is added to partial sum k %

@@ -38,29 +38,27 @@ template <typename Lanes>
 }
 
 template <typename Lanes>
-[[gnu::always_inline]] inline void pack_rows(const float* rows, size_t row_stride, size_t n0, size_t n_count,
-                                             size_t k_count, size_t K_padded, typename Lanes::Element* native,
+[[gnu::always_inline]] inline void pack_rows(const RowsToBlock<typename Lanes::Element> from,
                                              const float* scales) {
     constexpr size_t kGroup = kTileK / sizeof(typename Lanes::Element);
-    for (size_t i = 0; i < n_count;) {
-        const size_t n = n0 + i;
-        const size_t count = std::min(kTogether - n % kTogether, n_count - i);
-        pack_kernels<Lanes>(rows + i * row_stride, row_stride, count, k_count, K_padded,
-                            native + n / kGroup * kGroup * K_padded + n % kGroup * kTileK, scales + i);
+    for (size_t i = 0; i < from.n_count;) {
+        const size_t n = from.n0 + i;
+        const size_t count = std::min(kTogether - n % kTogether, from.n_count - i);
+        pack_kernels<Lanes>(
+            from.rows + from.k0 + i * from.row_stride, from.row_stride, count, from.k_count, from.K_padded,
+            from.native + n / kGroup * kGroup * from.K_padded + n % kGroup * kTileK, scales + i);
         i += count;
     }
 }
 
 }  // namespace
 
-RKNPU2_CLONES void pack_rows_int8(const float* rows, size_t row_stride, size_t n0, size_t n_count, size_t k0,
-                                  size_t k_count, size_t K_padded, int8_t* native, const float* scales) {
-    pack_rows<Int8Lanes>(rows + k0, row_stride, n0, n_count, k_count, K_padded, native, scales);
+RKNPU2_CLONES void pack_rows_int8(const RowsToBlock<int8_t>& rows, const float* scales) {
+    pack_rows<Int8Lanes>(rows, scales);
 }
 
-RKNPU2_CLONES void pack_rows_fp16(const float* rows, size_t row_stride, size_t n0, size_t n_count, size_t k0,
-                                  size_t k_count, size_t K_padded, uint16_t* native, const float* scales) {
-    pack_rows<HalfLanes>(rows + k0, row_stride, n0, n_count, k_count, K_padded, native, scales);
+RKNPU2_CLONES void pack_rows_fp16(const RowsToBlock<uint16_t>& rows, const float* scales) {
+    pack_rows<HalfLanes>(rows, scales);
 }
 
 RKNPU2_CLONES void add_rounding_errors_int8(const float* row, size_t K, float scale, float factor,

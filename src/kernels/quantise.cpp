@@ -23,38 +23,36 @@ float row_absmax_reference(const float* x, size_t K) {
 }
 
 template <typename Element>
-void store_rows_reference(const float* x, size_t row_stride, size_t M, size_t K, size_t K_padded,
-                          size_t M_total, size_t m0, Element* native, const float* scales) {
-    for (size_t m = 0; m < M; ++m) {
+void store_rows_reference(const RowsToCube<Element>& rows, const float* scales) {
+    for (size_t m = 0; m < rows.M; ++m) {
         const float factor = storing_factor(scales[m]);
-        for (size_t k = 0; k < K_padded; ++k) {
-            const bool stored = k < K && factor != 0.0F;
-            native[a_index_native(m0 + m, k, M_total, dtype_of<Element>())] =
-                stored ? reference_lane<Element>(x[m * row_stride + k] * factor) : Element{0};
+        for (size_t k = 0; k < rows.K_padded; ++k) {
+            const bool stored = k < rows.K && factor != 0.0F;
+            rows.native[a_index_native(rows.m0 + m, k, rows.M_total, dtype_of<Element>())] =
+                stored ? reference_lane<Element>(rows.x[m * rows.row_stride + k] * factor) : Element{0};
         }
     }
 }
 
-void store_residuals_reference(const float* x, size_t row_stride, size_t M, size_t K, size_t K_padded,
-                               size_t M_total, size_t m0, int8_t* native, const float* scales) {
-    for (size_t m = 0; m < M; ++m) {
+void store_residuals_reference(const RowsToCube<int8_t>& rows, const float* scales) {
+    for (size_t m = 0; m < rows.M; ++m) {
         const float factor = storing_factor(scales[m]);
-        for (size_t k = 0; k < K_padded; ++k) {
-            const float steps = k < K && factor != 0.0F ? x[m * row_stride + k] * factor : 0.0F;
+        for (size_t k = 0; k < rows.K_padded; ++k) {
+            const bool stored = k < rows.K && factor != 0.0F;
+            const float steps = stored ? rows.x[m * rows.row_stride + k] * factor : 0.0F;
             const auto rounded = static_cast<float>(reference_lane<int8_t>(steps));
-            native[a_index_native(m0 + m, k, M_total, DType::kInt8)] =
+            rows.native[a_index_native(rows.m0 + m, k, rows.M_total, DType::kInt8)] =
                 reference_lane<int8_t>((steps - rounded) * kResidualSteps);
         }
     }
 }
 
 // What the rows of a cube add up to.
-void total_reference(const int8_t* native, size_t M_total, size_t m0, size_t M, size_t K_padded,
-                     int32_t* totals) {
-    for (size_t m = 0; totals != nullptr && m < M; ++m) {
+void total_reference(const RowsToCube<int8_t>& rows, int32_t* totals) {
+    for (size_t m = 0; totals != nullptr && m < rows.M; ++m) {
         totals[m] = 0;
-        for (size_t k = 0; k < K_padded; ++k)
-            totals[m] += native[a_index_native(m0 + m, k, M_total, DType::kInt8)];
+        for (size_t k = 0; k < rows.K_padded; ++k)
+            totals[m] += rows.native[a_index_native(rows.m0 + m, k, rows.M_total, DType::kInt8)];
     }
 }
 
@@ -79,67 +77,69 @@ void unpack_rows_of(const Element* native, size_t M_total, size_t m0, size_t M, 
 
 // A group of rows as the vector tiers take it.
 struct Group {
-    RowsToCube rows;
+    CubeWalk walk;
     float factors[kRowGroup];
 
-    Group(const float* x, size_t row_stride, size_t M, size_t K, size_t K_padded, size_t M_total, size_t m0,
-          int8_t* native, const float* scales)
-        : rows{x, row_stride, K, K_padded, native + m0 * kAtomBytes, M_total * kAtomBytes} {
-        std::transform(scales, scales + M, factors, storing_factor);
+    Group(const RowsToCube<int8_t>& rows, const float* scales)
+        : walk{rows.x,
+               rows.row_stride,
+               rows.K,
+               rows.K_padded,
+               rows.native + rows.m0 * kAtomBytes,
+               rows.M_total * kAtomBytes} {
+        std::transform(scales, scales + rows.M, factors, storing_factor);
     }
 };
 
-void store_rows_int8(const float* x, size_t row_stride, size_t M, size_t K, size_t K_padded, size_t M_total,
-                     size_t m0, int8_t* native, const float* scales, bool fits, int32_t* totals,
+void store_rows_int8(const RowsToCube<int8_t>& rows, const float* scales, bool fits, int32_t* totals,
                      KernelTier tier) {
-    const Group group(x, row_stride, M, K, K_padded, M_total, m0, native, scales);
+    const Group group(rows, scales);
     switch (tier) {
         case KernelTier::kReference:
-            store_rows_reference(x, row_stride, M, K, K_padded, M_total, m0, native, scales);
-            return total_reference(native, M_total, m0, M, K_padded, totals);
+            store_rows_reference(rows, scales);
+            return total_reference(rows, totals);
         case KernelTier::kGeneric:
-            return generic::store_rows_int8(group.rows, M, group.factors, fits, totals);
+            return generic::store_rows_int8(group.walk, rows.M, group.factors, fits, totals);
         case KernelTier::kAvx2:
-            return avx2::store_rows_int8(group.rows, M, group.factors, fits, totals);
+            return avx2::store_rows_int8(group.walk, rows.M, group.factors, fits, totals);
     }
 }
 
-void store_residuals_int8(const float* x, size_t row_stride, size_t M, size_t K, size_t K_padded,
-                          size_t M_total, size_t m0, int8_t* native, const float* scales, int32_t* totals,
+void store_residuals_int8(const RowsToCube<int8_t>& rows, const float* scales, int32_t* totals,
                           KernelTier tier) {
-    const Group group(x, row_stride, M, K, K_padded, M_total, m0, native, scales);
+    const Group group(rows, scales);
     switch (tier) {
         case KernelTier::kReference:
-            store_residuals_reference(x, row_stride, M, K, K_padded, M_total, m0, native, scales);
-            return total_reference(native, M_total, m0, M, K_padded, totals);
+            store_residuals_reference(rows, scales);
+            return total_reference(rows, totals);
         case KernelTier::kGeneric:
-            return generic::store_residuals_int8(group.rows, M, group.factors, totals);
+            return generic::store_residuals_int8(group.walk, rows.M, group.factors, totals);
         case KernelTier::kAvx2:
-            return avx2::store_residuals_int8(group.rows, M, group.factors, totals);
+            return avx2::store_residuals_int8(group.walk, rows.M, group.factors, totals);
     }
 }
 
-void store_rows_fp16(const float* x, size_t row_stride, size_t M, size_t K, size_t K_padded, size_t M_total,
-                     size_t m0, uint16_t* native, const float* scales, KernelTier tier) {
+void store_rows_fp16(const RowsToCube<uint16_t>& rows, const float* scales, KernelTier tier) {
     switch (tier) {
         case KernelTier::kReference:
-            return store_rows_reference(x, row_stride, M, K, K_padded, M_total, m0, native, scales);
+            return store_rows_reference(rows, scales);
         case KernelTier::kGeneric:
-            return generic::store_rows_fp16(x, row_stride, M, K, K_padded, M_total, m0, native, scales);
+            return generic::store_rows_fp16(rows, scales);
         case KernelTier::kAvx2:
-            return avx2::store_rows_fp16(x, row_stride, M, K, K_padded, M_total, m0, native, scales);
+            return avx2::store_rows_fp16(rows, scales);
     }
 }
 
-// Rows whose scales are chosen, then stored while they are still in the cache, a group at a time. Groups
-// start at multiples of kRowGroup in the cube, not in the call, so that whole cache lines are written.
-template <typename Choose, typename Store>
-void by_row_groups(size_t M, size_t m0, Choose choose, Store store) {
-    for (size_t m = 0; m < M;) {
-        const size_t count = std::min(kRowGroup - (m0 + m) % kRowGroup, M - m);
+// Calls choose(m) for each row of a group and then store(m, part): the part, which begins at row m, is stored
+// while it is still in the cache. Groups start at multiples of kRowGroup in the cube, not in the call, so that
+// whole cache lines are written.
+template <typename Element, typename Choose, typename Store>
+void by_row_groups(const RowsToCube<Element>& rows, Choose choose, Store store) {
+    for (size_t m = 0; m < rows.M;) {
+        const size_t count = std::min(kRowGroup - (rows.m0 + m) % kRowGroup, rows.M - m);
         for (size_t r = m; r < m + count; ++r)
             choose(r);
-        store(m, count);
+        store(m, rows.part(m, count));
         m += count;
     }
 }
@@ -167,58 +167,47 @@ float row_absmax(const float* x, size_t K, KernelTier tier) {
     return std::numeric_limits<float>::quiet_NaN();
 }
 
-void quantise_rows_int8(const float* x, size_t row_stride, size_t M, size_t K, size_t K_padded,
-                        size_t M_total, size_t m0, int8_t* native, float* scales, KernelTier tier,
-                        float* sums, const float* absmax) {
+void quantise_rows_int8(const RowsToCube<int8_t>& rows, float* scales, KernelTier tier, float* sums,
+                        const float* absmax) {
     by_row_groups(
-        M, m0,
+        rows,
         [&](size_t m) {
-            scales[m] = int8_scale(absmax != nullptr ? absmax[m] : row_absmax(x + m * row_stride, K, tier));
+            scales[m] = int8_scale(
+                absmax != nullptr ? absmax[m] : row_absmax(rows.x + m * rows.row_stride, rows.K, tier));
         },
-        [&](size_t m, size_t count) {
-            store_and_sum(m, count, scales, sums, [&](int32_t* totals) {
-                store_rows_int8(x + m * row_stride, row_stride, count, K, K_padded, M_total, m0 + m, native,
-                                scales + m, true, totals, tier);
-            });
+        [&](size_t m, const RowsToCube<int8_t>& part) {
+            store_and_sum(m, part.M, scales, sums,
+                          [&](int32_t* totals) { store_rows_int8(part, scales + m, true, totals, tier); });
         });
 }
 
-void quantise_rows_int8_scaled(const float* x, size_t row_stride, size_t M, size_t K, size_t K_padded,
-                               size_t M_total, size_t m0, int8_t* native, float scale, float* scales,
-                               KernelTier tier) {
+void quantise_rows_int8_scaled(const RowsToCube<int8_t>& rows, float scale, float* scales, KernelTier tier) {
     by_row_groups(
-        M, m0,
+        rows,
         [&](size_t m) {
-            const float absmax = row_absmax(x + m * row_stride, K, tier);
+            const float absmax = row_absmax(rows.x + m * rows.row_stride, rows.K, tier);
             scales[m] = std::isnan(absmax) ? absmax : scale;
         },
-        [&](size_t m, size_t count) {
-            store_rows_int8(x + m * row_stride, row_stride, count, K, K_padded, M_total, m0 + m, native,
-                            scales + m, false, nullptr, tier);
+        [&](size_t m, const RowsToCube<int8_t>& part) {
+            store_rows_int8(part, scales + m, false, nullptr, tier);
         });
 }
 
-void quantise_residuals_int8(const float* x, size_t row_stride, size_t M, size_t K, size_t K_padded,
-                             size_t M_total, size_t m0, int8_t* native, const float* scales,
-                             float* residual_scales, KernelTier tier, float* sums) {
+void quantise_residuals_int8(const RowsToCube<int8_t>& rows, const float* scales, float* residual_scales,
+                             KernelTier tier, float* sums) {
     by_row_groups(
-        M, m0, [&](size_t m) { residual_scales[m] = scales[m] / kResidualSteps; },
-        [&](size_t m, size_t count) {
-            store_and_sum(m, count, residual_scales, sums, [&](int32_t* totals) {
-                store_residuals_int8(x + m * row_stride, row_stride, count, K, K_padded, M_total, m0 + m,
-                                     native, scales + m, totals, tier);
-            });
+        rows, [&](size_t m) { residual_scales[m] = scales[m] / kResidualSteps; },
+        [&](size_t m, const RowsToCube<int8_t>& part) {
+            store_and_sum(m, part.M, residual_scales, sums,
+                          [&](int32_t* totals) { store_residuals_int8(part, scales + m, totals, tier); });
         });
 }
 
-void convert_rows_fp16(const float* x, size_t row_stride, size_t M, size_t K, size_t K_padded, size_t M_total,
-                       size_t m0, uint16_t* native, float* scales, KernelTier tier) {
+void convert_rows_fp16(const RowsToCube<uint16_t>& rows, float* scales, KernelTier tier) {
     by_row_groups(
-        M, m0, [&](size_t m) { scales[m] = fp16_scale(row_absmax(x + m * row_stride, K, tier)); },
-        [&](size_t m, size_t count) {
-            store_rows_fp16(x + m * row_stride, row_stride, count, K, K_padded, M_total, m0 + m, native,
-                            scales + m, tier);
-        });
+        rows,
+        [&](size_t m) { scales[m] = fp16_scale(row_absmax(rows.x + m * rows.row_stride, rows.K, tier)); },
+        [&](size_t m, const RowsToCube<uint16_t>& part) { store_rows_fp16(part, scales + m, tier); });
 }
 
 void zero_rows(size_t m_begin, size_t m_end, size_t K_padded, size_t M_total, int8_t* native) {

@@ -26,39 +26,52 @@ namespace rknpu2 {
 // eight would be as fast only as long as no other program wants that cache.
 inline constexpr size_t kRowGroup = 4;
 
+// Rows of floats, and the rows of a cube that they become. All counts are elements or rows, not bytes.
+template <typename Element>
+struct RowsToCube {
+    const float* x;     // the first row
+    size_t row_stride;  // from one row to the next, at least K
+    size_t M;
+    size_t K;
+    size_t K_padded;  // of the cube, a multiple of 32
+    size_t M_total;   // rows of the cube
+    size_t m0;        // the cube's row that the first row becomes
+    Element* native;  // the whole cube [K_padded / a, M_total, a]
+
+    // Rows m .. m + count - 1 of these.
+    RowsToCube part(size_t m, size_t count) const {
+        return {x + m * row_stride, row_stride, count, K, K_padded, M_total, m0 + m, native};
+    }
+};
+
 // The largest magnitude among K values: 0 for K = 0, NaN when any value is NaN or infinite.
 float row_absmax(const float* x, size_t K, KernelTier tier = default_tier());
 
-// x: M rows; native: the whole cube [K_padded/16, M_total, 16]; scales: M values, written.
+// scales: M values, written.
 // sums: M values or nullptr. sums[m] += scales[m] * (sum of the row's int8): what the row adds up to as the
 // NPU sees it, for the zero points of weights. The sum is exact; one product and one sum are rounded.
 // absmax: M values, row_absmax() of each row if the caller knows them (rotate_rows() finds them on its way);
 // nullptr: they are found by a first pass.
-void quantise_rows_int8(const float* x, size_t row_stride, size_t M, size_t K, size_t K_padded,
-                        size_t M_total, size_t m0, int8_t* native, float* scales,
-                        KernelTier tier = default_tier(), float* sums = nullptr,
-                        const float* absmax = nullptr);
+void quantise_rows_int8(const RowsToCube<int8_t>& rows, float* scales, KernelTier tier = default_tier(),
+                        float* sums = nullptr, const float* absmax = nullptr);
 
-// The same with a scale chosen by the caller (one for the whole tensor: the `naive` precision). Values beyond
+// Takes a scale that the caller has chosen (one for the whole tensor: the `naive` precision). Values beyond
 // 127 * scale saturate. scales[m] = scale, or NaN for a row that is not finite.
-void quantise_rows_int8_scaled(const float* x, size_t row_stride, size_t M, size_t K, size_t K_padded,
-                               size_t M_total, size_t m0, int8_t* native, float scale, float* scales,
+void quantise_rows_int8_scaled(const RowsToCube<int8_t>& rows, float scale, float* scales,
                                KernelTier tier = default_tier());
 
 // A second plane: what rounding to int8 took from each row, in steps kResidualSteps times finer, as rows of a
 // cube like any others. scales: those that quantise_rows_int8 gave for the same rows, read; residual_scales:
 // M values, written. The sum of both planes, each with its scale, has 15.9 bits of the row's largest value
 // instead of 8.
-// sums: as above, with residual_scales.
+// sums: as for quantise_rows_int8, with residual_scales.
 //   value = round((y - round(clamp(y))) * 254) with y = x * storing_factor(scale), each step rounded to float
 inline constexpr float kResidualSteps = 254.0F;
-void quantise_residuals_int8(const float* x, size_t row_stride, size_t M, size_t K, size_t K_padded,
-                             size_t M_total, size_t m0, int8_t* native, const float* scales,
-                             float* residual_scales, KernelTier tier = default_tier(), float* sums = nullptr);
+void quantise_residuals_int8(const RowsToCube<int8_t>& rows, const float* scales, float* residual_scales,
+                             KernelTier tier = default_tier(), float* sums = nullptr);
 
-// x: M rows; native: the whole cube [K_padded/8, M_total, 8] of IEEE halves; scales: M values, written.
-void convert_rows_fp16(const float* x, size_t row_stride, size_t M, size_t K, size_t K_padded, size_t M_total,
-                       size_t m0, uint16_t* native, float* scales, KernelTier tier = default_tier());
+// The cube holds IEEE halves. scales: M values, written.
+void convert_rows_fp16(const RowsToCube<uint16_t>& rows, float* scales, KernelTier tier = default_tier());
 
 // Clears rows m_begin .. m_end-1 of a cube.
 void zero_rows(size_t m_begin, size_t m_end, size_t K_padded, size_t M_total, int8_t* native);

@@ -26,37 +26,35 @@ template <size_t kRows, typename Element>
 }
 
 template <size_t kRows, typename Lanes>
-[[gnu::always_inline]] inline void store_group(const float* x, size_t row_stride, size_t K, size_t K_padded,
-                                               size_t M_total, size_t m0, typename Lanes::Element* native,
+[[gnu::always_inline]] inline void store_group(const RowsToCube<typename Lanes::Element> rows,
                                                const float* factors) {
     using Element = typename Lanes::Element;
     constexpr size_t kAtom = kAtomBytes / sizeof(Element);
     Element runs[kRows][kRun];
-    for (size_t k = 0; k < K_padded; k += kRun) {
-        const size_t count = std::min(kRun, K_padded - k);
+    for (size_t k = 0; k < rows.K_padded; k += kRun) {
+        const size_t count = std::min(kRun, rows.K_padded - k);
         for (size_t m = 0; m < kRows; ++m)
-            convert_run<Lanes>(x + m * row_stride, factors[m], K, k, count, runs[m]);
-        deal_atoms<kRows>(runs, count, M_total * kAtom, native + k * M_total + m0 * kAtom);
+            convert_run<Lanes>(rows.x + m * rows.row_stride, factors[m], rows.K, k, count, runs[m]);
+        deal_atoms<kRows>(runs, count, rows.M_total * kAtom,
+                          rows.native + k * rows.M_total + rows.m0 * kAtom);
     }
 }
 
 // A cube of one row is the plain row. Otherwise groups of kRowGroup, where the loops have constant counts,
 // and single rows at the edges.
 template <typename Lanes>
-[[gnu::always_inline]] inline void store_rows(const float* x, size_t row_stride, size_t M, size_t K,
-                                              size_t K_padded, size_t M_total, size_t m0,
-                                              typename Lanes::Element* native, const float* scales) {
+[[gnu::always_inline]] inline void store_rows(const RowsToCube<typename Lanes::Element>& rows,
+                                              const float* scales) {
     float factors[kRowGroup];
-    for (size_t m = 0; m < M; ++m)
+    for (size_t m = 0; m < rows.M; ++m)
         factors[m] = storing_factor(scales[m]);
-    if (M_total == 1 && M == 1) {
-        convert_run<Lanes>(x, factors[0], K, 0, K_padded, native);
-    } else if (M == kRowGroup) {
-        store_group<kRowGroup, Lanes>(x, row_stride, K, K_padded, M_total, m0, native, factors);
+    if (rows.M_total == 1 && rows.M == 1) {
+        convert_run<Lanes>(rows.x, factors[0], rows.K, 0, rows.K_padded, rows.native);
+    } else if (rows.M == kRowGroup) {
+        store_group<kRowGroup, Lanes>(rows, factors);
     } else {
-        for (size_t m = 0; m < M; ++m)
-            store_group<1, Lanes>(x + m * row_stride, row_stride, K, K_padded, M_total, m0 + m, native,
-                                  factors + m);
+        for (size_t m = 0; m < rows.M; ++m)
+            store_group<1, Lanes>(rows.part(m, 1), factors + m);
     }
 }
 
@@ -73,17 +71,16 @@ RKNPU2_CLONES float row_absmax(const float* x, size_t K) {
     return largest < 0x7F800000 ? std::bit_cast<float>(largest) : std::numeric_limits<float>::quiet_NaN();
 }
 
-void store_rows_int8(const RowsToCube& rows, size_t M, const float* factors, bool fits, int32_t* totals) {
+void store_rows_int8(const CubeWalk& rows, size_t M, const float* factors, bool fits, int32_t* totals) {
     lanes::store_rows_int8<FourLanes>(rows, M, factors, fits, totals);
 }
 
-void store_residuals_int8(const RowsToCube& rows, size_t M, const float* factors, int32_t* totals) {
+void store_residuals_int8(const CubeWalk& rows, size_t M, const float* factors, int32_t* totals) {
     lanes::store_residuals_int8<FourLanes>(rows, M, factors, totals);
 }
 
-RKNPU2_CLONES void store_rows_fp16(const float* x, size_t row_stride, size_t M, size_t K, size_t K_padded,
-                                   size_t M_total, size_t m0, uint16_t* native, const float* scales) {
-    store_rows<HalfLanes>(x, row_stride, M, K, K_padded, M_total, m0, native, scales);
+RKNPU2_CLONES void store_rows_fp16(const RowsToCube<uint16_t>& rows, const float* scales) {
+    store_rows<HalfLanes>(rows, scales);
 }
 
 }  // namespace rknpu2::generic

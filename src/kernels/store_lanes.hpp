@@ -41,7 +41,7 @@ struct Residual {
 // kRows rows with factors that are not 0. Works with copies of what it is given, since the compiler must
 // assume that storing bytes changes anything that others can see.
 template <typename Lanes, typename Form, size_t kRows>
-void store_group(const RowsToCube rows, const float* given_factors, int32_t* totals) {
+void store_group(const CubeWalk rows, const float* given_factors, int32_t* totals) {
     float factors[kRows];
     std::memcpy(factors, given_factors, sizeof factors);
     constexpr size_t kStep = 4 * Lanes::kLanes;
@@ -83,7 +83,7 @@ void store_group(const RowsToCube rows, const float* given_factors, int32_t* tot
 // A group of kRowGroup rows at once, where the loops have constant counts; any other number one by one, and
 // so rows with a factor of 0, which are stored as zeros whatever they hold.
 template <typename Lanes, typename Form>
-void store_rows(RowsToCube rows, size_t M, const float* factors, int32_t* totals) {
+void store_rows(CubeWalk rows, size_t M, const float* factors, int32_t* totals) {
     bool all = M == kRowGroup;
     for (size_t m = 0; m < M; ++m)
         all = all && factors[m] != 0.0F;
@@ -101,13 +101,13 @@ void store_rows(RowsToCube rows, size_t M, const float* factors, int32_t* totals
 }
 
 template <typename Lanes>
-void store_rows_int8(const RowsToCube& rows, size_t M, const float* factors, bool fits, int32_t* totals) {
+void store_rows_int8(const CubeWalk& rows, size_t M, const float* factors, bool fits, int32_t* totals) {
     if (fits) return store_rows<Lanes, Rounded<Lanes, false>>(rows, M, factors, totals);
     store_rows<Lanes, Rounded<Lanes, true>>(rows, M, factors, totals);
 }
 
 template <typename Lanes>
-void store_residuals_int8(const RowsToCube& rows, size_t M, const float* factors, int32_t* totals) {
+void store_residuals_int8(const CubeWalk& rows, size_t M, const float* factors, int32_t* totals) {
     store_rows<Lanes, Residual<Lanes>>(rows, M, factors, totals);
 }
 

@@ -14,7 +14,6 @@ void quantise_near(const PackedWeight& weight, const KSegment& segment, const Cu
                    size_t stride, size_t m, size_t count, float* rotated) {
     const Recipe& recipe = weight.plan.recipe;
     const size_t K_padded = segment.K_padded;
-    auto* const int8_cube = reinterpret_cast<int8_t*>(cube.data);
     float* const sums = weight.channel_offsets.empty() ? nullptr : cube.sums + m;
     const float* const factors =
         weight.input_factors.empty() ? nullptr : weight.input_factors.data() + segment.k0;
@@ -26,19 +25,28 @@ void quantise_near(const PackedWeight& weight, const KSegment& segment, const Cu
         from = rotated;
         stride = K = K_padded;
     }
+    const auto rows_to = [&](auto* native, size_t m0) {
+        return RowsToCube{.x = from,
+                          .row_stride = stride,
+                          .M = count,
+                          .K = K,
+                          .K_padded = K_padded,
+                          .M_total = cube.rows,
+                          .m0 = m0,
+                          .native = native};
+    };
+    auto* const int8_cube = reinterpret_cast<int8_t*>(cube.data);
     if (recipe.arithmetic == NpuArithmetic::kFloat16) {
-        convert_rows_fp16(from, stride, count, K, K_padded, cube.rows, m,
-                          reinterpret_cast<uint16_t*>(cube.data), cube.scales + m);
+        convert_rows_fp16(rows_to(reinterpret_cast<uint16_t*>(cube.data), m), cube.scales + m);
     } else if (recipe.one_scale_per_tensor) {
-        quantise_rows_int8_scaled(from, stride, count, K, K_padded, cube.rows, m, int8_cube,
-                                  cube.tensor_scale, cube.scales + m);
+        quantise_rows_int8_scaled(rows_to(int8_cube, m), cube.tensor_scale, cube.scales + m);
     } else {
-        quantise_rows_int8(from, stride, count, K, K_padded, cube.rows, m, int8_cube, cube.scales + m,
-                           default_tier(), sums, recipe.rotate ? absmax : nullptr);
+        quantise_rows_int8(rows_to(int8_cube, m), cube.scales + m, default_tier(), sums,
+                           recipe.rotate ? absmax : nullptr);
     }
     if (cube.planes == 2) {
-        quantise_residuals_int8(from, stride, count, K, K_padded, cube.rows, cube.chunk_rows + m, int8_cube,
-                                cube.scales + m, cube.scales + cube.chunk_rows + m, default_tier(), sums);
+        quantise_residuals_int8(rows_to(int8_cube, cube.chunk_rows + m), cube.scales + m,
+                                cube.scales + cube.chunk_rows + m, default_tier(), sums);
     }
 }
 

@@ -89,8 +89,16 @@ void store_rows(const WeightPlan& plan, const KSegment& segment, const Task& tas
     const NTile& tile = plan.tiles[task.tile];
     const bool last = task.first + task.count == tile.n_count;
     const auto store = [&](auto pack, auto* native) {
-        pack(rows.data, rows.stride, task.first, task.count, rows.k0, rows.K, segment.K_padded, tile.N_padded,
-             native, scales, default_tier());
+        pack({.rows = rows.data,
+              .row_stride = rows.stride,
+              .n0 = task.first,
+              .n_count = task.count,
+              .k0 = rows.k0,
+              .k_count = rows.K,
+              .K_padded = segment.K_padded,
+              .N_padded = tile.N_padded,
+              .native = native},
+             scales, default_tier());
         if (last) zero_kernels(tile.n_count, tile.N_padded, segment.K_padded, tile.N_padded, native);
     };
     if (plan.recipe.arithmetic == NpuArithmetic::kInt8) {

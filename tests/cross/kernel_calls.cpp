@@ -67,16 +67,18 @@ std::vector<Kernel> kernels_of(Arrays& x) {
         {"row_absmax", kK, [&x] { x.sums[0] = row_absmax(x.rows.data(), kK); }},
         {"quantise_rows_int8", rows,
          [&x] {
-             quantise_rows_int8(x.rows.data(), kK, kM, kK, kK, kM, 0, x.cube8.data(), x.fine.data(),
+             quantise_rows_int8({x.rows.data(), kK, kM, kK, kK, kM, 0, x.cube8.data()}, x.fine.data(),
                                 default_tier(), x.sums.data());
          }},
         {"quantise_residuals_int8", rows,
          [&x] {
-             quantise_residuals_int8(x.rows.data(), kK, kM, kK, kK, kM, 0, x.cube8.data(), x.scales.data(),
+             quantise_residuals_int8({x.rows.data(), kK, kM, kK, kK, kM, 0, x.cube8.data()}, x.scales.data(),
                                      x.fine.data(), default_tier(), x.sums.data());
          }},
         {"convert_rows_fp16", rows,
-         [&x] { convert_rows_fp16(x.rows.data(), kK, kM, kK, kK, kM, 0, x.cube16.data(), x.fine.data()); }},
+         [&x] {
+             convert_rows_fp16({x.rows.data(), kK, kM, kK, kK, kM, 0, x.cube16.data()}, x.fine.data());
+         }},
         {"rotate_rows", rows,
          [&x] { rotate_rows(x.rows.data(), kK, kM, kK, kK, x.factors.data(), x.rotated.data()); }},
         {"mix_blocks", rows, [&x] { mix_blocks(x.rotated.data(), kM, kK); }},
@@ -90,9 +92,13 @@ std::vector<Kernel> kernels_of(Arrays& x) {
         {"add_int32", rows, [&x] { add_int32(x.native.data(), x.more.data(), rows); }},
         {"channel_scale_int8", kK, [&x] { x.sums[0] = channel_scale_int8(x.rows.data(), kK); }},
         {"pack_rows_int8", kN * kK,
-         [&x] { pack_rows_int8(x.rows.data(), kK, 0, kN, 0, kK, kK, kN, x.cube8.data(), x.scales.data()); }},
+         [&x] {
+             pack_rows_int8({x.rows.data(), kK, 0, kN, 0, kK, kK, kN, x.cube8.data()}, x.scales.data());
+         }},
         {"pack_rows_fp16", kN * kK,
-         [&x] { pack_rows_fp16(x.rows.data(), kK, 0, kN, 0, kK, kK, kN, x.cube16.data(), x.scales.data()); }},
+         [&x] {
+             pack_rows_fp16({x.rows.data(), kK, 0, kN, 0, kK, kK, kN, x.cube16.data()}, x.scales.data());
+         }},
         {"rounding_error_int8", kK,
          [&x] {
              x.sums[0] = static_cast<float>(rounding_error_int8(x.rows.data(), kK, 0.02F, x.scales.data()));

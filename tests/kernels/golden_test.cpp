@@ -63,10 +63,10 @@ void quantise(Random& random, const Shape& s, KernelTier tier, Bytes& out) {
     const size_t K_padded = s.K_padded();
     std::vector<int8_t> cube(s.M * K_padded);
     std::vector<float> scales(s.M), fine(s.M), sums(s.M, 0.25F);
-    quantise_rows_int8(x.data(), s.K, s.M, s.K, K_padded, s.M, 0, cube.data(), scales.data(), tier,
+    quantise_rows_int8({x.data(), s.K, s.M, s.K, K_padded, s.M, 0, cube.data()}, scales.data(), tier,
                        sums.data());
     out.add(cube.data(), cube.size());
-    quantise_residuals_int8(x.data(), s.K, s.M, s.K, K_padded, s.M, 0, cube.data(), scales.data(),
+    quantise_residuals_int8({x.data(), s.K, s.M, s.K, K_padded, s.M, 0, cube.data()}, scales.data(),
                             fine.data(), tier, sums.data());
     out.add(cube.data(), cube.size());
     out.add(scales.data(), s.M);
@@ -78,7 +78,7 @@ void quantise_scaled(Random& random, const Shape& s, KernelTier tier, Bytes& out
     const std::vector<float> x = rows_of(random, s.M, s.K);
     std::vector<int8_t> cube(s.M * s.K_padded());
     std::vector<float> scales(s.M);
-    quantise_rows_int8_scaled(x.data(), s.K, s.M, s.K, s.K_padded(), s.M, 0, cube.data(), 0.03F,
+    quantise_rows_int8_scaled({x.data(), s.K, s.M, s.K, s.K_padded(), s.M, 0, cube.data()}, 0.03F,
                               scales.data(), tier);
     out.add(cube.data(), cube.size());
     out.add(scales.data(), s.M);
@@ -88,7 +88,7 @@ void convert(Random& random, const Shape& s, KernelTier tier, Bytes& out) {
     const std::vector<float> x = rows_of(random, s.M, s.K);
     std::vector<uint16_t> cube(s.M * s.K_padded());
     std::vector<float> scales(s.M);
-    convert_rows_fp16(x.data(), s.K, s.M, s.K, s.K_padded(), s.M, 0, cube.data(), scales.data(), tier);
+    convert_rows_fp16({x.data(), s.K, s.M, s.K, s.K_padded(), s.M, 0, cube.data()}, scales.data(), tier);
     out.add(cube.data(), cube.size());
     out.add(scales.data(), s.M);
 }
@@ -107,11 +107,11 @@ void pack(Random& random, const Shape& s, KernelTier tier, Bytes& out) {
         if (kInt8) out.add(rounding_error_int8(row, s.K, scales[n], values.data(), tier));
     }
     if constexpr (kInt8) {
-        pack_rows_int8(rows.data(), s.K, 0, s.N, 0, s.K, s.K_padded(), N_padded, block.data(), scales.data(),
-                       tier);
+        pack_rows_int8({rows.data(), s.K, 0, s.N, 0, s.K, s.K_padded(), N_padded, block.data()},
+                       scales.data(), tier);
     } else {
-        pack_rows_fp16(rows.data(), s.K, 0, s.N, 0, s.K, s.K_padded(), N_padded, block.data(), scales.data(),
-                       tier);
+        pack_rows_fp16({rows.data(), s.K, 0, s.N, 0, s.K, s.K_padded(), N_padded, block.data()},
+                       scales.data(), tier);
     }
     out.add(block.data(), block.size());
     out.add(scales.data(), scales.size());

@@ -44,11 +44,11 @@ struct Case {
 };
 
 void run(const float* rows, const Case& c, int8_t* native, const float* scales, KernelTier tier) {
-    pack_rows_int8(rows, c.stride, c.n0, c.n_count, c.k0, c.k_count, c.K_padded, c.N_padded, native, scales,
+    pack_rows_int8({rows, c.stride, c.n0, c.n_count, c.k0, c.k_count, c.K_padded, c.N_padded, native}, scales,
                    tier);
 }
 void run(const float* rows, const Case& c, uint16_t* native, const float* scales, KernelTier tier) {
-    pack_rows_fp16(rows, c.stride, c.n0, c.n_count, c.k0, c.k_count, c.K_padded, c.N_padded, native, scales,
+    pack_rows_fp16({rows, c.stride, c.n0, c.n_count, c.k0, c.k_count, c.K_padded, c.N_padded, native}, scales,
                    tier);
 }
 float channel_scale(const float* row, size_t K, int8_t) {
@@ -194,7 +194,7 @@ TEST(Pack, Float16SaturatesAndNeverStoresAnInfinity) {
             value = random.one_in(50) ? random.not_finite() : random.any_finite();
         for (const KernelTier tier : available_tiers()) {
             const GuardedBuffer<uint16_t> native(kK * 16);
-            pack_rows_fp16(row.data(), kK, 0, 1, 0, kK, kK, 16, native.data(), &one, tier);
+            pack_rows_fp16({row.data(), kK, 0, 1, 0, kK, kK, 16, native.data()}, &one, tier);
             for (size_t k = 0; k < kK; ++k) {
                 const uint16_t half = native[b_index_native(k, 0, kK, 16, DType::kFloat16)];
                 const bool fits = std::fabs(row[k]) <= kFloat16Max;
@@ -213,9 +213,9 @@ TEST(Pack, RowsWithoutAUsableScaleAreZeros) {
     const float scales[] = {0.0F, std::numeric_limits<float>::quiet_NaN(), -1.0F};
     for (const KernelTier tier : available_tiers()) {
         const GuardedBuffer<int8_t> native(64 * 32);
-        pack_rows_int8(rows.data(), kK, 0, 3, 0, kK, 64, 32, native.data(), scales, tier);
+        pack_rows_int8({rows.data(), kK, 0, 3, 0, kK, 64, 32, native.data()}, scales, tier);
         const GuardedBuffer<uint16_t> native_fp16(64 * 16);
-        pack_rows_fp16(rows.data(), kK, 0, 3, 0, kK, 64, 16, native_fp16.data(), scales, tier);
+        pack_rows_fp16({rows.data(), kK, 0, 3, 0, kK, 64, 16, native_fp16.data()}, scales, tier);
         for (size_t n = 0; n < 3; ++n) {
             for (size_t k = 0; k < 64; ++k) {
                 ASSERT_EQ(native[b_index_native(k, n, 64, 32, DType::kInt8)], 0);
@@ -241,7 +241,7 @@ TEST(Pack, SegmentsMakeUpALongK) {
     for (size_t k0 = 0; k0 < K; k0 += kSegmentK) {
         const size_t depth = std::min(kSegmentK, K_padded - k0);
         int8_t* block = native.data() + k0 * kNPadded;
-        pack_rows_int8(rows.data(), K, 0, kN, k0, std::min(depth, K - k0), depth, kNPadded, block,
+        pack_rows_int8({rows.data(), K, 0, kN, k0, std::min(depth, K - k0), depth, kNPadded, block},
                        scales.data());
         zero_kernels(kN, kNPadded, depth, kNPadded, block);
     }
@@ -270,12 +270,13 @@ TEST(Pack, ThreadsShareABlock) {
         scales[n] = channel_scale_int8(rows.data() + n * kK, kK);
     const GuardedBuffer<int8_t> expected(kKPadded * kNPadded);
     const GuardedBuffer<int8_t> native(kKPadded * kNPadded);
-    pack_rows_int8(rows.data(), kK, 0, kN, 0, kK, kKPadded, kNPadded, expected.data(), scales.data());
+    pack_rows_int8({rows.data(), kK, 0, kN, 0, kK, kKPadded, kNPadded, expected.data()}, scales.data());
     std::vector<std::thread> threads;
     for (size_t begin = 0; begin < kN; begin += 7) {
         threads.emplace_back([&, begin] {
-            pack_rows_int8(rows.data() + begin * kK, kK, begin, std::min<size_t>(7, kN - begin), 0, kK,
-                           kKPadded, kNPadded, native.data(), scales.data() + begin);
+            pack_rows_int8({rows.data() + begin * kK, kK, begin, std::min<size_t>(7, kN - begin), 0, kK,
+                            kKPadded, kNPadded, native.data()},
+                           scales.data() + begin);
         });
     }
     for (std::thread& thread : threads)

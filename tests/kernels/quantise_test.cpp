@@ -47,14 +47,14 @@ constexpr float kCommonScale = 0.03F;
 
 void run(Operation operation, const float* x, const Case& c, int8_t* native, float* scales, KernelTier tier) {
     if (operation == Operation::kInt8) {
-        quantise_rows_int8(x, c.stride, c.M, c.K, c.K_padded, c.M_total, c.m0, native, scales, tier);
+        quantise_rows_int8({x, c.stride, c.M, c.K, c.K_padded, c.M_total, c.m0, native}, scales, tier);
     } else {
-        quantise_rows_int8_scaled(x, c.stride, c.M, c.K, c.K_padded, c.M_total, c.m0, native, kCommonScale,
+        quantise_rows_int8_scaled({x, c.stride, c.M, c.K, c.K_padded, c.M_total, c.m0, native}, kCommonScale,
                                   scales, tier);
     }
 }
 void run(Operation, const float* x, const Case& c, uint16_t* native, float* scales, KernelTier tier) {
-    convert_rows_fp16(x, c.stride, c.M, c.K, c.K_padded, c.M_total, c.m0, native, scales, tier);
+    convert_rows_fp16({x, c.stride, c.M, c.K, c.K_padded, c.M_total, c.m0, native}, scales, tier);
 }
 
 template <typename Element>
@@ -192,7 +192,7 @@ TEST(Quantise, LargestMagnitudesThatTheCallerKnowsMakeNoDifference) {
         for (const KernelTier tier : available_tiers()) {
             const GuardedBuffer<int8_t> native(c.K_padded * c.M_total);
             const GuardedBuffer<float> scales(c.M);
-            quantise_rows_int8(x.data(), c.stride, c.M, c.K, c.K_padded, c.M_total, c.m0, native.data(),
+            quantise_rows_int8({x.data(), c.stride, c.M, c.K, c.K_padded, c.M_total, c.m0, native.data()},
                                scales.data(), tier, nullptr, absmax.data());
             ASSERT_TRUE(same_bits(native, expected)) << kernel_tier_name(tier);
             ASSERT_TRUE(same_floats(scales, expected_scales)) << kernel_tier_name(tier);
@@ -215,7 +215,7 @@ TEST(Quantise, Int8TiesGoToEvenAndTheRangeIsSymmetric) {
     for (const KernelTier tier : available_tiers()) {
         const GuardedBuffer<int8_t> native(K_padded);
         float scale = 0;
-        quantise_rows_int8(x.data(), K, 1, K, K_padded, 1, 0, native.data(), &scale, tier);
+        quantise_rows_int8({x.data(), K, 1, K, K_padded, 1, 0, native.data()}, &scale, tier);
         EXPECT_EQ(scale, 1.0F);
         for (size_t k = 0; k < K; ++k)
             ASSERT_EQ(native[k], expected[k]) << x[k] << " " << kernel_tier_name(tier);
@@ -230,7 +230,7 @@ TEST(Quantise, Int8IsWithinHalfAStep) {
         const auto x = test::random_rows(random, 1, K, K);
         const GuardedBuffer<int8_t> native(K_padded);
         float scale = 0;
-        quantise_rows_int8(x.data(), K, 1, K, K_padded, 1, 0, native.data(), &scale);
+        quantise_rows_int8({x.data(), K, 1, K, K_padded, 1, 0, native.data()}, &scale);
         if (!(scale > 0)) continue;
         int largest = 0;
         for (size_t k = 0; k < K; ++k) {
@@ -249,12 +249,12 @@ TEST(Quantise, ACommonScaleSaturates) {
     for (const KernelTier tier : available_tiers()) {
         const GuardedBuffer<int8_t> native(32);
         float scale = 0;
-        quantise_rows_int8_scaled(x, 6, 1, 6, 32, 1, 0, native.data(), 0.1F, &scale, tier);
+        quantise_rows_int8_scaled({x, 6, 1, 6, 32, 1, 0, native.data()}, 0.1F, &scale, tier);
         EXPECT_EQ(scale, 0.1F);
         for (size_t k = 0; k < 6; ++k)
             EXPECT_EQ(native[k], expected[k]) << x[k];
         for (const float useless : {0.0F, std::numeric_limits<float>::quiet_NaN()}) {
-            quantise_rows_int8_scaled(x, 6, 1, 6, 32, 1, 0, native.data(), useless, &scale, tier);
+            quantise_rows_int8_scaled({x, 6, 1, 6, 32, 1, 0, native.data()}, useless, &scale, tier);
             EXPECT_TRUE(test::same_float(scale, useless));
             for (const int8_t value : native)
                 EXPECT_EQ(value, 0);
@@ -279,7 +279,7 @@ TEST(Quantise, Float16KeepsEveryHalfAndRoundsLikeTheDefinition) {
     for (const KernelTier tier : available_tiers()) {
         const GuardedBuffer<uint16_t> native(K_padded);
         float scale = 0;
-        convert_rows_fp16(x.data(), K, 1, K, K_padded, 1, 0, native.data(), &scale, tier);
+        convert_rows_fp16({x.data(), K, 1, K, K_padded, 1, 0, native.data()}, &scale, tier);
         EXPECT_EQ(scale, 1.0F);
         for (size_t k = 0; k < K; ++k)
             ASSERT_EQ(native[k], float_to_float16(x[k])) << x[k] << " " << kernel_tier_name(tier);
@@ -302,8 +302,8 @@ TEST(Quantise, Float16ScalesHugeAndTinyRowsExactly) {
         uint16_t native[kK];
         float one = 0;
         float scale = 0;
-        convert_rows_fp16(plain, kK, 1, kK, kK, 1, 0, expected, &one);
-        convert_rows_fp16(shifted, kK, 1, kK, kK, 1, 0, native, &scale);
+        convert_rows_fp16({plain, kK, 1, kK, kK, 1, 0, expected}, &one);
+        convert_rows_fp16({shifted, kK, 1, kK, kK, 1, 0, native}, &scale);
         for (size_t k = 0; k < kK; ++k)
             ASSERT_EQ(std::ldexp(float16_to_float(native[k]), std::ilogb(scale)),
                       std::ldexp(float16_to_float(expected[k]), shift));
@@ -320,12 +320,13 @@ TEST(Quantise, ThreadsShareACube) {
     const GuardedBuffer<int8_t> native(kM * kKPadded);
     const GuardedBuffer<float> expected_scales(kM);
     const GuardedBuffer<float> scales(kM);
-    quantise_rows_int8(x.data(), kK, kM, kK, kKPadded, kM, 0, expected.data(), expected_scales.data());
+    quantise_rows_int8({x.data(), kK, kM, kK, kKPadded, kM, 0, expected.data()}, expected_scales.data());
     std::vector<std::thread> threads;
     for (size_t begin = 0; begin < kM; begin += 5) {
         threads.emplace_back([&, begin] {
-            quantise_rows_int8(x.data() + begin * kK, kK, std::min<size_t>(5, kM - begin), kK, kKPadded, kM,
-                               begin, native.data(), scales.data() + begin);
+            quantise_rows_int8({x.data() + begin * kK, kK, std::min<size_t>(5, kM - begin), kK, kKPadded, kM,
+                                begin, native.data()},
+                               scales.data() + begin);
         });
     }
     for (std::thread& thread : threads)
@@ -352,9 +353,9 @@ TEST(Quantise, RowSumsAreThoseOfTheCube) {
             std::vector<float> scales(M);
             std::vector<float> residual_scales(M);
             std::vector<float> sums(M, 10.0F);
-            quantise_rows_int8(x.data(), K, M, K, K_padded, M_total, m0, cube.data(), scales.data(), tier,
+            quantise_rows_int8({x.data(), K, M, K, K_padded, M_total, m0, cube.data()}, scales.data(), tier,
                                sums.data());
-            quantise_residuals_int8(x.data(), K, M, K, K_padded, M_total, m0, second, scales.data(),
+            quantise_residuals_int8({x.data(), K, M, K, K_padded, M_total, m0, second}, scales.data(),
                                     residual_scales.data(), tier, sums.data());
             for (size_t m = 0; m < M; ++m) {
                 float expected = 10.0F;

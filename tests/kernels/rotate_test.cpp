@@ -140,15 +140,16 @@ TEST(Residuals, EveryTierEqualsTheReferenceAndBothPlanesHoldTheRow) {
             test::fill_row(random, x.data() + m * c.stride, c.K);
         std::vector<int8_t> first(total * c.K_padded, 99);
         std::vector<float> scales(c.M);
-        quantise_rows_int8(x.data(), c.stride, c.M, c.K, c.K_padded, total, m0, first.data(), scales.data());
+        quantise_rows_int8({x.data(), c.stride, c.M, c.K, c.K_padded, total, m0, first.data()},
+                           scales.data());
         std::vector<int8_t> expected(total * c.K_padded, 99);
         std::vector<float> expected_scales(c.M);
-        quantise_residuals_int8(x.data(), c.stride, c.M, c.K, c.K_padded, total, m0, expected.data(),
+        quantise_residuals_int8({x.data(), c.stride, c.M, c.K, c.K_padded, total, m0, expected.data()},
                                 scales.data(), expected_scales.data(), KernelTier::kReference);
         for (const KernelTier tier : available_tiers()) {
             std::vector<int8_t> second(total * c.K_padded, 99);
             std::vector<float> residual_scales(c.M);
-            quantise_residuals_int8(x.data(), c.stride, c.M, c.K, c.K_padded, total, m0, second.data(),
+            quantise_residuals_int8({x.data(), c.stride, c.M, c.K, c.K_padded, total, m0, second.data()},
                                     scales.data(), residual_scales.data(), tier);
             ASSERT_EQ(second, expected) << kernel_tier_name(tier);  // rows of others untouched
             ASSERT_TRUE(test::same_floats(residual_scales, expected_scales));
