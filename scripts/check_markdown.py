@@ -12,6 +12,11 @@ import re
 import subprocess
 import sys
 
+# Pages that are still to be rewritten. One that has no long line any more is told of, and goes from here.
+LONG_PAGES = {
+    "README.md", "docs/README.md", "docs/comparison.md", "docs/install.md", "docs/run-on-a-pc.md", "docs/several-boards.md",
+    "docs/statistics.md", "docs/troubleshooting.md", "docs/user-guide.md",
+}
 MAX_LINE = 160
 MAX_ROW = 240
 
@@ -45,8 +50,11 @@ def main():
     if sys.argv[1:] == ["--self-test"]:
         return self_test()
     root = pathlib.Path(sys.argv[1]) if sys.argv[1:] else pathlib.Path(__file__).resolve().parent.parent
-    findings = [f"{path.relative_to(root)}:{number}: {length} characters, more than {limit}"
-                for path in pages_of(root) for number, length, limit in findings_in(path.read_text(encoding="utf-8"))]
+    found = {path.relative_to(root).as_posix(): list(findings_in(path.read_text(encoding="utf-8"))) for path in pages_of(root)}
+    for name in sorted(LONG_PAGES):
+        if not found.pop(name, None):
+            print(f"{name} may go from LONG_PAGES of scripts/check_markdown.py")
+    findings = [f"{name}:{number}: {length} characters, more than {limit}" for name, lines in found.items() for number, length, limit in lines]
     print("\n".join(findings) if findings else "markdown: nothing to report")
     return 1 if findings else 0
 

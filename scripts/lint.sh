@@ -98,6 +98,8 @@ check "shellcheck" check_shell
 check "python syntax" check_bytecode
 check "layers" python3 "$RKNPU2_ROOT/scripts/check_layers.py" "$RKNPU2_ROOT"
 check "layers self-test" python3 "$RKNPU2_ROOT/scripts/check_layers.py" --self-test
+check "markdown lines" python3 "$RKNPU2_ROOT/scripts/check_markdown.py" "$RKNPU2_ROOT"
+check "markdown self-test" python3 "$RKNPU2_ROOT/scripts/check_markdown.py" --self-test
 check "pictures" python3 "$RKNPU2_ROOT/scripts/pictures.py" --check
 if ((TIDY)); then
     prepare_tidy

@@ -86,7 +86,7 @@ def rewrite(path, text):
 def fix(root):
     """Writes all stubs; yields a line for each thing that a person has to do."""
     page = root / "docs/troubleshooting.md"
-    known = test_messages.messages_of_page(page.read_text()) | test_messages.NOT_ON_THE_PAGE.keys()
+    known = test_messages.documented(root) | test_messages.NOT_ON_THE_PAGE.keys()
     missing = test_messages.messages_of_sources(root) - known
     if rewrite(page, with_rows(page.read_text(), missing)):
         yield from (f"docs/troubleshooting.md: say what causes `{message}` and what to do" for message in sorted(missing))

@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
-"""docs/troubleshooting.md has every message that a user can act upon, and no message that does not exist."""
+"""docs/troubleshooting.md and its table have every message that a user can act upon, and no message that does not exist."""
 
+import csv
+import io
 import pathlib
 import re
 import sys
@@ -11,6 +13,8 @@ import messages
 import pages
 
 PAGE = pages.ROOT / "docs/troubleshooting.md"
+# Messages of tools and scripts, which say themselves what to do: a row for each, with its cause.
+TABLE = pages.ROOT / "docs/troubleshooting-tools.csv"
 SOURCES = ("src/**/*.[ch]pp", "tools/*.[ch]pp", "bench/*.[ch]pp", "bench/predict/*.[ch]pp")
 # For a user of the plug-in; lint.sh, test.sh and release.sh are for who works on it.
 SCRIPTS = ("calibrate", "host-llama", "in-tree", "lib", "model", "quality", "quickstart")
@@ -91,6 +95,18 @@ def messages_of_page(text):
     return found
 
 
+def rows_of_table(text):
+    """The rows of docs/troubleshooting-tools.csv."""
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def documented(root=pages.ROOT):
+    """The messages that the page or the table has."""
+    table = root / TABLE.relative_to(pages.ROOT)
+    return (messages_of_page((root / PAGE.relative_to(pages.ROOT)).read_text()) |
+            {row["message"] for row in rows_of_table(table.read_text() if table.is_file() else "")})
+
+
 def messages_of_sources(root=pages.ROOT):
     found = set()
     for pattern in SOURCES:
@@ -112,17 +128,20 @@ class Messages(unittest.TestCase):
     maxDiff = None
 
     def test_the_page_has_them_all(self):
-        missing = messages_of_sources() - messages_of_page(PAGE.read_text()) - NOT_ON_THE_PAGE.keys()
+        missing = messages_of_sources() - documented() - NOT_ON_THE_PAGE.keys()
         self.assertEqual(sorted(missing), [], "docs/troubleshooting.md, or NOT_ON_THE_PAGE with a reason, has to have these")
 
     def test_the_page_has_no_others(self):
         sources = messages_of_sources()
-        self.assertEqual(sorted(messages_of_page(PAGE.read_text()) - sources), [], "no source says these")
+        self.assertEqual(sorted(documented() - sources), [], "no source says these")
         self.assertEqual(sorted(NOT_ON_THE_PAGE.keys() - sources), [], "no source says these")
-        self.assertEqual(sorted(messages_of_page(PAGE.read_text()) & NOT_ON_THE_PAGE.keys()), [])
+        self.assertEqual(sorted(documented() & NOT_ON_THE_PAGE.keys()), [])
 
     def test_every_row_has_a_cause_and_something_to_do(self):
         self.assertEqual(rows_without_words(PAGE.read_text()), [])
+        rows = rows_of_table(TABLE.read_text())
+        self.assertGreater(len(rows), 80)
+        self.assertEqual([row for row in rows if None in row or not all(row.values())], [])
 
 
 class Extraction(unittest.TestCase):
@@ -153,6 +172,7 @@ class Extraction(unittest.TestCase):
     def test_a_page(self):
         page = "| message | cause |\n|---|---|\n| `one …`<br>`two \\| three` | `not this` |\n\n| name | x |\n|---|---|\n| `nor this` | |\n"
         self.assertEqual(messages_of_page(page), {"one …", "two | three"})
+        self.assertEqual(rows_of_table('message,cause\n"a, ""b""",c\n'), [{"message": 'a, "b"', "cause": "c"}])
 
 
 if __name__ == "__main__":

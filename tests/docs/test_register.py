@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The register of assumptions (docs/hardware.md) has no gap, and names steps of the doctor and settings of the simulator that there are.
+"""The register of assumptions (docs/hardware.csv) has no gap, and names steps of the doctor and settings of the simulator that there are.
 
     test_register.py [Class or Class.test ...]
 """
@@ -12,7 +12,7 @@ import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 CODE = re.compile(r"`([^`]+)`")
-COLUMNS = ["id", "fact, and our value", "who says so", "if it is false", "doctor", "simulator"]
+COLUMNS = ["id", "part", "fact, and our value", "who says so", "if it is false", "doctor", "simulator"]
 LETTER = re.compile(r"\[[^\]]*\b[DWMGC]\b[^\]]*\]")
 # What a row may have in place of a step or a setting.
 PARTS = re.compile(r"\*(Results|System|Speed)\*|nothing|takes its turns by the same lock")
@@ -21,13 +21,6 @@ PLAYED = re.compile(r"reading|not played|by its rule|costs nothing|a descriptor 
 
 def text(name):
     return (ROOT / name).read_text(encoding="utf-8")
-
-
-def tables(page):
-    """Yields (header, rows) of each table, as lists of cells."""
-    for block in re.findall(r"(?:^\|.*\n)+", page, re.M):
-        rows = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in block.splitlines()]
-        yield rows[0], rows[2:]
 
 
 def doctor_steps():
@@ -43,33 +36,34 @@ def profile_numbers():
     return set(names)
 
 
-def findings(page, steps, settings, numbers):
+def findings(register, steps, settings, numbers):
+    """Yields what is wrong with the text of the register."""
     seen = set()
-    for header, rows in tables(page):
-        if header != COLUMNS:
-            yield f"a table has the columns {header}"
+    header, *rows = csv.reader(io.StringIO(register))
+    if header != COLUMNS:
+        yield f"the columns are {header}"
+        return
+    for row in rows:
+        name = row[0]
+        if name in seen:
+            yield f"{name} stands there twice"
+        seen.add(name)
+        if len(row) != len(COLUMNS) or not all(row):
+            yield f"{name}: a cell is empty or missing"
             continue
-        for row in rows:
-            name = row[0].strip("`")
-            if name in seen:
-                yield f"{name} stands there twice"
-            seen.add(name)
-            if len(row) != len(COLUMNS) or not all(row):
-                yield f"{name}: a cell is empty or missing"
-                continue
-            if not LETTER.search(row[2]):
-                yield f"{name}: nobody says so with a letter"
-            for step in CODE.findall(row[4]):
-                if step not in steps:
-                    yield f"{name}: the doctor has no step {step}"
-            if not CODE.search(row[4]) and not PARTS.search(row[4]):
-                yield f"{name}: \"{row[4]}\" is no step and no part of the doctor's report"
-            for played in CODE.findall(row[5]):
-                known = played in settings or played in numbers or played in ("rknnsim_cache_lines", "bench/profiles/board.profile")
-                if not known:
-                    yield f"{name}: the simulator has no {played}"
-            if not CODE.search(row[5]) and not PLAYED.search(row[5]):
-                yield f"{name}: \"{row[5]}\" is no setting of the simulator and no reason"
+        if not LETTER.search(row[3]):
+            yield f"{name}: nobody says so with a letter"
+        for step in CODE.findall(row[5]):
+            if step not in steps:
+                yield f"{name}: the doctor has no step {step}"
+        if not CODE.search(row[5]) and not PARTS.search(row[5]):
+            yield f"{name}: \"{row[5]}\" is no step and no part of the doctor's report"
+        for played in CODE.findall(row[6]):
+            known = played in settings or played in numbers or played in ("rknnsim_cache_lines", "bench/profiles/board.profile")
+            if not known:
+                yield f"{name}: the simulator has no {played}"
+        if not CODE.search(row[6]) and not PLAYED.search(row[6]):
+            yield f"{name}: \"{row[6]}\" is no setting of the simulator and no reason"
     for step in sorted(steps - seen):
         yield f"the doctor's step {step} has no row"
 
@@ -78,34 +72,34 @@ class Register(unittest.TestCase):
     maxDiff = None
 
     def setUp(self):
-        self.page = text("docs/hardware.md")
+        self.register = text("docs/hardware.csv")
         self.known = doctor_steps(), simulator_settings(), profile_numbers()
 
     def test_no_gap_and_all_there(self):
         for found in self.known:
             self.assertGreater(len(found), 15)
-        self.assertEqual(list(findings(self.page, *self.known)), [])
-        self.assertGreater(sum(len(rows) for _, rows in tables(self.page)), 50)
+        self.assertEqual(list(findings(self.register, *self.known)), [])
+        self.assertGreater(self.register.count("\n"), 50)
 
     def test_readings_of_the_simulator_are_in_it(self):
         for setting in ("BIND", "IMPORT_SYNC", "RESULTS", "DIRTY", "NON_CACHEABLE", "CONTEXTS", "N_MAX", "K_MAX", "M_MAX", "INT4_INPUT", "QUANT",
                         "FOREIGN_MEMORY", "DOMAIN_BYTES", "CORE_MASK", "NORMAL_A", "INT4_NORMAL_B", "INT4_SATURATE"):
-            self.assertIn(f"`RKNNSIM_{setting}`", self.page)
+            self.assertIn(f"`RKNNSIM_{setting}`", self.register)
 
     def test_a_mistake_is_a_finding(self):
-        row = "| `import-sync` | a value | [M: RKL] | nothing | `import-sync` | `RKNNSIM_IMPORT_SYNC` |\n"
-        head = "| " + " | ".join(COLUMNS) + " |\n" + "|---" * 6 + "|\n"
+        row = "import-sync,cache,a value,[M: RKL],nothing,`import-sync`,`RKNNSIM_IMPORT_SYNC`\n"
+        head = ",".join(f'"{column}"' for column in COLUMNS) + "\n"
         known = {"import-sync"}, *self.known[1:]
         self.assertEqual(list(findings(head + row, *known)), [])
-        for good, bad, what in (("[M: RKL]", "RKL", "with a letter"), ("| `import-sync` | `RKN", "| `import` | `RKN", "no step import"),
-                                ("RKNNSIM_IMPORT_SYNC", "RKNNSIM_IMPORTS", "simulator has no RKNNSIM_IMPORTS"), ("| nothing |", "| |", "empty"),
-                                ("| `import-sync` | a", "| `other` | a", "import-sync has no row"), ("| `import-sync` | `RKN", "| somehow | `RKN", "no part"),
+        for good, bad, what in (("[M: RKL]", "RKL", "with a letter"), ("`import-sync`", "`import`", "no step import"),
+                                ("RKNNSIM_IMPORT_SYNC", "RKNNSIM_IMPORTS", "simulator has no RKNNSIM_IMPORTS"), (",nothing,", ",,", "empty"),
+                                ("import-sync,cache", "other,cache", "import-sync has no row"), ("`import-sync`", "somehow", "no part"),
                                 ("`RKNNSIM_IMPORT_SYNC`", "perhaps", "no reason")):
             found = list(findings(head + row.replace(good, bad), *known))
             self.assertEqual(len(found), 1, (bad, found))
             self.assertIn(what, found[0])
         self.assertIn("twice", " ".join(findings(head + row + row, *known)))
-        self.assertIn("columns", " ".join(findings(head.replace("| id", "| name") + row, set(), *self.known[1:])))
+        self.assertIn("columns", " ".join(findings(head.replace("id", "name", 1) + row, set(), *self.known[1:])))
 
 
 def published_findings(rows, ids):
@@ -120,7 +114,7 @@ def published_findings(rows, ids):
 
 class Published(unittest.TestCase):
     def test_each_fact_has_a_verdict(self):
-        ids = set(CODE.findall(" ".join(re.findall(r"^\| `[\w-]+` \|", text("docs/hardware.md"), re.M))))
+        ids = {row["id"] for row in csv.DictReader(io.StringIO(text("docs/hardware.csv")))}
         rows = list(csv.DictReader(io.StringIO(text("docs/published-facts.csv"))))
         self.assertGreater(len(ids), 50)
         self.assertEqual([row["id"] for row in rows if row["id"].isdigit()], [str(i) for i in range(1, 79)])

@@ -199,6 +199,11 @@ class Lint(ScriptCase):
         self.run_script("lint.sh")
         self.assertEqual(self.page(), before)
 
+    def test_a_long_line_of_a_page(self):
+        self.assertIn("lint: markdown lines: passed", self.run_script("lint.sh").stderr)
+        (self.folder / "docs/long.md").write_text("# Long\n\n" + "word " * 40 + "\n")
+        self.assertIn("docs/long.md:3: 200 characters, more than 160", self.run_script("lint.sh").stderr)
+
     def test_a_picture_that_is_not_what_the_script_draws(self):
         self.assertIn("lint: pictures: passed", self.run_script("lint.sh").stderr)
         picture = self.folder / "docs/pictures/grid.svg"

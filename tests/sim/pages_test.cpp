@@ -1,4 +1,4 @@
-// What docs/simulator.md and docs/run-on-a-pc.md say, held against the code: types, settings and their
+// What docs/simulator.md with its CSV files and docs/run-on-a-pc.md say, held against the code: types, settings and their
 // defaults, rules, and that the tests which the pages name are there.
 #include <filesystem>
 #include <fstream>
@@ -120,9 +120,11 @@ TEST_F(PagesTest, EveryTypeDoesWhatTheTableSays) {
 TEST_F(PagesTest, SettingsHaveTheDefaultsOfTheTable) {
     using rknnsim::Settings;
     std::set<std::string> documented;
-    for (const auto& row : table(page("simulator.md"), "| variable | values, the default first |")) {
-        const std::string name = matches(row[0], "`(RKNNSIM_[A-Z0-9_]+)`").at(0);
-        documented.insert(name);
+    for (const auto& row : csv_rows(page("simulator-settings.csv"))) {
+        ASSERT_EQ(row.size(), 3U) << row[0];
+        EXPECT_FALSE(row[2].empty()) << row[0];
+        const std::string name = row[0];
+        EXPECT_TRUE(documented.insert(name).second) << name << " stands twice";
         std::vector<std::string> values = matches(row[1], "`([^`]+)`");
         const bool number = values.empty() && std::isdigit(static_cast<unsigned char>(row[1][0])) != 0;
         if (number) values = matches(row[1], "[0-9]+");
