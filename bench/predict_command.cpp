@@ -8,7 +8,6 @@
 #include "predict/check.hpp"
 #include "predict/embedded.hpp"
 #include "predict/report.hpp"
-#include "predict/roofline.hpp"
 #include "predict/trace_file.hpp"
 
 namespace rknpu2 {
@@ -16,14 +15,14 @@ namespace {
 
 struct Options {
     std::vector<std::string> models;
-    std::vector<std::string> designs = {"full"};
+    std::vector<std::string> designs = {"plugin"};
     std::vector<std::string> precisions = {"fast"};
     std::string sync = "owner";
     std::string profile;
     int banks = 0;
     Goal goal;
     std::string format = "text";
-    std::string svg, trace;
+    std::string trace;
     bool check = false;
 };
 
@@ -89,7 +88,6 @@ Result<bool> run(const Options& options) {
     const Result<std::vector<Prediction>> predictions = predict_all(options, board.value());
     if (!predictions.ok()) return predictions.status();
     const std::vector<Prediction>& all = predictions.value();
-    if (!options.svg.empty()) RKNPU2_RETURN_IF_ERROR(write_file_atomically(options.svg, roofline_svg(all)));
     if (!options.trace.empty()) {
         if (all.size() != 1) {
             return Status(
@@ -114,10 +112,7 @@ void add_predict(CLI::App& app) {
         "docs/performance.md says what is modelled and how wrong it is.");
     command->add_option("--model", options->models,
                         "names or files of bench/shapes/*.txt; default: five models");
-    command
-        ->add_option(
-            "--design", options->designs,
-            "engine, plugin, plain, grouped, fused-ffn, fused, overlap, wave, staggered, full; or all")
+    command->add_option("--design", options->designs, "plugin: what the plug-in does; plain; or all")
         ->capture_default_str();
     command->add_option("--precision", options->precisions, "fast, balanced+statistics, balanced")
         ->capture_default_str();
@@ -141,15 +136,9 @@ void add_predict(CLI::App& app) {
         ->add_option("--context", options->goal.context, "tokens before the one that decode is modelled for")
         ->check(CLI::Range(0, 32768))
         ->capture_default_str();
-    command
-        ->add_option("--generated", options->goal.generated,
-                     "tokens that a plan is chosen for, besides the prompt; 0: for prefill alone")
-        ->check(CLI::Range(0, 1000000))
-        ->capture_default_str();
     command->add_option("--format", options->format)
         ->check(CLI::IsMember({"text", "csv", "json"}))
         ->capture_default_str();
-    command->add_option("--svg", options->svg, "write a roofline plot to this file");
     command->add_option("--trace", options->trace,
                         "write a timeline of one layer to this file, for Perfetto");
     command->add_flag("--check", options->check,

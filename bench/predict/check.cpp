@@ -41,17 +41,20 @@ Result<CheckRow> check_engine(const PublishedEngine& engine, const BoardProfile&
             .bar = kEngineBar};
     }
     const size_t space = engine.check.find(' ');
-    const Result<Design> design = find_design(engine.check.substr(0, space));
-    if (!design.ok()) return design.status();
+    const std::string name = engine.check.substr(0, space);
+    if (name != kEngine.name && name != kFused.name) {
+        return Status(StatusCode::kInvalidArgument,
+                      "engines.csv: no check is called \"" + engine.check + "\"");
+    }
+    const Design& design = name == kEngine.name ? kEngine : kFused;
     Result<ModelShape> model = find_model_shape(engine.model);
     if (!model.ok()) return model.status();
-    Setting setting{.model = model.take(), .design = design.value(), .board = board};
-    const Prediction prediction =
-        predict(setting, {.prompt = engine.tokens, .generated = 128, .context = engine.tokens});
+    Setting setting{.model = model.take(), .design = design, .board = board};
+    const Prediction prediction = predict(setting, {.prompt = engine.tokens, .context = engine.tokens});
     const bool prefill = engine.check.substr(space + 1) == "prefill";
     return CheckRow{
         .what = format("%s, %s of %s, design %s", engine.model.c_str(), prefill ? "prefill" : "decode",
-                       engine.engine.c_str(), design.value().name),
+                       engine.engine.c_str(), design.name),
         .unit = "tokens/s",
         .source = engine.source,
         .published = prefill ? engine.prefill_tps : engine.decode_tps,

@@ -1,5 +1,7 @@
-// The designs that are compared: what open engines do, what the plug-in does, and the steps from the simplest
-// plug-in to the whole plan, of which each adds one thing to the one before it.
+// The designs that the model knows: what the plug-in does, and the plainest one, which it is held against.
+//
+// Two more describe other engines of which figures were published. Only --check uses them.
+// docs/measurements/designs.csv says what further designs would be worth.
 #pragma once
 
 #include <cstdint>
@@ -12,26 +14,27 @@ namespace rknpu2 {
 
 struct Design {
     const char* name;
-    const char* adds;
-    bool is_step = true;
-    bool native = true;        // A and C in the chip's layout; else the runtime converts
-    bool grouped = false;      // one quantisation, and one run, for Q, K, V and for gate, up
-    bool gated = false;        // gate, up: SiLU and product in the pass over the results
-    bool fused_ffn = false;    // gate, up: from int32 over SiLU and product to the input of down in one pass
-    bool fused_norms = false;  // residual, norm and rope in the pass over the results
-    bool overlapped = false;   // row chunks: NPU and CPU at the same time, within a multiplication
-    bool wave = false;         // and across the operations of all layers, attention among them
-    bool staggered = false;    // a chunk runs some stages ahead of the next, so that unlike stages meet
-    // As the plug-in: K cut by its rule (src/plan/cost_model.hpp), prompts in chunks of its size, with the
-    // five above; single tokens without them.
+    bool native = true;       // A and C in the chip's layout; else the runtime converts
+    bool grouped = false;     // one quantisation, and one run, for Q, K, V and for gate, up
+    bool gated = false;       // gate, up: SiLU and product in the pass over the results
+    bool fused = false;       // all up to the next multiplication in the pass over the results
+    bool overlapped = false;  // row chunks: NPU and CPU at the same time, within a multiplication
+    bool wave = false;        // and across the operations of all layers, attention among them
+    // As the plug-in: K cut by its rule (src/plan/cost_model.hpp), prompts in chunks of its size, fused and in
+    // a wave; single tokens without.
     bool flows = false;
-    bool planned_segments = false;  // K cut where reading the weights less often is worth it
 };
+
+inline constexpr Design kPlain{.name = "plain"};
+inline constexpr Design kPlugin{
+    .name = "plugin", .grouped = true, .gated = true, .overlapped = true, .flows = true};
+inline constexpr Design kEngine{.name = "engine", .native = false};
+inline constexpr Design kFused{.name = "fused", .grouped = true, .fused = true};
 
 // What `design` does with so many rows at once.
 Design for_rows(const Design& design, int64_t rows);
 
-// Those that are no steps first; then the steps in their order, the last of which is "full".
+// Those that a user may name: plain and plugin.
 const std::vector<Design>& designs();
 
 Result<Design> find_design(const std::string& name);

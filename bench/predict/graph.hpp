@@ -5,9 +5,9 @@
 //   wave          a chunk's stage waits for its stage before, and attention for all earlier chunks as well
 //
 // A block begins where chunks would have to wait for each other in a design without a wave: at every
-// multiplication and every pass of its own. Ready operations run in the order of layer and stage; where
-// chunks are staggered each counts as the plan's `skew` stages behind the one before it, so that one chunk's
-// attention meets another's multiplications.
+// multiplication and every pass of its own. Ready operations run in the order of layer and stage. Each chunk
+// counts as the plan's `skew` stages behind the one before it, so that one chunk's attention meets another's
+// multiplications.
 #pragma once
 
 #include "predict/stages.hpp"

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "plan/cost_model.hpp"
+
 namespace rknpu2 {
 namespace {
 
@@ -39,12 +41,35 @@ PassResult run_pass(const Setting& setting, const Pass& pass) {
     return result;
 }
 
+// What the plug-in makes of weights that it multiplies together.
+Grid plugin_grid(const ModelShape& model, Group group) {
+    size_t N = 0, K = 0;
+    for (const WeightShape& weight : weights_of(model, group)) {
+        N += static_cast<size_t>(weight.N);
+        K = static_cast<size_t>(weight.K);
+    }
+    const size_t segments = best_segments(kBoardRates, NpuArithmetic::kInt8, K);
+    return {static_cast<int64_t>(segments), static_cast<int64_t>(tile_count(N, segments, rknnsim::kCores))};
+}
+
+Plan plan_of(const Setting& setting) {
+    Plan plan;
+    // A token's last multiplication is soonest with K dealt to the cores: one round, short sums.
+    if (setting.design.fused) plan.grids[Group::kDown] = {rknnsim::kCores, 1};
+    if (!setting.design.flows) return plan;
+    plan.chunk = kFlowChunkRows;
+    plan.skew = kFlowSkew;
+    for (const Group group : kLayerGroups)
+        plan.grids[group] = plugin_grid(setting.model, group);
+    return plan;
+}
+
 }  // namespace
 
 Prediction predict(const Setting& setting, const Goal& goal) {
     Prediction prediction{.setting = setting, .goal = goal};
     Setting& s = prediction.setting;
-    s.plan = choose_plan(setting, goal);
+    s.plan = plan_of(setting);
     const ModelShape& model = s.model;
     prediction.prefill = run_pass(s, {.first_row = 0, .rows = goal.prompt, .layers = model.layers});
     prediction.decode = run_pass(s, {.first_row = goal.context, .rows = 1, .layers = model.layers});

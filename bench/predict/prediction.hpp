@@ -4,9 +4,13 @@
 #include <utility>
 
 #include "predict/graph.hpp"
-#include "predict/planner.hpp"
 
 namespace rknpu2 {
+
+struct Goal {
+    int64_t prompt = 512;   // tokens
+    int64_t context = 512;  // tokens before the one that decode is modelled for
+};
 
 // Time by phase, in the order in which the phases first appear.
 using PhaseTimes = std::vector<std::pair<std::string, double>>;
@@ -23,7 +27,7 @@ struct PassResult {
 };
 
 struct Prediction {
-    Setting setting;  // the plan in it is the one that was chosen
+    Setting setting;  // the plan in it is the design's
     Goal goal;
     PassResult prefill;
     PassResult decode;         // one token after `goal.context` others

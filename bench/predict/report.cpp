@@ -58,11 +58,10 @@ std::string one_text(const Prediction& p, const std::vector<PublishedEngine>& en
                    percent(p.peak_share).c_str());
     text += phases_text(p.prefill) + busy_text("busy", p.prefill.whole) +
             busy_text("busy in the middle half", p.prefill.steady);
-    text += format(
-        "  tg%lld  %.2f tokens/s modelled at context %lld, %s of %.1f GB/s by weights, %s with KV cache\n",
-        static_cast<long long>(p.goal.generated), p.decode.tokens_per_second,
-        static_cast<long long>(p.goal.context), percent(p.weights_share).c_str(), kDecodeReferenceGbps,
-        percent(p.needed_share).c_str());
+    text +=
+        format("  tg  %.2f tokens/s modelled at context %lld, %s of %.1f GB/s by weights, %s with KV cache\n",
+               p.decode.tokens_per_second, static_cast<long long>(p.goal.context),
+               percent(p.weights_share).c_str(), kDecodeReferenceGbps, percent(p.needed_share).c_str());
     text += phases_text(p.decode) + busy_text("busy", p.decode.whole);
     for (const PublishedEngine& engine : engines) {
         if (engine.model != s.model.name) continue;
@@ -135,7 +134,6 @@ Json json_of(const Prediction& p, const std::vector<PublishedEngine>& engines) {
 std::string plan_text(const Prediction& prediction) {
     const Plan& plan = prediction.setting.plan;
     std::string text = format("rows %lld", static_cast<long long>(plan.chunk));
-    if (prediction.setting.design.staggered) text += format(", skew %lld", static_cast<long long>(plan.skew));
     for (const Group group : kLayerGroups) {
         const Grid grid = grid_of(prediction, group);
         text += format(", %s %lldx%lld", group_name(group), static_cast<long long>(grid.segments),

@@ -28,8 +28,8 @@ class Stages {
 
     std::vector<Stage> layer() {
         const auto q = static_cast<double>(m_.q_size()), kv = static_cast<double>(m_.kv_size());
-        if (!s_.design.fused_norms) norm();
-        if (s_.design.fused_norms) {
+        if (!s_.design.fused) norm();
+        if (s_.design.fused) {
             const double kept = kFloat * q + 2 * kHalf * kv;
             multiply_grouped(Group::kQkv, false, kept);
         } else {
@@ -39,7 +39,7 @@ class Stages {
         attention();
         const double to_ffn =
             2 * kFloat * H_ + planes(Group::kGateUp) * H_;  // residual in, out; input of FFN
-        if (s_.design.fused_norms) {
+        if (s_.design.fused) {
             multiply_grouped(Group::kAttentionOutput, true, to_ffn);
         } else {
             multiply(Group::kAttentionOutput);
@@ -52,7 +52,7 @@ class Stages {
 
     std::vector<Stage> first() {
         const double out = planes(Group::kQkv) * H_;
-        if (s_.design.fused_norms) pass("norm, quantise", kFloat * H_ + out, true);
+        if (s_.design.fused) pass("norm, quantise", kFloat * H_ + out, true);
         return std::move(stages_);
     }
 
@@ -110,16 +110,13 @@ class Stages {
 
     void ffn() {
         const auto F = static_cast<double>(m_.ffn_size);
-        if (s_.design.fused_norms) {
+        if (s_.design.fused) {
             multiply_grouped(Group::kGateUp, false, planes(Group::kDown) * F);
             const double to_next = 2 * kFloat * H_ + planes(Group::kQkv) * H_;
             multiply_grouped(Group::kDown, false, to_next);
             return;
         }
-        if (s_.design.fused_ffn) {
-            multiply_grouped(Group::kGateUp, true, planes(Group::kDown) * F);
-            multiply_grouped(Group::kDown, false, kFloat * H_);
-        } else if (s_.design.gated) {
+        if (s_.design.gated) {
             multiply_grouped(Group::kGateUp, true, kFloat * F);
             multiply(Group::kDown);
         } else {
@@ -185,7 +182,7 @@ class Stages {
         // Without fusion every further segment is added to floats in memory; a token's are still in a cache.
         const bool token = if_token(Start::kHandOver) == Start::kHandOver;
         const double again =
-            s_.design.fused_ffn || token ? 0 : 2 * kFloat * static_cast<double>(N * (grid.segments - 1));
+            s_.design.fused || token ? 0 : 2 * kFloat * static_cast<double>(N * (grid.segments - 1));
         // Results of one round of runs are taken while the next one goes on; only the last round's are waited
         // for.
         const double waited_for =

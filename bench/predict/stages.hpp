@@ -16,7 +16,7 @@
 
 namespace rknpu2 {
 
-// What is chosen by cost, or by habit where the design does not choose.
+// How the design spreads the work.
 struct Plan {
     int64_t chunk = 256;          // rows
     int64_t skew = 0;             // stages that a chunk may run ahead of the next one before it yields to it

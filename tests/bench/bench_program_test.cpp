@@ -33,7 +33,7 @@ Outcome run(const std::string& arguments) {
 }
 
 TEST(BenchProgram, PredictsAndChecks) {
-    const Outcome text = run("predict --model SmolLM2-135M --design plain full");
+    const Outcome text = run("predict --model SmolLM2-135M --design plain plugin");
     EXPECT_EQ(text.status, 0) << text.output;
     EXPECT_THAT(text.output, HasSubstr("Modelled, not measured"));
     const Outcome check = run("predict --check");
@@ -130,13 +130,15 @@ TEST(BenchProgram, WhatIsWrongIsOneLine) {
     const std::pair<std::string, std::string> cases[] = {
         {"", "subcommand"},
         {"predict --model nothing", "no model is called \"nothing\""},
-        {"predict --design best", "no design is called \"best\""},
+        {"predict --design best", "no design is called \"best\"; there are plain, plugin"},
+        {"predict --design engine", "no design is called \"engine\""},
         {"predict --precision exact", "no precision is called \"exact\""},
         {"predict --profile " + missing, missing + ": cannot be read"},
         {"predict --banks 12", "--banks"},
         {"predict --format xml", "--format"},
-        {"predict --model SmolLM2-135M --svg " + missing + "/a.svg", "cannot write " + missing + "/a.svg"},
-        {"predict --model SmolLM2-135M --design plain full --trace " + missing + "/t.json",
+        {"predict --model SmolLM2-135M --trace " + missing + "/a.json",
+         "cannot write " + missing + "/a.json"},
+        {"predict --model SmolLM2-135M --design plain plugin --trace " + missing + "/t.json",
          "--trace shows one layer"},
         {"matmul --shape 1x2", "\"1x2\" is not a shape: MxKxN"},
         {"matmul --shape 1x2x3x", "is not a shape"},

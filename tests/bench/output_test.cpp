@@ -1,11 +1,10 @@
-// What is written: JSON, CSV, the trace and the plot.
+// What is written: JSON, CSV and the trace.
 #include <nlohmann/json.hpp>
 #include <sstream>
 
 #include "bench/predict_cases.hpp"
 #include "predict/embedded.hpp"
 #include "predict/report.hpp"
-#include "predict/roofline.hpp"
 #include "predict/trace_file.hpp"
 
 namespace rknpu2 {
@@ -18,7 +17,7 @@ std::vector<PublishedEngine> engines() {
 }
 
 TEST(Output, JsonHoldsWhatTheTextSays) {
-    const Prediction p = predict_for("Gemma-3-1B", "full");
+    const Prediction p = predict_for("Gemma-3-1B", "plugin");
     const json all = json::parse(predictions_json({p}, engines()));
     EXPECT_EQ(all["modelled"], true);
     const json& one = all["predictions"][0];
@@ -42,7 +41,7 @@ TEST(Output, CsvHasACellForEveryColumn) {
 }
 
 TEST(Output, TheTraceShowsCpuAndNpuTogether) {
-    const json trace = json::parse(layer_trace_json(predict_for("Qwen2.5-1.5B", "full")));
+    const json trace = json::parse(layer_trace_json(predict_for("Qwen2.5-1.5B", "plugin")));
     std::vector<std::pair<double, double>> npu, cpu;
     bool memory = false;
     for (const json& event : trace["traceEvents"]) {
@@ -64,17 +63,6 @@ TEST(Output, TheTraceShowsCpuAndNpuTogether) {
     for (const auto& [c, d] : cpu)
         of_cpu += d - c;
     EXPECT_GT(together, 0.5 * of_cpu);
-}
-
-TEST(Output, ThePlotMarksEveryModel) {
-    const std::string svg =
-        roofline_svg({predict_for("SmolLM2-135M", "full"), predict_for("Gemma-3-1B", "plain")});
-    EXPECT_EQ(svg.rfind("<svg ", 0), 0);
-    EXPECT_NE(svg.find("<title>SmolLM2-135M, full, decode: "), std::string::npos);
-    EXPECT_NE(svg.find("<title>Gemma-3-1B gate: "), std::string::npos);  // apart where the design is plain
-    EXPECT_NE(svg.find("<title>SmolLM2-135M gate and up: "), std::string::npos);
-    EXPECT_EQ(svg.find("nan"), std::string::npos);
-    EXPECT_EQ(svg.find("inf"), std::string::npos);
 }
 
 }  // namespace

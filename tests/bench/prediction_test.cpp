@@ -1,5 +1,4 @@
-// Whole models: conservation, what each step and each number of the profile does, and the aims of the full
-// design.
+// Whole models: conservation, what each number of the profile does, and the aims.
 #include "predict/prediction.hpp"
 
 #include "bench/predict_cases.hpp"
@@ -25,9 +24,11 @@ void expect_sound(const PassResult& pass) {
 }
 
 TEST(Prediction, PhasesAddUpAndNothingIsOverfull) {
-    for (const Design& design : designs()) {
+    for (const Design& design : {kPlain, kPlugin, kEngine, kFused}) {
         SCOPED_TRACE(design.name);
-        const Prediction p = predict_for("TinyLlama-1.1B", design.name);
+        Setting setting = setting_of("TinyLlama-1.1B", "plain");
+        setting.design = design;
+        const Prediction p = predict(setting, {});
         expect_sound(p.prefill);
         expect_sound(p.decode);
         // Without overlap all of the work is one path.
@@ -38,38 +39,20 @@ TEST(Prediction, PhasesAddUpAndNothingIsOverfull) {
     }
 }
 
-TEST(Prediction, EveryStepIsAtLeastAsFast) {
+TEST(Prediction, ThePluginIsFasterThanThePlainDesign) {
     for (const std::string& model : default_models()) {
-        double before = 0;
-        for (const Design& design : designs()) {
-            if (!design.is_step) continue;
-            const Prediction p = predict_for(model, design.name);
-            const double cost = p.prefill.seconds + 128 * p.decode.seconds;  // what plans are chosen by
-            if (before > 0) {
-                EXPECT_LE(cost, before * 1.001) << model << " " << design.name;
-            }
-            before = cost;
-        }
-        EXPECT_GE(predict_for(model, "full").prefill.tokens_per_second,
-                  predict_for(model, "plain").prefill.tokens_per_second)
-            << model;
-    }
-}
-
-TEST(Prediction, ThePluginLiesBetweenThePlainDesignAndThePlan) {
-    for (const std::string& model : default_models()) {
-        const double plugin = predict_for(model, "plugin").prefill.tokens_per_second;
-        EXPECT_GT(plugin, predict_for(model, "plain").prefill.tokens_per_second) << model;
-        EXPECT_LT(plugin, predict_for(model, "full").prefill.tokens_per_second) << model;
+        const Prediction plugin = predict_for(model, "plugin"), plain = predict_for(model, "plain");
+        EXPECT_GT(plugin.prefill.tokens_per_second, plain.prefill.tokens_per_second) << model;
+        EXPECT_GT(plugin.decode.tokens_per_second, plain.decode.tokens_per_second) << model;
     }
 }
 
 TEST(Prediction, SecondPlanesCostNpuTime) {
     for (const char* model : {"Llama-2-7B", "Gemma-3-1B"}) {
-        const double fast = predict_for(model, "full").prefill.tokens_per_second;
+        const double fast = predict_for(model, "plugin").prefill.tokens_per_second;
         const double some =
-            predict_for(model, "full", Planes::kBalancedWithStatistics).prefill.tokens_per_second;
-        const double all = predict_for(model, "full", Planes::kBalanced).prefill.tokens_per_second;
+            predict_for(model, "plugin", Planes::kBalancedWithStatistics).prefill.tokens_per_second;
+        const double all = predict_for(model, "plugin", Planes::kBalanced).prefill.tokens_per_second;
         EXPECT_GT(fast, some);
         EXPECT_GT(some, all);
     }
@@ -77,7 +60,7 @@ TEST(Prediction, SecondPlanesCostNpuTime) {
 
 TEST(Prediction, StatisticsSpendTheBudget) {
     for (const std::string& name : default_models()) {
-        const Setting s = setting_of(name, "full", Planes::kBalancedWithStatistics);
+        const Setting s = setting_of(name, "plugin", Planes::kBalancedWithStatistics);
         double again = 0;
         for (int64_t layer = 0; layer < s.model.layers; ++layer) {
             for (const Group group : kLayerGroups) {
@@ -93,7 +76,7 @@ TEST(Prediction, StatisticsSpendTheBudget) {
 
 TEST(Prediction, TheProfileDecides) {
     const auto with = [](auto&& change) {
-        Setting s = setting_of("Llama-2-7B", "full");
+        Setting s = setting_of("Llama-2-7B", "plugin");
         change(&s.board);
         return predict(s, {});
     };
@@ -106,8 +89,8 @@ TEST(Prediction, TheProfileDecides) {
     EXPECT_LT(rounds, 9 * 32);
     const Prediction slow_attention = with([](BoardProfile* b) { b->attention_gflops /= 4; });
     EXPECT_LT(slow_attention.prefill.tokens_per_second, shipped.prefill.tokens_per_second / 2);
-    const Prediction hopeful = with([](BoardProfile* b) { b->npu.native_banks[rknnsim::kInt8] = 8; });
-    EXPECT_GT(hopeful.prefill.tokens_per_second, shipped.prefill.tokens_per_second);
+    const Prediction small = with([](BoardProfile* b) { b->npu.native_banks[rknnsim::kInt8] = 2; });
+    EXPECT_LT(small.prefill.tokens_per_second, 0.75 * shipped.prefill.tokens_per_second);
 }
 
 // docs/performance.md has them.
@@ -129,13 +112,6 @@ void expect_aims(const char* design, const std::vector<Aim>& aims) {
         const Utilisation& u = fast.prefill.steady;
         EXPECT_GE(std::max({u.npu, u.cpu, u.dram}), 0.9);
     }
-}
-
-TEST(Prediction, AimsOfTheFullDesign) {
-    expect_aims("full", {{"Llama-2-7B", 0.27, 0.93},
-                         {"Qwen2.5-1.5B", 0.175, 0.85},
-                         {"Gemma-3-1B", 0.14, 0.81},
-                         {"TinyLlama-1.1B", 0.15, 0.81}});
 }
 
 TEST(Prediction, AimsOfThePlugin) {
