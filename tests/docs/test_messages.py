@@ -13,7 +13,7 @@ import messages
 import pages
 
 PAGE = pages.ROOT / "docs/troubleshooting.md"
-# Messages of tools and scripts, which say themselves what to do: a row for each, with its cause.
+# Messages of packed weights, tools and scripts, which say themselves what to do: a row for each, with its cause.
 TABLE = pages.ROOT / "docs/troubleshooting-tools.csv"
 SOURCES = ("src/**/*.[ch]pp", "tools/*.[ch]pp", "bench/*.[ch]pp", "bench/predict/*.[ch]pp")
 # For a user of the plug-in; lint.sh, test.sh and release.sh are for who works on it.

@@ -1,5 +1,5 @@
-// Shapes beyond what one task of the chip takes, which the runtime splits: rows of docs/simulator-behaviours.csv about N,
-// M, K and the number of contexts. The shapes are those of programs that people run on boards.
+// Shapes beyond what one task of the chip takes, which the runtime splits: rows about N, M, K and the number of
+// contexts in docs/simulator-behaviours.csv. The shapes are those of programs that people run on boards.
 #include <algorithm>
 #include <cmath>
 
