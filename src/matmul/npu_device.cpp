@@ -97,20 +97,19 @@ void NpuDevice::drop_all() {
 Status NpuDevice::multiply(std::span<const Product> products, const Activations& input, Epilogue* epilogue) {
     RKNPU2_RETURN_IF_ERROR(check_process());
     const std::lock_guard lock(mutex_);
-    done_.assign(products.size(), 0);
-    for (size_t i = 0; i < products.size(); ++i) {
-        if (done_[i] != 0) continue;
-        next_together(products, i);
-        const bool all = together_.size() == products.size() && same_tiles(weights_);
+    products_ = products;
+    batches_.clear();
+    for (const Product& product : products)
+        batches_.add(*product.weight, product.planes);
+    batches_.lay_out();
+    for (const Batch& batch : batches_) {
+        batch_ = &batch;
+        const bool all = batches_.size() == 1 && same_tiles(batch.weights);
         epilogue_ = all ? epilogue : nullptr;
         const Result<Target> target = multiply_or_recover(input);
         RKNPU2_RETURN_IF_ERROR(target.status());
         if (target.value() == Target::kCpu) continue;
-        for (const Product& product : together_) {
-            const bool int8 = product.weight->plan.recipe.arithmetic == NpuArithmetic::kInt8;
-            ++(int8 ? counters_.int8_matmuls : counters_.fp16_matmuls);
-        }
-        counters_.npu_matmuls += together_.size();
+        count_matmuls(batch, counters_);
         if (all) epilogue = nullptr;  // it has had everything
     }
     if (epilogue == nullptr) return {};
@@ -122,31 +121,10 @@ Status NpuDevice::multiply(std::span<const Product> products, const Activations&
     return {};
 }
 
-// The product `first` and all later ones that want their activations as it does.
-void NpuDevice::next_together(std::span<const Product> products, size_t first) {
-    together_.clear();
-    weights_.clear();
-    const auto planes_of = [](const Product& product) {
-        return product.planes == 0 ? product.weight->plan.recipe.planes : product.planes;
-    };
-    for (size_t i = first; i < products.size(); ++i) {
-        const bool joins = done_[i] == 0 && planes_of(products[i]) == planes_of(products[first]) &&
-                           ActivationStore::same_form(*products[i].weight, *products[first].weight);
-        if (!joins) continue;
-        done_[i] = 1;
-        together_.push_back(products[i]);
-        together_.back().planes = planes_of(products[i]);
-        weights_.push_back(products[i].weight);
-    }
-}
-
 // Of the cube: as many as let CPU and NPU work side by side without too many runs.
 size_t NpuDevice::chunk_rows(size_t rows) const {
-    const WeightPlan& plan = weights_[0]->plan;
-    size_t N = 0;
-    for (const PackedWeight* const weight : weights_)
-        N += weight->plan.N;
-    return best_chunk_rows(kBoardRates, plan.recipe.arithmetic, rows, plan.K, N,
+    const WeightPlan& plan = batch_->plan();
+    return best_chunk_rows(kBoardRates, plan.recipe.arithmetic, rows, plan.K, batch_->columns(),
                            {plan.segments.size(), plan.tiles.size()});
 }
 
@@ -158,23 +136,22 @@ void NpuDevice::begin_call() {
 
 Status NpuDevice::multiply_together(const Activations& input) {
     begin_call();
-    const WeightPlan& plan = weights_[0]->plan;
+    const WeightPlan& plan = batch_->plan();
     ActivationStore::Form form;
-    form.planes = together_[0].planes;
-    runs_.fill(weights_);
-    form.most_rows = most_result_rows(runs_.widest());  // results have no more room
+    form.planes = batch_->planes;
+    form.most_rows = most_result_rows(batch_->strips.widest());  // results have no more room
     form.chunk_rows = std::min(chunk_rows(input.M * form.planes), form.most_rows);
     if (plan.recipe.one_scale_per_tensor) form.tensor_scale = scale_of_rows(input.data, input.M, plan.K);
     const size_t most = kMostRowChunks * (form.chunk_rows / form.planes);
     for (size_t m0 = 0; m0 < input.M;) {
         first_row_ = m0;
         const size_t M = std::min(most, input.M - m0);
-        Result<ActivationStore::Cubes*> cubes = activations_.get(*weights_[0], input, m0, M, form);
+        Result<ActivationStore::Cubes*> cubes = activations_.get(*batch_->weights[0], input, m0, M, form);
         RKNPU2_RETURN_IF_ERROR(cubes.status());
         if (m0 == 0) {
             const bool quantised = cubes.value()->quantised;
             counters_.activations_quantised += quantised ? 0 : 1;
-            counters_.activations_shared += together_.size() - (quantised ? 0 : 1);
+            counters_.activations_shared += batch_->weights.size() - (quantised ? 0 : 1);
         }
         RKNPU2_RETURN_IF_ERROR(run(*cubes.value()));
         activations_.keep();

@@ -36,10 +36,10 @@
 #include "device/device_memory.hpp"
 #include "device/work_areas.hpp"
 #include "matmul/activations.hpp"
+#include "matmul/batch.hpp"
 #include "matmul/epilogue.hpp"
 #include "matmul/npu_lane.hpp"
 #include "matmul/pipeline.hpp"
-#include "matmul/run_list.hpp"
 #include "plan/policy.hpp"
 #include "plan/weight_source.hpp"
 #include "runtime/npu_runtime.hpp"
@@ -153,7 +153,6 @@ class NpuDevice : public std::enable_shared_from_this<NpuDevice> {
     };
     class Execution;
 
-    void next_together(std::span<const Product> products, size_t first);
     size_t chunk_rows(size_t rows) const;
     Result<Target> multiply_or_recover(const Activations& input);
     Status multiply_alone(const Activations& input);
@@ -161,7 +160,6 @@ class NpuDevice : public std::enable_shared_from_this<NpuDevice> {
     Status multiply_together(const Activations& input);
     Result<Target> multiply_on_cpu(const Activations& input);
     Status multiply_on_cpu(const WeightSource& source, const Activations& input, float* out);
-    std::string names_together() const;
     void drop_all();
     Status run(const ActivationStore::Cubes& cubes);
     void lay_out(const ActivationStore::Cubes& cubes);
@@ -205,12 +203,11 @@ class NpuDevice : public std::enable_shared_from_this<NpuDevice> {
     size_t packed_weights_ = 0;
     bool full_ = false;  // a weight found no memory, whatever was tried, and none was given back since
     // Of the running call.
-    std::vector<char> done_;  // by product
-    std::vector<Product> together_;
-    std::vector<const PackedWeight*> weights_;  // theirs
-    Epilogue* epilogue_ = nullptr;              // of those together, or null
-    size_t first_row_ = 0;                      // of the cubes, in the input
-    RunList runs_;
+    std::span<const Product> products_;
+    BatchList batches_;
+    const Batch* batch_ = nullptr;     // the running one
+    Epilogue* epilogue_ = nullptr;     // of the batch, or null
+    size_t first_row_ = 0;             // of the cubes, in the input
     std::vector<BoundRun> bound_;      // step by step
     std::vector<size_t> first_bound_;  // by step
     Pipeline::Shape shape_;

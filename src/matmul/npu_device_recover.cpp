@@ -12,10 +12,6 @@
 
 namespace rknpu2 {
 
-std::string NpuDevice::names_together() const {
-    return name_and_others(weights_[0]->source.name, together_.size());
-}
-
 // While no other process does. One multiplication at a time, so that nobody waits long.
 Status NpuDevice::multiply_alone(const Activations& input) {
     const Result<DeviceLock::Turn> turn = DeviceLock::Turn::take(lock_.get());
@@ -23,15 +19,15 @@ Status NpuDevice::multiply_alone(const Activations& input) {
     return multiply_together(input);
 }
 
-// Those of together_; the result says who did it.
+// The running batch; the result says who did it.
 Result<Target> NpuDevice::multiply_or_recover(const Activations& input) {
     Recovery recovery(config_, counters_.faults, fault_lines_);
     for (;;) {
         Status status = multiply_alone(input);
         if (status.ok()) return Target::kNpu;
         activations_.forget();
-        if (context_limit_.lowered_after(status, names_together())) continue;
-        switch (recovery.next(status, names_together())) {
+        if (context_limit_.lowered_after(status, batch_->name())) continue;
+        switch (recovery.next(status, batch_->name())) {
             case OnError::kFail:
                 return status;
             case OnError::kCpu:
@@ -53,8 +49,10 @@ Status NpuDevice::multiply_on_cpu(const WeightSource& source, const Activations&
 }
 
 Result<Target> NpuDevice::multiply_on_cpu(const Activations& input) {
-    for (const Product& product : together_)
+    for (const size_t position : batch_->positions) {
+        const Product& product = products_[position];
         RKNPU2_RETURN_IF_ERROR(multiply_on_cpu(product.weight->source, input, product.out));
+    }
     return Target::kCpu;
 }
 

@@ -61,7 +61,7 @@ class NpuDevice::Execution final : public Pipeline::Work {
     void dequantise(size_t step, size_t part) override {
         const PhaseTimer timer(device_.counters_, Phase::kDequantise);
         const Pipeline::Step& at = device_.shape_.steps[step];
-        const RunStrip& strip = device_.runs_[at.strip];
+        const RunStrip& strip = device_.batch_->strips[at.strip];
         const size_t count = cubes_.chunks[at.chunk].count;
         const PartCut cut = part_cut(strip, count);
         Rows rows;
@@ -93,7 +93,7 @@ class NpuDevice::Execution final : public Pipeline::Work {
 
   private:
     const BoundRun& bound_run(size_t step, size_t core, size_t run) const {
-        const RunStrip& strip = device_.runs_[device_.shape_.steps[step].strip];
+        const RunStrip& strip = device_.batch_->strips[device_.shape_.steps[step].strip];
         return device_.bound_[device_.first_bound_[step] + strip.first_run[core] + run];
     }
 
@@ -108,10 +108,11 @@ class NpuDevice::Execution final : public Pipeline::Work {
         bool has(const CellResult& cell) const { return tile == SIZE_MAX || tile == cell.tile; }
     };
     FloatRows target_in_output(const Rows& rows, const CellResult& cell) const {
-        const Product& product = device_.together_[cell.product];
-        const WeightPlan& plan = product.weight->plan;
+        const WeightPlan& plan = device_.batch_->weights[cell.product]->plan;
         const size_t m = device_.first_row_ + cubes_.chunks[rows.chunk].m0 + rows.first;
-        return {product.out + m * plan.N + plan.tiles[cell.tile].n0, plan.N};
+        return {device_.products_[device_.batch_->positions[cell.product]].out + m * plan.N +
+                    plan.tiles[cell.tile].n0,
+                plan.N};
     }
 
     void add_cell_of(const Rows& rows, const CellResult& cell, const FloatRows& target) const;
@@ -126,13 +127,14 @@ class NpuDevice::Execution final : public Pipeline::Work {
 void NpuDevice::Execution::to_epilogue(const RunStrip& strip, const Rows& rows) const {
     thread_local std::vector<float> memory;
     thread_local std::vector<float*> results;
-    const std::vector<NTile>& tiles = device_.weights_[0]->plan.tiles;
+    const std::vector<NTile>& tiles = device_.batch_->plan().tiles;
+    const size_t products = device_.batch_->weights.size();
     const bool one_tile = rows.tile != SIZE_MAX;
     const size_t n = tiles[one_tile ? rows.tile : strip.cells.front().tile].n0;
-    const size_t columns = one_tile ? tiles[rows.tile].n_count : strip.columns / device_.together_.size();
+    const size_t columns = one_tile ? tiles[rows.tile].n_count : strip.columns / products;
     if (memory.size() < rows.count * strip.columns) memory.resize(rows.count * strip.columns);
     results.clear();
-    for (size_t product = 0; product < device_.together_.size(); ++product)
+    for (size_t product = 0; product < products; ++product)
         results.push_back(memory.data() + product * rows.count * columns);
     for (const CellResult& cell : strip.cells) {
         if (rows.has(cell))
@@ -144,11 +146,11 @@ void NpuDevice::Execution::to_epilogue(const RunStrip& strip, const Rows& rows) 
 
 void NpuDevice::Execution::add_cell_of(const Rows& rows, const CellResult& cell,
                                        const FloatRows& target) const {
-    const Product& product = device_.together_[cell.product];
+    const PackedWeight& weight = *device_.batch_->weights[cell.product];
     const BoundRun& bound = device_.bound_[device_.first_bound_[rows.step] + cell.run];
-    const size_t first_cube = rows.chunk * product.weight->plan.segments.size();
-    add_cell(*product.weight, cell, {bound.result_data, bound.rows},
-             {rows.first, rows.count, cubes_.chunks[rows.chunk].count, product.planes,
+    const size_t first_cube = rows.chunk * weight.plan.segments.size();
+    add_cell(weight, cell, {bound.result_data, bound.rows},
+             {rows.first, rows.count, cubes_.chunks[rows.chunk].count, device_.batch_->planes,
               cubes_.row_scales(first_cube), cubes_.row_sums(first_cube)},
              target);
 }
@@ -172,8 +174,7 @@ Status NpuDevice::run(const ActivationStore::Cubes& cubes) {
 
 // Few activations, such as those of a single token, before other threads are asked to take part.
 void NpuDevice::quantise_alone(const ActivationStore::Cubes& cubes) {
-    const bool few =
-        cubes.chunks.size() == 1 && cubes.chunks[0].count * weights_[0]->plan.K <= kElementsAlone;
+    const bool few = cubes.chunks.size() == 1 && cubes.chunks[0].count * batch_->plan().K <= kElementsAlone;
     if (shape_.quantised || !few) return;
     for (size_t part = 0; part < cubes.chunk_parts[0]; ++part)
         activations_.quantise_part(part);
@@ -196,15 +197,15 @@ size_t NpuDevice::threads_of_use(const ActivationStore::Cubes& cubes) const {
 // The multiplication as the pipeline sees it. A core goes through all rows with one strip of the weights
 // before it takes the next.
 void NpuDevice::lay_out(const ActivationStore::Cubes& cubes) {
-    shape_.segments = weights_[0]->plan.segments.size();
+    shape_.segments = batch_->plan().segments.size();
     shape_.chunk_parts = cubes.chunk_parts;
     shape_.quantised = cubes.quantised;
-    if (shape_.strips.size() < runs_.size()) shape_.strips.resize(runs_.size());
+    if (shape_.strips.size() < batch_->strips.size()) shape_.strips.resize(batch_->strips.size());
     shape_.steps.clear();
     first_bound_.clear();
     size_t bound = 0;
-    for (size_t s = 0; s < runs_.size(); ++s) {
-        const RunStrip& strip = runs_[s];
+    for (size_t s = 0; s < batch_->strips.size(); ++s) {
+        const RunStrip& strip = batch_->strips[s];
         for (auto& segments : shape_.strips[s].segments)
             segments.clear();
         for (const Run& run : strip.runs)
@@ -219,14 +220,14 @@ void NpuDevice::lay_out(const ActivationStore::Cubes& cubes) {
 
 // Finds the context and the memory of every run, so that the threads touch nothing shared.
 Status NpuDevice::bind(const ActivationStore::Cubes& cubes) {
-    const WeightPlan& plan = weights_[0]->plan;
-    const int domain = weights_[0]->cells[0][0].domain;
+    const WeightPlan& plan = batch_->plan();
+    const int domain = batch_->domain();
     const DType type = result_type(plan.recipe.arithmetic);
     bound_.clear();
     for (size_t step = 0; step < shape_.steps.size(); ++step) {
         const Pipeline::Step& at = shape_.steps[step];
         const size_t bucket = cubes.chunks[at.chunk].bucket;
-        const RunStrip& strip = runs_[at.strip];
+        const RunStrip& strip = batch_->strips[at.strip];
         for (size_t r = 0; r < strip.runs.size(); ++r) {
             const Run& run = strip.runs[r];
             Result<CachedContext*> context =
@@ -257,13 +258,11 @@ Status NpuDevice::bind(const ActivationStore::Cubes& cubes) {
 // On a board several cores always have something to do at once.
 uint64_t NpuDevice::estimated_ns(const ActivationStore::Cubes& cubes) const {
     if (!info().simulated) return UINT64_MAX;
-    size_t N = 0;
+    const size_t N = batch_->columns();
     uint64_t bytes = 0;
-    for (const PackedWeight* const weight : weights_) {
-        N += weight->plan.N;
+    for (const PackedWeight* const weight : batch_->weights)
         bytes += weight->plan.packed_bytes();
-    }
-    const size_t K = weights_[0]->plan.K;
+    const size_t K = batch_->plan().K;
     uint64_t ns = 0;
     for (const RowChunk& chunk : cubes.chunks) {
         ns += std::max<uint64_t>(bytes / kBytesPerNs, row_buckets()[chunk.bucket] * N * K / kMacsPerNs);

@@ -36,26 +36,12 @@ size_t NpuFlow::team() const {
 }
 
 void NpuFlow::add_product(std::span<const PackedWeight* const> weights) {
-    Product& product = products_.emplace_back();
-    for (size_t i = 0; i < weights.size(); ++i) {
-        const PackedWeight* const weight = weights[i];
-        const auto joins = [&](const Batch& batch) {
-            return batch.planes == weight->plan.recipe.planes &&
-                   ActivationStore::same_form(*batch.weights[0], *weight);
-        };
-        auto batch = std::find_if(product.batches.begin(), product.batches.end(), joins);
-        if (batch == product.batches.end()) {
-            product.batches.emplace_back();
-            batch = std::prev(product.batches.end());
-            batch->planes = weight->plan.recipe.planes;
-        }
-        batch->weights.push_back(weight);
-        batch->positions.push_back(i);
-    }
-    for (Batch& batch : product.batches) {
-        batch.first_cube = product.cubes;
-        product.cubes += batch.plan().segments.size();
-    }
+    BatchList& batches = products_.emplace_back().batches;
+    for (const PackedWeight* const weight : weights)
+        batches.add(*weight);
+    batches.lay_out();
+    cubes_of_a_chunk_ = std::max(cubes_of_a_chunk_, batches.cubes());
+    results_of_a_slot_ = std::max(results_of_a_slot_, batches.results());
 }
 
 Status NpuFlow::begin(std::vector<Chunk> chunks) {
@@ -66,18 +52,6 @@ Status NpuFlow::begin(std::vector<Chunk> chunks) {
     device_.activations_.forget();  // their areas are used for something else now
     device_.begin_call();
     slot_taken_.assign(kSlots, 0);
-    for (Product& product : products_) {
-        for (Batch& batch : product.batches) {
-            batch.strips.fill(batch.weights);
-            for (size_t strip = 0; strip < batch.strips.size(); ++strip)
-                for (const Run& run : batch.strips[strip].runs)
-                    batch.runs.push_back(&run);
-            batch.first_result = product.results;
-            product.results += batch.runs.size();
-        }
-        cubes_of_a_chunk_ = std::max(cubes_of_a_chunk_, product.cubes);
-        results_of_a_slot_ = std::max(results_of_a_slot_, product.results);
-    }
     states_ = std::vector<ChunkState>(chunks_.size());
     for (ChunkState& state : states_) {
         for (auto* const rows : {&state.scales, &state.sums}) {
@@ -104,12 +78,12 @@ Status NpuFlow::make_everything() {
         if (status.ok()) status = make_results();
         if (status.ok()) status = find_contexts();
         if (status.ok() || status.code() == StatusCode::kUnsupported) return status;
-        if (device_.context_limit_.lowered_after(status, name_of(0))) continue;
+        if (device_.context_limit_.lowered_after(status, products_[0].batches.name())) continue;
         if (status.code() == StatusCode::kOutOfMemory) {
             device_.drop_all();  // multiplications one by one need less
             return status;
         }
-        const OnError step = recovery.next(status, name_of(0));
+        const OnError step = recovery.next(status, products_[0].batches.name());
         if (step == OnError::kFail || step == OnError::kCpu) return status;
         if (step == OnError::kReset) device_.drop_all();
     }

@@ -27,11 +27,11 @@
 
 #include "config/device_lock.hpp"
 #include "device/recovery.hpp"
+#include "matmul/batch.hpp"
 #include "matmul/cube_rows.hpp"
 #include "matmul/npu_device.hpp"
 #include "matmul/npu_lane.hpp"
 #include "matmul/result_rows.hpp"
-#include "matmul/run_list.hpp"
 
 namespace rknpu2 {
 
@@ -93,23 +93,8 @@ class NpuFlow {
     // Chunks that have results: those, and one whose results are being taken.
     static constexpr size_t kSlots = kInLane + 1;
 
-    // Weights of a product that want their activations in the same form.
-    struct Batch {
-        std::vector<const PackedWeight*> weights;
-        std::vector<size_t> positions;  // of each, in the product
-        size_t planes = 1;
-        RunList strips;
-        std::vector<const Run*> runs;  // of all strips, one after the other
-        size_t first_cube = 0;         // of the product's cubes, one for each segment
-        size_t first_result = 0;       // of the product's results, one for each run
-
-        const WeightPlan& plan() const { return weights[0]->plan; }
-        int domain() const { return weights[0]->cells[0][0].domain; }
-    };
     struct Product {
-        std::vector<Batch> batches;
-        size_t cubes = 0;
-        size_t results = 0;
+        BatchList batches;
         std::vector<CachedContext*> contexts;  // by result
     };
     struct ChunkState {
@@ -142,7 +127,6 @@ class NpuFlow {
     Status recover(size_t chunk, bool lowered);
     void drop_results(const Batch& batch, size_t slot);
     void count(const Product& product);
-    std::string name_of(size_t product) const;
     size_t cube_index(const Batch& batch, size_t segment, size_t chunk) const {
         return chunk * cubes_of_a_chunk_ + batch.first_cube + segment;
     }

@@ -2,19 +2,9 @@
 #include <algorithm>
 #include <utility>
 
-#include "base/format.hpp"
 #include "matmul/npu_flow.hpp"
 
 namespace rknpu2 {
-
-// Such as "blk.0.attn_q.weight and 2 more".
-std::string NpuFlow::name_of(size_t product) const {
-    size_t others = 0;
-    for (const Batch& batch : products_[product].batches)
-        others += batch.weights.size();
-    const std::string& first = products_[product].batches[0].weights[0]->source.name;
-    return --others == 0 ? first : format("%s and %zu more", first.c_str(), others);
-}
 
 bool NpuFlow::must_give_way() const {
     return among_processes_.held() && std::chrono::steady_clock::now() - since_ >= turn_;
@@ -60,9 +50,7 @@ Status NpuFlow::submit(size_t product, size_t chunk) {
 void NpuFlow::count(const Product& product) {
     Counters& counters = device_.counters_;
     for (const Batch& batch : product.batches) {
-        const bool int8 = batch.plan().recipe.arithmetic == NpuArithmetic::kInt8;
-        (int8 ? counters.int8_matmuls : counters.fp16_matmuls) += batch.weights.size();
-        counters.npu_matmuls += batch.weights.size();
+        count_matmuls(batch, counters);
         counters.activations_shared += batch.weights.size() - 1;
         ++counters.activations_quantised;
     }
@@ -73,7 +61,7 @@ Status NpuFlow::fill_job(size_t chunk) {
     const Product& product = products_[state.product];
     for (auto& runs : state.job.runs)
         runs.clear();
-    state.job.synced.assign(product.cubes, 0);
+    state.job.synced.assign(product.batches.cubes(), 0);
     for (const Batch& batch : product.batches) {
         const size_t row_index = bucket(batch, chunk);
         for (size_t i = 0; i < batch.runs.size(); ++i) {
@@ -156,7 +144,8 @@ Status NpuFlow::submit_again() {
 bool NpuFlow::lowered_contexts() {
     return std::any_of(failed_.begin(), failed_.end(), [&](size_t chunk) {
         const ChunkState& state = states_[chunk];
-        return device_.context_limit_.lowered_after(state.job.status, name_of(state.product));
+        return device_.context_limit_.lowered_after(state.job.status,
+                                                    products_[state.product].batches.name());
     });
 }
 
@@ -168,7 +157,7 @@ Status NpuFlow::recover(size_t chunk, bool lowered) {
         device_.contexts_.drop(context);
     Status status = std::exchange(state.job.status, {});
     if (lowered) return {};
-    const OnError step = state.recovery->next(status, name_of(state.product));
+    const OnError step = state.recovery->next(status, products_[state.product].batches.name());
     if (step == OnError::kFail || step == OnError::kCpu) return status;
     if (step == OnError::kRetry) return {};
     device_.contexts_.clear();
