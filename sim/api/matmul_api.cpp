@@ -8,9 +8,6 @@
 #include "api/translate.hpp"
 #include "base/format.hpp"
 
-// The visibility of the C functions; exports.map lists them by prefix.
-#define RKNNSIM_EXPORT extern "C" __attribute__((visibility("default")))
-
 using namespace rknnsim;  // NOLINT: every function below is a thin frame around it
 
 namespace {

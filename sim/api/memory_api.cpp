@@ -6,8 +6,6 @@
 #include "api/runtime_state.hpp"
 #include "base/format.hpp"
 
-#define RKNNSIM_EXPORT extern "C" __attribute__((visibility("default")))
-
 using namespace rknnsim;  // NOLINT: every function below is a thin frame around it
 
 namespace {

@@ -8,8 +8,9 @@ namespace rknnsim {
 // "rknnsim: <kind>: <function>: <text>", as one write.
 void print_line(const char* kind, const char* function, const std::string& text);
 
-// The same for what a program may do in a loop, such as calls that are refused: of lines that differ in
-// numbers only, the first kLinesOfAKind are printed and the others counted. Thread safe.
+// As print_line(), for lines that a program may cause in a loop, such as calls that are refused. Lines that
+// differ in numbers only are of one kind: the first kLinesOfAKind of a kind are printed, the others counted.
+// Thread safe.
 inline constexpr unsigned kLinesOfAKind = 20;
 void print_limited(const char* kind, const char* function, const std::string& text);
 

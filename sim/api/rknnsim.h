@@ -16,7 +16,7 @@ struct rknnsim_live_counts {
     uint64_t contexts;         /* alive */
     uint64_t memories;         /* alive, imports included */
     uint64_t bytes;            /* of IOVA in use, over all domains */
-    uint64_t domain_bytes[16]; /* the same by domain */
+    uint64_t domain_bytes[16]; /* of IOVA in use, by domain */
     uint64_t runs;             /* that succeeded since the start */
     uint64_t macs;             /* multiply-accumulate operations in them */
 };
@@ -57,11 +57,12 @@ int rknnsim_dma_sync(int fd, uint64_t flags);
 int rknnsim_cache_lines(const void* address, uint64_t bytes, int operation);
 
 /* Copies what the device sees at [address, address + bytes) of a buffer to `to`; where the simulator does not
- * follow that, what the CPU sees. Changes nothing. 0, or -5 as above. For tests. */
+ * follow that, what the CPU sees. Changes nothing. Returns 0, or -5 for memory that is not within one buffer.
+ * For tests. */
 int rknnsim_device_bytes(const void* address, uint64_t bytes, void* to);
 
-/* Starts afresh: reads the settings again, counts from 0. -1 while any context or memory is alive. For tests.
- */
+/* Starts afresh: reads the settings again and counts from 0. Returns 0, or -1 while any context or memory is
+ * alive. For tests. */
 int rknnsim_reset(void);
 
 #ifdef __cplusplus

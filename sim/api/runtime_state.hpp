@@ -21,6 +21,9 @@
 #include "core/simulator.hpp"
 #include "core/system.hpp"
 
+// The linkage and visibility of the C functions; exports.map lists them by prefix.
+#define RKNNSIM_EXPORT extern "C" __attribute__((visibility("default")))
+
 namespace rknnsim {
 
 // The rknn_tensor_mem that callers hold, and what it stands for.

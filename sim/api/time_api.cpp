@@ -3,8 +3,6 @@
 #include "api/runtime_state.hpp"
 #include "base/format.hpp"
 
-#define RKNNSIM_EXPORT extern "C" __attribute__((visibility("default")))
-
 using namespace rknnsim;  // NOLINT: every function below is a thin frame around it
 
 static_assert(sizeof(rknnsim_matmul) == 32 && sizeof(rknnsim_run_time) == 144 &&

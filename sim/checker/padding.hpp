@@ -9,11 +9,12 @@
 
 namespace rknnsim {
 
-// Are all elements of A or B (as `operand` says) with k in [from, K) zero? `rows` is M. From CPU memory.
+// Returns whether all elements of A or B (as `operand` says) with k in [from, K) are zero, as the CPU sees
+// them. `rows` is M.
 bool padding_is_zero(const Problem& problem, const BoundOperand& operand, size_t rows, size_t from);
 
-// How many of the last k are zero in B for every n: 1 to 31, or 0 when none are, or when all 32 of the last
-// tile are, which is not what padding looks like. Remembered in the memory until the data change.
+// Returns how many of the last k are zero in B for every n, 1 to 31. Returns 0 when none are, and when all 32
+// of the last tile are, which is not what padding looks like. Remembered in the memory until the data change.
 size_t zero_tail(const Problem& problem, const BoundOperand& b);
 
 }  // namespace rknnsim

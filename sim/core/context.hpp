@@ -1,12 +1,12 @@
 // One matmul context: a Problem, the shape in force, what is bound to A, B and C, and the run itself.
 //
 // Binding an operand in normal layout takes a snapshot, converted to native form: later stores to the buffer
-// are not seen until it is bound again. Binding native A or B makes the device see what is in the buffer now,
-// and from then on it sees only what is cleaned (device_view.hpp). B over a size (Settings::shadow_b_bytes)
-// is only marked: the device reads the CPU's memory, and binding it costs nothing whatever its size.
+// are not seen until it is bound again. Binding native A or B makes the device see what is in the buffer now;
+// from then on it sees only what is cleaned (device_view.hpp). B beyond a size (Settings::shadow_b_bytes) is
+// only marked: the device reads the CPU's memory, and binding costs nothing.
 //
-// Not thread safe: callers hold a Use. By default a second thread that finds the context in use gets an
-// error.
+// Not thread safe: callers hold a Use. A second thread that finds the context in use gets an error, unless
+// RKNNSIM_THREADS lets it wait.
 #pragma once
 
 #include <memory>
@@ -22,7 +22,7 @@
 
 namespace rknnsim {
 
-// What is bound to one operand, for those who look at a context from outside.
+// What is bound to one operand, for observers.
 struct BoundOperand {
     Operand which = Operand::kA;
     std::shared_ptr<Memory> memory;  // null when nothing is bound, or it was destroyed
@@ -32,7 +32,7 @@ struct BoundOperand {
     bool taken_by_run = false;  // copied once more by each run
     bool shadowed = false;      // the device has a copy of its own: it can be compared
     bool unwritten = false;     // nobody had stored to the memory when it was bound
-    bool whole = false;         // and whether it looked at every byte
+    bool whole = false;         // `source` looked at every byte
 };
 
 class Context {

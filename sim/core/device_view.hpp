@@ -1,9 +1,9 @@
 // What the device sees of an allocation, as opposed to what the CPU has written.
 //
-// CPU caches are not coherent with the NPU: a store is invisible to it until its line is cleaned. How much of
-// that is followed is a choice of two: TrackedView follows what is bound as an input, and is cheap;
-// CachedView follows every line of the buffer, and what the CPU sees of results. This is what they have in
-// common. All offsets and sizes are bytes of the allocation. Thread safe.
+// CPU caches are not coherent with the NPU: it does not see a store until the line is cleaned. Two classes
+// follow that: TrackedView follows what is bound as an input, and is cheap; CachedView follows every line of
+// the buffer, and what the CPU sees of results. DeviceView is what they have in common. All offsets and sizes
+// are bytes of the allocation. Thread safe.
 #pragma once
 
 #include <cstddef>
@@ -47,15 +47,15 @@ class DeviceView {
     // The device has written the range; `data` is what result() gave, or the bytes. nullptr: zeros.
     virtual void store(size_t offset, size_t bytes, const std::byte* data) = 0;
 
-    // Fills the range with `value`, as if it had always been there, if all of it is zero. Says whether it
+    // Fills the range with `value`, as if it had always been there, if all of it is zero. Returns whether it
     // was.
     virtual bool plant(size_t offset, size_t bytes, std::byte value) = 0;
 
     // Copies what the device sees of the range; what is not followed, from what the CPU sees.
     virtual void look(size_t offset, size_t bytes, std::byte* to) const = 0;
 
-    // Has the CPU changed something in the range that the device does not see? Of what is not compared byte
-    // for byte, which `exact` asks for, samples are.
+    // Has the CPU changed something in the range that the device does not see? `exact` compares every byte;
+    // without it, samples of a large range may do.
     virtual bool stale(size_t offset, size_t bytes, bool exact) const = 0;
     // How many lines that the range touches has the CPU written and nobody cleaned? 0 where lines are not
     // followed.
@@ -68,7 +68,7 @@ class DeviceView {
     // Was the range synced before with no other call since, and is it for sure as it was then?
     bool synced_twice(size_t offset, size_t bytes, uint64_t activity) const;
 
-    // A stable sight of a range; others may not clean it while it exists.
+    // Holds a range still for reading: nobody can clean it while the Reading lives.
     class Reading {
       public:
         Reading(const DeviceView& view, size_t offset, size_t bytes)

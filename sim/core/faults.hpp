@@ -50,8 +50,8 @@ class Faults {
     static Outcome parse(const std::string& text, const std::vector<std::string>& functions,
                          std::unique_ptr<Faults>* faults);
 
-    // Counts a call; the code that it has to fail with, or 0. Does not return from one that crashes or
-    // blocks.
+    // Counts a call; returns the code that it has to fail with, or 0. Does not return from one that crashes
+    // or blocks.
     int call(const char* function);
 
     // Counts a run of `context`. `core_mask`: 1, 2, 4, or 0 for a core that does not hang, if there is one.
@@ -86,14 +86,14 @@ class Faults {
         uint64_t delay_ns = 0;
         std::atomic<uint64_t> seen{0};
 
-        // Of a function's calls, not of runs.
+        // Does it count the calls of a function, and not runs?
         bool is_of_calls() const {
             return kind == Kind::kFail || kind == Kind::kCrash || kind == Kind::kBlock;
         }
     };
     using Words = std::vector<std::string>;
 
-    // Each gives an empty text, or what is wrong.
+    // Each returns an empty text, or what is wrong.
     std::string add(const Words& words, const std::vector<std::string>& functions);
     static std::string read(const std::string& word, Fault* fault);
     static std::string read_when(const std::string& key, const std::string& value, Fault* fault);

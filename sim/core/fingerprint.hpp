@@ -1,8 +1,8 @@
 // A number that changes when data change, nearly always.
 //
-// Small ranges (up to kWhole bytes) are hashed whole. Of larger ones only kSamples words are looked at,
-// spread over the range, first and last included: enough to see that a buffer was filled anew, blind to
-// single elements, and cheap beside the multiplication that reads all of it. `whole` asks for every byte
+// Ranges of up to kFingerprintWhole bytes are hashed whole. From a larger one only kFingerprintSamples words
+// are taken, spread over the range, first and last included. That shows that a buffer was filled anew, misses
+// single elements, and is cheap beside the multiplication that reads all of it. `whole` asks for every byte
 // whatever the size.
 #pragma once
 

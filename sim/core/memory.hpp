@@ -1,13 +1,15 @@
 // Device memory: allocations, the pieces of them that callers hold, and the domains that they are accounted
 // to.
 //
-// An Allocation is one memfd, mapped once between two guard pages, with a range of IOVA in one domain and a
-// device view; it stands for a dma-buf and lives as long as anything refers to it. A Memory is what a
-// create_mem call returned: all of an allocation, or a slice of one imported through its fd. An import costs
-// no IOVA: importing a buffer into the device that exported it gives the same buffer. A buffer that somebody
-// else has made (a memfd, a dma-buf, a file of shared memory) becomes an Allocation of its own in each domain
-// that it is imported into: it is mapped here as well, and takes IOVA. Contexts refer to a Memory weakly:
-// destroying one that is bound frees it, and the next run says so.
+// An Allocation stands for a dma-buf: one memfd, mapped once between two guard pages, with a range of IOVA in
+// one domain and a device view. It lives as long as anything refers to it.
+//
+// A Memory is what a create_mem call returned: all of an allocation, or a slice of one imported through its
+// fd. An import costs no IOVA, because importing a buffer into the device that exported it gives that buffer.
+// A buffer that somebody else has made (a memfd, a dma-buf, a file of shared memory) becomes an Allocation of
+// its own in each domain that it is imported into: it is mapped here as well, and takes IOVA.
+//
+// Contexts refer to a Memory weakly: destroying one that is bound frees it, and the next run says so.
 #pragma once
 
 #include <sys/types.h>
@@ -109,8 +111,8 @@ class Allocation {
     RangeSet written_;
 };
 
-// How many of the last k of a weight are zero for every n: what looks like padding. Remembered with the
-// fingerprint of the data that it was found for; -1: not looked at. Thread safe.
+// What the checker remembers of a weight: how many of its last k are zero for every n, which looks like
+// padding, and the fingerprint of the data that this was found for. -1: not looked at.
 struct ZeroTail {
     std::mutex mutex;
     uint64_t fingerprint = 0;
@@ -140,10 +142,11 @@ class MemoryPool {
     // The buffer of somebody else behind a file descriptor, which stays the caller's.
     Outcome import(int domain, int fd, std::shared_ptr<Allocation>* allocation);
 
-    // The live allocation behind a file descriptor, whatever domain it is in; one of somebody else's file
-    // only in `domain`. Or one that contains [iova, iova + size) of a domain.
+    // The live allocation behind a file descriptor, whatever domain it is in; a file of somebody else is
+    // looked for only in `domain`.
     std::shared_ptr<Allocation> find_by_fd(int domain, int fd);
     std::vector<std::shared_ptr<Allocation>> find_all_by_fd(int fd);
+    // The live allocation that contains [iova, iova + size) of a domain.
     std::shared_ptr<Allocation> find_by_iova(int domain, uint64_t iova, uint64_t size);
 
     // The live allocation that has [address, address + bytes) where the CPU sees it, and at which offset;

@@ -1,5 +1,4 @@
-// What a call to the simulator came to: a code that the caller will see, and a text for whoever reads the
-// log.
+// The result of a call to the simulator: a code that the caller sees, and a text for the log.
 //
 // The codes are the vendor runtime's numbers, so that api/ only has to pass them on. An Outcome with a text
 // is printed once, as one line, at the C interface; the core itself never prints.
@@ -48,7 +47,7 @@ enum class Rule {
 };
 inline constexpr int kRules = 21;
 
-// `rule`: which of the checker's rules the refusal is about, if any.
+// `rule`: the checker's rule that the program has broken, if any.
 struct [[nodiscard]] Outcome {
     Code code = Code::kOk;
     std::string text;

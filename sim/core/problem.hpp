@@ -14,7 +14,7 @@
 
 namespace rknnsim {
 
-// Of one context.
+// Shapes that one context may have.
 inline constexpr size_t kMaxShapes = 512;
 
 struct RequestedShape {
@@ -49,7 +49,7 @@ struct Problem {
     QuantMode quant = QuantMode::kPerLayer;
     int domain = 0;
     bool dynamic = false;
-    // The shape in force has these; all shapes have the same unless B is transposed.
+    // K and N of the shape in force. Shapes differ in them only if B is transposed.
     size_t K = 0;
     size_t N = 0;
     std::vector<Shape> shapes;  // one unless dynamic

@@ -1,5 +1,5 @@
-// Locks parts of an address range: several may hold a part shared, one alone for itself. Who wants parts that
-// do not overlap never waits.
+// Locks parts of an address range: several threads may hold a part shared, or one holds it alone. Threads
+// whose parts do not overlap never wait.
 //
 // A thread must not take a second part of one lock while it holds a first. Cost: linear in the parts that are
 // held.

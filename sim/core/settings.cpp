@@ -39,20 +39,37 @@ Parse integer(int64_t Settings::*field, int64_t low, int64_t high) {
     };
 }
 
-// One of two words; the second one means true.
-Parse choice(bool Settings::*field, const char* no, const char* yes) {
+template <typename Value>
+struct Word {
+    const char* text;
+    Value value;
+};
+
+// One of some words, each with its value; `owner` finds in the settings what `field` is a member of.
+template <typename Value, typename Owner, typename Find>
+Parse one_of(Value Owner::*field, std::vector<Word<Value>> words, Find owner) {
     return [=](const std::string& text, Settings& settings) {
-        settings.*field = text == yes;
-        return text == yes || text == no;
+        for (const Word<Value>& word : words) {
+            if (text == word.text) return owner(settings).*field = word.value, true;
+        }
+        return false;
     };
 }
 
-// As above, for a rule of the cache.
+template <typename Value>
+Parse one_of(Value Settings::*field, std::vector<Word<Value>> words) {
+    return one_of(field, std::move(words), [](Settings& settings) -> Settings& { return settings; });
+}
+
+// One of two words; the second one means true.
+Parse choice(bool Settings::*field, const char* no, const char* yes) {
+    return one_of(field, {{no, false}, {yes, true}});
+}
+
+// One of two words for a rule of the cache.
 Parse cache_choice(bool CacheRules::*field, const char* no, const char* yes) {
-    return [=](const std::string& text, Settings& settings) {
-        settings.cache.*field = text == yes;
-        return text == yes || text == no;
-    };
+    return one_of(field, {{no, false}, {yes, true}},
+                  [](Settings& settings) -> CacheRules& { return settings.cache; });
 }
 
 Parse path(std::string Settings::*field) {
@@ -74,33 +91,6 @@ bool parse_types(const std::string& text, Settings& settings) {
     return true;
 }
 
-bool parse_rounding(const std::string& text, Settings& settings) {
-    if (text == "half-even") return settings.rounding = Rounding::kHalfEven, true;
-    if (text == "half-away") return settings.rounding = Rounding::kHalfAway, true;
-    if (text == "down") return settings.rounding = Rounding::kDown, true;
-    return false;
-}
-
-bool parse_saturation(const std::string& text, Settings& settings) {
-    if (text == "run") return settings.int4_saturation = Int4Saturation::kRun, true;
-    if (text == "segment") return settings.int4_saturation = Int4Saturation::kSegment, true;
-    return false;
-}
-
-bool parse_quant(const std::string& text, Settings& settings) {
-    if (text == "reject") return settings.quant = QuantReading::kReject, true;
-    if (text == "zeros") return settings.quant = QuantReading::kZeros, true;
-    if (text == "abort") return settings.quant = QuantReading::kAbort, true;
-    return false;
-}
-
-bool parse_int4_normal_b(const std::string& text, Settings& settings) {
-    if (text == "reject") return settings.int4_normal_b = Int4NormalB::kReject, true;
-    if (text == "refuse-at-bind") return settings.int4_normal_b = Int4NormalB::kRefuseAtBind, true;
-    if (text == "allow") return settings.int4_normal_b = Int4NormalB::kAllow, true;
-    return false;
-}
-
 // The strictest reading of everything that sources leave open; docs/hardware.csv says where each is from.
 void be_the_worst_board(Settings& settings) {
     settings.cache = {.bind_cleans = false,
@@ -118,20 +108,6 @@ void be_the_worst_board(Settings& settings) {
 bool parse_board(const std::string& text, Settings& settings) {
     if (text == "worst") return be_the_worst_board(settings), true;
     return text == "default";
-}
-
-bool parse_check(const std::string& text, Settings& settings) {
-    if (text == "off") return settings.check = CheckMode::kOff, true;
-    if (text == "warn") return settings.check = CheckMode::kWarn, true;
-    if (text == "strict") return settings.check = CheckMode::kStrict, true;
-    return false;
-}
-
-bool parse_shadow(const std::string& text, Settings& settings) {
-    if (text == "auto") return true;
-    if (text == "lazy") return settings.shadow_b_bytes = 0, true;
-    if (text == "full") return settings.shadow_b_bytes = INT64_MAX, true;
-    return false;
 }
 
 bool parse_kernel(const std::string& text, Settings& settings) {
@@ -153,8 +129,12 @@ const std::vector<Row>& table() {
          cache_choice(&CacheRules::non_cacheable_stale, "coherent", "stale")},
         {"RKNNSIM_KERNEL", "auto, reference, generic, or avx2 on a CPU that has it", parse_kernel},
         {"RKNNSIM_FAULTS", "", [](const std::string& text, Settings& s) { return s.faults = text, true; }},
-        {"RKNNSIM_CHECK", "off, warn or strict", parse_check},
-        {"RKNNSIM_SHADOW", "auto, lazy or full", parse_shadow},
+        {"RKNNSIM_CHECK", "off, warn or strict",
+         one_of(&Settings::check,
+                {{"off", CheckMode::kOff}, {"warn", CheckMode::kWarn}, {"strict", CheckMode::kStrict}})},
+        {"RKNNSIM_SHADOW", "auto, lazy or full",
+         one_of(&Settings::shadow_b_bytes,
+                {{"auto", Settings::kShadowAuto}, {"lazy", 0}, {"full", INT64_MAX}})},
         {"RKNNSIM_K_MAX", "32 to 1048576", integer(&Settings::k_max, 32, Settings::kNoLimit)},
         {"RKNNSIM_N_MAX", "16 to 1048576", integer(&Settings::n_max, 16, Settings::kNoLimit)},
         {"RKNNSIM_M_MAX", "1 to 1048576", integer(&Settings::m_max, 1, Settings::kNoLimit)},
@@ -165,11 +145,22 @@ const std::vector<Row>& table() {
         {"RKNNSIM_DOMAIN_BYTES", "65536 to 4294967296",
          integer(&Settings::domain_bytes, 65536, int64_t{4} << 30)},
         {"RKNNSIM_TP_NORM_TYPES", "type numbers separated by commas", parse_types},
-        {"RKNNSIM_INT4_NORMAL_B", "reject, refuse-at-bind or allow", parse_int4_normal_b},
+        {"RKNNSIM_INT4_NORMAL_B", "reject, refuse-at-bind or allow",
+         one_of(&Settings::int4_normal_b, {{"reject", Int4NormalB::kReject},
+                                           {"refuse-at-bind", Int4NormalB::kRefuseAtBind},
+                                           {"allow", Int4NormalB::kAllow}})},
         {"RKNNSIM_INT4_INPUT", "nibbles or bytes", choice(&Settings::int4_bytes, "nibbles", "bytes")},
-        {"RKNNSIM_INT4_SATURATE", "run or segment", parse_saturation},
-        {"RKNNSIM_INT8_ROUND", "half-even, half-away or down", parse_rounding},
-        {"RKNNSIM_QUANT", "zeros, reject or abort", parse_quant},
+        {"RKNNSIM_INT4_SATURATE", "run or segment",
+         one_of(&Settings::int4_saturation,
+                {{"run", Int4Saturation::kRun}, {"segment", Int4Saturation::kSegment}})},
+        {"RKNNSIM_INT8_ROUND", "half-even, half-away or down",
+         one_of(&Settings::rounding, {{"half-even", Rounding::kHalfEven},
+                                      {"half-away", Rounding::kHalfAway},
+                                      {"down", Rounding::kDown}})},
+        {"RKNNSIM_QUANT", "zeros, reject or abort",
+         one_of(&Settings::quant, {{"reject", QuantReading::kReject},
+                                   {"zeros", QuantReading::kZeros},
+                                   {"abort", QuantReading::kAbort}})},
         {"RKNNSIM_DYNAMIC_INFO", "ignore or match",
          choice(&Settings::dynamic_info_matters, "ignore", "match")},
         {"RKNNSIM_DYNAMIC_SHAPES", "transposed or rows",

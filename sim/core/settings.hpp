@@ -31,7 +31,8 @@ struct Settings {
     std::string kernel = "auto";  // RKNNSIM_KERNEL
     std::string faults;           // RKNNSIM_FAULTS, see faults.hpp
     CheckMode check = CheckMode::kWarn;
-    int64_t shadow_b_bytes = int64_t{64} << 10;  // RKNNSIM_SHADOW: native B up to this size has a device copy
+    static constexpr int64_t kShadowAuto = int64_t{64} << 10;
+    int64_t shadow_b_bytes = kShadowAuto;  // RKNNSIM_SHADOW: native B up to this size has a device copy
 
     int64_t k_max = 32768;
     int64_t n_max = kNoLimit;

@@ -1,9 +1,9 @@
 // The view of the device on an allocation of which only a part is followed.
 //
-// A range can be *tracked*: a second copy of it is kept, updated only when it is cleaned, and a matmul that
-// reads the range gets what was there at the last cleaning. Or it can be *marked*: only a fingerprint is
-// kept, the matmul reads the CPU's memory, and the checker can tell that it is not what was cleaned; that is
-// how big weights are spared a second copy (RKNNSIM_SHADOW). Binding cleans; results are visible at once.
+// A *tracked* range has a second copy, updated only when the range is cleaned; a matmul that reads the range
+// gets what was there at the last cleaning. A *marked* range has only a fingerprint: the matmul reads the
+// CPU's memory, and the checker can tell that it is not what was cleaned. Marks spare big weights a second
+// copy (RKNNSIM_SHADOW). Binding cleans; results are visible at once.
 //
 // Cost: cleaning compares before it copies, under a shared lock, so that contexts which bind the same
 // unchanged buffer do not wait for each other. The copy's pages exist only where something was tracked.

@@ -96,7 +96,7 @@ enum rknnsim_mem_flags RKNNSIM_AS_INT {
     RKNN_MEM_FLAG_ALLOC_NO_CONTEXT = 0x20000 /* the context may be 0 */
 };
 
-/* Who must be able to pass any number, such as a test of the library, asks for plain integers. */
+/* A program that must be able to pass any number, such as a test of the library, asks for plain integers. */
 #ifdef RKNNSIM_PLAIN_INTEGERS
 typedef int rknn_tensor_type;
 typedef int rknn_tensor_format;
@@ -145,7 +145,7 @@ int rknn_destroy_mem(rknn_context ctx, rknn_tensor_mem* mem);
 int rknn_mem_sync(rknn_context ctx, rknn_tensor_mem* mem, rknn_mem_sync_mode mode);
 /* RKNN_QUERY_SDK_VERSION into a rknn_sdk_version. */
 int rknn_query(rknn_context ctx, rknn_query_cmd cmd, void* info, uint32_t size);
-/* Of networks, therefore not simulated: -1. */
+/* Returns -1: it belongs to neural networks, which are not simulated. */
 int rknn_dup_context(rknn_context* context_in, rknn_context* context_out);
 
 #ifdef __cplusplus

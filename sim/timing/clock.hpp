@@ -2,10 +2,13 @@
 // out in virtual time, and keeps the sums.
 //
 // It never looks at a real clock and never waits. A thread's time passes with what it asks for (binding,
-// conversion, runs) and with what it says of itself (advance); the program's own work is not known. Threads
-// agree through data: binding memory waits for the run that wrote it; a sync to the device waits for all runs
-// that use the memory as well, since the CPU has just written it; a sync from the device waits for the run
-// that wrote it; calls on one context come one after the other.
+// conversion, runs) and with what it says about itself (advance); the clock does not know the program's own
+// work. Threads wait for each other's data in virtual time:
+//   * binding memory waits for the run that wrote it;
+//   * a sync to the device waits for that run, and for all runs that use the memory, since the CPU has just
+//     written it;
+//   * a sync from the device waits for the run that wrote the memory;
+//   * calls on one context come one after the other.
 //
 // Thread safe. Notes cost a lock and no allocation in the steady state; layout happens when somebody asks for
 // a result, and after every 1024 notes.
@@ -53,7 +56,7 @@ class VirtualClock : public Observer, private Timeline::Listener {
     // One run of that shape while `cores` cores are busy, alone on its own.
     RunTime predict(const MatmulShape& shape, int cores);
 
-    // Of the calling thread. The last run has no cost when there was none.
+    // What follows is about the calling thread. The last run has no cost when there was none.
     RunTime last_run();
     uint64_t now();
     void advance(uint64_t ns);

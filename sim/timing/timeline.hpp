@@ -125,7 +125,7 @@ class Timeline {
 
     void resolve();
 
-    // Of an operation that was laid out and is among the last kEndsKept.
+    // When the operation ended; it must have been laid out and be among the last kEndsKept.
     uint64_t end_of(uint64_t id) const { return ends_[id % kEndsKept]; }
     bool resolved(uint64_t id) const { return id < first_; }
     uint64_t last_id() const { return next_id_ - 1; }

@@ -9,8 +9,7 @@
 //
 // In normal layout a tile has no more results than the profile says, and its rows are tasks of their own,
 // which take a least time however little there is to do. int4, and more columns than one task takes, go row
-// by row: B is read once for each. For one row normal and native layout are the same bytes, and there is
-// nothing of all this.
+// by row: B is read once for each. None of this holds for one row, whose bytes are equal in both layouts.
 //
 // A block is one tile of one segment. Within a block memory and MACs overlap; blocks follow each other, since
 // the buffer has no room for the next block's weights. Hence

@@ -77,7 +77,7 @@ Status make_directories(const std::string& path) {
         const std::string part = path.substr(0, end);
         struct stat info {};
         if (::mkdir(part.c_str(), 0700) != 0 && errno != EEXIST) {
-            // Of a directory that is there, a file system that cannot be written to may say so first.
+            // A file system that cannot be written to may say so before it says that the directory exists.
             const int reason = errno;
             if (::stat(part.c_str(), &info) != 0) {
                 errno = reason;

@@ -1,10 +1,10 @@
 // Keeps processes from using one device at the same time: two that submit to an RK3588's NPU at once can
 // freeze the board.
 //
-// Advisory locks (flock) on two files. Who wants the device takes the queue first, then the device, and then
-// lets the queue go: so one process at most waits for the device itself, and one that has just given it back
-// cannot take it again before that one has had it. The kernel drops the locks of a process that dies. A wait
-// of more than a second is a line that names who holds the device.
+// Advisory locks (flock) on two files. A process that wants the device locks the queue first, then the
+// device, then unlocks the queue. So at most one process waits for the device itself, and one that has just
+// given it back cannot take it again before the waiting one has had it. The kernel drops the locks of a
+// process that dies. A wait of more than a second is a line that names who holds the device.
 //
 // Whoever can open a file can hold its lock for ever, so the files are for those who may use the device
 // itself: they get the group of its node in /dev (DeviceUsers), and nobody may only read them. They are only
@@ -123,8 +123,8 @@ class DeviceLock {
     std::thread watcher_;
 };
 
-// Where the lock of this machine's NPU is by default. The same for all users, or it would keep nobody out;
-// hence not in XDG_RUNTIME_DIR.
+// Returns the path of the lock of this machine's NPU. All users must share it, or it would keep nobody out;
+// hence it is not in XDG_RUNTIME_DIR.
 std::string default_lock_path();
 
 }  // namespace rknpu2

@@ -28,7 +28,8 @@ void dequantise_rows_int32(const int32_t* native, size_t M_total, size_t m0, siz
                            const float* row_scales, const float* channel_scales, float* out,
                            size_t out_stride, Accumulate mode, KernelTier tier = default_tier());
 
-// The same for fp32 results (the exact precision, where scales are powers of two and nearly always 1).
+// As dequantise_rows_int32(), for fp32 results (the exact precision, where scales are powers of two and
+// nearly always 1).
 void scale_rows_fp32(const float* native, size_t M_total, size_t m0, size_t M, size_t N,
                      const float* row_scales, const float* channel_scales, float* out, size_t out_stride,
                      Accumulate mode, KernelTier tier = default_tier());

@@ -32,7 +32,7 @@ inline constexpr size_t kSegmentK = 8192;
 
 enum class Layout : uint8_t {
     kNormal,      // row-major: A [M,K], B [K,N], C [M,N]
-    kNative,      // as above
+    kNative,      // in blocks, as the table at the head of this file says
     kTransposed,  // B only: [N,K]
 };
 
@@ -54,7 +54,6 @@ constexpr size_t kernel_group(DType type) {
 }
 
 // ---- A
-// -------------------------------------------------------------------------------------------------------------
 
 constexpr size_t a_index_normal(size_t m, size_t k, size_t K) {
     return m * K + k;
@@ -66,7 +65,6 @@ constexpr size_t a_index_native(size_t m, size_t k, size_t M, DType type) {
 }
 
 // ---- B
-// -------------------------------------------------------------------------------------------------------------
 
 constexpr size_t b_index_normal(size_t k, size_t n, size_t N) {
     return k * N + n;
@@ -87,7 +85,6 @@ constexpr size_t b_index_native(size_t k, size_t n, size_t K, size_t N, DType ty
 }
 
 // ---- C
-// -------------------------------------------------------------------------------------------------------------
 
 constexpr size_t c_index_normal(size_t m, size_t n, size_t N) {
     return m * N + n;

@@ -68,8 +68,8 @@ struct ContextSpec {
     std::vector<size_t> rows;  // the row counts M that may be selected, ascending
     int core = 0;              // 0 .. rk3588::kCores - 1
     int domain = 0;            // IOMMU domain, 0 .. rk3588::kDomains - 1
-    // Of activations and result: kNormal or kNative. What is not native is copied by bind() of activations
-    // and weights: later changes are not seen, and their memory must not be synced.
+    // The layout of activations and result: kNormal or kNative. What is not native is copied by bind() of
+    // activations and weights: later changes are not seen, and their memory must not be synced.
     Layout ac_layout = Layout::kNative;
     Layout b_layout = Layout::kNative;
 };
@@ -97,8 +97,8 @@ class NpuContext {
 
     // New device memory in the context's domain.
     virtual Result<std::unique_ptr<NpuMemory>> allocate(size_t bytes) = 0;
-    // The same without a CPU cache in front of it, as the runtime promises; for rknpu2-doctor, which looks
-    // whether that is so. kUnsupported where there is no such memory.
+    // Device memory without a CPU cache in front of it, as the runtime promises; for rknpu2-doctor, which
+    // looks whether that is so. kUnsupported where there is no such memory.
     virtual Result<std::unique_ptr<NpuMemory>> allocate_non_cacheable(size_t bytes) {
         static_cast<void>(bytes);
         return Status(StatusCode::kUnsupported, "the runtime has no memory without a cache");

@@ -42,7 +42,7 @@ struct IntKernels {
     // sums [8][M][4]; rows [row, row + rows) with row a multiple of kRowBlock; adds when `accumulate`.
     void (*multiply)(RowPanels a, const int16_t* panel, size_t steps, size_t row, size_t rows, size_t M,
                      int32_t* sums, bool accumulate);
-    // The same for M <= kFewRows rows with B in its own int8 form, one group of 32 columns.
+    // As multiply() for M <= kFewRows rows; B is one group of 32 columns in its own int8 form.
     void (*multiply_few)(const int16_t* a, const int8_t* b, size_t tiles, size_t M, int32_t* sums,
                          bool accumulate);
 };
