@@ -3,8 +3,9 @@
 // The NPU's part follows the rule that sim/timing models in more detail: a tile of activations sits in the
 // core's buffer, the weights stream past it once for every tile, and a core is as slow as the slower of its
 // multipliers and its share of the memory. The CPU's part is the bytes that its loops touch. Nothing here was
-// measured by this project on a board; docs/performance.md says where the rates come from and how far the
-// same rule is from published measurements. Only comparisons are made with these figures, so a wrong one
+// measured by this project on a board. The rates are made of the two profiles that the simulator and
+// rknpu2-bench predict read; each number has its source there. docs/performance.md says how far the same rule
+// is from published measurements. Only comparisons are made with these figures, so a wrong one
 // costs time, never a result.
 //
 // Pure functions; times in nanoseconds.
@@ -13,6 +14,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "plan/chip.hpp"
 #include "plan/weight_plan.hpp"
 
 namespace rknpu2 {
@@ -20,27 +22,39 @@ namespace rknpu2 {
 // Rates hold at a memory clock of 2400 MHz. A slower one makes all of them slower alike, so that plans, which
 // compare, do not look at the clock.
 struct BoardRates {
-    double run_ns = 34'000;                 // a run call, 33 us, and binding its operands, 1 us
-    double sync_ns = 1'000;                 // a call that syncs one operand, and
-    double sync_gbps = 39;                  // how fast it goes through the buffer
-    double int8_macs_per_ns = 0.92 * 1024;  // of a core
-    double fp16_macs_per_ns = 0.92 * 512;
-    double bank_bytes = 32768;  // of a core's buffer, which has
-    double banks = 12;
-    double tile_banks = 4;       // for activations at least, as int8 always has
-    double fp16_tile_banks = 8;  // and as fp16 at most, where two groups of kernels leave so many
-    double stream_gbps[3] = {11.1, 21.1, 31.4};  // of 1, 2, 3 cores together, reading weights once
-    double mixed_gbps[3] = {11.1, 18.5, 25.5};   // and when they read them again
-    double cpu_gbps = 10;                        // read and written by four A76 in loops of an engine
-    double results_gbps = 20;                    // results to floats, of few columns;
-    double wide_results_gbps = 5.5;              // of many, which are spread over many pages
-    double cpu_beside_npu = 0.8;                 // share of these rates while the NPU works
-    double cpu_read_gbps = 24;                   // and when they only read
+    // A run call, and binding its operands.
+    double run_ns = (chip::submit_us + chip::bind_us) * 1e3;
+    // A call that syncs one operand, and how fast it goes through the buffer.
+    double sync_ns = chip::sync_us * 1e3;
+    double sync_gbps = chip::sync_gbps;
+    // Of a core.
+    double int8_macs_per_ns = chip::mac_efficiency * chip::macs_per_cycle_int8 * (chip::clock_mhz / 1e3);
+    double fp16_macs_per_ns = chip::mac_efficiency * chip::macs_per_cycle_fp16 * (chip::clock_mhz / 1e3);
+    // A core's buffer. A tile of activations has this many banks at least, as int8 always has; fp16 has more,
+    // up to a limit, where two groups of kernels leave so many.
+    double bank_bytes = chip::bank_bytes;
+    double banks = chip::buffer_banks;
+    double tile_banks = chip::data_banks_native_least;
+    double fp16_tile_banks = chip::data_banks_native_fp16;
+    // Of 1, 2, 3 cores together: reading weights once, and reading them again. Nobody measured two cores that
+    // read again: the planner takes a rate between one and three, the profile that of reading once. The
+    // difference decides only the chunks of weights that have two cells, never where K is cut.
+    double stream_gbps[3] = {chip::stream_gbps_1, chip::stream_gbps_2, chip::stream_gbps_3};
+    double mixed_gbps[3] = {chip::mixed_gbps_1, 18.5, chip::mixed_gbps_3};
+    // Read and written by four A76 in loops of an engine, and only read.
+    double cpu_gbps = chip::cpu_copy_gbps * chip::cpu_in_place;
+    double cpu_read_gbps = chip::cpu_read_gbps;
+    // Results to floats: of few columns, and of many, which are spread over many pages.
+    double results_gbps = chip::results_gbps_narrow;
+    double wide_results_gbps = chip::results_gbps_wide;
+    // The share of the CPU's rates that is left while the NPU works.
+    double cpu_beside_npu = chip::cpu_beside_npu;
     // Products of four-bit weights: two dot products of 16 multiply-adds a cycle (Arm's optimisation guide
     // for the Cortex-A76) on four cores at 2.26 GHz are 289 a nanosecond; unpacking and scaling leave a
     // third, an estimate.
     double cpu_macs_per_ns = 289.0 / 3;
-    double region_ns = 3'000;  // to start and end a loop on four threads
+    // To start and end a loop on four threads.
+    double region_ns = chip::region_us * 1e3;
 };
 inline constexpr BoardRates kBoardRates;
 

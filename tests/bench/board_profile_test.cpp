@@ -4,7 +4,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <fstream>
+
+#include "plan/cost_model.hpp"
 #include "predict/embedded.hpp"
+#include "predict/key_values.hpp"
 #include "support/missing_path.hpp"
 
 namespace rknpu2 {
@@ -57,6 +61,63 @@ TEST(BoardProfile, AProfileOfTheSimulatorReplacesTheNpu) {
     EXPECT_EQ(board.value().npu.mac_efficiency, simulated.mac_efficiency);  // not board.profile's
     EXPECT_EQ(board.value().dram_gbps, load_board_profile("", 0).value().dram_gbps);
     EXPECT_THAT(error_of("clock_mhz = 1000\n"), HasSubstr("b.profile: ddr_mhz is missing"));
+}
+
+// The planner, the simulator's clock and this program have one model of the chip.
+TEST(BoardProfile, ThePlannersRatesAreTheProfiles) {
+    const BoardProfile board = load_board_profile("", 0).value();
+    const rknnsim::Profile& npu = board.npu;
+    constexpr BoardRates kRates = kBoardRates;
+    EXPECT_EQ(kRates.run_ns, (npu.submit_us + npu.bind_us) * 1e3);
+    EXPECT_EQ(kRates.sync_ns, npu.sync_us * 1e3);
+    EXPECT_EQ(kRates.sync_gbps, npu.sync_gbps);
+    EXPECT_EQ(kRates.int8_macs_per_ns,
+              npu.mac_efficiency * npu.macs_per_cycle[rknnsim::kInt8] * (npu.clock_mhz / 1e3));
+    EXPECT_EQ(kRates.fp16_macs_per_ns,
+              npu.mac_efficiency * npu.macs_per_cycle[rknnsim::kFp16] * (npu.clock_mhz / 1e3));
+    EXPECT_EQ(kRates.bank_bytes, npu.bank_bytes);
+    EXPECT_EQ(kRates.banks, npu.buffer_banks);
+    EXPECT_EQ(kRates.tile_banks, npu.native_banks[rknnsim::kInt8]);
+    EXPECT_EQ(kRates.tile_banks, npu.least_banks);
+    EXPECT_EQ(kRates.fp16_tile_banks, npu.native_banks[rknnsim::kFp16]);
+    EXPECT_THAT(kRates.stream_gbps, testing::ElementsAreArray(npu.stream_gbps));
+    EXPECT_EQ(kRates.mixed_gbps[0], npu.mixed_gbps[0]);
+    EXPECT_EQ(kRates.mixed_gbps[2], npu.mixed_gbps[2]);
+    EXPECT_EQ(kRates.cpu_gbps, board.cpu_copy_gbps * board.cpu_in_place);
+    EXPECT_EQ(kRates.results_gbps, board.results_gbps_narrow);
+    EXPECT_EQ(kRates.wide_results_gbps, board.results_gbps_wide);
+    EXPECT_EQ(kRates.cpu_beside_npu, board.cpu_beside_npu);
+    EXPECT_EQ(kRates.cpu_read_gbps, board.cpu_read_gbps);
+    EXPECT_EQ(kRates.region_ns, board.region_us * 1e3);
+}
+
+TEST(BoardProfile, NoNumberStandsTwice) {
+    // The planner writes none of its own but the one rate that no profile has.
+    std::ifstream header(RKNPU2_SOURCE_DIR "/src/plan/cost_model.hpp");
+    std::string line;
+    while (std::getline(header, line) && line.rfind("struct BoardRates {", 0) != 0) {
+    }
+    int rates = 0;
+    for (std::string all; std::getline(header, line) && line.rfind("};", 0) != 0;) {
+        all += line.substr(0, line.find("//"));
+        if (all.find(';') == std::string::npos) continue;
+        const bool own = all.find("cpu_macs_per_ns") != std::string::npos;
+        EXPECT_NE(own, all.find("chip::") != std::string::npos) << all;
+        rates += own ? 0 : 1;
+        all.clear();
+    }
+    EXPECT_EQ(rates, 17);
+    // The board's profile sets nothing of the NPU's to what the simulator's says already.
+    rknnsim::Profile simulated;
+    ASSERT_TRUE(rknnsim::load_profile("", &simulated).ok());
+    Status status;
+    KeyValues values = KeyValues::parse(embedded_board_profile(), "b.profile").value();
+    for (const auto& [name, value] : values.take_all_with("npu.", &status)) {
+        for (const rknnsim::ProfileParameter& parameter : rknnsim::profile_parameters())
+            if (name == parameter.name) {
+                EXPECT_NE(parameter.value(simulated), value) << name;
+            }
+    }
 }
 
 TEST(BoardProfile, ErrorsNameFileAndCause) {
