@@ -33,6 +33,9 @@ class Settings(unittest.TestCase):
         self.assertGreater(len(names), 20)
         self.assertEqual(sorted(re.findall(r"^\* `(GGML_RKNPU2_\w+)`", self.page(), re.M)), sorted(names))
 
+    def test_the_readme_is_short(self):
+        self.assertLessEqual(len((ROOT / "README.md").read_text().splitlines()), 100)
+
     def test_the_readme_has_five(self):
         rows = re.findall(r"^\| `(GGML_RKNPU2_\w+)` \| `([^`]*)` \|", (ROOT / "README.md").read_text(), re.M)
         defaults = {row[0]: row[2] for row in settings_page.plugin_settings(CONFIG)}
