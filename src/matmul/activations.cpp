@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "kernels/quantise.hpp"
+#include "matmul/call_areas.hpp"
 #include "soc/rk3588.hpp"
 
 namespace rknpu2 {
@@ -75,7 +76,6 @@ Result<ActivationStore::Cubes*> ActivationStore::get(const PackedWeight& weight,
 // Areas for the cubes, and the parts that the threads take.
 Status ActivationStore::make_room(const PackedWeight& weight) {
     const WeightPlan& plan = weight.plan;
-    const int domain = weight.cells[0][0].domain;
     const size_t count = cubes_.chunks.size() * plan.segments.size();
     cubes_.slices.resize(count);
     cubes_.synced.assign(count, 0);
@@ -85,16 +85,13 @@ Status ActivationStore::make_room(const PackedWeight& weight) {
     cubes_.chunk_parts.clear();
     for (size_t c = 0; c < cubes_.chunks.size(); ++c) {
         const RowChunk& chunk = cubes_.chunks[c];
-        const size_t rows = row_buckets()[chunk.bucket];
         const size_t parts_before = parts_.size();
         for (size_t s = 0; s < plan.segments.size(); ++s) {
             const size_t cube = c * plan.segments.size() + s;
-            const size_t bytes =
-                dtype_bytes(operand_type(plan.recipe.arithmetic), rows * plan.segments[s].K_padded);
-            Result<DeviceMemoryPool::Slice> area = areas_.activations(domain, cube, bytes);
+            Result<DeviceMemoryPool::Slice> area = cube_area(areas_, weight, s, chunk.bucket, cube);
             RKNPU2_RETURN_IF_ERROR(area.status());
             cubes_.slices[cube] = area.value();
-            counters_.activation_bytes += bytes;
+            counters_.activation_bytes += cube_bytes(plan, s, chunk.bucket);
             for (size_t first = 0; first < chunk.count; first += kRowsPerPart)
                 parts_.push_back({cube, c, s, first, std::min(kRowsPerPart, chunk.count - first)});
         }

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "base/format.hpp"
+#include "matmul/call_areas.hpp"
 #include "matmul/npu_device.hpp"
 #include "matmul/result_rows.hpp"
 #include "plan/limits.hpp"
@@ -222,7 +223,6 @@ void NpuDevice::lay_out(const ActivationStore::Cubes& cubes) {
 Status NpuDevice::bind(const ActivationStore::Cubes& cubes) {
     const WeightPlan& plan = batch_->plan();
     const int domain = batch_->domain();
-    const DType type = result_type(plan.recipe.arithmetic);
     bound_.clear();
     for (size_t step = 0; step < shape_.steps.size(); ++step) {
         const Pipeline::Step& at = shape_.steps[step];
@@ -235,9 +235,8 @@ Status NpuDevice::bind(const ActivationStore::Cubes& cubes) {
                                static_cast<int>(run.core), domain});
             RKNPU2_RETURN_IF_ERROR(context.status());
             CachedContext& cached = *context.value();
-            const size_t index = r * kResultSlots + step % kResultSlots;
-            const size_t result_bytes = dtype_bytes(type, row_buckets()[bucket] * run.N);
-            Result<DeviceMemoryPool::Slice> area = areas_.result(domain, index, result_bytes);
+            Result<DeviceMemoryPool::Slice> area =
+                result_area(areas_, *batch_->weights[0], run, bucket, {r, step % kResultSlots, kResultSlots});
             RKNPU2_RETURN_IF_ERROR(area.status());
             const DeviceMemoryPool::Slice& result = area.value();
             const DeviceMemoryPool::Slice& cube = cubes.slices[at.chunk * plan.segments.size() + run.segment];

@@ -6,6 +6,7 @@
 
 #include "device/cpu_team.hpp"
 #include "kernels/quantise.hpp"
+#include "matmul/call_areas.hpp"
 
 namespace rknpu2 {
 namespace {
@@ -41,7 +42,7 @@ void NpuFlow::add_product(std::span<const PackedWeight* const> weights) {
         batches.add(*weight);
     batches.lay_out();
     cubes_of_a_chunk_ = std::max(cubes_of_a_chunk_, batches.cubes());
-    results_of_a_slot_ = std::max(results_of_a_slot_, batches.results());
+    results_of_a_chunk_ = std::max(results_of_a_chunk_, batches.results());
 }
 
 Status NpuFlow::begin(std::vector<Chunk> chunks) {
@@ -59,7 +60,7 @@ Status NpuFlow::begin(std::vector<Chunk> chunks) {
                 of_product.resize(cubes_of_a_chunk_ * kMaxRows);
         }
         state.cubes.resize(cubes_of_a_chunk_);
-        state.results.resize(results_of_a_slot_);
+        state.results.resize(results_of_a_chunk_);
     }
     if (device_.lane_ == nullptr) {
         device_.lane_ =
@@ -93,12 +94,6 @@ size_t NpuFlow::bucket(const Batch& batch, size_t chunk) const {
     return bucket_for(chunks_[chunk].count * batch.planes);
 }
 
-size_t NpuFlow::cube_bytes(const Batch& batch, size_t segment, size_t chunk) const {
-    const WeightPlan& plan = batch.plan();
-    return dtype_bytes(operand_type(plan.recipe.arithmetic),
-                       row_buckets()[bucket(batch, chunk)] * plan.segments[segment].K_padded);
-}
-
 // A chunk's cubes serve one product after the other, those that want as many bytes.
 Status NpuFlow::make_cubes() {
     for (const Product& product : products_) {
@@ -107,19 +102,16 @@ Status NpuFlow::make_cubes() {
             for (size_t i = 0; i < chunks_.size() * segments; ++i) {
                 const size_t chunk = i / segments;
                 const size_t s = i % segments;
-                RKNPU2_RETURN_IF_ERROR(
-                    device_.areas_
-                        .activations(batch.domain(), cube_index(batch, s, chunk), cube_bytes(batch, s, chunk))
-                        .status());
+                RKNPU2_RETURN_IF_ERROR(cube(batch, s, chunk).status());
             }
         }
     }
     return {};
 }
 
-size_t NpuFlow::result_bytes(const Batch& batch, size_t run, size_t chunk) const {
-    return dtype_bytes(result_type(batch.plan().recipe.arithmetic),
-                       row_buckets()[bucket(batch, chunk)] * batch.runs[run]->N);
+Result<DeviceMemoryPool::Slice> NpuFlow::cube(const Batch& batch, size_t segment, size_t chunk) {
+    const size_t index = chunk * cubes_of_a_chunk_ + batch.first_cube + segment;
+    return cube_area(device_.areas_, *batch.weights[0], segment, bucket(batch, chunk), index);
 }
 
 // Any chunk may be in any slot.
@@ -131,10 +123,11 @@ Status NpuFlow::make_results() {
         for (const Batch& batch : product.batches) {
             for (size_t i = 0; i < batch.runs.size() * kSlots; ++i) {
                 const size_t run = i / kSlots;
-                const size_t index = result_index(i % kSlots, batch.first_result + run);
                 for (const auto& [rows, chunk] : counts) {
-                    const size_t bytes = result_bytes(batch, run, chunk);
-                    RKNPU2_RETURN_IF_ERROR(device_.areas_.result(batch.domain(), index, bytes).status());
+                    RKNPU2_RETURN_IF_ERROR(result_area(device_.areas_, *batch.weights[0], *batch.runs[run],
+                                                       bucket(batch, chunk),
+                                                       {batch.first_result + run, i % kSlots, kSlots})
+                                               .status());
                 }
             }
         }
@@ -188,10 +181,7 @@ void NpuFlow::prepare(size_t product, size_t chunk) {
     for (const Batch& batch : products_[product].batches) {
         for (size_t s = 0; s < batch.plan().segments.size(); ++s) {
             // It is there since begin(), and large enough.
-            state.cubes[batch.first_cube + s] =
-                device_.areas_
-                    .activations(batch.domain(), cube_index(batch, s, chunk), cube_bytes(batch, s, chunk))
-                    .value();
+            state.cubes[batch.first_cube + s] = cube(batch, s, chunk).value();
         }
     }
     std::vector<float>& sums = state.sums[product % 2];

@@ -110,8 +110,7 @@ class NpuFlow {
     };
 
     size_t bucket(const Batch& batch, size_t chunk) const;
-    size_t cube_bytes(const Batch& batch, size_t segment, size_t chunk) const;
-    size_t result_bytes(const Batch& batch, size_t run, size_t chunk) const;
+    Result<DeviceMemoryPool::Slice> cube(const Batch& batch, size_t segment, size_t chunk);
     Cube cube_of(size_t product, const Batch& batch, size_t segment, size_t chunk);
     Status make_everything();
     Status make_cubes();
@@ -127,10 +126,6 @@ class NpuFlow {
     Status recover(size_t chunk, bool lowered);
     void drop_results(const Batch& batch, size_t slot);
     void count(const Product& product);
-    size_t cube_index(const Batch& batch, size_t segment, size_t chunk) const {
-        return chunk * cubes_of_a_chunk_ + batch.first_cube + segment;
-    }
-    size_t result_index(size_t slot, size_t result) const { return slot * results_of_a_slot_ + result; }
 
     NpuDevice& device_;
     const std::chrono::milliseconds turn_;
@@ -142,7 +137,7 @@ class NpuFlow {
     std::vector<ChunkState> states_;
     std::atomic<bool> no_memory_{false};  // while quantising
     size_t cubes_of_a_chunk_ = 0;
-    size_t results_of_a_slot_ = 0;
+    size_t results_of_a_chunk_ = 0;
     std::vector<char> slot_taken_;
     std::deque<size_t> running_;  // chunks in the lane
     std::deque<size_t> done_;     // and those whose results nobody has asked for yet

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "matmul/call_areas.hpp"
 #include "matmul/npu_flow.hpp"
 
 namespace rknpu2 {
@@ -67,8 +68,8 @@ Status NpuFlow::fill_job(size_t chunk) {
         for (size_t i = 0; i < batch.runs.size(); ++i) {
             const Run& run = *batch.runs[i];
             const size_t result = batch.first_result + i;
-            Result<DeviceMemoryPool::Slice> area = device_.areas_.result(
-                batch.domain(), result_index(state.slot, result), result_bytes(batch, i, chunk));
+            Result<DeviceMemoryPool::Slice> area =
+                result_area(device_.areas_, *batch.weights[0], run, row_index, {result, state.slot, kSlots});
             RKNPU2_RETURN_IF_ERROR(area.status());
             const size_t cube = batch.first_cube + run.segment;
             CachedContext& context = *product.contexts[result];
@@ -83,7 +84,7 @@ Status NpuFlow::fill_job(size_t chunk) {
             state.results[result] = {area.value().data(), row_buckets()[row_index]};
         }
         for (size_t s = 0; s < batch.plan().segments.size(); ++s)
-            device_.counters_.activation_bytes += cube_bytes(batch, s, chunk);
+            device_.counters_.activation_bytes += cube_bytes(batch.plan(), s, row_index);
     }
     return {};
 }
@@ -168,7 +169,7 @@ Status NpuFlow::recover(size_t chunk, bool lowered) {
 
 void NpuFlow::drop_results(const Batch& batch, size_t slot) {
     for (size_t i = 0; i < batch.runs.size(); ++i)
-        device_.areas_.drop_result(batch.domain(), result_index(slot, batch.first_result + i));
+        drop_result_area(device_.areas_, *batch.weights[0], {batch.first_result + i, slot, kSlots});
 }
 
 }  // namespace rknpu2
