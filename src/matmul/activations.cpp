@@ -78,7 +78,7 @@ Status ActivationStore::make_room(const PackedWeight& weight) {
     const WeightPlan& plan = weight.plan;
     const size_t count = cubes_.chunks.size() * plan.segments.size();
     cubes_.slices.resize(count);
-    cubes_.synced.assign(count, 0);
+    cubes_.synced.reset(count);
     cubes_.scales.resize(count * kMaxRows);
     cubes_.sums.assign(count * kMaxRows, 0.0F);
     parts_.clear();

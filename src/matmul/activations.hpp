@@ -19,6 +19,7 @@
 
 #include "base/aligned_buffer.hpp"
 #include "counters/counters.hpp"
+#include "device/cube_sync.hpp"
 #include "device/work_areas.hpp"
 #include "matmul/cube_rows.hpp"
 #include "plan/limits.hpp"
@@ -44,7 +45,7 @@ class ActivationStore {
         std::vector<size_t> chunk_parts;  // to quantise, of each chunk; numbered on from chunk to chunk
         bool quantised = false;           // all is there, from an earlier multiplication
         std::vector<DeviceMemoryPool::Slice> slices;
-        std::vector<char> synced;  // has the device been told what the CPU wrote (Pipeline)
+        CubeSync synced;  // has the device been told what the CPU wrote (Pipeline)
         const float* row_scales(size_t cube) const { return scales.data() + cube * kMaxRows; }
         const float* row_sums(size_t cube) const { return sums.data() + cube * kMaxRows; }
 
@@ -72,7 +73,7 @@ class ActivationStore {
     // Part `index` of what get() asked for; each once, from any thread.
     void quantise_part(size_t index);
     // Which cubes the device knows of; the Pipeline keeps it up to date.
-    std::vector<char>& synced() { return cubes_.synced; }
+    CubeSync& synced() { return cubes_.synced; }
     // All parts are done; whoever reads the same matrix next may have them.
     void keep();
 

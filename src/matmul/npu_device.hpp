@@ -37,6 +37,7 @@
 #include "device/work_areas.hpp"
 #include "matmul/activations.hpp"
 #include "matmul/batch.hpp"
+#include "matmul/bound_run.hpp"
 #include "matmul/epilogue.hpp"
 #include "matmul/npu_lane.hpp"
 #include "matmul/pipeline.hpp"
@@ -142,15 +143,6 @@ class NpuDevice : public std::enable_shared_from_this<NpuDevice> {
   private:
     friend class NpuFlow;  // the other way to multiply, with the same resources
 
-    // A run of a step with its context and memory.
-    struct BoundRun {
-        CachedContext* context;
-        View activations;
-        View weights;
-        View result;
-        const std::byte* result_data;
-        size_t rows;  // of the cube
-    };
     class Execution;
 
     size_t chunk_rows(size_t rows) const;

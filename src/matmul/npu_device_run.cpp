@@ -1,10 +1,7 @@
 // How the runs of a multiplication get their memory, and what the threads do with them.
 #include <algorithm>
 
-#include "base/format.hpp"
-#include "matmul/call_areas.hpp"
 #include "matmul/npu_device.hpp"
-#include "matmul/result_rows.hpp"
 #include "plan/limits.hpp"
 
 namespace rknpu2 {
@@ -38,25 +35,11 @@ class NpuDevice::Execution final : public Pipeline::Work {
     void quantise(size_t part) override { device_.activations_.quantise_part(part); }
 
     Status sync(size_t step, size_t core, size_t run) override {
-        const BoundRun& bound = bound_run(step, core, run);
-        Status status = bound.context->activations_written(bound.activations);
-        if (!status.ok()) failed_[core] = bound.context;
-        return status;
+        return executor_.tell(bound_run(step, core, run), failed_);
     }
 
     Status run(size_t step, size_t core, size_t run) override {
-        const PhaseTimer timer(device_.counters_, Phase::kNpu);
-        const BoundRun& bound = bound_run(step, core, run);
-        const RowChunk& chunk = cubes_.chunks[device_.shape_.steps[step].chunk];
-        Status status = bound.context->prepare(chunk.bucket, bound.activations, bound.weights, bound.result);
-        if (status.ok()) status = bound.context->run();
-        ++device_.counters_.runs;
-        if (status.ok()) return status;
-        ++device_.counters_.faults.failed_runs;
-        failed_[core] = bound.context;
-        const ContextKey& key = bound.context->key();
-        return std::move(status).with_context(
-            format("M=%zu K=%zu N=%zu on core %zu", bound.rows, key.K, key.N, core));
+        return executor_.run(bound_run(step, core, run), failed_);
     }
 
     void dequantise(size_t step, size_t part) override {
@@ -90,7 +73,7 @@ class NpuDevice::Execution final : public Pipeline::Work {
     }
 
     // Contexts whose runs failed.
-    const std::array<const CachedContext*, rk3588::kCores>& failed() const { return failed_; }
+    const FailedContexts& failed() const { return failed_; }
 
   private:
     const BoundRun& bound_run(size_t step, size_t core, size_t run) const {
@@ -121,7 +104,8 @@ class NpuDevice::Execution final : public Pipeline::Work {
 
     NpuDevice& device_;
     const ActivationStore::Cubes& cubes_;
-    std::array<const CachedContext*, rk3588::kCores> failed_{};
+    const RunExecutor executor_{device_.counters_};
+    FailedContexts failed_{};
 };
 
 // The rows of all products in a thread's own memory, and from there to the epilogue.
@@ -150,7 +134,7 @@ void NpuDevice::Execution::add_cell_of(const Rows& rows, const CellResult& cell,
     const PackedWeight& weight = *device_.batch_->weights[cell.product];
     const BoundRun& bound = device_.bound_[device_.first_bound_[rows.step] + cell.run];
     const size_t first_cube = rows.chunk * weight.plan.segments.size();
-    add_cell(weight, cell, {bound.result_data, bound.rows},
+    add_cell(weight, cell, bound.written,
              {rows.first, rows.count, cubes_.chunks[rows.chunk].count, device_.batch_->planes,
               cubes_.row_scales(first_cube), cubes_.row_sums(first_cube)},
              target);
@@ -168,8 +152,7 @@ Status NpuDevice::run(const ActivationStore::Cubes& cubes) {
     counters_.cpu_tasks += pipeline_.cpu_tasks();
     counters_.overlapped_tasks += pipeline_.overlapped_tasks();
     if (pipeline_.status().ok()) return {};
-    for (const CachedContext* const context : execution.failed())
-        contexts_.drop(context);
+    drop_failed(contexts_, execution.failed());
     return pipeline_.status();
 }
 
@@ -221,8 +204,8 @@ void NpuDevice::lay_out(const ActivationStore::Cubes& cubes) {
 
 // Finds the context and the memory of every run, so that the threads touch nothing shared.
 Status NpuDevice::bind(const ActivationStore::Cubes& cubes) {
-    const WeightPlan& plan = batch_->plan();
-    const int domain = batch_->domain();
+    const size_t segments = batch_->plan().segments.size();
+    const PackedWeight& weight = *batch_->weights[0];
     bound_.clear();
     for (size_t step = 0; step < shape_.steps.size(); ++step) {
         const Pipeline::Step& at = shape_.steps[step];
@@ -230,25 +213,14 @@ Status NpuDevice::bind(const ActivationStore::Cubes& cubes) {
         const RunStrip& strip = batch_->strips[at.strip];
         for (size_t r = 0; r < strip.runs.size(); ++r) {
             const Run& run = strip.runs[r];
-            Result<CachedContext*> context =
-                contexts_.get({plan.recipe.arithmetic, plan.segments[run.segment].K_padded, run.N,
-                               static_cast<int>(run.core), domain});
+            Result<CachedContext*> context = contexts_.get(context_key(weight, run));
             RKNPU2_RETURN_IF_ERROR(context.status());
-            CachedContext& cached = *context.value();
-            Result<DeviceMemoryPool::Slice> area =
-                result_area(areas_, *batch_->weights[0], run, bucket, {r, step % kResultSlots, kResultSlots});
-            RKNPU2_RETURN_IF_ERROR(area.status());
-            const DeviceMemoryPool::Slice& result = area.value();
-            const DeviceMemoryPool::Slice& cube = cubes.slices[at.chunk * plan.segments.size() + run.segment];
-            Result<View> a = cached.view(Operand::kActivations, bucket, cube, cube.bytes);
-            Result<View> b = cached.view(Operand::kWeights, bucket, run.weights, run.weight_bytes);
-            Result<View> c = cached.view(Operand::kResult, bucket, result, result.bytes);
-            for (const Result<View>* view : {&a, &b, &c})
-                RKNPU2_RETURN_IF_ERROR(view->status());
-            bound_.push_back(
-                {&cached, a.value(), b.value(), c.value(), result.data(), row_buckets()[bucket]});
-            counters_.weight_bytes += b.value().bytes;
-            counters_.result_bytes += c.value().bytes;
+            const size_t cube = at.chunk * segments + run.segment;
+            const Result<BoundRun> bound =
+                bind_run(areas_, *context.value(), weight, run, bucket, cube, cubes.slices[cube],
+                         {r, step % kResultSlots, kResultSlots});
+            RKNPU2_RETURN_IF_ERROR(bound.status());
+            bound_.push_back(bound.value());
         }
     }
     return {};

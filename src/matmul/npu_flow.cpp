@@ -143,9 +143,7 @@ Status NpuFlow::find_contexts() {
         product.contexts.clear();
         for (const Batch& batch : product.batches) {
             for (const Run* const run : batch.runs) {
-                const ContextKey key{batch.plan().recipe.arithmetic,
-                                     batch.plan().segments[run->segment].K_padded, run->N,
-                                     static_cast<int>(run->core), batch.domain()};
+                const ContextKey key = context_key(*batch.weights[0], *run);
                 auto found = contexts.find(key);
                 if (found == contexts.end()) {
                     if (contexts.size() == device_.contexts_.capacity())

@@ -2,7 +2,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "matmul/call_areas.hpp"
 #include "matmul/npu_flow.hpp"
 
 namespace rknpu2 {
@@ -62,26 +61,19 @@ Status NpuFlow::fill_job(size_t chunk) {
     const Product& product = products_[state.product];
     for (auto& runs : state.job.runs)
         runs.clear();
-    state.job.synced.assign(product.batches.cubes(), 0);
+    state.job.synced.reset(product.batches.cubes());
     for (const Batch& batch : product.batches) {
         const size_t row_index = bucket(batch, chunk);
         for (size_t i = 0; i < batch.runs.size(); ++i) {
             const Run& run = *batch.runs[i];
             const size_t result = batch.first_result + i;
-            Result<DeviceMemoryPool::Slice> area =
-                result_area(device_.areas_, *batch.weights[0], run, row_index, {result, state.slot, kSlots});
-            RKNPU2_RETURN_IF_ERROR(area.status());
             const size_t cube = batch.first_cube + run.segment;
-            CachedContext& context = *product.contexts[result];
-            const Result<View> a =
-                context.view(Operand::kActivations, row_index, state.cubes[cube], state.cubes[cube].bytes);
-            const Result<View> b = context.view(Operand::kWeights, row_index, run.weights, run.weight_bytes);
-            const Result<View> c =
-                context.view(Operand::kResult, row_index, area.value(), area.value().bytes);
-            for (const Result<View>* view : {&a, &b, &c})
-                RKNPU2_RETURN_IF_ERROR(view->status());
-            state.job.runs[run.core].push_back({&context, row_index, cube, a.value(), b.value(), c.value()});
-            state.results[result] = {area.value().data(), row_buckets()[row_index]};
+            const Result<BoundRun> bound =
+                bind_run(device_.areas_, *product.contexts[result], *batch.weights[0], run, row_index, cube,
+                         state.cubes[cube], {result, state.slot, kSlots});
+            RKNPU2_RETURN_IF_ERROR(bound.status());
+            state.job.runs[run.core].push_back(bound.value());
+            state.results[result] = bound.value().written;
         }
         for (size_t s = 0; s < batch.plan().segments.size(); ++s)
             device_.counters_.activation_bytes += cube_bytes(batch.plan(), s, row_index);
@@ -154,8 +146,7 @@ bool NpuFlow::lowered_contexts() {
 Status NpuFlow::recover(size_t chunk, bool lowered) {
     ChunkState& state = states_[chunk];
     if (state.job.status.ok()) return {};  // it only waits for another one
-    for (const CachedContext* const context : state.job.failed)
-        device_.contexts_.drop(context);
+    drop_failed(device_.contexts_, state.job.failed);
     Status status = std::exchange(state.job.status, {});
     if (lowered) return {};
     const OnError step = state.recovery->next(status, products_[state.product].batches.name());

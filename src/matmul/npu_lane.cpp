@@ -3,10 +3,8 @@
 #include <chrono>
 #include <utility>
 
-#include "base/format.hpp"
 #include "base/spin.hpp"
 #include "base/thread_pool.hpp"
-#include "device/cube_sync.hpp"
 
 namespace rknpu2 {
 namespace {
@@ -17,7 +15,7 @@ constexpr std::chrono::microseconds kSpin{200};
 }  // namespace
 
 NpuLane::NpuLane(size_t cores, bool spins, const std::vector<int>& cpus, Counters& counters)
-    : counters_(counters), cores_(cores), spins_(spins) {
+    : executor_(counters), cores_(cores), spins_(spins) {
     team_.start(cores, [this, cpus](size_t thread) {
         pin_thread(cpus);
         work(thread);
@@ -117,57 +115,35 @@ void NpuLane::do_part(Job& job, size_t core) {
 }
 
 void NpuLane::run_all(Job& job, size_t core) {
-    for (const Run& next : job.runs[core]) {
-        {
-            const std::lock_guard lock(mutex_);
-            if (!job.status.ok()) return;
-        }
+    for (const BoundRun& next : job.runs[core]) {
         Status status;
-        try {
-            status = run(next, job);
-            const ContextKey& key = next.context->key();
-            if (!status.ok())
-                status =
-                    std::move(status).with_context(format("K=%zu N=%zu on core %zu", key.K, key.N, core));
-        } catch (...) {
-            status = Status::of_exception();
-        }
+        if (!sync(next, job, status)) return;
+        if (status.ok()) status = executor_.run(next, job.failed);
         if (status.ok()) continue;
         const std::lock_guard lock(mutex_);
-        job.failed[core] = next.context;
         if (job.status.ok()) job.status = std::move(status);
         synced_.notify_all();
         return;
     }
 }
 
-Status NpuLane::run(const Run& run, Job& job) {
-    CachedContext& context = *run.context;
-    RKNPU2_RETURN_IF_ERROR(sync(run, job));
-    const PhaseTimer timer(counters_, Phase::kNpu);
-    RKNPU2_RETURN_IF_ERROR(context.prepare(run.row_index, run.activations, run.weights, run.result));
-    counters_.weight_bytes += run.weights.bytes;
-    counters_.result_bytes += run.result.bytes;
-    ++counters_.runs;
-    Status status = context.run();
-    if (!status.ok()) ++counters_.faults.failed_runs;
-    return status;
-}
-
-Status NpuLane::sync(const Run& run, Job& job) {
-    char& state = job.synced[run.cube];
+// The device knows the run's activations then, or `status` says why not. False: the job has failed, and the
+// run is not to be done.
+bool NpuLane::sync(const BoundRun& run, Job& job, Status& status) {
+    auto turn = CubeSync::Turn::kDone;
     {
         std::unique_lock lock(mutex_);
-        synced_.wait(lock, [&] { return state != kSyncing || !job.status.ok(); });
-        if (state == kSynced) return {};
-        if (!job.status.ok()) return job.status;
-        state = kSyncing;
+        synced_.wait(lock, [&] {
+            return !job.status.ok() || (turn = job.synced.begin(run.cube)) != CubeSync::Turn::kOthers;
+        });
+        if (!job.status.ok()) return false;
     }
-    Status status = run.context->activations_written(run.activations);
+    if (turn == CubeSync::Turn::kDone) return true;
+    status = executor_.tell(run, job.failed);
     const std::lock_guard lock(mutex_);
-    state = status.ok() ? kSynced : kNotSynced;
+    job.synced.end(run.cube, status.ok());
     synced_.notify_all();
-    return status;
+    return true;
 }
 
 }  // namespace rknpu2

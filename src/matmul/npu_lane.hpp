@@ -20,29 +20,20 @@
 
 #include "base/threads.hpp"
 #include "counters/counters.hpp"
-#include "device/context_cache.hpp"
+#include "device/cube_sync.hpp"
+#include "matmul/bound_run.hpp"
 #include "soc/rk3588.hpp"
 
 namespace rknpu2 {
 
 class NpuLane {
   public:
-    // Contexts belong to one core each, and only its thread touches them while the lane has jobs.
-    struct Run {
-        CachedContext* context = nullptr;
-        size_t row_index = 0;
-        size_t cube = 0;  // of the job: which one `activations` is
-        View activations;
-        View weights;
-        View result;
-    };
+    // A context belongs to one core, and only its thread touches it while the lane has jobs.
     struct Job {
-        std::array<std::vector<Run>, rk3588::kCores> runs;
-        // For each cube: does the device know what the CPU wrote there? Filled with zeros by who submits.
-        std::vector<char> synced;
-        Status status;  // of the first run that failed
-        // Contexts whose runs failed.
-        std::array<const CachedContext*, rk3588::kCores> failed{};
+        std::array<std::vector<BoundRun>, rk3588::kCores> runs;
+        CubeSync synced;  // by cube; reset by who submits
+        Status status;    // of the first run that failed
+        FailedContexts failed{};
 
       private:
         friend class NpuLane;
@@ -76,10 +67,9 @@ class NpuLane {
     Job* take_job(size_t core);
     void do_part(Job& job, size_t core);
     void run_all(Job& job, size_t core);
-    Status run(const Run& run, Job& job);
-    Status sync(const Run& run, Job& job);
+    bool sync(const BoundRun& run, Job& job, Status& status);
 
-    Counters& counters_;
+    const RunExecutor executor_;
     const size_t cores_;
     const bool spins_;
     size_t jobs_ = 0;   // of the submitting thread

@@ -5,7 +5,6 @@
 #include <utility>
 
 #include "base/spin.hpp"
-#include "device/cube_sync.hpp"
 #include "plan/limits.hpp"
 
 namespace rknpu2 {
@@ -26,7 +25,7 @@ Status without_exception(const Task& task) noexcept {
 
 }  // namespace
 
-void Pipeline::begin(const Shape& shape, std::vector<char>& synced) {
+void Pipeline::begin(const Shape& shape, CubeSync& synced) {
     const std::lock_guard lock(mutex_);
     shape_ = &shape;
     synced_ = &synced;
@@ -100,10 +99,9 @@ bool Pipeline::pick_run(size_t core, Task& task) {
     if (at.step >= std::min(shape_->steps.size(), completed_ + kResultSlots)) return false;
     const size_t chunk = shape_->steps[at.step].chunk;
     if (parts_left_[chunk] > 0) return false;
-    char& synced = (*synced_)[chunk * shape_->segments + runs_of(at.step)[at.run]];
-    if (synced == kSyncing) return false;
-    task = {Kind::kRun, at.step, core, at.run++, synced == kNotSynced};
-    synced = std::max(synced, kSyncing);
+    const CubeSync::Turn turn = synced_->begin(chunk * shape_->segments + runs_of(at.step)[at.run]);
+    if (turn == CubeSync::Turn::kOthers) return false;
+    task = {Kind::kRun, at.step, core, at.run++, turn == CubeSync::Turn::kMine};
     at.busy = true;
     ++running_;
     return true;
@@ -165,7 +163,7 @@ Status Pipeline::run(Work& work, const Task& task, std::unique_lock<std::mutex>&
         lock.lock();
         const Step& step = shape_->steps[task.step];
         const size_t segment = shape_->strips[step.strip].segments[task.core][task.index];
-        (*synced_)[step.chunk * shape_->segments + segment] = status.ok() ? kSynced : kNotSynced;
+        synced_->end(step.chunk * shape_->segments + segment, status.ok());
         tell_waiting();
         lock.unlock();
     }

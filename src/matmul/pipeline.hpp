@@ -25,6 +25,7 @@
 #include <vector>
 
 #include "base/status.hpp"
+#include "device/cube_sync.hpp"
 #include "soc/rk3588.hpp"
 
 namespace rknpu2 {
@@ -70,7 +71,7 @@ class Pipeline {
 
     // Prepares for a multiplication. `synced`: for cube chunk * segments + segment, has the device been told
     // of it? Both must stay until the work is done.
-    void begin(const Shape& shape, std::vector<char>& synced);
+    void begin(const Shape& shape, CubeSync& synced);
 
     // Takes part until all is done or something failed. Call from one thread or from several.
     void work(Work& work);
@@ -132,7 +133,7 @@ class Pipeline {
     Waits waits_;
     std::atomic<uint64_t> changes_{0};  // written with the lock
     const Shape* shape_ = nullptr;
-    std::vector<char>* synced_ = nullptr;
+    CubeSync* synced_ = nullptr;
     std::array<Core, rk3588::kCores> cores_{};
     std::vector<Progress> progress_;  // by step
     std::vector<size_t> parts_left_;  // to quantise, by chunk

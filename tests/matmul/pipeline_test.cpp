@@ -154,7 +154,8 @@ TEST_P(PipelineTest, NoMoreThreadsLookForTasksThanThereAreCores) {
         SCOPED_TRACE(::testing::Message() << "seed " << seed);
         std::minstd_rand random(seed);
         const Pipeline::Shape shape = random_shape(random);
-        std::vector<char> synced(shape.chunk_parts.size() * shape.segments, 0);
+        CubeSync synced;
+        synced.reset(shape.chunk_parts.size() * shape.segments);
         Watcher watcher(shape, seed);
         pipeline.begin(shape, synced);
         work_together(pipeline, watcher, kThreads);
@@ -175,7 +176,8 @@ TEST_P(PipelineTest, EveryTaskFindsWhatItNeeds) {
         SCOPED_TRACE(::testing::Message() << "seed " << seed);
         std::minstd_rand random(seed);
         const Pipeline::Shape shape = random_shape(random);
-        std::vector<char> synced(shape.chunk_parts.size() * shape.segments, 0);
+        CubeSync synced;
+        synced.reset(shape.chunk_parts.size() * shape.segments);
         Watcher watcher(shape, seed);
         pipeline.begin(shape, synced);
         work_together(pipeline, watcher, 1 + seed % 6);
@@ -190,7 +192,8 @@ TEST_P(PipelineTest, AFailureEndsItAndTheNextCallWorks) {
         SCOPED_TRACE(::testing::Message() << "seed " << seed);
         std::minstd_rand random(seed);
         const Pipeline::Shape shape = random_shape(random);
-        std::vector<char> synced(shape.chunk_parts.size() * shape.segments, 0);
+        CubeSync synced;
+        synced.reset(shape.chunk_parts.size() * shape.segments);
         Watcher failing(shape, seed);
         failing.fails_at = 0;
         pipeline.begin(shape, synced);
@@ -199,7 +202,7 @@ TEST_P(PipelineTest, AFailureEndsItAndTheNextCallWorks) {
         if (seed % 6 == 0) {
             EXPECT_EQ(failing.total_runs(), 1U) << "a lone thread ran on after the failure";
         }
-        synced.assign(synced.size(), 0);
+        synced.reset(synced.size());
         Watcher watcher(shape, seed);
         pipeline.begin(shape, synced);
         work_together(pipeline, watcher, 1 + seed % 6);
@@ -215,14 +218,15 @@ TEST_P(PipelineTest, ATaskThatThrowsEndsItAndTheNextCallWorks) {
         SCOPED_TRACE(::testing::Message() << "seed " << seed);
         std::minstd_rand random(seed);
         const Pipeline::Shape shape = random_shape(random);
-        std::vector<char> synced(shape.chunk_parts.size() * shape.segments, 0);
+        CubeSync synced;
+        synced.reset(shape.chunk_parts.size() * shape.segments);
         Watcher failing(shape, seed);
         failing.throws_at = random() % 12;
         pipeline.begin(shape, synced);
         work_together(pipeline, failing, 1 + seed % 6);
         EXPECT_EQ(pipeline.status().code(),
                   failing.has_thrown() ? StatusCode::kOutOfMemory : StatusCode::kOk);
-        synced.assign(synced.size(), 0);
+        synced.reset(synced.size());
         Watcher watcher(shape, seed);
         pipeline.begin(shape, synced);
         work_together(pipeline, watcher, 1 + seed % 6);
@@ -278,7 +282,8 @@ TEST_P(PipelineTest, QuantisesWhileTheNpuRuns) {
     shape.strips[0].segments[1] = {0};
     for (size_t chunk = 0; chunk < Waiting::kChunks; ++chunk)
         shape.steps.push_back({chunk, 0, 1});
-    std::vector<char> synced(Waiting::kChunks, 0);
+    CubeSync synced;
+    synced.reset(Waiting::kChunks);
     Pipeline pipeline(GetParam());
     Waiting work;
     pipeline.begin(shape, synced);

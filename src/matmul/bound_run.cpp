@@ -1,0 +1,73 @@
+#include "matmul/bound_run.hpp"
+
+#include <utility>
+
+#include "base/format.hpp"
+
+namespace rknpu2 {
+namespace {
+
+template <typename Body>
+Status attempt(const BoundRun& run, FailedContexts& failed, const Body& body) {
+    const ContextKey& key = run.context->key();
+    const auto core = static_cast<size_t>(key.core);
+    try {
+        Status status = body();
+        if (status.ok()) return status;
+        failed[core] = run.context;
+        return std::move(status).with_context(
+            format("M=%zu K=%zu N=%zu on core %zu", run.written.rows, key.K, key.N, core));
+    } catch (...) {
+        failed[core] = run.context;
+        return Status::of_exception();
+    }
+}
+
+}  // namespace
+
+ContextKey context_key(const PackedWeight& weight, const Run& run) {
+    const WeightPlan& plan = weight.plan;
+    return {plan.recipe.arithmetic, plan.segments[run.segment].K_padded, run.N, static_cast<int>(run.core),
+            weight.cells[0][0].domain};
+}
+
+Result<BoundRun> bind_run(WorkAreas& areas, CachedContext& context, const PackedWeight& weight,
+                          const Run& run, size_t bucket, size_t cube,
+                          const DeviceMemoryPool::Slice& activations, const ResultPlace& place) {
+    const Result<DeviceMemoryPool::Slice> area = result_area(areas, weight, run, bucket, place);
+    RKNPU2_RETURN_IF_ERROR(area.status());
+    const DeviceMemoryPool::Slice& result = area.value();
+    const Result<View> a = context.view(Operand::kActivations, bucket, activations, activations.bytes);
+    const Result<View> b = context.view(Operand::kWeights, bucket, run.weights, run.weight_bytes);
+    const Result<View> c = context.view(Operand::kResult, bucket, result, result.bytes);
+    for (const Result<View>* view : {&a, &b, &c})
+        RKNPU2_RETURN_IF_ERROR(view->status());
+    return BoundRun{
+        &context, bucket, cube, a.value(), b.value(), c.value(), {result.data(), row_buckets()[bucket]}};
+}
+
+void drop_failed(ContextCache& contexts, const FailedContexts& failed) {
+    for (const CachedContext* const context : failed)
+        contexts.drop(context);
+}
+
+Status RunExecutor::tell(const BoundRun& run, FailedContexts& failed) const {
+    return attempt(run, failed, [&] { return run.context->activations_written(run.activations); });
+}
+
+Status RunExecutor::run(const BoundRun& run, FailedContexts& failed) const {
+    const PhaseTimer timer(counters_, Phase::kNpu);
+    return attempt(run, failed, [&] {
+        Status status = run.context->prepare(run.bucket, run.activations, run.weights, run.result);
+        ++counters_.runs;
+        if (status.ok()) {
+            counters_.weight_bytes += run.weights.bytes;
+            counters_.result_bytes += run.result.bytes;
+            status = run.context->run();
+        }
+        if (!status.ok()) ++counters_.faults.failed_runs;
+        return status;
+    });
+}
+
+}  // namespace rknpu2
