@@ -18,6 +18,8 @@ class CubeSync {
         kDone,
     };
 
+    explicit CubeSync(size_t cubes = 0) { reset(cubes); }
+
     // Cubes that the CPU has just written. Allocates only if there are more than ever before.
     void reset(size_t cubes) { states_.assign(cubes, Turn::kMine); }
     size_t size() const { return states_.size(); }

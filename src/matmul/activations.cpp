@@ -49,7 +49,7 @@ void ActivationStore::keep() {
 
 void ActivationStore::clear() {
     forget();
-    scratch_ = {};
+    rotated_.clear();
 }
 
 Result<ActivationStore::Cubes*> ActivationStore::get(const PackedWeight& weight, const Activations& input,
@@ -97,8 +97,7 @@ Status ActivationStore::make_room(const PackedWeight& weight) {
         }
         cubes_.chunk_parts.push_back(parts_.size() - parts_before);
     }
-    const size_t scratch = plan.recipe.rotate ? threads_ * kRowGroup * plan.longest_segment() : 0;
-    return scratch_.grow(scratch * sizeof(float));
+    return plan.recipe.rotate ? rotated_.reserve(plan.longest_segment()) : Status();
 }
 
 Cube ActivationStore::cube_of(size_t cube, const RowChunk& chunk) {
@@ -115,21 +114,11 @@ void ActivationStore::quantise_part(size_t index) {
     const PhaseTimer timer(counters_, Phase::kQuantise);
     const Part& part = parts_[index];
     const WeightPlan& plan = weight_->plan;
-    size_t spare = 0;
-    while (taken_[spare].exchange(true, std::memory_order_acquire))
-        spare = (spare + 1) % threads_;
-    const size_t scratch = spare * kRowGroup * plan.longest_segment();
-    float* const rotated = plan.recipe.rotate ? scratch_.as<float>() + scratch : nullptr;
     const RowChunk& chunk = cubes_.chunks[part.chunk];
     const KSegment& segment = plan.segments[part.segment];
-    const Cube cube = cube_of(part.cube, chunk);
-    const size_t end = part.first + part.count;
-    for (size_t m = part.first; m < end; m += kRowGroup) {
-        quantise_rows(*weight_, segment, cube, rows_ + (chunk.m0 + m) * plan.K, plan.K, m,
-                      std::min(kRowGroup, end - m), rotated);
-    }
-    taken_[spare].store(false, std::memory_order_release);
-    if (part.first == 0) zero_padding(*weight_, segment, cube);
+    const float* const rows = rows_ + (chunk.m0 + part.first) * plan.K;
+    quantise_rows(*weight_, segment, cube_of(part.cube, chunk), {rows, plan.K}, part.first, part.count,
+                  rotated_);
 }
 
 }  // namespace rknpu2

@@ -13,11 +13,9 @@
 // does the WorkAreas.
 #pragma once
 
-#include <atomic>
 #include <cstdint>
 #include <vector>
 
-#include "base/aligned_buffer.hpp"
 #include "counters/counters.hpp"
 #include "device/cube_sync.hpp"
 #include "device/work_areas.hpp"
@@ -55,7 +53,7 @@ class ActivationStore {
 
     // `threads`: how many may quantise at the same time.
     ActivationStore(WorkAreas& areas, Counters& counters, size_t threads)
-        : areas_(areas), counters_(counters), threads_(threads), taken_(threads) {}
+        : areas_(areas), counters_(counters), rotated_(threads) {}
 
     // How rows become cubes.
     struct Form {
@@ -72,6 +70,8 @@ class ActivationStore {
                        const Form& form);
     // Part `index` of what get() asked for; each once, from any thread.
     void quantise_part(size_t index);
+    // For others that quantise while nothing of this store is quantised.
+    RotatedRows& rotated_rows() { return rotated_; }
     // Which cubes the device knows of; the Pipeline keeps it up to date.
     CubeSync& synced() { return cubes_.synced; }
     // All parts are done; whoever reads the same matrix next may have them.
@@ -101,14 +101,10 @@ class ActivationStore {
 
     WorkAreas& areas_;
     Counters& counters_;
-    const size_t threads_;
 
     Cubes cubes_;
     std::vector<Part> parts_;
-    // Rotated rows, kRowGroup of them for each thread: it takes scratch that is free, which stays in its
-    // cache.
-    AlignedBuffer scratch_;
-    std::vector<std::atomic<bool>> taken_;
+    RotatedRows rotated_;
 
     // What is being quantised.
     const PackedWeight* weight_ = nullptr;

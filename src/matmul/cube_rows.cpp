@@ -1,5 +1,7 @@
 #include "matmul/cube_rows.hpp"
 
+#include <algorithm>
+
 #include "kernels/far.hpp"
 #include "kernels/mix.hpp"
 #include "kernels/quantise.hpp"
@@ -9,7 +11,7 @@
 namespace rknpu2 {
 namespace {
 
-// As quantise_rows(), of the segment's part of rows that need no care: `from` is where it begins.
+// As quantise_group(), of the segment's part of rows that need no care: `from` is where it begins.
 void quantise_near(const PackedWeight& weight, const KSegment& segment, const Cube& cube, const float* from,
                    size_t stride, size_t m, size_t count, float* rotated) {
     const Recipe& recipe = weight.plan.recipe;
@@ -74,8 +76,6 @@ void quantise_far(const PackedWeight& weight, const KSegment& segment, const Cub
         cube.sums[m] = static_cast<float>(cube.sums[m] * unit / -static_cast<double>(cube.scales[m]));
 }
 
-}  // namespace
-
 void zero_padding(const PackedWeight& weight, const KSegment& segment, const Cube& cube) {
     const size_t used = cube.chunk_rows * cube.planes;
     if (weight.plan.recipe.arithmetic == NpuArithmetic::kFloat16) {
@@ -85,14 +85,49 @@ void zero_padding(const PackedWeight& weight, const KSegment& segment, const Cub
     }
 }
 
-void quantise_rows(const PackedWeight& weight, const KSegment& segment, const Cube& cube, const float* rows,
-                   size_t stride, size_t m, size_t count, float* rotated) {
-    const float* const from = rows + segment.k0;
+// Rows m .. m+count-1, count at most kRowGroup; `from` is where the segment's part of them begins.
+void quantise_group(const PackedWeight& weight, const KSegment& segment, const Cube& cube, const float* from,
+                    size_t stride, size_t m, size_t count, float* rotated) {
     quantise_near(weight, segment, cube, from, stride, m, count, rotated);
     for (size_t i = 0; i < count; ++i) {
         if (!is_near(cube.scales[m + i]))
             quantise_far(weight, segment, cube, from + i * stride, m + i, rotated);
     }
+}
+
+}  // namespace
+
+Status RotatedRows::reserve(size_t K_padded) {
+    floats_ = std::max(floats_, kRowGroup * K_padded);
+    return memory_.grow(taken_.size() * floats_ * sizeof(float));
+}
+
+void RotatedRows::clear() {
+    memory_ = {};
+    floats_ = 0;
+}
+
+float* RotatedRows::take() {
+    size_t spare = 0;
+    while (taken_[spare].exchange(true, std::memory_order_acquire))
+        spare = (spare + 1) % taken_.size();
+    return memory_.as<float>() + spare * floats_;
+}
+
+void RotatedRows::give_back(const float* rows) {
+    const auto index = static_cast<size_t>(rows - memory_.as<float>()) / floats_;
+    taken_[index].store(false, std::memory_order_release);
+}
+
+void quantise_rows(const PackedWeight& weight, const KSegment& segment, const Cube& cube,
+                   const RowSource& rows, size_t first, size_t count, RotatedRows& rotated) {
+    float* const room = weight.plan.recipe.rotate ? rotated.take() : nullptr;
+    for (size_t i = 0; i < count; i += kRowGroup) {
+        quantise_group(weight, segment, cube, rows.data + i * rows.stride + segment.k0, rows.stride,
+                       first + i, std::min(kRowGroup, count - i), room);
+    }
+    if (room != nullptr) rotated.give_back(room);
+    if (first == 0) zero_padding(weight, segment, cube);
 }
 
 }  // namespace rknpu2

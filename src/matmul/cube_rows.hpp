@@ -7,8 +7,11 @@
 // memory; threads may fill different rows of a cube at the same time, best from multiples of kRowGroup on.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
+#include <vector>
 
+#include "base/aligned_buffer.hpp"
 #include "weights/packed_weight.hpp"
 
 namespace rknpu2 {
@@ -24,13 +27,35 @@ struct Cube {
     float tensor_scale = 0;  // the one scale of the naive precision; may be far
 };
 
-// Rows m .. m+count-1 (count at most kRowGroup) of the chunk, of which `rows` is the first and `stride` the
-// distance in floats: all K of them; the segment's are taken. `rotated` has room for kRowGroup rows of
-// segment.K_padded floats; only used when the weight's recipe rotates.
-void quantise_rows(const PackedWeight& weight, const KSegment& segment, const Cube& cube, const float* rows,
-                   size_t stride, size_t m, size_t count, float* rotated);
+// Rows as their owner has them: the first one, and the distance from one to the next in floats.
+struct RowSource {
+    const float* data = nullptr;
+    size_t stride = 0;
+};
 
-// The rows of the cube that no row of activations has.
-void zero_padding(const PackedWeight& weight, const KSegment& segment, const Cube& cube);
+// Room for rows that are rotated, for as many threads as may quantise at a time. A thread takes what is free,
+// which stays in its cache.
+class RotatedRows {
+  public:
+    explicit RotatedRows(size_t threads) : taken_(threads) {}
+
+    // For segments of at most K_padded; while nobody quantises. It grows, and stays.
+    Status reserve(size_t K_padded);
+    void clear();
+
+    float* take();
+    void give_back(const float* rows);
+
+  private:
+    AlignedBuffer memory_;
+    size_t floats_ = 0;  // of each thread
+    std::vector<std::atomic<bool>> taken_;
+};
+
+// Rows first .. first+count-1 of the chunk (first a multiple of kRowGroup), of which `rows` begins with the
+// first: all K of them; the segment's are taken. Whoever has row 0 also fills the rows of the cube that no row
+// of activations has. `rotated` has room for the segment, if the weight's recipe rotates.
+void quantise_rows(const PackedWeight& weight, const KSegment& segment, const Cube& cube,
+                   const RowSource& rows, size_t first, size_t count, RotatedRows& rotated);
 
 }  // namespace rknpu2

@@ -55,8 +55,7 @@ class NpuDevice::Execution final : public Pipeline::Work {
         rows.count = std::min(cut.rows, count - rows.first);
         if (cut.tiles > 1) rows.tile = strip.first_tile + part % cut.tiles;
         if (device_.epilogue_ != nullptr) return to_epilogue(strip, rows);
-        for (const CellResult& cell : strip.cells)
-            if (rows.has(cell)) add_cell_of(rows, cell, target_in_output(rows, cell));
+        add_results(strip, rows, [&](const CellResult& cell) { return target_in_output(rows, cell); });
     }
 
     // How the results of a strip are cut into parts: by rows, and few rows by tiles as well, so that all
@@ -88,8 +87,6 @@ class NpuDevice::Execution final : public Pipeline::Work {
         size_t first;  // of the chunk
         size_t count;
         size_t tile = SIZE_MAX;  // only this one's columns; SIZE_MAX: all
-
-        bool has(const CellResult& cell) const { return tile == SIZE_MAX || tile == cell.tile; }
     };
     FloatRows target_in_output(const Rows& rows, const CellResult& cell) const {
         const WeightPlan& plan = device_.batch_->weights[cell.product]->plan;
@@ -99,7 +96,17 @@ class NpuDevice::Execution final : public Pipeline::Work {
                 plan.N};
     }
 
-    void add_cell_of(const Rows& rows, const CellResult& cell, const FloatRows& target) const;
+    template <typename TargetOf>
+    void add_results(const RunStrip& strip, const Rows& rows, const TargetOf& target_of) const {
+        const RowChunk& chunk = cubes_.chunks[rows.chunk];
+        const size_t first_cube = rows.chunk * device_.shape_.segments;
+        const BoundRun* const bound = device_.bound_.data() + device_.first_bound_[rows.step];
+        add_strip(
+            device_.batch_->weights, strip, rows.tile,
+            {rows.first, rows.count, chunk.count, device_.batch_->planes, cubes_.row_scales(first_cube),
+             cubes_.row_sums(first_cube)},
+            [&](size_t run) { return bound[run].written; }, target_of);
+    }
     void to_epilogue(const RunStrip& strip, const Rows& rows) const;
 
     NpuDevice& device_;
@@ -121,23 +128,11 @@ void NpuDevice::Execution::to_epilogue(const RunStrip& strip, const Rows& rows) 
     results.clear();
     for (size_t product = 0; product < products; ++product)
         results.push_back(memory.data() + product * rows.count * columns);
-    for (const CellResult& cell : strip.cells) {
-        if (rows.has(cell))
-            add_cell_of(rows, cell, {results[cell.product] + tiles[cell.tile].n0 - n, columns});
-    }
+    add_results(strip, rows, [&](const CellResult& cell) {
+        return FloatRows{results[cell.product] + tiles[cell.tile].n0 - n, columns};
+    });
     const size_t m = device_.first_row_ + cubes_.chunks[rows.chunk].m0 + rows.first;
     device_.epilogue_->apply({m, rows.count, n, columns, results, columns});
-}
-
-void NpuDevice::Execution::add_cell_of(const Rows& rows, const CellResult& cell,
-                                       const FloatRows& target) const {
-    const PackedWeight& weight = *device_.batch_->weights[cell.product];
-    const BoundRun& bound = device_.bound_[device_.first_bound_[rows.step] + cell.run];
-    const size_t first_cube = rows.chunk * weight.plan.segments.size();
-    add_cell(weight, cell, bound.written,
-             {rows.first, rows.count, cubes_.chunks[rows.chunk].count, device_.batch_->planes,
-              cubes_.row_scales(first_cube), cubes_.row_sums(first_cube)},
-             target);
 }
 
 Status NpuDevice::run(const ActivationStore::Cubes& cubes) {

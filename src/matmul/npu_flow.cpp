@@ -9,16 +9,6 @@
 #include "matmul/call_areas.hpp"
 
 namespace rknpu2 {
-namespace {
-
-// A thread's room for kRowGroup rotated rows; null if there is no memory.
-float* rotated_rows(size_t floats) {
-    thread_local AlignedBuffer memory;
-    // NOLINTNEXTLINE(clang-analyzer-unix.Malloc): it does not see that the buffer outlives the call
-    return memory.grow(floats * sizeof(float)).ok() ? memory.as<float>() : nullptr;
-}
-
-}  // namespace
 
 bool NpuFlow::possible(const Config& config) {
     const bool cpu =
@@ -41,6 +31,10 @@ void NpuFlow::add_product(std::span<const PackedWeight* const> weights) {
     for (const PackedWeight* const weight : weights)
         batches.add(*weight);
     batches.lay_out();
+    for (const Batch& batch : batches) {
+        if (batch.plan().recipe.rotate)
+            longest_rotated_ = std::max(longest_rotated_, batch.plan().longest_segment());
+    }
     cubes_of_a_chunk_ = std::max(cubes_of_a_chunk_, batches.cubes());
     results_of_a_chunk_ = std::max(results_of_a_chunk_, batches.results());
 }
@@ -76,6 +70,7 @@ Status NpuFlow::make_everything() {
     while (true) {
         Status status = device_.memory_.publish(*device_.coherency_);
         if (status.ok()) status = make_cubes();
+        if (status.ok()) status = device_.activations_.rotated_rows().reserve(longest_rotated_);
         if (status.ok()) status = make_results();
         if (status.ok()) status = find_contexts();
         if (status.ok() || status.code() == StatusCode::kUnsupported) return status;
@@ -191,20 +186,9 @@ void NpuFlow::quantise(size_t product, size_t chunk, size_t first, size_t count,
     const PhaseTimer timer(device_.counters_, Phase::kQuantise);
     for (const Batch& batch : products_[product].batches) {
         const PackedWeight& weight = *batch.weights[0];
-        float* const rotated =
-            weight.plan.recipe.rotate ? rotated_rows(kRowGroup * weight.plan.longest_segment()) : nullptr;
-        if (weight.plan.recipe.rotate && rotated == nullptr) {
-            no_memory_ = true;
-            return;
-        }
         for (size_t s = 0; s < weight.plan.segments.size(); ++s) {
-            const KSegment& segment = weight.plan.segments[s];
-            const Cube cube = cube_of(product, batch, s, chunk);
-            for (size_t m = 0; m < count; m += kRowGroup) {
-                quantise_rows(weight, segment, cube, rows + m * stride, stride, first + m,
-                              std::min(kRowGroup, count - m), rotated);
-            }
-            if (first == 0) zero_padding(weight, segment, cube);
+            quantise_rows(weight, weight.plan.segments[s], cube_of(product, batch, s, chunk), {rows, stride},
+                          first, count, device_.activations_.rotated_rows());
         }
     }
     ++device_.counters_.cpu_tasks;
@@ -224,12 +208,14 @@ void NpuFlow::results(size_t product, size_t chunk, size_t first, size_t count,
                               state.sums[product % 2].data() + batch.first_cube * kMaxRows};
         size_t result = batch.first_result;
         for (size_t strip = 0; strip < batch.strips.size(); ++strip) {
-            for (const CellResult& cell : batch.strips[strip].cells) {
-                const PackedWeight& weight = *batch.weights[cell.product];
-                FloatRows target = targets[batch.positions[cell.product]];
-                target.data += weight.plan.tiles[cell.tile].n0;
-                add_cell(weight, cell, state.results[result + cell.run], rows, target);
-            }
+            add_strip(
+                batch.weights, batch.strips[strip], SIZE_MAX, rows,
+                [&](size_t run) { return state.results[result + run]; },
+                [&](const CellResult& cell) {
+                    const FloatRows& target = targets[batch.positions[cell.product]];
+                    return FloatRows{target.data + batch.weights[cell.product]->plan.tiles[cell.tile].n0,
+                                     target.stride};
+                });
             result += batch.strips[strip].runs.size();
         }
     }

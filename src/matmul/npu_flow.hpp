@@ -17,7 +17,6 @@
 #pragma once
 
 #include <array>
-#include <atomic>
 #include <chrono>
 #include <deque>
 #include <mutex>
@@ -135,7 +134,7 @@ class NpuFlow {
     std::vector<Product> products_;
     std::vector<Chunk> chunks_;
     std::vector<ChunkState> states_;
-    std::atomic<bool> no_memory_{false};  // while quantising
+    size_t longest_rotated_ = 0;  // segment
     size_t cubes_of_a_chunk_ = 0;
     size_t results_of_a_chunk_ = 0;
     std::vector<char> slot_taken_;

@@ -31,7 +31,6 @@ Status NpuFlow::take_turn() {
 }
 
 Status NpuFlow::submit(size_t product, size_t chunk) {
-    if (no_memory_) return {StatusCode::kOutOfMemory, "no memory to rotate activations in"};
     let_others();
     RKNPU2_RETURN_IF_ERROR(take_turn());
     ChunkState& state = states_[chunk];

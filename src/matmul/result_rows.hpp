@@ -38,4 +38,15 @@ struct FloatRows {
 void add_cell(const PackedWeight& weight, const CellResult& cell, const RunResult& result,
               const ResultRows& rows, const FloatRows& target);
 
+// All cells of a strip, or only those of one tile. `result_of` gives what a run of the strip has written,
+// `target_of` where a cell's floats go.
+template <typename ResultOf, typename TargetOf>
+void add_strip(const std::vector<const PackedWeight*>& weights, const RunStrip& strip, size_t tile,
+               const ResultRows& rows, const ResultOf& result_of, const TargetOf& target_of) {
+    for (const CellResult& cell : strip.cells) {
+        if (tile == SIZE_MAX || tile == cell.tile)
+            add_cell(*weights[cell.product], cell, result_of(cell.run), rows, target_of(cell));
+    }
+}
+
 }  // namespace rknpu2

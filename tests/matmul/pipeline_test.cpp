@@ -154,8 +154,7 @@ TEST_P(PipelineTest, NoMoreThreadsLookForTasksThanThereAreCores) {
         SCOPED_TRACE(::testing::Message() << "seed " << seed);
         std::minstd_rand random(seed);
         const Pipeline::Shape shape = random_shape(random);
-        CubeSync synced;
-        synced.reset(shape.chunk_parts.size() * shape.segments);
+        CubeSync synced(shape.chunk_parts.size() * shape.segments);
         Watcher watcher(shape, seed);
         pipeline.begin(shape, synced);
         work_together(pipeline, watcher, kThreads);
@@ -176,8 +175,7 @@ TEST_P(PipelineTest, EveryTaskFindsWhatItNeeds) {
         SCOPED_TRACE(::testing::Message() << "seed " << seed);
         std::minstd_rand random(seed);
         const Pipeline::Shape shape = random_shape(random);
-        CubeSync synced;
-        synced.reset(shape.chunk_parts.size() * shape.segments);
+        CubeSync synced(shape.chunk_parts.size() * shape.segments);
         Watcher watcher(shape, seed);
         pipeline.begin(shape, synced);
         work_together(pipeline, watcher, 1 + seed % 6);
@@ -192,8 +190,7 @@ TEST_P(PipelineTest, AFailureEndsItAndTheNextCallWorks) {
         SCOPED_TRACE(::testing::Message() << "seed " << seed);
         std::minstd_rand random(seed);
         const Pipeline::Shape shape = random_shape(random);
-        CubeSync synced;
-        synced.reset(shape.chunk_parts.size() * shape.segments);
+        CubeSync synced(shape.chunk_parts.size() * shape.segments);
         Watcher failing(shape, seed);
         failing.fails_at = 0;
         pipeline.begin(shape, synced);
@@ -218,8 +215,7 @@ TEST_P(PipelineTest, ATaskThatThrowsEndsItAndTheNextCallWorks) {
         SCOPED_TRACE(::testing::Message() << "seed " << seed);
         std::minstd_rand random(seed);
         const Pipeline::Shape shape = random_shape(random);
-        CubeSync synced;
-        synced.reset(shape.chunk_parts.size() * shape.segments);
+        CubeSync synced(shape.chunk_parts.size() * shape.segments);
         Watcher failing(shape, seed);
         failing.throws_at = random() % 12;
         pipeline.begin(shape, synced);
@@ -282,8 +278,7 @@ TEST_P(PipelineTest, QuantisesWhileTheNpuRuns) {
     shape.strips[0].segments[1] = {0};
     for (size_t chunk = 0; chunk < Waiting::kChunks; ++chunk)
         shape.steps.push_back({chunk, 0, 1});
-    CubeSync synced;
-    synced.reset(Waiting::kChunks);
+    CubeSync synced(Waiting::kChunks);
     Pipeline pipeline(GetParam());
     Waiting work;
     pipeline.begin(shape, synced);
