@@ -2,13 +2,13 @@
 #include <cstdio>
 #include <memory>
 
-#include "base/file.hpp"
 #include "base/status.hpp"
 #include "commands.hpp"
 #include "predict/check.hpp"
 #include "predict/embedded.hpp"
 #include "predict/report.hpp"
 #include "predict/trace_file.hpp"
+#include "system/file.hpp"
 
 namespace rknpu2 {
 namespace {

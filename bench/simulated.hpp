@@ -15,8 +15,8 @@
 #include <utility>
 #include <vector>
 
-#include "base/threads.hpp"
 #include "core/kernels/tier.hpp"
+#include "system/threads.hpp"
 
 namespace rknpu2_bench {
 

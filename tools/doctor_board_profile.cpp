@@ -4,9 +4,9 @@
 #include <filesystem>
 #include <optional>
 
-#include "base/file.hpp"
 #include "base/format.hpp"
 #include "runtime/board_profile.hpp"
+#include "system/file.hpp"
 
 namespace rknpu2 {
 namespace {

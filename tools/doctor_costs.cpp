@@ -7,12 +7,12 @@
 #include <vector>
 
 #include "base/format.hpp"
-#include "base/threads.hpp"
 #include "doctor_prepared.hpp"
 #include "doctor_profile.hpp"
 #include "doctor_reading.hpp"
 #include "doctor_statistics.hpp"
 #include "matrix/layout.hpp"
+#include "system/threads.hpp"
 
 namespace rknpu2 {
 namespace {

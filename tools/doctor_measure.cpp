@@ -8,9 +8,9 @@
 #include <memory>
 
 #include "base/format.hpp"
-#include "base/threads.hpp"
 #include "doctor_prepared.hpp"
 #include "doctor_statistics.hpp"
+#include "system/threads.hpp"
 #include "timing/work.hpp"
 
 namespace rknpu2 {

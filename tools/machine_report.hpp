@@ -8,9 +8,9 @@
 #include <string>
 #include <vector>
 
-#include "base/system_memory.hpp"
 #include "config/config.hpp"
 #include "runtime/npu_runtime.hpp"
+#include "system/system_memory.hpp"
 
 namespace rknpu2 {
 

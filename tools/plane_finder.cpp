@@ -7,8 +7,8 @@
 #include <cerrno>
 #include <cstring>
 
-#include "base/file.hpp"
 #include "base/format.hpp"
+#include "system/file.hpp"
 
 namespace rknpu2 {
 

@@ -8,7 +8,7 @@
 #include <functional>
 #include <string>
 
-#include "base/file.hpp"
+#include "system/file.hpp"
 
 namespace rknpu2 {
 

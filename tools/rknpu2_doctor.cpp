@@ -10,7 +10,6 @@
 #include <filesystem>
 #include <functional>
 
-#include "base/file.hpp"
 #include "base/format.hpp"
 #include "config/config.hpp"
 #include "doctor_board_profile.hpp"
@@ -22,6 +21,7 @@
 #include "runtime/malloc_mmap.hpp"
 #include "runtime/rknn_runtime.hpp"
 #include "stdout_to_stderr.hpp"
+#include "system/file.hpp"
 
 namespace {
 

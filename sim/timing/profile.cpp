@@ -5,8 +5,8 @@
 #include <cstring>
 #include <sstream>
 
-#include "base/file.hpp"
 #include "base/format.hpp"
+#include "system/file.hpp"
 #include "timing/default_profile.hpp"
 
 namespace rknnsim {

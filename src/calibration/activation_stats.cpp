@@ -5,9 +5,9 @@
 #include <cmath>
 #include <cstring>
 
-#include "base/file.hpp"
 #include "base/format.hpp"
 #include "base/hash.hpp"
+#include "system/file.hpp"
 
 namespace rknpu2 {
 namespace {

@@ -6,9 +6,9 @@
 #include <cmath>
 #include <fstream>
 
-#include "base/file.hpp"
 #include "base/format.hpp"
 #include "gguf/gguf_file.hpp"
+#include "system/file.hpp"
 
 namespace rknpu2 {
 namespace {

@@ -73,7 +73,7 @@ struct Config {
     std::string profile_directory;  // the user's own; empty: there is no home
     int contexts = 0;               // of the NPU, to keep; 0: device/context_limit.hpp
     CoherencyChoice coherency = CoherencyChoice::kAuto;
-    int start_wait = 5;  // seconds; base/start_wait.hpp
+    int start_wait = 5;  // seconds; system/start_wait.hpp
     MallocMmap malloc_mmap = MallocMmap::kAuto;
     std::string lock = "auto";  // keeps other processes from the NPU: auto, none, or the path of a file
     bool fuse = true;           // may several operations share work

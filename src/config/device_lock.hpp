@@ -30,9 +30,9 @@
 #include <utility>
 #include <vector>
 
-#include "base/file.hpp"
 #include "base/status.hpp"
 #include "config/config.hpp"
+#include "system/file.hpp"
 
 namespace rknpu2 {
 

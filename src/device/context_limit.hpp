@@ -24,7 +24,8 @@ inline constexpr size_t kFewContexts = 120;
 inline constexpr size_t kManyContexts = 1000;
 inline constexpr uint64_t kDescriptorsOfContext = 8;
 
-// What the setting says, or by the limit of descriptors (base/descriptors.hpp) kFewContexts to kManyContexts.
+// What the setting says, or by the limit of descriptors (system/descriptors.hpp) kFewContexts to
+// kManyContexts.
 size_t contexts_to_keep(const Config& config, uint64_t descriptors);
 
 // One for each device; its lock guards it.

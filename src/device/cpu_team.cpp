@@ -4,7 +4,7 @@
 #include <fstream>
 #include <sstream>
 
-#include "base/thread_pool.hpp"
+#include "system/thread_pool.hpp"
 
 namespace rknpu2 {
 namespace {

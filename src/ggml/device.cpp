@@ -2,13 +2,13 @@
 // users know them.
 #include <algorithm>
 
-#include "base/system_memory.hpp"
 #include "ggml/buffer/buffer.hpp"
 #include "ggml/host/guard.hpp"
 #include "ggml/host/host.hpp"
 #include "ggml/node/describe.hpp"
 #include "plan/support.hpp"
 #include "plan/weight_plan.hpp"
+#include "system/system_memory.hpp"
 
 namespace rknpu2 {
 namespace {

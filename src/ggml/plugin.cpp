@@ -7,9 +7,7 @@
 #include <map>
 #include <mutex>
 
-#include "base/file.hpp"
 #include "base/format.hpp"
-#include "base/process.hpp"
 #include "ggml/diagnostics/checksums.hpp"
 #include "ggml/diagnostics/sensitivity.hpp"
 #include "ggml/host/abi.hpp"
@@ -21,6 +19,8 @@
 #include "runtime/locate.hpp"
 #include "runtime/malloc_mmap.hpp"
 #include "runtime/rknn_runtime.hpp"
+#include "system/file.hpp"
+#include "system/process.hpp"
 
 namespace rknpu2 {
 namespace {

@@ -12,8 +12,8 @@
 #include <set>
 
 #include "base/checked.hpp"
-#include "base/file.hpp"
 #include "base/format.hpp"
+#include "system/file.hpp"
 
 namespace rknpu2 {
 namespace {

@@ -1,7 +1,7 @@
 #include "kernels/dequantise.hpp"
 
-#include "kernels/generic.hpp"
-#include "kernels/reference_lanes.hpp"
+#include "kernels/lanes/generic.hpp"
+#include "kernels/lanes/reference_lanes.hpp"
 #include "matrix/layout.hpp"
 
 namespace rknpu2 {

@@ -1,7 +1,7 @@
 #include "kernels/far.hpp"
 
+#include "kernels/lanes/reference_lanes.hpp"
 #include "kernels/quantise.hpp"
-#include "kernels/reference_lanes.hpp"
 #include "matrix/layout.hpp"
 
 namespace rknpu2 {

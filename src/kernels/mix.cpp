@@ -2,7 +2,7 @@
 
 #include <array>
 
-#include "kernels/generic.hpp"
+#include "kernels/lanes/generic.hpp"
 #include "kernels/quantise.hpp"
 #include "kernels/rotate.hpp"
 

@@ -3,9 +3,9 @@
 #include <array>
 #include <cstring>
 
-#include "kernels/generic.hpp"
+#include "kernels/lanes/generic.hpp"
+#include "kernels/lanes/reference_lanes.hpp"
 #include "kernels/quantise.hpp"
-#include "kernels/reference_lanes.hpp"
 #include "kernels/scale.hpp"
 #include "matrix/layout.hpp"
 

@@ -5,8 +5,8 @@
 #include <cstring>
 #include <limits>
 
-#include "kernels/generic.hpp"
-#include "kernels/reference_lanes.hpp"
+#include "kernels/lanes/generic.hpp"
+#include "kernels/lanes/reference_lanes.hpp"
 #include "kernels/scale.hpp"
 #include "matrix/layout.hpp"
 

@@ -1,6 +1,6 @@
 #include "kernels/reference_matmul.hpp"
 
-#include "kernels/generic.hpp"
+#include "kernels/lanes/generic.hpp"
 
 namespace rknpu2 {
 namespace {

@@ -1,6 +1,6 @@
 #include "kernels/rotate.hpp"
 
-#include "kernels/generic.hpp"
+#include "kernels/lanes/generic.hpp"
 #include "kernels/quantise.hpp"
 
 namespace rknpu2 {

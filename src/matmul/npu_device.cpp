@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 
-#include "base/descriptors.hpp"
 #include "base/format.hpp"
 #include "base/log.hpp"
 #include "device/cpu_team.hpp"
@@ -11,6 +10,7 @@
 #include "kernels/quantise.hpp"
 #include "plan/cost_model.hpp"
 #include "plan/limits.hpp"
+#include "system/descriptors.hpp"
 
 namespace rknpu2 {
 namespace {

@@ -22,11 +22,8 @@
 #include <span>
 #include <string>
 
-#include "base/process.hpp"
 #include "base/rate_limit.hpp"
-#include "base/start_wait.hpp"
 #include "base/status.hpp"
-#include "base/thread_pool.hpp"
 #include "calibration/stats_library.hpp"
 #include "config/config.hpp"
 #include "config/device_lock.hpp"
@@ -44,6 +41,9 @@
 #include "plan/policy.hpp"
 #include "plan/weight_source.hpp"
 #include "runtime/npu_runtime.hpp"
+#include "system/process.hpp"
+#include "system/start_wait.hpp"
+#include "system/thread_pool.hpp"
 #include "weights/packed_weight.hpp"
 #include "weights/packing_progress.hpp"
 #include "weights/weight_cache.hpp"

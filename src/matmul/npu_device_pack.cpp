@@ -3,11 +3,11 @@
 #include <algorithm>
 #include <new>
 
-#include "base/system_memory.hpp"
 #include "calibration/rotation_choice.hpp"
 #include "device/recovery.hpp"
 #include "matmul/npu_device.hpp"
 #include "soc/rk3588.hpp"
+#include "system/system_memory.hpp"
 #include "weights/packer.hpp"
 
 namespace rknpu2 {

@@ -3,8 +3,8 @@
 #include <chrono>
 #include <utility>
 
-#include "base/spin.hpp"
-#include "base/thread_pool.hpp"
+#include "system/spin.hpp"
+#include "system/thread_pool.hpp"
 
 namespace rknpu2 {
 namespace {

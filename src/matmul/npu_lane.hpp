@@ -18,11 +18,11 @@
 #include <mutex>
 #include <vector>
 
-#include "base/threads.hpp"
 #include "counters/counters.hpp"
 #include "device/cube_sync.hpp"
 #include "matmul/bound_run.hpp"
 #include "soc/rk3588.hpp"
+#include "system/threads.hpp"
 
 namespace rknpu2 {
 

@@ -4,8 +4,8 @@
 #include <chrono>
 #include <utility>
 
-#include "base/spin.hpp"
 #include "plan/limits.hpp"
+#include "system/spin.hpp"
 
 namespace rknpu2 {
 namespace {

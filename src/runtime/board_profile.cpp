@@ -5,9 +5,9 @@
 #include <fstream>
 #include <sstream>
 
-#include "base/file.hpp"
 #include "base/format.hpp"
 #include "base/parse_int.hpp"
+#include "system/file.hpp"
 
 namespace rknpu2 {
 namespace {

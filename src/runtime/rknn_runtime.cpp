@@ -7,10 +7,10 @@
 #include <cstring>
 #include <utility>
 
-#include "base/descriptors.hpp"
 #include "base/format.hpp"
 #include "base/log.hpp"
 #include "runtime/rknn_abi.hpp"
+#include "system/descriptors.hpp"
 
 namespace rknpu2 {
 namespace {

@@ -5,9 +5,9 @@
 #include <memory>
 #include <string>
 
-#include "base/start_wait.hpp"
 #include "base/status.hpp"
 #include "runtime/npu_runtime.hpp"
+#include "system/start_wait.hpp"
 
 namespace rknpu2 {
 

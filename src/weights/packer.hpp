@@ -8,9 +8,9 @@
 // when the plan rotates.
 #pragma once
 
-#include "base/thread_pool.hpp"
 #include "calibration/activation_stats.hpp"
 #include "plan/weight_source.hpp"
+#include "system/thread_pool.hpp"
 #include "weights/packed_weight.hpp"
 
 namespace rknpu2 {

@@ -9,12 +9,12 @@
 #include <mutex>
 #include <type_traits>
 
-#include "base/file.hpp"
 #include "base/format.hpp"
 #include "base/log.hpp"
-#include "base/system_memory.hpp"
 #include "calibration/rotation_choice.hpp"
 #include "kernels/rotate.hpp"
+#include "system/file.hpp"
+#include "system/system_memory.hpp"
 #include "weights/packer.hpp"
 
 namespace rknpu2 {

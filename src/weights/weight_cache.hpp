@@ -17,12 +17,12 @@
 
 #include <atomic>
 
-#include "base/file_cache.hpp"
 #include "base/hash.hpp"
-#include "base/thread_pool.hpp"
 #include "calibration/activation_stats.hpp"
 #include "counters/counters.hpp"
 #include "plan/weight_source.hpp"
+#include "system/file_cache.hpp"
+#include "system/thread_pool.hpp"
 #include "weights/packed_weight.hpp"
 
 namespace rknpu2 {

@@ -26,7 +26,7 @@ class Stubs(unittest.TestCase):
             (self.root / f"scripts/{name}.sh").write_text("")
         (self.root / "docs/troubleshooting.md").write_text(PAGE)
         (self.root / "tests/docs/not_run.py").write_text('"""Kept."""\n\nREVIEWED = {\n    ("docs/gone.md", "was here"): 1,\n}\n')
-        (self.root / "src/base/file.cpp").write_text('log(LogLevel::kError, "the old one %s", name);\n')
+        (self.root / "src/system/file.cpp").write_text('log(LogLevel::kError, "the old one %s", name);\n')
 
     def fix(self):
         return list(stubs.fix(self.root))
@@ -35,7 +35,7 @@ class Stubs(unittest.TestCase):
         return (self.root / "docs/troubleshooting.md").read_text()
 
     def test_a_new_message(self):
-        (self.root / "src/base/file.cpp").write_text('log(LogLevel::kError, "the old one %s", x);\nlog(LogLevel::kWarning, "half a|b is %d", n);\n')
+        (self.root / "src/system/file.cpp").write_text('log(LogLevel::kError, "the old one %s", x);\nlog(LogLevel::kWarning, "half a|b is %d", n);\n')
         self.assertIn("docs/troubleshooting.md: say what causes `half a|b is …` and what to do", self.fix())
         self.assertIn("## New messages\n\n| message | cause | what to do |\n|---|---|---|\n| `half a\\|b is …` | TODO | TODO |\n", self.page())
         self.assertEqual(test_messages.messages_of_page(self.page()), {"the old one …", "half a|b is …"})

@@ -13,12 +13,12 @@
 #include <numeric>
 #include <sstream>
 
-#include "base/descriptors.hpp"
 #include "base/log.hpp"
 #include "matrix/float16.hpp"
 #include "matrix/layout.hpp"
 #include "support/missing_path.hpp"
 #include "support/random.hpp"
+#include "system/descriptors.hpp"
 
 namespace rknpu2 {
 namespace {

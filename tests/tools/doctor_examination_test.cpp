@@ -14,10 +14,10 @@
 #include <optional>
 #include <thread>
 
-#include "base/file.hpp"
 #include "config/device_lock.hpp"
 #include "flawed_runtime.hpp"
 #include "support/missing_path.hpp"
+#include "system/file.hpp"
 #include "watched_process.hpp"
 
 namespace rknpu2 {

@@ -5,9 +5,9 @@
 #include <algorithm>
 #include <cstring>
 
-#include "base/system_memory.hpp"
 #include "ggml/host/guard.hpp"
 #include "ggml/node/describe.hpp"
+#include "system/system_memory.hpp"
 
 namespace rknpu2 {
 namespace {

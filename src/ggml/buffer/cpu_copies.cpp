@@ -2,7 +2,7 @@
 
 #include "base/checked.hpp"
 #include "base/log.hpp"
-#include "base/system_memory.hpp"
+#include "system/system_memory.hpp"
 
 namespace rknpu2 {
 namespace {

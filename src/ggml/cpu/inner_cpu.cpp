@@ -6,11 +6,11 @@
 #include <cstring>
 
 #include "base/log.hpp"
-#include "base/threads.hpp"
 #include "device/cpu_team.hpp"
 #include "ggml-cpu.h"
 #include "ggml/buffer/buffer.hpp"
 #include "ggml/node/node.hpp"
+#include "system/threads.hpp"
 
 namespace rknpu2 {
 namespace {

@@ -4,9 +4,9 @@
 #include <cstring>
 #include <utility>
 
-#include "base/file.hpp"
 #include "base/format.hpp"
 #include "base/log.hpp"
+#include "system/file.hpp"
 
 namespace rknpu2 {
 namespace {

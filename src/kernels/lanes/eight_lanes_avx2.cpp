@@ -7,10 +7,10 @@
 #include <bit>
 #include <cstring>
 
-#include "kernels/dequantise_lanes.hpp"
-#include "kernels/generic.hpp"
-#include "kernels/rotate_lanes.hpp"
-#include "kernels/store_lanes.hpp"
+#include "kernels/lanes/dequantise_lanes.hpp"
+#include "kernels/lanes/generic.hpp"
+#include "kernels/lanes/rotate_lanes.hpp"
+#include "kernels/lanes/store_lanes.hpp"
 
 namespace rknpu2::avx2 {
 namespace {

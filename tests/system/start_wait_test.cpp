@@ -1,4 +1,4 @@
-#include "base/start_wait.hpp"
+#include "system/start_wait.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -3,11 +3,11 @@
 #include <cstring>
 #include <limits>
 
-#include "kernels/four_lanes.hpp"
-#include "kernels/generic.hpp"
-#include "kernels/lanes.hpp"
+#include "kernels/lanes/four_lanes.hpp"
+#include "kernels/lanes/generic.hpp"
+#include "kernels/lanes/lanes.hpp"
+#include "kernels/lanes/store_lanes.hpp"
 #include "kernels/scale.hpp"
-#include "kernels/store_lanes.hpp"
 #include "matrix/layout.hpp"
 
 namespace rknpu2::generic {

@@ -1,4 +1,4 @@
-#include "base/threads.hpp"
+#include "system/threads.hpp"
 
 #include <pthread.h>
 

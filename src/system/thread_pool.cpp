@@ -1,4 +1,4 @@
-#include "base/thread_pool.hpp"
+#include "system/thread_pool.hpp"
 
 #include <pthread.h>
 #include <sched.h>
@@ -7,7 +7,7 @@
 #include <chrono>
 #include <thread>
 
-#include "base/spin.hpp"
+#include "system/spin.hpp"
 
 namespace rknpu2 {
 namespace {

@@ -1,6 +1,6 @@
-#include "kernels/four_lanes.hpp"
-#include "kernels/generic.hpp"
-#include "kernels/rotate_lanes.hpp"
+#include "kernels/lanes/four_lanes.hpp"
+#include "kernels/lanes/generic.hpp"
+#include "kernels/lanes/rotate_lanes.hpp"
 
 namespace rknpu2::generic {
 

@@ -1,6 +1,6 @@
-#include "kernels/dequantise_lanes.hpp"
-#include "kernels/four_lanes.hpp"
-#include "kernels/generic.hpp"
+#include "kernels/lanes/dequantise_lanes.hpp"
+#include "kernels/lanes/four_lanes.hpp"
+#include "kernels/lanes/generic.hpp"
 
 namespace rknpu2::generic {
 

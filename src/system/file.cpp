@@ -1,4 +1,4 @@
-#include "base/file.hpp"
+#include "system/file.hpp"
 
 #include <fcntl.h>
 #include <sys/stat.h>

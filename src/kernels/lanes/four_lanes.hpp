@@ -8,7 +8,7 @@
 #include <cstdint>
 #include <cstring>
 
-#include "kernels/lanes.hpp"
+#include "kernels/lanes/lanes.hpp"
 
 namespace rknpu2::generic {
 

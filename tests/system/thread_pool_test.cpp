@@ -1,4 +1,4 @@
-#include "base/thread_pool.hpp"
+#include "system/thread_pool.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

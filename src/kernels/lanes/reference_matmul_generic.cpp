@@ -1,7 +1,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "kernels/generic.hpp"
+#include "kernels/lanes/generic.hpp"
 
 namespace rknpu2::generic {
 namespace {

@@ -11,7 +11,7 @@
 #include <cstdint>
 #include <cstring>
 
-#include "kernels/generic.hpp"
+#include "kernels/lanes/generic.hpp"
 #include "kernels/quantise.hpp"
 #include "matrix/layout.hpp"
 

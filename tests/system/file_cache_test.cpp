@@ -1,5 +1,5 @@
 // Nobody but the owner (and the superuser) has a say in what lies in a cache directory.
-#include "base/file_cache.hpp"
+#include "system/file_cache.hpp"
 
 #include <fcntl.h>
 #include <gmock/gmock.h>

@@ -1,4 +1,4 @@
-#include "kernels/generic.hpp"
+#include "kernels/lanes/generic.hpp"
 #include "kernels/mix.hpp"
 
 namespace rknpu2::generic {

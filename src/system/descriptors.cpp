@@ -1,4 +1,4 @@
-#include "base/descriptors.hpp"
+#include "system/descriptors.hpp"
 
 #include <fcntl.h>
 #include <sys/resource.h>

@@ -10,7 +10,7 @@
 // those that are begun, and throws the first exception on the caller. So nothing of the caller's is in use
 // when it returns, whichever way.
 //
-// A pool that gets fewer threads than it asks for (base/threads.hpp) does with those; threads() says how
+// A pool that gets fewer threads than it asks for (system/threads.hpp) does with those; threads() says how
 // many.
 #pragma once
 
@@ -22,7 +22,7 @@
 #include <mutex>
 #include <vector>
 
-#include "base/threads.hpp"
+#include "system/threads.hpp"
 
 namespace rknpu2 {
 

@@ -1,4 +1,4 @@
-#include "base/file_cache.hpp"
+#include "system/file_cache.hpp"
 
 #include <dirent.h>
 #include <fcntl.h>

@@ -1,4 +1,4 @@
-#include "base/descriptors.hpp"
+#include "system/descriptors.hpp"
 
 #include <gtest/gtest.h>
 

@@ -26,8 +26,8 @@
 #include <string>
 #include <utility>
 
-#include "base/file.hpp"
 #include "base/status.hpp"
+#include "system/file.hpp"
 
 namespace rknpu2 {
 

@@ -1,4 +1,4 @@
-#include "base/system_memory.hpp"
+#include "system/system_memory.hpp"
 
 #include <sys/mman.h>
 #include <unistd.h>

@@ -2,8 +2,8 @@
 #include <bit>
 #include <cstring>
 
-#include "kernels/generic.hpp"
-#include "kernels/lanes.hpp"
+#include "kernels/lanes/generic.hpp"
+#include "kernels/lanes/lanes.hpp"
 #include "kernels/pack.hpp"
 #include "kernels/scale.hpp"
 #include "matrix/layout.hpp"
