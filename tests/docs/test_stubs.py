@@ -20,7 +20,7 @@ class Stubs(unittest.TestCase):
         holder = tempfile.TemporaryDirectory(prefix="rknpu2-stubs-")
         self.addCleanup(holder.cleanup)
         self.root = pathlib.Path(holder.name)
-        for folder in ("docs", "src/base", "tests/docs", "scripts"):
+        for folder in ("docs", "src/base", "src/system", "tests/docs", "scripts"):
             (self.root / folder).mkdir(parents=True)
         for name in test_messages.SCRIPTS:
             (self.root / f"scripts/{name}.sh").write_text("")
