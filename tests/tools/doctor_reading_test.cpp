@@ -240,8 +240,8 @@ TEST(DoctorProbes, EachHasAnIdOfItsOwnThatThePagesHave) {
     const std::string page = content("/doctor.md");
     const std::string facts = content("/hardware.csv");
     for (const Probe& probe : probes()) {
-        EXPECT_THAT(page, HasSubstr(std::string("`") + probe.id + "`"));
-        EXPECT_THAT(facts, HasSubstr(probe.id)) << "the register";
+        EXPECT_THAT(page, HasSubstr(std::string("| `") + probe.id + "` |"));
+        EXPECT_THAT(facts, HasSubstr(std::string(",`") + probe.id + "`,")) << "the register";
     }
     for (const Probe& probe : probes())
         EXPECT_TRUE(ids.insert(probe.id).second) << probe.id;
