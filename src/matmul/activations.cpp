@@ -21,15 +21,15 @@ bool same_numbers(const Recipe& a, const Recipe& b) {
 }  // namespace
 
 bool ActivationStore::same_form(const PackedWeight& a, const PackedWeight& b) {
-    return a.plan.K == b.plan.K && a.cells[0][0].domain == b.cells[0][0].domain &&
-           same_numbers(a.plan.recipe, b.plan.recipe) && a.plan.segments == b.plan.segments &&
-           a.input_factors == b.input_factors && a.channel_offsets.empty() == b.channel_offsets.empty();
+    return a.plan.K == b.plan.K && a.domain() == b.domain() && same_numbers(a.plan.recipe, b.plan.recipe) &&
+           a.plan.segments == b.plan.segments && a.input_factors == b.input_factors &&
+           a.channel_offsets.empty() == b.channel_offsets.empty();
 }
 
 bool ActivationStore::serves(const PackedWeight& weight, const Activations& input, const Form& form) const {
     const auto small = [&](const RowChunk& chunk) { return row_buckets()[chunk.bucket] <= form.most_rows; };
     return version_ != 0 && version_ == input.version && data_ == input.data && M_ == input.M &&
-           K_ == weight.plan.K && planes_ == form.planes && domain_ == weight.cells[0][0].domain &&
+           K_ == weight.plan.K && planes_ == form.planes && domain_ == weight.domain() &&
            same_numbers(recipe_, weight.plan.recipe) && segments_ == weight.plan.segments &&
            factors_ == weight.input_factors && std::all_of(cubes_.chunks.begin(), cubes_.chunks.end(), small);
 }
@@ -41,7 +41,7 @@ void ActivationStore::keep() {
     M_ = input_.M;
     K_ = weight_->plan.K;
     planes_ = form_.planes;
-    domain_ = weight_->cells[0][0].domain;
+    domain_ = weight_->domain();
     recipe_ = weight_->plan.recipe;
     segments_ = weight_->plan.segments;
     factors_ = weight_->input_factors;

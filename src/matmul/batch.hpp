@@ -25,7 +25,6 @@ struct Batch {
     size_t first_result = 0;       // of the list's results, one for each run of each batch
 
     const WeightPlan& plan() const { return weights[0]->plan; }
-    int domain() const { return weights[0]->cells[0][0].domain; }
     size_t columns() const;  // of all weights
     std::string name() const;
 };

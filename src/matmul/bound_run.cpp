@@ -28,13 +28,13 @@ Status attempt(const BoundRun& run, FailedContexts& failed, const Body& body) {
 ContextKey context_key(const PackedWeight& weight, const Run& run) {
     const WeightPlan& plan = weight.plan;
     return {plan.recipe.arithmetic, plan.segments[run.segment].K_padded, run.N, static_cast<int>(run.core),
-            weight.cells[0][0].domain};
+            weight.domain()};
 }
 
 Result<BoundRun> bind_run(WorkAreas& areas, CachedContext& context, const PackedWeight& weight,
                           const Run& run, size_t bucket, size_t cube,
-                          const DeviceMemoryPool::Slice& activations, const ResultPlace& place) {
-    const Result<DeviceMemoryPool::Slice> area = result_area(areas, weight, run, bucket, place);
+                          const DeviceMemoryPool::Slice& activations, const ResultIndex& at) {
+    const Result<DeviceMemoryPool::Slice> area = result_area(areas, weight, run, bucket, at);
     RKNPU2_RETURN_IF_ERROR(area.status());
     const DeviceMemoryPool::Slice& result = area.value();
     const Result<View> a = context.view(Operand::kActivations, bucket, activations, activations.bytes);

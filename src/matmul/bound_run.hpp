@@ -31,7 +31,7 @@ ContextKey context_key(const PackedWeight& weight, const Run& run);
 // `cube` of the call lies in `activations`.
 Result<BoundRun> bind_run(WorkAreas& areas, CachedContext& context, const PackedWeight& weight,
                           const Run& run, size_t bucket, size_t cube,
-                          const DeviceMemoryPool::Slice& activations, const ResultPlace& place);
+                          const DeviceMemoryPool::Slice& activations, const ResultIndex& at);
 
 // By core: a context whose run has failed and which is not trusted any more, or null.
 using FailedContexts = std::array<const CachedContext*, rk3588::kCores>;

@@ -3,12 +3,8 @@
 namespace rknpu2 {
 namespace {
 
-int domain_of(const PackedWeight& weight) {
-    return weight.cells[0][0].domain;
-}
-
-size_t index_of(const ResultPlace& place) {
-    return place.run * place.slots + place.slot;
+size_t index_of(const ResultIndex& at) {
+    return at.run * at.slots + at.slot;
 }
 
 }  // namespace
@@ -20,17 +16,17 @@ size_t cube_bytes(const WeightPlan& plan, size_t segment, size_t bucket) {
 
 Result<DeviceMemoryPool::Slice> cube_area(WorkAreas& areas, const PackedWeight& weight, size_t segment,
                                           size_t bucket, size_t index) {
-    return areas.activations(domain_of(weight), index, cube_bytes(weight.plan, segment, bucket));
+    return areas.activations(weight.domain(), index, cube_bytes(weight.plan, segment, bucket));
 }
 
 Result<DeviceMemoryPool::Slice> result_area(WorkAreas& areas, const PackedWeight& weight, const Run& run,
-                                            size_t bucket, const ResultPlace& place) {
+                                            size_t bucket, const ResultIndex& at) {
     const DType type = result_type(weight.plan.recipe.arithmetic);
-    return areas.result(domain_of(weight), index_of(place), dtype_bytes(type, row_buckets()[bucket] * run.N));
+    return areas.result(weight.domain(), index_of(at), dtype_bytes(type, row_buckets()[bucket] * run.N));
 }
 
-void drop_result_area(WorkAreas& areas, const PackedWeight& weight, const ResultPlace& place) {
-    areas.drop_result(domain_of(weight), index_of(place));
+void drop_result_area(WorkAreas& areas, const PackedWeight& weight, const ResultIndex& at) {
+    areas.drop_result(weight.domain(), index_of(at));
 }
 
 }  // namespace rknpu2

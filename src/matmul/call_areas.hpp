@@ -12,7 +12,7 @@ namespace rknpu2 {
 
 // Where the result of a run goes: runs of the call are numbered, and so are the results that one may have at
 // a time.
-struct ResultPlace {
+struct ResultIndex {
     size_t run = 0;
     size_t slot = 0;
     size_t slots = 1;
@@ -23,8 +23,8 @@ size_t cube_bytes(const WeightPlan& plan, size_t segment, size_t bucket);
 Result<DeviceMemoryPool::Slice> cube_area(WorkAreas& areas, const PackedWeight& weight, size_t segment,
                                           size_t bucket, size_t index);
 Result<DeviceMemoryPool::Slice> result_area(WorkAreas& areas, const PackedWeight& weight, const Run& run,
-                                            size_t bucket, const ResultPlace& place);
-// The next area there is another one.
-void drop_result_area(WorkAreas& areas, const PackedWeight& weight, const ResultPlace& place);
+                                            size_t bucket, const ResultIndex& at);
+// What result_area() gives there next is another area.
+void drop_result_area(WorkAreas& areas, const PackedWeight& weight, const ResultIndex& at);
 
 }  // namespace rknpu2

@@ -121,7 +121,7 @@ Status NpuDevice::multiply(std::span<const Product> products, const Activations&
     return {};
 }
 
-// Of the cube: as many as let CPU and NPU work side by side without too many runs.
+// Rows of a cube: as many as let CPU and NPU work side by side without too many runs.
 size_t NpuDevice::chunk_rows(size_t rows) const {
     const WeightPlan& plan = batch_->plan();
     return best_chunk_rows(kBoardRates, plan.recipe.arithmetic, rows, plan.K, batch_->columns(),

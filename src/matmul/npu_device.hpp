@@ -194,7 +194,7 @@ class NpuDevice : public std::enable_shared_from_this<NpuDevice> {
     ActivationStore activations_;
     size_t packed_weights_ = 0;
     bool full_ = false;  // a weight found no memory, whatever was tried, and none was given back since
-    // Of the running call.
+    // What follows belongs to the running call.
     std::span<const Product> products_;
     BatchList batches_;
     const Batch* batch_ = nullptr;     // the running one

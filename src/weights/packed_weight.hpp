@@ -30,8 +30,8 @@ struct PackedWeight {
     // What it was packed from. The bytes stay readable for as long as somebody multiplies with it: they are
     // computed with when the NPU fails (GGML_RKNPU2_ON_ERROR).
     WeightSource source;
-    // Of its activations; nullptr: there are none, or its recipe does not ask for them. They live as long as
-    // the device.
+    // What is known of its activations; nullptr: nothing, or its recipe does not ask for it. It lives as long
+    // as the device.
     const ActivationStats* stats = nullptr;
     // [segment][tile], as in the plan.
     std::vector<std::vector<DeviceMemoryPool::Slice>> cells;
@@ -53,6 +53,9 @@ struct PackedWeight {
     bool loaded = false;
     // Gives the cells back; set by the device that made them.
     std::function<void(const PackedWeight&)> release;
+
+    // The NPU's address space that all cells are in.
+    int domain() const { return cells[0][0].domain; }
 
     PackedWeight() = default;
     PackedWeight(const PackedWeight&) = delete;

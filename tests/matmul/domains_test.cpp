@@ -54,7 +54,7 @@ TEST(Domains, MoreThanFourGibibytesOfWeights) {
         auto packed = npu->pack(source_of(w));
         ASSERT_TRUE(packed.ok()) << "weight " << w << ": " << packed.status().to_string();
         weights.push_back(packed.take());
-        domains.insert(weights.back()->cells[0][0].domain);
+        domains.insert(weights.back()->domain());
     }
     std::printf("%zu bytes on the device, in %zu domains\n", npu->device_bytes(), domains.size());
     EXPECT_GT(npu->device_bytes(), size_t{4} << 30);
