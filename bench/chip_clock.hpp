@@ -17,8 +17,8 @@ namespace rknpu2 {
 
 class ChipClock {
   public:
-    // `library`: the runtime's path, which is loaded already. Of the vendor's it makes a clock that says
-    // nothing.
+    // `library`: the runtime's path, which is loaded already. For the vendor's the
+    // clock says nothing.
     explicit ChipClock(const std::string& library);
 
     using Busy = std::array<uint64_t, rk3588::kCores>;  // nanoseconds of each core, since the process began
@@ -26,7 +26,7 @@ class ChipClock {
     // next does not overlap with that.
     std::optional<Busy> busy() const;
 
-    // Of the core that has worked longest between two readings.
+    // Nanoseconds of the core that has worked longest between two readings.
     static uint64_t longest(const Busy& before, const Busy& after);
 
   private:

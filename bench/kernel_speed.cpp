@@ -28,7 +28,7 @@ struct Kernel {
     std::function<void()> call;
 };
 
-// Of this thread's CPU time: what else runs on the machine takes turns with us, and does not count.
+// This thread's CPU time: what else runs on the machine takes turns with us, and does not count.
 double cpu_seconds() {
     timespec now{};
     clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);

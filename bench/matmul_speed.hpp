@@ -1,7 +1,7 @@
 // How long multiplications of given shapes take through the plug-in's own path, from float32 activations to
 // float32 results, on whatever runtime there is.
 //
-// Of each shape all settings (precision, cores) take turns in one process, so that what disturbs the machine
+// All settings (precision, cores) of a shape take turns in one process, so that what disturbs the machine
 // disturbs all alike; figures are medians over the rounds. Weights and activations are random with a fixed
 // seed. One row of every result is compared with float64 arithmetic: a fast multiplication that is wrong is
 // not fast. On a board these are the board's times. On the simulator they are a PC's, and `chip_ns` is what
@@ -47,7 +47,7 @@ struct MatmulBenchSettings {
 struct MatmulSpeed {
     MatmulShape shape;
     MatmulSetting setting;
-    // Of one multiplication, in nanoseconds: wall time, and the phases summed over the threads.
+    // Nanoseconds of one multiplication: wall time, and the phases summed over the threads.
     double wall_ns = 0, low_ns = 0, high_ns = 0;
     double quantise_ns = 0, npu_ns = 0, dequantise_ns = 0;
     std::optional<double> chip_ns;  // of the core that works longest; on the simulator only

@@ -6,7 +6,7 @@
 
 namespace rknpu2 {
 
-// Of at least one value.
+// The median of at least one value.
 inline double median(std::vector<double> values) {
     std::sort(values.begin(), values.end());
     return values[values.size() / 2];

@@ -32,8 +32,8 @@ struct TensorReport {
     bool with_stats = false;
     std::string why_planes;  // empty unless the precision has weights of two planes
     std::string reason;      // why not on the NPU; empty if on_npu
-    // Of what the NPU multiplies by: where a call with one token and one with kPromptTokens go, by the cost
-    // model, the setting or as a rule, and what the model thinks of both places.
+    // Where a call with one token and one with kPromptTokens go, for what the NPU multiplies by: the cost
+    // model, the setting or a rule decides. The model's times are there for both.
     Placement token;
     Placement prompt;
 };

@@ -30,7 +30,7 @@ std::vector<std::string> split(const std::string& line) {
     return cells;
 }
 
-// Of a number of elements, rows or tokens, and of a rate or a time.
+// The largest number of elements, rows or tokens, and the largest rate or time.
 constexpr double kMost = 1e12;
 
 // An empty cell is 0.

@@ -133,7 +133,7 @@ uint64_t weight_fingerprint(const WeightSource& weight) {
     if (bytes <= kFingerprintWords * sizeof(uint64_t)) return hash_step(state, hash_bytes(data, bytes));
     const size_t last = bytes - sizeof(uint64_t);
     for (size_t i = 0; i < kFingerprintWords; ++i) {
-        // Of the last word even when the division leaves a remainder.
+        // The last word is among them even when the division leaves a remainder.
         const size_t at = i + 1 == kFingerprintWords ? last : last / (kFingerprintWords - 1) * i;
         uint64_t word = 0;
         std::memcpy(&word, data + at, sizeof word);

@@ -46,8 +46,8 @@ using ModelStats = std::map<std::string, ActivationStats>;
 // Weights of which fewer than kFewestRows rows were seen.
 size_t count_thin(const ModelStats& statistics);
 
-// Of the type, the shape and some of the bytes of a weight, the first and the last included: enough to tell
-// models apart, cheap for any size.
+// Returns a hash of a weight's type, its shape and some of its bytes, the first and the last included: enough
+// to tell models apart, cheap for any size.
 uint64_t weight_fingerprint(const WeightSource& weight);
 
 std::string encode_stats(const ModelStats& statistics);

@@ -22,7 +22,7 @@ class Calibration {
     // logits.
     void add(const WeightSource& weight, const float* a, size_t M, bool output = false);
 
-    // Of all that was added, weights without a single finite row left out.
+    // Returns what was added. Weights without a single finite row are left out.
     ModelStats statistics() const;
 
   private:

@@ -9,7 +9,7 @@
 namespace rknpu2 {
 namespace {
 
-// Of the request that segments are chosen for.
+// Tokens of the request that segments are chosen for.
 constexpr size_t kPrompt = 512;
 constexpr double kGenerated = 128;
 constexpr size_t kShortestSegment = 1024;

@@ -27,7 +27,7 @@ struct BoardRates {
     // A call that syncs one operand, and how fast it goes through the buffer.
     double sync_ns = chip::sync_us * 1e3;
     double sync_gbps = chip::sync_gbps;
-    // Of a core.
+    // Multiplications and additions of a core in a nanosecond.
     double int8_macs_per_ns = chip::mac_efficiency * chip::macs_per_cycle_int8 * (chip::clock_mhz / 1e3);
     double fp16_macs_per_ns = chip::mac_efficiency * chip::macs_per_cycle_fp16 * (chip::clock_mhz / 1e3);
     // A core's buffer. A tile of activations has this many banks at least, as int8 always has; fp16 has more,

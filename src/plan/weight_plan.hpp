@@ -27,7 +27,7 @@ struct Recipe {
     friend bool operator==(const Recipe&, const Recipe&) = default;
 };
 
-// Of a precision that runs on the NPU (all but kReference).
+// What a precision that runs on the NPU does; those are all but kReference.
 //   naive     int8, one scale for a tensor: what the first RKNPU2 experiment did
 //   fast      int8 for each row and channel, rotated
 //   balanced  the same with two planes: the error of the activations is gone, that of the weights remains

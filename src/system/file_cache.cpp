@@ -94,14 +94,14 @@ Status make_directories(const std::string& path) {
 
 }  // namespace
 
-CacheDirectory::Unfinished::~Unfinished() {
+FileCache::Unfinished::~Unfinished() {
     if (!name_.empty()) ::unlinkat(directory_, name_.c_str(), 0);
 }
 
-CacheDirectory::CacheDirectory(std::string path, std::string suffix, uint64_t limit_bytes)
+FileCache::FileCache(std::string path, std::string suffix, uint64_t limit_bytes)
     : path_(std::move(path)), suffix_(std::move(suffix)), limit_bytes_(limit_bytes) {}
 
-Status CacheDirectory::prepare() {
+Status FileCache::prepare() {
     const std::lock_guard lock(mutex_);
     if (prepared_) return *prepared_;
     prepared_ = open_directory();
@@ -110,7 +110,7 @@ Status CacheDirectory::prepare() {
     return *prepared_;
 }
 
-Status CacheDirectory::open_directory() {
+Status FileCache::open_directory() {
     RKNPU2_RETURN_IF_ERROR(make_directories(path_));
     FileDescriptor directory = open_file(path_.c_str(), O_RDONLY | O_DIRECTORY);
     if (!directory.is_open() && errno == ENOTDIR)
@@ -131,7 +131,7 @@ Status CacheDirectory::open_directory() {
     return {};
 }
 
-Result<CacheDirectory::Opened> CacheDirectory::open(const std::string& name) {
+Result<FileCache::Opened> FileCache::open(const std::string& name) {
     if (!prepare().ok()) return Opened{};
     // Opening a pipe must not wait for somebody who writes to it.
     Opened opened{
@@ -154,7 +154,7 @@ Result<CacheDirectory::Opened> CacheDirectory::open(const std::string& name) {
 }
 
 // With the lock.
-bool CacheDirectory::make_room(uint64_t bytes) {
+bool FileCache::make_room(uint64_t bytes) {
     if (used_bytes_ && saturating_add(*used_bytes_, bytes) <= limit_bytes_) {
         *used_bytes_ += bytes;
         return true;
@@ -185,7 +185,7 @@ bool CacheDirectory::make_room(uint64_t bytes) {
     return fits;
 }
 
-Result<std::optional<CacheDirectory::Unfinished>> CacheDirectory::start(uint64_t bytes) {
+Result<std::optional<FileCache::Unfinished>> FileCache::start(uint64_t bytes) {
     RKNPU2_RETURN_IF_ERROR(prepare());
     {
         const std::lock_guard lock(mutex_);
@@ -207,7 +207,7 @@ Result<std::optional<CacheDirectory::Unfinished>> CacheDirectory::start(uint64_t
     }
 }
 
-Status CacheDirectory::commit(Unfinished file, const std::string& name) {
+Status FileCache::commit(Unfinished file, const std::string& name) {
     const std::string path = path_of(name);
     if (!file.file_.close()) return failed("write", path);
     const int directory = directory_.number();

@@ -31,9 +31,9 @@
 
 namespace rknpu2 {
 
-class CacheDirectory {
+class FileCache {
   public:
-    CacheDirectory(std::string path, std::string suffix, uint64_t limit_bytes);
+    FileCache(std::string path, std::string suffix, uint64_t limit_bytes);
 
     std::string path_of(const std::string& name) const { return path_ + "/" + name + suffix_; }
 
@@ -59,7 +59,7 @@ class CacheDirectory {
         int number() const { return file_.number(); }
 
       private:
-        friend class CacheDirectory;
+        friend class FileCache;
         int directory_;
         FileDescriptor file_;
         std::string name_;

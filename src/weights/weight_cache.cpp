@@ -161,8 +161,7 @@ Status read_at(int file, void* to, size_t bytes, uint64_t offset) {
 
 // Nothing in the file decides how much is read, or where to: it has to be what is expected. What the file may
 // decide is to leave out a rotation that the plan has.
-Status read_file(const CacheDirectory::Opened& opened, const Digest& key, PackedWeight& packed,
-                 ThreadPool& pool) {
+Status read_file(const FileCache::Opened& opened, const Digest& key, PackedWeight& packed, ThreadPool& pool) {
     const int file = opened.file.number();
     Header header{};
     RKNPU2_RETURN_IF_ERROR(read_at(file, &header, sizeof header, 0));
@@ -253,7 +252,7 @@ Digest WeightCache::key_of(const WeightSource& source, const PackedWeight& packe
 }
 
 bool WeightCache::load(const Digest& key, PackedWeight& packed, ThreadPool& pool) {
-    const Result<CacheDirectory::Opened> opened = directory_.open(key.hex());
+    const Result<FileCache::Opened> opened = directory_.open(key.hex());
     if (opened.ok() && !opened.value().file.is_open()) return false;
     Status status = opened.status();
     if (status.ok()) {
@@ -283,14 +282,14 @@ void WeightCache::forget(PackedWeight& packed, const Recipe& planned) {
 
 Status WeightCache::write(const Digest& key, const PackedWeight& packed, ThreadPool& pool) {
     const Blocks blocks = blocks_of(packed);
-    Result<std::optional<CacheDirectory::Unfinished>> started = directory_.start(blocks.end());
+    Result<std::optional<FileCache::Unfinished>> started = directory_.start(blocks.end());
     RKNPU2_RETURN_IF_ERROR(started.status());
     if (!started.value()) {
         return {StatusCode::kIo,
                 "its files in use fill the cache of packed weights; GGML_RKNPU2_WEIGHT_CACHE_MB says how "
                 "large it may be"};
     }
-    CacheDirectory::Unfinished file = std::move(*started.value());
+    FileCache::Unfinished file = std::move(*started.value());
     const int number = file.number();
     const Result<Digest> payload = blocks.digest(
         pool, [&](const Block& block) { return write_at(number, block.data, block.bytes, block.offset); });

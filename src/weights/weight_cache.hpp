@@ -33,7 +33,7 @@ class WeightCache {
   public:
     WeightCache(const std::string& directory, uint64_t limit_bytes, Counters& counters);
 
-    // Of what pack_weight() would make of the source: `packed` has its plan and statistics.
+    // Returns the key of what pack_weight() would make of the source. `packed` has its plan and statistics.
     static Digest key_of(const WeightSource& source, const PackedWeight& packed, ThreadPool& pool);
 
     // Fills the cells (which the caller has allocated) and vectors of `packed`, as pack_weight() would have.
@@ -48,7 +48,7 @@ class WeightCache {
   private:
     Status write(const Digest& key, const PackedWeight& packed, ThreadPool& pool);
 
-    CacheDirectory directory_;
+    FileCache directory_;
     WeightCacheCounters& counters_;
     std::atomic<bool> reported_{false};
 };

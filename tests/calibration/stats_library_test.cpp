@@ -22,7 +22,7 @@ using ::testing::IsEmpty;
 using testing::Matrices;
 using ::testing::StartsWith;
 
-class StatisticsLibraryTest : public ::testing::Test {
+class StatsLibraryTest : public ::testing::Test {
   protected:
     void SetUp() override {
         set_log_sink([this](LogLevel, const std::string& line) { lines_.push_back(line); });
@@ -42,7 +42,7 @@ class StatisticsLibraryTest : public ::testing::Test {
     std::vector<std::string> lines_;
 };
 
-TEST_F(StatisticsLibraryTest, EachModelFindsItsOwn) {
+TEST_F(StatsLibraryTest, EachModelFindsItsOwn) {
     const Matrices x(40, 33, 100, 1);
     const Matrices y(40, 33, 100, 2);  // same name, same shape
     const Matrices z(40, 33, 100, 3);
@@ -60,7 +60,7 @@ TEST_F(StatisticsLibraryTest, EachModelFindsItsOwn) {
     EXPECT_THAT(lines_, IsEmpty());
 }
 
-TEST_F(StatisticsLibraryTest, TheYoungestFileOfAModelCounts) {
+TEST_F(StatsLibraryTest, TheYoungestFileOfAModelCounts) {
     const Matrices x(40, 33, 100, 1);
     Matrices again = x;
     again.a.assign(again.a.size(), 2.0F);
@@ -71,7 +71,7 @@ TEST_F(StatisticsLibraryTest, TheYoungestFileOfAModelCounts) {
     EXPECT_EQ(library.find(x.source())->path, (folder_ / "a.rknpucal").string());
 }
 
-TEST_F(StatisticsLibraryTest, DamagedFilesAreReportedAndTheOthersUsed) {
+TEST_F(StatsLibraryTest, DamagedFilesAreReportedAndTheOthersUsed) {
     const Matrices x(40, 33, 100, 1);
     write("good.rknpucal", encode_stats(gathered(x)));
     write("bad.rknpucal", encode_stats(gathered(x)).substr(0, 100));
@@ -80,7 +80,7 @@ TEST_F(StatisticsLibraryTest, DamagedFilesAreReportedAndTheOthersUsed) {
     EXPECT_TRUE(library.find(x.source()));
 }
 
-TEST_F(StatisticsLibraryTest, AFileThatIsGoneMeanwhileIsReportedOnce) {
+TEST_F(StatsLibraryTest, AFileThatIsGoneMeanwhileIsReportedOnce) {
     const Matrices x(40, 33, 100, 1);
     write("x.rknpucal", encode_stats(gathered(x)));
     StatsLibrary library(folder_);
@@ -90,8 +90,8 @@ TEST_F(StatisticsLibraryTest, AFileThatIsGoneMeanwhileIsReportedOnce) {
     EXPECT_THAT(lines_, ElementsAre(HasSubstr("x.rknpucal")));
 }
 
-// Of a warm-up, or of a text that is too short; by llama-imatrix just as well.
-TEST_F(StatisticsLibraryTest, TooFewRowsAreNotUsed) {
+// Such rows are of a warm-up, or of a text that is too short. A file of llama-imatrix may have too few, too.
+TEST_F(StatsLibraryTest, TooFewRowsAreNotUsed) {
     const Matrices x(40, 33, 100, 1);
     ModelStats statistics = gathered(x);
     statistics.at("w").rows = kFewestRows - 1;
@@ -111,7 +111,7 @@ TEST_F(StatisticsLibraryTest, TooFewRowsAreNotUsed) {
     EXPECT_THAT(open_stats_library(config).status().message(), HasSubstr("at most 0 rows"));
 }
 
-TEST_F(StatisticsLibraryTest, OnlyThoseOfTooFewRowsAreLeftOut) {
+TEST_F(StatsLibraryTest, OnlyThoseOfTooFewRowsAreLeftOut) {
     const Matrices x(40, 33, 100, 1);
     ModelStats statistics = gathered(x);
     statistics["output.weight"] = statistics.at("w");
@@ -133,13 +133,13 @@ TEST_F(StatisticsLibraryTest, OnlyThoseOfTooFewRowsAreLeftOut) {
     }
 }
 
-TEST_F(StatisticsLibraryTest, NoDirectoryIsNoFinding) {
+TEST_F(StatsLibraryTest, NoDirectoryIsNoFinding) {
     StatsLibrary library(folder_ / "none");
     EXPECT_FALSE(library.find(Matrices(1, 3, 4, 1).source()));
     EXPECT_THAT(lines_, IsEmpty());
 }
 
-TEST_F(StatisticsLibraryTest, EntriesOfAnyWeightGoByNameAndK) {
+TEST_F(StatsLibraryTest, EntriesOfAnyWeightGoByNameAndK) {
     const Matrices x(40, 33, 100, 1);
     ModelStats statistics = gathered(x);
     statistics.at("w").N = 0;

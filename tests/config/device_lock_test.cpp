@@ -116,7 +116,7 @@ class DeviceLockTest : public ::testing::Test {
         std::printf("%d processes: %d to %d turns\n", processes, least->load(), most->load());
         EXPECT_EQ(shared_->overlaps, 0);
         EXPECT_GT(*most, 50);
-        // Two take turns exactly. Of more, those that wait for the queue are woken together and race for it.
+        // Two take turns exactly. When there are more, those that wait for the queue wake together and race.
         EXPECT_GE(*least * (processes == 2 ? 2 : 8), *most) << "somebody starves";
     }
 

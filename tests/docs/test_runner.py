@@ -24,7 +24,7 @@ class Runner(unittest.TestCase):
     def test_the_first_command_that_fails_is_named(self):
         for wrong in ("false", "test -f docs/none.md", "no-such-program", "false | cat", "scripts/model.sh --no-such-option", "echo $UNSET"):
             with self.subTest(wrong):
-                # Of the group that needs no copy of the checkout, which takes its second.
+                # This group needs no copy of the checkout; a copy takes a second.
                 mark = "<!-- run: release -->\n```sh\n"
                 count, failure = self.run_text(f"{mark}true\n```\n\n{mark}true\n{wrong}\ntrue\n```\n", "release")
                 self.assertEqual(count, 2)

@@ -57,7 +57,7 @@ inline void check_rows(size_t M, size_t planes, size_t most) {
     FUZZ_CHECK(next == M);
 }
 
-// Of a problem that support() accepts.
+// Checks what must hold for a problem that support() accepts.
 inline void check_supported(const MatmulProblem& p, const Config& config) {
     FUZZ_CHECK(p.M > 0 && p.N > 0 && p.K > 0);
     const auto fits = [](size_t a, size_t b, size_t c) {

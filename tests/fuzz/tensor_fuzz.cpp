@@ -23,7 +23,7 @@ const Host& host() {
     return *the_host;
 }
 
-// Of a type that there is, else not at all.
+// Sets the strides of a tensor whose type exists, and no others.
 void set_strides(ggml_tensor& t) {
     int32_t type = 0;
     std::memcpy(&type, &t.type, sizeof type);

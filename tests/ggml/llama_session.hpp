@@ -41,7 +41,7 @@ class LlamaSession {
     bool ok() const { return context_ != nullptr; }
     // Decodes the tokens at the next positions; false if llama.cpp says that it failed.
     bool decode(std::vector<llama_token> tokens);
-    // Of the last token decoded.
+    // What follows is about the last token that was decoded.
     std::vector<float> logits() const;
     llama_token most_likely() const;
 

@@ -84,7 +84,7 @@ class FarRowsTest : public FarNumbersTest {};
 // Those that rotate, and so take statistics.
 class FarStatisticsTest : public FarNumbersTest {};
 
-// Of one row by itself, since `naive` has one scale for all of them.
+// Each row is multiplied by itself, since `naive` has one scale for all of them.
 TEST_P(FarNumbersTest, RowsOfEveryMagnitude) {
     for (const size_t K : kDepths) {
         for (const float magnitude : kMagnitudes) {

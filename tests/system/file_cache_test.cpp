@@ -18,24 +18,24 @@ using ::testing::HasSubstr;
 
 constexpr uid_t kSomebody = 12345;
 
-class CacheDirectoryTest : public ::testing::Test {
+class FileCacheTest : public ::testing::Test {
   protected:
-    CacheDirectoryTest() {
+    FileCacheTest() {
         std::string pattern = ::testing::TempDir() + "rknpu2_directory_XXXXXX";
         root_ = mkdtemp(pattern.data());
     }
-    ~CacheDirectoryTest() override { fs::remove_all(root_); }
+    ~FileCacheTest() override { fs::remove_all(root_); }
 
-    static Status write(CacheDirectory& directory, const std::string& name, const std::string& text) {
-        Result<std::optional<CacheDirectory::Unfinished>> file = directory.start(text.size());
+    static Status write(FileCache& directory, const std::string& name, const std::string& text) {
+        Result<std::optional<FileCache::Unfinished>> file = directory.start(text.size());
         RKNPU2_RETURN_IF_ERROR(file.status());
         EXPECT_EQ(::write(file.value()->number(), text.data(), text.size()),
                   static_cast<ssize_t>(text.size()));
         return directory.commit(std::move(*file.value()), name);
     }
-    // Of what a new object says to a first file in that place.
+    // Returns what a new object says to a first file there.
     static std::string refusal(const std::string& path) {
-        CacheDirectory directory(path, ".x", 1000);
+        FileCache directory(path, ".x", 1000);
         return write(directory, "a", "text").message();
     }
     static bool is_closed_on_exec(int file) { return (::fcntl(file, F_GETFD) & FD_CLOEXEC) != 0; }
@@ -43,8 +43,8 @@ class CacheDirectoryTest : public ::testing::Test {
     std::string root_;
 };
 
-TEST_F(CacheDirectoryTest, IsItsOwnersAlone) {
-    CacheDirectory directory(root_ + "/a/b", ".x", 1000);
+TEST_F(FileCacheTest, IsItsOwnersAlone) {
+    FileCache directory(root_ + "/a/b", ".x", 1000);
     ASSERT_TRUE(write(directory, "name", "text").ok());
     for (const char* const part : {"/a", "/a/b"}) {
         struct stat info {};
@@ -56,7 +56,7 @@ TEST_F(CacheDirectoryTest, IsItsOwnersAlone) {
     EXPECT_EQ(info.st_mode & 07777, 0600U);
 }
 
-TEST_F(CacheDirectoryTest, OneThatOthersMayWriteToIsNotUsed) {
+TEST_F(FileCacheTest, OneThatOthersMayWriteToIsNotUsed) {
     for (const unsigned mode : {0770U, 0720U, 0777U, 0702U, 01777U}) {
         const std::string path = root_ + "/" + std::to_string(mode);
         ASSERT_EQ(::mkdir(path.c_str(), 0700), 0);
@@ -68,7 +68,7 @@ TEST_F(CacheDirectoryTest, OneThatOthersMayWriteToIsNotUsed) {
     }
 }
 
-TEST_F(CacheDirectoryTest, SomebodyElsesIsNotUsed) {
+TEST_F(FileCacheTest, SomebodyElsesIsNotUsed) {
     if (::geteuid() != 0) GTEST_SKIP() << "only the superuser can give files away";
     const std::string path = root_ + "/theirs";
     ASSERT_EQ(::mkdir(path.c_str(), 0700), 0);
@@ -85,8 +85,8 @@ TEST_F(CacheDirectoryTest, SomebodyElsesIsNotUsed) {
     EXPECT_FALSE(fs::exists(root_ + "/ours/below"));
 }
 
-TEST_F(CacheDirectoryTest, AFileThatOthersCouldHaveWrittenIsNotOpened) {
-    CacheDirectory directory(root_ + "/d", ".x", 1000);
+TEST_F(FileCacheTest, AFileThatOthersCouldHaveWrittenIsNotOpened) {
+    FileCache directory(root_ + "/d", ".x", 1000);
     ASSERT_TRUE(write(directory, "name", "text").ok());
     ASSERT_TRUE(directory.open("name").ok());
     const std::string path = directory.path_of("name");
@@ -108,8 +108,8 @@ TEST_F(CacheDirectoryTest, AFileThatOthersCouldHaveWrittenIsNotOpened) {
 }
 
 // The directory is held: another one of its name gets nothing and gives nothing.
-TEST_F(CacheDirectoryTest, AnotherDirectoryInItsPlaceIsNotSeen) {
-    CacheDirectory directory(root_ + "/d", ".x", 1000);
+TEST_F(FileCacheTest, AnotherDirectoryInItsPlaceIsNotSeen) {
+    FileCache directory(root_ + "/d", ".x", 1000);
     ASSERT_TRUE(write(directory, "first", "text").ok());
     fs::rename(root_ + "/d", root_ + "/moved");
     fs::create_directory(root_ + "/other");
@@ -122,8 +122,8 @@ TEST_F(CacheDirectoryTest, AnotherDirectoryInItsPlaceIsNotSeen) {
     EXPECT_FALSE(fs::exists(root_ + "/other/second.x"));
 }
 
-TEST_F(CacheDirectoryTest, NoFileOutlivesAnExec) {
-    CacheDirectory directory(root_ + "/d", ".x", 1000);
+TEST_F(FileCacheTest, NoFileOutlivesAnExec) {
+    FileCache directory(root_ + "/d", ".x", 1000);
     {
         const auto file = directory.start(4);
         ASSERT_TRUE(file.ok() && file.value());
@@ -136,7 +136,7 @@ TEST_F(CacheDirectoryTest, NoFileOutlivesAnExec) {
 }
 
 // A board's clock may have been wrong when files were written or when the process began.
-TEST_F(CacheDirectoryTest, FilesFromTheFutureMakeRoomAndThoseInUseDoNot) {
+TEST_F(FileCacheTest, FilesFromTheFutureMakeRoomAndThoseInUseDoNot) {
     fs::create_directory(root_ + "/d");
     fs::permissions(root_ + "/d", fs::perms::owner_all);
     for (const char* const name : {"future", "past"}) {
@@ -145,7 +145,7 @@ TEST_F(CacheDirectoryTest, FilesFromTheFutureMakeRoomAndThoseInUseDoNot) {
                                    {name[0] == 'f' ? 4000000000 : 1000000000, 0}};
         ASSERT_EQ(::utimensat(AT_FDCWD, (root_ + "/d/" + name + ".x").c_str(), times, 0), 0);
     }
-    CacheDirectory directory(root_ + "/d", ".x", 1000);
+    FileCache directory(root_ + "/d", ".x", 1000);
     ASSERT_TRUE(write(directory, "first", std::string(400, 'x')).ok());
     EXPECT_FALSE(fs::exists(directory.path_of("past")));
     EXPECT_TRUE(fs::exists(directory.path_of("future")));
@@ -157,9 +157,9 @@ TEST_F(CacheDirectoryTest, FilesFromTheFutureMakeRoomAndThoseInUseDoNot) {
 }
 
 // A bound may be lowered between two processes. What is not ours, or used by others now, stays.
-TEST_F(CacheDirectoryTest, TheBoundHoldsFromTheFirstUse) {
+TEST_F(FileCacheTest, TheBoundHoldsFromTheFirstUse) {
     {
-        CacheDirectory directory(root_ + "/d", ".x", 1000);
+        FileCache directory(root_ + "/d", ".x", 1000);
         for (const char* const name : {"a", "b", "c", "d"})
             ASSERT_TRUE(write(directory, name, std::string(200, 'x')).ok());
     }
@@ -169,25 +169,25 @@ TEST_F(CacheDirectoryTest, TheBoundHoldsFromTheFirstUse) {
         when[0].tv_sec = ++when[1].tv_sec;
         ASSERT_EQ(::utimensat(AT_FDCWD, (root_ + "/d/" + name + ".x").c_str(), when, 0), 0);
     }
-    CacheDirectory same(root_ + "/d", ".x", 800);
+    FileCache same(root_ + "/d", ".x", 800);
     EXPECT_TRUE(same.open("none").ok());
     for (const char* const name : {"a", "b", "c", "d"})
         EXPECT_TRUE(fs::exists(same.path_of(name))) << name;
-    CacheDirectory lower(root_ + "/d", ".x", 500);
+    FileCache lower(root_ + "/d", ".x", 500);
     const auto opened = lower.open("b");
     EXPECT_TRUE(opened.ok() && opened.value().file.is_open());
     EXPECT_FALSE(fs::exists(lower.path_of("c")));
     EXPECT_FALSE(fs::exists(lower.path_of("a")));
     EXPECT_TRUE(fs::exists(lower.path_of("d")));
     EXPECT_TRUE(fs::exists(root_ + "/d/notes"));
-    CacheDirectory lowest(root_ + "/d", ".x", 100);
+    FileCache lowest(root_ + "/d", ".x", 100);
     EXPECT_FALSE(lowest.open("d").value().file.is_open());
     EXPECT_FALSE(lowest.open("b").value().file.is_open());
 }
 
 // Sizes near the end of 64 bits do not wrap around to fit.
-TEST_F(CacheDirectoryTest, AFileLargerThanAnythingHasNoRoom) {
-    CacheDirectory directory(root_ + "/d", ".x", 1000);
+TEST_F(FileCacheTest, AFileLargerThanAnythingHasNoRoom) {
+    FileCache directory(root_ + "/d", ".x", 1000);
     ASSERT_TRUE(write(directory, "name", "text").ok());
     for (const uint64_t bytes : {uint64_t{997}, UINT64_MAX, UINT64_MAX - 3}) {
         const auto file = directory.start(bytes);

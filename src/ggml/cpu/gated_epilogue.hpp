@@ -26,7 +26,7 @@ class GatedEpilogue final : public Epilogue {
     // `node` is to be computed from the products of `a` and `b`, in this order; fits() holds.
     void begin(ggml_tensor* node, const ggml_tensor* a);
     void apply(const ResultBlock& block) noexcept override;
-    // Of everything since begin().
+    // Returns what failed since begin(), or ok.
     Status status() const;
 
   private:

@@ -58,7 +58,7 @@ class FlowExecution {
     Host& host_;
     InnerCpu& cpu_;
     OneThreadCpus& one_thread_cpus_;
-    // Of the running call.
+    // What follows belongs to the running call.
     const FlowPlan* plan_ = nullptr;
     NpuFlow* flow_ = nullptr;
     FlowWaits* waits_ = nullptr;

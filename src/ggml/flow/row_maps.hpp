@@ -2,7 +2,7 @@
 // each row of the result depends on the same rows of the sources only.
 //
 // A result that the flow computes has its rows outermost, one behind the other without gaps; a view of it
-// shows them in the one dimension whose stride is the distance of two rows. Of a tensor from outside, the
+// shows them in the one dimension whose stride is the distance of two rows. For a tensor from outside, the
 // operation tells.
 #pragma once
 
@@ -28,7 +28,8 @@ class RowMaps {
     void compute(const ggml_tensor* node, int dim);
 
     // The dimension of `tensor` that counts rows, where it is used as an operand whose dimension `expected`
-    // would: kNoRows if it does not. Of tensors from outside, a dimension of one element is kWhole.
+    // would: kNoRows if it does not. A dimension of one element of a tensor from outside is
+    // kWhole.
     int dim_of(const ggml_tensor* tensor, int expected) const;
     static constexpr int kNoRows = -2;
 

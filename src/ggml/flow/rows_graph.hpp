@@ -28,7 +28,7 @@ std::byte* rows_at(const FlowPlan& plan, const ggml_tensor* tensor, int dim, con
 
 class RowsGraph {
   public:
-    // Of the stage's nodes; the plan must stay.
+    // Makes the graph of the stage's nodes. The plan must stay.
     RowsGraph(const FlowPlan& plan, const FlowStage& stage);
     RowsGraph(const RowsGraph&) = delete;
     RowsGraph& operator=(const RowsGraph&) = delete;

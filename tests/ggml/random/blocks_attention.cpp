@@ -140,7 +140,7 @@ size_t queries(Draw& draw, const Part& part, const Shape& shape) {
     return draw.add("permute", {q}, {0, 2, 1, 3});
 }
 
-// Of one product for all three, or of three.
+// Draws Q, K and V as parts of one product, or as three products.
 void draw_parts(Draw& draw, const Shape& shape, const Value& x, size_t positions, int64_t mode,
                 Part (&parts)[3]) {
     const int64_t all = shape.head * (shape.heads + 2 * shape.kv_heads);

@@ -21,7 +21,7 @@ size_t draw_unary(Draw& draw, size_t x) {
     return draw.add("add", {x, draw.add("scale", {jump}, {0.001})});
 }
 
-// Of two operands, or one and a row or column for all.
+// Draws an operation with two operands, or with one and a row or column for all of its rows.
 size_t draw_binary(Draw& draw, size_t x, int64_t width) {
     const int64_t kind = draw.random.range(1, 10);
     if (kind <= 2) return draw.add(draw.chance(50) ? "mul" : "add", {x, draw.vector(width)});

@@ -21,7 +21,7 @@ std::string quoted(const std::string& cell) {
     return cell.find(',') == std::string::npos ? cell : '"' + cell + '"';
 }
 
-// Of the first input: all values have a row for each token.
+// Rows of the first input: all values have a row for each token.
 int64_t rows_of(const Recipe& recipe) {
     for (const Step& step : recipe.steps)
         if (step.op == "input") return whole(step, 1, 1);

@@ -255,7 +255,7 @@ class Run {
     std::unique_ptr<GraphMemory> memory_;
 };
 
-// Of a process that computes one graph after the other nothing may stay, and nothing be said.
+// A process computes one graph after the other: nothing of a graph may stay, and nothing may be said.
 void check_rest(GgmlHost& host, const Recipe& recipe, Way way, uint64_t findings,
                 const InjectedFaults& faults, Outcome& outcome) {
     const std::vector<std::string> errors = host.take_lines(GGML_LOG_LEVEL_ERROR);

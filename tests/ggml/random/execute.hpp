@@ -38,7 +38,7 @@ struct Observation {
     std::vector<uint8_t> bytes;
 };
 
-// Of the plug-in's counters, what one computation added.
+// What one computation added to the plug-in's counters.
 struct Counters {
     uint64_t failures = 0;
     uint64_t flows = 0, flow_nodes = 0, fused_nodes = 0, matmuls = 0, failed_runs = 0;

@@ -35,7 +35,7 @@ enum class Allocation {
     kDense,      // at random where nothing is alive; what nobody reads is not
 };
 
-// Of the process that computes: read once, when the plug-in is loaded.
+// The environment of the process that computes: read once, when the plug-in is loaded.
 using Environment = std::vector<std::pair<std::string, std::string>>;
 
 struct Recipe {

@@ -130,7 +130,7 @@ Outcome unpacked(std::string bytes) {
     return outcome;
 }
 
-// Of this process's workers.
+// Ends of pipes that this process holds open for its workers.
 std::set<int>& open_ends() {
     static std::set<int> ends;
     return ends;

@@ -73,7 +73,7 @@ const uint8_t* Model::seen(const Context& context, int operand) const {
 }
 
 // The checker has to tell when the program has stored other data than the device was shown, and only then.
-// Of large operands it looks only at samples, and may miss a change.
+// It looks only at samples of large operands, and may miss a change there.
 std::string Model::check_staleness(const Context& context, const Outcome& outcome) const {
     bool may = false;
     bool must = false;
@@ -141,7 +141,7 @@ std::string Model::run(const Step& step, const Outcome* outcome) {
     const bool by_line = follows(*mem.allocation);
     if (by_line && outcome->device.size() != c.size) return "nothing is known of the device's C";
     std::vector<uint8_t> lost;
-    // Of several runs the first one has had the dirty lines.
+    // The first of several runs has had the dirty lines.
     if (by_line && count > 1 && settings_.dirty_overwrites) clean_lines(*mem.allocation, mem.offset, c.size);
     if (by_line) lost = overwritten(*mem.allocation, mem.offset, c.size);
     std::vector<uint8_t> got = by_line ? outcome->device : outcome->bytes;
