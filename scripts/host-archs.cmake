@@ -6,6 +6,7 @@
 #   * RKNPU2_ARCHS_TOKENS=250 in the environment makes the prompt so long, in one micro-batch. The stock program has 128 tokens in two
 #     micro-batches of 64, too few for the plug-in to stream a prompt through a graph; without the variable, so has this one. The context grows
 #     with the prompt, because the program goes on behind it; windows of attention stay at 32.
+#   * The program goes on with as many of the prompt's tokens as a micro-batch has rows. The prompt may have fewer: it begins anew then.
 #   * RKNPU2_ARCHS_WIDTH=3072 is the number of embeddings, 256 without it, where an architecture does not have one of its own.
 #   * A digest of each device's logits is printed on stderr, so that two runs can be compared bit by bit.
 #   * It waits for the thread that writes its log; a stock program may end without its last lines.
@@ -63,6 +64,7 @@ static bool arch_matches(]=])
   rknpu2_change("const uint32_t n_ctx = 256;" "const uint32_t n_ctx = rknpu2_tokens() ? 4*rknpu2_rows() : 256;")
   rknpu2_change("uint32_t n_embd  = 256;" "uint32_t n_embd = rknpu2_number(\"RKNPU2_ARCHS_WIDTH\", 256);")
   rknpu2_change("n_ctx/8);" "uint32_t(32));")
+  rknpu2_change("batch.add(tokens[i], pos++, 0, true);" "batch.add(tokens[i % tokens.size()], pos++, 0, true);")
   rknpu2_change("const double nmse_val = nmse(logits_cpu, logits_dev);"
     "rknpu2_print_digest(llm_arch_name(arch), config_name, dc.label, logits_dev);\n const double nmse_val = nmse(logits_cpu, logits_dev);")
   rknpu2_change("return all_ok ? 0 : 1;" "common_log_flush(common_log_main());\n    return all_ok ? 0 : 1;")

@@ -74,7 +74,7 @@ TEST_F(ProgramsTest, MatmulThatFailsOnceIsTriedAgain) {
 }
 
 // A slab of weights of some layer: by then the first layers have made all areas that a token needs.
-constexpr const char* kPackingFails = "GGML_RKNPU2_ON_ERROR=fail RKNNSIM_FAULTS=fail:rknn_create_mem:nth=22";
+constexpr const char* kPackingFails = "GGML_RKNPU2_ON_ERROR=fail RKNNSIM_FAULTS=fail:rknn_create_mem:nth=16";
 
 TEST_F(ProgramsTest, AllocationThatFailsInTheMiddleOfPacking) {
     const Ended ended = complete(kPackingFails, "--no-warmup");
