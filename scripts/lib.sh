@@ -21,7 +21,7 @@ die() {
 }
 
 # Prints the comment at the head of the running script, which is its manual.
-usage() { awk 'NR > 1 { if (!/^#/) exit; sub(/^# ?/, ""); print }' "$0"; }
+usage() { awk 'NR == 1 || /^# SPDX-/ { next } { if (!/^#/) exit; sub(/^# ?/, ""); print }' "$0"; }
 
 # need_value OPTION [VALUE...]: the option must be followed by something.
 need_value() { (($# >= 2)) || die "$1 needs a value; --help explains it"; }

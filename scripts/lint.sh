@@ -3,8 +3,8 @@
 #
 #   scripts/lint.sh [--fix] [--tidy]
 #
-#   --fix   first lets clang-format rewrite the files, and writes the stubs that new messages and blocks of
-#           commands need in the pages (tests/docs/stubs.py); each line that it prints is one to fill in
+#   --fix   first lets clang-format rewrite the files, adds the licence's line where it is missing, and writes the stubs that
+#           new messages and blocks of commands need in the pages (tests/docs/stubs.py); each line that it prints is one to fill in
 #   --tidy  clang-tidy too, with build/tidy/compile_commands.json (configured when it is missing; takes minutes)
 #   --help
 #
@@ -73,6 +73,12 @@ check_shell() { run_on '*.sh' .ci/run -- shellcheck -x; }
 check_format() { run_on '*.cpp' '*.hpp' '*.h' '*.c' -- clang-format --dry-run -Werror; }
 check_bytecode() { run_on '*.py' -- python3 -c 'import ast, sys; [ast.parse(open(f).read(), f) for f in sys.argv[1:]]'; }
 
+# The licence's line, in all that is compiled or run. With --fix it is added.
+check_licences() {
+    run_on '*.cpp' '*.hpp' '*.h' '*.c' '*.inc' '*.cpp.in' '*.py' '*.sh' '*.cmake' '*CMakeLists.txt' '*.awk' .ci/run debian/rules \
+        sim/launcher/rknnsim-run.in -- python3 "$RKNPU2_ROOT/scripts/spdx.py" "$@"
+}
+
 # Findings are errors by .clang-tidy; two lines of statistics a file are noise.
 check_tidy() {
     cd "$RKNPU2_ROOT"
@@ -90,11 +96,13 @@ prepare_tidy() {
 
 need_packages clang-format:clang-format shellcheck:shellcheck python3:python3 git:git
 if ((FIX)); then
+    check_licences --fix || true
     run_on '*.cpp' '*.hpp' '*.h' '*.c' -- clang-format -i
     python3 "$RKNPU2_ROOT/tests/docs/stubs.py" "$RKNPU2_ROOT" >&2
 fi
 check "clang-format" check_format
 check "shellcheck" check_shell
+check "licence lines" check_licences
 check "python syntax" check_bytecode
 check "layers" python3 "$RKNPU2_ROOT/scripts/check_layers.py" "$RKNPU2_ROOT"
 check "layers self-test" python3 "$RKNPU2_ROOT/scripts/check_layers.py" --self-test

@@ -246,6 +246,42 @@ class Quick(ScriptCase):
         self.assertIn("scripts/test.sh --all obtains what they need and runs them", lines[0])
 
 
+class Licences(ScriptCase):
+    """scripts/spdx.py, which scripts/lint.sh runs on every source file."""
+
+    LICENCE = "SPDX-License-Identifier: MIT"
+
+    def run_on(self, name, text, *options):
+        path = self.folder / name
+        path.write_text(text)
+        path.chmod(0o755)
+        done = subprocess.run([sys.executable, self.folder / "scripts/spdx.py", *options, path], capture_output=True, text=True)
+        self.assertEqual(path.stat().st_mode & 0o777, 0o755)
+        return done.returncode, done.stdout, path.read_text()
+
+    def test_a_missing_line_is_found_and_added(self):
+        for name, before, after in (
+            ("a.cpp", "int a;\n", f"// {self.LICENCE}\nint a;\n"),
+            ("a.cpp.in", "int a;\n", f"// {self.LICENCE}\nint a;\n"),
+            ("a.inc", "X(a)\n", f"// {self.LICENCE}\nX(a)\n"),
+            ("CMakeLists.txt", "", f"# {self.LICENCE}\n"),
+            ("run", "#!/bin/sh\ntrue\n", f"#!/bin/sh\n# {self.LICENCE}\ntrue\n"),
+            ("a.py", "#!/usr/bin/env python3\n", f"#!/usr/bin/env python3\n# {self.LICENCE}\n"),
+        ):
+            status, said, text = self.run_on(name, before)
+            self.assertEqual((status, text), (1, before), name)
+            self.assertIn("scripts/lint.sh --fix adds it", said)
+            self.assertEqual(self.run_on(name, before, "--fix"), (0, "", after))
+            self.assertEqual(self.run_on(name, after), (0, "", after))
+            self.assertEqual(self.run_on(name, after, "--fix"), (0, "", after))
+
+    def test_a_line_in_another_place_is_not_doubled(self):
+        text = f"# a.sh - does it\n# {self.LICENCE}\n"
+        status, said, after = self.run_on("a.sh", text, "--fix")
+        self.assertEqual((status, after), (1, text))
+        self.assertIn("stands elsewhere than in line 1", said)
+
+
 class MissingPaths(unittest.TestCase):
     """What a test takes for missing may be there on somebody's machine, and then the test writes to it."""
 
