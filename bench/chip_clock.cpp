@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "chip_clock.hpp"
 
 #include <dlfcn.h>

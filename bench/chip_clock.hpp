@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // How long the simulator thinks that the NPU's cores have worked, for benchmarks over a runtime that may be
 // the simulator.
 //

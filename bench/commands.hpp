@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The subcommands of rknpu2-bench. Each has its file: a function that adds it to the program, with a callback
 // that runs it. What a callback throws ends the program: CLI::RuntimeError with the exit status, after a line
 // on stderr.

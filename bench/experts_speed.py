@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
 """Compares experts that the plug-in leaves to the CPU with llama.cpp's own -ngl 0: prompt and single tokens.
 
 A model with experts is made of random blocks, large enough that they are nearly all of the work. One thread; each way is run in turn with stock

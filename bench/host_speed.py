@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
 """Compares llama.cpp with our plug-in on the simulator against llama.cpp's CPU backend: prompt and generation speed.
 
 Both are run in turn, round after round, with stock llama-bench, so that a machine that slows down slows both; what is

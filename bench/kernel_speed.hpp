@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // How fast the kernels between floats and the NPU are, as a share of memcpy.
 //
 // Seconds mean little on a PC; what carries over is how near a kernel is to only moving its bytes. So each

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // rknpu2-bench kernels: see kernel_speed.hpp for what is measured.
 #include <cstdio>
 #include <memory>

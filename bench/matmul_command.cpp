@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // rknpu2-bench matmul: see matmul_speed.hpp for what is measured.
 #include <cstdio>
 #include <filesystem>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "matmul_speed.hpp"
 
 #include <algorithm>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // How long multiplications of given shapes take through the plug-in's own path, from float32 activations to
 // float32 results, on whatever runtime there is.
 //

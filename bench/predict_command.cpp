@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // rknpu2-bench predict: what a model of a board says of whole language models.
 #include <cstdio>
 #include <memory>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // rknpu2-bench: how fast things are, or by a model would be.
 //
 // Exit status: 0; 1 with one line on stderr for a wrong option or a file that cannot be used, and when a

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Is the simulator as fast as a float library? Compares its products with OpenBLAS' cblas_sgemm of the same
 // shape on as many threads.
 //

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "bench/simulated.hpp"
 
 #include <dlfcn.h>

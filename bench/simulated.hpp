@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // A product on the simulator, through a librknnrt.so opened by path, and the same product by the bare
 // kernels.
 //

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
 """weight_cache.py - what the cache of packed weights saves at the start of a model.
 
     bench/weight_cache.py --llama-bin DIR [--build DIR] [--rounds N] MODEL...

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 # Boards that the simulator plays, for tests to be run on besides the default one: docs/simulator.md, RKNNSIM_BOARD. The worst one
 # belongs to scripts/test.sh --all; the single readings of what sources disagree about are left to --full.
 set(RKNPU2_BOARDS worst bind-leaves import-sync-nothing results-synced dirty-overwrites)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 # Tests of a build for another architecture: GoogleTest, and how a test runs one of our programs.
 #
 #   RKNPU2_RUN   what stands before a program's path in a test's shell command: empty, or the emulator and a space

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 # rknpu2_discover_tests(program LABELS labels... ENVIRONMENT settings... [PREFIX text] [SUFFIX text]): each test of a GoogleTest
 # program is one of ctest's, as often as this is called. Where a program runs again with other settings, PREFIX or SUFFIX tells its
 # tests apart.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 # As a folder of a host's tree, ggml/src/ggml-rknpu2 with -DGGML_RKNPU2=ON (docs/install.md, scripts/in-tree.sh): the plug-in
 # and the simulator, against the headers that surround them. The plug-in links to no ggml library, here neither, so that what
 # is built this way is what is built alone.

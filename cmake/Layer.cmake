@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 # rknpu2_layer(NAME SOURCES ... [DEPENDS lower layers]): one static library for each folder of src/. A layer sees only the
 # layers below it; scripts/check_layers.py enforces the same rule on #include lines.
 function(rknpu2_layer name)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 # rknpu2_man_page(NAME name COMPONENT component SUMMARY text COMMAND words... [SUBCOMMANDS names...] [DEPENDS targets...]): the manual
 # page NAME(1), made while building of what COMMAND says when it is asked for --help, and installed with the component. The target
 # rknpu2-man makes them all. A cross build without an emulator, and one with sanitizers, has none.

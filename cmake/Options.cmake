@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 # Options and the flags that every target shares.
 
 set(RKNPU2_LLAMA_DIR "" CACHE PATH "Source tree of llama.cpp (its ggml headers); scripts/host-llama.sh --source-dir prints one")

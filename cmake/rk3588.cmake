@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 # Toolchain of the preset `rk3588`: AArch64 Linux, for the RK3588's two kinds of cores.
 #
 # Cortex-A76 and Cortex-A55 both are ARMv8.2-A with dot products, half precision and LSE atomics, so one binary uses them

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // What AddressSanitizer assumes in our programs and tests; ASAN_OPTIONS adds to it.
 //
 // LeakSanitizer guesses the size of a library's thread-local block from the bytes before it when the block

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /* C = A * B in int8 as an engine for language models would do it: native layouts, three cores, several M.
  *
  *   cc matmul_native.c $(pkg-config --cflags --libs rknnsim) -pthread -o matmul_native && ./matmul_native

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /* C = A * B in half precision, every matrix in plain rows: the simplest use of the RKNN matmul interface.
  *
  *   cc matmul_normal.c $(pkg-config --cflags --libs rknnsim) -o matmul_normal && ./matmul_normal

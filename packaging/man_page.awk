@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 # man_page.awk - makes a manual page, for troff, of what a program says when it is asked for --help; man_page.sh runs it.
 #
 #   awk -v name=NAME -v summary=TEXT -v version=TEXT -f man_page.awk FILE...

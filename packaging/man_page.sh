@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: MIT
 # man_page.sh OUTPUT NAME SUMMARY VERSION [SUBCOMMAND]... -- PROGRAM... - makes OUTPUT, a compressed manual page, of what PROGRAM says
 # when it is asked for --help. PROGRAM may have an emulator and its options before it.
 set -eu

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
 # calibrate.sh - learns what the activations of a model are like, so that 8 bits on the NPU come nearer to exact arithmetic.
 #
 #   scripts/calibrate.sh MODEL [--text FILE] [--out FILE] [--chunks N] [--quick] [--again]

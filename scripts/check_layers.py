@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
 """Checks what the compiler cannot: who may include what, and the few one-home rules of CONTRIBUTING.md.
 
     scripts/check_layers.py [ROOT]     checks the tree; one line `file:line: what is wrong` per finding, exit 1 if any

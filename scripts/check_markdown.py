@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
 """Checks that lines of Markdown have at most 160 characters, so that a change of a page can be read.
 
     check_markdown.py [ROOT]    one line `file:line: what is wrong` per finding, exit 1 if any

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
 """Fits sim/profiles/rk3588.profile to published timings, and says how far the model is from all of them.
 
     scripts/fit_profile.py [--library FILE]           fits; prints every residual and the leave-one-source-out error

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 # Adds test-llama-archs-rows to llama.cpp's build: its own test of every architecture, changed in a few places. CMake reads this file at
 # llama.cpp's project(), for scripts/host-llama.sh names it in CMAKE_PROJECT_llama.cpp_INCLUDE. The sources stay as they are.
 #

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
 # host-llama.sh - obtains, verifies and builds the llama.cpp that the tests and the quick start run: once per user.
 #
 #   scripts/host-llama.sh [options]

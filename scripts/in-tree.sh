@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
 # in-tree.sh - makes this project a backend of a llama.cpp (or ggml) source tree: ggml/src/ggml-rknpu2, -DGGML_RKNPU2=ON.
 #
 #   scripts/in-tree.sh DIR           DIR is the tree; with ggml/src in it

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
 # lint.sh - checks of the sources themselves; no build is needed except for --tidy.
 #
 #   scripts/lint.sh [--fix] [--tidy]

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
 # model.sh - obtains the default model, SmolLM2-135M-Instruct Q4_1 (Apache-2.0, 98 MB), and prints its path on stdout.
 #
 #   scripts/model.sh [--type TYPE | --text]

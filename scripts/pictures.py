@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
 """Draws docs/pictures: a token and a prompt in time, and the grids of two weights.
 
     pictures.py           writes them

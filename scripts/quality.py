@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Measures how far the next-token probabilities are from exact arithmetic: the program behind scripts/quality.sh.
 
     quality.py --check [options]    says what is wrong with the options, before anything is built

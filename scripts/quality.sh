@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
 # quality.sh - how far a model's next-token probabilities are from exact arithmetic, on the CPU backend and on the NPU.
 #
 #   scripts/quality.sh [--model FILE] [--text FILE] [--modes "..."] [--layers "..."] [--chunks N]

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Reads what llama-perplexity prints: the figures of --kl-divergence, how far it is, and why it gave up.
 
 All is from its own words, with the names of the columns of quality.csv. A figure that is missing or not finite is an

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The drawings of a study: KLD of each mode with all layers on the NPU, and KLD against what is on the NPU.
 
 Both axes of KLD are logarithmic, since modes differ by a factor of a hundred thousand. Bars begin at the bottom of the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Runs llama-perplexity for one study - a model, a text, a number of chunks - and keeps what it measured.
 
 A study has a folder of its own in the cache, named by a hash of everything that decides the figures: the bytes of the model,

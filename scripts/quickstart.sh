@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
 # quickstart.sh - from a fresh clone to text that stock llama.cpp generated with its matrix multiplications on the NPU.
 #
 #   scripts/quickstart.sh [--prompt TEXT] [-n N] [--model FILE] [-- llama.cpp options]

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
 # release.sh - makes what a release consists of: source and binary archives, Debian packages, and their checksums.
 #
 #   scripts/release.sh [--arch amd64|arm64]... [--out DIR] [--dirty]

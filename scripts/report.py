@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What the programs that measure have in common: messages, where it was measured, reports in files, drawings as SVG.
 
 A report is a set of files with one base name: Markdown to read, CSV or JSON to compute with, SVG to look at. Drawings are

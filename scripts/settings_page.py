@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
 """Writes the list of docs/settings.md from the table in the code, or tells that the page is out of date.
 
     scripts/settings_page.py [--write]

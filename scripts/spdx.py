@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
 """Every source file names its licence in its first line, or in the second where the first is for the shell.
 
     spdx.py [--fix] FILE...

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
 """Says in a few lines what ran where: scripts/summary.py STATS.json [INFO.json]
 
 STATS.json is what the plug-in writes to $GGML_RKNPU2_STATS; INFO.json is the output of `rknpu2-info MODEL.gguf --json`,

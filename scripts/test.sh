@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
 # test.sh - builds and runs the tests; from a fresh clone it first obtains all that they need.
 #
 #   scripts/test.sh [--quick | --all | --full] [--filter REGEX] [--preset NAME] [--list]

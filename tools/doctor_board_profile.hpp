@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The board profile (src/runtime/board_profile.hpp) that comes of the readings.
 #pragma once
 

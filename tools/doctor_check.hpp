@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // One line of rknpu2-doctor's report: what was looked at, how it is, and what to do about it.
 //
 // Everything that the doctor finds, about the system, results or times, ends as such a line, so that text,

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The clock that measurements go by: this machine's on a board, the simulator's virtual one on the simulator.
 //
 // The wall time of a simulated run is a PC's and means nothing. The simulator tells through functions of its

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The probes of the CPU's cache, and what follows from them.
 #include "doctor_coherency.hpp"
 

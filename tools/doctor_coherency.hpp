@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Which strategy keeps the CPU's cache in step with the NPU on this board, by what was tried.
 //
 // The plug-in has two strategies (docs/design.md): `owner` syncs whole buffers on the handles that

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The probes of what calls and shapes cost that others have not measured, or not agreed on.
 #include <atomic>
 #include <cstring>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The part of a check that uses the NPU, survived.
 //
 // On a board that nobody has tried, the vendor's library may crash, hang, or take the board with it. So it is

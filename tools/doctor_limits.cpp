@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The probes of how far the chip and its runtime go, and of what they take int4 for.
 #include <algorithm>
 #include <array>

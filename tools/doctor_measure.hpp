@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // How long runs take: medians of repeated runs of a shape, on one core or on several at once.
 //
 // A round starts one thread for each core together; each runs its own context `kRunsInRound` times with

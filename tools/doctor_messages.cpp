@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "doctor_messages.hpp"
 
 #include <nlohmann/json.hpp>

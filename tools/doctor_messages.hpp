@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // What the process that examines the NPU tells the doctor, as messages of watched_process.hpp. Both ends are
 // the same program, so there are no versions; numbers arrive with all their bits, NaN too.
 #pragma once

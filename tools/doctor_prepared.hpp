@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // A context with operands of its own, bound and ready to run.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // A profile for the simulator, with what was measured put in its place.
 //
 // Each measured number is the one with which the simulator's model (sim/timing/work.hpp) gives the measured

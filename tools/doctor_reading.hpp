@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // What nobody could tell before trying: one question about the board, its answer, and the numbers behind it.
 //
 // Sources disagree on how caches, contexts and limits of the real runtime behave, or say nothing at all. Each

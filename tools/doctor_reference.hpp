@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The operands of a self-test and what their product has to be.
 //
 // Integer results have to agree bit by bit:

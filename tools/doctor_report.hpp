@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // All that rknpu2-doctor found, as text for a terminal and as the JSON file of a bug report.
 //
 // The JSON (schema 1, docs/doctor.md) has the lines of the text and behind them every number: results of the

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "doctor_root.hpp"
 
 #include <sys/stat.h>

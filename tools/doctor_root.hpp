@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The machine's files below a folder: "/" on a board, a copy or a fake of its /proc, /sys, /dev and /etc in
 // tests and when somebody else's board is looked at.
 //

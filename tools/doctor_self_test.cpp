@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "doctor_self_test.hpp"
 
 #include <algorithm>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Does the device multiply right? Every type, layout and class of shape, and every way the plug-in binds
 // memory.
 //

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Which cases the self test has.
 #include <array>
 

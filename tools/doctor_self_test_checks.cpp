@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // What the results of the self test say as lines of the report.
 #include <algorithm>
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The middle one of some measurements.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // What the system around the NPU is like: kernel and driver, device nodes, runtime library, clocks, memory.
 //
 // Each function looks below a RootFolder only, so that every answer can be tested. The limits are those of

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // One small product, whose operands are written, made visible and read in the way that is being looked at
 // while everything else is done in every way at once.
 //

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // What this machine offers the plug-in: runtime, device nodes, NPU cores, memory, CPU threads, settings.
 //
 // look_at_machine() does what the plug-in does when it is loaded: it resolves GGML_RKNPU2_RUNTIME with the

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Where each tensor of a model will run under stock llama.cpp with our plug-in, and why.
 //
 // analyse() asks nobody else: it describes every weight as the MatmulProblem that the plug-in will see, asks

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // How a ModelReport is shown: JSON for programs, aligned text for people.
 #include <algorithm>
 #include <cinttypes>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "plane_finder.hpp"
 
 #include <fcntl.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Which statistics of activations the plug-in would find for a tensor of a model file, and how many planes it
 // would give it: by the plug-in's own library and choice, from the tensor's bytes.
 #pragma once

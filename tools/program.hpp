@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // What the programs rknpu2-* have in common: options by CLI11, one line on stderr for whatever went wrong,
 // and an exit status that tells a failed write of the output, too.
 #pragma once

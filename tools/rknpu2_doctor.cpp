@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // rknpu2-doctor: is this board fit for the plug-in, does its NPU multiply right, and how fast is it?
 //
 // Exit status: 0 when nothing is a problem (there may be warnings), 1 when something is, 2 with one line on

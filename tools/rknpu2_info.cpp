@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // rknpu2-info: what is here (runtime, NPU, memory, settings), and what of a model will run where.
 //
 // Exit status: 0; 1 with one line on stderr for a file that cannot be read, a setting out of range or a wrong

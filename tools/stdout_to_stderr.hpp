@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Vendor libraries print to stdout, where our JSON goes: while one of these lives, stdout is stderr.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // What stock llama.cpp does with a tensor of a model, judged by its name and shape, and in which of its units
 // the tensor lies.
 //

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Rows of text in aligned columns, for people.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Work that may crash or hang, such as what a vendor's library does, in a process of its own that tells what
 // it does by messages. What it told stays, whatever becomes of it.
 #pragma once

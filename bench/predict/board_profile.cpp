@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "predict/board_profile.hpp"
 
 #include "base/format.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // A board in numbers: the simulator's profile of the NPU, with what this file departs from, and beside it the
 // memory and the four fast CPU cores, which the simulator does not know.
 //

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "predict/check.hpp"
 
 #include <algorithm>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // How far the model is from what was published, with one profile: single multiplications, then whole engines.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "predict/costs.hpp"
 
 #include <algorithm>

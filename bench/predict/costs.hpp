@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // What one step costs on a board: runs of the NPU by the simulator's rule, loops of the CPU by the bytes they
 // touch.
 //

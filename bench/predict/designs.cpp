@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "predict/designs.hpp"
 
 #include "plan/cost_model.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The designs that the model knows: what the plug-in does, and the plainest one, which it is held against.
 //
 // Two more describe other engines of which figures were published. Only --check uses them.

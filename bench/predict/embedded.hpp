@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Text files that are compiled in, so that the program can be copied to a board alone.
 #pragma once
 

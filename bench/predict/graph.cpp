@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "predict/graph.hpp"
 
 #include <algorithm>

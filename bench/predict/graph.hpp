@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // All operations of one pass over some rows, with what each waits for: stages times chunks of rows.
 //
 //   no overlap    every operation waits for the one before it; within a block, chunk after chunk

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "predict/key_values.hpp"
 
 #include <cmath>

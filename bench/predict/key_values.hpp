@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Text files of `name = value  # comment` lines: the form of bench/shapes/*.txt and of the board's profile.
 //
 // Only the form is checked here: a line without "=", an empty name or value and a name given twice are errors

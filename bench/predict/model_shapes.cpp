@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "predict/model_shapes.hpp"
 
 #include <algorithm>

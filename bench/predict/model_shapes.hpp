@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The sizes of a language model that decide what a token costs, from bench/shapes/*.txt, and the matrix
 // multiplications of its layers.
 //

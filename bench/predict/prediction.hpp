@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // What the model says of one language model under one design: prefill and decode, and where the time goes.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "predict/published.hpp"
 
 #include <algorithm>

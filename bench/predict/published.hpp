@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // What others have published: single multiplications (docs/measurements/npu-timings.csv) and whole engines
 // (bench/published/engines.csv), with their sources.
 #pragma once

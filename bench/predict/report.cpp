@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "predict/report.hpp"
 
 #include <nlohmann/json.hpp>

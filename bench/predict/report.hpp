@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Predictions as text, CSV and JSON. Published figures of other engines stand beside the model's, with
 // sources.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The steps of one layer under a design, in their order: what runs where and what it costs for some rows.
 //
 // A step that the design fuses into another is not there; the one that takes it in touches more bytes. Bytes

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "predict/timeline.hpp"
 
 #include <algorithm>

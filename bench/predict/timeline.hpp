@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The event model: operations on two servers that share one memory, laid out in time.
 //
 // The NPU's three cores work as one gang and the four A76 as one team; each does one operation at a time. An

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "predict/trace_file.hpp"
 
 #include <algorithm>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The timeline of one layer of prefill in the form that Perfetto (https://ui.perfetto.dev) and Chrome's
 // tracing read: a lane for each NPU core, one for the CPU's team and a curve of the memory's bandwidth.
 #pragma once

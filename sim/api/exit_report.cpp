@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // What is said when the library is unloaded or the process ends: leaks, how often each rule was broken, and
 // the virtual time when that was asked for.
 //

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // rknn_matmul_*: creation, binding, running.
 #include <chrono>
 #include <cstdlib>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // rknn_create_mem*, rknn_destroy_mem, rknn_mem_sync, rknn_query, and the rknnsim_ functions.
 #include <cstring>
 #include <numeric>

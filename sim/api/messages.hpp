@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Lines on stderr, for people.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The vendor's library also runs neural networks, and programs that can do both must find those functions to
 // be loaded at all. Here each of them says what it is and fails: only matmul is simulated.
 #include "api/messages.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /* The interface that the simulator implements: the public headers of ../include, with every enumeration as
  * the plain integer that callers really pass, and with its layout held in place.
  *

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /* What the simulator offers besides the vendor's interface: counters and a look at its choices. Plain C99.
  *
  * A program that has opened some librknnrt.so can tell the simulator from the real thing by looking for

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /* Virtual time on the simulated RK3588: what a run would take on the chip, by a model. Plain C99.
  *
  * docs/simulator.md, section Time, describes the model and how wrong it is. Times are nanoseconds since the

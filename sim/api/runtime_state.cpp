@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "api/runtime_state.hpp"
 
 #include <algorithm>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The process-wide state behind the C functions, and the frame that every one of them runs in.
 //
 // call() is that frame: it counts the call for RKNNSIM_FAULTS, refuses everything while a setting is bad,

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // rknnsim_time_* and its relatives: the virtual clock for programs.
 #include "api/rknnsim_time.h"
 #include "api/runtime_state.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "api/time_output.hpp"
 
 #include <fcntl.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Where the virtual clock's report and trace go, and when: at the end of the process, when the library is
 // unloaded, and at rknnsim_reset.
 #pragma once

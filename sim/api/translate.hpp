@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Between the runtime's structures and the core's.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Watches a program for what a board would punish with garbage, a hang or a leak, though each call alone is
 // legal.
 //

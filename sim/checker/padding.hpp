@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Is the padding of K zero? The chip multiplies it like everything else.
 //
 // The interface takes no K but the padded one, so a program either says how much of it is its own

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Looking at plain bytes.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // How the CPU's cache and the device get on: what is open about a board, one member for each setting.
 //
 // With the values below the simulator follows the cache only where a program reads what it has written

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "core/cached_view.hpp"
 
 #include <sys/mman.h>

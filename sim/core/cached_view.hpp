@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The view of the device on an allocation of which every line is followed: the CPU's cache before the memory.
 //
 // Two mappings stand for the two sides: the buffer itself is what the CPU sees, an anonymous one is what is

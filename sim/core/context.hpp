@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // One matmul context: a Problem, the shape in force, what is bound to A, B and C, and the run itself.
 //
 // Binding an operand in normal layout takes a snapshot, converted to native form: later stores to the buffer

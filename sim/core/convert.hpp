@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Between the layouts: what the runtime does on the CPU when a context does not use native layouts.
 //
 // All shapes are aligned. A atoms and C atoms are 16 bytes of one row whatever the type, so those conversions

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "core/device_view.hpp"
 
 #include "core/cached_view.hpp"

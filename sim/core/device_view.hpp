@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // What the device sees of an allocation, as opposed to what the CPU has written.
 //
 // CPU caches are not coherent with the NPU: it does not see a store until the line is cleaned. Two classes

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "core/faults.hpp"
 
 #include <unistd.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Failures on request: RKNNSIM_FAULTS, a list of faults separated by commas, each of words separated by
 // colons.
 //

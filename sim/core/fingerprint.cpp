@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "core/fingerprint.hpp"
 
 #include <cstring>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // A number that changes when data change, nearly always.
 //
 // Ranges of up to kFingerprintWhole bytes are hashed whole. From a larger one only kFingerprintSamples words

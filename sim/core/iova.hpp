@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The 32-bit address space of one IOMMU domain: who has which addresses, and that no more than 4 GiB are
 // given out.
 //

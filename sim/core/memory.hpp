@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Device memory: allocations, the pieces of them that callers hold, and the domains that they are accounted
 // to.
 //

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // What the functional core tells those who watch it: the checker and the clock.
 //
 // The core knows no time and judges no habits; it computes. Before it acts it asks each observer

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The result of a call to the simulator: a code that the caller sees, and a text for the log.
 //
 // The codes are the vendor runtime's numbers, so that api/ only has to pass them on. An Outcome with a text

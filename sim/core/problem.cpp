@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "core/problem.hpp"
 
 #include <algorithm>

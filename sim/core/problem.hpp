@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // What one context multiplies: checked once at creation, constant afterwards but for the shape in force.
 //
 // A Request is what the caller asked for, in the runtime's numbers. check_request() turns it into a Problem,

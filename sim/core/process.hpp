@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Which process this is, and whether it has called the simulator: a forked child has everything of its
 // parent's, and answers for nothing that it did not make.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "core/range_lock.hpp"
 
 #include <algorithm>

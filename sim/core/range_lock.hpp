@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Locks parts of an address range: several threads may hold a part shared, or one holds it alone. Threads
 // whose parts do not overlap never wait.
 //

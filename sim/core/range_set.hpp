@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // A set of byte positions, kept as disjoint ranges that do not touch each other.
 //
 // Cost: logarithmic in the number of ranges, plus the ranges that a call merges or cuts. Not thread safe.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "core/result_map.hpp"
 
 #include "core/bytes.hpp"

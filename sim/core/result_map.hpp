@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Which bytes of an allocation hold results of runs, and which hold poison.
 //
 // Memory that is bound to C for the first time is filled with kPoison, so that a result which was never

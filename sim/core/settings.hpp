@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Every setting of the simulator, in one table; the one place in sim/ that reads the environment.
 //
 // Where no source says what the real runtime does, the simulator takes the stricter guess and makes it a

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Everything that one process shares: settings, faults, the kernel tier, memory, the table of contexts,
 // counters, and who watches. Thread safe.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "core/system.hpp"
 
 #include <fcntl.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // What the simulator must not do to the process that it lives in: take the standard descriptors when a
 // program has closed them, end it by a signal, or be ended itself in the middle of a call.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "core/tracked_view.hpp"
 
 #include <sys/mman.h>

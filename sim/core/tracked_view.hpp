@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The view of the device on an allocation of which only a part is followed.
 //
 // A *tracked* range has a second copy, updated only when the range is cleaned; a matmul that reads the range

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The matmul types that the simulated chip accepts, and the three operands.
 //
 // The numbers are the vendor runtime's. Type 9 exists only in the form that the real runtime accepts and then

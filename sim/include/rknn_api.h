@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /* The part of the vendor's general runtime interface that a matmul program uses: contexts, memory, versions.
  *
  * Written by this project from documented names, numbers, field orders and sizes, so that programs for the

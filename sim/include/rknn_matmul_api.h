@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /* The vendor's matmul interface: C[M,N] = A[M,K] * B[K,N] on the NPU.
  *
  * Written by this project from documented names, numbers, field orders and sizes; see rknn_api.h. What each

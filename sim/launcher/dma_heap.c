@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /* /dev/dma_heap for programs on the simulator: `rknnsim-run --dma-heap PROGRAM` preloads this library.
  *
  * Backends for a board allocate buffers from a heap of the kernel and import them with

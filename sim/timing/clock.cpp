@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "timing/clock.hpp"
 
 #include <algorithm>

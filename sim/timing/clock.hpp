@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The virtual clock: an observer that notes what each host thread asks of the NPU, has the Timeline lay it
 // out in virtual time, and keeps the sums.
 //

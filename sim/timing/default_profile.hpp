@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The text of profiles/rk3588.profile, compiled in.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "timing/memory_times.hpp"
 
 #include <algorithm>

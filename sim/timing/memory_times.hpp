@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // When ranges of device memory were last written, handed to the device and used: what makes one thread's
 // operation wait for another's.
 //

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The numbers that the time model runs on, and the text file that they come from.
 //
 // A profile is a list of `name = value  # source` lines; profiles/rk3588.profile says what each name means.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "timing/report.hpp"
 
 #include <algorithm>

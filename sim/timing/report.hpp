@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The table that RKNNSIM_REPORT asks for: virtual time, bytes and utilisation by shape and in total.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Virtual time: what host threads did, in the order of each thread, laid out on three cores.
 //
 // Calls are only noted (add_*), and laid out later, many at once (resolve): the outcome then depends on what

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The timeline that RKNNSIM_TRACE asks for, as JSON trace events that Perfetto and chrome://tracing open.
 //
 // Process 1 is the NPU: for each core a row of runs and lanes for its MACs and its memory traffic. Process 2

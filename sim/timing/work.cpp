@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "timing/work.hpp"
 
 #include <algorithm>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // What a matmul makes a core do, and how long that takes: pure functions of shape and profile.
 //
 // The rule: a tile of rows of A has to sit in the core's buffer while all of B streams past it, so B is read

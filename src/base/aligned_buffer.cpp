@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "base/aligned_buffer.hpp"
 
 #include <cstdint>

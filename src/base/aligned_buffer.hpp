@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Owned, aligned, uninitialised host memory; allocation failure is a Status, not an exception.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Arithmetic on sizes that somebody else wrote: in a file, in a tensor, in a message from another machine.
 //
 // Either the overflow is told (checked_mul), or the result stays at SIZE_MAX, which then stands for "too

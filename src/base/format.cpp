@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "base/format.hpp"
 
 #include <cstdio>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // printf-style formatting into std::string, checked by the compiler. (g++ 12 has no <format>.)
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Numbers that tell data apart: two hashes for two needs.
 //
 // hash_step() folds one word into a state; it is a bijection of the state for each word and of the word for

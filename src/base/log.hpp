@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The library's only way to speak: one callback, set by whoever hosts us.
 //
 // Nothing in src/ prints. The ggml adapter points the sink at the host's log; tools point it at stderr. A

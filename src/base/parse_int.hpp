@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // A whole text as a number.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "base/rate_limit.hpp"
 
 #include "base/format.hpp"

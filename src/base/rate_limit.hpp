@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // How many lines may be logged about something that can happen thousands of times a second.
 //
 // The first kBurst are, then one a second, which says how many were left out. Counters count all of them.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // How our code reports failure: a value, never an exception and never an abort.
 //
 // Status is a code and a text; Result<T> is a Status or a T. Both are [[nodiscard]]: dropping one is a

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "calibration/activation_stats.hpp"
 
 #include <algorithm>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // What the activations of a weight are like: mean and mean square of every input channel, and the file that
 // holds them for a model.
 //

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Gathers channel statistics while a model runs: GGML_RKNPU2_CALIBRATE.
 //
 // Sums are kept in float64. Rows that are not finite are left out, and so is a warm-up: hosts let a model

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // How far one set of logits is from another.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "calibration/imatrix_file.hpp"
 
 #include <unistd.h>

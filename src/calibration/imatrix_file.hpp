@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Statistics of activations out of a file of llama.cpp's importance matrices (llama-imatrix, GGUF format).
 //
 // A substitute for our own statistics: it has mean squares, which smoothing needs, and no means, so nothing

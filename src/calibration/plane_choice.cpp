@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "calibration/plane_choice.hpp"
 
 #include <algorithm>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Which weights of a model get their activations in two planes.
 //
 // A second plane takes away the rounding of the activations and doubles the NPU's work on the weight's rows.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "calibration/rotation_choice.hpp"
 
 #include <algorithm>

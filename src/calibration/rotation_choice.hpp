@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Whether a weight is to be rotated before it is rounded (kernels/rotate.hpp).
 //
 // Rotation is there for outliers, and makes the values of a block alike to a normal distribution. Weights

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "calibration/smoothing.hpp"
 
 #include <algorithm>

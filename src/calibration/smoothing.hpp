@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // What activation statistics are good for when a weight is packed.
 //
 // *Smoothing*: a channel whose activations are large is made smaller before it is rounded, and its weights

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "calibration/stats_library.hpp"
 
 #include <algorithm>

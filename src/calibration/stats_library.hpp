@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The files of activation statistics that weights may be packed with, and the plane choice that follows from
 // each.
 //

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Every setting of the plug-in, in one table; the one place in src/ that reads the environment.
 //
 // Config::from_environment() reads all GGML_RKNPU2_* variables once. A value out of range is a Status that

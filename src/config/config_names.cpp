@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Names of what settings may be, and lists of CPUs.
 #include <optional>
 #include <string_view>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "config/device_lock.hpp"
 
 #include <fcntl.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Keeps processes from using one device at the same time: two that submit to an RK3588's NPU at once can
 // freeze the board.
 //

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "counters/counters.hpp"
 
 #include <algorithm>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // What happened in this process, as numbers: matmuls, runs, bytes, refusals, time by phase.
 //
 // These are the figures behind GGML_RKNPU2_STATS, the quickstart's summary and the tests that prove where

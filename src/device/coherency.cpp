@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "device/coherency.hpp"
 
 #include "base/log.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // How the CPU and the NPU see what the other one has written.
 //
 // The CPU's cache lies before device memory and the NPU does not look into it: what the CPU has written has

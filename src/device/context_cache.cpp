@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "device/context_cache.hpp"
 
 #include <algorithm>

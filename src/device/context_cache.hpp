@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The contexts we keep: one for each (arithmetic, K, N, core, domain) in use, the least recently used dropped
 // first.
 //

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "device/context_limit.hpp"
 
 #include <algorithm>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // How many contexts we keep (GGML_RKNPU2_CONTEXTS), and what follows when the runtime cannot have so many.
 //
 // Nobody knows how many a process may have. One author's runs failed from about 150 on; another has had 1,277

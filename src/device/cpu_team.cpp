@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "device/cpu_team.hpp"
 
 #include <algorithm>

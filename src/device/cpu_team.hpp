@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // How many CPU threads work beside the NPU, and on which cores.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Which cubes of activations the device has been told of. One thread tells it of a cube, once; others that
 // read the cube wait until it has.
 //

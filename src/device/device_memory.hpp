@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Device memory: few large buffers with many slices for weights, buffers of their own for work areas.
 //
 // Every buffer of the vendor's runtime costs a file descriptor and an entry in a 4 GiB address space, so

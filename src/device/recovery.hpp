@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // What happens when the NPU fails: the remedies of GGML_RKNPU2_ON_ERROR, one after the other, until one of them
 // helps. Each is counted and, unless there are very many, logged.
 //

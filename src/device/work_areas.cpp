@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "device/work_areas.hpp"
 
 #include <algorithm>

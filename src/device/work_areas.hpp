@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Device memory that a running multiplication writes: a cube of activations for each row chunk and K segment,
 // a result for each run whose result is not used up yet.
 //

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // ggml's backend object: takes a graph, multiplies by stored weights on the NPU, gives the rest to the inner
 // CPU backend.
 #include <memory>

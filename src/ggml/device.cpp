@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // ggml's device object: a GPU-type device, so that -ngl, --device, overrides, split modes and RPC work as
 // users know them.
 #include <algorithm>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The plug-in's one entry point, and what a process has once: settings, counters, the NPU.
 #include <dlfcn.h>
 

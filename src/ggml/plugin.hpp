@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // What other files need of the process-wide part of the plug-in.
 #pragma once
 

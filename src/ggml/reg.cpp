@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // ggml's registry object: one device, or none without an NPU.
 #include <cstring>
 

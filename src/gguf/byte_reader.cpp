@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "gguf/byte_reader.hpp"
 
 #include <algorithm>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Reads a file front to back in small pieces, and never past its end.
 //
 // A window of 64 KiB moves over the file, so many small reads and skips cost few system calls, and nothing

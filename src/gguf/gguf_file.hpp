@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // What a GGUF file says about itself: scalar metadata, and name, type, shape and place of every tensor.
 //
 // The reader trusts nothing: every count, length, dimension and offset is checked against the size of the

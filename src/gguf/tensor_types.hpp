@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The tensor types of a GGUF file, as data: what a type number is called and how many bytes it takes.
 //
 // Elements come in blocks of `block` along a row, `bytes` to a block. `to_float`: ggml can convert it to

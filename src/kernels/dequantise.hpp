@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Results: the NPU's native C cube back into float rows, with the scales of rows and channels applied.
 //
 // C native is [N_padded/4, M_total, 4] for int32 and fp32 (matrix/layout.hpp): column groups first, so rows

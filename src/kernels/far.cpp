@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "kernels/far.hpp"
 
 #include "kernels/lanes/reference_lanes.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Rows and channels of numbers that are very large or very small: what scale.hpp's rules are too narrow for.
 //
 // Every finite float is allowed as an activation or a weight, but not everything on the way to the product is

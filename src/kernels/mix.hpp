@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Mixing across blocks: the part of a rotation that a Hadamard matrix leaves out when K is not a power of
 // two.
 //

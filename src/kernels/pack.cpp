@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "kernels/pack.hpp"
 
 #include <array>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Weights: float rows into the NPU's native B block, int8 or fp16, with one scale for each output channel.
 //
 // A GGUF stores B transposed: row n holds the K weights of output channel n (a "kernel"). The block is

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Activations: float rows into the native A cube of the NPU, int8 or fp16, with one scale for each row.
 //
 // The cube is [K_padded / a, M_total, a] with a = 16 int8 or 8 halves (matrix/layout.hpp): each run of 16

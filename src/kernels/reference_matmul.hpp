@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The yardstick: C = A * B^T in float, as exact as is affordable, on the CPU.
 //
 // The product of two floats is exact in double; products are summed in double and the sum is rounded once to

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "kernels/rotate.hpp"
 
 #include "kernels/lanes/generic.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Rotation along K: what spreads the outliers of a row over its neighbours before it is rounded to int8.
 //
 // Every block of `block` consecutive elements is multiplied by a Hadamard matrix H of +1 and -1. H is

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // How a scale is chosen and what odd values mean: the rules that quantise.hpp and pack.hpp share.
 //
 // A row x (an activation row, or the K weights of one output channel) is stored as x / scale; the result of

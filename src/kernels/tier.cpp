@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "kernels/tier.hpp"
 
 #include <array>

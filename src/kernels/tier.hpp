@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Which implementation of a kernel runs.
 //
 // Every kernel exists as `kReference`: loops so plain that they prove themselves, going through the index

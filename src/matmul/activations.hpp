@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The activations of a multiplication in the form the NPU reads: rotated, rounded, packed, and kept for the
 // next multiplication that reads the same matrix.
 //

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Weights that are multiplied by the same activations, grouped by the form in which they read them.
 //
 // Weights of a batch share the quantised activations (ActivationStore::same_form), and runs. Both schedulers

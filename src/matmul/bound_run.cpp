@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "matmul/bound_run.hpp"
 
 #include <utility>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // A run with its context and memory, and what doing it means: the one way from both schedulers to the NPU.
 //
 // bind_run() finds the memory, on one thread. A RunExecutor then does the run on any thread: it tells the

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "matmul/call_areas.hpp"
 
 namespace rknpu2 {

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The device memory of a running call: how large its cubes and results are, and which work areas they have.
 //
 // Memory is asked of WorkAreas for a row bucket, a shape and a number, and the answer to a question that was

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "matmul/cube_rows.hpp"
 
 #include <algorithm>

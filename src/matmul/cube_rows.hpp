@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Rows of activations, made ready for the NPU: smoothed, rotated, rounded and packed into a cube.
 //
 // A cube is what one run reads: the rows of a chunk for one K segment of a weight, in the chip's layout. With

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // What becomes of the results of multiplications that are computed together, while they are still in a cache.
 //
 // A feed-forward block multiplies by gate and up, and the next operation takes both results element by

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The NPU of this machine as the rest of the plug-in sees it: pack a weight, multiply by it.
 //
 // One object a process and runtime, shared by every model, context and thread. A multiplication has the whole

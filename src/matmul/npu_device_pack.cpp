@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // From a stored weight to one that the NPU can multiply: its recipe, its place in device memory, its bytes
 // from the cache of packed weights or from the packer.
 #include <algorithm>

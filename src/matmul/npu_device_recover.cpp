@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // How one multiplication of the device is done again when the NPU fails (recovery.hpp).
 //
 // It is done again as a whole, from its first row on, because a failed one leaves any part of its results

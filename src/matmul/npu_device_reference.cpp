@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The precision that does not use the NPU: weights as they are stored, sums in float64.
 #include <algorithm>
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // How the runs of a multiplication get their memory, and what the threads do with them.
 #include <algorithm>
 

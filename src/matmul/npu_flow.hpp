@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The device's side of a flow: several multiplications whose rows go through in chunks, each chunk at its own
 // pace, so that the NPU multiplies some rows while the CPU does something else with others.
 //

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // How a flow hands chunks to the NPU and gets them back, whatever happens meanwhile.
 #include <algorithm>
 #include <utility>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "matmul/npu_lane.hpp"
 
 #include <chrono>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Threads that do the NPU's runs, one for each core, while another thread goes on with the CPU's work.
 //
 // A job is a list of runs for each core. Jobs are begun in the order in which they were submitted; a core

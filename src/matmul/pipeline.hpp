@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // In which order the threads of a team work through one multiplication, so that the CPU quantises and
 // dequantises some rows while the NPU multiplies others.
 //

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "matmul/result_rows.hpp"
 
 #include <algorithm>

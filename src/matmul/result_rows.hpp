@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Results of the NPU's runs, made floats: scaled for row and channel, and added up over K segments and
 // planes.
 //

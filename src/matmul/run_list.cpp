@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "matmul/run_list.hpp"
 
 #include <algorithm>

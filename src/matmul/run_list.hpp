@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Which runs several multiplications by the same activations consist of, strip by strip.
 //
 // A strip is as many tiles of each weight as there are cores, with all their K segments. Within a strip,

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Element types that the NPU's matrix unit and its runtime know.
 #pragma once
 

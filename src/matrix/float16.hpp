@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // IEEE 754 binary16 <-> binary32, bit by bit, rounding to nearest, ties to even.
 //
 // This is the definition that every faster conversion (F16C, NEON) has to equal. Values beyond 65504 after

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Where an element of A, B or C lives in memory: the written specification of the NPU's layouts.
 //
 // C[M,N] = A[M,K] * B[K,N]. Besides the plain row-major forms the chip reads and writes "native" ones, in

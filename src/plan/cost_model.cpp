@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "plan/cost_model.hpp"
 
 #include <algorithm>

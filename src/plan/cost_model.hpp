@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // How long the parts of a multiplication take on a board, roughly: what plans are compared by.
 //
 // The NPU's part follows the rule that sim/timing models in more detail: a tile of activations sits in the

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // How much one multiplication may hold of an address space of the NPU, and how many pieces of it exist at the
 // same time. The executor goes by these numbers, and support() refuses what would not fit them.
 #pragma once

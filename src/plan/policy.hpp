@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Where multiplications are computed: on the NPU or by the CPU backend.
 //
 // support() says what the NPU can do; this is about what is worth it. For plain matrices the answer is the

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // A matrix multiplication as a value: what was asked, without any tensor of a host.
 //
 // C[M,N] = A[M,K] * B[K,N]. B, the weights, is stored as N rows of K elements, the order of a GGUF file. The

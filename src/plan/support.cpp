@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "plan/support.hpp"
 
 #include <algorithm>

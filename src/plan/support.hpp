@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Whether the NPU takes a multiplication, and if not, why.
 //
 // A yes is a promise: plan and run succeed then, short of a failing device or exhausted memory, because a

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // What the policy said before: a graph asks the same several times for each node, and each answer takes a
 // plan.
 //

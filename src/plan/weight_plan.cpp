@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "plan/weight_plan.hpp"
 
 #include <algorithm>

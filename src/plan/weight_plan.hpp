@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // How one weight is cut for the NPU, and how the rows of one call are: pure arithmetic, immutable once made.
 //
 // A weight [N,K] becomes a grid: K in segments of at most 8192 (a limit of one run), and shorter where that

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // A weight as its owner stores it: N rows of K elements of any type that can be turned into floats.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "runtime/board_profile.hpp"
 
 #include <algorithm>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // What rknpu2-doctor has found out about a board, for the plug-in that runs on it.
 //
 // A board profile is a small text of `name = value  # where it comes from` lines. Sources disagree on how a

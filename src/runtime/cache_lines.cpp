@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "runtime/cache_lines.hpp"
 
 #include <dlfcn.h>

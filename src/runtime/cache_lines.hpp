@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Maintenance of the CPU's data cache line by line, from user space.
 //
 // Linux lets AArch64 programs clean lines to memory (`dc cvac`) and clean and invalidate them (`dc civac`) by

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "runtime/locate.hpp"
 
 #include <unistd.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Which librknnrt.so to open: the setting GGML_RKNPU2_RUNTIME turned into a path.
 #pragma once
 

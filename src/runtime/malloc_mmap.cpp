@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "runtime/malloc_mmap.hpp"
 
 #if defined(__GLIBC__)

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Large blocks of malloc, kept out of the way of the vendor's library (GGML_RKNPU2_MALLOC_MMAP).
 //
 // glibc gives each large block (128 KiB and more) a mapping of its own. On a board librknnrt 2.3.2 was seen

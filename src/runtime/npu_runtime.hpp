@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The one seam to the device.
 //
 // Everything above this file sees three small interfaces and no vendor name: a runtime makes contexts, a

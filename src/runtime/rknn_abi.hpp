@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The part of the vendor's matmul C ABI that we call, declared from its documented facts (SDK 2.3.2); not a
 // vendor header.
 //

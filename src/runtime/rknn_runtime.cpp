@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "runtime/rknn_runtime.hpp"
 
 #include <dlfcn.h>

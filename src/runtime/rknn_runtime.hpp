@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // NpuRuntime over a librknnrt.so that is opened at run time: the vendor's on a board, the simulator
 // elsewhere.
 #pragma once

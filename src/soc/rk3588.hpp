@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // What the RK3588's NPU and its matmul runtime can do, as data. The one home of each fact; docs/hardware.csv
 // gives sources.
 //

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // How many files this process may have open, and how many it may still open.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Files that somebody else may have put there: opened without waiting, read whole within a limit. And files
 // that are written whole.
 //

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "system/file_cache.hpp"
 
 #include <dirent.h>

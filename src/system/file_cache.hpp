@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // A directory of files that can be made again, with a bound on what they take together.
 //
 // Files are known by name and never change: one is written under a name of its own and renamed when it is

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Tells a process from the copies of itself that fork() makes.
 //
 // A forked child has the memory of its parent and only the thread that called fork(): threads of ours are not

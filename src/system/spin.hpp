@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Waiting for another thread without sleeping, for a little while: waking up takes longer than what is waited
 // for.
 #pragma once

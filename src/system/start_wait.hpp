@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Patience with an NPU that is not free yet when the process starts (GGML_RKNPU2_START_WAIT).
 //
 // What a process that was killed holds of the NPU is given back seconds later, and whoever starts meanwhile

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "system/system_memory.hpp"
 
 #include <sys/mman.h>

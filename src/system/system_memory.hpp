@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // What the operating system says about memory: how much there is, and who may take pages back.
 #pragma once
 

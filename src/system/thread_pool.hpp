@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // A fixed team of threads for short, equal pieces of work (packing, quantising, one task per NPU core).
 //
 // A thread that runs out of work looks for more for some tens of microseconds before it sleeps: matmuls

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "system/threads.hpp"
 
 #include <pthread.h>

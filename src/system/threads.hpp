@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Threads of a team that may get fewer of them than it wants.
 //
 // Signals for the process are the host's: no handler of its runs on a thread of ours, where it would meet

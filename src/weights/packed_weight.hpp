@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // A weight in the form the NPU multiplies: the plan's grid of native blocks in device memory, and the scales
 // of its channels.
 //

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "weights/packer.hpp"
 
 #include <algorithm>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // From a stored weight to packed cells: dequantise, choose scales, write native blocks, in parallel over
 // rows.
 //

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "weights/packing_progress.hpp"
 
 #include "base/log.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // A line in the log now and then while many weights are packed or loaded, so that a long first token is no
 // mystery.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "weights/weight_cache.hpp"
 
 #include <unistd.h>

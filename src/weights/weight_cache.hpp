@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Packed weights on disk: a weight that was packed once is read the next time.
 //
 // One file for each packed weight, named by a key that stands for everything its bytes follow from: the

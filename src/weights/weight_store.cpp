@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "weights/weight_store.hpp"
 
 #include <algorithm>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The packed weights of one buffer of raw weights, made when they are first needed.
 //
 // Raw bytes are the truth; packed weights are derived from them. The key is the place in the buffer, the

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "base/status.hpp"
 
 #include <gtest/gtest.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // rknpu2-bench as a program: exit status, and one line for what is wrong.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

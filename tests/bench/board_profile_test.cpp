@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The profile of a board: complete or refused, and what it changes of the simulator's.
 #include "predict/board_profile.hpp"
 

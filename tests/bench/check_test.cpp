@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The model against what was published.
 #include "predict/check.hpp"
 

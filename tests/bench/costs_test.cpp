@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Costs of single steps: the grid of a weight, and that runs follow the simulator's rule.
 #include "predict/costs.hpp"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Files of model shapes: what is in them, and what is refused and how.
 #include "predict/model_shapes.hpp"
 

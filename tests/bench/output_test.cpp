@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // What is written: JSON, CSV and the trace.
 #include <nlohmann/json.hpp>
 #include <sstream>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // What the tests of rknpu2-bench predict share.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Whole models: conservation, what each number of the profile does, and the aims.
 #include "predict/prediction.hpp"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Published figures: the files that are compiled in, and broken ones.
 #include "predict/published.hpp"
 

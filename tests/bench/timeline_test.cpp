@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The event model alone: who waits for whom, who shares the memory, and that nothing gets lost.
 #include "predict/timeline.hpp"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The file of activation statistics: what it holds comes back, and nothing else is believed.
 #include "calibration/activation_stats.hpp"
 

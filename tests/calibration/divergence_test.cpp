@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "calibration/divergence.hpp"
 
 #include <gtest/gtest.h>

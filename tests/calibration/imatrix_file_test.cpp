@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // llama-imatrix's files: what they hold is used, what they cannot be is refused.
 #include "calibration/imatrix_file.hpp"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Second planes go where they were measured to bring most, and the budget holds.
 #include "calibration/plane_choice.hpp"
 

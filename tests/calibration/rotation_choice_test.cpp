@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Rotation is given up only where it hurts.
 #include "calibration/rotation_choice.hpp"
 

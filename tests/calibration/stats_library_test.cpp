@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Statistics are found by the weight they are of, in one file or among many, and never taken for another's.
 #include "calibration/stats_library.hpp"
 

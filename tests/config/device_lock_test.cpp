@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // One device, several processes: one at a time, each in its turn, and none that dies stops the others.
 #include "config/device_lock.hpp"
 

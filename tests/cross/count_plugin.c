@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // A plug-in of QEMU's translator that counts the guest's instructions; loaded with
 //
 //   qemu-aarch64 -plugin libcount.so,out=FILE PROGRAM

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
 """Instructions for each element that the hot kernels take on AArch64, counted under QEMU and compared with what is recorded.
 
     instructions.py --emulator "qemu-aarch64 -cpu cortex-a76 -L ..." --program kernel_calls --recorded FILE [--write]

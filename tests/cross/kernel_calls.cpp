@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Calls one kernel a number of times, for instructions.py to count:
 //
 //   kernel_calls              one line for each kernel: its name, and the elements of one call

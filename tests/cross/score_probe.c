@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Loads the plug-in as ggml does before it knows whether it may use it, and asks for its score:
 //
 //   score_probe PLUGIN EXPECTED

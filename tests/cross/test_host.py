@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
 """The plug-in in a real ggml for AArch64, on CPUs that have what it was compiled for and on CPUs that lack it.
 
     test_host.py LLAMA_DIRECTORY BUILD_DIRECTORY QEMU SYSROOT

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
 """A whole llama.cpp for AArch64 with our plug-in and a model, under QEMU: the text is that of the same program on this PC.
 
     test_model.py BUILD_DIRECTORY HOST_BIN_DIRECTORY PC_BUILD_DIRECTORY QEMU SYSROOT

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Results have the same bits whatever a board does with the CPU's cache; and each thing that must not be
 // forgotten changes them on a board that punishes it.
 #include "device/coherency.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // How many contexts are kept, and which.
 #include "device/context_cache.hpp"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "device/device_memory.hpp"
 
 #include <gtest/gtest.h>

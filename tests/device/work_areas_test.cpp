@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Areas of work: as large as they are used for, kept from call to call, given back when memory is short.
 #include "device/work_areas.hpp"
 

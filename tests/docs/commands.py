@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What can be told about a page's commands without running them: syntax, programs, options, presets, variables."""
 
 import os

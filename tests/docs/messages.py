@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Finds what the plug-in and its tools can say to a user, in the sources: warnings, errors and what is wrong with a file.
 
 A message is a string literal at one of the SITES below, its parts that vary (printf conversions, values that are added) written

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The blocks of commands that no test can run, each with its reason; a new one has to be entered here, for a reviewer to see.
 
 The reasons stand above the blocks, too (`<!-- not run: REASON -->`). Such blocks are checked all the same for syntax, for

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Reads the project's Markdown pages: fenced blocks of commands with the comment above them, headings, links."""
 
 import dataclasses

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
 """Writes what a new message or a new block of commands needs in the pages and their tests; a person fills it in.
 
     stubs.py [ROOT]    scripts/lint.sh --fix calls it

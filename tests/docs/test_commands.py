@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
 """Runs the commands of the pages as a reader would.
 
     test_commands.py GROUP --build FOLDER [--llama FOLDER] [--host FOLDER] [--model FILE] [PAGE ...]

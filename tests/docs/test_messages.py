@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
 """docs/troubleshooting.md and its table have every message that a user can act upon, and no message that does not exist."""
 
 import csv

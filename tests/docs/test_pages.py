@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
 """The pages: links lead somewhere, commands name programs, options and settings that there are, and what is not run is reviewed.
 
     test_pages.py [--build FOLDER] [--host FOLDER] [Class or Class.test ...]

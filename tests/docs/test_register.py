@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
 """The register of assumptions (docs/hardware.csv) has no gap, and names steps of the doctor and settings of the simulator that there are.
 
     test_register.py [Class or Class.test ...]

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
 """A page with a command that fails makes test_commands.py fail, and says where; a sound one passes."""
 
 import argparse

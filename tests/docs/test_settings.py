@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
 """docs/settings.md is what the code says, and the README has the five settings that most people need.
 
     test_settings.py [Class or Class.test ...]

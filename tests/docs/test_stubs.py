@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
 """scripts/lint.sh --fix writes stubs for new messages and blocks, once, and what it writes fails until a person has filled it in."""
 
 import pathlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Reads the files of GGML_RKNPU2_CHECKSUMS (docs/statistics.md) and compares them."""
 
 import collections

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Preloaded into a program that knows no end (ggml-rpc-server): SIGTERM then ends it as returning from main()
 // would, so that destructors run and the plug-in writes its statistics. The programs wait in accept() when
 // the signal comes.

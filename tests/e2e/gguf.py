@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Reads and writes GGUF files as far as the tests need it: metadata, and tensors of float32 or ready bytes of another type.
 Standard library only."""
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Runs stock programs of llama.cpp with our plug-in, for the end-to-end tests.
 
 The one idea: a test never believes an exit code alone. Every run returns the text, the log and the plug-in's own counters

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // A weight that a graph overwrites after it has been multiplied: the next product must use the new value, not
 // the packed old one.
 //

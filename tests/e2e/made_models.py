@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Small models and adapters with random weights, made for a test: always the same for the same seed."""
 
 import array

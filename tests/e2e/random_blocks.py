@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Random weights straight in the blocks of a stored type: no float is made on the way, so a model of 1 GB takes seconds.
 
 Codes are evenly distributed (those of F16 and BF16 as a normal distribution asks), and each block has a scale of its own;

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The tensors and the metadata of the architectures that real_widths.py makes models of.
 
 Each function adds {tensor: shape}, innermost dimension first, to a dictionary and returns the architecture's own metadata, as llama.cpp's

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Two-layer models with random weights and the widths of models that people run, and a LoRA adapter for each.
 
     python3 tests/e2e/real_widths.py NAME FOLDER     writes NAME.gguf and NAME.lora.gguf there; without arguments: the names

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The drawing of docs/measurements/architectures.md, from the CSV that test_real_widths.py writes.
 
     python3 tests/e2e/real_widths_page.py build/release/e2e/real-widths.csv bench-out

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """llama.cpp's own test of every architecture on our device: a small random model of each, its logits compared with the CPU's.
 
 The program is test-llama-archs-rows (scripts/host-archs.cmake says how it differs from the stock one). With 64 rows in a micro-batch, as in

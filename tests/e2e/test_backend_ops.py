@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """ggml's own test-backend-ops on our device: it compares each operation with the CPU backend.
 
 That program ignores the status of a graph, seeds itself at random and is content when the device is missing; so the device's

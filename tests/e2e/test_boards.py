@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Three boards in a network, each a stock ggml-rpc-server with our device, and a stock client without the plug-in.
 
 Every board has a network namespace of its own, with an address on a bridge in the client's; that needs root. A server whose

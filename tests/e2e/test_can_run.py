@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The commands of docs/what-can-i-run.md do what the page says, with the NPU and beside llama.cpp's CPU backend.
 
 The page's own commands are run: `model.gguf` and the other files stand for models that are here, the port for a free one.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Checksums of multiplications: the same with and without fusion, and a wrong result shows."""
 
 import checksums

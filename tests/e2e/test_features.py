@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Features of llama.cpp around the matmuls: KV cache, context shift, state, overrides, splits, drafts, threads, adapters."""
 
 import math

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What is computed together gives what is computed by itself: the same bits, for every way to use a model."""
 
 import harness

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Text generation: which weights go to the NPU for each -ngl, in which precision, and that nothing depends on chance."""
 
 import hashlib

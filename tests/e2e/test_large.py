@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """A whole model whose packed weights do not fit into one address space of the NPU, which has 4 GiB."""
 
 import harness

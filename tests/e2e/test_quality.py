@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """scripts/quality.sh end to end: one chunk, and figures that tell good arithmetic from bad.
 
 The first RKNPU2 experiment's arithmetic (`naive`) must look bad and the default good; else the measurement cannot fail.

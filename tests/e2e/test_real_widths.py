@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Two layers with the widths of models that people run (real_widths.py): the logits are those of exact arithmetic.
 
 The yardstick is llama.cpp's CPU backend on the *same numbers stored as float32* (llama-quantize makes that file): on the stored blocks it

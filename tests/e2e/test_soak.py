@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """llama-server with four slots and requests in parallel while the NPU fails again and again, by the simulator's seeded faults.
 
 Soak: what is tried again (GGML_RKNPU2_ON_ERROR) changes nothing: each answer is the one that a server with one slot gives without faults,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Statistics of activations: gathered by one run of a stock program, used by the next, refused for another model."""
 
 import shutil

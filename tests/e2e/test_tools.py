@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The other programs of llama.cpp: bench, perplexity, cli, server, imatrix, and the RPC server with our device."""
 
 import concurrent.futures

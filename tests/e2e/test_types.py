@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Weight types: the model requantised; all matrices on the NPU, and the logits close to the reference.
 
 The yardstick is GGML_RKNPU2_PRECISION=reference: weights dequantised, products accumulated in double. llama-perplexity writes

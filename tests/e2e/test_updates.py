@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Weights that change while they are in use: a graph may overwrite what has been packed, as training does."""
 
 import re

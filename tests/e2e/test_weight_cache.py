@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The cache of packed weights: the second start of a model reads what the first one packed, and says the same."""
 
 import shutil

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // What a fuzz target says when a property does not hold: one line, then the process ends. libFuzzer and
 // replay.cpp keep the input.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The settings: lines NAME=value that become the environment (without NAME: the rest of GGML_RKNPU2_). An
 // error names a variable that is set, its value and what it may be; what is accepted is in its range, and
 // every variable that is set and unknown is told.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // GGUF files: what is accepted lies inside the file, tensor behind tensor, and its sizes are what its shape
 // says, computed with more bits.
 #include <algorithm>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Files of llama-imatrix: what is accepted are statistics that weights can be packed with.
 #include <cmath>
 

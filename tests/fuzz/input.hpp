@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Takes an input apart: numbers off its front, zeros when it is used up.
 #pragma once
 

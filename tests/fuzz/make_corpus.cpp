@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Writes the seeds of every fuzz target's corpus: make_corpus FOLDER makes FOLDER/NAME/seed-*. The same bytes
 // each time; the test fuzz.corpus compares them with the ones that are checked in. Files found-* are inputs
 // of failures and come from nowhere else.

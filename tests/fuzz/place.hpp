@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // A place for the file that a target reads by its path: in memory where there is such a file system.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // From a problem of any size to its plan: what support() accepts can be planned (plan_properties.hpp), and
 // what it refuses it refuses for a reason.
 #include "fuzz/input.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // What a plan must be for whatever support() accepts: every K and every N is covered once, no limit of the
 // chip is passed, and its sizes are those of wider arithmetic.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Profiles and tables that simulator, planner and plug-in read. The first byte says which reader; what is
 // accepted is complete, in its ranges, and has no byte that text does not have.
 #include <cmath>

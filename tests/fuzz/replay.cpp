@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Runs a fuzz target without libFuzzer: on every file of its corpus, then on changed copies of them.
 //
 //   fuzz_replay_NAME CORPUS [--rounds N] [--seed S] [--round R] [--save FILE]

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // A target with three mistakes, for test_replay.sh: replay.cpp must find them and say how to repeat them.
 #include <cstdint>
 #include <cstring>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Files of activation statistics. The first byte says whether the checksum is set right, so that what it
 // protects is reached. What is accepted keeps what its header promises and survives being written again.
 #include <cmath>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Tensors of ggml with any type, shape and strides, as one that comes over the network could have: what
 // support() accepts has operands that fit each other and are stored where its sizes say.
 //

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
 # test_corpus.sh PROGRAM CORPUS - the seeds that are checked in are those that PROGRAM (make_corpus) makes.
 set -euo pipefail
 made=$(mktemp -d)

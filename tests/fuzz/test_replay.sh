@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
 # test_replay.sh PROGRAM - what a failure of a fuzz target looks like: one line with the command that repeats it, and the input.
 set -uo pipefail
 program=$1

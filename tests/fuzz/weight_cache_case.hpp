@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // A packed weight with known bytes and the file that the cache keeps of it: what weight_cache_fuzz.cpp
 // damages and make_corpus.cpp starts from.
 #pragma once

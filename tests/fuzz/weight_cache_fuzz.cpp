@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Files of packed weights: a file is never taken for a weight whose bytes differ, and nothing outside the
 // weight's own memory is written, whatever its header says.
 //

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // A buffer of ours behaves as ggml's buffers do: what was written last is what is read and what counts in a
 // product, however it was written.
 #include <gmock/gmock.h>

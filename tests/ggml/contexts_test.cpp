@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // More shapes than contexts are kept for, and more contexts than the runtime can have.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // A program that ends while the NPU is at work, as llama-cli does at the second Ctrl-C: exit() in a signal's
 // handler. It must end with its own status, at once, whichever thread the handler runs on. On the computing
 // thread the signal comes where the plug-in asks the host whether to stop: in the middle of malloc, say, no

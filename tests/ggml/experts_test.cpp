@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Mixture of experts on the device: against float64 in each precision, up and gate together, and what happens
 // to wrong choices, writes and the settings.
 #include <gtest/gtest.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // What goes wrong gives one line of ours and a failure status, and what comes after works. Each test runs in
 // a process of its own, since settings are read when the plug-in is loaded.
 #include <gmock/gmock.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "ggml/faulty_products.hpp"
 
 #include <gtest/gtest.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Products on all cores while the simulator fails as RKNNSIM_FAULTS says.
 #pragma once
 

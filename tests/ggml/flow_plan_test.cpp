@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Stretches of a graph that flow: their stages, what ends them, and where their results live.
 #include "ggml/plan_fixture.hpp"
 #include "plan/cost_model.hpp"

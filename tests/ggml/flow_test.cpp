@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Prompts that flow through whole layers in chunks give the bits of their nodes one by one: outputs and
 // caches.
 #include <gtest/gtest.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Whom attention of a chunk waits for, by the mask; and which cells are cleared before they are written.
 #include "ggml/flow/flow_waits.hpp"
 

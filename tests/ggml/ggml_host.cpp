@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "ggml/ggml_host.hpp"
 
 #include <dlfcn.h>

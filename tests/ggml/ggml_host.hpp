@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // A host for the plug-in: some ggml, opened privately at run time, and what it logged.
 //
 // The tests link to no ggml. Which one they use is a matter of files: the stock build, copies of it under

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "ggml/graph/order.hpp"
 
 #include <gtest/gtest.h>

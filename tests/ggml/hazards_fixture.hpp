@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // A graph of float32 tensors that a test puts together, computed node by node and as a whole: the bits must
 // be the same.
 #pragma once

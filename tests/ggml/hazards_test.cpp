@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Graphs whose nodes get into each other's way: what is computed together, ahead or in chunks gives the bits
 // of the nodes one by one.
 #include <gmock/gmock.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Hosts that are not called libggml, two hosts in one process, and entry points called again.
 #include <dlfcn.h>
 #include <gmock/gmock.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "ggml/layer_graph.hpp"
 
 #include <algorithm>

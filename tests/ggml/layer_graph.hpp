@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Layers of a language model as llama.cpp writes them, of a size for tests, with variations that a seed
 // draws.
 //

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Hosts whose structures may differ are refused in one clear line, before anything of theirs is used.
 #include <dlfcn.h>
 #include <gmock/gmock.h>

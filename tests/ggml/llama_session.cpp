@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "ggml/llama_session.hpp"
 
 #include <dlfcn.h>

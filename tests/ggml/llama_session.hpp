@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Models and contexts of llama.cpp in this process, through its C interface, opened at run time.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Writes the logits of a model for prompts of several lengths, without and with an adapter, for
 // tests/e2e/test_real_widths.py, which runs it with the plug-in and without and compares.
 //

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Buffers over the caller's memory: used in place; pages of a shared file mapping go back to the OS once
 // their packed form is there, pages of private memory never do.
 #include <fcntl.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // What a model costs once it runs: with a mapped file no second copy of a weight stays in memory.
 #include <gtest/gtest.h>
 #include <malloc.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Whole models in one process: loading and freeing leaves nothing behind, and two at once do not disturb each
 // other.
 #include <gtest/gtest.h>

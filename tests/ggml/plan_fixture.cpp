@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "ggml/plan_fixture.hpp"
 
 #include <algorithm>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Graphs written by hand, and what the planner makes of them, as text: nodes in; steps, stages and homes out.
 //
 // No ggml is linked. Tensors have memory from a pool of the fixture, one behind the other, unless a test puts

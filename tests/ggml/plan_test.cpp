@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // What the plan of a graph is made of: decisions and steps.
 #include "ggml/plan_fixture.hpp"
 

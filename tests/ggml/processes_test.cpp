@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // What the plug-in leaves of a host's process as it was, and what it does with one that is short of threads
 // or was forked.
 #include <fcntl.h>

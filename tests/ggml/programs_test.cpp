@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Stock llama.cpp with the plug-in when something breaks: one line of ours, an exit status, no crash.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // GGML_RKNPU2_ON_ERROR with the simulator's faults: what the plug-in tries again gives the fault-free bits,
 // and a line for every step. Each test runs in a process of its own, since settings are read when the plug-in
 // is loaded.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "ggml/renamed_host.hpp"
 
 #include <fstream>

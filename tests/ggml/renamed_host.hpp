@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Copies of the host's libraries under other names, as other programs ship them.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Prints a line for each of many ways to use a model: prompts of many lengths, several sequences in a batch,
 // a context that is shifted, a cache that is used again. Each line is the tokens that follow, and a digest of
 // all logits on the way. tests/e2e/test_fusion.py runs it with and without fusion and compares.

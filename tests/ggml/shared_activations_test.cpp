@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Two products of one graph that read the same memory share its quantised form only while nobody writes
 // there.
 #include <gtest/gtest.h>

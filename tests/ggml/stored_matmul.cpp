@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "ggml/stored_matmul.hpp"
 
 #include <algorithm>

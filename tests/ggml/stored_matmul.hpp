@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // One multiplication by a weight that lies in a buffer of the plug-in, and what it should give.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /* A library that calls itself a ggml and has no code, for tests of whom the plug-in refuses.
  *
  * STUB_VERSION is what ggml_version() answers; without it there is no such function. STUB_OMITS names one

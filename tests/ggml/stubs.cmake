@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 # Libraries that call themselves ggml, for layouts_test.cpp, and a second plug-in from the headers of ggml 0.25.1.
 
 # stub_host(NAME definitions...)

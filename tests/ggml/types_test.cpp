@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // What supports_op promises holds: every type that can be dequantised, non-square shapes, every kind of M, K
 // that fits no alignment and K beyond one run, in the precision of GGML_RKNPU2_PRECISION.
 #include <gtest/gtest.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The GGUF reader on good files; bad ones are in gguf_malformed_test.cpp.
 #include "gguf/gguf_file.hpp"
 

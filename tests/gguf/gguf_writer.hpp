@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Writes small GGUF files into memory, good ones and, on request, bad ones.
 //
 // It knows the format only from ggml/include/gguf.h and shares no code with the reader under test.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Our table of tensor types against ggml's own: its headers at build time, its library at run time.
 #include "gguf/tensor_types.hpp"
 

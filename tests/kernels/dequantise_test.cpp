@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "kernels/dequantise.hpp"
 
 #include <gtest/gtest.h>

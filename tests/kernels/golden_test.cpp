@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Every kernel's bits, in every tier, against digests that are checked in: the same on x86-64 and on AArch64,
 // whatever the compiler made of the loops. The tests beside this one say what is right; this one says that it
 // is the same everywhere.

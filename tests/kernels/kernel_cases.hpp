@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // What the kernel tests share: rows of awkward numbers, and comparison of floats by their bits.
 #pragma once
 

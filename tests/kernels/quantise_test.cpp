@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "kernels/quantise.hpp"
 
 #include <gtest/gtest.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "kernels/reference_matmul.hpp"
 
 #include <gtest/gtest.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "kernels/rotate.hpp"
 
 #include <gtest/gtest.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Activations that are quantised once for several weights: the same bits, and never a stale one.
 #include <gtest/gtest.h>
 

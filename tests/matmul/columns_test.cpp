@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // GGML_RKNPU2_COLUMNS: how wide a run is decides how many runs there are, never a bit of a result.
 #include "matmul/fake_device.hpp"
 #include "matmul/matrices.hpp"

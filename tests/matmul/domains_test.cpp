@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Weights that are more than one 4 GiB domain of the NPU holds, on the simulator: they go to the next one,
 // work areas and contexts with them, and every product is right. Takes 5 GB of memory; ctest label full.
 #include <gtest/gtest.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // A device over the fake runtime, as most tests of src/matmul want it: two threads, a failure is a failure,
 // all else as it comes.
 #pragma once

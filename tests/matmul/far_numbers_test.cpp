@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Activations and weights from the largest float down to the smallest: products that a float can hold are
 // near, in every precision, and what was ordinary keeps its bits.
 #include <gtest/gtest.h>

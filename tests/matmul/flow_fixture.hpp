@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Products whose chunks go through the NPU one after the other, in an order that a seed draws, and the same
 // products one by one.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // A flow's chunks, in whatever order, have the bits of multiplications that are computed one by one; also
 // when runs fail on the way.
 #include <gmock/gmock.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Statistics of a test's activations, as a host that warms up first would leave them.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Activations and weights that are hard to round, or no numbers at all: each row for itself, in every
 // precision.
 #include <gtest/gtest.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // A random weight and random activations, as a test of the device wants them, and the error of their product.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "matmul/npu_device.hpp"
 
 #include <gtest/gtest.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // What is done after failures (GGML_RKNPU2_ON_ERROR): whatever helps gives the fault-free bits, every step is
 // counted and logged, and when nothing helps the call fails.
 #include <gmock/gmock.h>

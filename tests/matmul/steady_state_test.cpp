@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // What a multiplication allocates when it was done before: nothing. Neither memory of ours nor objects of the
 // runtime.
 #include <gtest/gtest.h>

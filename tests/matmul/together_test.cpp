@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Several multiplications by the same activations: the same bits as one by one, in as few runs as their
 // places allow.
 #include <gtest/gtest.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Zero points: weights whose values lie to one side, after rotation, are rounded as finely as their spread
 // allows.
 #include <gtest/gtest.h>

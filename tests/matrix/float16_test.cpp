@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "matrix/float16.hpp"
 
 #include <gtest/gtest.h>

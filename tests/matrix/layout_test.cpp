@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "matrix/layout.hpp"
 
 #include <gtest/gtest.h>

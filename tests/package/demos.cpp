@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // What the vendor's two matmul demos do (rknn-toolkit2, rknn_matmul_api_demo and _dynshape_demo), in our own
 // words and with the same names of the headers: every type, both sides in every layout, one shape or several,
 // loops of runs; and every result is compared. `demos nibbles` packs int4 as those demos do, for

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /* A program as backends for a board are: operands in buffers of a dma-buf heap, imported; handed over by
  * DMA_BUF_IOCTL_SYNC. Exit status 0 when all results are right. */
 #include <dlfcn.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /* Every public name of rknn_api.h and rknn_matmul_api.h, used as a program for the vendor's interface would,
  * in C99 and (names.cpp) in C++: that it is there, has its documented number and its documented form. */
 #include <rknn_matmul_api.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The same names in C++, where enumerations are types of their own.
 #include <type_traits>
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /* A program that can also run neural networks: it must load, and be told that this is not simulated. The
  * symbols are looked up at run time, as their declarations are the vendor's. */
 #include <dlfcn.h>

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
 """The Debian packages of a build: made twice, compared, looked into, installed into a tree of their own, used from there.
 
     test_debian.py BUILD_DIRECTORY [--foreign TOOLCHAIN EMULATOR] [--host BIN_DIRECTORY]

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
 """dpkg-buildpackage on a copy of the sources: the packages, and in them the files that cpack's packages have.
 
     test_dpkg.py BUILD_DIRECTORY LLAMA_DIRECTORY

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
 """This project as ggml/src/ggml-rknpu2 of a llama.cpp tree: a copy of the tree is prepared by scripts/in-tree.sh, the
 plug-in is built in it, and a small program finds the device without being told where the plug-in is.
 

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
 """The installed package of the simulator, as a user meets it: both examples are built from it with pkg-config and with
 CMake, run, and run again after the package was moved.
 

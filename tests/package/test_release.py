@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
 """scripts/release.sh for one architecture: the files, their checksums, the same bytes when made again, what is in them.
 
     test_release.py ARCHITECTURE [EMULATOR]

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Which profile serves which board, and what becomes of those that do not or are broken.
 #include "runtime/board_profile.hpp"
 

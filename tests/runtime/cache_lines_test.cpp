@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Lines are maintained by whoever has the cache: a simulator's library, the CPU, or nobody.
 #include "runtime/cache_lines.hpp"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Large blocks of malloc before and after the vendor's library is opened. Each case is a process of its own,
 // since what it sets stays.
 #include "runtime/malloc_mmap.hpp"

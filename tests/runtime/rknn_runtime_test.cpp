@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The seam over real shared libraries: the simulator multiplies, everything else is refused in one line.
 #include "runtime/rknn_runtime.hpp"
 

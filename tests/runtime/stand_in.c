@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /* A librknnrt.so with nothing behind it, for tests of how a wrong one is refused.
  *
  * OMIT_<function> leaves one function out; CREATE_CODE is what making a context answers, QUERY_CODE what the

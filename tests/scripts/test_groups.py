@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
 """The table of docs/testing.md against ctest and scripts/test.sh: no test is lost, and each runs by the option that the table names.
 
     test_groups.py BUILD_DIRECTORY [unittest options]

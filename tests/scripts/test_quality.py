@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Reading what llama-perplexity prints, the cases of a study, its cache and its drawings: scripts/quality*.py without a model.
 
 The outputs are recorded from llama.cpp of ggml 0.25.3, cut short. Stand-ins for llama-perplexity and rknpu2-info are shell

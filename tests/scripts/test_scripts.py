@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What scripts/ say when a machine gets in the way: a read-only cache, a damaged download, no network, a full disk.
 
 Each failure is one line that begins with `<script>: error:`, exit status 1, and nothing half-made in the cache. Stand-ins for

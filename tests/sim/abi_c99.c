@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /* A C program that declares the runtime's structures by itself, from the contract, and uses the library
  * through them: a mistake in our public headers cannot cancel out here. Exits 0, or prints what is wrong. */
 #include <stddef.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Dynamic shapes, int4 packing and saturation (D.10), quantised output, faults, threads.
 #include <atomic>
 #include <cmath>

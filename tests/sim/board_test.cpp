@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // RKNNSIM_BOARD: what the worst board is, that a setting by its own name wins, and the readings that only it
 // has.
 #include "core/settings.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The CPU's cache through the C interface: each reading of a board alone, and what a program must do there.
 #include <sys/mman.h>
 #include <unistd.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The CPU's cache, line by line, on a buffer of a few lines; and the lock of ranges that it stands on.
 #include <gtest/gtest.h>
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The checker's rules about the CPU's cache, on boards that follow it: for each a program that breaks it, and
 // one like it that does not.
 #include "sim/checker_fixture.hpp"

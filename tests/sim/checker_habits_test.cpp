@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The checker's rules about habits that a board answers with wrong numbers and no error: inputs never
 // written, results over inputs, conversions in place, int4 sums that clip, one changed byte.
 #include "sim/checker_fixture.hpp"

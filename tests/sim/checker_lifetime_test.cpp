@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The checker: lifetimes, threads, what is said at exit, and how much is said.
 #include <fcntl.h>
 #include <sys/wait.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The checker: for each rule about data a program that breaks it, and one like it that does not.
 #include "sim/checker_fixture.hpp"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Parts of the core that the C ABI shows only indirectly.
 #include <gtest/gtest.h>
 

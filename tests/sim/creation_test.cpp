@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // What creation accepts, refuses and reports: sections D.1, D.2, D.5, D.7, D.8 and D.9 of the contract.
 #include "sim/sim_fixture.hpp"
 

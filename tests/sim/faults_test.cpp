@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Faults on request: every kind, every way to say when, and lists that cannot be read.
 #include "core/faults.hpp"
 

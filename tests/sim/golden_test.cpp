@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The simulator's kernels against digests that are checked in: the same bits on every architecture and in
 // every tier.
 #include <gtest/gtest.h>

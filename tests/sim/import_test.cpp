@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Memory by descriptor or by address: slices of the library's own buffers, and buffers that others have made.
 #include <fcntl.h>
 #include <sys/mman.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Every kernel tier gives the bits of the reference, on random shapes and hostile values.
 #include "core/kernels/tier.hpp"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Shapes beyond what one task of the chip takes, which the runtime splits: rows about N, M, K and the number of
 // contexts in docs/simulator-behaviours.csv. The shapes are those of programs that people run on boards.
 #include <algorithm>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Results of every type and layout on random shapes, none of them square.
 #include <algorithm>
 #include <cmath>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Memory: domains, imports, lifetimes; section D.6 of the contract.
 #include <fcntl.h>
 #include <sys/mman.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // What random programs have found: calls that were accepted, or crashed, and that have to be refused.
 #include <memory>
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // What docs/simulator.md with its CSV files and docs/run-on-a-pc.md say, held against the code: types, settings and their
 // defaults, rules, and that the tests which the pages name are there.
 #include <filesystem>

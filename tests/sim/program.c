@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /* A program that uses the simulator in one of the ways that its first argument names, for test_processes.py:
  * what happens to a process as a whole cannot be seen from inside a test. Prints what came of it to stdout.
  */

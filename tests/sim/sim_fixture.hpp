@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // What the simulator's tests share: a fixture that resets the library around each test and expects nothing to
 // be left alive, a context with its three buffers, random operands, and a multiplication in 25 obvious lines.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // What the device sees after the CPU has written; sections D.3 and D.4 of the contract.
 #include "sim/sim_fixture.hpp"
 

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
 """What the simulator does to the process that it lives in, and that process to it: closed descriptors, limits, signals,
 cancelled threads, forked children, programs with more rights than their user. The processes are tests/sim/program.c.
 

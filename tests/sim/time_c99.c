@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /* A C program that declares the structures of virtual time by itself: their layout is an interface. Exits 0,
  * or prints what is wrong. */
 #include <stddef.h>

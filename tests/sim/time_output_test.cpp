@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The profile file, the report, the trace and real time: what RKNNSIM_PROFILE, _REPORT, _TRACE and _REALTIME
 // do.
 #include <sys/stat.h>

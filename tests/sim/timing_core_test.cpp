@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The time model from inside: work, timeline, what is remembered of memory, and the bounds of it all.
 #include <gtest/gtest.h>
 

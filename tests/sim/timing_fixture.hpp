@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // What the tests of virtual time share.
 #pragma once
 

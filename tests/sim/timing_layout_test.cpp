@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // What normal layouts cost in virtual time: tasks of single rows, and the CPU's conversions.
 #include <algorithm>
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // What it costs in virtual time to clean and invalidate the CPU's cache.
 #include "sim/timing_fixture.hpp"
 

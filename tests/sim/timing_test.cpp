@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The virtual clock seen through its C interface: predictions, threads, cores and what waits for what.
 #include <barrier>
 #include <cmath>

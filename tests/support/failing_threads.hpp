@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // A process that runs out of threads: pthread_create() fails as told.
 //
 // A program that is linked with failing_threads.cpp tells it by these functions. The library

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // An NpuRuntime for tests: multiplies by the layout specification alone, fails on request, and counts what is
 // alive.
 //

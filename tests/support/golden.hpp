@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Digests that are the same on every architecture: a file of lines `name digest`, checked in, and a test that
 // makes the lines anew.
 //

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Memory that lies flush against an inaccessible page, so that an access one element too far faults at once,
 // in every build and not only under a sanitizer.
 //

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Folders of a test's own, and paths that do not exist, whatever there is on the machine: if a test should
 // write to one after all, nothing of anybody's is there.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Random numbers for tests: the same ones each time, others on request, and a failure says how to repeat it.
 //
 //   Random random;                       // in a test body

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "system/descriptors.hpp"
 
 #include <gtest/gtest.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Nobody but the owner (and the superuser) has a say in what lies in a cache directory.
 #include "system/file_cache.hpp"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "system/start_wait.hpp"
 
 #include <gmock/gmock.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "system/thread_pool.hpp"
 
 #include <gmock/gmock.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The doctor says of each board that the simulator can play what that board is like, and chooses what is
 // right and cheap there.
 #include <gmock/gmock.h>

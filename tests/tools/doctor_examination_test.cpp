@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Runtimes that crash, hang or never let go: what was found before is kept, what was running is named, and
 // the rest is looked at all the same.
 #include "doctor_examination.hpp"

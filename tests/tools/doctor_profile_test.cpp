@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // What is measured on a simulator is what its profile says, and the file that comes of it is read back.
 #include "doctor_profile.hpp"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The program rknpu2-doctor from outside: text, JSON, profile and exit status, on fake boards and the
 // simulator, well and with faults.
 #include <gmock/gmock.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // What follows from readings: the strategy that is chosen, the lines of the report, and the board profile.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The self-test: passes on devices that multiply by the specification, and sees every way to be wrong.
 #include "doctor_self_test.hpp"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The doctor's checks of the system, on folders that look like boards: a healthy one, and each thing wrong.
 #include "doctor_system.hpp"
 

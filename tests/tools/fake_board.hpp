@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // A folder with the /proc, /sys, /dev and /etc of a board, made for a test and removed after it.
 #pragma once
 

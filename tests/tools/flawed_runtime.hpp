@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // A device that multiplies by the specification, and then does something to its results, or does not run at
 // all, or fails.
 #pragma once

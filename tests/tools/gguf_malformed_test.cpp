@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The GGUF reader on bad files: always a Status of one line, never a crash and never much memory.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The program rknpu2-info from outside: what it prints where, and its exit status.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Our table of roles against llama.cpp's own source: for every tensor that it knows, the operation that it
 // uses it in and the unit it belongs to. A host that is newer may bring a name that our rules misjudge; this
 // test names it.

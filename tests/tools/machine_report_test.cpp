@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "machine_report.hpp"
 #include "support/missing_path.hpp"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Runs one of our programs as a user would, and what it said.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "tensor_role.hpp"
 
 #include <gtest/gtest.h>

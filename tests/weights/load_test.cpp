@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Many weights that are loaded from the cache of packed weights at once.
 #include "weights/weight_cache_fixture.hpp"
 

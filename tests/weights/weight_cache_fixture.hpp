@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // A cache of packed weights in a folder of its own, and devices that use it as processes would.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Packed weights that come from files are the packed weights, bit by bit; and whatever lies in the files'
 // place, results stay the same.
 #include "weights/weight_cache.hpp"

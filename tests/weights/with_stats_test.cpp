@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Weights packed with statistics of their activations: nearer to exact arithmetic, and only for the weight
 // they belong to.
 #include <gmock/gmock.h>

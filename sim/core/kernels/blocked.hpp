@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The blocking shared by the generic and the avx2 tier; a tier supplies only the inner loops.
 //
 // Integers. A is widened once per run to int16 panels of kRowBlock rows, [M/3][K/16][3][16], the last panel

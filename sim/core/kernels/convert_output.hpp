@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The last step of a multiplication: from the wide sum to an element of C. Shared by all tiers, so that there
 // is one definition of each rounding.
 #pragma once

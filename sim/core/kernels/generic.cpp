@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Plain C++ inner loops for the blocking of blocked.hpp, in a form that compilers vectorise.
 #include <bit>
 #include <cstring>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // AVX2, FMA and F16C inner loops for the blocking of blocked.hpp. This file alone is compiled with -mavx2
 // -mfma -mf16c; it must contain no inline function or template that other files instantiate too, or the
 // linker could hand AVX2 code to a CPU without it.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The inner loops of the avx2 tier; only to be called where the CPU has AVX2, FMA and F16C.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // One multiplication as the kernels see it: C = A * B, every operand in native layout, sizes already checked.
 //
 // The arithmetic, the same in every kernel tier to the last bit:

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The definition of the arithmetic. Nothing here is fast; every faster tier has to give the same bits.
 #include <cstring>
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Working memory of one running multiplication: a few buffers that only grow.
 //
 // A ScratchPool lends one Scratch to each run in progress, so as many exist as runs were ever simultaneous. A

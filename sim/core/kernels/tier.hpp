@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The kernel tiers: three implementations of the same arithmetic (job.hpp), chosen once at start.
 //
 //   reference  the definition: a triple loop through the index functions of matrix/layout.hpp

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "ggml/buffer/buffer.hpp"
 
 #include <functional>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // A buffer of ours: raw bytes, and the packed weights derived from them.
 #pragma once
 

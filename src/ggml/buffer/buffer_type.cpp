@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // ggml's buffer type object: plain bytes as in a GGUF file, in memory that the CPU can address.
 //
 // It is not a "host" buffer type all the same: llama.cpp books it as the device's memory, and every write

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "ggml/buffer/cpu_copies.hpp"
 
 #include "base/checked.hpp"

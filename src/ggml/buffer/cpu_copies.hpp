@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Stacks of experts in the layout that the host's CPU backend computes with fastest.
 //
 // ggml's CPU backend has kernels that want several rows of a weight interleaved. It offers them as a buffer

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "ggml/buffer/pack_together.hpp"
 
 #include <algorithm>

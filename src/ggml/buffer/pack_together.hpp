@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Packs the weights of multiplications by the same activations side by side, so that one run of the NPU can
 // do several of them.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "ggml/cpu/gated_epilogue.hpp"
 
 #include <utility>

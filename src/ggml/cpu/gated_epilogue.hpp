@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The gate of a feed-forward block (GGML_OP_GLU: SiLU of one matrix times another, and its kin), computed on
 // the results of two multiplications while they are in a cache.
 //

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "ggml/cpu/inner_cpu.hpp"
 
 #include <sched.h>

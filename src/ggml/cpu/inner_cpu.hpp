@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The CPU backend that we own: it computes what the NPU does not, so that whole layers stay on one device.
 //
 // It is the host's own CPU backend, made when first needed, with a thread pool that lives as long as it does.

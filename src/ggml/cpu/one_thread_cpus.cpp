@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "ggml/cpu/one_thread_cpus.hpp"
 
 #include <exception>

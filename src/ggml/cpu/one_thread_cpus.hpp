@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // CPU backends of one thread each, for threads of ours that want to compute a few rows by the host's own
 // functions: so the bits are those that the host would have got.
 //

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "ggml/diagnostics/checksums.hpp"
 
 #include <cerrno>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Records what went into each multiplication and what came out of it: GGML_RKNPU2_CHECKSUMS, for tests.
 //
 // A row of a result depends on its weight and on its row of activations alone, whatever other rows a batch

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "ggml/diagnostics/sensitivity.hpp"
 
 #include <algorithm>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Measures what a second plane of activations is worth for each weight of a model: GGML_RKNPU2_SENSITIVITY.
 //
 // The first graph that ends in the logits of a few rows is computed once with two planes everywhere, then

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "ggml/flow/cache_cells.hpp"
 
 #include <cstring>

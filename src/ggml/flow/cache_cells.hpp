@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Old content of cache cells that a flow is about to write.
 //
 // One by one, all rows of a prompt are written to the cache before attention reads it. In a flow, attention

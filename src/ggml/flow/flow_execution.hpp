@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Computes a stretch of a graph with its rows in chunks (flow_plan.hpp).
 //
 // The calling thread leads: it hands chunks to the NPU when there is room, and has the CPU's team do one

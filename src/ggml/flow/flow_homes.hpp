@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Where the results of a flow live: in the graph's memory if somebody outside may read them, else in a
 // chunk's or a thread's own.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // What a flow reads and writes in memory that is not its own: caches and other states, weights, inputs.
 //
 // Chunks of a flow are at different stages, so the order of two accesses to the same memory is not that of

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "ggml/flow/flow_plan.hpp"
 
 #include <algorithm>

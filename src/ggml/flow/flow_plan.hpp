@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // A stretch of a graph whose rows can go through it in chunks, and how.
 //
 // Between two multiplications nearly every operation of a language model works row by row: norms, residuals,

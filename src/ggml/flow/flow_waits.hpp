@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Which chunks of a flow attention must wait for: those that write keys or values which the mask lets it see.
 //
 // Without a look at the mask a chunk's attention would wait for all chunks, and the NPU with it. A language

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "ggml/flow/row_maps.hpp"
 
 #include <algorithm>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Where the rows of a flow are in a tensor: which of its dimensions counts them, and for which operations
 // each row of the result depends on the same rows of the sources only.
 //

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "ggml/flow/rows_graph.hpp"
 
 namespace rknpu2 {

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The nodes of a stage, as a graph of its own for some rows: copies of tensors that show these rows only,
 // wherever they are.
 //

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "ggml/graph/decide_nodes.hpp"
 
 #include "ggml/graph/experts.hpp"

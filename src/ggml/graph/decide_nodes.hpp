@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Decides who computes the nodes of a graph.
 #pragma once
 

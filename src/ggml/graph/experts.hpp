@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Multiplies by the experts of a mixture-of-experts layer: GGML_OP_MUL_MAT_ID.
 //
 // Each expert is a weight of its own, packed when the first row chooses it. The rows that chose one are

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "ggml/graph/graph_plan.hpp"
 
 #include <algorithm>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The plan of a graph: who computes each node, why, and in which steps. Decided once, before anything is
 // computed; whoever does something with the graph (execution, weights loaded ahead, sensitivity, checksums)
 // reads it here.

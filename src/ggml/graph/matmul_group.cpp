@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "ggml/graph/matmul_group.hpp"
 
 #include "ggml/buffer/pack_together.hpp"

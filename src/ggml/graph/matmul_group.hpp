@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Multiplications that follow each other in a graph and read the same activations, computed as one
 // (Step::Kind::kGroup, graph_plan.hpp).
 //

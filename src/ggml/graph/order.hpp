@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Brings multiplications by the same activations together in a graph, so that they can be computed at once.
 //
 // llama.cpp writes Q, then what is done with Q, then K: the three read one matrix, but do not follow each

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "ggml/graph/weights_ahead.hpp"
 
 #include <algorithm>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Loads the packed weights of a graph before its first multiplication, many at a time.
 //
 // A weight that the cache of packed weights has (GGML_RKNPU2_WEIGHT_CACHE) is read and checked in a fraction

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "ggml/host/abi.hpp"
 
 #include <array>

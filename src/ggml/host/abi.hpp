@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Which versions of ggml lay their structures out as the headers do that we were built with.
 //
 // ggml's own API number does not tell: it is 2 both for 0.9.11 and for 0.25, whose structures differ. So the

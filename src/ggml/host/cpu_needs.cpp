@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Compiled as the rest of the plug-in is: what the compiler may use, the CPU must have.
 #include <sys/auxv.h>
 

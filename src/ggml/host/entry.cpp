@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "ggml/host/entry.hpp"
 
 #include <sys/auxv.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // What runs in this library on a CPU that may lack instructions that the rest of it was compiled for.
 //
 // ggml loads a plug-in and asks ggml_backend_score() before it uses it; a process also runs our destructors

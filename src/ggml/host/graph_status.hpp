@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Our Status and ggml's ggml_status: each is mapped to the other here and nowhere else.
 #pragma once
 

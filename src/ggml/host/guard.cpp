@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "ggml/host/guard.hpp"
 
 #include <unistd.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The line between ggml's C interface and our code: nothing throws across it, and log lines go to the right
 // host.
 //

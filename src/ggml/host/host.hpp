@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // One ggml that has loaded us: its functions, and the registry, device and buffer type that we show to it.
 //
 // Usually there is one; a process with two copies of ggml has two, which share the NPU and nothing else.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "ggml/host/imports.hpp"
 
 #include <dlfcn.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The functions of the ggml that loaded us, found at run time.
 //
 // Hosts name ggml's libraries differently, open them privately, and sometimes bring two of them into one

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "ggml/host/process_end.hpp"
 
 #include <unistd.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The end of a process while threads of it compute, as when the handler of a signal calls exit().
 //
 // exit() destroys what the host's libraries and the vendor's own have, and threads that still use it crash.

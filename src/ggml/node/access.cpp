@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "ggml/node/access.hpp"
 
 #include <algorithm>

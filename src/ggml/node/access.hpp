@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // What a node of a graph reads and writes, and whether two nodes may change places.
 //
 // This is the one place that knows it. Whoever reorders nodes, computes some together, lets rows run ahead or

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Who computes a node of a graph, and why.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "ggml/node/describe.hpp"
 
 #include <algorithm>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // From ggml's tensors to our own values.
 #pragma once
 

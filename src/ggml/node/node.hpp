@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // What kind of node of a graph this is, told from the tensor alone.
 #pragma once
 

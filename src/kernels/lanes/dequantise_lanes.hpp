@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Results into float rows in vectors, for any number of lanes: written once, compiled for each machine.
 //
 // A tile of 4 rows by 16 columns is four whole cache lines of the cube and four of the output: each line is

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The tier kAvx2: rotate_lanes.hpp, store_lanes.hpp and dequantise_lanes.hpp with vectors of eight floats.
 // This file alone is compiled for AVX2, so it must not contain anything that another file could share:
 // templates over EightLanes and functions of the namespace avx2, and no call of an inline function of the

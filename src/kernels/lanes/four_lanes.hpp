@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Vectors of four floats, which every machine has (NEON, SSE2), with the compiler's own vector types: what
 // the generic tier makes of rotate_lanes.hpp, store_lanes.hpp and dequantise_lanes.hpp. Wider ones would be
 // taken apart into single numbers on a machine that does not have them.

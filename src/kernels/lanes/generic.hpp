@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The entry points of the generic tier, one for each operation of quantise.hpp, rotate.hpp, mix.hpp,
 // pack.hpp, dequantise.hpp and reference_matmul.hpp, which say what they do; and those of the tier kAvx2,
 // which has some of its own and shares the others. Only the dispatching files of this folder include this.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // One float to one stored element, without branches and without calls, so that loops over it vectorise: what
 // the generic tiers of quantise and pack share.
 #pragma once

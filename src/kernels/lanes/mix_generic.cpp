@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "kernels/lanes/generic.hpp"
 #include "kernels/mix.hpp"
 

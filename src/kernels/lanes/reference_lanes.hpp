@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The definition of one stored element, that every tier has to equal; and which DType a C++ type stands for.
 #pragma once
 

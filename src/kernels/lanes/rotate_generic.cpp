@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "kernels/lanes/four_lanes.hpp"
 #include "kernels/lanes/generic.hpp"
 #include "kernels/lanes/rotate_lanes.hpp"

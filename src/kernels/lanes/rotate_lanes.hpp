@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // rotate_rows() in vectors, for any number of lanes: written once, compiled for each machine.
 //
 // A block of 512 goes twice through the registers. First runs of eight vectors that lie side by side, with

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Float rows into the int8 cube in vectors, for any number of lanes: written once, compiled for each machine.
 //
 // Four vectors of a row become one or two atoms, straight from the registers; the rows of a group take turns,

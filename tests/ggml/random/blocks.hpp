@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // What drawn graphs consist of; each block takes values and leaves new ones (draw.hpp).
 #pragma once
 

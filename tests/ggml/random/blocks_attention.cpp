@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Attention as llama.cpp writes it: Q, K and V of one matrix or three, norms of heads, rotary embeddings,
 // rows set in caches of any type, flash attention or soft_max, one stream of tokens or several.
 #include <algorithm>

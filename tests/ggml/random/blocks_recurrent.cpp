@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Recurrent layers: operations that plans do not know, with states that are read, then written by a copy.
 #include "ggml/random/blocks.hpp"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "ggml/random/blocks.hpp"
 
 namespace rknpu2::test {

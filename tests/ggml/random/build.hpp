@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Makes ggml's graph of a recipe, for the plug-in's device or as the reference for the CPU backend.
 //
 // The nodes stand in the graph in the order of the steps, read or not. Weights and states lie in buffers of

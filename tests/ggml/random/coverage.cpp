@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "ggml/random/coverage.hpp"
 
 #include <algorithm>

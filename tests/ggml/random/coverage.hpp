@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Counts what drawn graphs contain: operations by the kind of graph that they stand in, and what else is
 // there. It reads the recipes alone and computes nothing.
 #pragma once

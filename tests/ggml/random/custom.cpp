@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The operands are contiguous. What the host's threads wrote and how they are woken, a sanitizer of threads
 // does not see: the host is not instrumented.
 #include "ggml/random/custom.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Functions for operations that call the host's own code (MAP_CUSTOM).
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Draws graphs. A graph grows block by block: each takes values that are there and leaves new ones, all of
 // them matrices of floats with a row for each token. Blocks are what models are made of (blocks.hpp), wired
 // as no model does.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Computes a recipe's graph once, one way, and tells what can be seen of it.
 //
 // What a host may look at afterwards: outputs; results that no other node reads, whose memory ggml never

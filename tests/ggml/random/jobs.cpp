@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "ggml/random/jobs.hpp"
 
 #include <signal.h>

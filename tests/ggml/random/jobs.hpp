@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Many graphs, several at once: each job is a process that judges group after group.
 #pragma once
 

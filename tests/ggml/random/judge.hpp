@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Whether the plug-in computed a recipe's graph as it should: the same bits as with every operation by
 // itself, and near the CPU backend's numbers.
 #pragma once

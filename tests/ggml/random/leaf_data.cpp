@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The data in leaves.
 //
 // Kinds of masks, for rows that are written to places p of the cells and then look at them:

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "ggml/random/leaves.hpp"
 
 #include <algorithm>

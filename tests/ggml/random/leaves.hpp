@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Steps that are no operations: weights, states, inputs; their tensors, and the data in them.
 //
 //     weight:TYPE(K,N,stack)         normal numbers over the root of K; for products

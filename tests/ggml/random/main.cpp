@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Random graphs against the plug-in; see "Random graphs" in tests/ggml/README.md.
 //
 //   test_ggml_random --graphs 2000 --seed 1            graphs 0 to 1999 of seed 1

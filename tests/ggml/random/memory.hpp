@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Memory for the inputs and results of a graph, given as a host would, and the graph computed in it.
 #pragma once
 

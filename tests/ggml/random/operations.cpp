@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // What each operation's step means in ggml.
 #include <algorithm>
 #include <cmath>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // A graph as plain data: a list of steps, each a leaf or one operation of ggml on steps before it, and how
 // the graph is computed. Made from a seed, printed as one line, read back from it, and shortened step by
 // step.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Makes a recipe that fails shorter for as long as it fails in the same way.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Processes that compute: each has one environment, for the plug-in reads its settings once, and may crash or
 // hang without harm to who asks.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Opens the plug-in as a ggml host does. No ggml is here, and the plug-in must say so in its one line and
 // give no registry.
 #include <dlfcn.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // A host of few lines: loads every backend that ggml finds by itself, and prints the devices.
 #include <stdio.h>
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Runs a program against the library, next to the model, up to the first difference.
 #pragma once
 

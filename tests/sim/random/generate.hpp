@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Random programs from seeds.
 //
 // A legal program makes contexts, memories and bindings as programs for the real library do, and runs. Some

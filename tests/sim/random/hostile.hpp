@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Calls that the runtime has to refuse.
 //
 // A wrong step is an earlier step with one argument changed, or a call on something that is not there. The

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "sim/random/isolate.hpp"
 
 #include <sys/mman.h>

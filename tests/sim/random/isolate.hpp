@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Programs in a process of their own, so that a crash, a hang or a sanitizer's report ends the program and
 // not the test, and has a seed.
 #pragma once

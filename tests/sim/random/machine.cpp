@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "sim/random/machine.hpp"
 
 #include <fcntl.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The slots of a running program, and one call of the library for each step.
 //
 // Different steps of one section touch different slots, so that lanes may run on threads of their own.

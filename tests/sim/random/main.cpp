@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Random programs against the simulator; see "Random programs" in docs/simulator.md.
 //
 //   test_sim_random --programs 500 --seed 1             programs of seeds 1 to 500

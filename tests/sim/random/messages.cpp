@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "sim/random/messages.hpp"
 
 #include <fcntl.h>

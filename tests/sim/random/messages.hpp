@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // What the simulator says on stderr, caught so that a step can be told from the next.
 //
 // The file is shared with the parent process, which shows the end of it when the child died: a sanitizer's

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "sim/random/model.hpp"
 
 #include <algorithm>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // What a correct runtime would do with a program: which calls it refuses, what the device sees of every byte,
 // and what each run computes. Written from docs/simulator.md and the vendor's documented interface; it shares
 // nothing with the simulator but the layout formulas and the C header.

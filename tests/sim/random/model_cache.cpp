@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The CPU's cache, by the rules of docs/simulator.md, "Line by line": for every byte what the CPU stored,
 // what it had there when its line was last clean, and what is in memory.
 #include <algorithm>

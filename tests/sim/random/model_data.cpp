@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // What the bytes are: stores, bindings, cleaning, runs.
 #include <algorithm>
 #include <cstring>

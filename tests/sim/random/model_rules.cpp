@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // What the runtime refuses. Rows of docs/simulator-behaviours.csv are named where a rule comes from one.
 #include <algorithm>
 #include <cmath>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // A random program: a list of calls of the C interface, with everything that they are given.
 //
 // Contexts and memories are named by slots (ctx[3], mem[5]) which the creating call fills, so that a program

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Programs as text.
 #include "base/format.hpp"
 #include "sim/random/program.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The multiplication that every result is compared with, by the index formulas of src/matrix and nothing of
 // the simulator's, and the comparison.
 //

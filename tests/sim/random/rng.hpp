@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Random numbers for random programs: splitmix64, so that a seed means the same on every machine and with
 // every standard library, and so that a step can carry the seed of its data instead of the data.
 #pragma once

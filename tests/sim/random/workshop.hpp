@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The hands of the generator: the program so far, a model of it without data, and how to make the parts that
 // programs consist of. Everything that is emitted here is legal.
 #pragma once
