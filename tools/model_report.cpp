@@ -45,7 +45,7 @@ void choose_planes_for(const GgufTensor& tensor, const Recipe& recipe, const Fin
     report.why_planes = plane_reason_text(found ? found->planes.reason : PlaneReason::kWithoutStats);
 }
 
-std::string times(const char* what, const Placement& placement) {
+std::string times(const char* what, const TargetChoice& placement) {
     if (placement.npu_us <= 0) return "";
     const bool npu = placement.target == Target::kNpu;
     return format("%s: %s, %.2f ms against %.2f", what, npu ? "NPU" : "CPU",
@@ -185,7 +185,7 @@ ModelledTimes times_of(const std::vector<TensorReport>& tensors) {
     ModelledTimes sum;
     for (const TensorReport& report : tensors) {
         if (!report.on_npu || !is_weight_matrix(report.role)) continue;
-        const Placement& prompt = report.role == TensorRole::kMatrix ? report.prompt : report.token;
+        const TargetChoice& prompt = report.role == TensorRole::kMatrix ? report.prompt : report.token;
         sum.token_npu += report.token.npu_us / kUsPerMs;
         sum.token_cpu += report.token.cpu_us / kUsPerMs;
         sum.prompt_npu += prompt.npu_us / kUsPerMs;

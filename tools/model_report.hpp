@@ -35,8 +35,8 @@ struct TensorReport {
     std::string reason;      // why not on the NPU; empty if on_npu
     // Where a call with one token and one with kPromptTokens go, for what the NPU multiplies by: the cost
     // model, the setting or a rule decides. The model's times are there for both.
-    Placement token;
-    Placement prompt;
+    TargetChoice token;
+    TargetChoice prompt;
 };
 
 inline constexpr size_t kPromptTokens = 512;  // llama.cpp's -ub

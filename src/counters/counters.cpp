@@ -67,7 +67,7 @@ std::string Counters::to_json(const Config& config, const RuntimeInfo& runtime,
     }
     json placed = json::object();
     for (int r = 0; r < kTargetReasons; ++r) {
-        const uint64_t count = placements_[static_cast<size_t>(r)].load();
+        const uint64_t count = choices_[static_cast<size_t>(r)].load();
         if (count > 0) placed[target_reason_text(static_cast<TargetReason>(r))] = count;
     }
     json time = json::object();

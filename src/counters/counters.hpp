@@ -123,10 +123,10 @@ class Counters {
     // Each distinct weight is listed once, whenever it is packed again; the experts of a stack as one.
     void add_weight(const WeightRecord& record);
     // A call that chooses among experts was computed there.
-    void add_placement(const Placement& placement) {
-        placements_[static_cast<size_t>(placement.reason)] += 1;
-        if (placement.reason != TargetReason::kReference)
-            ++(placement.target == Target::kNpu ? experts_npu_ : experts_cpu_);
+    void add_choice(const TargetChoice& choice) {
+        choices_[static_cast<size_t>(choice.reason)] += 1;
+        if (choice.reason != TargetReason::kReference)
+            ++(choice.target == Target::kNpu ? experts_npu_ : experts_cpu_);
     }
     void add_refusal(Reason reason) { refusals_[static_cast<size_t>(reason)] += 1; }
 
@@ -136,7 +136,7 @@ class Counters {
   private:
     std::array<std::atomic<uint64_t>, kPhases> time_ns_{};
     std::array<std::atomic<uint64_t>, kReasons> refusals_{};
-    std::array<std::atomic<uint64_t>, kTargetReasons> placements_{};
+    std::array<std::atomic<uint64_t>, kTargetReasons> choices_{};
     std::atomic<uint64_t> experts_npu_{0};
     std::atomic<uint64_t> experts_cpu_{0};
 

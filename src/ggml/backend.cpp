@@ -103,7 +103,7 @@ void count_on_cpu(Host& host, const ggml_tensor* node, const NodeDecision& decis
     } else if (node->op == GGML_OP_MUL_MAT) {
         ++host.counters->matrices_on_cpu;
     } else {
-        host.counters->add_placement(decision.placement);
+        host.counters->add_choice(decision.choice);
     }
 }
 
@@ -135,7 +135,7 @@ Status run_experts(Backend& backend, const Step& step) {
     Host& host = backend.host;
     const std::span<const PlannedMatmul> members = backend.plan.members_of(step);
     for (const PlannedMatmul& member : members)
-        host.counters->add_placement(member.decision->placement);
+        host.counters->add_choice(member.decision->choice);
     RKNPU2_RETURN_IF_ERROR(backend.experts.multiply(members));
     if (host.checksums != nullptr && backend.one_plane == nullptr) host.checksums->add(members, nullptr);
     return {};

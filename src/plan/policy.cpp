@@ -95,27 +95,27 @@ const char* target_reason_text(TargetReason reason) {
     return "unknown reason";
 }
 
-Placement matrix_target(const MatrixCall& call, const Config& config) {
+TargetChoice matrix_target(const MatrixCall& call, const Config& config) {
     if (config.precision == Precision::kReference) return {Target::kNpu, TargetReason::kPlainMatrix};
     const WeightPlan plan = plan_weight(call.N, call.K, recipe_of(config.precision, call.float_activations),
                                         config.cores, static_cast<size_t>(config.columns));
-    Placement placement{Target::kNpu, TargetReason::kPlainMatrix,
+    TargetChoice choice{Target::kNpu, TargetReason::kPlainMatrix,
                         npu_us(plan, call.rows) + around_us(plan, call.rows),
                         cpu_us(1, call.raw_bytes, call.rows, call.K, call.N)};
-    if (config.matrices == Matrices::kNpu) return placement;
+    if (config.matrices == Matrices::kNpu) return choice;
     // One small matrix on the CPU would cut a layer in two.
     if (call.rows >= static_cast<size_t>(kFewestFlowRows)) {
-        placement.reason = TargetReason::kMatrixFlows;
-    } else if (placement.npu_us < placement.cpu_us) {
-        placement.reason = TargetReason::kMatrixFasterOnNpu;
+        choice.reason = TargetReason::kMatrixFlows;
+    } else if (choice.npu_us < choice.cpu_us) {
+        choice.reason = TargetReason::kMatrixFasterOnNpu;
     } else {
-        placement.target = Target::kCpu;
-        placement.reason = TargetReason::kMatrixFasterOnCpu;
+        choice.target = Target::kCpu;
+        choice.reason = TargetReason::kMatrixFasterOnCpu;
     }
-    return placement;
+    return choice;
 }
 
-Placement experts_target(const ExpertsCall& call, const Config& config) {
+TargetChoice experts_target(const ExpertsCall& call, const Config& config) {
     if (config.experts == Experts::kCpu) return {Target::kCpu, TargetReason::kSettingCpu};
     if (config.precision == Precision::kReference) return {Target::kNpu, TargetReason::kReference};
     if (config.experts == Experts::kNpu) return {Target::kNpu, TargetReason::kSettingNpu};
@@ -126,15 +126,15 @@ Placement experts_target(const ExpertsCall& call, const Config& config) {
     const auto rows = static_cast<size_t>(std::ceil(static_cast<double>(asked.rows()) / active));
     const WeightPlan plan = plan_weight(call.N, call.K, recipe_of(config.precision, call.float_activations),
                                         config.cores, static_cast<size_t>(config.columns));
-    Placement placement;
-    placement.packed_bytes = call.experts * plan.packed_bytes();
-    placement.npu_us = active * (npu_us(plan, rows) + around_us(plan, rows) + scatter_us(plan, rows));
-    placement.cpu_us = cpu_us(active, call.raw_bytes, asked.rows(), call.K, call.N);
-    if (placement.npu_us < placement.cpu_us) {
-        placement.target = Target::kNpu;
-        placement.reason = TargetReason::kFasterOnNpu;
+    TargetChoice choice;
+    choice.packed_bytes = call.experts * plan.packed_bytes();
+    choice.npu_us = active * (npu_us(plan, rows) + around_us(plan, rows) + scatter_us(plan, rows));
+    choice.cpu_us = cpu_us(active, call.raw_bytes, asked.rows(), call.K, call.N);
+    if (choice.npu_us < choice.cpu_us) {
+        choice.target = Target::kNpu;
+        choice.reason = TargetReason::kFasterOnNpu;
     }
-    return placement;
+    return choice;
 }
 
 }  // namespace rknpu2

@@ -71,7 +71,7 @@ inline constexpr int kTargetReasons = static_cast<int>(TargetReason::kNoMemory) 
 // One short phrase, the same in logs, statistics and rknpu2-info.
 const char* target_reason_text(TargetReason reason);
 
-struct Placement {
+struct TargetChoice {
     Target target = Target::kCpu;
     TargetReason reason = TargetReason::kFasterOnCpu;
     double npu_us = 0;  // by the model; 0 where nobody asked it
@@ -83,7 +83,7 @@ struct Placement {
 // goes where this many rows for each expert would, so that packing is over when the first prompt arrives.
 inline constexpr size_t kPromptRowsPerExpert = 32;
 
-Placement matrix_target(const MatrixCall& call, const Config& config);
-Placement experts_target(const ExpertsCall& call, const Config& config);
+TargetChoice matrix_target(const MatrixCall& call, const Config& config);
+TargetChoice experts_target(const ExpertsCall& call, const Config& config);
 
 }  // namespace rknpu2

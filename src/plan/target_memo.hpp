@@ -14,24 +14,24 @@ namespace rknpu2 {
 
 class TargetMemo {
   public:
-    Placement of(const MatrixCall& call, const Config& config) const {
+    TargetChoice of(const MatrixCall& call, const Config& config) const {
         return ask(matrices_, call, [&] { return matrix_target(call, config); });
     }
-    Placement of(const ExpertsCall& call, const Config& config) const {
+    TargetChoice of(const ExpertsCall& call, const Config& config) const {
         return ask(experts_, call, [&] { return experts_target(call, config); });
     }
 
   private:
     template <typename Call, typename Ask>
-    Placement ask(std::map<Call, Placement>& known, const Call& call, const Ask& ask_policy) const {
+    TargetChoice ask(std::map<Call, TargetChoice>& known, const Call& call, const Ask& ask_policy) const {
         const std::lock_guard lock(mutex_);
         const auto found = known.find(call);
         return found != known.end() ? found->second : known.emplace(call, ask_policy()).first->second;
     }
 
     mutable std::mutex mutex_;
-    mutable std::map<MatrixCall, Placement> matrices_;
-    mutable std::map<ExpertsCall, Placement> experts_;
+    mutable std::map<MatrixCall, TargetChoice> matrices_;
+    mutable std::map<ExpertsCall, TargetChoice> experts_;
 };
 
 }  // namespace rknpu2

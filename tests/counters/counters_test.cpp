@@ -14,10 +14,10 @@ TEST(Counters, JsonHasWhatWasCounted) {
     counters.runs += 9;
     counters.add_refusal(Reason::kWeightType);
     counters.add_refusal(Reason::kWeightType);
-    counters.add_placement({Target::kNpu, TargetReason::kFasterOnNpu});
-    counters.add_placement({Target::kCpu, TargetReason::kFasterOnCpu});
-    counters.add_placement({Target::kCpu, TargetReason::kNoMemory});
-    counters.add_placement({Target::kNpu, TargetReason::kReference});
+    counters.add_choice({Target::kNpu, TargetReason::kFasterOnNpu});
+    counters.add_choice({Target::kCpu, TargetReason::kFasterOnCpu});
+    counters.add_choice({Target::kCpu, TargetReason::kNoMemory});
+    counters.add_choice({Target::kNpu, TargetReason::kReference});
     WeightRecord expert{"stack", "q4_0", 32, 64, "int8", 2048};
     for (const int number : {4, 0, 4}) {
         expert.expert = number;

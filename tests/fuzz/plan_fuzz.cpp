@@ -47,13 +47,13 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     fuzz::check_supported(p, config);
     const size_t used = p.experts_used;
     if (p.experts > 0 && used > 0 && used <= p.experts && p.M % used == 0) {
-        fuzz::check_placement({.K = p.K,
-                               .N = p.N,
-                               .experts = p.experts,
-                               .used = used,
-                               .tokens = p.M / used,
-                               .raw_bytes = p.K * p.N},
-                              config);
+        fuzz::check_choice({.K = p.K,
+                            .N = p.N,
+                            .experts = p.experts,
+                            .used = used,
+                            .tokens = p.M / used,
+                            .raw_bytes = p.K * p.N},
+                           config);
     }
     return 0;
 }

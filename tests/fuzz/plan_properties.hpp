@@ -78,10 +78,10 @@ inline void check_supported(const MatmulProblem& p, const Config& config) {
                std::max<size_t>(1 + p.K % kMaxRows, recipe.planes));
 }
 
-inline void check_placement(const ExpertsCall& call, const Config& config) {
-    const Placement placement = experts_target(call, config);
-    FUZZ_CHECK(std::isfinite(placement.npu_us) && placement.npu_us >= 0);
-    FUZZ_CHECK(std::isfinite(placement.cpu_us) && placement.cpu_us >= 0);
+inline void check_choice(const ExpertsCall& call, const Config& config) {
+    const TargetChoice choice = experts_target(call, config);
+    FUZZ_CHECK(std::isfinite(choice.npu_us) && choice.npu_us >= 0);
+    FUZZ_CHECK(std::isfinite(choice.cpu_us) && choice.cpu_us >= 0);
 }
 
 }  // namespace rknpu2::fuzz

@@ -128,7 +128,7 @@ void check(const Product& product, const MatmulProblem& p) {
     FUZZ_CHECK(call.rows() == p.M && call.experts == p.experts);
     FUZZ_CHECK(static_cast<long double>(call.raw_bytes) * matrices == bytes_of(weight));
     FUZZ_CHECK(end_of(product.choice) <= static_cast<long double>(kMostOperandBytes));
-    fuzz::check_placement(call, config);
+    fuzz::check_choice(call, config);
 }
 
 }  // namespace

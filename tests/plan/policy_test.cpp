@@ -52,10 +52,10 @@ TEST(Policy, PromptsGoToTheNpuAndSingleTokensOfFourBitsDoNot) {
             SCOPED_TRACE(::testing::Message() << model.name << ' ' << precision_name(precision));
             Config config;
             config.precision = precision;
-            const Placement prompt = experts_target(call_of(model, 512, kQ4), config);
+            const TargetChoice prompt = experts_target(call_of(model, 512, kQ4), config);
             EXPECT_EQ(prompt.target, Target::kNpu) << prompt.npu_us << " against " << prompt.cpu_us;
             EXPECT_EQ(prompt.reason, TargetReason::kFasterOnNpu);
-            const Placement token = experts_target(call_of(model, 1, kQ4), config);
+            const TargetChoice token = experts_target(call_of(model, 1, kQ4), config);
             EXPECT_EQ(token.target, Target::kCpu) << token.npu_us << " against " << token.cpu_us;
             EXPECT_EQ(token.reason, TargetReason::kFasterOnCpu);
             std::printf(
@@ -98,10 +98,10 @@ TEST(Policy, FloatActivationsCostWhatExactCosts) {
         const ExpertsCall call = call_of(kModels[0], tokens, kQ4);
         ExpertsCall floats = call;
         floats.float_activations = true;
-        const Placement placement = experts_target(floats, Config());
-        EXPECT_EQ(placement.packed_bytes, 2 * experts_target(call, Config()).packed_bytes);
-        EXPECT_EQ(placement.npu_us, experts_target(call, exact).npu_us);
-        EXPECT_EQ(placement.cpu_us, experts_target(call, Config()).cpu_us);
+        const TargetChoice choice = experts_target(floats, Config());
+        EXPECT_EQ(choice.packed_bytes, 2 * experts_target(call, Config()).packed_bytes);
+        EXPECT_EQ(choice.npu_us, experts_target(call, exact).npu_us);
+        EXPECT_EQ(choice.cpu_us, experts_target(call, Config()).cpu_us);
         MatrixCall matrix{4096, 4096, tokens, 4096 * 4096 * 9 / 16};
         const double as_exact = matrix_target(matrix, exact).npu_us;
         matrix.float_activations = true;

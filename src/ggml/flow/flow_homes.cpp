@@ -40,7 +40,7 @@ size_t room_of(const FlowTensor& tensor) {
 }
 
 // First fit: what is needed at the same stage does not overlap.
-size_t place_in_chunk(std::vector<FlowTensor*> tensors) {
+size_t find_offsets(std::vector<FlowTensor*> tensors) {
     std::sort(tensors.begin(), tensors.end(), [](const FlowTensor* a, const FlowTensor* b) {
         return a->first_stage != b->first_stage ? a->first_stage < b->first_stage
                                                 : a->row_bytes > b->row_bytes;
@@ -96,7 +96,7 @@ bool find_homes(const GgmlFunctions& ggml, const ggml_cgraph* graph, const FlowO
         tensor.home = Home::kChunk;
         in_chunk.push_back(&tensor);
     }
-    plan.chunk_bytes = place_in_chunk(std::move(in_chunk));
+    plan.chunk_bytes = find_offsets(std::move(in_chunk));
     return true;
 }
 

@@ -22,8 +22,8 @@ NodeDecision decide(Host& host, const ggml_tensor* node) {
     if (decision.reason != Reason::kSupported) return decision;
     bool on_npu = false;
     if (node->op == GGML_OP_MUL_MAT_ID) {
-        decision.placement = ExpertsMultiplication::target(host, node);
-        on_npu = decision.placement.target == Target::kNpu;
+        decision.choice = ExpertsMultiplication::target(host, node);
+        on_npu = decision.choice.target == Target::kNpu;
     } else {
         on_npu = wants_npu(host, node);
     }

@@ -26,15 +26,15 @@ float* result_row(const ggml_tensor* node, int32_t nth, int32_t token) {
 
 }  // namespace
 
-Placement ExpertsMultiplication::target(Host& host, const ggml_tensor* node) {
+TargetChoice ExpertsMultiplication::target(Host& host, const ggml_tensor* node) {
     const ExpertsCall call = experts_call(node);
-    Placement placement = host.targets.of(call, host.config);
-    if (placement.reason != TargetReason::kFasterOnNpu) return placement;
-    if (!may_hold_packed(host, node->src[0], placement.packed_bytes)) {
-        placement.target = Target::kCpu;
-        placement.reason = TargetReason::kNoMemory;
+    TargetChoice choice = host.targets.of(call, host.config);
+    if (choice.reason != TargetReason::kFasterOnNpu) return choice;
+    if (!may_hold_packed(host, node->src[0], choice.packed_bytes)) {
+        choice.target = Target::kCpu;
+        choice.reason = TargetReason::kNoMemory;
     }
-    return placement;
+    return choice;
 }
 
 bool ExpertsMultiplication::together(const ggml_tensor* node, const ggml_tensor* next) {

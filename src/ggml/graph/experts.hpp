@@ -26,7 +26,7 @@ class ExpertsMultiplication {
     explicit ExpertsMultiplication(Host& host) : host_(host) {}
 
     // `node` is a GGML_OP_MUL_MAT_ID that support() says yes to.
-    static Placement target(Host& host, const ggml_tensor* node);
+    static TargetChoice target(Host& host, const ggml_tensor* node);
 
     // True if `next` can be computed together with `node`.
     static bool together(const ggml_tensor* node, const ggml_tensor* next);

@@ -14,7 +14,7 @@ struct NodeDecision {
     // Why the NPU can or cannot do a multiplication; any other node keeps the default, which means nothing.
     Reason reason = Reason::kSupported;
     // Where a multiplication by experts that the NPU can do is computed, and why.
-    Placement placement;
+    TargetChoice choice;
 };
 
 // A multiplication, and what was decided about it.
