@@ -4,7 +4,7 @@
 
     stubs.py [ROOT]    scripts/lint.sh --fix calls it
 
-* A message that docs/troubleshooting.md lacks becomes a row of a table at its end, with TODO for cause and remedy.
+* A message that docs/troubleshooting.md lacks becomes a point of a list at its end, with TODO for cause and remedy.
 * A block of commands in a fence that nobody reads (```bash, ```shell, ```console) becomes ```sh.
 * A comment above a block that says neither what runs it nor why nothing does becomes `<!-- not run: TODO ... -->`.
 * A reason why a block is not run becomes an entry of tests/docs/not_run.py, for a reviewer to see; an entry without a block goes.
@@ -25,19 +25,19 @@ import test_messages
 
 TODO = "TODO"
 HEADING = "## New messages"
-TABLE = "| message | cause | what to do |\n|---|---|---|\n"
 RUNS = {"", "release", "rk3588", "full"}
 NOT_RUN = f"<!-- not run: {TODO} say why, or which test runs this -->"
 
 
-def with_rows(text, messages):
-    """The page with a row for each message; what is there already stays."""
+def with_entries_for(text, messages):
+    """The page with a point for each message; what is there already stays."""
     if not messages:
         return text
-    rows = "".join("| `{}` | {todo} | {todo} |\n".format(message.replace("|", "\\|"), todo=TODO) for message in sorted(messages))
+    points = "".join(f"* `{message}`: {TODO} → {TODO}\n" for message in sorted(messages))
     if HEADING not in text:
-        text = f"{text.rstrip()}\n\n{HEADING}\n\n{TABLE}"
-    return text.rstrip("\n") + "\n" + rows
+        text = f"{text.rstrip()}\n\n{HEADING}\n\n"
+        return text + points
+    return text.rstrip("\n") + "\n" + points
 
 
 def with_markers(text):
@@ -89,7 +89,7 @@ def fix(root):
     page = root / "docs/troubleshooting.md"
     known = test_messages.documented(root) | test_messages.NOT_ON_THE_PAGE.keys()
     missing = test_messages.messages_of_sources(root) - known
-    if rewrite(page, with_rows(page.read_text(), missing)):
+    if rewrite(page, with_entries_for(page.read_text(), missing)):
         yield from (f"docs/troubleshooting.md: say what causes `{message}` and what to do" for message in sorted(missing))
     for name in pages.all_pages(root):
         if rewrite(root / name, with_markers((root / name).read_text())):

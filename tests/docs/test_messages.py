@@ -81,19 +81,15 @@ NOT_ON_THE_PAGE = {
 }
 
 
+def entries_of_page(text):
+    """The points of lists that begin with a code span, each as a whole."""
+    return re.findall(r"^\* `.*\n(?:  .*\n)*", text, re.M)
+
+
 def messages_of_page(text):
-    """The code spans in the first column of every table whose first heading is "message"."""
-    found = set()
-    in_table = False
-    for line in text.splitlines():
-        cells = re.split(r"(?<!\\)\|", line)[1:-1] if line.startswith("|") else []
-        if not cells:
-            in_table = False
-        elif cells[0].strip() == "message":
-            in_table = True
-        elif in_table:
-            found |= {span.replace("\\|", "|") for span in re.findall(r"`([^`]+)`", cells[0])}
-    return found
+    """The code spans that begin a point of a list: `one`, or `one`, `another`. A colon ends them."""
+    heads = [re.match(r"\* ((?:`[^`\n]+`(?:,\n  )?)+):\s", entry) for entry in entries_of_page(text)]
+    return {message for head in heads if head for message in re.findall(r"`([^`]+)`", head[1])}
 
 
 def rows_of_table(text):
@@ -118,11 +114,10 @@ def messages_of_sources(root=pages.ROOT):
     return found
 
 
-def rows_without_words(text):
-    """The rows of messages that lack a cause or something to do, those that stubs.py wrote among them."""
-    rows = [line for line in text.splitlines() if line.startswith("| `")]
-    cells = {line: [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in rows}
-    return [line for line in rows if len(cells[line]) != 3 or not all(cells[line]) or "TODO" in cells[line]]
+def entries_without_words(text):
+    """The points of messages that lack a cause or something to do, those that stubs.py wrote among them."""
+    sound = re.compile(r"\* (?:`[^`\n]+`(?:,\n  )?)+:\s+[^\s→][^→]*\s→\s[^→]*\w[^→]*")
+    return [entry for entry in entries_of_page(text) if not sound.fullmatch(entry) or "TODO" in entry]
 
 
 class Messages(unittest.TestCase):
@@ -139,7 +134,8 @@ class Messages(unittest.TestCase):
         self.assertEqual(sorted(documented() & NOT_ON_THE_PAGE.keys()), [])
 
     def test_every_row_has_a_cause_and_something_to_do(self):
-        self.assertEqual(rows_without_words(PAGE.read_text()), [])
+        self.assertGreater(len(entries_of_page(PAGE.read_text())), 60)
+        self.assertEqual(entries_without_words(PAGE.read_text()), [])
         rows = rows_of_table(TABLE.read_text())
         self.assertGreater(len(rows), 80)
         self.assertEqual([row for row in rows if None in row or not all(row.values())], [])
@@ -171,8 +167,11 @@ class Extraction(unittest.TestCase):
         self.assertEqual(messages.messages_of_script(text), {"there is no … in …"})
 
     def test_a_page(self):
-        page = "| message | cause |\n|---|---|\n| `one …`<br>`two \\| three` | `not this` |\n\n| name | x |\n|---|---|\n| `nor this` | |\n"
-        self.assertEqual(messages_of_page(page), {"one …", "two | three"})
+        page = "* `one …`,\n  `two: | three`:\n  a cause → `not this`\n* `four`: a cause → a way\n\n* other: `nor this`\n\n`nor` `that`: a → b\n"
+        self.assertEqual(messages_of_page(page), {"one …", "two: | three", "four"})
+        self.assertEqual(entries_without_words(page), [])
+        for bad in ("* `one`: a cause\n", "* `one`: → a way\n", "* `one`: a cause →\n", "* `one` a cause → a way\n", "* `one`: TODO → TODO\n"):
+            self.assertEqual(entries_without_words(page + bad), [bad])
         self.assertEqual(rows_of_table('message,cause\n"a, ""b""",c\n'), [{"message": 'a, "b"', "cause": "c"}])
 
 

@@ -13,7 +13,7 @@ import pages
 import stubs
 import test_messages
 
-PAGE = "# Trouble\n\n| message | cause | what to do |\n|---|---|---|\n| `the old one …` | this | that |\n"
+PAGE = "# Trouble\n\n* `the old one …`: this → that\n"
 
 
 class Stubs(unittest.TestCase):
@@ -38,9 +38,9 @@ class Stubs(unittest.TestCase):
     def test_a_new_message(self):
         (self.root / "src/system/file.cpp").write_text('log(LogLevel::kError, "the old one %s", x);\nlog(LogLevel::kWarning, "half a|b is %d", n);\n')
         self.assertIn("docs/troubleshooting.md: say what causes `half a|b is …` and what to do", self.fix())
-        self.assertIn("## New messages\n\n| message | cause | what to do |\n|---|---|---|\n| `half a\\|b is …` | TODO | TODO |\n", self.page())
+        self.assertIn("## New messages\n\n* `half a|b is …`: TODO → TODO\n", self.page())
         self.assertEqual(test_messages.messages_of_page(self.page()), {"the old one …", "half a|b is …"})
-        self.assertEqual(test_messages.rows_without_words(self.page()), ["| `half a\\|b is …` | TODO | TODO |"])
+        self.assertEqual(test_messages.entries_without_words(self.page()), ["* `half a|b is …`: TODO → TODO\n"])
         self.assertEqual(self.fix(), [])
 
     def test_a_second_one_joins_the_first(self):
@@ -48,7 +48,7 @@ class Stubs(unittest.TestCase):
             (self.root / f"src/base/{len(text)}.cpp").write_text(f'log(LogLevel::kError, "{text}");\n')
             self.fix()
         self.assertEqual(self.page().count(stubs.HEADING), 1)
-        self.assertEqual(len(test_messages.rows_without_words(self.page())), 2)
+        self.assertEqual(len(test_messages.entries_without_words(self.page())), 2)
 
     def test_a_new_block_of_commands(self):
         page = self.root / "docs/new.md"
@@ -81,7 +81,7 @@ class Stubs(unittest.TestCase):
 class Here(unittest.TestCase):
     def test_no_stub_is_left(self):
         self.assertEqual([entry for entry in not_run.REVIEWED if stubs.TODO in entry[1]], [])
-        self.assertEqual(test_messages.rows_without_words(test_messages.PAGE.read_text()), [])
+        self.assertEqual(test_messages.entries_without_words(test_messages.PAGE.read_text()), [])
 
 
 if __name__ == "__main__":

@@ -193,7 +193,7 @@ class Lint(ScriptCase):
     def test_fix_writes_a_stub_and_says_so(self):
         result = self.run_script("lint.sh", "--fix")
         self.assertIn("say what causes `the … is upside down` and what to do", result.stderr)
-        self.assertIn("| `the … is upside down` | TODO | TODO |\n", self.page())
+        self.assertIn("* `the … is upside down`: TODO → TODO\n", self.page())
 
     def test_without_fix_nothing_is_written(self):
         before = self.page()
