@@ -2,7 +2,7 @@
 // Watches a program for what a board would punish with garbage, a hang or a leak, though each call alone is
 // legal.
 //
-// docs/simulator.md describes the rules. The checker counts each finding and prints up to kLines of a rule,
+// docs/simulator-checks.csv has the rules. The checker counts each finding and prints up to kLines of a rule,
 // each as one line that names the call, the context, the shape and what to do. In strict mode the call fails
 // in which it was found. Hints (unwritten, clipped, int4-input, unread-result, a guessed padding) never fail
 // a call, because a program may mean it. Three rules exist only on boards where the CPU's cache is followed
