@@ -241,92 +241,88 @@ struct Setting {
 };
 
 constexpr std::array kSettings = {
-    Setting{
-        "GGML_RKNPU2_RUNTIME", "text", "auto", "auto, sim, or the path of a librknnrt.so",
-        "auto: the vendor's library if the board has an NPU device node, else no device; sim: the simulator",
-        parse_runtime},
+    Setting{"GGML_RKNPU2_RUNTIME", "text", "auto", "auto, sim, or the path of a librknnrt.so",
+            "auto: the vendor's library, if there is an NPU; sim: the simulator", parse_runtime},
     Setting{"GGML_RKNPU2_PRECISION", "name", "balanced", "balanced, fast, exact, reference, naive",
             "arithmetic of the matrix multiplications", parse_precision},
     Setting{"GGML_RKNPU2_CORES", "number", "3", "1 to 3", "NPU cores to use", parse_cores},
     Setting{"GGML_RKNPU2_COLUMNS", "number", "16384", "64 to 131072, a multiple of 64",
-            "widest run of the NPU; 4096 is what the vendor documents, for a board where wider runs fail; "
-            "results are the same",
+            "widest run of the NPU; the vendor documents 4096, for a board where wider runs fail; results "
+            "are alike",
             parse_columns},
     Setting{"GGML_RKNPU2_THREADS", "number", "0", "0 to 256",
-            "CPU threads that quantise and pack; 0: as many as there are fast CPU cores", parse_threads},
+            "CPU threads that quantise and pack; 0: one for each fast CPU core", parse_threads},
     Setting{"GGML_RKNPU2_AFFINITY", "CPU list", "", "such as 4-7 or 0,2",
             "CPUs for our threads; empty: the Cortex-A76 cores of an RK3588, any elsewhere", parse_affinity},
     Setting{"GGML_RKNPU2_STATS", "file", "", "a path; %p becomes the process id",
-            "write counters of the whole process there, as JSON, at its end", parse_counters},
+            "write the process's counters there at its end, as JSON", parse_counters},
     Setting{"GGML_RKNPU2_CALIBRATE", "file", "", "a path; %p becomes the process id",
-            "gather what the activations of each weight are like and write it there at the end",
-            parse_calibrate},
+            "gather statistics of activations and write them there at the end", parse_calibrate},
     Setting{"GGML_RKNPU2_STATISTICS", "file", "auto",
             "auto, none, or a file that GGML_RKNPU2_CALIBRATE has made",
-            "statistics of activations to pack weights with, for better int8; auto: those of the model that "
-            "scripts/calibrate.sh has put into the cache directory, if any",
+            "statistics of activations to pack weights with, for better int8; auto: the model's in the cache "
+            "directory, if any",
             parse_activation_stats},
-    Setting{"GGML_RKNPU2_SENSITIVITY", "file", "", "a path; %p becomes the process id",
-            "measure what a second plane of activations is worth for each weight, once, and write the "
-            "statistics with it there at the end; slow",
-            parse_sensitivity},
+    Setting{
+        "GGML_RKNPU2_SENSITIVITY", "file", "", "a path; %p becomes the process id",
+        "measure what a second plane is worth for each weight and write the statistics with it there; slow",
+        parse_sensitivity},
     Setting{"GGML_RKNPU2_CHECKSUMS", "file", "", "a path; %p becomes the process id",
-            "write a line for each different row that is multiplied: hashes of what went in and what came "
-            "out, to compare processes; slower",
+            "write hashes of each different row that is multiplied and of its result, to compare processes; "
+            "slower",
             parse_checksums},
     Setting{"GGML_RKNPU2_WEIGHT_CACHE", "directory", "off",
             "off, auto (where there is a cache directory), or the path of a directory, with a slash in it",
-            "keep packed weights in files, so that a model that was packed once starts faster; auto: in the "
-            "cache directory",
+            "keep packed weights in files, so that later starts are faster; auto: in the cache directory",
             parse_weight_cache},
     Setting{"GGML_RKNPU2_WEIGHT_CACHE_MB", "number", "8192", "1 to 1048576",
             "MiB that those files may take together; the longest unused go first", parse_weight_cache_mb},
+    Setting{"GGML_RKNPU2_EXPERTS", "name", "auto", "auto, npu, cpu",
+            "where experts are computed; auto: by a cost model, call by call", parse_experts},
     Setting{
-        "GGML_RKNPU2_EXPERTS", "name", "auto", "auto, npu, cpu",
-        "where the experts of mixture-of-experts models are computed; auto: by a cost model, call by call",
-        parse_experts},
-    Setting{"GGML_RKNPU2_MATRICES", "name", "npu", "npu, auto",
-            "where plain matrices are multiplied; auto: by a cost model, call by call, which leaves single "
-            "tokens of four-bit weights to the CPU",
-            parse_matrices},
+        "GGML_RKNPU2_MATRICES", "name", "npu", "npu, auto",
+        "where plain matrices are multiplied; auto: by a cost model, which leaves single tokens of four-bit "
+        "weights to the CPU",
+        parse_matrices},
     Setting{
         "GGML_RKNPU2_ON_ERROR", "list", "retry,reset,fail",
         "a list of retry and reset, at most eight in all, that may end with cpu or fail",
-        "what to do when the NPU fails a multiplication, in this order; retry: once more in new contexts; "
-        "reset: once more after all contexts and work areas were dropped; cpu: slowly, as the reference "
-        "precision does it; fail, or the end of the list: the graph fails",
+        "what to do, in this order, when the NPU fails a multiplication; retry: once more in new contexts; "
+        "reset: once more without old contexts and work areas; cpu: slowly, as precision reference; fail, or "
+        "the end of the list: the graph fails",
         parse_on_error},
-    Setting{"GGML_RKNPU2_CONTEXTS", "number", "auto", "auto, or 64 to 100000",
-            "contexts of the NPU to keep, one for each shape and core; auto: by the limit of descriptors "
-            "(ulimit -n), 120 to 1000, and 120 after a first failure with more",
-            parse_contexts},
+    Setting{
+        "GGML_RKNPU2_CONTEXTS", "number", "auto", "auto, or 64 to 100000",
+        "contexts of the NPU to keep, one for each shape and core; auto: 120 to 1000, by ulimit -n, and 120 "
+        "after a first failure with more",
+        parse_contexts},
     Setting{
         "GGML_RKNPU2_MALLOC_MMAP", "name", "auto", "auto, keep, off",
-        "may glibc give large blocks of memory mappings of their own, which the vendor's library was seen "
-        "to unmap; auto: not with that library; keep: as the program has it; off: never",
+        "may glibc map large blocks by themselves, which the vendor's library was seen to unmap; auto: not "
+        "with that library; keep: as the program has it; off: never",
         parse_malloc_mmap},
     Setting{
         "GGML_RKNPU2_COHERENCY", "name", "auto", "auto, owner, lines",
         "how the CPU's cache is maintained for the NPU; owner: whole buffers, by the runtime; lines: exact "
-        "ranges, by the CPU's own instructions; auto: what the board's profile says, else owner",
+        "ranges, by the CPU; auto: what the board's profile says, else owner",
         parse_coherency},
-    Setting{
-        "GGML_RKNPU2_START_WAIT", "number", "5", "0 to 60",
-        "seconds for which a start tries again when the NPU refuses its first context or memory, as it does "
-        "while a process that was killed still holds some; not with the simulator",
-        parse_start_wait},
+    Setting{"GGML_RKNPU2_START_WAIT", "number", "5", "0 to 60",
+            "seconds in which a start tries again when the NPU refuses it, as after a process was killed; "
+            "not with "
+            "the simulator",
+            parse_start_wait},
     Setting{"GGML_RKNPU2_LOCK", "file", "auto", "auto, none, or the path of a file, with a slash in it",
-            "keeps several processes from using the NPU at the same time; auto: a file in /run/lock or /tmp "
-            "for a board, none for the simulator",
+            "the file by which processes take turns; auto: in /run/lock or /tmp, none for the simulator",
             parse_lock},
-    Setting{"GGML_RKNPU2_PROFILE", "file", "auto", "auto, none, or the path of a file, with a slash in it",
-            "what rknpu2-doctor has found out about the board; auto: the file for this board and runtime in "
-            "~/.config/ggml-rknpu2 or /etc/ggml-rknpu2; none: the defaults, which rely on the fewest guesses",
-            parse_profile},
+    Setting{
+        "GGML_RKNPU2_PROFILE", "file", "auto", "auto, none, or the path of a file, with a slash in it",
+        "what rknpu2-doctor has found; auto: the file for this board and runtime in ~/.config/ggml-rknpu2 or "
+        "/etc/ggml-rknpu2; none: the defaults, which rely on the fewest guesses",
+        parse_profile},
     Setting{"GGML_RKNPU2_FUSE", "switch", "1", "0 or 1",
-            "0: every operation of a graph is computed by itself, to compare results; slower", parse_fuse},
+            "0: compute every operation by itself, to compare results; slower", parse_fuse},
     Setting{"GGML_RKNPU2_ALLOW_ABI_MISMATCH", "switch", "0", "0 or 1",
-            "1: load into a ggml whose structures are not known to be the same; may crash", parse_abi},
+            "1: load into a ggml whose structures may differ; may crash", parse_abi},
 };
 
 const char* environment_of(const Setting& setting) {
