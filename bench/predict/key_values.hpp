@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Text files of `name = value  # comment` lines: the form of bench/shapes/*.txt and of the board's profile.
-//
-// Only the form is checked here: a line without "=", an empty name or value and a name given twice are errors
-// that name the file and the line. What the names mean, and which there must be, is for whoever reads them:
-// take() hands a value over and check_all_taken() then complains about a name that nobody asked for.
+// The values of a text file (base/key_values.hpp), for a reader that wants all of them: take() hands one over,
+// and check_all_taken() complains about a name that nobody asked for.
 #pragma once
 
 #include <cstdint>

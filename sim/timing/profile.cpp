@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: MIT
 #include "timing/profile.hpp"
 
+#include <algorithm>
 #include <cmath>
-#include <cstdlib>
-#include <cstring>
-#include <sstream>
 
 #include "base/format.hpp"
+#include "base/key_values.hpp"
 #include "system/file.hpp"
 #include "timing/default_profile.hpp"
 
@@ -21,12 +20,6 @@ Outcome refuse(std::string text) {
 
 Outcome unknown_parameter(const std::string& name) {
     return {Code::kInvalidParameter, format("\"%s\" is not a parameter of the profile", name.c_str())};
-}
-
-std::string trim(const std::string& text) {
-    const size_t first = text.find_first_not_of(" \t\r");
-    if (first == std::string::npos) return {};
-    return text.substr(first, text.find_last_not_of(" \t\r") - first + 1);
 }
 
 const ProfileParameter* find_parameter(const std::string& name) {
@@ -46,25 +39,16 @@ bool in_range(const ProfileParameter& parameter, double value) {
     return !parameter.whole || value == std::floor(value);
 }
 
-Outcome parse_line(const std::string& line, Profile* profile, std::vector<std::string>* seen) {
-    const size_t equals = line.find('=');
-    if (equals == std::string::npos) return refuse("expected `name = value`");
-    const std::string name = trim(line.substr(0, equals));
-    const std::string text = trim(line.substr(equals + 1));
-    const ProfileParameter* parameter = find_parameter(name);
-    if (parameter == nullptr) return refuse(format("\"%s\" is not a parameter", name.c_str()));
-    for (const std::string& earlier : *seen) {
-        if (earlier == name) return refuse(format("%s is given twice", name.c_str()));
+// Returns what is wrong with the entry, or sets its value and returns nothing.
+std::string take(const rknpu2::KeyValue& entry, Profile* profile) {
+    const ProfileParameter* const parameter = find_parameter(entry.name);
+    if (parameter == nullptr) return format("\"%s\" is not a parameter", entry.name.c_str());
+    const std::optional<double> value = rknpu2::parse_number(entry.value);
+    if (!value || !in_range(*parameter, *value)) {
+        return format("%s is \"%s\", but must be %s", parameter->name, entry.value.c_str(),
+                      allowed(*parameter).c_str());
     }
-    char* end = nullptr;
-    const double value = std::strtod(text.c_str(), &end);
-    // All of the text: a zero byte in the middle ends a C string, but not a value.
-    if (text.empty() || end != text.c_str() + text.size() || !in_range(*parameter, value)) {
-        return refuse(
-            format("%s is \"%s\", but must be %s", name.c_str(), text.c_str(), allowed(*parameter).c_str()));
-    }
-    parameter->value(*profile) = value;
-    seen->push_back(name);
+    parameter->value(*profile) = *value;
     return {};
 }
 
@@ -137,21 +121,16 @@ Outcome set_parameter(const std::string& name, double value, Profile* profile) {
 }
 
 Outcome parse_profile(const std::string& text, const std::string& file, Profile* profile) {
-    std::vector<std::string> seen;
-    std::istringstream lines(text);
-    std::string line;
-    for (int number = 1; std::getline(lines, line); ++number) {
-        line = trim(line.substr(0, line.find('#')));
-        if (line.empty()) continue;
-        const Outcome outcome = parse_line(line, profile, &seen);
-        if (!outcome.ok())
-            return refuse(format("%s:%d: %s", file.c_str(), number, rknpu2::printable(outcome.text).c_str()));
+    const rknpu2::Result<std::vector<rknpu2::KeyValue>> entries = rknpu2::parse_key_values(text, file);
+    if (!entries.ok()) return refuse(entries.status().message());
+    for (const rknpu2::KeyValue& entry : entries.value()) {
+        if (const std::string wrong = take(entry, profile); !wrong.empty())
+            return refuse(rknpu2::wrong_line(file, entry.line, wrong).message());
     }
     for (const ProfileParameter& parameter : profile_parameters()) {
-        bool found = false;
-        for (const std::string& name : seen)
-            found = found || name == parameter.name;
-        if (!found) return refuse(format("%s: %s is missing", file.c_str(), parameter.name));
+        const auto is_it = [&](const rknpu2::KeyValue& entry) { return entry.name == parameter.name; };
+        if (std::none_of(entries.value().begin(), entries.value().end(), is_it))
+            return refuse(format("%s: %s is missing", file.c_str(), parameter.name));
     }
     return {};
 }

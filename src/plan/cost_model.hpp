@@ -37,11 +37,9 @@ struct BoardRates {
     double banks = chip::buffer_banks;
     double tile_banks = chip::data_banks_native_least;
     double fp16_tile_banks = chip::data_banks_native_fp16;
-    // Of 1, 2, 3 cores together: reading weights once, and reading them again. Nobody measured two cores that
-    // read again: the planner takes a rate between one and three, the profile that of reading once. The
-    // difference decides only the chunks of weights that have two cells, never where K is cut.
+    // What 1, 2 or 3 cores get together: reading weights once, and reading them again.
     double stream_gbps[3] = {chip::stream_gbps_1, chip::stream_gbps_2, chip::stream_gbps_3};
-    double mixed_gbps[3] = {chip::mixed_gbps_1, 18.5, chip::mixed_gbps_3};
+    double mixed_gbps[3] = {chip::mixed_gbps_1, chip::mixed_gbps_2, chip::mixed_gbps_3};
     // Read and written by four A76 in loops of an engine, and only read.
     double cpu_gbps = chip::cpu_copy_gbps * chip::cpu_in_place;
     double cpu_read_gbps = chip::cpu_read_gbps;

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: MIT
 #include "runtime/board_profile.hpp"
 
-#include <algorithm>
 #include <filesystem>
 #include <fstream>
-#include <sstream>
 
 #include "base/format.hpp"
+#include "base/key_values.hpp"
 #include "base/parse_int.hpp"
 #include "system/file.hpp"
 
@@ -16,12 +15,6 @@ namespace {
 constexpr uint64_t kMostBytes = 64 << 10;  // of a profile; a few lines are expected
 constexpr size_t kMostOfAName = 80;
 constexpr const char* kSystemFolder = "/etc/ggml-rknpu2";
-
-std::string trim(const std::string& text) {
-    const size_t first = text.find_first_not_of(" \t\r");
-    if (first == std::string::npos) return {};
-    return text.substr(first, text.find_last_not_of(" \t\r") - first + 1);
-}
 
 // Never empty, and neither hidden nor a path.
 std::string file_safe(const std::string& text) {
@@ -49,54 +42,41 @@ std::string device_tree(const std::string& root, const char* name) {
     return text.substr(0, text.find('\n'));
 }
 
-std::string* text_of(BoardAnswers& answers, const std::string& name) {
-    if (name == "board") return &answers.board;
-    if (name == "runtime") return &answers.runtime;
-    if (name == "coherency") return &answers.coherency;
-    return nullptr;
-}
-
 Status bad(const std::string& what) {
     return {StatusCode::kInvalidArgument, what};
 }
 
-Status take_columns(const std::string& value, BoardAnswers& answers) {
-    if (answers.columns != 0) return bad("columns is given twice");
-    const std::optional<int> columns = parse_int(value);
-    if (!columns || !is_columns(*columns))
-        return bad("columns is \"" + value + "\", but must be a multiple of 64 from 64 to 131072");
-    answers.columns = *columns;
+Status take(const KeyValue& entry, BoardAnswers& answers) {
+    const auto& [name, value, line] = entry;
+    if (name == "board") {
+        answers.board = value;
+    } else if (name == "runtime") {
+        answers.runtime = value;
+    } else if (name == "coherency") {
+        if (value != "owner" && value != "lines")
+            return bad("coherency is \"" + value + "\", but must be owner or lines");
+        answers.coherency = value;
+    } else if (name == "columns") {
+        answers.columns = parse_int(value).value_or(0);
+        if (!is_columns(answers.columns))
+            return bad("columns is \"" + value + "\", but must be a multiple of 64 from 64 to 131072");
+    } else {
+        answers.unknown.push_back(name);
+    }
     return {};
 }
 
-Status take_line(const std::string& line, BoardAnswers& answers) {
-    const bool text =
-        std::all_of(line.begin(), line.end(), [](unsigned char c) { return c >= ' ' && c != 0x7F; });
-    if (!text) return bad("not a line of text");
-    const size_t equals = line.find('=');
-    const std::string name = trim(line.substr(0, equals));
-    const std::string value = equals == std::string::npos ? "" : trim(line.substr(equals + 1));
-    if (name.empty() || value.empty()) return bad("a line is \"name = value\"");
-    if (name == "columns") return take_columns(value, answers);
-    std::string* const to = text_of(answers, name);
-    if (to == nullptr) {
-        answers.unknown.push_back(name);
-        return {};
-    }
-    if (!to->empty()) return bad(name + " is given twice");
-    if (name == "coherency" && value != "owner" && value != "lines")
-        return bad("coherency is \"" + value + "\", but must be owner or lines");
-    *to = value;
-    return {};
+std::string joined(const std::vector<std::string>& texts, const char* between) {
+    std::string all;
+    for (const std::string& text : texts)
+        all += (all.empty() ? "" : between) + text;
+    return all;
 }
 
 std::string none_text(const std::string& name, const std::vector<std::string>& folders) {
-    std::string named;
-    for (const std::string& folder : folders)
-        named += (named.empty() ? "" : " or ") + folder;
     return format(
         "no board profile (%s in %s), so the safe one; rknpu2-doctor finds out whether another is faster",
-        printable(name).c_str(), printable(named).c_str());
+        printable(name).c_str(), printable(joined(folders, " or ")).c_str());
 }
 
 // Is the profile for this board?
@@ -126,12 +106,9 @@ BoardProfileChoice read_profile(const std::string& path, const BoardKey& key) {
         choice.info = "the board profile is not used, so the safe one";
         return choice;
     }
-    if (const std::vector<std::string>& unknown = answers.value().unknown; !unknown.empty()) {
-        std::string names;
-        for (const std::string& name : unknown)
-            names += (names.empty() ? "" : ", ") + name;
-        warn("board profile: " + path + ": left out, being unknown to this version: " + names);
-    }
+    if (const std::vector<std::string>& unknown = answers.value().unknown; !unknown.empty())
+        warn("board profile: " + path +
+             ": left out, being unknown to this version: " + joined(unknown, ", "));
     choice.path = path;
     choice.coherency = answers.value().coherency;
     choice.columns = answers.value().columns;
@@ -161,14 +138,12 @@ std::string board_profile_name(const BoardKey& key) {
 }
 
 Result<BoardAnswers> parse_board_answers(const std::string& text, const std::string& file) {
+    const Result<std::vector<KeyValue>> entries = parse_key_values(text, file);
+    RKNPU2_RETURN_IF_ERROR(entries.status());
     BoardAnswers answers;
-    std::istringstream lines(text);
-    std::string line;
-    for (int number = 1; std::getline(lines, line); ++number) {
-        line = trim(line.substr(0, line.find('#')));
-        if (line.empty()) continue;
-        if (const Status status = take_line(line, answers); !status.ok())
-            return bad(printable(format("%s:%d: %s", file.c_str(), number, status.message().c_str())));
+    for (const KeyValue& entry : entries.value()) {
+        if (const Status status = take(entry, answers); !status.ok())
+            return wrong_line(file, entry.line, status.message());
     }
     return answers;
 }

@@ -57,8 +57,8 @@ TEST(ModelShapes, AreRead) {
 
 TEST(ModelShapes, ErrorsNameFileLineAndCause) {
     EXPECT_EQ(error_of(with("layers = 2\n", "")), "small.txt: layers is missing");
-    EXPECT_EQ(error_of(with("layers = 2", "layers 2")), "small.txt:4: expected `name = value`");
-    EXPECT_EQ(error_of(with("layers = 2", "layers =")), "small.txt:4: expected `name = value`");
+    EXPECT_EQ(error_of(with("layers = 2", "layers 2")), "small.txt:4: expected \"name = value\"");
+    EXPECT_EQ(error_of(with("layers = 2", "layers =")), "small.txt:4: expected \"name = value\"");
     EXPECT_EQ(error_of(with("heads = 4", "layers = 4")), "small.txt:6: layers is given twice");
     EXPECT_EQ(error_of(with("layers = 2", "layers = two")),
               "small.txt:4: layers is \"two\", but must be a number from 1 to 1000");

@@ -133,9 +133,9 @@ TEST_F(BoardProfileTest, UnknownNamesAreOneWarningAndTheRestIsTaken) {
 // One clear line with the file and the line's number, and the safe strategy.
 TEST_F(BoardProfileTest, ABrokenProfileIsOneLine) {
     const std::pair<std::string, std::string> cases[] = {
-        {"coherency\n", ":1: a line is \"name = value\""},
-        {"# first\ncoherency =\n", ":2: a line is \"name = value\""},
-        {" = owner\n", ":1: a line is \"name = value\""},
+        {"coherency\n", ":1: expected \"name = value\""},
+        {"# first\ncoherency =\n", ":2: expected \"name = value\""},
+        {" = owner\n", ":1: expected \"name = value\""},
         {"coherency = import\n", ":1: coherency is \"import\", but must be owner or lines"},
         {"coherency = owner\n\ncoherency = lines\n", ":3: coherency is given twice"},
         {"columns = many\n", ":1: columns is \"many\", but must be a multiple of 64 from 64 to 131072"},

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: MIT
+// Text files of `name = value  # comment` lines: the form of all profiles and of bench/shapes/*.txt.
+//
+// Only the form is checked here. What the names mean, and which there must be, is for whoever reads them.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/status.hpp"
+
+namespace rknpu2 {
+
+struct KeyValue {
+    std::string name, value;  // neither is empty
+    int line;
+};
+
+// Returns the lines in their order, each name once; else kInvalidArgument with "file:line: what is wrong".
+// `file` is for messages only.
+Result<std::vector<KeyValue>> parse_key_values(const std::string& text, const std::string& file);
+
+// Returns kInvalidArgument with "file:line: what", made printable.
+Status wrong_line(const std::string& file, int line, const std::string& what);
+
+// The whole text as a finite number.
+std::optional<double> parse_number(const std::string& text);
+
+}  // namespace rknpu2
