@@ -26,6 +26,16 @@ Outcome run_in_real_time(const char* function, RuntimeState& state, Context& con
     return {};
 }
 
+// Says of a context that computes nothing that it does not: to its program its runs look like successes.
+void warn_of_zeros(const char* function, RuntimeState& state, const Context& context) {
+    const QuantMode quant = context.problem().quant;
+    if (!context.problem().result_is_zero()) return;
+    if (quant == QuantMode::kPerGroup && state.simulator().settings().quant == QuantReading::kAbort) return;
+    print_limited("warning", function,
+                  rknpu2::format("%s: B_quant_type=%d is accepted, but all of C will be zeros, as on RK3588",
+                                 context.name().c_str(), quant == QuantMode::kPerChannel ? 2 : 4));
+}
+
 }  // namespace
 
 RKNNSIM_EXPORT int rknn_matmul_create(rknn_matmul_ctx* ctx, rknn_matmul_info* info,
@@ -37,6 +47,7 @@ RKNNSIM_EXPORT int rknn_matmul_create(rknn_matmul_ctx* ctx, rknn_matmul_info* in
         std::shared_ptr<Context> context;
         RKNNSIM_RETURN_IF_ERROR(state.simulator().create_context(request, ctx, &context));
         fill_io_attr(context->problem(), context->problem().shapes.front(), io_attr);
+        warn_of_zeros("rknn_matmul_create", state, *context);
         return {};
     });
 }
@@ -61,6 +72,7 @@ RKNNSIM_EXPORT int rknn_matmul_create_dynamic_shape(rknn_matmul_ctx* ctx, rknn_m
         RKNNSIM_RETURN_IF_ERROR(state.simulator().create_context(request, ctx, &context));
         for (int i = 0; i < shape_num; ++i)
             fill_io_attr(context->problem(), context->problem().shapes[static_cast<size_t>(i)], &io_attrs[i]);
+        warn_of_zeros("rknn_matmul_create_dynamic_shape", state, *context);
         return {};
     });
 }
@@ -117,7 +129,7 @@ RKNNSIM_EXPORT int rknn_matmul_set_core_mask(rknn_matmul_ctx ctx, rknn_core_mask
 
 RKNNSIM_EXPORT int rknn_matmul_set_quant_params(rknn_matmul_ctx ctx, rknn_quant_params* params) {
     return call_context("rknn_matmul_set_quant_params", ctx, [&](RuntimeState&, Context& context) -> Outcome {
-        if (params == nullptr || params->scale == nullptr || params->zp == nullptr) {
+        if (params == nullptr || params->scale == nullptr || (params->zp == nullptr && params->zp_len != 0)) {
             return refuse("the parameters, their scale or their zp are NULL");
         }
         Operand which{};

@@ -182,12 +182,15 @@ std::string Context::name() const {
 }
 
 Outcome Context::check_quant_counts(Operand which, int64_t scales, int64_t zero_points) const {
-    if (problem_.type != MatmulType::kI8I8I32 && problem_.type != MatmulType::kI8I8I8) {
-        return refuse("quantisation parameters are for types 2 and 3 only");
+    const bool per_group = problem_.quant == QuantMode::kPerGroup && which == Operand::kB;
+    if (problem_.type != MatmulType::kI8I8I32 && problem_.type != MatmulType::kI8I8I8 && !per_group) {
+        return refuse("quantisation parameters are for types 2 and 3, and for B of type 9");
     }
     const bool per_channel = problem_.quant == QuantMode::kPerChannel && which == Operand::kB;
-    const auto expected = static_cast<int64_t>(per_channel ? problem_.N : 1);
-    if (scales == expected && zero_points == expected) return {};
+    const auto expected = static_cast<int64_t>(per_group     ? problem_.K * problem_.N / problem_.group_size
+                                               : per_channel ? problem_.N
+                                                             : 1);
+    if (scales == expected && (zero_points == expected || (per_group && zero_points == 0))) return {};
     return refuse(format("%s: scale_len=%lld and zp_len=%lld must be %lld", operand_name(which),
                          static_cast<long long>(scales), static_cast<long long>(zero_points),
                          static_cast<long long>(expected)));

@@ -152,6 +152,7 @@ Outcome check_request(const Request& request, const Settings& settings, Problem*
                                                 : Layout::kTransposed;
     problem->ac_native = request.ac_layout == 1;
     problem->quant = quant;
+    problem->group_size = quant == QuantMode::kPerGroup ? static_cast<size_t>(request.group_size) : 0;
     problem->domain = request.domain;
     problem->dynamic = request.dynamic;
     problem->K = static_cast<size_t>(request.shapes.front().K);

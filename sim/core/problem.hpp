@@ -48,6 +48,7 @@ struct Problem {
     Layout b_layout = Layout::kNormal;
     bool ac_native = false;
     QuantMode quant = QuantMode::kPerLayer;
+    size_t group_size = 0;  // of kPerGroup
     int domain = 0;
     bool dynamic = false;
     // K and N of the shape in force. Shapes differ in them only if B is transposed.

@@ -256,6 +256,40 @@ void expect_refused(Demo demo) {
         complain(demo.name() + ": not refused");
 }
 
+// The demos take this form of type 9: its calls succeed, and C is zeros.
+void check_groups() {
+    Demo demo = demo_of(RKNN_INT8_MM_INT8_TO_FLOAT32, 1, 1, {{4, 64, 64}}, false);
+    demo.info.B_quant_type = RKNN_QUANT_TYPE_PER_GROUP_SYM;
+    demo.info.group_size = 32;
+    rknn_matmul_ctx ctx = 0;
+    rknn_matmul_io_attr io;
+    if (rknn_matmul_create(&ctx, &demo.info, &io) != RKNN_SUCC)
+        return complain(demo.name() + ": not created");
+    std::vector<float> scales(64 * 64 / 32, 0.0001F);
+    rknn_quant_params params;
+    std::memset(&params, 0, sizeof params);
+    std::memcpy(params.name, io.B.name, RKNN_MAX_NAME_LEN);
+    params.scale = scales.data();
+    params.scale_len = static_cast<int32_t>(scales.size());
+    if (rknn_matmul_set_quant_params(ctx, &params) != RKNN_SUCC) complain("scales of groups are refused");
+    rknn_matmul_tensor_attr* attrs[3] = {&io.A, &io.B, &io.C};
+    rknn_tensor_mem* mem[3];
+    int bad = 0;
+    for (int i = 0; i < 3; ++i) {
+        mem[i] = rknn_create_mem(ctx, attrs[i]->size);
+        std::memset(data_of(mem[i]), 1, attrs[i]->size);
+        bad |= rknn_matmul_set_io_mem(ctx, mem[i], attrs[i]);
+    }
+    bad |= rknn_matmul_run(ctx);
+    if (bad != 0) complain(demo.name() + ": a call fails");
+    for (size_t i = 0; i < 4 * 64; ++i) {
+        if (get(data_of(mem[2]), io.C.type, i) != 0) return complain(demo.name() + ": C is not zeros");
+    }
+    for (rknn_tensor_mem* one : mem)
+        rknn_destroy_mem(ctx, one);
+    rknn_matmul_destroy(ctx);
+}
+
 void check_names() {
     char name[RKNN_MAX_NAME_LEN];
     static_assert(sizeof(rknn_matmul_tensor_attr::name) == sizeof name && RKNN_MAX_NAME_LEN == 256, "a name");
@@ -311,6 +345,7 @@ int main(int argc, char** argv) {
             }
         }
     }
+    check_groups();
     check_names();
     for (const rknn_matmul_type type : types) {
         for (int b_layout = 0; b_layout < 3; ++b_layout) {

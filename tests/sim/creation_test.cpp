@@ -5,8 +5,10 @@
 namespace rknnsim_test {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::MatchesRegex;
 using ::testing::StartsWith;
 
 class CreationTest : public SimTest {
@@ -198,6 +200,73 @@ TEST_F(CreationTest, D7_PerChannelAndPerGroupGiveZerosOrAreRefused) {
     set("RKNNSIM_QUANT", "reject");
     EXPECT_EQ(create(info), RKNN_ERR_PARAM_INVALID);
     EXPECT_EQ(create(group), RKNN_ERR_PARAM_INVALID);
+}
+
+// Its program sees no failure, so one line says what comes of it.
+TEST_F(CreationTest, D7_WhoGetsZerosIsTold) {
+    on_default_board();
+    rknn_matmul_info channel = info_of(kI8I8, {2, 64, 96});
+    channel.B_quant_type = 2;
+    rknn_matmul_info group = info_of(9, {2, 64, 96});
+    group.B_quant_type = 4;
+    group.group_size = 32;
+    EXPECT_THAT(
+        stderr_of([&] { EXPECT_EQ(create(channel), 0); }),
+        MatchesRegex("rknnsim: warning: rknn_matmul_create: context 0x[0-9a-f]+ \\(type 3, M=2 K=64 "
+                     "N=96\\): B_quant_type=2 is accepted, but all of C will be zeros, as on RK3588\n"));
+    rknn_matmul_shape shapes[2] = {{2, 64, 96}, {1, 64, 96}};
+    rknn_matmul_io_attr attrs[2];
+    rknn_matmul_ctx ctx = 0;
+    EXPECT_THAT(
+        stderr_of([&] { EXPECT_EQ(rknn_matmul_create_dynamic_shape(&ctx, &group, 2, shapes, attrs), 0); }),
+        AllOf(StartsWith("rknnsim: warning: rknn_matmul_create_dynamic_shape: "),
+              HasSubstr("B_quant_type=4")));
+    EXPECT_EQ(rknn_matmul_destroy(ctx), 0);
+    // What ends the process says so in the run.
+    set("RKNNSIM_QUANT", "abort");
+    EXPECT_EQ(stderr_of([&] { EXPECT_EQ(create(group), 0); }), "");
+    EXPECT_THAT(stderr_of([&] { EXPECT_EQ(create(channel), 0); }), HasSubstr("B_quant_type=2"));
+    set("RKNNSIM_QUANT", "zeros");
+    EXPECT_EQ(stderr_of([] { EXPECT_EQ(create(kI8I8, {2, 64, 96}), 0); }), "");
+}
+
+// As the vendor's demo sets them: a scale for each group of K and each column, and no zero points.
+TEST_F(CreationTest, D7_PerGroupTakesTheScalesOfB) {
+    rknn_matmul_info info = info_of(9, {2, 128, 96});
+    info.B_quant_type = 4;
+    info.group_size = 64;
+    on_default_board();
+    rknn_matmul_ctx ctx = 0;
+    rknn_matmul_io_attr attr;
+    ASSERT_EQ(rknn_matmul_create(&ctx, &info, &attr), 0);
+    std::vector<float> scales(128 / 64 * 96, 0.0001F);
+    std::vector<int32_t> zeros(scales.size());
+    rknn_quant_params params{};
+    params.name[0] = 'B';
+    params.scale = scales.data();
+    params.scale_len = static_cast<int32_t>(scales.size());
+    EXPECT_EQ(rknn_matmul_set_quant_params(ctx, &params), 0);
+    params.zp = zeros.data();
+    params.zp_len = params.scale_len;
+    EXPECT_EQ(rknn_matmul_set_quant_params(ctx, &params), 0);
+    zeros.back() = 1;
+    EXPECT_EQ(rknn_matmul_set_quant_params(ctx, &params), RKNN_ERR_PARAM_INVALID);
+    zeros.back() = 0;
+    params.zp_len = 1;
+    EXPECT_EQ(rknn_matmul_set_quant_params(ctx, &params), RKNN_ERR_PARAM_INVALID);
+    params.zp = nullptr;
+    EXPECT_EQ(rknn_matmul_set_quant_params(ctx, &params), RKNN_ERR_PARAM_INVALID);
+    params.zp_len = 0;
+    params.scale_len = 1;
+    EXPECT_EQ(rknn_matmul_set_quant_params(ctx, &params), RKNN_ERR_PARAM_INVALID);
+    params.scale_len = static_cast<int32_t>(scales.size());
+    params.name[0] = 'A';
+    EXPECT_EQ(rknn_matmul_set_quant_params(ctx, &params), RKNN_ERR_PARAM_INVALID);
+    EXPECT_EQ(rknn_matmul_destroy(ctx), 0);
+    // Without groups zero points are given.
+    Matmul matmul(kI8I8, {2, 64, 96});
+    params.scale_len = 1;
+    EXPECT_EQ(rknn_matmul_set_quant_params(matmul.ctx(), &params), RKNN_ERR_PARAM_INVALID);
 }
 
 // D.8

@@ -170,8 +170,10 @@ Outcome Machine::bind(const Step& step) {
 Outcome Machine::quant(const Step& step) {
     Outcome outcome;
     // As many values as the call needs at most; a count that lies about them must be refused unread.
-    std::vector<float> scales(static_cast<size_t>(std::clamp<int64_t>(step.count, 1, 8192)), step.scale);
-    std::vector<int32_t> zps(static_cast<size_t>(std::clamp<int64_t>(step.zp_count, 1, 8192)), step.zp);
+    std::vector<float> scales(static_cast<size_t>(std::clamp<int64_t>(step.count, 1, kMostScales)),
+                              step.scale);
+    std::vector<int32_t> zps(static_cast<size_t>(std::clamp<int64_t>(step.zp_count, 1, kMostScales)),
+                             step.zp);
     rknn_quant_params params{};
     params.name[0] = "ABC"[step.operand];
     if (step.edit.has_value()) params.name[0] = static_cast<char>(step.edit->value);

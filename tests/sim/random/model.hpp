@@ -45,6 +45,9 @@ struct Expect {
     bool unsure = false;  // both answers are fine
 };
 
+// How many scales an operand takes.
+int64_t quant_count(const rknn_matmul_info& info, int operand);
+
 struct Allocation {
     int domain = 0;
     uint64_t size = 0;  // as asked for

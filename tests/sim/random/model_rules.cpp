@@ -132,17 +132,26 @@ Expect Model::refuse_run(const Context& context) const {
     return {};
 }
 
+int64_t quant_count(const rknn_matmul_info& info, int operand) {
+    if (operand != kB) return 1;
+    if (info.B_quant_type == 2) return info.N;
+    return info.B_quant_type == 4 ? int64_t{info.K} * info.N / info.group_size : 1;
+}
+
 Expect Model::refuse_quant(const Step& step, const Context& context) const {
-    if (step.null_argument > 0) return refuse("NULL");
+    // Per group, no zero points stand for zeros.
+    const bool groups = context.info.B_quant_type == 4 && step.operand == kB;
+    const bool absent = groups && step.call == Call::kSetQuant && step.zp_count == 0;
+    if (step.null_argument > 0 && !(absent && step.null_argument == 3)) return refuse("NULL");
     if (step.edit.has_value()) return refuse("unknown name");
     const int type = context.info.type;
     const bool channels = context.info.B_quant_type == 2 && step.operand == kB;
     if (step.call == Call::kGetQuant)
         return channels && type == 2 ? Expect{} : refuse("nothing was normalised");
-    if (type != 2 && type != 3) return refuse("type without parameters");
-    const int count = channels ? context.info.N : 1;
-    if (step.count != count || step.zp_count != count) return refuse("number of scales");
-    if (step.zp != 0) return refuse("zero point");
+    if (type != 2 && type != 3 && !groups) return refuse("type without parameters");
+    const int64_t count = quant_count(context.info, step.operand);
+    if (step.count != count || (step.zp_count != count && !absent)) return refuse("number of scales");
+    if (step.zp != 0 && !absent) return refuse("zero point");
     if (!std::isfinite(step.scale) || step.scale <= 0) return refuse("scale");
     return {};
 }

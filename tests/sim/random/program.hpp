@@ -62,6 +62,9 @@ struct Edit {
     int64_t value;
 };
 
+// How many scales a step can hand over.
+inline constexpr int64_t kMostScales = 1 << 20;
+
 struct Step {
     Call call = Call::kRun;
     int section = 0;  // 0: alone

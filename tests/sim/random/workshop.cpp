@@ -267,13 +267,18 @@ void Workshop::show(int ctx, int mem, bool from_device) {
 
 void Workshop::set_scales(int ctx) {
     const Context& context = *model.context(ctx);
-    if (context.info.type != 2 && context.info.type != 3) return;
+    const bool groups = context.info.type == 9;
+    if (context.info.type != 2 && context.info.type != 3 && !groups) return;
     Step step;
     step.call = Call::kSetQuant;
     step.ctx = ctx;
-    step.operand = static_cast<int>(rng.range(0, 2));
-    const bool channels = context.info.B_quant_type == 2 && step.operand == kB;
-    step.count = step.zp_count = channels ? context.info.N : 1;
+    step.operand = groups ? kB : static_cast<int>(rng.range(0, 2));
+    step.count = step.zp_count = quant_count(context.info, step.operand);
+    if (step.count > kMostScales) return;
+    if (groups && rng.one_in(2)) {  // as the vendor's demo does
+        step.zp_count = 0;
+        step.null_argument = 3;
+    }
     // Powers of two make ties, which must go to even; C's brings sums back into the range of int8.
     const int exponent = static_cast<int>(step.operand == kC ? rng.range(0, 12) : rng.range(-6, 1));
     step.scale = exponent < 0 ? 1.0F / static_cast<float>(1 << -exponent) : static_cast<float>(1 << exponent);
