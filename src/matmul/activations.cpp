@@ -10,6 +10,7 @@
 namespace rknpu2 {
 namespace {
 
+// A part is that many rows of a chunk for one segment, or as many as there are.
 constexpr size_t kRowsPerPart = 16;
 
 // The same numbers in the cube, whatever it is multiplied by; how many planes there are is the call's
@@ -82,21 +83,17 @@ Status ActivationStore::make_room(const PackedWeight& weight) {
     cubes_.synced.reset(count);
     cubes_.scales.resize(count * kMaxRows);
     cubes_.sums.assign(count * kMaxRows, 0.0F);
-    parts_.clear();
     cubes_.chunk_parts.clear();
     for (size_t c = 0; c < cubes_.chunks.size(); ++c) {
         const RowChunk& chunk = cubes_.chunks[c];
-        const size_t parts_before = parts_.size();
         for (size_t s = 0; s < plan.segments.size(); ++s) {
             const size_t cube = c * plan.segments.size() + s;
             Result<DeviceMemoryPool::Slice> area = cube_area(areas_, weight, s, chunk.bucket, cube);
             RKNPU2_RETURN_IF_ERROR(area.status());
             cubes_.slices[cube] = area.value();
             counters_.activation_bytes += cube_bytes(plan, s, chunk.bucket);
-            for (size_t first = 0; first < chunk.count; first += kRowsPerPart)
-                parts_.push_back({cube, c, s, first, std::min(kRowsPerPart, chunk.count - first)});
         }
-        cubes_.chunk_parts.push_back(parts_.size() - parts_before);
+        cubes_.chunk_parts.push_back(plan.segments.size() * ceil_div(chunk.count, kRowsPerPart));
     }
     return plan.recipe.rotate ? rotated_.reserve(plan.longest_segment()) : Status();
 }
@@ -111,15 +108,16 @@ Cube ActivationStore::cube_of(size_t cube, const RowChunk& chunk) {
             form_.tensor_scale};
 }
 
-void ActivationStore::quantise_part(size_t index) {
+void ActivationStore::quantise_part(size_t chunk, size_t part) {
     const PhaseTimer timer(counters_, Phase::kQuantise);
-    const Part& part = parts_[index];
     const WeightPlan& plan = weight_->plan;
-    const RowChunk& chunk = cubes_.chunks[part.chunk];
-    const KSegment& segment = plan.segments[part.segment];
-    const float* const rows = rows_ + (chunk.m0 + part.first) * plan.K;
-    quantise_rows(*weight_, segment, cube_of(part.cube, chunk), {rows, plan.K}, part.first, part.count,
-                  rotated_);
+    const RowChunk& rows = cubes_.chunks[chunk];
+    const size_t of_segment = ceil_div(rows.count, kRowsPerPart);
+    const size_t segment = part / of_segment;
+    const size_t first = part % of_segment * kRowsPerPart;
+    quantise_rows(*weight_, plan.segments[segment], cube_of(chunk * plan.segments.size() + segment, rows),
+                  {rows_ + (rows.m0 + first) * plan.K, plan.K}, first,
+                  std::min(kRowsPerPart, rows.count - first), rotated_);
 }
 
 }  // namespace rknpu2

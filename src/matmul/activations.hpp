@@ -41,7 +41,7 @@ class ActivationStore {
     struct Cubes {
         size_t rows = 0;                  // of the input: those asked for, or all of it when it is there
         std::vector<RowChunk> chunks;     // chunk.m0 counts from the first of these rows
-        std::vector<size_t> chunk_parts;  // to quantise, of each chunk; numbered on from chunk to chunk
+        std::vector<size_t> chunk_parts;  // to quantise, of each chunk
         bool quantised = false;           // all is there, from an earlier multiplication
         std::vector<DeviceMemoryPool::Slice> slices;
         CubeSync synced;  // has the device been told what the CPU wrote (Pipeline)
@@ -69,8 +69,8 @@ class ActivationStore {
     // chunks, and is always the whole input (Cubes::rows), whatever M is.
     Result<Cubes*> get(const PackedWeight& weight, const Activations& input, size_t m0, size_t M,
                        const Form& form);
-    // Part `index` of what get() asked for; each once, from any thread.
-    void quantise_part(size_t index);
+    // A part of what get() asked for; each once, from any thread.
+    void quantise_part(size_t chunk, size_t part);
     // For others that quantise while nothing of this store is quantised.
     RotatedRows& rotated_rows() { return rotated_; }
     // Which cubes the device knows of; the Pipeline keeps it up to date.
@@ -87,15 +87,6 @@ class ActivationStore {
     void clear();
 
   private:
-    // Some rows of one cube.
-    struct Part {
-        size_t cube;
-        size_t chunk;
-        size_t segment;
-        size_t first;  // row of the chunk
-        size_t count;
-    };
-
     bool serves(const PackedWeight& weight, const Activations& input, const Form& form) const;
     Status make_room(const PackedWeight& weight);
     Cube cube_of(size_t cube, const RowChunk& chunk);
@@ -104,7 +95,6 @@ class ActivationStore {
     Counters& counters_;
 
     Cubes cubes_;
-    std::vector<Part> parts_;
     RotatedRows rotated_;
 
     // What is being quantised.

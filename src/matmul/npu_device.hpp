@@ -201,8 +201,8 @@ class NpuDevice : public std::enable_shared_from_this<NpuDevice> {
     const Batch* batch_ = nullptr;     // the running one
     Epilogue* epilogue_ = nullptr;     // of the batch, or null
     size_t first_row_ = 0;             // of the cubes, in the input
-    std::vector<BoundRun> bound_;      // step by step
-    std::vector<size_t> first_bound_;  // by step
+    std::vector<BoundRun> bound_;      // round by round
+    std::vector<size_t> first_bound_;  // by round
     Pipeline::Shape shape_;
     Pipeline pipeline_;
     std::unique_ptr<NpuLane> lane_;  // of flows; made by the first one

@@ -33,24 +33,24 @@ class NpuDevice::Execution final : public Pipeline::Work {
   public:
     Execution(NpuDevice& device, const ActivationStore::Cubes& cubes) : device_(device), cubes_(cubes) {}
 
-    void quantise(size_t part) override { device_.activations_.quantise_part(part); }
+    void quantise(size_t chunk, size_t part) override { device_.activations_.quantise_part(chunk, part); }
 
-    Status sync(size_t step, size_t core, size_t run) override {
-        return executor_.tell(bound_run(step, core, run), failed_);
+    Status sync(size_t round, size_t core, size_t run) override {
+        return executor_.tell(bound_run(round, core, run), failed_);
     }
 
-    Status run(size_t step, size_t core, size_t run) override {
-        return executor_.run(bound_run(step, core, run), failed_);
+    Status run(size_t round, size_t core, size_t run) override {
+        return executor_.run(bound_run(round, core, run), failed_);
     }
 
-    void dequantise(size_t step, size_t part) override {
+    void dequantise(size_t round, size_t part) override {
         const PhaseTimer timer(device_.counters_, Phase::kDequantise);
-        const Pipeline::Step& at = device_.shape_.steps[step];
+        const Pipeline::Round& at = device_.shape_.rounds[round];
         const RunStrip& strip = device_.batch_->strips[at.strip];
         const size_t count = cubes_.chunks[at.chunk].count;
-        const PartCut cut = part_cut(strip, count);
-        Rows rows;
-        rows.step = step;
+        const ShareCut cut = share_cut(strip, count);
+        RowSpan rows;
+        rows.round = round;
         rows.chunk = at.chunk;
         rows.first = part / cut.tiles * cut.rows;
         rows.count = std::min(cut.rows, count - rows.first);
@@ -59,14 +59,14 @@ class NpuDevice::Execution final : public Pipeline::Work {
         add_results(strip, rows, [&](const CellResult& cell) { return target_in_output(rows, cell); });
     }
 
-    // How the results of a strip are cut into parts: by rows, and few rows by tiles as well, so that all
+    // How the results of a strip are cut into shares: by rows, and few rows by tiles as well, so that all
     // threads have some.
-    struct PartCut {
+    struct ShareCut {
         size_t rows;
         size_t tiles;  // 1: not by tiles
         size_t parts;
     };
-    static PartCut part_cut(const RunStrip& strip, size_t count) {
+    static ShareCut share_cut(const RunStrip& strip, size_t count) {
         const size_t rows = rows_per_part(strip.columns);
         if (count <= rows) return {rows, strip.tiles, strip.tiles};
         return {rows, 1, ceil_div(count, rows)};
@@ -76,20 +76,20 @@ class NpuDevice::Execution final : public Pipeline::Work {
     const FailedContexts& failed() const { return failed_; }
 
   private:
-    const BoundRun& bound_run(size_t step, size_t core, size_t run) const {
-        const RunStrip& strip = device_.batch_->strips[device_.shape_.steps[step].strip];
-        return device_.bound_[device_.first_bound_[step] + strip.first_run[core] + run];
+    const BoundRun& bound_run(size_t round, size_t core, size_t run) const {
+        const RunStrip& strip = device_.batch_->strips[device_.shape_.rounds[round].strip];
+        return device_.bound_[device_.first_bound_[round] + strip.first_run[core] + run];
     }
 
-    // Some rows of a step.
-    struct Rows {
-        size_t step;
+    // Some rows of a round.
+    struct RowSpan {
+        size_t round;
         size_t chunk;
         size_t first;  // of the chunk
         size_t count;
         size_t tile = SIZE_MAX;  // only this one's columns; SIZE_MAX: all
     };
-    FloatRows target_in_output(const Rows& rows, const CellResult& cell) const {
+    FloatRows target_in_output(const RowSpan& rows, const CellResult& cell) const {
         const WeightPlan& plan = device_.batch_->weights[cell.product]->plan;
         const size_t m = device_.first_row_ + cubes_.chunks[rows.chunk].m0 + rows.first;
         return {device_.products_[device_.batch_->positions[cell.product]].out + m * plan.N +
@@ -98,17 +98,17 @@ class NpuDevice::Execution final : public Pipeline::Work {
     }
 
     template <typename TargetOf>
-    void add_results(const RunStrip& strip, const Rows& rows, const TargetOf& target_of) const {
+    void add_results(const RunStrip& strip, const RowSpan& rows, const TargetOf& target_of) const {
         const RowChunk& chunk = cubes_.chunks[rows.chunk];
         const size_t first_cube = rows.chunk * device_.shape_.segments;
-        const BoundRun* const bound = device_.bound_.data() + device_.first_bound_[rows.step];
+        const BoundRun* const bound = device_.bound_.data() + device_.first_bound_[rows.round];
         add_strip(
             device_.batch_->weights, strip, rows.tile,
             {rows.first, rows.count, chunk.count, device_.batch_->planes, cubes_.row_scales(first_cube),
              cubes_.row_sums(first_cube)},
             [&](size_t run) { return bound[run].written; }, target_of);
     }
-    void to_epilogue(const RunStrip& strip, const Rows& rows) const;
+    void to_epilogue(const RunStrip& strip, const RowSpan& rows) const;
 
     NpuDevice& device_;
     const ActivationStore::Cubes& cubes_;
@@ -117,7 +117,7 @@ class NpuDevice::Execution final : public Pipeline::Work {
 };
 
 // The rows of all products in a thread's own memory, and from there to the epilogue.
-void NpuDevice::Execution::to_epilogue(const RunStrip& strip, const Rows& rows) const {
+void NpuDevice::Execution::to_epilogue(const RunStrip& strip, const RowSpan& rows) const {
     thread_local std::vector<float> memory;
     thread_local std::vector<float*> results;
     const std::vector<NTile>& tiles = device_.batch_->plan().tiles;
@@ -157,7 +157,7 @@ void NpuDevice::quantise_alone(const ActivationStore::Cubes& cubes) {
     const bool few = cubes.chunks.size() == 1 && cubes.chunks[0].count * batch_->plan().K <= kElementsAlone;
     if (shape_.quantised || !few) return;
     for (size_t part = 0; part < cubes.chunk_parts[0]; ++part)
-        activations_.quantise_part(part);
+        activations_.quantise_part(0, part);
     counters_.cpu_tasks += cubes.chunk_parts[0];
     shape_.quantised = true;
 }
@@ -166,12 +166,12 @@ void NpuDevice::quantise_alone(const ActivationStore::Cubes& cubes) {
 // else, and a thread that only waits would have to be waited for.
 size_t NpuDevice::threads_of_use(const ActivationStore::Cubes& cubes) const {
     const auto all = static_cast<size_t>(pool_.threads());
-    if (shape_.steps.size() > 1) return all;
+    if (shape_.rounds.size() > 1) return all;
     size_t cores = 0;
     for (const auto& runs : shape_.strips[0].segments)
         cores += runs.empty() ? 0 : 1;
     const size_t parts = shape_.quantised ? 0 : cubes.chunk_parts[0];
-    return std::min(all, std::max({cores, parts, shape_.steps[0].parts}));
+    return std::min(all, std::max({cores, parts, shape_.rounds[0].parts}));
 }
 
 // The multiplication as the pipeline sees it. A core goes through all rows with one strip of the weights
@@ -181,7 +181,7 @@ void NpuDevice::lay_out(const ActivationStore::Cubes& cubes) {
     shape_.chunk_parts = cubes.chunk_parts;
     shape_.quantised = cubes.quantised;
     if (shape_.strips.size() < batch_->strips.size()) shape_.strips.resize(batch_->strips.size());
-    shape_.steps.clear();
+    shape_.rounds.clear();
     first_bound_.clear();
     size_t bound = 0;
     for (size_t s = 0; s < batch_->strips.size(); ++s) {
@@ -191,7 +191,7 @@ void NpuDevice::lay_out(const ActivationStore::Cubes& cubes) {
         for (const Run& run : strip.runs)
             shape_.strips[s].segments[run.core].push_back(run.segment);
         for (size_t c = 0; c < cubes.chunks.size(); ++c) {
-            shape_.steps.push_back({c, s, Execution::part_cut(strip, cubes.chunks[c].count).parts});
+            shape_.rounds.push_back({c, s, Execution::share_cut(strip, cubes.chunks[c].count).parts});
             first_bound_.push_back(bound);
             bound += strip.runs.size();
         }
@@ -203,8 +203,8 @@ Status NpuDevice::bind(const ActivationStore::Cubes& cubes) {
     const size_t segments = batch_->plan().segments.size();
     const PackedWeight& weight = *batch_->weights[0];
     bound_.clear();
-    for (size_t step = 0; step < shape_.steps.size(); ++step) {
-        const Pipeline::Step& at = shape_.steps[step];
+    for (size_t round = 0; round < shape_.rounds.size(); ++round) {
+        const Pipeline::Round& at = shape_.rounds[round];
         const size_t bucket = cubes.chunks[at.chunk].bucket;
         const RunStrip& strip = batch_->strips[at.strip];
         for (size_t r = 0; r < strip.runs.size(); ++r) {
@@ -214,7 +214,7 @@ Status NpuDevice::bind(const ActivationStore::Cubes& cubes) {
             const size_t cube = at.chunk * segments + run.segment;
             const Result<BoundRun> bound =
                 bind_run(areas_, *context.value(), weight, run, bucket, cube, cubes.slices[cube],
-                         {r, step % kResultSlots, kResultSlots});
+                         {r, round % kResultSlots, kResultSlots});
             RKNPU2_RETURN_IF_ERROR(bound.status());
             bound_.push_back(bound.value());
         }

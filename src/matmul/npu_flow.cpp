@@ -40,7 +40,7 @@ void NpuFlow::add_product(std::span<const PackedWeight* const> weights) {
     results_of_a_chunk_ = std::max(results_of_a_chunk_, batches.results());
 }
 
-Status NpuFlow::begin(std::vector<Chunk> chunks) {
+Status NpuFlow::begin(std::vector<FlowChunk> chunks) {
     RKNPU2_RETURN_IF_ERROR(device_.check_process());
     owns_ = std::unique_lock(device_.mutex_);
     RKNPU2_RETURN_IF_ERROR(take_turn());
@@ -92,7 +92,7 @@ size_t NpuFlow::bucket(const Batch& batch, size_t chunk) const {
 
 // A chunk's cubes serve one product after the other, those that want as many bytes.
 Status NpuFlow::make_cubes() {
-    for (const Product& product : products_) {
+    for (const FlowProduct& product : products_) {
         for (const Batch& batch : product.batches) {
             const size_t segments = batch.plan().segments.size();
             for (size_t i = 0; i < chunks_.size() * segments; ++i) {
@@ -115,7 +115,7 @@ Status NpuFlow::make_results() {
     std::map<size_t, size_t> counts;  // rows of a chunk -> one that has them
     for (size_t chunk = 0; chunk < chunks_.size(); ++chunk)
         counts.emplace(chunks_[chunk].count, chunk);
-    for (const Product& product : products_) {
+    for (const FlowProduct& product : products_) {
         for (const Batch& batch : product.batches) {
             for (size_t i = 0; i < batch.runs.size() * kSlots; ++i) {
                 const size_t run = i / kSlots;
@@ -135,7 +135,7 @@ Status NpuFlow::make_results() {
 // they import.
 Status NpuFlow::find_contexts() {
     std::map<ContextKey, CachedContext*> contexts;
-    for (Product& product : products_) {
+    for (FlowProduct& product : products_) {
         product.contexts.clear();
         for (const Batch& batch : product.batches) {
             for (const Run* const run : batch.runs) {

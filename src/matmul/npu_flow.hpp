@@ -38,13 +38,13 @@ namespace rknpu2 {
 // Rows of a chunk, at most: with two planes they fill the largest cube.
 inline constexpr size_t kMaxFlowRows = kMaxRows / 2;
 
+struct FlowChunk {
+    size_t m0 = 0;     // first row
+    size_t count = 0;  // 1 .. kMaxFlowRows
+};
+
 class NpuFlow {
   public:
-    struct Chunk {
-        size_t m0 = 0;     // first row
-        size_t count = 0;  // 1 .. kMaxFlowRows
-    };
-
     // May multiplications of this configuration flow at all?
     static bool possible(const Config& config);
 
@@ -63,7 +63,7 @@ class NpuFlow {
     // Takes the device and makes room. kUnsupported: there are more shapes than the device keeps contexts.
     // kOutOfMemory: there is not enough for a flow. What else fails is tried again as GGML_RKNPU2_ON_ERROR
     // says.
-    Status begin(std::vector<Chunk> chunks);
+    Status begin(std::vector<FlowChunk> chunks);
 
     // The chunk's activations for `product` are about to come. Its results of the product before may still be
     // taken.
@@ -93,7 +93,7 @@ class NpuFlow {
     // Chunks that have results: those, and one whose results are being taken.
     static constexpr size_t kSlots = kInLane + 1;
 
-    struct Product {
+    struct FlowProduct {
         BatchList batches;
         std::vector<CachedContext*> contexts;  // by result
     };
@@ -125,15 +125,15 @@ class NpuFlow {
     bool lowered_contexts();
     Status recover(size_t chunk, bool lowered);
     void drop_results(const Batch& batch, size_t slot);
-    void count(const Product& product);
+    void count(const FlowProduct& product);
 
     NpuDevice& device_;
     const std::chrono::milliseconds turn_;
     std::unique_lock<std::mutex> owns_;
     DeviceLock::Turn among_processes_;
     std::chrono::steady_clock::time_point since_{};  // of that
-    std::vector<Product> products_;
-    std::vector<Chunk> chunks_;
+    std::vector<FlowProduct> products_;
+    std::vector<FlowChunk> chunks_;
     std::vector<ChunkState> states_;
     size_t longest_rotated_ = 0;  // segment
     size_t cubes_of_a_chunk_ = 0;

@@ -47,7 +47,7 @@ Status NpuFlow::submit(size_t product, size_t chunk) {
     return {};
 }
 
-void NpuFlow::count(const Product& product) {
+void NpuFlow::count(const FlowProduct& product) {
     Counters& counters = device_.counters_;
     for (const Batch& batch : product.batches) {
         count_matmuls(batch, counters);
@@ -58,7 +58,7 @@ void NpuFlow::count(const Product& product) {
 
 Status NpuFlow::fill_job(size_t chunk) {
     ChunkState& state = states_[chunk];
-    const Product& product = products_[state.product];
+    const FlowProduct& product = products_[state.product];
     for (auto& runs : state.job.runs)
         runs.clear();
     state.job.synced.reset(product.batches.cubes());

@@ -31,18 +31,16 @@ void Pipeline::begin(const Shape& shape, CubeSync& synced) {
     shape_ = &shape;
     synced_ = &synced;
     cores_.fill({});
-    chunk_of_part_.clear();
     parts_left_ = shape.chunk_parts;
-    for (size_t chunk = 0; !shape.quantised && chunk < shape.chunk_parts.size(); ++chunk)
-        chunk_of_part_.insert(chunk_of_part_.end(), shape.chunk_parts[chunk], chunk);
     if (shape.quantised) std::fill(parts_left_.begin(), parts_left_.end(), 0);
     progress_.clear();
-    for (const Step& step : shape.steps) {
+    for (const Round& round : shape.rounds) {
         size_t runs = 0;
-        for (const auto& of_core : shape.strips[step.strip].segments)
+        for (const auto& of_core : shape.strips[round.strip].segments)
             runs += of_core.size();
-        progress_.push_back({runs, 0, step.parts});
+        progress_.push_back({runs, 0, round.parts});
     }
+    next_chunk_ = shape.quantised ? shape.chunk_parts.size() : 0;
     next_part_ = completed_ = running_ = 0;
     cpu_tasks_ = overlapped_ = 0;
     waits_ = {};
@@ -90,38 +88,43 @@ bool Pipeline::pick(Task& task) {
 // The core's next run, if its activations are there and there is a place for its result.
 bool Pipeline::pick_run(size_t core, Task& task) {
     Core& at = cores_[core];
-    const auto runs_of = [&](size_t step) -> const std::vector<size_t>& {
-        return shape_->strips[shape_->steps[step].strip].segments[core];
+    const auto runs_of = [&](size_t round) -> const std::vector<size_t>& {
+        return shape_->strips[shape_->rounds[round].strip].segments[core];
     };
-    while (at.step < shape_->steps.size() && at.run == runs_of(at.step).size()) {
-        ++at.step;
+    while (at.round < shape_->rounds.size() && at.run == runs_of(at.round).size()) {
+        ++at.round;
         at.run = 0;
     }
-    if (at.step >= std::min(shape_->steps.size(), completed_ + kResultSlots)) return false;
-    const size_t chunk = shape_->steps[at.step].chunk;
+    if (at.round >= std::min(shape_->rounds.size(), completed_ + kResultSlots)) return false;
+    const size_t chunk = shape_->rounds[at.round].chunk;
     if (parts_left_[chunk] > 0) return false;
-    const CubeSync::Turn turn = synced_->begin(chunk * shape_->segments + runs_of(at.step)[at.run]);
+    const CubeSync::Turn turn = synced_->begin(chunk * shape_->segments + runs_of(at.round)[at.run]);
     if (turn == CubeSync::Turn::kOthers) return false;
-    task = {Kind::kRun, at.step, core, at.run++, turn == CubeSync::Turn::kMine};
+    task = {Kind::kRun, at.round, core, at.run++, turn == CubeSync::Turn::kMine};
     at.busy = true;
     ++running_;
     return true;
 }
 
 bool Pipeline::pick_dequantisation(Task& task) {
-    const size_t end = std::min(shape_->steps.size(), completed_ + kResultSlots);
-    for (size_t step = completed_; step < end; ++step) {
-        Progress& progress = progress_[step];
-        if (progress.runs_left > 0 || progress.next_part == shape_->steps[step].parts) continue;
-        task = {Kind::kDequantise, step, 0, progress.next_part++, false};
+    const size_t end = std::min(shape_->rounds.size(), completed_ + kResultSlots);
+    for (size_t round = completed_; round < end; ++round) {
+        Progress& progress = progress_[round];
+        if (progress.runs_left > 0 || progress.next_part == shape_->rounds[round].parts) continue;
+        task = {Kind::kDequantise, round, 0, progress.next_part++, false};
         return true;
     }
     return false;
 }
 
 bool Pipeline::pick_quantisation(Task& task) {
-    if (next_part_ == chunk_of_part_.size()) return false;
-    task = {Kind::kQuantise, 0, 0, next_part_++, false};
+    const std::vector<size_t>& parts = shape_->chunk_parts;
+    if (next_chunk_ == parts.size()) return false;
+    task = {Kind::kQuantise, next_chunk_, 0, next_part_++, false};
+    if (next_part_ == parts[next_chunk_]) {
+        ++next_chunk_;
+        next_part_ = 0;
+    }
     return true;
 }
 
@@ -140,17 +143,17 @@ void Pipeline::compute(Work& work, const Task& task, std::unique_lock<std::mutex
     lock.unlock();
     const bool quantises = task.kind == Kind::kQuantise;
     Status status = without_exception([&] {
-        quantises ? work.quantise(task.index) : work.dequantise(task.step, task.index);
+        quantises ? work.quantise(task.round, task.index) : work.dequantise(task.round, task.index);
         return Status();
     });
     lock.lock();
     --computing_;
     if (!status.ok()) return fail(std::move(status));
     if (quantises) {
-        if (--parts_left_[chunk_of_part_[task.index]] == 0) tell_waiting();
+        if (--parts_left_[task.round] == 0) tell_waiting();
         return;
     }
-    if (--progress_[task.step].parts_left > 0) return;
+    if (--progress_[task.round].parts_left > 0) return;
     while (completed_ < progress_.size() && progress_[completed_].parts_left == 0)
         ++completed_;
     tell_waiting();
@@ -160,15 +163,15 @@ Status Pipeline::run(Work& work, const Task& task, std::unique_lock<std::mutex>&
     lock.unlock();
     Status status;
     if (task.sync) {
-        status = without_exception([&] { return work.sync(task.step, task.core, task.index); });
+        status = without_exception([&] { return work.sync(task.round, task.core, task.index); });
         lock.lock();
-        const Step& step = shape_->steps[task.step];
-        const size_t segment = shape_->strips[step.strip].segments[task.core][task.index];
-        synced_->end(step.chunk * shape_->segments + segment, status.ok());
+        const Round& round = shape_->rounds[task.round];
+        const size_t segment = shape_->strips[round.strip].segments[task.core][task.index];
+        synced_->end(round.chunk * shape_->segments + segment, status.ok());
         tell_waiting();
         lock.unlock();
     }
-    if (status.ok()) status = without_exception([&] { return work.run(task.step, task.core, task.index); });
+    if (status.ok()) status = without_exception([&] { return work.run(task.round, task.core, task.index); });
     lock.lock();
     return status;
 }
@@ -176,7 +179,7 @@ Status Pipeline::run(Work& work, const Task& task, std::unique_lock<std::mutex>&
 void Pipeline::end_run(const Task& task, Status status) {
     --running_;
     cores_[task.core].busy = false;
-    --progress_[task.step].runs_left;
+    --progress_[task.round].runs_left;
     if (status.ok()) return tell_waiting();
     fail(std::move(status));
 }

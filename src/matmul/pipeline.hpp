@@ -3,11 +3,11 @@
 // dequantises some rows while the NPU multiplies others.
 //
 // The work is cut along two lines: rows in chunks, whose activations are quantised in parts; and columns in
-// strips, which the cores multiply in runs. A step is one strip of one chunk. It begins when its chunk is
+// strips, which the cores multiply in runs. A round is one strip of one chunk. It begins when its chunk is
 // quantised, each core does its runs of it one after the other, and when all have ended the results are
 // dequantised in parts. A thread that is free takes, in this order: a run for an idle core, a part to
-// dequantise, a part to quantise. Results of at most kResultSlots steps exist at a time, so memory is bounded
-// whatever the size; steps end in no particular order, but begin in ascending order on every core.
+// dequantise, a part to quantise. Results of at most kResultSlots rounds exist at a time, so memory is bounded
+// whatever the size; rounds end in no particular order, but begin in ascending order on every core.
 //
 // A cube of activations (a chunk's part of one K segment) must be made visible to the device once: the first
 // run that reads it does so (Work::sync), and the runs of other cores wait for that.
@@ -33,7 +33,7 @@ namespace rknpu2 {
 
 class Pipeline {
   public:
-    // What the tasks do. `run` counts the runs of a core within the step's strip. The functions are called by
+    // What the tasks do. `run` counts the runs of a core within the round's strip. The functions are called by
     // several threads at once, but for one core by one thread at a time.
     class Work {
       public:
@@ -41,27 +41,26 @@ class Pipeline {
         Work(const Work&) = delete;
         Work& operator=(const Work&) = delete;
         virtual ~Work() = default;
-        virtual void quantise(size_t part) = 0;
-        virtual Status sync(size_t step, size_t core, size_t run) = 0;
-        virtual Status run(size_t step, size_t core, size_t run) = 0;
-        virtual void dequantise(size_t step, size_t part) = 0;
+        virtual void quantise(size_t chunk, size_t part) = 0;
+        virtual Status sync(size_t round, size_t core, size_t run) = 0;
+        virtual Status run(size_t round, size_t core, size_t run) = 0;
+        virtual void dequantise(size_t round, size_t part) = 0;
     };
 
     struct Strip {
         // For each run of each core: which K segment of the activations it reads.
         std::array<std::vector<size_t>, rk3588::kCores> segments;
     };
-    struct Step {
+    struct Round {
         size_t chunk = 0;
         size_t strip = 0;
         size_t parts = 0;  // to dequantise; at least 1
     };
     struct Shape {
         size_t segments = 1;              // of K
-        std::vector<size_t> chunk_parts;  // for each chunk: its parts to quantise; they are numbered on
-        std::vector<Strip> strips;        // each with at least one run
-        size_t strip_count = 0;           // strips in use; the vector keeps the memory of more
-        std::vector<Step> steps;
+        std::vector<size_t> chunk_parts;  // for each chunk: its parts to quantise
+        std::vector<Strip> strips;        // each with at least one run; those that no round has may be old
+        std::vector<Round> rounds;
         bool quantised = false;  // the activations are there already
     };
 
@@ -95,14 +94,14 @@ class Pipeline {
     enum class Kind : uint8_t { kRun, kDequantise, kQuantise };
     struct Task {
         Kind kind = Kind::kRun;
-        size_t step = 0;
+        size_t round = 0;  // or the chunk to quantise
         size_t core = 0;
         size_t index = 0;  // the core's run, or the part
         bool sync = false;
     };
     // Where a core stands.
     struct Core {
-        size_t step = 0;
+        size_t round = 0;
         size_t run = 0;
         bool busy = false;
     };
@@ -112,7 +111,7 @@ class Pipeline {
         size_t parts_left = 0;
     };
 
-    bool finished() const { return !status_.ok() || completed_ == shape_->steps.size(); }
+    bool finished() const { return !status_.ok() || completed_ == shape_->rounds.size(); }
     bool pick(Task& task);
     bool pick_run(size_t core, Task& task);
     bool pick_dequantisation(Task& task);
@@ -136,11 +135,11 @@ class Pipeline {
     const Shape* shape_ = nullptr;
     CubeSync* synced_ = nullptr;
     std::array<Core, rk3588::kCores> cores_{};
-    std::vector<Progress> progress_;  // by step
+    std::vector<Progress> progress_;  // by round
     std::vector<size_t> parts_left_;  // to quantise, by chunk
-    std::vector<size_t> chunk_of_part_;
-    size_t next_part_ = 0;
-    size_t completed_ = 0;  // steps 0 .. completed_ - 1 are done
+    size_t next_chunk_ = 0;           // to quantise
+    size_t next_part_ = 0;            // of that
+    size_t completed_ = 0;            // rounds 0 .. completed_ - 1 are done
     size_t running_ = 0;
     uint64_t cpu_tasks_ = 0;
     uint64_t overlapped_ = 0;

@@ -19,7 +19,7 @@ inline constexpr uint64_t kMostWeightBytes = rk3588::kDomainBytes - kWorkAreaByt
 // Pieces of the rows of one multiplication whose activations lie in device memory at the same time.
 inline constexpr size_t kMostRowChunks = 16;
 
-// Steps whose results may exist at the same time: one that is written, one that is read.
+// Rounds of a multiplication (matmul/pipeline.hpp) whose results may exist at the same time: one that is written, one that is read.
 inline constexpr size_t kResultSlots = 2;
 
 }  // namespace rknpu2

@@ -78,14 +78,14 @@ float channel_scale(NpuArithmetic arithmetic, const float* row, size_t K) {
 }
 
 // The rows of one segment as they are to be stored: K values each, from `k0` on, `stride` apart.
-struct Rows {
+struct StoredRows {
     const float* data;
     size_t stride;
     size_t k0;
     size_t K;
 };
 
-void store_rows(const WeightPlan& plan, const KSegment& segment, const Task& task, const Rows& rows,
+void store_rows(const WeightPlan& plan, const KSegment& segment, const Task& task, const StoredRows& rows,
                 const float* scales, std::byte* cell) {
     const NTile& tile = plan.tiles[task.tile];
     const bool last = task.first + task.count == tile.n_count;
@@ -247,8 +247,8 @@ void pack_task(PackedWeight& packed, const Task& task, float* values, float* rot
                              correction.factors_from(segment.k0)};
         double units[kRowsPerTask];
         prepare_rows(plan.recipe, in, task.count, common_scale, units);
-        const Rows stored = rotates ? Rows{rotated, segment.K_padded, 0, segment.K_padded}
-                                    : Rows{values, plan.K, segment.k0, segment.k_count};
+        const StoredRows stored = rotates ? StoredRows{rotated, segment.K_padded, 0, segment.K_padded}
+                                          : StoredRows{values, plan.K, segment.k0, segment.k_count};
         store_rows(plan, segment, task, stored, in.scales, packed.cells[s][task.tile].data());
         const float block = rotates ? static_cast<float>(rotation_block(segment.K_padded)) : 1.0F;
         for (size_t i = 0; i < task.count; ++i) {

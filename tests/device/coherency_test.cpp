@@ -124,7 +124,7 @@ std::vector<float> flow(Device& device) {
     const PackedWeight* const product = weight.get();
     flow.add_product({&product, 1});
     flow.add_product({&product, 1});
-    const std::vector<NpuFlow::Chunk> chunks = {{0, 32}, {32, 32}, {64, 6}};
+    const std::vector<FlowChunk> chunks = {{0, 32}, {32, 32}, {64, 6}};
     EXPECT_TRUE(flow.begin(chunks).ok());
     for (size_t p = 0; p < 2; ++p) {
         for (size_t c = 0; c < chunks.size(); ++c) {

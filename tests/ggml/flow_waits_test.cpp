@@ -59,7 +59,7 @@ class FlowWaitsTest : public PlanFixture {
         return waits_->last_seen(stage);
     }
 
-    std::vector<NpuFlow::Chunk> chunks_;
+    std::vector<FlowChunk> chunks_;
     std::optional<FlowWaits> waits_{std::in_place, chunks_};
     ggml_tensor *cache_ = nullptr, *places_ = nullptr, *mask_ = nullptr, *writer_ = nullptr,
                 *shown_ = nullptr, *attention_ = nullptr;

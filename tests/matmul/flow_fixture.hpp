@@ -23,7 +23,7 @@ using Floats = std::vector<float>;
 class FlowTest : public ::testing::TestWithParam<Precision> {
   protected:
     static constexpr size_t kM = 45;
-    const std::vector<NpuFlow::Chunk> chunks_ = {{0, 16}, {16, 1}, {17, 28}};
+    const std::vector<FlowChunk> chunks_ = {{0, 16}, {16, 1}, {17, 28}};
 
     void SetUp() override {
         set_log_sink([this](LogLevel, const std::string& line) { lines_.push_back(line); });
@@ -108,7 +108,7 @@ class FlowTest : public ::testing::TestWithParam<Precision> {
         return {};
     }
 
-    void quantise(NpuFlow& flow, size_t product, size_t c, const NpuFlow::Chunk& chunk) {
+    void quantise(NpuFlow& flow, size_t product, size_t c, const FlowChunk& chunk) {
         const Matrices& x = inputs_[product];
         flow.prepare(product, c);
         for (size_t m = 0; m < chunk.count; m += 8)
@@ -116,7 +116,7 @@ class FlowTest : public ::testing::TestWithParam<Precision> {
                           x.a.data() + (chunk.m0 + m) * x.K, x.K);
     }
 
-    void take(NpuFlow& flow, size_t product, size_t c, const NpuFlow::Chunk& chunk,
+    void take(NpuFlow& flow, size_t product, size_t c, const FlowChunk& chunk,
               std::vector<std::vector<Floats>>& out) {
         for (size_t m = 0; m < chunk.count; m += 12) {
             std::vector<FloatRows> targets;

@@ -17,59 +17,55 @@ namespace {
 class Watcher final : public Pipeline::Work {
   public:
     Watcher(const Pipeline::Shape& shape, uint32_t seed) : shape_(shape), seed_(seed) {
-        for (const size_t parts : shape.chunk_parts) {
-            for (size_t i = 0; i < parts; ++i)
-                chunk_of_part_.push_back(chunks_);
-            ++chunks_;
-        }
-        quantised_ = std::vector<std::atomic<size_t>>(chunks_);
-        runs_ = std::vector<std::atomic<size_t>>(shape.steps.size());
-        dequantised_ = std::vector<std::atomic<size_t>>(shape.steps.size());
-        synced_ = std::vector<std::atomic<int>>(chunks_ * shape.segments);
+        quantised_ = std::vector<std::atomic<size_t>>(shape.chunk_parts.size());
+        runs_ = std::vector<std::atomic<size_t>>(shape.rounds.size());
+        dequantised_ = std::vector<std::atomic<size_t>>(shape.rounds.size());
+        synced_ = std::vector<std::atomic<int>>(shape.chunk_parts.size() * shape.segments);
     }
 
-    void quantise(size_t part) override {
-        dawdle(part);
-        ++quantised_[chunk_of_part_[part]];
+    void quantise(size_t chunk, size_t part) override {
+        EXPECT_LT(part, shape_.chunk_parts[chunk]);
+        dawdle(5 * chunk + part);
+        ++quantised_[chunk];
     }
 
-    Status sync(size_t step, size_t core, size_t run) override {
-        expect_ready(step);
-        dawdle(step + core);
-        EXPECT_EQ(synced_[cube(step, core, run)].fetch_add(1), 0) << "told twice";
+    Status sync(size_t round, size_t core, size_t run) override {
+        expect_ready(round);
+        dawdle(round + core);
+        EXPECT_EQ(synced_[cube(round, core, run)].fetch_add(1), 0) << "told twice";
         return {};
     }
 
-    Status run(size_t step, size_t core, size_t run) override {
-        expect_ready(step);
-        EXPECT_EQ(synced_[cube(step, core, run)], 1) << "the device does not know the cube";
+    Status run(size_t round, size_t core, size_t run) override {
+        expect_ready(round);
+        EXPECT_EQ(synced_[cube(round, core, run)], 1) << "the device does not know the cube";
         EXPECT_FALSE(busy_[core].exchange(true)) << "two runs on one core";
         // The slot's former results are used up.
-        if (step >= kResultSlots) {
-            EXPECT_EQ(dequantised_[step - kResultSlots], shape_.steps[step - kResultSlots].parts);
+        if (round >= kResultSlots) {
+            EXPECT_EQ(dequantised_[round - kResultSlots], shape_.rounds[round - kResultSlots].parts);
         }
-        dawdle(7 * step + core);
+        dawdle(7 * round + core);
         busy_[core] = false;
-        ++runs_[step];
+        ++runs_[round];
         if (total_runs_.fetch_add(1) != fails_at) return {};
-        failed_step_ = step;
+        failed_round_ = round;
         return {StatusCode::kTimeout, "as asked"};
     }
 
-    void dequantise(size_t step, size_t part) override {
-        EXPECT_LT(part, shape_.steps[step].parts);
-        EXPECT_NE(step, failed_step_);
+    void dequantise(size_t round, size_t part) override {
+        EXPECT_LT(part, shape_.rounds[round].parts);
+        EXPECT_NE(round, failed_round_);
         size_t runs = 0;
-        for (const auto& of_core : shape_.strips[shape_.steps[step].strip].segments)
+        for (const auto& of_core : shape_.strips[shape_.rounds[round].strip].segments)
             runs += of_core.size();
-        EXPECT_EQ(runs_[step], runs);
-        dawdle(13 * step + part);
-        ++dequantised_[step];
+        EXPECT_EQ(runs_[round], runs);
+        dawdle(13 * round + part);
+        ++dequantised_[round];
     }
 
     void expect_all_done() const {
-        for (size_t step = 0; step < shape_.steps.size(); ++step)
-            EXPECT_EQ(dequantised_[step], shape_.steps[step].parts);
+        for (size_t round = 0; round < shape_.rounds.size(); ++round)
+            EXPECT_EQ(dequantised_[round], shape_.rounds[round].parts);
     }
 
     size_t fails_at = SIZE_MAX;
@@ -78,12 +74,12 @@ class Watcher final : public Pipeline::Work {
     size_t total_runs() const { return total_runs_; }
 
   private:
-    size_t cube(size_t step, size_t core, size_t run) const {
-        const Pipeline::Step& at = shape_.steps[step];
+    size_t cube(size_t round, size_t core, size_t run) const {
+        const Pipeline::Round& at = shape_.rounds[round];
         return at.chunk * shape_.segments + shape_.strips[at.strip].segments[core][run];
     }
-    void expect_ready(size_t step) const {
-        const size_t chunk = shape_.steps[step].chunk;
+    void expect_ready(size_t round) const {
+        const size_t chunk = shape_.rounds[round].chunk;
         if (shape_.quantised) return;
         EXPECT_EQ(quantised_[chunk], shape_.chunk_parts[chunk]);
     }
@@ -95,8 +91,6 @@ class Watcher final : public Pipeline::Work {
 
     const Pipeline::Shape& shape_;
     uint32_t seed_;
-    size_t chunks_ = 0;
-    std::vector<size_t> chunk_of_part_;
     std::vector<std::atomic<size_t>> quantised_;
     std::vector<std::atomic<size_t>> runs_;
     std::vector<std::atomic<size_t>> dequantised_;
@@ -104,7 +98,7 @@ class Watcher final : public Pipeline::Work {
     std::array<std::atomic<bool>, rk3588::kCores> busy_{};
     std::atomic<size_t> tasks_{0};
     std::atomic<size_t> total_runs_{0};
-    std::atomic<size_t> failed_step_{SIZE_MAX};
+    std::atomic<size_t> failed_round_{SIZE_MAX};
 };
 
 Pipeline::Shape random_shape(std::minstd_rand& random) {
@@ -123,7 +117,7 @@ Pipeline::Shape random_shape(std::minstd_rand& random) {
         }
         shape.strips.push_back(strip);
         for (size_t c = 0; c < chunks; ++c)
-            shape.steps.push_back({c, s, 1 + random() % 4});
+            shape.rounds.push_back({c, s, 1 + random() % 4});
     }
     shape.quantised = random() % 4 == 0;
     return shape;
@@ -238,20 +232,20 @@ class Waiting final : public Pipeline::Work {
   public:
     static constexpr size_t kChunks = 4;
 
-    void quantise(size_t part) override {
-        if (!wait_until([&] { return begun_ >= part; })) ++gave_up_;
+    void quantise(size_t chunk, size_t) override {
+        if (!wait_until([&] { return begun_ >= chunk; })) ++gave_up_;
         const std::lock_guard lock(mutex_);
         ++quantised_;
         changed_.notify_all();
     }
     Status sync(size_t, size_t, size_t) override { return {}; }
-    Status run(size_t step, size_t, size_t) override {
+    Status run(size_t round, size_t, size_t) override {
         {
             const std::lock_guard lock(mutex_);
             ++begun_;
             changed_.notify_all();
         }
-        if (wait_until([&] { return quantised_ >= std::min(step + 2, kChunks); })) return {};
+        if (wait_until([&] { return quantised_ >= std::min(round + 2, kChunks); })) return {};
         return {StatusCode::kTimeout, "nothing was quantised meanwhile"};
     }
     void dequantise(size_t, size_t) override {}
@@ -278,7 +272,7 @@ TEST_P(PipelineTest, QuantisesWhileTheNpuRuns) {
     shape.strips.resize(1);
     shape.strips[0].segments[1] = {0};
     for (size_t chunk = 0; chunk < Waiting::kChunks; ++chunk)
-        shape.steps.push_back({chunk, 0, 1});
+        shape.rounds.push_back({chunk, 0, 1});
     CubeSync synced(Waiting::kChunks);
     Pipeline pipeline(GetParam());
     Waiting work;

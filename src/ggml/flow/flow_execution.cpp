@@ -30,9 +30,9 @@ size_t block_rows(size_t bytes_a_row) {
 static_assert(2 * kFlowChunkRows - 1 <= static_cast<int64_t>(kMaxFlowRows));
 
 // All of kFlowChunkRows, and what is left with the last one.
-std::vector<NpuFlow::Chunk> cut_rows(int64_t rows) {
+std::vector<FlowChunk> cut_rows(int64_t rows) {
     const auto size = static_cast<size_t>(kFlowChunkRows);
-    std::vector<NpuFlow::Chunk> chunks(static_cast<size_t>(rows) / size);
+    std::vector<FlowChunk> chunks(static_cast<size_t>(rows) / size);
     for (size_t c = 0; c < chunks.size(); ++c)
         chunks[c] = {c * size, size};
     chunks.back().count = static_cast<size_t>(rows) - chunks.back().m0;

@@ -63,7 +63,7 @@ class FlowExecution {
     const FlowPlan* plan_ = nullptr;
     NpuFlow* flow_ = nullptr;
     FlowWaits* waits_ = nullptr;
-    std::vector<NpuFlow::Chunk> chunks_;
+    std::vector<FlowChunk> chunks_;
     std::vector<Progress> progress_;
     std::vector<char> begun_;  // by stage: some chunk has begun it
     AlignedBuffer memory_;     // of the chunks

@@ -41,7 +41,7 @@ std::vector<size_t> FlowWaits::look(const ggml_tensor* mask, const FlowStage::Ca
     const std::vector<int64_t> columns = known ? columns_of(read) : std::vector<int64_t>{};
     std::vector<size_t> last(chunks_.size(), chunks_.size() - 1);
     if (columns.empty()) return last;
-    const auto sees = [&](const NpuFlow::Chunk& chunk, const NpuFlow::Chunk& other) {
+    const auto sees = [&](const FlowChunk& chunk, const FlowChunk& other) {
         for (size_t m = chunk.m0; m < chunk.m0 + chunk.count; ++m) {
             const auto* const row =
                 reinterpret_cast<const uint16_t*>(static_cast<const char*>(mask->data) + m * mask->nb[1]);

@@ -16,7 +16,7 @@ namespace rknpu2 {
 
 class FlowWaits {
   public:
-    explicit FlowWaits(const std::vector<NpuFlow::Chunk>& chunks) : chunks_(chunks) {}
+    explicit FlowWaits(const std::vector<FlowChunk>& chunks) : chunks_(chunks) {}
 
     // For each chunk: all up to this one, itself included, must have done stage.after before its attention.
     // Valid until the next call.
@@ -42,7 +42,7 @@ class FlowWaits {
     std::vector<size_t> look(const ggml_tensor* mask, const FlowStage::CacheRead& read) const;
     std::vector<int64_t> columns_of(const FlowStage::CacheRead& read) const;
 
-    const std::vector<NpuFlow::Chunk>& chunks_;
+    const std::vector<FlowChunk>& chunks_;
     std::vector<Known> known_;
     std::vector<size_t> last_;
 };
