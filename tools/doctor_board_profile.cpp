@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "doctor_board_profile.hpp"
 
-#include <algorithm>
 #include <filesystem>
 #include <optional>
 
@@ -11,15 +10,6 @@
 
 namespace rknpu2 {
 namespace {
-
-constexpr const char* kId = "reading.board-profile";
-constexpr const char* kTitle = "board profile";
-
-std::string one_line(std::string text) {
-    std::replace_if(
-        text.begin(), text.end(), [](unsigned char c) { return c < ' '; }, ' ');
-    return text;
-}
 
 // What was there before, for people; empty: nothing.
 std::string replaced_text(const std::string& path, const std::string& chosen) {
@@ -68,21 +58,19 @@ std::string board_profile_text(const DoctorReport& report, const std::string& ro
 }
 
 Status write_board_profile(const BoardProfilePlace& place, DoctorReport& report, const std::string& root) {
+    const CheckLine line{"reading.board-profile", "board profile"};
     if (place.path.empty()) {
-        report.board_profile = Check{kId, Health::kSkipped, kTitle, "not written: " + place.why, ""};
+        report.board_profile = line.skipped("not written: " + place.why);
         return {};
     }
     const std::string chosen = report.coherency().value().chosen;
     const std::string replaced = replaced_text(place.path, chosen);
     std::error_code ignored;  // what is missing shows when the file is written
     std::filesystem::create_directories(std::filesystem::path(place.path).parent_path(), ignored);
-    Status status = write_file_atomically(place.path, board_profile_text(report, root));
-    report.board_profile = Check{kId, Health::kOk, kTitle,
-                                 "coherency = " + chosen + ", written to " + place.path + replaced, ""};
-    if (!status.ok()) {
-        report.board_profile =
-            Check{kId, Health::kWarning, kTitle, status.message(), "--board-profile names another file"};
-    }
+    const Status status = write_file_atomically(place.path, board_profile_text(report, root));
+    report.board_profile = status.ok()
+                               ? line.ok("coherency = " + chosen + ", written to " + place.path + replaced)
+                               : line.warning(status.message(), "--board-profile names another file");
     return status;
 }
 

@@ -5,9 +5,11 @@
 // JSON and exit status need no special cases. `advice` is there whenever the state is a warning or a problem.
 #pragma once
 
+#include <cstddef>
 #include <string>
 #include <utility>
-#include <vector>
+
+#include "base/status.hpp"
 
 namespace rknpu2 {
 
@@ -26,18 +28,46 @@ struct Check {
     std::string advice;  // empty for kOk and kSkipped
 };
 
-constexpr const char* health_name(Health health) {
-    switch (health) {
-        case Health::kOk:
-            return "ok";
-        case Health::kWarning:
-            return "warning";
-        case Health::kProblem:
-            return "problem";
-        case Health::kSkipped:
-            return "skipped";
+// Makes the line of that id and title, once it is known how it is.
+struct CheckLine {
+    std::string id, title;
+
+    Check ok(std::string found) const { return {id, Health::kOk, title, std::move(found), ""}; }
+    Check skipped(std::string found) const { return {id, Health::kSkipped, title, std::move(found), ""}; }
+    Check warning(std::string found, std::string advice) const {
+        return {id, Health::kWarning, title, std::move(found), std::move(advice)};
     }
-    return "?";
+    Check problem(std::string found, std::string advice) const {
+        return {id, Health::kProblem, title, std::move(found), std::move(advice)};
+    }
+};
+
+constexpr const char* health_name(Health health) {
+    constexpr const char* kNames[] = {"ok", "warning", "problem", "skipped"};
+    return kNames[static_cast<size_t>(health)];
 }
+
+// Spaces in place of control characters, whatever a file or a library said.
+std::string one_line(std::string text);
+
+// How far a step that uses the NPU came.
+enum class StepState {
+    kRan,       // there is a result, right or wrong
+    kFailed,    // the runtime reported an error
+    kTimedOut,  // the runtime reported that the device did not answer
+    kCrashed,   // the process with the runtime ended, or hung and was stopped
+    kLeftOut,   // not tried: too much went wrong before
+};
+
+// What each step leaves behind.
+struct Outcome {
+    StepState state = StepState::kLeftOut;
+    std::string error;  // why there is no result; empty when it ran
+
+    bool ran() const { return state == StepState::kRan; }
+};
+
+// kRan, kFailed or kTimedOut.
+Outcome outcome_of(const Status& status);
 
 }  // namespace rknpu2

@@ -8,37 +8,80 @@
 #include <utility>
 
 #include "base/format.hpp"
-#include "doctor_statistics.hpp"
 #include "doctor_trials.hpp"
 
 namespace rknpu2 {
 namespace {
 
-constexpr const char* kActivations = "activations";
-constexpr const char* kWeights = "weights";
-constexpr const char* kResults = "results";
-constexpr const char* kDirtyResults = "results over cleaned memory";
+// The control: when even doing nothing was right each time, nothing can be told.
 constexpr const char* kNothingDone = "without it";
+constexpr const char* kCleanedWhole = "results over cleaned memory";
+constexpr const char* kCleanedLines = "results over memory cleaned by lines";
 constexpr size_t kSyncSizes[] = {4 << 10, 64 << 10, 1 << 20};
 
-// Adds a figure of what a trial counts.
-Status add(Reading& reading, const std::string& name, const Result<Count>& count) {
-    RKNPU2_RETURN_IF_ERROR(count.status().with_context(name));
-    reading.add_count(name, count.value().right, count.value().of);
-    return {};
-}
+// What the probe of that id tries. It answers `yes` when all of its trials were right: without a control,
+// those that did nothing, and with one all others.
+struct CacheProbe {
+    const char* id;
+    const char *yes, *no;
+    std::vector<Trial> trials;
+};
 
-// All figures but the control, in which nothing was done.
-bool all_right(const Reading& reading) {
-    return std::all_of(reading.figures.begin(), reading.figures.end(),
-                       [](const Figure& f) { return f.all() || f.name == kNothingDone; });
-}
-
-// With a control: when even doing nothing was right each time, nothing can be told.
-std::string answer_of(const Reading& reading, const char* yes, const char* no) {
-    const Figure* const control = reading.find(kNothingDone);
-    if (!all_right(reading)) return no;
-    return control != nullptr && control->all() ? "cannot be told: nothing was ever old" : yes;
+const std::vector<CacheProbe>& cache_probes() {
+    using enum Question;
+    using enum Operand;
+    using enum Place;
+    using enum Way;
+    static const std::vector<CacheProbe> all = {
+        {"owner-sync",
+         "works",
+         "does nothing",
+         {{kNothingDone, kWritten, kActivations, kOwn, kNothing},
+          {"activations", kWritten, kActivations, kOwn, kSync},
+          {"results", kReadBack, kResult, kOwn, kSync}}},
+        {"slab-sync",
+         "works",
+         "does nothing",
+         {{kNothingDone, kWritten, kWeights, kSlice, kNothing},
+          {"weights", kWritten, kWeights, kSlice, kOwner}}},
+        {"import-sync",
+         "works",
+         "does nothing",
+         {{kNothingDone, kWritten, kActivations, kSlice, kNothing},
+          {"activations", kWritten, kActivations, kSlice, kSync},
+          {"results", kReadBack, kResult, kSlice, kSync}}},
+        {"bind-cleans",
+         "cleans",
+         "leaves the cache as it is",
+         {{kNothingDone, kWritten, kActivations, kOwn, kNothing},
+          {"activations", kWritten, kActivations, kOwn, kBind},
+          {"activations in slices", kWritten, kActivations, kSlice, kBind},
+          {"weights in slices", kWritten, kWeights, kSlice, kBind}}},
+        {"cache-lines",
+         "work",
+         "do nothing",
+         {{kNothingDone, kWritten, kActivations, kOwn, kNothing},
+          {"activations", kWritten, kActivations, kOwn, kLines},
+          {"weights", kWritten, kWeights, kSlice, kLines},
+          {"results", kReadBack, kResult, kOwn, kLines}}},
+        {"results-visible",
+         "visible",
+         "old until synced",
+         {{"results", kReadBack, kResult, kOwn, kNothing},
+          {"results in slices", kReadBack, kResult, kSlice, kNothing}}},
+        {"dirty-lines",
+         "harmless",
+         "overwrite results",
+         {{"results over memory as the CPU left it", kKept, kResult, kOwn, kNothing},
+          {kCleanedWhole, kKept, kResult, kOwn, kOwner},
+          {kCleanedLines, kKept, kResult, kOwn, kLines}}},
+        {"non-cacheable",
+         "coherent",
+         "old",
+         {{"activations", kWritten, kActivations, kNonCacheable, kNothing},
+          {"results", kReadBack, kResult, kNonCacheable, kNothing}}},
+    };
+    return all;
 }
 
 std::string cost_name(const char* strategy, bool to_device, size_t bytes) {
@@ -46,17 +89,15 @@ std::string cost_name(const char* strategy, bool to_device, size_t bytes) {
 }
 
 // Microseconds of `keep_in_step` after the CPU has written all of the buffer.
-Result<double> cost_of(ProbeBench& bench, NpuMemory& memory, size_t bytes,
-                       const std::function<Status()>& keep_in_step) {
-    std::vector<double> times;
-    const int rounds = bench.clock.simulated() ? 1 : 15;
-    for (int round = 0; round < rounds; ++round) {
-        std::memset(memory.data(), round, bytes);
-        const uint64_t start = bench.clock.join();
-        RKNPU2_RETURN_IF_ERROR(keep_in_step());
-        times.push_back(static_cast<double>(bench.clock.now() - start) / 1000);
-    }
-    return median(times);
+Status add_cost(Bench& bench, NpuMemory& memory, const std::string& name,
+                const std::function<Status()>& keep_in_step, Reading& reading, double& sum) {
+    const Result<double> us = median_us(
+        bench.clock, bench.clock.simulated() ? 1 : 15, [&] { std::memset(memory.data(), 1, memory.size()); },
+        keep_in_step);
+    RKNPU2_RETURN_IF_ERROR(us.status());
+    reading.add(name, us.value(), "us");
+    sum += us.value();
+    return {};
 }
 
 // Part of the time of runs that a strategy takes: a token's product syncs some 4 KiB to the device and 64 KiB
@@ -98,144 +139,63 @@ std::string strategy_text(const char* name, const Strategy& strategy) {
 
 }  // namespace
 
-Status probe_owner_sync(ProbeBench& bench, Reading& reading) {
+Status probe_cache(Bench& bench, Reading& reading) {
+    const std::vector<CacheProbe>& all = cache_probes();
+    const CacheProbe& probe =
+        *std::find_if(all.begin(), all.end(), [&](const CacheProbe& p) { return p.id == reading.id; });
+    const bool has_control = probe.trials[0].figure == kNothingDone;
     CoherencyTrials trials(bench);
     RKNPU2_RETURN_IF_ERROR(trials.make());
-    RKNPU2_RETURN_IF_ERROR(
-        add(reading, kNothingDone, trials.written(Operand::kActivations, Place::kOwn, Way::kNothing)));
-    RKNPU2_RETURN_IF_ERROR(
-        add(reading, kActivations, trials.written(Operand::kActivations, Place::kOwn, Way::kSync)));
-    RKNPU2_RETURN_IF_ERROR(add(reading, kResults, trials.read_back(Place::kOwn, Way::kSync)));
-    reading.answer = answer_of(reading, "works", "does nothing");
-    return {};
-}
-
-Status probe_slab_sync(ProbeBench& bench, Reading& reading) {
-    CoherencyTrials trials(bench);
-    RKNPU2_RETURN_IF_ERROR(trials.make());
-    RKNPU2_RETURN_IF_ERROR(
-        add(reading, kNothingDone, trials.written(Operand::kWeights, Place::kSlice, Way::kNothing)));
-    RKNPU2_RETURN_IF_ERROR(
-        add(reading, kWeights, trials.written(Operand::kWeights, Place::kSlice, Way::kOwner)));
-    reading.answer = answer_of(reading, "works", "does nothing");
-    return {};
-}
-
-Status probe_import_sync(ProbeBench& bench, Reading& reading) {
-    CoherencyTrials trials(bench);
-    RKNPU2_RETURN_IF_ERROR(trials.make());
-    RKNPU2_RETURN_IF_ERROR(
-        add(reading, kNothingDone, trials.written(Operand::kActivations, Place::kSlice, Way::kNothing)));
-    RKNPU2_RETURN_IF_ERROR(
-        add(reading, kActivations, trials.written(Operand::kActivations, Place::kSlice, Way::kSync)));
-    RKNPU2_RETURN_IF_ERROR(add(reading, kResults, trials.read_back(Place::kSlice, Way::kSync)));
-    reading.answer = answer_of(reading, "works", "does nothing");
-    return {};
-}
-
-Status probe_bind_cleans(ProbeBench& bench, Reading& reading) {
-    CoherencyTrials trials(bench);
-    RKNPU2_RETURN_IF_ERROR(trials.make());
-    RKNPU2_RETURN_IF_ERROR(
-        add(reading, kNothingDone, trials.written(Operand::kActivations, Place::kOwn, Way::kNothing)));
-    RKNPU2_RETURN_IF_ERROR(
-        add(reading, kActivations, trials.written(Operand::kActivations, Place::kOwn, Way::kBind)));
-    RKNPU2_RETURN_IF_ERROR(add(reading, "activations in slices",
-                               trials.written(Operand::kActivations, Place::kSlice, Way::kBind)));
-    RKNPU2_RETURN_IF_ERROR(
-        add(reading, "weights in slices", trials.written(Operand::kWeights, Place::kSlice, Way::kBind)));
-    reading.answer = answer_of(reading, "cleans", "leaves the cache as it is");
-    return {};
-}
-
-Status probe_cache_lines(ProbeBench& bench, Reading& reading) {
-    CoherencyTrials trials(bench);
-    RKNPU2_RETURN_IF_ERROR(trials.make());
-    if (!trials.has_lines()) {
+    bool right = true;
+    for (const Trial& trial : probe.trials) {
+        const Result<Count> count = trials.count(trial);
+        const bool may_be_missing = trial.way == Way::kLines || trial.place == Place::kNonCacheable;
+        if (may_be_missing && count.status().code() == StatusCode::kUnsupported) continue;
+        RKNPU2_RETURN_IF_ERROR(count.status().with_context(trial.figure));
+        reading.add_count(trial.figure, count.value().right, count.value().of);
+        if (has_control != (trial.way == Way::kNothing)) right = right && reading.figures.back().all();
+    }
+    reading.answer = right ? probe.yes : probe.no;
+    const Figure* const control = reading.find(kNothingDone);
+    if (right && control != nullptr && control->all())
+        reading.answer = "cannot be told: nothing was ever old";
+    if (reading.figures.size() == (has_control ? 1 : 0)) {
+        reading.figures.clear();
         reading.answer = "not to be had here";
-        return {};
     }
-    RKNPU2_RETURN_IF_ERROR(
-        add(reading, kNothingDone, trials.written(Operand::kActivations, Place::kOwn, Way::kNothing)));
-    RKNPU2_RETURN_IF_ERROR(
-        add(reading, kActivations, trials.written(Operand::kActivations, Place::kOwn, Way::kLines)));
-    RKNPU2_RETURN_IF_ERROR(
-        add(reading, kWeights, trials.written(Operand::kWeights, Place::kSlice, Way::kLines)));
-    RKNPU2_RETURN_IF_ERROR(add(reading, kResults, trials.read_back(Place::kOwn, Way::kLines)));
-    reading.answer = answer_of(reading, "work", "do nothing");
     return {};
 }
 
-Status probe_results_visible(ProbeBench& bench, Reading& reading) {
-    CoherencyTrials trials(bench);
-    RKNPU2_RETURN_IF_ERROR(trials.make());
-    RKNPU2_RETURN_IF_ERROR(add(reading, kResults, trials.read_back(Place::kOwn, Way::kNothing)));
-    RKNPU2_RETURN_IF_ERROR(add(reading, "results in slices", trials.read_back(Place::kSlice, Way::kNothing)));
-    reading.answer = all_right(reading) ? "visible" : "old until synced";
-    return {};
-}
-
-Status probe_dirty_lines(ProbeBench& bench, Reading& reading) {
-    CoherencyTrials trials(bench);
-    RKNPU2_RETURN_IF_ERROR(trials.make());
-    const Result<Count> kept = trials.kept(Way::kNothing);
-    RKNPU2_RETURN_IF_ERROR(add(reading, "results over memory as the CPU left it", kept));
-    RKNPU2_RETURN_IF_ERROR(add(reading, kDirtyResults, trials.kept(Way::kOwner)));
-    if (trials.has_lines()) {
-        RKNPU2_RETURN_IF_ERROR(
-            add(reading, "results over memory cleaned by lines", trials.kept(Way::kLines)));
-    }
-    reading.answer = kept.value().all() ? "harmless" : "overwrite results";
-    return {};
-}
-
-Status probe_non_cacheable(ProbeBench& bench, Reading& reading) {
-    CoherencyTrials trials(bench);
-    RKNPU2_RETURN_IF_ERROR(trials.make());
-    const Result<Count> seen = trials.written(Operand::kActivations, Place::kNonCacheable, Way::kNothing);
-    if (seen.status().code() == StatusCode::kUnsupported) {
-        reading.answer = "not to be had here";
-        return {};
-    }
-    RKNPU2_RETURN_IF_ERROR(add(reading, kActivations, seen));
-    RKNPU2_RETURN_IF_ERROR(add(reading, kResults, trials.read_back(Place::kNonCacheable, Way::kNothing)));
-    reading.answer = all_right(reading) ? "coherent" : "old";
-    return {};
-}
-
-Status probe_sync_cost(ProbeBench& bench, Reading& reading) {
-    ContextSpec spec;
-    spec.K = spec.N = 64;
-    spec.rows = {1};
-    Result<std::unique_ptr<NpuContext>> context = bench.runtime.create_context(spec);
-    RKNPU2_RETURN_IF_ERROR(context.status());
+Status probe_sync_cost(Bench& bench, Reading& reading) {
+    Result<std::unique_ptr<NpuContext>> made = bench.runtime.create_context({.K = 64, .N = 64, .rows = {1}});
+    RKNPU2_RETURN_IF_ERROR(made.status());
+    NpuContext& context = *made.value();
     const CacheLines lines = bench.runtime.cache_lines();
-    double sums[2] = {};
+    double owner_us = 0;
+    double lines_us = 0;
     for (const size_t bytes : kSyncSizes) {
-        Result<std::unique_ptr<NpuMemory>> made = context.value()->allocate(bytes);
-        RKNPU2_RETURN_IF_ERROR(made.status());
-        NpuMemory& memory = *made.value();
+        const Result<std::unique_ptr<NpuMemory>> allocated = context.allocate(bytes);
+        RKNPU2_RETURN_IF_ERROR(allocated.status());
+        NpuMemory& memory = *allocated.value();
         for (const bool to_device : {true, false}) {
-            const Result<double> owner = cost_of(bench, memory, bytes, [&] {
-                return to_device ? context.value()->sync_to_device(memory)
-                                 : context.value()->sync_from_device(memory);
-            });
-            RKNPU2_RETURN_IF_ERROR(owner.status());
-            reading.add(cost_name("owner", to_device, bytes), owner.value(), "us");
-            sums[0] += owner.value();
-            if (!lines.available()) continue;
-            const Result<double> by_line = cost_of(bench, memory, bytes, [&] {
+            const auto sync = [&] {
+                return to_device ? context.sync_to_device(memory) : context.sync_from_device(memory);
+            };
+            const auto clean = [&] {
                 return lines.apply(
                     to_device ? CacheLines::Operation::kClean : CacheLines::Operation::kCleanAndInvalidate,
                     memory.data(), bytes);
-            });
-            RKNPU2_RETURN_IF_ERROR(by_line.status());
-            reading.add(cost_name("lines", to_device, bytes), by_line.value(), "us");
-            sums[1] += by_line.value();
+            };
+            RKNPU2_RETURN_IF_ERROR(
+                add_cost(bench, memory, cost_name("owner", to_device, bytes), sync, reading, owner_us));
+            if (lines.available()) {
+                RKNPU2_RETURN_IF_ERROR(
+                    add_cost(bench, memory, cost_name("lines", to_device, bytes), clean, reading, lines_us));
+            }
         }
     }
-    reading.answer = format("%.1f us by owner", sums[0]);
-    if (lines.available()) reading.answer += format(", %.1f us by lines", sums[1]);
+    reading.answer = format("%.1f us by owner", owner_us);
+    if (lines.available()) reading.answer += format(", %.1f us by lines", lines_us);
     return {};
 }
 
@@ -250,16 +210,16 @@ double sync_cost_us(const std::vector<Reading>& readings, const char* strategy, 
 CoherencyVerdict choose_coherency(const std::vector<Reading>& readings) {
     CoherencyVerdict choice;
     choice.owner = judge(readings,
-                         {{"owner-sync", kActivations},
-                          {"owner-sync", kResults},
-                          {"slab-sync", kWeights},
-                          {"dirty-lines", kDirtyResults}},
+                         {{"owner-sync", "activations"},
+                          {"owner-sync", "results"},
+                          {"slab-sync", "weights"},
+                          {"dirty-lines", kCleanedWhole}},
                          "owner");
     choice.lines = judge(readings,
-                         {{"cache-lines", kActivations},
-                          {"cache-lines", kWeights},
-                          {"cache-lines", kResults},
-                          {"dirty-lines", "results over memory cleaned by lines"}},
+                         {{"cache-lines", "activations"},
+                          {"cache-lines", "weights"},
+                          {"cache-lines", "results"},
+                          {"dirty-lines", kCleanedLines}},
                          "lines");
     for (const Reading& reading : readings) {
         const Figure* const control = reading.find(kNothingDone);
@@ -279,20 +239,19 @@ CoherencyVerdict choose_coherency(const std::vector<Reading>& readings) {
 }
 
 Check check_of(const CoherencyVerdict& choice) {
-    Check check;
-    check.id = "reading.coherency";
-    check.title = "strategy for the CPU's cache";
-    check.found = (choice.chosen.empty() ? "none is right" : choice.chosen) + " (" + choice.why + ")";
-    if (choice.chosen == "owner" && !choice.owner.right) {
-        check.health = Health::kWarning;
-        check.advice = "it is what the plug-in does without a profile; report it with this report's file";
-    }
+    const CheckLine line{"reading.coherency", "strategy for the CPU's cache"};
+    const std::string found =
+        (choice.chosen.empty() ? "none is right" : choice.chosen) + " (" + choice.why + ")";
     if (choice.chosen.empty()) {
-        check.health = Health::kProblem;
-        check.advice =
-            "results may be wrong now and then: do not use the NPU; report it with this report's file";
+        return line.problem(
+            found,
+            "results may be wrong now and then: do not use the NPU; report it with this report's file");
     }
-    return check;
+    if (choice.chosen == "owner" && !choice.owner.right) {
+        return line.warning(
+            found, "it is what the plug-in does without a profile; report it with this report's file");
+    }
+    return line.ok(found);
 }
 
 }  // namespace rknpu2

@@ -8,10 +8,9 @@
 #include <vector>
 
 #include "base/format.hpp"
-#include "doctor_prepared.hpp"
+#include "doctor_product.hpp"
 #include "doctor_profile.hpp"
 #include "doctor_reading.hpp"
-#include "doctor_statistics.hpp"
 #include "matrix/layout.hpp"
 #include "system/threads.hpp"
 
@@ -36,34 +35,28 @@ constexpr BindShape kBindShapes[] = {
     {Operand::kWeights, 1, 4096, 256},       {Operand::kWeights, 1, 4096, 4096}};
 
 // Each time after the CPU has written all of it: a bind that cleans has something to clean.
-Result<double> bind_us(ProbeBench& bench, const BindShape& shape) {
-    Prepared prepared;
-    RKNPU2_RETURN_IF_ERROR(prepare(bench.runtime, {kInt8, shape.M, shape.K, shape.N, 1}, 0, prepared));
-    NpuMemory& memory = shape.operand == Operand::kWeights ? *prepared.b : *prepared.a;
-    std::vector<double> times;
-    const int rounds = bench.clock.simulated() ? 1 : 9;
-    for (int round = 0; round < rounds; ++round) {
-        std::memset(memory.data(), round, memory.size());
-        const uint64_t start = bench.clock.join();
-        RKNPU2_RETURN_IF_ERROR(prepared.context->bind(shape.operand, memory));
-        times.push_back(static_cast<double>(bench.clock.now() - start) / 1000);
-    }
-    return median(times);
+Result<double> bind_us(Bench& bench, const BindShape& shape) {
+    Product product;
+    RKNPU2_RETURN_IF_ERROR(
+        prepare_ones(bench.runtime, spec_of({kInt8, shape.M, shape.K, shape.N, 1}), product));
+    NpuMemory& memory = shape.operand == Operand::kWeights ? *product.b : *product.a;
+    return median_us(
+        bench.clock, bench.clock.simulated() ? 1 : 9, [&] { std::memset(memory.data(), 2, memory.size()); },
+        [&] { return product.context->bind(shape.operand, memory); });
 }
 
-Result<double> create_us(ProbeBench& bench, size_t row_counts) {
-    ContextSpec spec;
-    spec.K = spec.N = 2048;
+Result<double> create_us(Bench& bench, size_t row_counts) {
+    ContextSpec spec{.K = 2048, .N = 2048};
     for (size_t i = 1; i <= row_counts; ++i)
         spec.rows.push_back(4 * i);
-    std::vector<double> times;
-    for (int round = 0; round < 5; ++round) {
-        const uint64_t start = bench.clock.join();
-        Result<std::unique_ptr<NpuContext>> context = bench.runtime.create_context(spec);
-        RKNPU2_RETURN_IF_ERROR(context.status());
-        times.push_back(static_cast<double>(bench.clock.now() - start) / 1000);
-    }
-    return median(times);
+    std::unique_ptr<NpuContext> context;
+    return median_us(
+        bench.clock, 5, [&] { context.reset(); },
+        [&] {
+            Result<std::unique_ptr<NpuContext>> made = bench.runtime.create_context(spec);
+            if (made.ok()) context = made.take();
+            return made.status();
+        });
 }
 
 // Keeps every CPU busy with reading memory while it lives.
@@ -90,10 +83,10 @@ class BusyCpus {
     ThreadTeam threads_;
 };
 
-Status add_shape(ProbeBench& bench, Reading& reading, const SpeedShape& shape, const std::string& name) {
+Status add_shape(Bench& bench, Reading& reading, const SpeedShape& shape, const std::string& name) {
     const size_t rounds = bench.clock.simulated() ? 1 : 5;
     const int runs = bench.clock.simulated() ? 1 : 2;
-    const Result<Speed> speed = measure_shape(bench.runtime, bench.clock, shape, rounds, runs);
+    const Result<Speed> speed = measure_shape(bench, shape, rounds, runs);
     RKNPU2_RETURN_IF_ERROR(speed.status().with_context(name));
     reading.add(name, speed.value().run_us, "us");
     return {};
@@ -101,7 +94,7 @@ Status add_shape(ProbeBench& bench, Reading& reading, const SpeedShape& shape, c
 
 }  // namespace
 
-Status probe_bind_cost(ProbeBench& bench, Reading& reading) {
+Status probe_bind_cost(Bench& bench, Reading& reading) {
     double weights[std::size(kBindShapes)] = {};
     for (size_t i = 0; i < std::size(kBindShapes); ++i) {
         const BindShape& shape = kBindShapes[i];
@@ -118,7 +111,7 @@ Status probe_bind_cost(ProbeBench& bench, Reading& reading) {
     return {};
 }
 
-Status probe_context_cost(ProbeBench& bench, Reading& reading) {
+Status probe_context_cost(Bench& bench, Reading& reading) {
     const Result<double> one = create_us(bench, 1);
     RKNPU2_RETURN_IF_ERROR(one.status());
     reading.add("one row count", one.value(), "us");
@@ -129,7 +122,7 @@ Status probe_context_cost(ProbeBench& bench, Reading& reading) {
     return {};
 }
 
-Status probe_int8_three_cores(ProbeBench& bench, Reading& reading) {
+Status probe_int8_three_cores(Bench& bench, Reading& reading) {
     constexpr SpeedShape kShape{kInt8, 512, 4096, 4096, 3};
     RKNPU2_RETURN_IF_ERROR(add_shape(bench, reading, kShape, "alone"));
     const double alone = reading.figures.back().value;
@@ -142,7 +135,7 @@ Status probe_int8_three_cores(ProbeBench& bench, Reading& reading) {
     return {};
 }
 
-Status probe_attention_shapes(ProbeBench& bench, Reading& reading) {
+Status probe_attention_shapes(Bench& bench, Reading& reading) {
     const SpeedShape shapes[] = {{kFp16, 2048, 512, 2048, 1}, {kFp16, 2048, 512, 4096, 1},
                                  {kFp16, 2048, 512, 8192, 1}, {kFp16, 2048, 512, 16384, 1},
                                  {kFp16, 2048, 2048, 512, 1}, {kFp16, 2048, 4096, 512, 1}};

@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: MIT
 #include "doctor_examination.hpp"
 
-#include <algorithm>
 #include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "config/device_lock.hpp"
-#include "doctor_messages.hpp"
 #include "runtime/locate.hpp"
 #include "watched_process.hpp"
 
@@ -16,116 +14,124 @@ namespace rknpu2 {
 namespace {
 
 using Link = WatchedProcess::Link;
+using Next = Findings::Next;
 
-// Why a step has no turn; ends the process's work.
-struct NoTurn {
-    Status status;
+// What is done with the runtime, one after the other.
+struct Step {
+    std::string what;
+    std::function<bool(const Findings&)> uses_npu;
+    std::function<void(Bench&, Findings&)> run;           // notes its result, also a failure
+    std::function<void(Findings&, const Outcome&)> note;  // that there is no result, and why
 };
 
-// The turn of one step. Waiting for it is told, since it takes as long as others use the NPU.
-class StepTurn {
-  public:
-    StepTurn(DeviceLock* lock, const Link& link) : lock_(lock), link_(link) {}
+// When one shape fails, the other ones are not measured.
+Step measuring(const std::string& what, const std::function<Status(Bench&, Measurements&)>& work) {
+    return {what, [](const Findings& found) { return found.measure_error.empty(); },
+            [what, work](Bench& bench, Findings& found) {
+                if (!found.measure_error.empty()) return;
+                const Status status = work(bench, found.measurements);
+                if (!status.ok()) found.measure_error = what + ": " + status.message();
+            },
+            [what](Findings& found, const Outcome& outcome) {
+                if (!found.measure_error.empty()) return;
+                found.measure_crashed = outcome.state == StepState::kCrashed;
+                found.measure_error = (found.measure_crashed ? what + ": " : "") + outcome.error;
+            }};
+}
 
-    void begin(const std::string& what) {
-        end();
-        if (lock_ != nullptr) link_.tell(message_of_waiting());
-        Result<DeviceLock::Turn> turn = DeviceLock::Turn::take(lock_);
-        if (!turn.ok()) throw NoTurn{turn.status()};
-        turn_ = turn.take();
-        link_.ask(message_of_beginning(what));  // it begins once that is on the disk
+std::vector<Step> steps_of(bool quick) {
+    const auto always = [](const Findings&) { return true; };
+    std::vector<Step> steps;
+    for (const SelfTestCase& test : self_test_cases(quick)) {
+        steps.push_back({case_text(test), always,
+                         [test](Bench& bench, Findings& found) {
+                             found.self_test.push_back(run_self_test(bench.runtime, test));
+                         },
+                         [test](Findings& found, const Outcome& outcome) {
+                             found.self_test.push_back({outcome, test});
+                         }});
     }
-    void end() { turn_.end(); }
-
-  private:
-    DeviceLock* lock_;
-    const Link& link_;
-    DeviceLock::Turn turn_;
-};
-
-int strikes_of(const DoctorReport& report) {
-    const auto strikes = [](const auto& results) {
-        return std::count_if(results.begin(), results.end(), [](const auto& result) {
-            return result.state == CaseState::kTimedOut || result.state == CaseState::kCrashed;
-        });
-    };
-    return static_cast<int>(strikes(report.self_test) + strikes(report.readings)) +
-           (report.measure_crashed ? 1 : 0);
-}
-
-// The strikes after it.
-int test(const DoctorReport& report, NpuRuntime& runtime, StepTurn& turn, const Link& link) {
-    SelfTestProgress tests;
-    tests.first = report.self_test.size();
-    tests.strikes = strikes_of(report);
-    tests.begins = [&](const SelfTestCase& test) { turn.begin(case_text(test)); };
-    tests.ended = [&](const SelfTestResult& result) {
-        turn.end();
-        link.tell(message_of_result(result));
-    };
-    return tests.strikes + strikes_in(run_self_tests(runtime, report.quick, tests));
-}
-
-void measure_all(const DoctorReport& report, NpuRuntime& runtime, const DoctorClock& clock, StepTurn& turn,
-                 const Link& link) {
-    MeasureProgress progress;
-    progress.begins = [&](const std::string& what) { turn.begin(what); };
-    progress.measured = [&](const Measurements& so_far) { link.tell(message_of_measurements(so_far)); };
-    const Result<Measurements> measured = measure(runtime, clock, report.quick, progress);
-    turn.end();
-    link.tell(measured.ok() ? message_of_measurements(measured.value())
-                            : message_of_no_measurements(measured.status().message()));
-}
-
-void try_out(const DoctorReport& report, ProbeBench bench, int strikes, StepTurn& turn, const Link& link) {
-    for (size_t i = report.readings.size(); i < probes().size(); ++i) {
-        const Probe& probe = probes()[i];
-        const bool give_up = strikes >= kStrikesToGiveUp;
-        const bool needs_npu = !give_up && (probe.quick || !bench.quick);
-        if (needs_npu) turn.begin(std::string("trying out: ") + probe.title);
-        const Reading reading = give_up ? not_tried(probe, kTooMuchWentWrong) : run_probe(probe, bench);
-        turn.end();
-        if (reading.state == CaseState::kTimedOut) ++strikes;
-        link.tell(message_of_reading(reading));
+    for (const SpeedShape& shape : speed_shapes(quick)) {
+        steps.push_back(measuring(speed_text(shape), [shape](Bench& bench, Measurements& all) {
+            return measure(bench, shape, all);
+        }));
     }
+    steps.push_back(measuring("binding activations", measure_bind));
+    for (const Probe& probe : probes()) {
+        steps.push_back(
+            {std::string("trying out: ") + probe.title,
+             [&probe, quick](const Findings&) { return probe.quick || !quick; },
+             [&probe](Bench& bench, Findings& found) { found.readings.push_back(run_probe(probe, bench)); },
+             [&probe](Findings& found, const Outcome& outcome) {
+                 found.readings.push_back(not_tried(probe, outcome));
+             }});
+    }
+    return steps;
 }
 
-void look_at_all(const Examination& examination, const DoctorReport& report, NpuRuntime& runtime,
-                 StepTurn& turn, const Link& link) {
-    const int strikes = test(report, runtime, turn, link);
-    if (strikes >= kStrikesToGiveUp) return link.tell(message_of_no_measurements(kTooMuchWentWrong));
-    const DoctorClock clock(examination.library);
-    if (!report.measure_ended) measure_all(report, runtime, clock, turn, link);
-    link.tell(message_of_trying_out());
-    try_out(report, {runtime, clock, report.quick}, strikes, turn, link);
+// Begins a turn of the NPU for the step. Waiting for it is told, since it takes as long as others use the
+// NPU; and the step begins once its name is on the disk.
+Result<DeviceLock::Turn> begin(const Step& step, DeviceLock* lock, const Link& link, Findings& found) {
+    if (lock != nullptr) {
+        found.next = Next::kWait;
+        found.running = "waiting for other programs that use the NPU";
+        link.tell(message_of(found));
+    }
+    Result<DeviceLock::Turn> turn = DeviceLock::Turn::take(lock);
+    if (!turn.ok()) return turn;
+    found.next = Next::kAsk;
+    found.running = step.what;
+    link.ask(message_of(found));
+    found.next = Next::kWork;
+    return turn;
 }
 
-// All that `report` does not have yet.
-void use_runtime(const Examination& examination, const DoctorReport& report, NpuRuntime& runtime,
-                 const Link& link) {
-    link.tell(message_of_opened(runtime.info()));
-    if (report.system_only) return;
+// All steps that are not done. An error when the NPU cannot be had.
+Status run_steps(Bench bench, DeviceLock* lock, const Link& link, Findings& found) {
+    const std::vector<Step> steps = steps_of(bench.quick);
+    while (found.done < steps.size()) {
+        const Step& step = steps[found.done];
+        if (found.strikes() >= kStrikesToGiveUp) {
+            step.note(found, {StepState::kLeftOut, kTooMuchWentWrong});
+        } else if (step.uses_npu(found)) {
+            const Result<DeviceLock::Turn> turn = begin(step, lock, link, found);
+            RKNPU2_RETURN_IF_ERROR(turn.status());
+            step.run(bench, found);
+        } else {
+            step.run(bench, found);
+        }
+        ++found.done;
+        link.tell(message_of(found));
+    }
+    return {};
+}
+
+Status use_runtime(const Examination& examination, NpuRuntime& runtime, const Link& link,
+                   DoctorReport& report) {
+    report.opened = true;
+    report.runtime = runtime.info();
+    report.runtime_error.clear();
+    link.tell(message_of(report));
+    if (report.system_only) return {};
     LockCounters counters;
     const auto lock =
         DeviceLock::open(examination.config, runtime.info().simulated, npu_device_nodes(), counters);
-    if (!lock.ok()) return link.tell(message_of_no_lock(lock.status().message()));
-    StepTurn turn(lock.value().get(), link);
-    try {
-        look_at_all(examination, report, runtime, turn, link);
-    } catch (const NoTurn& none) {
-        link.tell(message_of_no_lock(none.status.message()));
-    }
+    RKNPU2_RETURN_IF_ERROR(lock.status());
+    const DoctorClock clock(examination.library);
+    return run_steps({runtime, clock, report.quick}, lock.value().get(), link, report);
 }
 
 // In the process with the runtime. The end is told before the runtime is closed, which may crash, too.
-void examine(const Examination& examination, const DoctorReport& report, const Link& link) {
+void examine(const Examination& examination, const Link& link, DoctorReport& report) {
     const Result<std::unique_ptr<NpuRuntime>> opened = examination.open(examination.library);
     if (opened.ok()) {
-        use_runtime(examination, report, *opened.value(), link);
+        report.lock_error = use_runtime(examination, *opened.value(), link, report).message();
     } else {
-        link.tell(message_of_no_runtime(opened.status().message()));
+        report.runtime_error = opened.status().message();
     }
-    link.tell(message_of_end());
+    report.next = Next::kEnd;
+    report.running = "closing the runtime";
+    link.tell(message_of(report));
 }
 
 // The doctor's side.
@@ -135,42 +141,41 @@ class Examiner {
         : examination_(examination),
           report_(report),
           watch_(watch),
-          cases_(report.system_only ? std::vector<SelfTestCase>() : self_test_cases(report.quick)) {}
+          steps_(report.system_only ? std::vector<Step>() : steps_of(report.quick)) {}
 
     void run() {
         report_.runtime_error = "it was being opened";
         while (run_process()) {
         }
-        if (!report_.self_test.empty())
-            leave_out_the_rest(report_.lock_error.empty() ? report_.measure_error : report_.lock_error);
+        if (report_.done > 0) leave_out_the_rest(report_.lock_error);
         report_.running.clear();
     }
 
   private:
     // True if another process has to go on.
     bool run_process() {
-        begin("opening the runtime");
-        Told told;
-        Result<WatchedProcess> process =
-            WatchedProcess::start([&](const Link& link) { examine(examination_, report_, link); });
-        if (!process.ok()) return bury(process.status().message(), true);
-        while (const auto message = process.value().next(patience(told))) {
+        report_.opened = false;
+        report_.next = Next::kWork;
+        report_.running = "opening the runtime";
+        watch_();
+        Result<WatchedProcess> started =
+            WatchedProcess::start([&](const Link& link) { examine(examination_, link, report_); });
+        if (!started.ok()) return bury(started.status().message(), true);
+        WatchedProcess& process = started.value();
+        while (const auto message = process.next(patience())) {
             const std::string before = report_.running;
-            apply_message(*message, cases_, report_, told);
-            opened_ = opened_ || told.opened;
+            read_message(*message, report_);
+            opened_once_ = opened_once_ || report_.opened;
             if (report_.running != before) watch_();
-            if (told.asks) process.value().answer();
+            if (report_.next == Next::kAsk) process.answer();
         }
-        std::string ending = process.value().ending();
-        if (!told.ended) {
-            if (ending.empty()) ending = "ended early, with status 0";
-            ending = "the process with the runtime " + ending;
-            return told.opened || !opened_ ? bury(ending, process.value().stuck()) : give_up(ending);
+        if (report_.next == Next::kEnd) {
+            report_.bad_end = process.ending();
+            return opened_once_ && !report_.opened && give_up(std::exchange(report_.runtime_error, ""));
         }
-        report_.bad_end = ending;
-        if (opened_ && !report_.runtime_error.empty())
-            return give_up(std::exchange(report_.runtime_error, ""));
-        return false;
+        const std::string why = "the process with the runtime " +
+                                (process.ending().empty() ? "ended early, with status 0" : process.ending());
+        return report_.opened || !opened_once_ ? bury(why, process.stuck()) : give_up(why);
     }
 
     // It could be opened once, and not again.
@@ -181,57 +186,34 @@ class Examiner {
 
     // What was running when a process ended too early is taken for the reason.
     bool bury(const std::string& why, bool is_last) {
-        if (!opened_) {
+        if (!opened_once_) {
             report_.runtime_error = why;
             return false;
         }
-        bury_step(why);
-        if (!is_last && strikes_of(report_) < kStrikesToGiveUp) return true;
+        if (report_.done == steps_.size()) {
+            report_.bad_end = why;
+            return false;
+        }
+        steps_[report_.done++].note(report_, {StepState::kCrashed, why});
+        if (!is_last && report_.strikes() < kStrikesToGiveUp) return true;
         leave_out_the_rest(is_last ? "left out, since the device hangs" : kTooMuchWentWrong);
         return false;
     }
 
-    void bury_step(const std::string& why) {
-        if (report_.self_test.size() < cases_.size()) {
-            SelfTestResult crashed;
-            crashed.test = cases_[report_.self_test.size()];
-            crashed.state = CaseState::kCrashed;
-            crashed.error = why;
-            report_.self_test.push_back(crashed);
-        } else if (!report_.measure_ended) {
-            report_.measure_error = report_.running + ": " + why;
-            report_.measure_ended = report_.measure_crashed = true;
-        } else if (report_.readings.size() < probes().size()) {
-            report_.readings.push_back(crashed_probe(report_.readings.size(), why));
-        } else {
-            report_.bad_end = why;
-        }
-    }
-
-    // `why` is the error of what has none yet.
     void leave_out_the_rest(const std::string& why) {
-        while (report_.self_test.size() < cases_.size())
-            report_.self_test.push_back(left_out(cases_[report_.self_test.size()], why));
-        if (!report_.measure_ended && report_.measure_error.empty()) report_.measure_error = why;
-        report_.measure_ended = true;
-        while (report_.readings.size() < probes().size())
-            report_.readings.push_back(not_tried(probes()[report_.readings.size()], why));
+        while (report_.done < steps_.size())
+            steps_[report_.done++].note(report_, {StepState::kLeftOut, why});
     }
 
-    std::optional<std::chrono::milliseconds> patience(const Told& told) const {
-        return told.waiting ? std::nullopt : std::optional(examination_.patience);
-    }
-
-    void begin(const std::string& what) {
-        report_.running = what;
-        watch_();
+    std::optional<std::chrono::milliseconds> patience() const {
+        return report_.next == Next::kWait ? std::nullopt : std::optional(examination_.patience);
     }
 
     const Examination& examination_;
     DoctorReport& report_;
     const std::function<void()>& watch_;
-    const std::vector<SelfTestCase> cases_;
-    bool opened_ = false;
+    const std::vector<Step> steps_;
+    bool opened_once_ = false;
 };
 
 }  // namespace

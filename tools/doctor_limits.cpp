@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "base/format.hpp"
-#include "doctor_prepared.hpp"
+#include "doctor_product.hpp"
 #include "doctor_reading.hpp"
 #include "matrix/float16.hpp"
 #include "matrix/layout.hpp"
@@ -31,14 +31,12 @@ int column_value(size_t n) {
 }
 
 template <typename T>
-T element(int value);
-template <>
-int8_t element<int8_t>(int value) {
-    return static_cast<int8_t>(value);
-}
-template <>
-uint16_t element<uint16_t>(int value) {
-    return float_to_float16(static_cast<float>(value));
+T element(int value) {
+    if constexpr (std::is_same_v<T, int8_t>) {
+        return static_cast<int8_t>(value);
+    } else {
+        return float_to_float16(static_cast<float>(value));
+    }
 }
 
 // An atom of A and a tile's column of B have one value each.
@@ -74,33 +72,29 @@ size_t wrong_results(const SpeedShape& shape, const NpuMemory& c) {
 }
 
 // An error when the runtime refuses the shape or a result is wrong.
-Status multiply(ProbeBench& bench, const SpeedShape& shape) {
-    Prepared prepared;
-    RKNPU2_RETURN_IF_ERROR(prepare(bench.runtime, shape, 0, prepared));
-    NpuContext& context = *prepared.context;
-    const size_t a_bytes = dtype_bytes(operand_type(shape.arithmetic), shape.M * shape.K);
-    const size_t b_bytes = dtype_bytes(operand_type(shape.arithmetic), shape.K * shape.N);
-    const size_t c_bytes = dtype_bytes(result_type(shape.arithmetic), shape.M * shape.N);
-    if (prepared.a->size() < a_bytes || prepared.b->size() < b_bytes || prepared.c->size() < c_bytes)
+Status multiply(Bench& bench, const SpeedShape& shape) {
+    Product product;
+    RKNPU2_RETURN_IF_ERROR(product.make(bench.runtime, spec_of(shape)));
+    RKNPU2_RETURN_IF_ERROR(product.allocate(0));
+    const DType type = operand_type(shape.arithmetic);
+    if (product.a->size() < dtype_bytes(type, shape.M * shape.K) ||
+        product.b->size() < dtype_bytes(type, shape.K * shape.N) ||
+        product.c->size() < dtype_bytes(result_type(shape.arithmetic), shape.M * shape.N))
         return {StatusCode::kDeviceError, "the runtime asks for less memory than the operands have"};
     const bool int8 = shape.arithmetic == kInt8;
-    int8 ? fill_operands<int8_t>(shape, *prepared.a, *prepared.b)
-         : fill_operands<uint16_t>(shape, *prepared.a, *prepared.b);
-    RKNPU2_RETURN_IF_ERROR(context.sync_to_device(*prepared.a));
-    RKNPU2_RETURN_IF_ERROR(context.sync_to_device(*prepared.b));
-    std::memset(prepared.c->data(), 0x55, prepared.c->size());
-    RKNPU2_RETURN_IF_ERROR(context.sync_to_device(*prepared.c));
-    RKNPU2_RETURN_IF_ERROR(context.run());
-    RKNPU2_RETURN_IF_ERROR(context.sync_from_device(*prepared.c));
+    RKNPU2_RETURN_IF_ERROR(product.prepare(0, [&](NpuMemory& a, NpuMemory& b) {
+        int8 ? fill_operands<int8_t>(shape, a, b) : fill_operands<uint16_t>(shape, a, b);
+    }));
+    RKNPU2_RETURN_IF_ERROR(product.run());
     const size_t wrong =
-        int8 ? wrong_results<int32_t>(shape, *prepared.c) : wrong_results<float>(shape, *prepared.c);
+        int8 ? wrong_results<int32_t>(shape, *product.c) : wrong_results<float>(shape, *product.c);
     if (wrong == 0) return {};
     return {StatusCode::kDeviceError, format("%zu of %zu results wrong", wrong, shape.M * shape.N)};
 }
 
 // Goes up to the first shape that fails, those of one size together; `size` is what of it is told.
-Status go_up(ProbeBench& bench, Reading& reading, const std::vector<SpeedShape>& shapes,
-             size_t SpeedShape::*size, const char* name) {
+Status go_up(Bench& bench, Reading& reading, const std::vector<SpeedShape>& shapes, size_t SpeedShape::*size,
+             const char* name) {
     size_t largest = 0;  // with which all shapes were right
     size_t here = 0;
     std::string end;
@@ -126,7 +120,7 @@ size_t open_descriptors() {
 }
 
 // One more context with the operands of the first, run once.
-Status add_context(ProbeBench& bench, Prepared& first, const ContextSpec& spec,
+Status add_context(Bench& bench, Product& first, const ContextSpec& spec,
                    std::vector<std::unique_ptr<NpuContext>>& alive) {
     Result<std::unique_ptr<NpuContext>> made = bench.runtime.create_context(spec);
     RKNPU2_RETURN_IF_ERROR(made.status());
@@ -146,15 +140,11 @@ Status add_context(ProbeBench& bench, Prepared& first, const ContextSpec& spec,
 
 }  // namespace
 
-Status probe_many_contexts(ProbeBench& bench, Reading& reading) {
+Status probe_many_contexts(Bench& bench, Reading& reading) {
     const size_t most = bench.quick ? 200 : 1500;
-    constexpr SpeedShape kShape{kInt8, 1, 32, 32, 1};
-    Prepared first;
-    RKNPU2_RETURN_IF_ERROR(prepare(bench.runtime, kShape, 0, first));
-    ContextSpec spec;
-    spec.K = kShape.K;
-    spec.N = kShape.N;
-    spec.rows = {kShape.M};
+    Product first;
+    const ContextSpec spec{.K = 32, .N = 32, .rows = {1}};
+    RKNPU2_RETURN_IF_ERROR(prepare_ones(bench.runtime, spec, first));
     std::vector<std::unique_ptr<NpuContext>> alive;
     const size_t descriptors = open_descriptors();
     const auto start = std::chrono::steady_clock::now();
@@ -179,7 +169,7 @@ Status probe_many_contexts(ProbeBench& bench, Reading& reading) {
     return status.code() == StatusCode::kTimeout ? status : Status();
 }
 
-Status probe_many_rows(ProbeBench& bench, Reading& reading) {
+Status probe_many_rows(Bench& bench, Reading& reading) {
     for (const NpuArithmetic type : {kInt8, kFp16}) {
         std::vector<SpeedShape> shapes;
         for (const size_t M :
@@ -191,7 +181,7 @@ Status probe_many_rows(ProbeBench& bench, Reading& reading) {
     return {};
 }
 
-Status probe_wide_n(ProbeBench& bench, Reading& reading) {
+Status probe_wide_n(Bench& bench, Reading& reading) {
     for (const NpuArithmetic type : {kFp16, kInt8}) {  // int8 hung after wide fp16 for somebody
         const size_t K = bench.quick || type == kFp16 ? 64 : 1024;
         const size_t most = type == kInt8 ? 131072 : 32768;
@@ -208,15 +198,14 @@ Status probe_wide_n(ProbeBench& bench, Reading& reading) {
     for (const size_t M : {1, 8}) {
         if (widest == 0) break;
         const SpeedShape shape{kInt8, M, bench.quick ? size_t{64} : size_t{1024}, widest, 1};
-        const Result<Speed> speed =
-            measure_shape(bench.runtime, bench.clock, shape, bench.clock.simulated() ? 1 : 5, 1);
+        const Result<Speed> speed = measure_shape(bench, shape, bench.clock.simulated() ? 1 : 5, 1);
         RKNPU2_RETURN_IF_ERROR(speed.status().with_context(speed_text(shape)));
         reading.add(speed_text(shape), speed.value().run_us, "us");
     }
     return {};
 }
 
-Status probe_int4_input(ProbeBench& bench, Reading& reading) {
+Status probe_int4_input(Bench& bench, Reading& reading) {
     constexpr size_t K = 64;
     constexpr size_t N = 128;
     // A byte for each value; were they nibbles, the first half of the bytes would be all that is read.

@@ -9,8 +9,7 @@
 #include <memory>
 
 #include "base/format.hpp"
-#include "doctor_prepared.hpp"
-#include "doctor_statistics.hpp"
+#include "doctor_product.hpp"
 #include "system/threads.hpp"
 #include "timing/work.hpp"
 
@@ -21,13 +20,13 @@ constexpr int kRunsInRound = 4;
 constexpr double kFarOff = 1.5;
 
 struct Thread {
-    Prepared* prepared = nullptr;
+    Product* product = nullptr;
     Status status;
     uint64_t first = 0, last = 0;
 };
 
 // `runs` on all cores at once; microseconds of one.
-Result<double> round_us(std::vector<Prepared>& cores, const DoctorClock& clock, int runs) {
+Result<double> round_us(std::vector<Product>& cores, const DoctorClock& clock, int runs) {
     const uint64_t start = clock.join();
     std::barrier<> together(static_cast<std::ptrdiff_t>(cores.size()));
     std::promise<bool> all_there;
@@ -37,7 +36,7 @@ Result<double> round_us(std::vector<Prepared>& cores, const DoctorClock& clock, 
         together.arrive_and_wait();
         self.first = clock.simulated() ? start : clock.now();
         for (int i = 0; i < runs && self.status.ok(); ++i)
-            self.status = self.prepared->context->run();
+            self.status = self.product->context->run();
         if (!clock.simulated()) self.last = clock.now();
         // The simulator lays runs out when it is asked for a time: all of them have to be known by then.
         together.arrive_and_wait();
@@ -45,7 +44,7 @@ Result<double> round_us(std::vector<Prepared>& cores, const DoctorClock& clock, 
     };
     std::vector<Thread> states(cores.size());
     for (size_t i = 0; i < cores.size(); ++i)
-        states[i].prepared = &cores[i];
+        states[i].product = &cores[i];
     ThreadTeam threads;
     threads.start(cores.size() - 1, [&](size_t i) {
         if (may_begin.get()) body(states[i + 1]);
@@ -65,20 +64,6 @@ Result<double> round_us(std::vector<Prepared>& cores, const DoctorClock& clock, 
     return static_cast<double>(last - first) / 1000 / runs;
 }
 
-// Binding activations of a few KiB: what a call costs, not what the cache does.
-Result<double> measure_bind(NpuRuntime& runtime, const DoctorClock& clock, size_t rounds) {
-    Prepared prepared;
-    RKNPU2_RETURN_IF_ERROR(prepare(runtime, {NpuArithmetic::kInt8, 1, 4096, 32, 1}, 0, prepared));
-    std::vector<double> times;
-    for (size_t round = 0; round <= rounds; ++round) {
-        const uint64_t start = clock.join();
-        for (int i = 0; i < kRunsInRound; ++i)
-            RKNPU2_RETURN_IF_ERROR(prepared.context->bind(Operand::kActivations, *prepared.a));
-        if (round > 0) times.push_back(static_cast<double>(clock.now() - start) / 1000 / kRunsInRound);
-    }
-    return median(times);
-}
-
 rknnsim::MatmulShape simulated_shape(const SpeedShape& shape) {
     rknnsim::MatmulShape simulated;
     simulated.type = shape.arithmetic == NpuArithmetic::kInt8 ? rknnsim::MatmulType::kI8I8I32
@@ -92,14 +77,35 @@ rknnsim::MatmulShape simulated_shape(const SpeedShape& shape) {
 
 }  // namespace
 
-Result<Speed> measure_shape(NpuRuntime& runtime, const DoctorClock& clock, const SpeedShape& shape,
-                            size_t rounds, int runs) {
-    std::vector<Prepared> cores(static_cast<size_t>(shape.cores));
+double median(std::vector<double> values) {
+    std::sort(values.begin(), values.end());
+    return values[values.size() / 2];
+}
+
+Result<double> median_us(const DoctorClock& clock, size_t rounds, const std::function<void()>& before,
+                         const std::function<Status()>& work) {
+    std::vector<double> times;
+    while (times.size() < rounds) {
+        before();
+        const uint64_t start = clock.join();
+        RKNPU2_RETURN_IF_ERROR(work());
+        times.push_back(static_cast<double>(clock.now() - start) / 1000);
+    }
+    return median(times);
+}
+
+ContextSpec spec_of(const SpeedShape& shape, int core) {
+    return {.arithmetic = shape.arithmetic, .K = shape.K, .N = shape.N, .rows = {shape.M}, .core = core};
+}
+
+Result<Speed> measure_shape(Bench& bench, const SpeedShape& shape, size_t rounds, int runs) {
+    std::vector<Product> cores(static_cast<size_t>(shape.cores));
     for (int core = 0; core < shape.cores; ++core)
-        RKNPU2_RETURN_IF_ERROR(prepare(runtime, shape, core, cores[static_cast<size_t>(core)]));
+        RKNPU2_RETURN_IF_ERROR(
+            prepare_ones(bench.runtime, spec_of(shape, core), cores[static_cast<size_t>(core)]));
     std::vector<double> times;
     for (size_t round = 0; round <= rounds; ++round) {
-        const Result<double> time = round_us(cores, clock, runs);
+        const Result<double> time = round_us(cores, bench.clock, runs);
         RKNPU2_RETURN_IF_ERROR(time.status());
         if (round > 0) times.push_back(std::max(time.value(), 1e-3));
     }
@@ -117,41 +123,39 @@ Result<Speed> measure_shape(NpuRuntime& runtime, const DoctorClock& clock, const
 
 std::string speed_text(const SpeedShape& shape) {
     return format("%zux%zux%zu %s, %d core%s", shape.M, shape.K, shape.N,
-                  shape.arithmetic == NpuArithmetic::kInt8 ? "int8" : "fp16", shape.cores,
-                  shape.cores == 1 ? "" : "s");
+                  dtype_name(operand_type(shape.arithmetic)), shape.cores, shape.cores == 1 ? "" : "s");
 }
 
 const Speed* Measurements::find(const SpeedShape& shape) const {
-    for (const Speed& speed : speeds) {
-        const SpeedShape& s = speed.shape;
-        if (s.arithmetic == shape.arithmetic && s.M == shape.M && s.K == shape.K && s.N == shape.N &&
-            s.cores == shape.cores) {
-            return &speed;
-        }
-    }
-    return nullptr;
+    const auto found =
+        std::find_if(speeds.begin(), speeds.end(), [&](const Speed& speed) { return speed.shape == shape; });
+    return found == speeds.end() ? nullptr : &*found;
 }
 
-Result<Measurements> measure(NpuRuntime& runtime, const DoctorClock& clock, bool quick,
-                             const MeasureProgress& progress) {
-    const auto begins = [&](const std::string& what) {
-        if (progress.begins) progress.begins(what);
+Status measure(Bench& bench, const SpeedShape& shape, Measurements& all) {
+    all.virtual_clock = bench.clock.simulated();
+    all.rounds = all.virtual_clock ? 2 : bench.quick ? 5 : 15;
+    Result<Speed> speed = measure_shape(bench, shape, all.rounds, kRunsInRound);
+    if (speed.ok()) all.speeds.push_back(speed.take());
+    return speed.status();
+}
+
+// Activations of a few KiB: what a call costs, not what the cache does.
+Status measure_bind(Bench& bench, Measurements& all) {
+    Product product;
+    RKNPU2_RETURN_IF_ERROR(
+        prepare_ones(bench.runtime, spec_of({NpuArithmetic::kInt8, 1, 4096, 32, 1}), product));
+    const auto bind = [&]() -> Status {
+        for (int i = 0; i < kRunsInRound; ++i)
+            RKNPU2_RETURN_IF_ERROR(product.context->bind(Operand::kActivations, *product.a));
+        return {};
     };
-    Measurements all;
-    all.virtual_clock = clock.simulated();
-    all.rounds = clock.simulated() ? 2 : quick ? 5 : 15;
-    for (const SpeedShape& shape : speed_shapes(quick)) {
-        begins(speed_text(shape));
-        Result<Speed> speed = measure_shape(runtime, clock, shape, all.rounds, kRunsInRound);
-        if (!speed.ok()) return std::move(speed.status()).with_context(speed_text(shape));
-        all.speeds.push_back(speed.take());
-        if (progress.measured) progress.measured(all);
-    }
-    begins("binding activations");
-    const Result<double> bind = measure_bind(runtime, clock, all.rounds);
-    if (!bind.ok()) return std::move(bind.status()).with_context("binding activations");
-    all.bind_us = bind.value();
-    return all;
+    RKNPU2_RETURN_IF_ERROR(bind());  // is not counted
+    const Result<double> us = median_us(
+        bench.clock, all.rounds, [] {}, bind);
+    RKNPU2_RETURN_IF_ERROR(us.status());
+    all.bind_us = us.value() / kRunsInRound;
+    return {};
 }
 
 double predicted_us(const SpeedShape& shape, const rknnsim::Profile& profile) {
@@ -161,22 +165,19 @@ double predicted_us(const SpeedShape& shape, const rknnsim::Profile& profile) {
 }
 
 Check check_of(const Speed& speed, const rknnsim::Profile& profile) {
-    const double expected = predicted_us(speed.shape, profile);
-    const double factor = std::max(speed.run_us / expected, expected / speed.run_us);
-    Check check;
     const SpeedShape& s = speed.shape;
-    check.id = format("speed.%s.%zux%zux%zu.%d", s.arithmetic == NpuArithmetic::kInt8 ? "int8" : "fp16", s.M,
-                      s.K, s.N, s.cores);
-    check.title = speed_text(speed.shape);
-    check.found = format("%.1f us, %.0f GOPS, weights at %.1f GB/s; the simulator says %.1f us (%.2f of it)",
-                         speed.run_us, speed.gops, speed.weights_gbps, expected, speed.run_us / expected);
-    if (factor > kFarOff) {
-        check.health = Health::kWarning;
-        check.advice =
-            "first see the clocks above; if they are at their highest, the model is wrong here: "
-            "report it with this report's file";
-    }
-    return check;
+    const double expected = predicted_us(s, profile);
+    const double factor = std::max(speed.run_us / expected, expected / speed.run_us);
+    const CheckLine line{
+        format("speed.%s.%zux%zux%zu.%d", dtype_name(operand_type(s.arithmetic)), s.M, s.K, s.N, s.cores),
+        speed_text(s)};
+    const std::string found =
+        format("%.1f us, %.0f GOPS, weights at %.1f GB/s; the simulator says %.1f us (%.2f of it)",
+               speed.run_us, speed.gops, speed.weights_gbps, expected, speed.run_us / expected);
+    if (factor <= kFarOff) return line.ok(found);
+    return line.warning(found,
+                        "first see the clocks above; if they are at their highest, the model is wrong here: "
+                        "report it with this report's file");
 }
 
 }  // namespace rknpu2

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
 // How long runs take: medians of repeated runs of a shape, on one core or on several at once.
 //
-// A round starts one thread for each core together; each runs its own context `kRunsInRound` times with
-// operands that are bound already, and the round lasts until the last thread is done. So a time has the
-// submit in it, as a caller sees it, and no quantising, binding or cache maintenance. The first round is not
-// counted. On the simulator the clock is virtual (doctor_clock.hpp) and two rounds are enough, being equal.
+// A round starts one thread for each core together; each runs its own context several times with operands
+// that are bound already, and the round lasts until the last thread is done. So a time has the submit in it,
+// as a caller sees it, and no quantising, binding or cache maintenance. The first round is not counted. On
+// the simulator the clock is virtual (doctor_clock.hpp) and two rounds are enough, being equal.
 #pragma once
 
 #include <cstddef>
@@ -20,10 +20,19 @@
 
 namespace rknpu2 {
 
+// What a step works with.
+struct Bench {
+    NpuRuntime& runtime;
+    const DoctorClock& clock;
+    bool quick = false;
+};
+
 struct SpeedShape {
     NpuArithmetic arithmetic = NpuArithmetic::kInt8;
     size_t M = 1, K = 32, N = 32;  // of each core
     int cores = 1;
+
+    bool operator==(const SpeedShape&) const = default;
 };
 
 // "1x4096x4096 int8, 3 cores"
@@ -49,19 +58,21 @@ struct Measurements {
 // The shapes that doctor_profile.hpp fits to come first; the rest shows how far the fitted model holds.
 std::vector<SpeedShape> speed_shapes(bool quick);
 
-// What measure() tells meanwhile.
-struct MeasureProgress {
-    std::function<void(const std::string& what)> begins;
-    std::function<void(const Measurements& so_far)> measured;  // one more shape
-};
-
-// An error names the shape.
-Result<Measurements> measure(NpuRuntime& runtime, const DoctorClock& clock, bool quick,
-                             const MeasureProgress& progress = {});
+// Puts the speed of one more shape, or what binding costs, into `all`.
+Status measure(Bench& bench, const SpeedShape& shape, Measurements& all);
+Status measure_bind(Bench& bench, Measurements& all);
 
 // One shape: the median of `rounds` rounds of `runs` runs each, after one that is not counted.
-Result<Speed> measure_shape(NpuRuntime& runtime, const DoctorClock& clock, const SpeedShape& shape,
-                            size_t rounds, int runs);
+Result<Speed> measure_shape(Bench& bench, const SpeedShape& shape, size_t rounds, int runs);
+
+// The median of at least one value.
+double median(std::vector<double> values);
+// Microseconds of `work`, the median of `rounds` times; before() is done before each and not timed.
+Result<double> median_us(const DoctorClock& clock, size_t rounds, const std::function<void()>& before,
+                         const std::function<Status()>& work);
+
+// int8 or fp16 and native, on that core.
+ContextSpec spec_of(const SpeedShape& shape, int core = 0);
 
 // What a profile says that a run of this shape takes, submit included.
 double predicted_us(const SpeedShape& shape, const rknnsim::Profile& profile);

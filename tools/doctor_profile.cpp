@@ -88,20 +88,13 @@ void set_errors(const Measurements& measurements, Fit& fit) {
         const double model = predicted_us(speed.shape, fit.profile());
         const double factor = std::max(model / speed.run_us, speed.run_us / model);
         all.push_back(factor);
-        const bool used = std::any_of(fitted.begin(), fitted.end(), [&](const SpeedShape& shape) {
-            return measurements.find(shape) == &speed;
-        });
-        if (!used) others.push_back(factor);
+        if (std::find(fitted.begin(), fitted.end(), speed.shape) == fitted.end()) others.push_back(factor);
     }
-    const auto middle = [](std::vector<double>& values) {
-        if (values.empty()) return 1.0;
-        std::sort(values.begin(), values.end());
-        return values[values.size() / 2];
-    };
-    const double worst = all.empty() ? 1 : *std::max_element(all.begin(), all.end());
-    fit.set("error.typical", middle(all), "measured: median factor over all shapes of this report");
-    fit.set("error.left_out", middle(others), "measured: the same over the shapes that were not fitted to");
-    fit.set("error.worst", worst, "measured: the largest factor");
+    if (all.empty()) all = {1};
+    if (others.empty()) others = {1};
+    fit.set("error.typical", median(all), "measured: median factor over all shapes of this report");
+    fit.set("error.left_out", median(others), "measured: the same over the shapes that were not fitted to");
+    fit.set("error.worst", *std::max_element(all.begin(), all.end()), "measured: the largest factor");
 }
 
 // A sync costs a part for the call and a part for the bytes, cleaning by lines one for each line.
@@ -179,11 +172,6 @@ MeasuredProfile fit_profile(const Measurements& measurements, const rknnsim::Pro
 }
 
 std::string to_profile_text(const MeasuredProfile& measured, const std::vector<std::string>& provenance) {
-    const auto one_line = [](std::string text) {
-        std::replace_if(
-            text.begin(), text.end(), [](unsigned char c) { return c < ' '; }, ' ');
-        return text;
-    };
     std::string text;
     for (const std::string& line : provenance)
         text += "# " + one_line(line) + "\n";

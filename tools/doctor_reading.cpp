@@ -34,16 +34,14 @@ void Reading::add(const std::string& name, double value, const std::string& unit
 
 const std::vector<Probe>& probes() {
     static const std::vector<Probe> all = {
-        {"owner-sync", "operands in buffers of their own, synced on their handles", true, probe_owner_sync},
-        {"slab-sync", "packed weights, the whole slab synced once, used through imports", true,
-         probe_slab_sync},
-        {"import-sync", "sync of an imported slice", true, probe_import_sync},
-        {"bind-cleans", "binding instead of a sync", true, probe_bind_cleans},
-        {"cache-lines", "cache lines cleaned from user space", true, probe_cache_lines},
-        {"results-visible", "results read without a sync", true, probe_results_visible},
-        {"dirty-lines", "results in memory that the CPU wrote to before", true, probe_dirty_lines},
-        {"non-cacheable", "memory that was asked for without a cache, never synced", true,
-         probe_non_cacheable},
+        {"owner-sync", "operands in buffers of their own, synced on their handles", true, probe_cache},
+        {"slab-sync", "packed weights, the whole slab synced once, used through imports", true, probe_cache},
+        {"import-sync", "sync of an imported slice", true, probe_cache},
+        {"bind-cleans", "binding instead of a sync", true, probe_cache},
+        {"cache-lines", "cache lines cleaned from user space", true, probe_cache},
+        {"results-visible", "results read without a sync", true, probe_cache},
+        {"dirty-lines", "results in memory that the CPU wrote to before", true, probe_cache},
+        {"non-cacheable", "memory that was asked for without a cache, never synced", true, probe_cache},
         {"sync-cost", "cost of keeping the cache in step", true, probe_sync_cost},
         {"bind-cost", "cost of binding", true, probe_bind_cost},
         {"context-cost", "cost of a context", true, probe_context_cost},
@@ -57,38 +55,26 @@ const std::vector<Probe>& probes() {
     return all;
 }
 
-Reading not_tried(const Probe& probe, const std::string& why) {
-    Reading reading;
-    reading.id = probe.id;
-    reading.title = probe.title;
-    reading.error = why;
+Reading not_tried(const Probe& probe, Outcome why) {
+    return {std::move(why), probe.id, probe.title, "", {}};
+}
+
+Reading run_probe(const Probe& probe, Bench& bench) {
+    Reading reading = not_tried(probe, {StepState::kLeftOut, "left out by --quick"});
+    if (bench.quick && !probe.quick) return reading;
+    static_cast<Outcome&>(reading) = outcome_of(probe.run(bench, reading));
+    if (!reading.ran()) reading.answer.clear();
     return reading;
 }
 
-Reading run_probe(const Probe& probe, ProbeBench& bench) {
-    Reading reading = not_tried(probe, "");
-    if (bench.quick && !probe.quick) {
-        reading.error = "left out by --quick";
-        return reading;
-    }
-    const Status status = probe.run(bench, reading);
-    reading.state = CaseState::kRan;
-    if (!status.ok()) {
-        reading.state = status.code() == StatusCode::kTimeout ? CaseState::kTimedOut : CaseState::kFailed;
-        reading.error = status.message();
-        reading.answer.clear();
-    }
-    return reading;
-}
-
-Reading crashed_probe(size_t index, const std::string& how) {
-    Reading reading = not_tried(probes().at(index), how);
-    reading.state = CaseState::kCrashed;
-    return reading;
+Outcome outcome_of(const Status& status) {
+    if (status.ok()) return {StepState::kRan, ""};
+    return {status.code() == StatusCode::kTimeout ? StepState::kTimedOut : StepState::kFailed,
+            status.message()};
 }
 
 size_t fewer_columns(const Reading& wide) {
-    if (wide.state == CaseState::kLeftOut) return 0;
+    if (wide.state == StepState::kLeftOut) return 0;
     if (!wide.ran()) return rk3588::kDocumentedN;
     size_t columns = rk3588::kWideN;
     for (const char* const type : {"int8", "fp16"}) {
@@ -99,27 +85,22 @@ size_t fewer_columns(const Reading& wide) {
 }
 
 Check check_of(const Reading& reading) {
-    Check check;
-    check.id = "reading." + reading.id;
-    check.title = reading.id + ", " + reading.title;
-    check.found = reading.ran() ? reading.answer : reading.error;
+    const CheckLine line{"reading." + reading.id, reading.id + ", " + reading.title};
+    std::string found = reading.ran() ? reading.answer : reading.error;
     std::string figures;
     for (const Figure& figure : reading.figures)
         figures += (figures.empty() ? "" : "; ") + figure_text(figure);
-    if (!figures.empty()) check.found += " (" + figures + ")";
-    const size_t columns = reading.id == "wide-n" ? fewer_columns(reading) : 0;
-    if (reading.ran() && columns == 0) return check;
-    if (reading.state == CaseState::kLeftOut) {
-        check.health = Health::kSkipped;
-        return check;
+    if (!figures.empty()) found += " (" + figures + ")";
+    if (reading.state == StepState::kLeftOut) return line.skipped(found);
+    if (const size_t columns = reading.id == "wide-n" ? fewer_columns(reading) : 0; columns != 0) {
+        return line.warning(found,
+                            format("GGML_RKNPU2_COLUMNS=%zu, where no board profile says it", columns));
     }
-    check.health = Health::kWarning;
-    check.advice = reading.state == CaseState::kFailed
-                       ? "the plug-in goes on without it; report it with this report's file"
-                       : "a program that does this ends with it: report it with this report's file";
-    if (columns != 0)
-        check.advice = format("GGML_RKNPU2_COLUMNS=%zu, where no board profile says it", columns);
-    return check;
+    if (reading.ran()) return line.ok(found);
+    return line.warning(found,
+                        reading.state == StepState::kFailed
+                            ? "the plug-in goes on without it; report it with this report's file"
+                            : "a program that does this ends with it: report it with this report's file");
 }
 
 const Reading* find_reading(const std::vector<Reading>& readings, const std::string& id) {

@@ -13,9 +13,7 @@
 
 #include "base/status.hpp"
 #include "doctor_check.hpp"
-#include "doctor_clock.hpp"
-#include "doctor_self_test.hpp"
-#include "runtime/npu_runtime.hpp"
+#include "doctor_measure.hpp"
 
 namespace rknpu2 {
 
@@ -29,25 +27,15 @@ struct Figure {
     bool all() const { return of > 0 && value == of; }
 };
 
-struct Reading {
+struct Reading : Outcome {
     std::string id;  // of docs/hardware.csv: "import-sync"
     std::string title;
-    CaseState state = CaseState::kLeftOut;
-    std::string error;            // why there is no answer; empty when it ran
     std::string answer;           // a word of docs/doctor.md, or a number; empty unless it ran
     std::vector<Figure> figures;  // also of what was tried before it failed
 
-    bool ran() const { return state == CaseState::kRan; }
     const Figure* find(const std::string& name) const;
     void add_count(const std::string& name, size_t value, size_t of);
     void add(const std::string& name, double value, const std::string& unit);
-};
-
-// What a probe works with.
-struct ProbeBench {
-    NpuRuntime& runtime;
-    const DoctorClock& clock;
-    bool quick = false;  // fewer trials
 };
 
 struct Probe {
@@ -55,19 +43,16 @@ struct Probe {
     const char* title;
     bool quick;  // is tried by --quick, too
     // Sets answer and figures.
-    Status (*run)(ProbeBench& bench, Reading& reading);
+    Status (*run)(Bench& bench, Reading& reading);
 };
 
 // In the order in which they are tried: what may crash a board comes last.
 const std::vector<Probe>& probes();
 
-// A reading of the probe that has not been tried, and why.
-Reading not_tried(const Probe& probe, const std::string& why);
+// A reading of the probe that has no answer, and why.
+Reading not_tried(const Probe& probe, Outcome why);
 
-Reading run_probe(const Probe& probe, ProbeBench& bench);
-
-// What reading of probe number `index` the doctor keeps when its process ended.
-Reading crashed_probe(size_t index, const std::string& how);
+Reading run_probe(const Probe& probe, Bench& bench);
 
 Check check_of(const Reading& reading);
 
@@ -79,22 +64,15 @@ const Reading* find_reading(const std::vector<Reading>& readings, const std::str
 size_t fewer_columns(const Reading& wide);
 
 // The probes, in doctor_coherency.cpp, doctor_costs.cpp and doctor_limits.cpp.
-Status probe_owner_sync(ProbeBench& bench, Reading& reading);
-Status probe_slab_sync(ProbeBench& bench, Reading& reading);
-Status probe_import_sync(ProbeBench& bench, Reading& reading);
-Status probe_bind_cleans(ProbeBench& bench, Reading& reading);
-Status probe_cache_lines(ProbeBench& bench, Reading& reading);
-Status probe_results_visible(ProbeBench& bench, Reading& reading);
-Status probe_dirty_lines(ProbeBench& bench, Reading& reading);
-Status probe_non_cacheable(ProbeBench& bench, Reading& reading);
-Status probe_sync_cost(ProbeBench& bench, Reading& reading);
-Status probe_bind_cost(ProbeBench& bench, Reading& reading);
-Status probe_context_cost(ProbeBench& bench, Reading& reading);
-Status probe_int8_three_cores(ProbeBench& bench, Reading& reading);
-Status probe_attention_shapes(ProbeBench& bench, Reading& reading);
-Status probe_int4_input(ProbeBench& bench, Reading& reading);
-Status probe_many_contexts(ProbeBench& bench, Reading& reading);
-Status probe_many_rows(ProbeBench& bench, Reading& reading);
-Status probe_wide_n(ProbeBench& bench, Reading& reading);
+Status probe_cache(Bench& bench, Reading& reading);  // the one of the reading's id
+Status probe_sync_cost(Bench& bench, Reading& reading);
+Status probe_bind_cost(Bench& bench, Reading& reading);
+Status probe_context_cost(Bench& bench, Reading& reading);
+Status probe_int8_three_cores(Bench& bench, Reading& reading);
+Status probe_attention_shapes(Bench& bench, Reading& reading);
+Status probe_int4_input(Bench& bench, Reading& reading);
+Status probe_many_contexts(Bench& bench, Reading& reading);
+Status probe_many_rows(Bench& bench, Reading& reading);
+Status probe_wide_n(Bench& bench, Reading& reading);
 
 }  // namespace rknpu2

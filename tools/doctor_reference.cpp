@@ -5,8 +5,6 @@
 #include <bit>
 #include <cmath>
 #include <cstdint>
-#include <cstring>
-#include <limits>
 #include <random>
 
 #include "core/kernels/convert_output.hpp"
@@ -23,29 +21,14 @@ bool is_float(NpuArithmetic arithmetic) {
     return operand_type(arithmetic) == DType::kFloat16;
 }
 
-// Whole numbers of -limit .. limit are drawn. Small ones for narrow results, so that most sums are neither
-// clipped (to int8, to int16) nor rounded (to fp16).
-int limit_of(NpuArithmetic arithmetic) {
-    switch (arithmetic) {
-        case NpuArithmetic::kInt8:
-            return 127;
-        case NpuArithmetic::kFloat16:
-            return 15;
-        case NpuArithmetic::kInt4:
-            return 7;
-        case NpuArithmetic::kInt8Narrow:
-            return 1;
-        case NpuArithmetic::kFloat16Narrow:
-            return 3;
-    }
-    return 1;
-}
-
 float draw(std::mt19937& random, const SelfTestCase& test) {
     const auto bits = static_cast<uint32_t>(random());
-    if (test.integers || !is_float(test.arithmetic)) {
-        const int limit = limit_of(test.arithmetic);
-        return static_cast<float>(static_cast<int>(bits % static_cast<uint32_t>(2 * limit + 1)) - limit);
+    if (test.integers) {
+        // Whole numbers of -limit .. limit, by NpuArithmetic. Small ones for narrow results, so that most
+        // sums are neither clipped (to int8, to int16) nor rounded (to fp16).
+        constexpr uint32_t kLimits[] = {127, 15, 7, 1, 3};
+        const uint32_t limit = kLimits[static_cast<size_t>(test.arithmetic)];
+        return static_cast<float>(bits % (2 * limit + 1)) - static_cast<float>(limit);
     }
     // 0.25 to 4 with both signs: sums cancel as in real activations.
     const float size =
@@ -57,98 +40,69 @@ void store(float value, DType type, size_t index, std::byte* to) {
     if (type == DType::kInt4) {
         int4_set(reinterpret_cast<uint8_t*>(to), index, static_cast<int>(value));
     } else if (type == DType::kInt8) {
-        const auto byte = static_cast<int8_t>(value);
-        std::memcpy(to + index, &byte, 1);
+        reinterpret_cast<int8_t*>(to)[index] = static_cast<int8_t>(value);
     } else {
-        const uint16_t half = float_to_float16(value);
-        std::memcpy(to + 2 * index, &half, 2);
+        reinterpret_cast<uint16_t*>(to)[index] = float_to_float16(value);
     }
 }
 
-template <typename T>
-T load(const std::byte* from, size_t index) {
-    T value{};
-    std::memcpy(&value, from + sizeof(T) * index, sizeof(T));
-    return value;
+double load(const std::byte* from, DType type, size_t index) {
+    switch (type) {
+        case DType::kInt8:
+            return reinterpret_cast<const int8_t*>(from)[index];
+        case DType::kInt16:
+            return reinterpret_cast<const int16_t*>(from)[index];
+        case DType::kInt32:
+            return reinterpret_cast<const int32_t*>(from)[index];
+        case DType::kFloat16:
+            return static_cast<double>(float16_to_float(reinterpret_cast<const uint16_t*>(from)[index]));
+        default:
+            return static_cast<double>(reinterpret_cast<const float*>(from)[index]);
+    }
 }
 
-// Sums of one result of fp16: in float64, of the sizes, and in the simulator's order.
-struct Sums {
-    double exact = 0, sizes = 0, simulator = 0;
+// What one result should be.
+struct Expected {
+    double exact = 0;
+    double allowed = 0;    // error
+    double simulator = 0;  // in the simulator's order of additions
 };
-
-Sums sums_of(const float* a, const float* b, size_t K) {
-    Sums sums;
-    for (size_t first = 0; first < K; first += 32) {
-        float group = 0;
-        for (size_t k = first; k < first + 32; ++k) {
-            const float product = a[k] * b[k];  // exact: 11 by 11 bits
-            group += product;
-            sums.exact += static_cast<double>(product);
-            sums.sizes += std::fabs(static_cast<double>(product));
-        }
-        sums.simulator += static_cast<double>(group);
-    }
-    return sums;
-}
-
-int32_t int_sum(const float* a, const float* b, size_t K) {
-    int32_t sum = 0;
-    for (size_t k = 0; k < K; ++k)
-        sum += static_cast<int32_t>(a[k]) * static_cast<int32_t>(b[k]);
-    return sum;
-}
-
-template <typename Int>
-int32_t clipped(int32_t sum) {
-    return std::clamp<int32_t>(sum, std::numeric_limits<Int>::min(), std::numeric_limits<Int>::max());
-}
-
-int32_t expected_integer(int32_t sum, DType type) {
-    if (type == DType::kInt8) return clipped<int8_t>(sum);
-    return type == DType::kInt16 ? clipped<int16_t>(sum) : sum;
-}
-
-int32_t load_integer(const std::byte* from, DType type, size_t index) {
-    if (type == DType::kInt8) return load<int8_t>(from, index);
-    return type == DType::kInt16 ? load<int16_t>(from, index) : load<int32_t>(from, index);
-}
 
 // Half a unit in the last place of a number of fp16.
 double half_unit(double value) {
     return std::ldexp(1.0, std::ilogb(std::max(std::fabs(value), kSmallestNormalFloat16)) - 11);
 }
 
-// How far a result of fractions may be from the exact sum.
-double allowed_error(const Sums& sums, DType type) {
-    const double order = kTolerance * sums.sizes;
-    return type == DType::kFloat16 ? order + half_unit(std::fabs(sums.exact) + order) : order;
-}
-
-void note_wrong(size_t m, size_t n, double expected, double got, SelfTestResult& result) {
-    ++result.wrong;
-    if (!result.first) result.first = Mismatch{m, n, expected, got};
-}
-
-void compare_float(const SelfTestCase& test, const Sums& sums, const Mismatch& at, const std::byte* c,
-                   size_t index, SelfTestResult& result) {
-    const DType type = result_type(test.arithmetic);
-    double got = 0;
-    bool same = false;
-    if (type == DType::kFloat16) {
-        const auto bits = load<uint16_t>(c, index);
-        got = static_cast<double>(float16_to_float(bits));
-        same = bits == rknnsim::round_to_float16(sums.simulator);
-    } else {
-        const auto bits = load<uint32_t>(c, index);
-        got = static_cast<double>(std::bit_cast<float>(bits));
-        same = bits == std::bit_cast<uint32_t>(rknnsim::round_to_float(sums.simulator));
+Expected expected_float(const SelfTestCase& test, const float* a, const float* b) {
+    Expected expected;
+    double sizes = 0;
+    for (size_t first = 0; first < test.K; first += 32) {
+        float group = 0;
+        for (size_t k = first; k < first + 32; ++k) {
+            const float product = a[k] * b[k];  // exact: 11 by 11 bits
+            group += product;
+            expected.exact += static_cast<double>(product);
+            sizes += std::fabs(static_cast<double>(product));
+        }
+        expected.simulator += static_cast<double>(group);
     }
-    if (same) ++result.as_simulator;
-    const double allowed = test.integers ? 0 : allowed_error(sums, type);
-    const double error = std::fabs(got - sums.exact);
-    if (!(error <= allowed)) note_wrong(at.m, at.n, sums.exact, got, result);  // NaN, too
-    if (allowed > 0 && std::isfinite(error)) result.worst = std::max(result.worst, error / allowed);
+    const bool narrow = result_type(test.arithmetic) == DType::kFloat16;
+    expected.simulator =
+        static_cast<double>(narrow ? float16_to_float(rknnsim::round_to_float16(expected.simulator))
+                                   : rknnsim::round_to_float(expected.simulator));
+    if (test.integers) return expected;
+    expected.allowed = kTolerance * sizes;
+    if (narrow) expected.allowed += half_unit(std::fabs(expected.exact) + expected.allowed);
+    return expected;
+}
+
+Expected expected_integer(const SelfTestCase& test, const float* a, const float* b) {
+    int32_t sum = 0;
+    for (size_t k = 0; k < test.K; ++k)
+        sum += static_cast<int32_t>(a[k]) * static_cast<int32_t>(b[k]);
+    const int bits = dtype_bits(result_type(test.arithmetic));
+    if (bits < 32) sum = std::clamp(sum, -(1 << (bits - 1)), (1 << (bits - 1)) - 1);
+    return {static_cast<double>(sum), 0, static_cast<double>(sum)};
 }
 
 }  // namespace
@@ -184,18 +138,18 @@ void lay_out(const SelfTestCase& test, const Numbers& numbers, NpuMemory& a, Npu
 
 void compare(const SelfTestCase& test, const Numbers& numbers, const NpuMemory& c, SelfTestResult& result) {
     const DType type = result_type(test.arithmetic);
+    const auto expected_of = is_float(test.arithmetic) ? expected_float : expected_integer;
     for (size_t m = 0; m < test.M; ++m) {
         for (size_t n = 0; n < test.N; ++n) {
-            const float* const a = numbers.a.data() + m * test.K;
-            const float* const b = numbers.b.data() + n * test.K;
-            const size_t index = c_index(m, n, test.M, test.N, type, test.ac_layout);
-            if (is_float(test.arithmetic)) {
-                compare_float(test, sums_of(a, b, test.K), {.m = m, .n = n}, c.data(), index, result);
-                continue;
-            }
-            const int32_t expected = expected_integer(int_sum(a, b, test.K), type);
-            const int32_t got = load_integer(c.data(), type, index);
-            if (got != expected) note_wrong(m, n, expected, got, result);
+            const Expected expected = expected_of(test, &numbers.a[m * test.K], &numbers.b[n * test.K]);
+            const double got = load(c.data(), type, c_index(m, n, test.M, test.N, type, test.ac_layout));
+            const double error = std::fabs(got - expected.exact);
+            if (std::bit_cast<uint64_t>(got) == std::bit_cast<uint64_t>(expected.simulator))
+                ++result.as_simulator;
+            if (expected.allowed > 0 && std::isfinite(error))
+                result.worst = std::max(result.worst, error / expected.allowed);
+            if (error <= expected.allowed) continue;  // not for NaN
+            if (result.wrong++ == 0) result.first = {m, n, expected.exact, got};
         }
     }
 }

@@ -20,28 +20,52 @@
 
 namespace rknpu2 {
 
-struct DoctorReport {
+// After so many steps that cost the driver seconds or us a process the rest is left out.
+inline constexpr int kStrikesToGiveUp = 3;
+inline constexpr const char* kTooMuchWentWrong = "left out after three time-outs or crashes";
+
+// What the process with the runtime has found so far, and what it is at.
+struct Findings {
+    enum class Next {
+        kWork,
+        kWait,  // for other programs that use the NPU
+        kAsk,   // and waits for an answer before the step begins
+        kEnd,   // all is told
+    };
+
+    Next next = Next::kWork;
+    bool opened = false;        // the runtime, by this process
+    std::string running;        // the step; empty in a finished report
+    std::string runtime_error;  // empty when there is a runtime
+    RuntimeInfo runtime;
+    std::string lock_error;  // why the NPU was not used, though there is a runtime
+    size_t done = 0;         // steps
+    std::vector<SelfTestResult> self_test;
+    Measurements measurements;      // what there is of them
+    std::string measure_error;      // empty when all was measured, or when there was nothing to measure with
+    bool measure_crashed = false;   // it ended the process
+    std::vector<Reading> readings;  // of the probes, in their order
+
+    // Time-outs and crashes.
+    int strikes() const;
+};
+
+// Findings as a message of watched_process.hpp. Both ends are the same program, so there are no versions;
+// numbers arrive with all their bits, NaN too.
+std::string message_of(const Findings& findings);
+void read_message(const std::string& message, Findings& findings);
+
+struct DoctorReport : Findings {
     std::string when;  // UTC, ISO 8601
     bool quick = false;
     bool system_only = false;  // neither self-test nor measurements were asked for
     std::string root;
     std::string board, kernel;     // as the device tree and the kernel call themselves; may be empty
-    std::string runtime_error;     // empty when there is a runtime
     bool runtime_located = false;  // there was a library to open
-    RuntimeInfo runtime;
-
-    std::string running;     // what had begun when this was written; empty in a finished report
-    std::string lock_error;  // why the NPU was not used, though there is a runtime
-    std::string bad_end;     // how the runtime's process ended, when badly, after all was done
+    std::string bad_end;           // how the runtime's process ended, when badly, after all was done
 
     std::vector<Check> system;
-    std::vector<SelfTestResult> self_test;
-    bool measure_ended = false;    // or never will begin
-    bool measure_crashed = false;  // it ended the process
-    std::string measure_error;     // empty when all was measured, or when there was nothing to measure with
-    std::optional<Measurements> measurements;  // what there is of them
     std::optional<MeasuredProfile> profile;
-    std::vector<Reading> readings;       // of the probes, in their order
     std::optional<Check> board_profile;  // what became of it
 
     // By the readings; none before there are all.

@@ -18,8 +18,6 @@
 #pragma once
 
 #include <cstddef>
-#include <functional>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -45,9 +43,9 @@ enum class Use {
 struct SelfTestCase {
     std::string what;  // the class, for people: "one row"
     NpuArithmetic arithmetic = NpuArithmetic::kInt8;
+    size_t M = 1, K = 32, N = 32;
     Layout ac_layout = Layout::kNative;
     Layout b_layout = Layout::kNative;
-    size_t M = 1, K = 32, N = 32;
     int core = 0;
     int domain = 0;
     Binding binding = Binding::kOwn;
@@ -60,25 +58,13 @@ struct Mismatch {
     double expected = 0, got = 0;
 };
 
-// How far a case came.
-enum class CaseState {
-    kRan,       // there is a result, right or wrong
-    kFailed,    // the runtime reported an error
-    kTimedOut,  // the runtime reported that the device did not answer
-    kCrashed,   // the process with the runtime ended, or hung and was stopped
-    kLeftOut,   // not tried: too much went wrong before
-};
-
-struct SelfTestResult {
+struct SelfTestResult : Outcome {
     SelfTestCase test;
-    CaseState state = CaseState::kLeftOut;
-    std::string error;        // why there is no result; empty when it ran
     size_t wrong = 0;         // results out of M * N
-    double worst = 0;         // fp16: the largest error as a share of what is allowed
-    size_t as_simulator = 0;  // fp16: results with the bits of the simulator's order
-    std::optional<Mismatch> first;
+    Mismatch first;           // of those that are wrong
+    double worst = 0;         // fractions: the largest error as a share of what is allowed
+    size_t as_simulator = 0;  // results with the bits of the simulator's order
 
-    bool ran() const { return state == CaseState::kRan; }
     bool passed() const { return ran() && wrong == 0; }
 };
 
@@ -86,25 +72,6 @@ struct SelfTestResult {
 std::vector<SelfTestCase> self_test_cases(bool quick);
 
 SelfTestResult run_self_test(NpuRuntime& runtime, const SelfTestCase& test);
-
-// Each case that costs the driver seconds or us a process; the rest is left out then.
-constexpr int kStrikesToGiveUp = 3;
-
-inline constexpr const char* kTooMuchWentWrong = "left out after three time-outs or crashes";
-SelfTestResult left_out(const SelfTestCase& test, const std::string& why = kTooMuchWentWrong);
-// Time-outs and crashes among these.
-int strikes_in(const std::vector<SelfTestResult>& results);
-
-// How run_self_tests() goes on where another process has ended, and what it tells meanwhile.
-struct SelfTestProgress {
-    size_t first = 0;  // the case to begin with
-    int strikes = 0;   // time-outs and crashes so far
-    std::function<void(const SelfTestCase& test)> begins;
-    std::function<void(const SelfTestResult& result)> ended;  // also of what is left out
-};
-
-// The results of all cases from the first one on.
-std::vector<SelfTestResult> run_self_tests(NpuRuntime& runtime, bool quick, SelfTestProgress progress = {});
 
 // "native", "normal", "transposed".
 const char* layout_name(Layout layout);

@@ -9,34 +9,25 @@
 namespace rknpu2 {
 namespace {
 
-SelfTestCase make(const char* what, NpuArithmetic arithmetic, size_t M, size_t K, size_t N) {
-    SelfTestCase test;
-    test.what = what;
-    test.arithmetic = arithmetic;
-    test.M = M;
-    test.K = K;
-    test.N = N;
-    return test;
-}
-
 // Native on all sides, and in all the ways that the plug-in uses memory.
 void add_plugin_cases(NpuArithmetic type, bool quick, std::vector<SelfTestCase>& cases) {
     const size_t group = kernel_group(operand_type(type));
-    cases.push_back(make("smallest", type, 1, 32, group));
-    cases.push_back(make("one row", type, 1, 576, 1536));
-    cases.push_back(make("odd rows, odd groups", type, 7, 96, 3 * group));
-    cases.push_back(make("several tiles of rows", type, quick ? 73 : 307, quick ? 2048 : 1024, 256));
-    cases.push_back(make("largest K", type, 2, rk3588::kMaxK, quick ? group : 256));
-    cases.push_back(make("widest N", type, 2, quick ? 64 : 1024, rk3588::kDocumentedN));
+    const auto pick = [quick](size_t small, size_t large) { return quick ? small : large; };
+    cases.push_back({"smallest", type, 1, 32, group});
+    cases.push_back({"one row", type, 1, 576, 1536});
+    cases.push_back({"odd rows, odd groups", type, 7, 96, 3 * group});
+    cases.push_back({"several tiles of rows", type, pick(73, 307), pick(2048, 1024), 256});
+    cases.push_back({"largest K", type, 2, rk3588::kMaxK, pick(group, 256)});
+    cases.push_back({"widest N", type, 2, pick(64, 1024), rk3588::kDocumentedN});
     for (int core = 1; core < rk3588::kCores; ++core) {
-        cases.push_back(make("another core", type, 4, 256, 128));
+        cases.push_back({"another core", type, 4, 256, 128});
         cases.back().core = core;
     }
-    cases.push_back(make("slices of other memory", type, 5, 512, 320));
+    cases.push_back({"slices of other memory", type, 5, 512, 320});
     cases.back().binding = Binding::kSlices;
-    cases.push_back(make("fewer rows than before", type, 3, 512, 320));
+    cases.push_back({"fewer rows than before", type, 3, 512, 320});
     cases.back().binding = Binding::kRows;
-    cases.push_back(make("another IOMMU domain", type, 4, 256, 128));
+    cases.push_back({"another IOMMU domain", type, 4, 256, 128});
     cases.back().domain = 1;
     cases.back().use = Use::kLargeModels;
 }
@@ -70,9 +61,7 @@ void add_other_cases(const Mode& mode, bool quick, std::vector<SelfTestCase>& ca
     const NpuArithmetic type = mode.arithmetic;
     const size_t group = kernel_group(operand_type(type));
     const auto add = [&](const char* what, size_t M, size_t K, size_t N) {
-        cases.push_back(make(what, type, M, K, N));
-        cases.back().ac_layout = mode.ac_layout;
-        cases.back().b_layout = mode.b_layout;
+        cases.push_back({what, type, M, K, N, mode.ac_layout, mode.b_layout});
         cases.back().use = Use::kOther;
     };
     add("smallest", 1, 32, group);
@@ -97,7 +86,7 @@ std::vector<SelfTestCase> self_test_cases(bool quick) {
         add_plugin_cases(type, quick, cases);
     for (const auto& [M, K, N] :
          {std::array<size_t, 3>{1, 4096, 512}, std::array<size_t, 3>{64, 1024, 256}}) {
-        cases.push_back(make("fractions", NpuArithmetic::kFloat16, M, K, N));
+        cases.push_back({"fractions", NpuArithmetic::kFloat16, M, K, N});
         cases.back().integers = false;
     }
     for (const Mode& mode : other_modes())

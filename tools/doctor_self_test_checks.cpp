@@ -38,7 +38,7 @@ std::string number_text(const SelfTestCase& test, double value) {
 }
 
 std::string advice_of(const SelfTestResult& result) {
-    if (result.state == CaseState::kCrashed)
+    if (result.state == StepState::kCrashed)
         return "a program that does this ends with it: report it with this report's file";
     if (result.test.use == Use::kOther) {
         return result.ran()
@@ -50,48 +50,16 @@ std::string advice_of(const SelfTestResult& result) {
     return "models whose packed weights exceed 4 GiB will not work; driver 0.9.8 is needed";
 }
 
-// The shapes of one mode that have the same to say.
-class Group {
-  public:
-    Group(std::string found, std::string suffix) : found_(std::move(found)), suffix_(std::move(suffix)) {}
-
-    void add(const SelfTestResult& result) {
-        if (!shapes_.empty()) shapes_ += ", ";
-        shapes_ += shape_text(result.test);
-    }
-
-    // Appends the line of the shapes that were added, if any, and forgets them.
-    void finish(const SelfTestCase& test, Health health, std::vector<Check>& checks) {
-        if (shapes_.empty()) return;
-        Check check;
-        check.id = mode_id(test) + suffix_;
-        check.health = health;
-        check.title = mode_title(test);
-        check.found = shapes_ + ": " + found_;
-        checks.push_back(check);
-        shapes_.clear();
-    }
-
-  private:
-    std::string found_, suffix_, shapes_;
-};
-
-bool same_mode(const SelfTestCase& a, const SelfTestCase& b) {
-    return mode_id(a) == mode_id(b);
+// What went well or was left out and the plug-in does not use: such shapes of one mode share a line.
+bool shares_a_line(const SelfTestResult& result) {
+    return result.test.use == Use::kOther && (result.passed() || result.state == StepState::kLeftOut);
 }
 
 }  // namespace
 
 const char* layout_name(Layout layout) {
-    switch (layout) {
-        case Layout::kNormal:
-            return "normal";
-        case Layout::kNative:
-            return "native";
-        case Layout::kTransposed:
-            return "transposed";
-    }
-    return "?";
+    constexpr const char* kNames[] = {"normal", "native", "transposed"};
+    return kNames[static_cast<size_t>(layout)];
 }
 
 std::string case_text(const SelfTestCase& test) {
@@ -101,62 +69,54 @@ std::string case_text(const SelfTestCase& test) {
 Check check_of(const SelfTestResult& result) {
     const SelfTestCase& test = result.test;
     const size_t total = test.M * test.N;
-    Check check;
-    check.id = mode_id(test) + "." + shape_text(test);
-    if (test.core != 0) check.id += format(".core%d", test.core);
-    if (test.domain != 0) check.id += format(".domain%d", test.domain);
-    check.title = mode_title(test) + ", " + test.what;
-    const std::string shape = place_text(test);
-    if (result.state == CaseState::kLeftOut) {
-        check.health = Health::kSkipped;
-        check.found = shape + ": " + result.error;
-        return check;
-    }
+    CheckLine line{mode_id(test) + "." + shape_text(test), mode_title(test) + ", " + test.what};
+    if (test.core != 0) line.id += format(".core%d", test.core);
+    if (test.domain != 0) line.id += format(".domain%d", test.domain);
+    std::string found = place_text(test) + ": ";
+    if (result.state == StepState::kLeftOut) return line.skipped(found + result.error);
+    if (result.passed() && test.integers) return line.ok(found + "every bit right");
     if (result.passed()) {
-        check.found = shape + ": " + (test.integers ? "every bit right" : "within rounding");
-        if (!test.integers)
-            check.found += format(" (%.2f of what is allowed; %zu of %zu as the simulator adds)",
-                                  result.worst, result.as_simulator, total);
-        return check;
+        return line.ok(found +
+                       format("within rounding (%.2f of what is allowed; %zu of %zu as the simulator adds)",
+                              result.worst, result.as_simulator, total));
     }
-    const bool refused = !result.ran() && result.state != CaseState::kCrashed;
-    check.health = refused && test.use != Use::kPlugin ? Health::kWarning : Health::kProblem;
-    check.advice = advice_of(result);
     if (!result.ran()) {
-        check.found = shape + ": " + result.error;
-        return check;
+        const bool needed = result.state == StepState::kCrashed || test.use == Use::kPlugin;
+        found += result.error;
+        return needed ? line.problem(found, advice_of(result)) : line.warning(found, advice_of(result));
     }
-    check.found = format("%s: %zu of %zu results wrong", shape.c_str(), result.wrong, total);
-    if (result.first)
-        check.found += format(", first at row %zu column %zu: %s instead of %s", result.first->m,
-                              result.first->n, number_text(test, result.first->got).c_str(),
-                              number_text(test, result.first->expected).c_str());
-    return check;
+    found += format("%zu of %zu results wrong, first at row %zu column %zu: %s instead of %s", result.wrong,
+                    total, result.first.m, result.first.n, number_text(test, result.first.got).c_str(),
+                    number_text(test, result.first.expected).c_str());
+    return line.problem(found, advice_of(result));
 }
 
 std::vector<Check> checks_of(const std::vector<SelfTestResult>& results) {
     std::vector<Check> checks;
-    Group right("every bit right", "");
-    Group rounded("within rounding", ".fractions");
-    const auto first_left_out =
-        std::find_if(results.begin(), results.end(),
-                     [](const SelfTestResult& result) { return result.state == CaseState::kLeftOut; });
-    Group skipped(first_left_out != results.end() ? first_left_out->error : "", ".left_out");
-    for (size_t i = 0; i < results.size(); ++i) {
-        const SelfTestResult& result = results[i];
-        const bool alone =
-            result.test.use != Use::kOther || !(result.passed() || result.state == CaseState::kLeftOut);
-        if (alone) {
-            checks.push_back(check_of(result));
-        } else if (!result.passed()) {
-            skipped.add(result);
-        } else {
-            (result.test.integers ? right : rounded).add(result);
+    for (auto first = results.begin(); first != results.end();) {
+        const std::string id = mode_id(first->test);
+        const auto last = std::find_if(first, results.end(),
+                                       [&](const SelfTestResult& r) { return mode_id(r.test) != id; });
+        struct Group {
+            Check check;
+            std::string shapes, what;
+        } groups[] = {
+            {{id, Health::kOk, mode_title(first->test), "", ""}, "", "every bit right"},
+            {{id + ".fractions", Health::kOk, mode_title(first->test), "", ""}, "", "within rounding"},
+            {{id + ".left_out", Health::kSkipped, mode_title(first->test), "", ""}, "", ""}};
+        for (; first != last; ++first) {
+            if (!shares_a_line(*first)) {
+                checks.push_back(check_of(*first));
+                continue;
+            }
+            Group& group = groups[!first->passed() ? 2 : first->test.integers ? 0 : 1];
+            if (!first->passed()) group.what = first->error;
+            group.shapes += (group.shapes.empty() ? "" : ", ") + shape_text(first->test);
         }
-        if (i + 1 < results.size() && same_mode(result.test, results[i + 1].test)) continue;
-        right.finish(result.test, Health::kOk, checks);
-        rounded.finish(result.test, Health::kOk, checks);
-        skipped.finish(result.test, Health::kSkipped, checks);
+        for (Group& group : groups) {
+            group.check.found = group.shapes + ": " + group.what;
+            if (!group.shapes.empty()) checks.push_back(std::move(group.check));
+        }
     }
     return checks;
 }

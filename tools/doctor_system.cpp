@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "base/format.hpp"
+#include "system/system_memory.hpp"
 #include "text_table.hpp"
 
 namespace rknpu2 {
@@ -32,10 +33,6 @@ std::string text_of(const Version& version) {
     return format("%d.%d.%d", version.major, version.minor, version.patch);
 }
 
-Check ok(std::string id, std::string title, std::string found) {
-    return {std::move(id), Health::kOk, std::move(title), std::move(found), ""};
-}
-
 // Nodes of the vendor's driver: /dev/rknpu, or the DRM card whose driver it is. Render nodes take work and
 // do none of it, so they are not looked at.
 std::vector<std::string> npu_nodes(const RootFolder& root) {
@@ -50,22 +47,22 @@ std::vector<std::string> npu_nodes(const RootFolder& root) {
 }
 
 Check check_chip(const RootFolder& root) {
+    const CheckLine line{"system.chip", "chip"};
     const std::string model = board_model(root);
-    if (is_rk3588(root)) return ok("system.chip", "chip", "RK3588, " + (model.empty() ? "?" : model));
-    return {"system.chip", Health::kProblem, "chip",
-            model.empty() ? "no device tree of an RK3588" : model + " is not an RK3588",
-            "the plug-in is for RK3588 and RK3588S; on other machines use --runtime sim"};
+    if (is_rk3588(root)) return line.ok("RK3588, " + (model.empty() ? "?" : model));
+    return line.problem(model.empty() ? "no device tree of an RK3588" : model + " is not an RK3588",
+                        "the plug-in is for RK3588 and RK3588S; on other machines use --runtime sim");
 }
 
 Check check_kernel(const RootFolder& root) {
+    const CheckLine line{"system.kernel", "kernel"};
     const std::string release = kernel_release(root);
     int major = 0;
     int minor = 0;
     const bool known = std::sscanf(release.c_str(), "%d.%d", &major, &minor) == 2;
-    if (known && ((major == 5 && minor == 10) || (major == 6 && minor == 1)))
-        return ok("system.kernel", "kernel", release);
-    return {"system.kernel", Health::kWarning, "kernel", known ? release : "version unknown",
-            "Rockchip's driver is in the vendor's kernels 5.10 and 6.1; others are untried"};
+    if (known && ((major == 5 && minor == 10) || (major == 6 && minor == 1))) return line.ok(release);
+    return line.warning(known ? release : "version unknown",
+                        "Rockchip's driver is in the vendor's kernels 5.10 and 6.1; others are untried");
 }
 
 std::optional<Version> driver_version(const RootFolder& root, const std::string& runtime_driver) {
@@ -79,29 +76,28 @@ std::optional<Version> driver_version(const RootFolder& root, const std::string&
 }
 
 Check check_driver(const RootFolder& root, const std::string& runtime_driver) {
-    const char* const id = "system.driver";
-    const char* const title = "NPU driver";
+    const CheckLine line{"system.driver", "NPU driver"};
     const std::optional<Version> version = driver_version(root, runtime_driver);
     const std::string update = "install a vendor kernel with rknpu 0.9.8 (the board maker's newest image)";
     if (!version && npu_nodes(root).empty()) {
         if (root.exists(kAccel)) {
-            return {id, Health::kProblem, title, "the kernel drives the NPU with rocket",
-                    "librknnrt.so needs Rockchip's rknpu driver: boot the vendor's kernel (5.10 or 6.1)"};
+            return line.problem(
+                "the kernel drives the NPU with rocket",
+                "librknnrt.so needs Rockchip's rknpu driver: boot the vendor's kernel (5.10 or 6.1)");
         }
-        return {id, Health::kProblem, title, "no rknpu driver",
-                "boot the vendor's kernel (5.10 or 6.1) and enable the NPU in the device tree; "
-                "sudo dmesg | grep -i rknpu says why it is missing"};
+        return line.problem("no rknpu driver",
+                            "boot the vendor's kernel (5.10 or 6.1) and enable the NPU in the device tree; "
+                            "sudo dmesg | grep -i rknpu says why it is missing");
     }
     if (!version) {
-        return {id, Health::kWarning, title, "rknpu, version not readable",
-                "sudo cat /sys/kernel/debug/rknpu/version shows it; 0.9.8 is advised"};
+        return line.warning("rknpu, version not readable",
+                            "sudo cat /sys/kernel/debug/rknpu/version shows it; 0.9.8 is advised");
     }
     const std::string found = "rknpu " + text_of(*version);
-    if (*version < kDriverNeeded)
-        return {id, Health::kProblem, title, found + " is too old: 0.9.6 is needed", update};
+    if (*version < kDriverNeeded) return line.problem(found + " is too old: 0.9.6 is needed", update);
     if (*version < kDriverForDomains)
-        return {id, Health::kWarning, title, found + ": no more than 4 GiB of packed weights", update};
-    return ok(id, title, found);
+        return line.warning(found + ": no more than 4 GiB of packed weights", update);
+    return line.ok(found);
 }
 
 // The group root is no group to be in.
@@ -115,25 +111,22 @@ std::string advice_on_permissions(const RootFolder& root, const std::string& nod
 }
 
 Check check_nodes(const RootFolder& root) {
-    const char* const id = "system.node";
-    const char* const title = "device node";
-    const std::vector<std::string> nodes = npu_nodes(root);
-    if (nodes.empty()) {
-        return {id, Health::kProblem, title, "none of the rknpu driver",
-                "without the driver there is no node: see the line above"};
-    }
+    const CheckLine line{"system.node", "device node"};
     std::string usable;
-    for (const std::string& node : nodes) {
+    for (const std::string& node : npu_nodes(root)) {
         if (!root.exists(node)) {
-            return {id, Health::kProblem, title, node + " is missing",
-                    "udev has not made it; in a container, pass it in (--device " + node + ")"};
+            return line.problem(node + " is missing",
+                                "udev has not made it; in a container, pass it in (--device " + node + ")");
         }
-        if (!root.usable(node))
-            return {id, Health::kProblem, title, node + " may not be read and written by this user",
-                    advice_on_permissions(root, node)};
+        if (!root.usable(node)) {
+            return line.problem(node + " may not be read and written by this user",
+                                advice_on_permissions(root, node));
+        }
         usable += (usable.empty() ? "" : ", ") + node;
     }
-    return ok(id, title, usable);
+    if (!usable.empty()) return line.ok(usable);
+    return line.problem("none of the rknpu driver",
+                        "without the driver there is no node: see the line above");
 }
 
 // The highest clock that the device has, whatever it may be held down to; 0: unknown.
@@ -146,48 +139,44 @@ long long highest_clock(const RootFolder& root, const std::string& folder) {
 }
 
 // Clock and governor of one devfreq device.
-Check check_devfreq(const RootFolder& root, const std::string& name, const char* id, const char* title) {
+Check check_devfreq(const RootFolder& root, const std::string& name, const CheckLine& line) {
     const std::string folder = kDevfreq + name;
     const std::string governor = root.first_line(folder + "/governor").value_or("");
     const std::optional<long long> now = root.number(folder + "/cur_freq");
     const long long highest = highest_clock(root, folder);
     if (name.empty() || governor.empty() || !now || highest == 0) {
-        return {id, Health::kWarning, title, "clock not readable",
-                "times cannot be judged; look for the device in /sys/class/devfreq"};
+        return line.warning("clock not readable",
+                            "times cannot be judged; look for the device in /sys/class/devfreq");
     }
     const std::string found =
         format("%lld of %lld MHz, governor %s", *now / 1000000, highest / 1000000, governor.c_str());
     if (const long long most = root.number(folder + "/max_freq").value_or(highest); most < highest) {
-        return {
-            id, Health::kWarning, title, found + format(", held down to %lld MHz", most / 1000000),
-            "let it cool down, or: echo " + std::to_string(highest) + " | sudo tee " + folder + "/max_freq"};
+        return line.warning(
+            found + format(", held down to %lld MHz", most / 1000000),
+            "let it cool down, or: echo " + std::to_string(highest) + " | sudo tee " + folder + "/max_freq");
     }
     // A governor of its own that has the clock up already does no harm.
-    if (governor == "performance" || (governor != "powersave" && *now >= highest))
-        return ok(id, title, found);
-    return {id, Health::kWarning, title, found, "echo performance | sudo tee " + folder + "/governor"};
+    if (governor == "performance" || (governor != "powersave" && *now >= highest)) return line.ok(found);
+    return line.warning(found, "echo performance | sudo tee " + folder + "/governor");
 }
 
 // Not every kernel can change it.
 Check check_memory_clock(const RootFolder& root) {
-    const char* const id = "system.memory_clock";
-    const char* const title = "memory clock";
+    const CheckLine line{"system.memory_clock", "memory clock"};
     if (!root.list("/sys/class/devfreq").empty() && !root.exists(std::string(kDevfreq) + "dmc"))
-        return {id, Health::kSkipped, title, "this kernel leaves it as the boot loader has set it", ""};
-    return check_devfreq(root, "dmc", id, title);
+        return line.skipped("this kernel leaves it as the boot loader has set it");
+    return check_devfreq(root, "dmc", line);
 }
 
 Check check_cpu(const RootFolder& root) {
-    const char* const id = "system.cpu_clock";
+    const CheckLine line{"system.cpu_clock", "CPU clock"};
     std::string all;
     std::string advice;
     bool slow = false;
-    int policies = 0;
     for (const std::string& name : root.list("/sys/devices/system/cpu/cpufreq")) {
         const std::string folder = kCpufreq + name;
         const std::string governor = root.first_line(folder + "/scaling_governor").value_or("");
         if (!name.starts_with("policy") || governor.empty()) continue;
-        ++policies;
         const long long highest = root.number(folder + "/cpuinfo_max_freq").value_or(0);
         const long long most = root.number(folder + "/scaling_max_freq").value_or(highest);
         all += format("%s%s %s (to %lld MHz", all.empty() ? "" : ", ", name.c_str(), governor.c_str(),
@@ -197,14 +186,38 @@ Check check_cpu(const RootFolder& root) {
         if (most < highest)
             advice += "echo " + std::to_string(highest) + " | sudo tee " + folder + "/scaling_max_freq; ";
     }
-    if (policies == 0) {
-        return {id, Health::kWarning, "CPU clock", "governors not readable",
-                "times cannot be judged; see /sys/devices/system/cpu/cpufreq"};
+    if (all.empty()) {
+        return line.warning("governors not readable",
+                            "times cannot be judged; see /sys/devices/system/cpu/cpufreq");
     }
     if (slow) advice += std::string("echo performance | sudo tee ") + kCpufreq + "policy*/scaling_governor; ";
-    if (advice.empty()) return ok(id, "CPU clock", all);
-    advice.resize(advice.size() - 2);
-    return {id, Health::kWarning, "CPU clock", all, advice};
+    if (advice.empty()) return line.ok(all);
+    return line.warning(all, advice.substr(0, advice.size() - 2));
+}
+
+Check check_memory(const RootFolder& root) {
+    const CheckLine line{"system.memory", "memory"};
+    const SystemMemory memory = system_memory(root.root());
+    if (memory.total == 0) return line.warning("unknown", "/proc/meminfo cannot be read");
+    const std::string found = human_bytes(memory.available) + " available of " + human_bytes(memory.total);
+    const char* const advice =
+        "close other programs or take a smaller model: packed weights need 1 byte each";
+    if (memory.available < kLeastMemory) return line.problem(found, advice);
+    return memory.available < kGoodMemory ? line.warning(found, advice) : line.ok(found);
+}
+
+Check check_files(const RootFolder& root) {
+    const CheckLine line{"system.files", "open files"};
+    const char* const advice = "ulimit -n 65536: each buffer of the runtime takes a descriptor";
+    const std::string limits = root.read("/proc/self/limits").value_or("");
+    const size_t at = limits.find("Max open files");
+    char soft[32] = {};
+    if (at == std::string::npos || std::sscanf(&limits[at], "Max open files %31s", soft) != 1)
+        return line.warning("limit unknown", advice);
+    const long long files = std::string(soft) == "unlimited" ? 1LL << 40 : std::atoll(soft);
+    const std::string found = format("%lld allowed", files);
+    if (files < kLeastFiles) return line.problem(found, advice);
+    return files < kGoodFiles ? line.warning(found, advice) : line.ok(found);
 }
 
 }  // namespace
@@ -250,65 +263,28 @@ std::vector<Check> check_board(const RootFolder& root, const std::string& runtim
             check_nodes(root),
             check_cpu(root),
             check_memory_clock(root),
-            check_devfreq(root, npu_devfreq(root), "system.npu_clock", "NPU clock")};
+            check_devfreq(root, npu_devfreq(root), {"system.npu_clock", "NPU clock"})};
 }
 
 std::vector<Check> check_host(const RootFolder& root) {
-    std::vector<Check> checks;
-    uint64_t total = 0;
-    uint64_t available = 0;
-    std::istringstream memory(root.read("/proc/meminfo").value_or(""));
-    for (std::string line; std::getline(memory, line);) {
-        unsigned long long kibibytes = 0;
-        if (std::sscanf(line.c_str(), "MemTotal: %llu", &kibibytes) == 1) total = kibibytes * 1024;
-        if (std::sscanf(line.c_str(), "MemAvailable: %llu", &kibibytes) == 1) available = kibibytes * 1024;
-    }
-    Check found =
-        ok("system.memory", "memory", human_bytes(available) + " available of " + human_bytes(total));
-    if (available < kGoodMemory) {
-        found.health = available < kLeastMemory ? Health::kProblem : Health::kWarning;
-        found.advice = "close other programs or take a smaller model: packed weights need 1 byte each";
-    }
-    if (total == 0) {
-        found = {"system.memory", Health::kWarning, "memory", "unknown", "/proc/meminfo cannot be read"};
-    }
-    checks.push_back(found);
-
-    long long files = -1;
-    std::istringstream limits(root.read("/proc/self/limits").value_or(""));
-    for (std::string line; std::getline(limits, line);) {
-        char soft[32] = {};
-        if (std::sscanf(line.c_str(), "Max open files %31s", soft) != 1) continue;
-        files = std::string(soft) == "unlimited" ? 1LL << 40 : std::atoll(soft);
-    }
-    Check limit = ok("system.files", "open files", format("%lld allowed", files));
-    if (files < kGoodFiles) {
-        limit.health = files >= 0 && files < kLeastFiles ? Health::kProblem : Health::kWarning;
-        limit.advice = "ulimit -n 65536: each buffer of the runtime takes a descriptor";
-        if (files < 0) limit.found = "limit unknown";
-    }
-    checks.push_back(limit);
-    return checks;
+    return {check_memory(root), check_files(root)};
 }
 
 Check check_runtime(const RuntimeInfo& info, const std::string& error, bool located) {
-    const char* const id = "system.runtime";
-    const char* const title = "runtime";
+    const CheckLine line{"system.runtime", "runtime"};
     const std::string advice =
         "take librknnrt.so 2.3.2 from Rockchip's rknn-toolkit2 (rknpu2/runtime/Linux/librknn_api/aarch64) "
         "and copy it to /usr/lib";
-    if (!error.empty() && !located) {
-        return {id, Health::kProblem, title, error,
-                "see driver and device node above; or name a library with --runtime"};
+    if (!error.empty()) {
+        return line.problem(
+            error, located ? advice : "see driver and device node above; or name a library with --runtime");
     }
-    if (!error.empty()) return {id, Health::kProblem, title, error, advice};
     const std::string found = info.library + ", version " + info.api_version;
-    if (info.simulated) return ok(id, title, found + ", a simulator: no NPU is used");
+    if (info.simulated) return line.ok(found + ", a simulator: no NPU is used");
     const std::optional<Version> version = find_version(info.api_version);
-    if (version && *version >= kRuntimeAdvised) return ok(id, title, found);
-    const bool old = version && *version < kRuntimeNeeded;
-    return {id, old ? Health::kProblem : Health::kWarning, title,
-            found + (old ? ": too old" : ": 2.3.2 is advised"), advice};
+    if (version && *version >= kRuntimeAdvised) return line.ok(found);
+    if (version && *version < kRuntimeNeeded) return line.problem(found + ": too old", advice);
+    return line.warning(found + ": 2.3.2 is advised", advice);
 }
 
 }  // namespace rknpu2

@@ -9,14 +9,19 @@
 
 #include <cstdint>
 #include <memory>
-#include <string>
 #include <vector>
 
 #include "base/status.hpp"
-#include "doctor_reading.hpp"
+#include "doctor_measure.hpp"
 #include "runtime/npu_runtime.hpp"
 
 namespace rknpu2 {
+
+enum class Question {
+    kWritten,   // does the device see an operand that the CPU has changed since the last run?
+    kReadBack,  // does the CPU see the result of a run, when it had read an older one there?
+    kKept,      // is a result kept in memory that the CPU had written to?
+};
 
 enum class Place {
     kOwn,           // a buffer of rknn_create_mem, of another context of the domain, bound without an import
@@ -33,26 +38,27 @@ enum class Way {
     kLines,  // cache lines, from user space
 };
 
+struct Trial {
+    const char* figure;  // the name of what it counts
+    Question question;
+    Operand operand;  // that is looked at: of kReadBack and kKept the result
+    Place place;
+    Way way;
+};
+
 struct Count {
     size_t right = 0, of = 0;
-    bool all() const { return of > 0 && right == of; }
 };
 
 class CoherencyTrials {
   public:
     static constexpr size_t kM = 4, kK = 1024, kN = 64;  // A: 4 KiB, B: 64 KiB, C: 1 KiB
 
-    explicit CoherencyTrials(ProbeBench& bench);
+    explicit CoherencyTrials(Bench& bench);
     Status make();
 
-    bool has_lines() const { return lines_.available(); }
-
-    // Does the device see activations (or weights) that the CPU has changed since the last run?
-    Result<Count> written(Operand operand, Place place, Way way);
-    // Does the CPU see the result of a run, when it had read an older one there?
-    Result<Count> read_back(Place place, Way way);
-    // Is a result kept in memory that the CPU had written to, where `way` was done before the run?
-    Result<Count> kept(Way way);
+    // kUnsupported when there is no such place or way here.
+    Result<Count> count(const Trial& trial);
 
   private:
     struct Spot {
@@ -60,19 +66,22 @@ class CoherencyTrials {
         NpuMemory* owner = nullptr;         // what rknn_create_mem gave; null: never to be synced
     };
 
-    Result<std::vector<Spot>> make_spots(Operand operand, Place place);
+    Status make_spots(Operand operand, Place place, std::vector<Spot>& spots);
+    Result<bool> is_right(const Trial& trial, Spot& spot, int before, int after);
     Status to_device(Spot& spot, Way way, Operand operand);
     Status from_device(Spot& spot, Way way);
+    // In every way.
     Status surely_to_device(Spot& spot);
     Status surely_from_device(Spot& spot);
+    Status lines(Spot& spot, CacheLines::Operation operation);
     Status bind(Operand operand, Spot& spot) { return context_->bind(operand, *spot.memory); }
-    Status run_with(int a, int b);
-    bool result_is(const Spot& spot, int a, int b) const;
+    Status set(Operand operand, Spot& spot, int value);
+    Status run_with(int value);
+    bool result_is(const Spot& spot, int value) const;
     void evict();
 
-    ProbeBench& bench_;
-    CacheLines lines_;
-    size_t places_ = 0, repeats_ = 0;
+    Bench& bench_;
+    const CacheLines lines_;
     std::unique_ptr<NpuContext> lender_, context_;
     std::unique_ptr<NpuMemory> slab_;
     std::vector<Spot> a_, b_, c_;  // one each, for what is not looked at

@@ -52,15 +52,13 @@ std::string utc_now() {
 }
 
 void examine_system(const RootFolder& root, DoctorReport& report) {
-    report.system.clear();
     report.board = board_model(root);
     report.kernel = kernel_release(root);
     if (is_rk3588(root) || !report.runtime.simulated) {
         report.system = check_board(root, report.runtime.simulated ? "" : report.runtime.driver_version);
     } else {
-        report.system.push_back(
-            {"system.chip", Health::kSkipped, "chip",
-             "not an RK3588; with a simulator, driver, nodes and clocks are not looked at", ""});
+        report.system = {CheckLine{"system.chip", "chip"}.skipped(
+            "not an RK3588; with a simulator, driver, nodes and clocks are not looked at")};
     }
     report.system.push_back(check_runtime(report.runtime, report.runtime_error, report.runtime_located));
     for (Check& check : check_host(root))
@@ -93,15 +91,11 @@ void examine_runtime(const Options& options, const Config& config, DoctorReport&
     }
     report.runtime_located = true;
     keep_malloc_from_mapping(is_simulator(path.value()), config.malloc_mmap);
-    Examination examination;
-    examination.library = path.value();
-    examination.config = config;
-    examination.patience = std::chrono::seconds(options.patience);
-    examination.open = open_rknn_runtime;
     const StdoutToStderr guard;
-    examine_npu(examination, report, watch);
-    if (report.measurements && report.measure_error.empty() && report.lock_error.empty())
-        report.profile = fit_profile(*report.measurements, simulator_profile(), report.readings);
+    examine_npu({path.value(), config, std::chrono::seconds(options.patience), open_rknn_runtime}, report,
+                watch);
+    if (!report.measurements.speeds.empty() && report.measure_error.empty() && report.lock_error.empty())
+        report.profile = fit_profile(report.measurements, simulator_profile(), report.readings);
 }
 
 int run(const Options& options) {

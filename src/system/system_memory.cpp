@@ -12,9 +12,9 @@
 
 namespace rknpu2 {
 
-SystemMemory system_memory() {
+SystemMemory system_memory(const std::string& root) {
     SystemMemory memory;
-    std::ifstream file("/proc/meminfo");
+    std::ifstream file(root + "/proc/meminfo");
     std::string name;
     size_t kibibytes = 0;
     std::string unit;

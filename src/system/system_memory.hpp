@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <string>
 
 namespace rknpu2 {
 
@@ -11,8 +12,8 @@ struct SystemMemory {
     size_t available = 0;  // bytes that can be had without swapping
 };
 
-// From /proc/meminfo; zeros where that cannot be read.
-SystemMemory system_memory();
+// From /proc/meminfo below `root`; zeros where that cannot be read.
+SystemMemory system_memory(const std::string& root = "");
 
 // True if [data, data + bytes) lies in one or more *shared* mappings of a file, as a memory-mapped model
 // does. Only such pages may be given back: they can always be read again, whereas dropping private pages

@@ -155,12 +155,12 @@ class Extraction(unittest.TestCase):
             return Status(StatusCode::kUnsupported, "it \"ends\" here: " + printable(name) + " is odd");
             return bad(x ? "cut in two" : "too long by far");
             if (code == StatusCode::kIo) return 5; puts("not this line");
-            return {id, Health::kProblem, "no title", found + " is missing here",
-                    "go (there; and back)"};
+            return line.problem("no title: " + found + " is missing here",
+                                "go (there; and back)");
         '''
         self.assertEqual(messages.messages_in(text),
                          {"… and … more lines (…)", "no NPU: …", "needs … bytes at …", 'it "ends" here: … is odd', "cut in two",
-                          "too long by far", "no title", "is missing here", "go (there; and back)"})
+                          "too long by far", "no title: … is missing here", "go (there; and back)"})
 
     def test_scripts(self):
         text = '# die "not this"\n[[ -r $X ]] || die "there is no ${X##*/} in $DIR"\n'

@@ -26,7 +26,7 @@ constexpr const char* kControl = "without it";
 Reading make(const std::string& id, std::vector<Figure> figures) {
     Reading reading;
     reading.id = reading.title = id;
-    reading.state = CaseState::kRan;
+    reading.state = StepState::kRan;
     reading.answer = "yes";
     reading.figures = std::move(figures);
     return reading;
@@ -130,7 +130,7 @@ TEST(DoctorCoherency, InDoubtItIsOwner) {
     EXPECT_THAT(choose_coherency(readings).why, HasSubstr("no trial ever saw an old value"));
 
     readings = good_board();
-    readings[0] = crashed_probe(0, "ended by signal 11");
+    readings[0] = not_tried(probes()[0], {StepState::kCrashed, "ended by signal 11"});
     EXPECT_EQ(readings[0].id, "owner-sync");
     set(readings, "cache-lines", "results", 0);
     EXPECT_EQ(choose_coherency(readings).chosen, "owner");
@@ -138,16 +138,18 @@ TEST(DoctorCoherency, InDoubtItIsOwner) {
     EXPECT_EQ(choose_coherency({}).chosen, "owner");
 }
 
+const Probe& probe(const std::string& id) {
+    return *std::find_if(probes().begin(), probes().end(), [&](const Probe& p) { return p.id == id; });
+}
+
 // A device with a cache that does nothing is right in every way, which tells nothing.
 TEST(DoctorProbes, WithoutACacheTheControlSaysThatNothingCanBeTold) {
     test::FlawedRuntime runtime;
     const DoctorClock clock(test::missing_path("none.so"));
-    ProbeBench bench{runtime, clock, true};
-    for (const Probe& probe : probes()) {
-        const std::string id = probe.id;
-        if (id != "owner-sync" && id != "bind-cleans") continue;
-        const Reading reading = run_probe(probe, bench);
-        EXPECT_EQ(reading.state, CaseState::kRan) << reading.error;
+    Bench bench{runtime, clock, true};
+    for (const char* const id : {"owner-sync", "bind-cleans"}) {
+        const Reading reading = run_probe(probe(id), bench);
+        EXPECT_EQ(reading.state, StepState::kRan) << reading.error;
         EXPECT_EQ(reading.answer, "cannot be told: nothing was ever old");
         EXPECT_EQ(reading.figures[0].name, kControl);
     }
@@ -162,9 +164,9 @@ TEST(DoctorProbes, OneWrongResultIsCounted) {
     };
     test::FlawedRuntime runtime(flaw);
     const DoctorClock clock(test::missing_path("none.so"));
-    ProbeBench bench{runtime, clock, true};
-    Reading reading;
-    ASSERT_TRUE(probe_results_visible(bench, reading).ok());
+    Bench bench{runtime, clock, true};
+    const Reading reading = run_probe(probe("results-visible"), bench);
+    ASSERT_TRUE(reading.ran()) << reading.error;
     EXPECT_EQ(reading.answer, "old until synced");
     EXPECT_EQ(reading.find("results")->value, 7);
     EXPECT_EQ(reading.find("results")->of, 8);
@@ -175,7 +177,7 @@ TEST(DoctorProbes, ALimitIsWhereTheFirstShapeFails) {
     test::Flaw narrow;
     narrow.misread = [](ContextSpec& spec) { spec.N = spec.N > 8192 ? 0 : spec.N; };  // which is refused
     test::FlawedRuntime refuses(narrow);
-    ProbeBench bench{refuses, clock, true};
+    Bench bench{refuses, clock, true};
     Reading wide;
     ASSERT_TRUE(probe_wide_n(bench, wide).ok());
     EXPECT_EQ(wide.find("int8")->value, 8192);
@@ -186,7 +188,7 @@ TEST(DoctorProbes, ALimitIsWhereTheFirstShapeFails) {
     test::Flaw one_row;
     one_row.misread = [](ContextSpec& spec) { spec.N = spec.N > 4096 && spec.rows[0] > 1 ? 0 : spec.N; };
     test::FlawedRuntime only_one_row(one_row);
-    ProbeBench third{only_one_row, clock, true};
+    Bench third{only_one_row, clock, true};
     Reading columns;
     ASSERT_TRUE(probe_wide_n(third, columns).ok());
     EXPECT_EQ(columns.find("int8")->value, 4096);
@@ -196,7 +198,7 @@ TEST(DoctorProbes, ALimitIsWhereTheFirstShapeFails) {
     test::Flaw flaw;
     flaw.misread = [](ContextSpec& spec) { spec.rows[0] = std::min<size_t>(spec.rows[0], 127); };
     test::FlawedRuntime few_rows(flaw);
-    ProbeBench other{few_rows, clock, true};
+    Bench other{few_rows, clock, true};
     Reading rows;
     ASSERT_TRUE(probe_many_rows(other, rows).ok());
     EXPECT_EQ(rows.find("int8")->value, 127);
@@ -211,7 +213,7 @@ TEST(DoctorProbes, WhatTakesLongIsTimed) {
     flaw.misread = [](ContextSpec& spec) { spec.N = std::min<size_t>(spec.N, 8192); };  // as the fake takes
     test::FlawedRuntime runtime(flaw);
     const DoctorClock clock(test::missing_path("none.so"));
-    ProbeBench bench{runtime, clock, false};
+    Bench bench{runtime, clock, false};
     Reading cores;
     ASSERT_TRUE(probe_int8_three_cores(bench, cores).ok());
     EXPECT_GE(cores.find("alone")->value, 300);
@@ -257,7 +259,8 @@ class DoctorBoardProfile : public ::testing::Test {
         report_.runtime.api_version = "2.3.2 (429f97ae6b@2025-04-09)";
         report_.readings = good_board();
         while (report_.readings.size() < probes().size())
-            report_.readings.push_back(not_tried(probes()[report_.readings.size()], "left out"));
+            report_.readings.push_back(
+                not_tried(probes()[report_.readings.size()], {StepState::kLeftOut, "left out"}));
         config_.profile_directory = board_.root() + "/home/.config/ggml-rknpu2";
     }
     BoardProfilePlace place(const std::string& option = "") const {
@@ -297,11 +300,9 @@ TEST_F(DoctorBoardProfile, ColumnsAreThereWhereWideRunsAreNotRight) {
     EXPECT_EQ(columns(make("wide-n", {{"fp16", 8192, 0, ""}, {"int8", 131072, 0, ""}})), 8192);
     EXPECT_EQ(columns(make("wide-n", {{"fp16", 32768, 0, ""}, {"int8", 4096, 0, ""}})), 4096);
     EXPECT_EQ(columns(make("wide-n", {{"fp16", 0, 0, ""}, {"int8", 131072, 0, ""}})), 4096);
-    const auto wide = std::find_if(probes().begin(), probes().end(),
-                                   [](const Probe& probe) { return probe.id == std::string("wide-n"); });
-    EXPECT_EQ(columns(crashed_probe(static_cast<size_t>(wide - probes().begin()), "ended by signal 6")),
-              4096);
-    EXPECT_EQ(columns(not_tried(*wide, "left out")), 0);
+    const Probe* const wide = &probe("wide-n");
+    EXPECT_EQ(columns(not_tried(*wide, {StepState::kCrashed, "ended by signal 6"})), 4096);
+    EXPECT_EQ(columns(not_tried(*wide, {StepState::kLeftOut, "left out"})), 0);
 }
 
 TEST_F(DoctorBoardProfile, WhatIsReplacedIsSaid) {
