@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
 // Which weights of a model get their activations in two planes.
 //
-// A second plane takes away the rounding of the activations and doubles the NPU's work on the weight's rows.
-// At decode that costs next to nothing (the weights are streamed once for both), when a prompt is processed
-// it costs time. So it goes where it brings most for its work, by measurement: each weight has a divergence
-// that was measured when it alone had one plane (ggml/diagnostics/sensitivity.hpp), and the weights with the
-// largest divergence for each multiplication come first, until the budget is spent.
+// A second plane (Recipe::planes) takes away the rounding of the activations and doubles the NPU's work on
+// the weight's rows. At decode that costs next to nothing (the weights are streamed once for both), when a
+// prompt is processed it costs time. So it goes where it brings most for its work, by measurement: each
+// weight has a divergence that was measured when it alone had one plane (ggml/diagnostics/sensitivity.hpp),
+// and the weights with the largest divergence for each multiplication come first, until the budget is spent.
 //
 // The output head is a case of its own: of a prompt, only the last row goes through it, so it costs nothing
 // there and always has two planes. The number of planes does not depend on the number of rows: a row's result

@@ -13,7 +13,7 @@ namespace rknpu2 {
 
 class CubeSync {
   public:
-    enum class Turn : char {
+    enum class State : char {
         kMine,    // the caller must tell the device, and then call end()
         kOthers,  // another thread is at it: wait until it has called end()
         kDone,
@@ -22,17 +22,17 @@ class CubeSync {
     explicit CubeSync(size_t cubes = 0) { reset(cubes); }
 
     // Cubes that the CPU has just written. Allocates only if there are more than ever before.
-    void reset(size_t cubes) { states_.assign(cubes, Turn::kMine); }
+    void reset(size_t cubes) { states_.assign(cubes, State::kMine); }
     size_t size() const { return states_.size(); }
-    Turn begin(size_t cube) {
-        const Turn turn = states_[cube];
-        if (turn == Turn::kMine) states_[cube] = Turn::kOthers;
-        return turn;
+    State begin(size_t cube) {
+        const State state = states_[cube];
+        if (state == State::kMine) states_[cube] = State::kOthers;
+        return state;
     }
-    void end(size_t cube, bool told) { states_[cube] = told ? Turn::kDone : Turn::kMine; }
+    void end(size_t cube, bool told) { states_[cube] = told ? State::kDone : State::kMine; }
 
   private:
-    std::vector<Turn> states_;  // what the next begin() returns
+    std::vector<State> states_;  // what the next begin() returns
 };
 
 }  // namespace rknpu2

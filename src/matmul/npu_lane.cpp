@@ -131,15 +131,15 @@ void NpuLane::run_all(Job& job, size_t core) {
 // The device knows the run's activations then, or `status` says why not. False: the job has failed, and the
 // run is not to be done.
 bool NpuLane::sync(const BoundRun& run, Job& job, Status& status) {
-    auto turn = CubeSync::Turn::kDone;
+    auto state = CubeSync::State::kDone;
     {
         std::unique_lock lock(mutex_);
         synced_.wait(lock, [&] {
-            return !job.status.ok() || (turn = job.synced.begin(run.cube)) != CubeSync::Turn::kOthers;
+            return !job.status.ok() || (state = job.synced.begin(run.cube)) != CubeSync::State::kOthers;
         });
         if (!job.status.ok()) return false;
     }
-    if (turn == CubeSync::Turn::kDone) return true;
+    if (state == CubeSync::State::kDone) return true;
     status = executor_.tell(run, job.failed);
     const std::lock_guard lock(mutex_);
     job.synced.end(run.cube, status.ok());

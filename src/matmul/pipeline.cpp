@@ -98,9 +98,9 @@ bool Pipeline::pick_run(size_t core, Task& task) {
     if (at.round >= std::min(shape_->rounds.size(), completed_ + kResultSlots)) return false;
     const size_t chunk = shape_->rounds[at.round].chunk;
     if (parts_left_[chunk] > 0) return false;
-    const CubeSync::Turn turn = synced_->begin(chunk * shape_->segments + runs_of(at.round)[at.run]);
-    if (turn == CubeSync::Turn::kOthers) return false;
-    task = {Kind::kRun, at.round, core, at.run++, turn == CubeSync::Turn::kMine};
+    const CubeSync::State state = synced_->begin(chunk * shape_->segments + runs_of(at.round)[at.run]);
+    if (state == CubeSync::State::kOthers) return false;
+    task = {Kind::kRun, at.round, core, at.run++, state == CubeSync::State::kMine};
     at.busy = true;
     ++running_;
     return true;
