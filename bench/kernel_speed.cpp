@@ -100,8 +100,8 @@ void quantise(const KernelBenchSettings& s, size_t K_padded, Arrays& x, size_t p
         size_t K = s.K;
         float absmax[kRowGroup];
         if (rotate) {
-            rotate_rows(rows, s.K, count, s.K, K_padded, x.factors.as<float>(), x.scratch.as<float>(),
-                        default_tier(), absmax);
+            rotate_rows(
+                {rows, s.K, count, s.K, K_padded, x.scratch.as<float>(), x.factors.as<float>(), absmax});
             mix_blocks(x.scratch.as<float>(), count, K_padded, default_tier(), absmax);
             rows = x.scratch.as<float>();
             K = K_padded;
@@ -133,8 +133,8 @@ void dequantise_chunk(const KernelBenchSettings& s, Arrays& x) {
     const size_t cubes = kCopyBytes / sizeof(int32_t) / cube;
     const int32_t* const native = x.from.as<int32_t>() + x.next_cube++ % cubes * cube;
     for (size_t m = 0; m < kFlowChunk; m += kFlowBlock) {
-        dequantise_rows_int32(native, kFlowChunk, m, kFlowBlock, s.N, x.row_scales.data(),
-                              x.channel_scales.data(), x.few_rows.as<float>(), s.N, Accumulate::kStore);
+        dequantise_rows(CubeToRows{native, kFlowChunk, m, kFlowBlock, s.N, x.row_scales.data(),
+                                   x.channel_scales.data(), x.few_rows.as<float>(), s.N, Accumulate::kStore});
     }
 }
 
@@ -142,8 +142,8 @@ std::vector<Kernel> kernels_of(const KernelBenchSettings& s, size_t K_padded, Ar
     const size_t input = s.M * s.K * sizeof(float);
     const size_t output = s.M * s.N * sizeof(float);
     const auto dequantise = [&s, &x](Accumulate mode) {
-        dequantise_rows_int32(x.sums32.as<int32_t>(), s.M, 0, s.M, s.N, x.row_scales.data(),
-                              x.channel_scales.data(), x.out.as<float>(), s.N, mode);
+        dequantise_rows(CubeToRows{x.sums32.as<int32_t>(), s.M, 0, s.M, s.N, x.row_scales.data(),
+                                   x.channel_scales.data(), x.out.as<float>(), s.N, mode});
     };
     std::vector<Kernel> kernels = {
         {"memcpy", 2 * kCopyBytes, 1, [&x] { std::memcpy(x.to.as<char>(), x.from.as<char>(), kCopyBytes); }},

@@ -30,7 +30,8 @@ Result<double> cost_of_rotation(const WeightSource& weight) {
     for (size_t i = 0; i < rows; ++i) {
         weight.dequantise(weight.row(i * weight.N / rows), row, static_cast<int64_t>(weight.K));
         const double unit = bring_near(row, weight.K);
-        rotate_rows(row, weight.K, 1, weight.K, K_padded, nullptr, rotated);
+        rotate_rows(
+            {.x = row, .row_stride = weight.K, .M = 1, .K = weight.K, .K_padded = K_padded, .out = rotated});
         mix_blocks(rotated, 1, K_padded);
         const double largest = unit * static_cast<double>(row_absmax(row, weight.K));
         const double largest_rotated = unit * static_cast<double>(row_absmax(rotated, K_padded));

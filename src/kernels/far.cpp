@@ -6,19 +6,6 @@
 #include "matrix/layout.hpp"
 
 namespace rknpu2 {
-namespace {
-
-template <typename Element>
-void dequantise_far(const Element* native, size_t M_total, size_t m, size_t N, float row_scale,
-                    const float* channel_scales, float* out, Accumulate mode) {
-    for (size_t n = 0; n < N; ++n) {
-        const Element acc = native[c_index_native(m, n, M_total, dtype_of<Element>())];
-        const float value = far_result(static_cast<double>(acc), row_scale, channel_scales[n]);
-        out[n] = mode == Accumulate::kAdd ? out[n] + value : value;
-    }
-}
-
-}  // namespace
 
 double bring_near(float* row, size_t K) {
     const float largest = row_absmax(row, K);
@@ -28,14 +15,15 @@ double bring_near(float* row, size_t K) {
     return unit;
 }
 
-void dequantise_far_row(const int32_t* native, size_t M_total, size_t m, size_t N, float row_scale,
-                        const float* channel_scales, float* out, Accumulate mode) {
-    dequantise_far(native, M_total, m, N, row_scale, channel_scales, out, mode);
+template <typename Element>
+void dequantise_far_row(const CubeToRows<Element>& row) {
+    for (size_t n = 0; n < row.N; ++n) {
+        const Element acc = row.native[c_index_native(row.m0, n, row.M_total, dtype_of<Element>())];
+        const float value = far_result(static_cast<double>(acc), *row.row_scales, row.channel_scales[n]);
+        row.out[n] = row.mode == Accumulate::kAdd ? row.out[n] + value : value;
+    }
 }
-
-void dequantise_far_row(const float* native, size_t M_total, size_t m, size_t N, float row_scale,
-                        const float* channel_scales, float* out, Accumulate mode) {
-    dequantise_far(native, M_total, m, N, row_scale, channel_scales, out, mode);
-}
+template void dequantise_far_row(const CubeToRows<int32_t>&);
+template void dequantise_far_row(const CubeToRows<float>&);
 
 }  // namespace rknpu2

@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: MIT
-// Rows and channels of numbers that are very large or very small: what scale.hpp's rules are too narrow for.
+// Rows and channels of numbers that are too large or too small for the rules of scale.hpp.
 //
-// Every finite float is allowed as an activation or a weight, but not everything on the way to the product is
-// a float: rotation multiplies a row by up to 512, which one of 1e36 does not survive; a scale below the
-// normal floats counts as 0; and (acc * row_scale) * channel_scale can leave the floats although the result
-// is one of them. Such a row or channel is *far*: it is divided by a power of two (its unit) before it is
-// rotated and rounded, and its true scale, for which a float may have no exponent, is kept as minus its
-// square root. All other scales are positive, 0 or NaN, so the sign tells. Results of far rows and channels
-// are scaled one by one, in float64; all others as ever, bit for bit.
+// Every finite float may be an activation or a weight, but not everything on the way to the product is a
+// float. Rotation multiplies a row by up to 512, which one of 1e36 does not survive; a scale below the normal
+// floats counts as 0; (acc * row_scale) * channel_scale can leave the floats although the result is one. Such
+// a row or channel is *far*: it is divided by a power of two (its unit) before it is rotated and rounded. Its
+// true scale may have no float, so minus its square root is kept; all other scales are positive, 0 or NaN.
+// Results of far rows and channels are scaled one by one, in float64.
 //
 // No tiers: this is for a few rows in a million. The bits are the same on every machine.
 #pragma once
@@ -62,8 +61,8 @@ inline void divide_by_unit(const float* x, size_t K, double unit, float* out) {
         out[k] = static_cast<float>(static_cast<double>(x[k]) / unit);
 }
 
-// Divides a row that is far by its unit, which is returned. 1 for any other row: one of zeros, and one that
-// is not finite, stay as they are.
+// Divides a far row by its unit, and returns the unit. Leaves any other row, also one of zeros or one that is
+// not finite, and returns 1.
 double bring_near(float* row, size_t K);
 
 // One result, rounded once.
@@ -71,10 +70,8 @@ inline float far_result(double acc, float row_scale, float channel_scale) {
     return static_cast<float>(acc * scale_value(row_scale) * scale_value(channel_scale));
 }
 
-// As dequantise_rows_int32() and scale_rows_fp32() for row m of the cube, whose scale is far.
-void dequantise_far_row(const int32_t* native, size_t M_total, size_t m, size_t N, float row_scale,
-                        const float* channel_scales, float* out, Accumulate mode);
-void dequantise_far_row(const float* native, size_t M_total, size_t m, size_t N, float row_scale,
-                        const float* channel_scales, float* out, Accumulate mode);
+// As dequantise_rows(), for the first row alone, whose scale is far.
+template <typename Element>
+void dequantise_far_row(const CubeToRows<Element>& row);
 
 }  // namespace rknpu2

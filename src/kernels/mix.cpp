@@ -45,17 +45,8 @@ void mix_blocks(float* rows, size_t M, size_t K_padded, KernelTier tier, float* 
     size_t step = rotation_block(K_padded);
     for (size_t i = 0; i < factors.count; ++i) {
         const size_t p = factors.factors[i];
-        switch (tier) {
-            case KernelTier::kReference:
-                reflect_blocks_reference(rows, M, K_padded, p, step);
-                break;
-            case KernelTier::kGeneric:
-                generic::reflect_blocks(rows, M, K_padded, p, step);
-                break;
-            case KernelTier::kAvx2:
-                avx2::reflect_blocks(rows, M, K_padded, p, step);
-                break;
-        }
+        of_tier(tier, reflect_blocks_reference, generic::reflect_blocks, avx2::reflect_blocks)(
+            rows, M, K_padded, p, step);
         step *= p;
     }
     for (size_t m = 0; absmax != nullptr && factors.mixes() && m < M; ++m)

@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: MIT
-// Weights: float rows into the NPU's native B block, int8 or fp16, with one scale for each output channel.
+// Weights: float rows become the NPU's native B block, int8 or fp16, with one scale for each output channel.
 //
-// A GGUF stores B transposed: row n holds the K weights of output channel n (a "kernel"). The block is
+// A GGUF file stores B transposed: row n holds the K weights of output channel n (a "kernel"). The block is
 // [N_padded/g, K_padded/32, g, 32] with g = 32 kernels for int8 and 16 for fp16 (matrix/layout.hpp): runs of
-// 32 weights of one kernel. A call writes its own kernels only, whole, with zeros from k_count to K_padded:
-// threads may pack disjoint ranges of n into one block, and n0 need not be a multiple of g. Kernels N ..
+// 32 weights of one kernel. A call writes its own kernels only, whole, with zeros from k_count to K_padded.
+// So threads may pack disjoint ranges of n into one block, and n0 need not be a multiple of g. Kernels N ..
 // N_padded-1 are cleared with zero_kernels().
 //
-// One block is one K segment: K_padded <= kSegmentK. A longer K is cut by the caller, who passes the range
-// [k0, k0 + k_count) of the source and, for each segment, its own block. Segments may share the scale of the
-// full row (then their int32 sums can simply be added) or have a scale each.
+// One block is one K segment: K_padded <= kSegmentK. For a longer K the caller passes a range [k0, k0 + k_count)
+// of the source and a block for each segment. Segments may share the scale of the full row (then their int32
+// sums can simply be added) or have a scale each.
 //
-// value = round(clamp(w * storing_factor(scale))), as in quantise.hpp; see scale.hpp for zero, tiny and
-// non-finite rows. Weights beyond what the scale allows for (the caller did not take channel_scale_*)
-// saturate, infinities and NaN (by its sign bit) too: nothing but numbers reaches the NPU.
+// value = round(clamp(w * storing_factor(scale))), as in quantise.hpp; scale.hpp has the rules for zero, tiny
+// and non-finite rows. What the scale does not allow for saturates, infinities and NaN (by its sign bit) too:
+// nothing but numbers reaches the NPU.
 //
 // Cost: one pass; 4 bytes read for 1 or 2 written. Preconditions, unchecked: k_count <= K_padded, K_padded a
 // multiple of 32, n0 + n_count <= N_padded, N_padded a multiple of g.
@@ -40,13 +40,9 @@ struct RowsToBlock {
     Element* native;  // the whole block
 };
 
-// The scale for K weights of one channel, by the rules of scale.hpp (NaN when one of them is not finite).
-float channel_scale_int8(const float* row, size_t K, KernelTier tier = default_tier());
-float channel_scale_fp16(const float* row, size_t K, KernelTier tier = default_tier());
-
-// scales: n_count values, read; scales[i] belongs to kernel n0 + i.
-void pack_rows_int8(const RowsToBlock<int8_t>& rows, const float* scales, KernelTier tier = default_tier());
-void pack_rows_fp16(const RowsToBlock<uint16_t>& rows, const float* scales, KernelTier tier = default_tier());
+// int8_t or uint16_t (halves). scales: n_count values, read; scales[i] belongs to kernel n0 + i.
+template <typename Element>
+void pack_rows(const RowsToBlock<Element>& rows, const float* scales, KernelTier tier = default_tier());
 
 // What rounding took from one channel's weights, times `values`: the sum over k of (row[k] - stored value *
 // scale) * values[k], in float64. 0 for a row that is stored as zeros. Term k is added to partial sum k %
@@ -56,13 +52,7 @@ double rounding_error_int8(const float* row, size_t K, float scale, const float*
                            KernelTier tier = default_tier());
 
 // Clears kernels n_begin .. n_end-1 of a block.
-void zero_kernels(size_t n_begin, size_t n_end, size_t K_padded, size_t N_padded, int8_t* native);
-void zero_kernels(size_t n_begin, size_t n_end, size_t K_padded, size_t N_padded, uint16_t* native);
-
-// For tests and tools: weight k < k_count of kernel n0+i as out[i * out_stride + k]. Plain loops.
-void unpack_kernels(const int8_t* native, size_t K_padded, size_t N_padded, size_t n0, size_t n_count,
-                    size_t k_count, int8_t* out, size_t out_stride);
-void unpack_kernels(const uint16_t* native, size_t K_padded, size_t N_padded, size_t n0, size_t n_count,
-                    size_t k_count, uint16_t* out, size_t out_stride);
+template <typename Element>
+void zero_kernels(size_t n_begin, size_t n_end, size_t K_padded, size_t N_padded, Element* native);
 
 }  // namespace rknpu2

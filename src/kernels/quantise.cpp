@@ -48,8 +48,13 @@ void store_residuals_reference(const RowsToCube<int8_t>& rows, const float* scal
     }
 }
 
-// What the rows of a cube add up to.
-void total_reference(const RowsToCube<int8_t>& rows, int32_t* totals) {
+void store_rows_int8_reference(const RowsToCube<int8_t>& rows, const float* scales, Rounding rounding,
+                               int32_t* totals) {
+    if (rounding == Rounding::kResidual) {
+        store_residuals_reference(rows, scales);
+    } else {
+        store_rows_reference(rows, scales);
+    }
     for (size_t m = 0; totals != nullptr && m < rows.M; ++m) {
         totals[m] = 0;
         for (size_t k = 0; k < rows.K_padded; ++k)
@@ -57,174 +62,99 @@ void total_reference(const RowsToCube<int8_t>& rows, int32_t* totals) {
     }
 }
 
-template <typename Element>
-void zero_rows_of(size_t m_begin, size_t m_end, size_t K_padded, size_t M_total, Element* native) {
-    if (m_begin >= m_end) return;
-    const size_t atom = atom_elements(dtype_of<Element>());
-    for (size_t k = 0; k < K_padded; k += atom) {
-        std::memset(native + a_index_native(m_begin, k, M_total, dtype_of<Element>()), 0,
-                    (m_end - m_begin) * kAtomBytes);
-    }
-}
-
-template <typename Element>
-void unpack_rows_of(const Element* native, size_t M_total, size_t m0, size_t M, size_t K, Element* out,
-                    size_t out_stride) {
-    for (size_t m = 0; m < M; ++m) {
-        for (size_t k = 0; k < K; ++k)
-            out[m * out_stride + k] = native[a_index_native(m0 + m, k, M_total, dtype_of<Element>())];
-    }
-}
-
-// A group of rows as the vector tiers take it.
-struct Group {
-    CubeWalk walk;
-    float factors[kRowGroup];
-
-    Group(const RowsToCube<int8_t>& rows, const float* scales)
-        : walk{rows.x,
-               rows.row_stride,
-               rows.K,
-               rows.K_padded,
-               rows.native + rows.m0 * kAtomBytes,
-               rows.M_total * kAtomBytes} {
-        std::transform(scales, scales + rows.M, factors, storing_factor);
-    }
-};
-
-void store_rows_int8(const RowsToCube<int8_t>& rows, const float* scales, bool fits, int32_t* totals,
+// At most kRowGroup rows.
+void store_rows_int8(const RowsToCube<int8_t>& rows, const float* scales, Rounding rounding, int32_t* totals,
                      KernelTier tier) {
-    const Group group(rows, scales);
-    switch (tier) {
-        case KernelTier::kReference:
-            store_rows_reference(rows, scales);
-            return total_reference(rows, totals);
-        case KernelTier::kGeneric:
-            return generic::store_rows_int8(group.walk, rows.M, group.factors, fits, totals);
-        case KernelTier::kAvx2:
-            return avx2::store_rows_int8(group.walk, rows.M, group.factors, fits, totals);
-    }
+    if (tier == KernelTier::kReference) return store_rows_int8_reference(rows, scales, rounding, totals);
+    Int8Rows group{.x = rows.x,
+                   .row_stride = rows.row_stride,
+                   .M = rows.M,
+                   .K = rows.K,
+                   .K_padded = rows.K_padded,
+                   .native = rows.native + rows.m0 * kAtomBytes,
+                   .column_stride = rows.M_total * kAtomBytes,
+                   .factors = {},
+                   .totals = totals};
+    std::transform(scales, scales + rows.M, group.factors, storing_factor);
+    (tier == KernelTier::kAvx2 ? avx2::store_rows_int8 : generic::store_rows_int8)(group, rounding);
 }
 
-void store_residuals_int8(const RowsToCube<int8_t>& rows, const float* scales, int32_t* totals,
-                          KernelTier tier) {
-    const Group group(rows, scales);
-    switch (tier) {
-        case KernelTier::kReference:
-            store_residuals_reference(rows, scales);
-            return total_reference(rows, totals);
-        case KernelTier::kGeneric:
-            return generic::store_residuals_int8(group.walk, rows.M, group.factors, totals);
-        case KernelTier::kAvx2:
-            return avx2::store_residuals_int8(group.walk, rows.M, group.factors, totals);
-    }
+// As store_rows_int8(); adds what each row sums up to, times its entry of `steps`, to `sums` unless that is null.
+void store_and_sum(const RowsToCube<int8_t>& rows, const float* scales, Rounding rounding, const float* steps,
+                   float* sums, KernelTier tier) {
+    int32_t totals[kRowGroup];
+    store_rows_int8(rows, scales, rounding, sums == nullptr ? nullptr : totals, tier);
+    for (size_t m = 0; sums != nullptr && m < rows.M; ++m)
+        sums[m] += steps[m] * static_cast<float>(totals[m]);
 }
 
-void store_rows_fp16(const RowsToCube<uint16_t>& rows, const float* scales, KernelTier tier) {
-    switch (tier) {
-        case KernelTier::kReference:
-            return store_rows_reference(rows, scales);
-        case KernelTier::kGeneric:
-            return generic::store_rows_fp16(rows, scales);
-        case KernelTier::kAvx2:
-            return avx2::store_rows_fp16(rows, scales);
-    }
-}
-
-// Calls choose(m) for each row of a group and then store(m, part): the part, which begins at row m, is stored
-// while it is still in the cache. Groups start at multiples of kRowGroup in the cube, not in the call, so that
-// whole cache lines are written.
-template <typename Element, typename Choose, typename Store>
-void by_row_groups(const RowsToCube<Element>& rows, Choose choose, Store store) {
+// Calls body(m, part) for groups of rows: each part begins at row m. Groups start at multiples of kRowGroup in
+// the cube, not in the call, so that whole cache lines are written.
+template <typename Element, typename Body>
+void by_row_groups(const RowsToCube<Element>& rows, Body body) {
     for (size_t m = 0; m < rows.M;) {
         const size_t count = std::min(kRowGroup - (rows.m0 + m) % kRowGroup, rows.M - m);
-        for (size_t r = m; r < m + count; ++r)
-            choose(r);
-        store(m, rows.part(m, count));
+        body(m, rows.part(m, count));
         m += count;
     }
-}
-
-// Stores a group of rows of int8, and adds what they sum up to, if that is asked for.
-template <typename Store>
-void store_and_sum(size_t m, size_t count, const float* scales, float* sums, Store store) {
-    int32_t totals[kRowGroup];
-    store(sums == nullptr ? nullptr : totals);
-    for (size_t r = 0; sums != nullptr && r < count; ++r)
-        sums[m + r] += scales[m + r] * static_cast<float>(totals[r]);
 }
 
 }  // namespace
 
 float row_absmax(const float* x, size_t K, KernelTier tier) {
-    switch (tier) {
-        case KernelTier::kReference:
-            return row_absmax_reference(x, K);
-        case KernelTier::kGeneric:
-            return generic::row_absmax(x, K);
-        case KernelTier::kAvx2:
-            return avx2::row_absmax(x, K);
-    }
-    return std::numeric_limits<float>::quiet_NaN();
+    return of_tier(tier, row_absmax_reference, generic::row_absmax, avx2::row_absmax)(x, K);
 }
 
 void quantise_rows_int8(const RowsToCube<int8_t>& rows, float* scales, KernelTier tier, float* sums,
                         const float* absmax) {
-    by_row_groups(
-        rows,
-        [&](size_t m) {
+    by_row_groups(rows, [&](size_t first, const RowsToCube<int8_t>& part) {
+        for (size_t m = first; m < first + part.M; ++m) {
             scales[m] = int8_scale(
                 absmax != nullptr ? absmax[m] : row_absmax(rows.x + m * rows.row_stride, rows.K, tier));
-        },
-        [&](size_t m, const RowsToCube<int8_t>& part) {
-            store_and_sum(m, part.M, scales, sums,
-                          [&](int32_t* totals) { store_rows_int8(part, scales + m, true, totals, tier); });
-        });
+        }
+        store_and_sum(part, scales + first, Rounding::kFits, scales + first,
+                      sums == nullptr ? nullptr : sums + first, tier);
+    });
 }
 
 void quantise_rows_int8_scaled(const RowsToCube<int8_t>& rows, float scale, float* scales, KernelTier tier) {
-    by_row_groups(
-        rows,
-        [&](size_t m) {
+    by_row_groups(rows, [&](size_t first, const RowsToCube<int8_t>& part) {
+        for (size_t m = first; m < first + part.M; ++m) {
             const float absmax = row_absmax(rows.x + m * rows.row_stride, rows.K, tier);
             scales[m] = std::isnan(absmax) ? absmax : scale;
-        },
-        [&](size_t m, const RowsToCube<int8_t>& part) {
-            store_rows_int8(part, scales + m, false, nullptr, tier);
-        });
+        }
+        store_rows_int8(part, scales + first, Rounding::kClamped, nullptr, tier);
+    });
 }
 
 void quantise_residuals_int8(const RowsToCube<int8_t>& rows, const float* scales, float* residual_scales,
                              KernelTier tier, float* sums) {
-    by_row_groups(
-        rows, [&](size_t m) { residual_scales[m] = scales[m] / kResidualSteps; },
-        [&](size_t m, const RowsToCube<int8_t>& part) {
-            store_and_sum(m, part.M, residual_scales, sums,
-                          [&](int32_t* totals) { store_residuals_int8(part, scales + m, totals, tier); });
-        });
+    by_row_groups(rows, [&](size_t first, const RowsToCube<int8_t>& part) {
+        for (size_t m = first; m < first + part.M; ++m)
+            residual_scales[m] = scales[m] / kResidualSteps;
+        store_and_sum(part, scales + first, Rounding::kResidual, residual_scales + first,
+                      sums == nullptr ? nullptr : sums + first, tier);
+    });
 }
 
 void convert_rows_fp16(const RowsToCube<uint16_t>& rows, float* scales, KernelTier tier) {
-    by_row_groups(
-        rows,
-        [&](size_t m) { scales[m] = fp16_scale(row_absmax(rows.x + m * rows.row_stride, rows.K, tier)); },
-        [&](size_t m, const RowsToCube<uint16_t>& part) { store_rows_fp16(part, scales + m, tier); });
+    by_row_groups(rows, [&](size_t first, const RowsToCube<uint16_t>& part) {
+        for (size_t m = first; m < first + part.M; ++m)
+            scales[m] = fp16_scale(row_absmax(rows.x + m * rows.row_stride, rows.K, tier));
+        of_tier(tier, store_rows_reference<uint16_t>, generic::store_rows_fp16, avx2::store_rows_fp16)(
+            part, scales + first);
+    });
 }
 
-void zero_rows(size_t m_begin, size_t m_end, size_t K_padded, size_t M_total, int8_t* native) {
-    zero_rows_of(m_begin, m_end, K_padded, M_total, native);
+template <typename Element>
+void zero_rows(size_t m_begin, size_t m_end, size_t K_padded, size_t M_total, Element* native) {
+    if (m_begin >= m_end) return;
+    for (size_t k = 0; k < K_padded; k += atom_elements(dtype_of<Element>())) {
+        std::memset(native + a_index_native(m_begin, k, M_total, dtype_of<Element>()), 0,
+                    (m_end - m_begin) * kAtomBytes);
+    }
 }
-void zero_rows(size_t m_begin, size_t m_end, size_t K_padded, size_t M_total, uint16_t* native) {
-    zero_rows_of(m_begin, m_end, K_padded, M_total, native);
-}
-
-void unpack_rows(const int8_t* native, size_t M_total, size_t m0, size_t M, size_t K, int8_t* out,
-                 size_t out_stride) {
-    unpack_rows_of(native, M_total, m0, M, K, out, out_stride);
-}
-void unpack_rows(const uint16_t* native, size_t M_total, size_t m0, size_t M, size_t K, uint16_t* out,
-                 size_t out_stride) {
-    unpack_rows_of(native, M_total, m0, M, K, out, out_stride);
-}
+template void zero_rows(size_t, size_t, size_t, size_t, int8_t*);
+template void zero_rows(size_t, size_t, size_t, size_t, uint16_t*);
 
 }  // namespace rknpu2

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT
-// Activations: float rows into the native A cube of the NPU, int8 or fp16, with one scale for each row.
+// Activations: float rows become the native A cube of the NPU, int8 or fp16, with one scale for each row.
 //
-// The cube is [K_padded / a, M_total, a] with a = 16 int8 or 8 halves (matrix/layout.hpp): each run of 16
+// The cube is [K_padded / a, M_total, a] with a = 16 int8 or 8 halves (matrix/layout.hpp). Each run of 16
 // bytes belongs to one row, so several threads may fill disjoint row ranges of one cube at once. A call
-// writes rows m0 .. m0+M-1 and nothing else, including the zeros from K to K_padded; rows that no call fills
+// writes rows m0 .. m0+M-1 and nothing else, including the zeros from K to K_padded. Rows that no call fills
 // are padding and are cleared with zero_rows().
 //
-// value = round(clamp(x * storing_factor(scale))): the product is rounded to float; clamped to +-127 or
-// +-65504; rounded to the nearest integer or half, ties to even. scale.hpp says how a scale is chosen and
+// value = round(clamp(x * storing_factor(scale))): the product is rounded to float, clamped to +-127 or
+// +-65504, and rounded to the nearest integer or half, ties to even. scale.hpp says how a scale is chosen and
 // what NaN, infinity, zero and tiny rows become.
 //
 // Cost: two passes over each row (absmax, then store), the second from cache. No allocation, no locking.
@@ -23,8 +23,8 @@
 namespace rknpu2 {
 
 // Rows that are stored together: four rows of an atom column are one cache line of the cube. Callers that
-// prepare rows on the way do so with as many at a time, at multiples of it, and find them in the cache, where
-// eight would be as fast only as long as no other program wants that cache.
+// prepare rows do so with as many at a time, at multiples of it, and find them in the cache. Eight would be as
+// fast only while no other program wants that cache.
 inline constexpr size_t kRowGroup = 4;
 
 // Rows of floats, and the rows of a cube that they become. All counts are elements or rows, not bytes.
@@ -51,8 +51,8 @@ float row_absmax(const float* x, size_t K, KernelTier tier = default_tier());
 // scales: M values, written.
 // sums: M values or nullptr. sums[m] += scales[m] * (sum of the row's int8): what the row adds up to as the
 // NPU sees it, for the zero points of weights. The sum is exact; one product and one sum are rounded.
-// absmax: M values, row_absmax() of each row if the caller knows them (rotate_rows() finds them on its way);
-// nullptr: they are found by a first pass.
+// absmax: row_absmax() of each row, if the caller knows them (rotate_rows() finds them); nullptr: a first pass
+// finds them.
 void quantise_rows_int8(const RowsToCube<int8_t>& rows, float* scales, KernelTier tier = default_tier(),
                         float* sums = nullptr, const float* absmax = nullptr);
 
@@ -62,9 +62,8 @@ void quantise_rows_int8_scaled(const RowsToCube<int8_t>& rows, float scale, floa
                                KernelTier tier = default_tier());
 
 // A second plane: what rounding to int8 took from each row, in steps kResidualSteps times finer, as rows of a
-// cube like any others. scales: those that quantise_rows_int8 gave for the same rows, read; residual_scales:
-// M values, written. The sum of both planes, each with its scale, has 15.9 bits of the row's largest value
-// instead of 8.
+// cube like any others. scales: what quantise_rows_int8 gave for these rows; residual_scales: M values,
+// written. Both planes together, each with its scale, have 15.9 bits of the row's largest value instead of 8.
 // sums: as for quantise_rows_int8, with residual_scales.
 //   value = round((y - round(clamp(y))) * 254) with y = x * storing_factor(scale), each step rounded to float
 inline constexpr float kResidualSteps = 254.0F;
@@ -74,14 +73,8 @@ void quantise_residuals_int8(const RowsToCube<int8_t>& rows, const float* scales
 // The cube holds IEEE halves. scales: M values, written.
 void convert_rows_fp16(const RowsToCube<uint16_t>& rows, float* scales, KernelTier tier = default_tier());
 
-// Clears rows m_begin .. m_end-1 of a cube.
-void zero_rows(size_t m_begin, size_t m_end, size_t K_padded, size_t M_total, int8_t* native);
-void zero_rows(size_t m_begin, size_t m_end, size_t K_padded, size_t M_total, uint16_t* native);
-
-// For tests and tools: row m0+m of a cube as `out[m * out_stride + k]`, k < K. Plain loops.
-void unpack_rows(const int8_t* native, size_t M_total, size_t m0, size_t M, size_t K, int8_t* out,
-                 size_t out_stride);
-void unpack_rows(const uint16_t* native, size_t M_total, size_t m0, size_t M, size_t K, uint16_t* out,
-                 size_t out_stride);
+// Clears rows m_begin .. m_end-1 of a cube of int8_t or uint16_t.
+template <typename Element>
+void zero_rows(size_t m_begin, size_t m_end, size_t K_padded, size_t M_total, Element* native);
 
 }  // namespace rknpu2

@@ -13,22 +13,20 @@ float dot_reference(const float* a, const float* b, size_t K) {
     return static_cast<float>((sums[0] + sums[1]) + (sums[2] + sums[3]));
 }
 
+void multiply(const float* a, size_t a_stride, const float* b_rows, size_t M, size_t n_count, size_t K,
+              float* out, size_t out_stride) {
+    for (size_t m = 0; m < M; ++m) {
+        for (size_t n = 0; n < n_count; ++n)
+            out[m * out_stride + n] = dot_reference(a + m * a_stride, b_rows + n * K, K);
+    }
+}
+
 }  // namespace
 
 void matmul_reference(const float* a, size_t a_stride, const float* b_rows, size_t M, size_t n_count,
                       size_t K, float* out, size_t out_stride, KernelTier tier) {
-    switch (tier) {
-        case KernelTier::kReference:
-            for (size_t m = 0; m < M; ++m) {
-                for (size_t n = 0; n < n_count; ++n)
-                    out[m * out_stride + n] = dot_reference(a + m * a_stride, b_rows + n * K, K);
-            }
-            return;
-        case KernelTier::kGeneric:
-            return generic::matmul_reference(a, a_stride, b_rows, M, n_count, K, out, out_stride);
-        case KernelTier::kAvx2:
-            return avx2::matmul_reference(a, a_stride, b_rows, M, n_count, K, out, out_stride);
-    }
+    of_tier(tier, multiply, generic::matmul_reference, avx2::matmul_reference)(a, a_stride, b_rows, M,
+                                                                               n_count, K, out, out_stride);
 }
 
 }  // namespace rknpu2

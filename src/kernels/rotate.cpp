@@ -7,9 +7,6 @@
 namespace rknpu2 {
 namespace {
 
-// Element k of a block of `size` elements from `first` on, rotated: the sum over the block with the signs of
-// a Hadamard matrix, in the order in which the butterflies add. A butterfly at distance d combines the sums
-// of two halves of 2d elements.
 struct Row {
     const float* x;
     const float* factors;
@@ -21,6 +18,9 @@ struct Row {
     }
 };
 
+// Element k of the block of `size` elements from `first` on, rotated: the sum over the block with the signs of
+// a Hadamard matrix, in the order in which the butterflies add. A butterfly at distance d combines the sums
+// of two halves of 2d elements.
 float rotated(const Row& row, size_t first, size_t size, size_t k) {
     if (size == 1) return row.element(first);
     const size_t half = size / 2;
@@ -29,31 +29,21 @@ float rotated(const Row& row, size_t first, size_t size, size_t k) {
     return k < half ? low + high : low - high;
 }
 
-void rotate_rows_reference(const float* x, size_t row_stride, size_t M, size_t K, size_t K_padded,
-                           const float* factors, float* out, float* absmax) {
-    const size_t block = rotation_block(K_padded);
-    for (size_t m = 0; m < M; ++m) {
-        for (size_t k = 0; k < K_padded; ++k) {
-            const size_t first = k / block * block;
-            out[m * K_padded + k] = rotated({x + m * row_stride, factors, K}, first, block, k - first);
-        }
-        if (absmax == nullptr) continue;
-        absmax[m] = row_absmax(out + m * K_padded, K_padded, KernelTier::kReference);
+void rotate_rows_reference(const RowsToRotate& rows) {
+    const size_t block = rotation_block(rows.K_padded);
+    for (size_t m = 0; m < rows.M; ++m) {
+        const Row row{rows.x + m * rows.row_stride, rows.factors, rows.K};
+        float* const out = rows.out + m * rows.K_padded;
+        for (size_t k = 0; k < rows.K_padded; ++k)
+            out[k] = rotated(row, k / block * block, block, k % block);
+        if (rows.absmax != nullptr) rows.absmax[m] = row_absmax(out, rows.K_padded, KernelTier::kReference);
     }
 }
 
 }  // namespace
 
-void rotate_rows(const float* x, size_t row_stride, size_t M, size_t K, size_t K_padded, const float* factors,
-                 float* out, KernelTier tier, float* absmax) {
-    switch (tier) {
-        case KernelTier::kReference:
-            return rotate_rows_reference(x, row_stride, M, K, K_padded, factors, out, absmax);
-        case KernelTier::kGeneric:
-            return generic::rotate_rows(x, row_stride, M, K, K_padded, factors, out, absmax);
-        case KernelTier::kAvx2:
-            return avx2::rotate_rows(x, row_stride, M, K, K_padded, factors, out, absmax);
-    }
+void rotate_rows(const RowsToRotate& rows, KernelTier tier) {
+    of_tier(tier, rotate_rows_reference, generic::rotate_rows, avx2::rotate_rows)(rows);
 }
 
 }  // namespace rknpu2

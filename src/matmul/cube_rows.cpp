@@ -23,7 +23,14 @@ void quantise_near(const PackedWeight& weight, const KSegment& segment, const Cu
     size_t K = segment.k_count;
     float absmax[kRowGroup];
     if (recipe.rotate) {
-        rotate_rows(from, stride, count, K, K_padded, factors, rotated, default_tier(), absmax);
+        rotate_rows({.x = from,
+                     .row_stride = stride,
+                     .M = count,
+                     .K = K,
+                     .K_padded = K_padded,
+                     .out = rotated,
+                     .factors = factors,
+                     .absmax = absmax});
         mix_blocks(rotated, count, K_padded, default_tier(), absmax);
         from = rotated;
         stride = K = K_padded;

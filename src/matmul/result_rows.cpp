@@ -53,69 +53,58 @@ void prepare(const PackedWeight& weight, const NTile& tile, const ResultRows& ro
     }
 }
 
-// What a run wrote for a cell, as the element type that it wrote.
+// As many rows at once as are ordinary, far ones alone.
 template <typename Element>
-struct CellRows {
-    const Element* native;
-    size_t M_total;         // rows of the cube
-    const float* scales;    // [row of the cube]
-    const float* channels;  // [column]
-    size_t columns;
-};
-
-void dequantise(const CellRows<int32_t>& cell, size_t m0, size_t M, const FloatRows& target,
-                Accumulate mode) {
-    dequantise_rows_int32(cell.native, cell.M_total, m0, M, cell.columns, cell.scales + m0, cell.channels,
-                          target.data, target.stride, mode);
-}
-void dequantise(const CellRows<float>& cell, size_t m0, size_t M, const FloatRows& target, Accumulate mode) {
-    scale_rows_fp32(cell.native, cell.M_total, m0, M, cell.columns, cell.scales + m0, cell.channels,
-                    target.data, target.stride, mode);
-}
-
-// Rows m0 .. m0+M-1 of the cube: as many at once as are ordinary, far ones alone.
-template <typename Element>
-void add_rows(const CellRows<Element>& cell, size_t m0, size_t M, const FloatRows& target, Accumulate mode) {
-    for (size_t m = 0; m < M;) {
-        const FloatRows to{target.data + m * target.stride, target.stride};
-        const float* const scale = cell.scales + m0 + m;
-        const auto count = static_cast<size_t>(std::find_if(scale, cell.scales + m0 + M, is_far) - scale);
-        if (count > 0) {
-            dequantise(cell, m0 + m, count, to, mode);
-            m += count;
+void add_rows(const CubeToRows<Element>& rows) {
+    for (size_t m = 0; m < rows.M;) {
+        const float* const scale = rows.row_scales + m;
+        const auto ordinary =
+            static_cast<size_t>(std::find_if(scale, rows.row_scales + rows.M, is_far) - scale);
+        if (ordinary > 0) {
+            dequantise_rows(rows.part(m, ordinary));
+            m += ordinary;
         } else {
-            dequantise_far_row(cell.native, cell.M_total, m0 + m, cell.columns, *scale, cell.channels,
-                               to.data, mode);
+            dequantise_far_row(rows.part(m, 1));
             ++m;
         }
     }
 }
 
-// The cell's columns of far channels, which the scale 0 has left as they were.
+// Columns of far channels, which the scale 0 has left as they were. n0: the weight's column of the first one.
 template <typename Element>
-void add_far_channels(const CellRows<Element>& cell, std::span<const FarChannel> channels, size_t n0,
-                      size_t m0, size_t M, const FloatRows& target) {
+void add_far_channels(const CubeToRows<Element>& rows, std::span<const FarChannel> channels, size_t n0) {
     for (const FarChannel& channel : channels) {
         const size_t n = channel.n - n0;
-        for (size_t m = 0; m < M; ++m) {
-            const Element acc = cell.native[c_index_native(m0 + m, n, cell.M_total, DType::kInt32)];
-            target.data[m * target.stride + n] +=
-                far_result(static_cast<double>(acc), cell.scales[m0 + m], channel.scale);
+        for (size_t m = 0; m < rows.M; ++m) {
+            const Element acc = rows.native[c_index_native(rows.m0 + m, n, rows.M_total, DType::kInt32)];
+            rows.out[m * rows.out_stride + n] +=
+                far_result(static_cast<double>(acc), rows.row_scales[m], channel.scale);
         }
     }
 }
 
+// `native`: what a run wrote for the cell.
 template <typename Element>
-void add_planes(const PackedWeight& weight, const CellResult& at, const CellRows<Element>& cell,
-                const ResultRows& rows, const FloatRows& target) {
-    const NTile& tile = weight.plan.tiles[at.tile];
-    const std::span<const FarChannel> far = far_channels_of(weight, at.segment, tile);
+void add_planes(const PackedWeight& weight, const CellResult& cell, const Element* native,
+                const RunResult& result, const ResultRows& rows, const FloatRows& target) {
+    const NTile& tile = weight.plan.tiles[cell.tile];
     const bool prepared = is_prepared(weight);
     for (size_t plane = 0; plane < rows.planes; ++plane) {
         const size_t m0 = plane * rows.chunk_rows + rows.first;
-        const bool stores = at.segment == 0 && plane == 0 && !prepared;
-        add_rows(cell, m0, rows.count, target, stores ? Accumulate::kStore : Accumulate::kAdd);
-        add_far_channels(cell, far, tile.n0, m0, rows.count, target);
+        const bool stores = cell.segment == 0 && plane == 0 && !prepared;
+        const CubeToRows<Element> of_plane{
+            .native = native,
+            .M_total = result.rows,
+            .m0 = m0,
+            .M = rows.count,
+            .N = tile.n_count,
+            .row_scales = rows.scales + cell.segment * kMaxRows + m0,
+            .channel_scales = weight.channel_scales[cell.segment].data() + tile.n0,
+            .out = target.data,
+            .out_stride = target.stride,
+            .mode = stores ? Accumulate::kStore : Accumulate::kAdd};
+        add_rows(of_plane);
+        add_far_channels(of_plane, far_channels_of(weight, cell.segment, tile), tile.n0);
     }
 }
 
@@ -126,17 +115,12 @@ void add_cell(const PackedWeight& weight, const CellResult& cell, const RunResul
     const NTile& tile = weight.plan.tiles[cell.tile];
     if (cell.segment == 0 && is_prepared(weight)) prepare(weight, tile, rows, target);
     const NpuArithmetic arithmetic = weight.plan.recipe.arithmetic;
-    const float* const channels = weight.channel_scales[cell.segment].data() + tile.n0;
-    const float* const scales = rows.scales + cell.segment * kMaxRows;
     const std::byte* const data =
         result.data + dtype_bytes(result_type(arithmetic), cell.column * result.rows);
-    const auto add = [&](const auto* native) {
-        add_planes(weight, cell, CellRows{native, result.rows, scales, channels, tile.n_count}, rows, target);
-    };
     if (arithmetic == NpuArithmetic::kInt8) {
-        add(reinterpret_cast<const int32_t*>(data));
+        add_planes(weight, cell, reinterpret_cast<const int32_t*>(data), result, rows, target);
     } else {
-        add(reinterpret_cast<const float*>(data));
+        add_planes(weight, cell, reinterpret_cast<const float*>(data), result, rows, target);
     }
 }
 

@@ -74,7 +74,8 @@ Status for_each_task(const WeightSource& source, const WeightPlan& plan, ThreadP
 }
 
 float channel_scale(NpuArithmetic arithmetic, const float* row, size_t K) {
-    return arithmetic == NpuArithmetic::kInt8 ? channel_scale_int8(row, K) : channel_scale_fp16(row, K);
+    const float absmax = row_absmax(row, K);
+    return arithmetic == NpuArithmetic::kInt8 ? int8_scale(absmax) : fp16_scale(absmax);
 }
 
 // The rows of one segment as they are to be stored: K values each, from `k0` on, `stride` apart.
@@ -89,23 +90,23 @@ void store_rows(const WeightPlan& plan, const KSegment& segment, const Task& tas
                 const float* scales, std::byte* cell) {
     const NTile& tile = plan.tiles[task.tile];
     const bool last = task.first + task.count == tile.n_count;
-    const auto store = [&](auto pack, auto* native) {
-        pack({.rows = rows.data,
-              .row_stride = rows.stride,
-              .n0 = task.first,
-              .n_count = task.count,
-              .k0 = rows.k0,
-              .k_count = rows.K,
-              .K_padded = segment.K_padded,
-              .N_padded = tile.N_padded,
-              .native = native},
-             scales, default_tier());
+    const auto store = [&](auto* native) {
+        pack_rows(RowsToBlock{.rows = rows.data,
+                              .row_stride = rows.stride,
+                              .n0 = task.first,
+                              .n_count = task.count,
+                              .k0 = rows.k0,
+                              .k_count = rows.K,
+                              .K_padded = segment.K_padded,
+                              .N_padded = tile.N_padded,
+                              .native = native},
+                  scales);
         if (last) zero_kernels(tile.n_count, tile.N_padded, segment.K_padded, tile.N_padded, native);
     };
     if (plan.recipe.arithmetic == NpuArithmetic::kInt8) {
-        store(pack_rows_int8, reinterpret_cast<int8_t*>(cell));
+        store(reinterpret_cast<int8_t*>(cell));
     } else {
-        store(pack_rows_fp16, reinterpret_cast<uint16_t*>(cell));
+        store(reinterpret_cast<uint16_t*>(cell));
     }
 }
 
@@ -137,8 +138,13 @@ Correction correction_of(const ActivationStats& stats, const WeightPlan& plan,
                                  stats.mean.begin() + static_cast<ptrdiff_t>(segment.k0 + segment.k_count));
         correction.units.push_back(bring_near(means.data(), means.size()));
         std::vector<float>& rotated = correction.rotated_means.emplace_back(segment.K_padded);
-        rotate_rows(means.data(), segment.k_count, 1, segment.k_count, segment.K_padded,
-                    factors.data() + segment.k0, rotated.data());
+        rotate_rows({.x = means.data(),
+                     .row_stride = segment.k_count,
+                     .M = 1,
+                     .K = segment.k_count,
+                     .K_padded = segment.K_padded,
+                     .out = rotated.data(),
+                     .factors = factors.data() + segment.k0});
         mix_blocks(rotated.data(), 1, segment.K_padded);
     }
     return correction;
@@ -184,8 +190,13 @@ float prepare_row(const Recipe& recipe, const SegmentRows& rows, size_t i) {
 void rotate(const SegmentRows& rows, size_t first, size_t count) {
     const KSegment& segment = rows.segment;
     float* const rotated = rows.rotated + first * segment.K_padded;
-    rotate_rows(rows.values + first * rows.stride, rows.stride, count, segment.k_count, segment.K_padded,
-                rows.factors, rotated);
+    rotate_rows({.x = rows.values + first * rows.stride,
+                 .row_stride = rows.stride,
+                 .M = count,
+                 .K = segment.k_count,
+                 .K_padded = segment.K_padded,
+                 .out = rotated,
+                 .factors = rows.factors});
     mix_blocks(rotated, count, segment.K_padded);
 }
 

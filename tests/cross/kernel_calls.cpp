@@ -44,7 +44,7 @@ struct Arrays {
                        sums = std::vector<float>(kM);
     std::vector<int8_t> cube8 = std::vector<int8_t>(kN * kK);
     std::vector<uint16_t> cube16 = std::vector<uint16_t>(kN * kK);
-    std::vector<int32_t> native = std::vector<int32_t>(kM * kK), more = std::vector<int32_t>(kM * kK, 7);
+    std::vector<int32_t> native = std::vector<int32_t>(kM * kK);
     std::vector<float> native_float = std::vector<float>(kM * kK, 0.5F);
 
     Arrays() {
@@ -60,9 +60,9 @@ struct Arrays {
 
 std::vector<Kernel> kernels_of(Arrays& x) {
     const size_t rows = kM * kK;
-    const auto dequantise = [&x](Accumulate mode) {
-        dequantise_rows_int32(x.native.data(), kM, 0, kM, kK, x.scales.data(), x.scales.data(), x.out.data(),
-                              kK, mode);
+    const auto dequantise = [&x](const auto& native, Accumulate mode) {
+        dequantise_rows(CubeToRows{native.data(), kM, 0, kM, kK, x.scales.data(), x.scales.data(),
+                                   x.out.data(), kK, mode});
     };
     return {
         {"row_absmax", kK, [&x] { x.sums[0] = row_absmax(x.rows.data(), kK); }},
@@ -81,24 +81,21 @@ std::vector<Kernel> kernels_of(Arrays& x) {
              convert_rows_fp16({x.rows.data(), kK, kM, kK, kK, kM, 0, x.cube16.data()}, x.fine.data());
          }},
         {"rotate_rows", rows,
-         [&x] { rotate_rows(x.rows.data(), kK, kM, kK, kK, x.factors.data(), x.rotated.data()); }},
-        {"mix_blocks", rows, [&x] { mix_blocks(x.rotated.data(), kM, kK); }},
-        {"dequantise_rows_int32", rows, [dequantise] { dequantise(Accumulate::kStore); }},
-        {"dequantise_rows_int32 and add", rows, [dequantise] { dequantise(Accumulate::kAdd); }},
-        {"scale_rows_fp32", rows,
          [&x] {
-             scale_rows_fp32(x.native_float.data(), kM, 0, kM, kK, x.scales.data(), x.scales.data(),
-                             x.out.data(), kK, Accumulate::kStore);
+             rotate_rows({x.rows.data(), kK, kM, kK, kK, x.rotated.data(), x.factors.data()});
          }},
-        {"add_int32", rows, [&x] { add_int32(x.native.data(), x.more.data(), rows); }},
-        {"channel_scale_int8", kK, [&x] { x.sums[0] = channel_scale_int8(x.rows.data(), kK); }},
+        {"mix_blocks", rows, [&x] { mix_blocks(x.rotated.data(), kM, kK); }},
+        {"dequantise_rows_int32", rows, [&x, dequantise] { dequantise(x.native, Accumulate::kStore); }},
+        {"dequantise_rows_int32 and add", rows, [&x, dequantise] { dequantise(x.native, Accumulate::kAdd); }},
+        {"scale_rows_fp32", rows, [&x, dequantise] { dequantise(x.native_float, Accumulate::kStore); }},
         {"pack_rows_int8", kN * kK,
          [&x] {
-             pack_rows_int8({x.rows.data(), kK, 0, kN, 0, kK, kK, kN, x.cube8.data()}, x.scales.data());
+             pack_rows(RowsToBlock{x.rows.data(), kK, 0, kN, 0, kK, kK, kN, x.cube8.data()}, x.scales.data());
          }},
         {"pack_rows_fp16", kN * kK,
          [&x] {
-             pack_rows_fp16({x.rows.data(), kK, 0, kN, 0, kK, kK, kN, x.cube16.data()}, x.scales.data());
+             pack_rows(RowsToBlock{x.rows.data(), kK, 0, kN, 0, kK, kK, kN, x.cube16.data()},
+                       x.scales.data());
          }},
         {"rounding_error_int8", kK,
          [&x] {

@@ -42,14 +42,11 @@ struct Case {
     }
 };
 
-void run(const int32_t* native, const Case& c, const float* row_scales, const float* channel_scales,
+template <typename Element>
+void run(const Element* native, const Case& c, const float* row_scales, const float* channel_scales,
          float* out, KernelTier tier) {
-    dequantise_rows_int32(native, c.M_total, c.m0, c.M, c.N, row_scales, channel_scales, out, c.stride,
-                          c.mode, tier);
-}
-void run(const float* native, const Case& c, const float* row_scales, const float* channel_scales, float* out,
-         KernelTier tier) {
-    scale_rows_fp32(native, c.M_total, c.m0, c.M, c.N, row_scales, channel_scales, out, c.stride, c.mode,
+    dequantise_rows(CubeToRows<Element>{native, c.M_total, c.m0, c.M, c.N, row_scales, channel_scales, out,
+                                        c.stride, c.mode},
                     tier);
 }
 
@@ -142,8 +139,9 @@ TEST(Dequantise, TiersAgreeOnLargeResults) {
                 std::vector<float> floats(kM * kStride + 1024 + shift, 1.0F);
                 auto* const page = reinterpret_cast<float*>(
                     round_up(reinterpret_cast<uintptr_t>(floats.data()), 1024 * sizeof(float)));
-                dequantise_rows_int32(native.data(), kM, 0, kM, kN, row_scales.data(), channel_scales.data(),
-                                      page + shift, kStride, mode, tier);
+                dequantise_rows(CubeToRows<int32_t>{native.data(), kM, 0, kM, kN, row_scales.data(),
+                                                    channel_scales.data(), page + shift, kStride, mode},
+                                tier);
                 return std::vector<float>(page + shift, page + shift + (kM - 1) * kStride + kN);
             };
             const std::vector<float> expected = result(KernelTier::kReference);
@@ -162,8 +160,9 @@ TEST(Dequantise, AScaleOfNaNIsConfinedToItsRowAndColumn) {
     row_scales[2] = channel_scales[17] = std::numeric_limits<float>::quiet_NaN();
     for (const KernelTier tier : available_tiers()) {
         std::vector<float> out(kM * kN);
-        dequantise_rows_int32(native.data(), kM, 0, kM, kN, row_scales.data(), channel_scales.data(),
-                              out.data(), kN, Accumulate::kStore, tier);
+        dequantise_rows(CubeToRows<int32_t>{native.data(), kM, 0, kM, kN, row_scales.data(),
+                                            channel_scales.data(), out.data(), kN, Accumulate::kStore},
+                        tier);
         for (size_t m = 0; m < kM; ++m) {
             for (size_t n = 0; n < kN; ++n)
                 ASSERT_EQ(std::isnan(out[m * kN + n]), m == 2 || n == 17) << m << "," << n;
@@ -171,25 +170,25 @@ TEST(Dequantise, AScaleOfNaNIsConfinedToItsRowAndColumn) {
     }
 }
 
-TEST(Dequantise, AddInt32IsExactAndWraps) {
+// A part begins at its own rows, of the cube and of the floats.
+TEST(Dequantise, PartsMakeUpTheWhole) {
+    constexpr size_t kM = 11, kN = 37, kTotal = 16, kStride = 40;
     Random random;
-    for (size_t count = 0; count < 80; ++count) {
-        const GuardedBuffer<int32_t> source(count);
-        const GuardedBuffer<int32_t> start(count);
-        for (size_t i = 0; i < count; ++i) {
-            source[i] = static_cast<int32_t>(random.bits());
-            start[i] = static_cast<int32_t>(random.bits());
-        }
-        for (const KernelTier tier : available_tiers()) {
-            const GuardedBuffer<int32_t> sum(count);
-            std::copy(start.begin(), start.end(), sum.begin());
-            add_int32(sum.data(), source.data(), count, tier);
-            for (size_t i = 0; i < count; ++i) {
-                const int64_t exact = int64_t{start[i]} + source[i];
-                ASSERT_EQ(sum[i], static_cast<int32_t>(static_cast<uint64_t>(exact)));
-            }
-        }
-    }
+    std::vector<int32_t> native(round_up(kN, 4) * kTotal);
+    for (int32_t& value : native)
+        draw(random, value);
+    std::vector<float> row_scales(kM), channel_scales(kN, 0.5F);
+    for (float& scale : row_scales)
+        scale = random.normal();
+    std::vector<float> whole(kM * kStride), parts(kM * kStride);
+    CubeToRows<int32_t> rows{
+        native.data(),     kTotal, 3, kM, kN, row_scales.data(), channel_scales.data(), whole.data(), kStride,
+        Accumulate::kStore};
+    dequantise_rows(rows);
+    rows.out = parts.data();
+    for (const auto& [first, count] : {std::pair<size_t, size_t>{0, 4}, {4, 1}, {5, 6}})
+        dequantise_rows(rows.part(first, count));
+    EXPECT_TRUE(same_floats(parts, whole));
 }
 
 }  // namespace

@@ -84,10 +84,11 @@ TEST(Far, RowsAreScaledWithoutLeavingTheFloats) {
         for (const Accumulate mode : {Accumulate::kStore, Accumulate::kAdd}) {
             std::vector<float> of_integers(kN, 7.0F);
             std::vector<float> of_floats(kN, 7.0F);
-            dequantise_far_row(integers.data(), kRows, 2, kN, far_scale(scale), channels.data(),
-                               of_integers.data(), mode);
-            dequantise_far_row(floats.data(), kRows, 2, kN, far_scale(scale), channels.data(),
-                               of_floats.data(), mode);
+            const float row_scale = far_scale(scale);
+            dequantise_far_row(CubeToRows<int32_t>{integers.data(), kRows, 2, 1, kN, &row_scale,
+                                                   channels.data(), of_integers.data(), kN, mode});
+            dequantise_far_row(CubeToRows<float>{floats.data(), kRows, 2, 1, kN, &row_scale, channels.data(),
+                                                 of_floats.data(), kN, mode});
             for (size_t n = 0; n + 1 < kN; ++n) {
                 const double value = (1e6 * static_cast<double>(n) - 1) * scale * scale_value(channels[n]);
                 const double expected = value + (mode == Accumulate::kAdd ? 7 : 0);

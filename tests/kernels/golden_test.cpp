@@ -104,16 +104,12 @@ void pack(Random& random, const Shape& s, KernelTier tier, Bytes& out) {
     std::vector<float> scales(s.N);
     for (size_t n = 0; n < s.N; ++n) {
         const float* const row = rows.data() + n * s.K;
-        scales[n] = kInt8 ? channel_scale_int8(row, s.K, tier) : channel_scale_fp16(row, s.K, tier);
+        const float absmax = row_absmax(row, s.K, tier);
+        scales[n] = kInt8 ? int8_scale(absmax) : fp16_scale(absmax);
         if (kInt8) out.add(rounding_error_int8(row, s.K, scales[n], values.data(), tier));
     }
-    if constexpr (kInt8) {
-        pack_rows_int8({rows.data(), s.K, 0, s.N, 0, s.K, s.K_padded(), N_padded, block.data()},
-                       scales.data(), tier);
-    } else {
-        pack_rows_fp16({rows.data(), s.K, 0, s.N, 0, s.K, s.K_padded(), N_padded, block.data()},
-                       scales.data(), tier);
-    }
+    pack_rows(RowsToBlock<Element>{rows.data(), s.K, 0, s.N, 0, s.K, s.K_padded(), N_padded, block.data()},
+              scales.data(), tier);
     out.add(block.data(), block.size());
     out.add(scales.data(), scales.size());
 }
@@ -122,43 +118,42 @@ void rotate(Random& random, const Shape& s, KernelTier tier, Bytes& out) {
     const std::vector<float> x = rows_of(random, s.M, s.K);
     const std::vector<float> factors = ordinary(random, s.K);
     std::vector<float> rotated(s.M * s.K_padded());
-    rotate_rows(x.data(), s.K, s.M, s.K, s.K_padded(), nullptr, rotated.data(), tier);
+    rotate_rows({x.data(), s.K, s.M, s.K, s.K_padded(), rotated.data()}, tier);
     out.add(rotated.data(), rotated.size());
-    rotate_rows(x.data(), s.K, s.M, s.K, s.K_padded(), factors.data(), rotated.data(), tier);
+    rotate_rows({x.data(), s.K, s.M, s.K, s.K_padded(), rotated.data(), factors.data()}, tier);
     out.add(rotated.data(), rotated.size());
     mix_blocks(rotated.data(), s.M, s.K_padded(), tier);
     out.add(rotated.data(), rotated.size());
 }
 
 // What a store and an add leave in rows that had numbers before.
-template <typename Native, typename Call>
-void give_back(Random& random, const Shape& s, const std::vector<Native>& native, Bytes& out, Call call) {
+template <typename Native>
+void give_back(Random& random, const Shape& s, const std::vector<Native>& native, KernelTier tier,
+               Bytes& out) {
     const std::vector<float> row_scales = ordinary(random, s.M);
     const std::vector<float> channel_scales = ordinary(random, s.N);
     for (const Accumulate mode : {Accumulate::kStore, Accumulate::kAdd}) {
         std::vector<float> rows = ordinary(random, s.M * s.N);
-        call(native.data(), s.M, 0, s.M, s.N, row_scales.data(), channel_scales.data(), rows.data(), s.N,
-             mode);
+        dequantise_rows(CubeToRows<Native>{native.data(), s.M, 0, s.M, s.N, row_scales.data(),
+                                           channel_scales.data(), rows.data(), s.N, mode},
+                        tier);
         out.add(rows.data(), rows.size());
     }
 }
 
 void dequantise(Random& random, const Shape& s, KernelTier tier, Bytes& out) {
     std::vector<int32_t> native(s.M * round_up(s.N, size_t{32}));
-    std::vector<int32_t> more(native.size());
-    for (size_t i = 0; i < native.size(); ++i) {
-        native[i] = static_cast<int32_t>(random.bits());
-        more[i] = static_cast<int32_t>(random.bits());
+    for (int32_t& value : native) {  // a sum of two, as the digests have it
+        const auto first = static_cast<uint32_t>(random.bits());
+        value = static_cast<int32_t>(first + static_cast<uint32_t>(random.bits()));
     }
-    add_int32(native.data(), more.data(), native.size(), tier);
     out.add(native.data(), native.size());
-    give_back(random, s, native, out,
-              [tier](auto... arguments) { dequantise_rows_int32(arguments..., tier); });
+    give_back(random, s, native, tier, out);
 }
 
 void scale_fp32(Random& random, const Shape& s, KernelTier tier, Bytes& out) {
     const std::vector<float> native = rows_of(random, round_up(s.N, size_t{16}), s.M);
-    give_back(random, s, native, out, [tier](auto... arguments) { scale_rows_fp32(arguments..., tier); });
+    give_back(random, s, native, tier, out);
 }
 
 void reference(Random& random, const Shape& s, KernelTier tier, Bytes& out) {

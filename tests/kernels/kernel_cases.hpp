@@ -8,6 +8,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/lanes/reference_lanes.hpp"
+#include "matrix/layout.hpp"
 #include "support/guarded_buffer.hpp"
 #include "support/random.hpp"
 
@@ -72,6 +74,25 @@ inline GuardedBuffer<float> random_rows(Random& random, size_t M, size_t K, size
     for (size_t m = 0; m < M; ++m)
         fill_row(random, rows.data() + m * stride, K);
     return rows;
+}
+
+// Row m0+m of an A cube as out[m * K + k].
+template <typename Element>
+void unpack_rows(const Element* native, size_t M_total, size_t m0, size_t M, size_t K, Element* out) {
+    for (size_t m = 0; m < M; ++m) {
+        for (size_t k = 0; k < K; ++k)
+            out[m * K + k] = native[a_index_native(m0 + m, k, M_total, dtype_of<Element>())];
+    }
+}
+
+// Weight k < k_count of kernel n0+i of a B block as out[i * k_count + k].
+template <typename Element>
+void unpack_kernels(const Element* native, size_t K_padded, size_t N_padded, size_t n0, size_t n_count,
+                    size_t k_count, Element* out) {
+    for (size_t i = 0; i < n_count; ++i) {
+        for (size_t k = 0; k < k_count; ++k)
+            out[i * k_count + k] = native[b_index_native(k, n0 + i, K_padded, N_padded, dtype_of<Element>())];
+    }
 }
 
 inline bool all_finite(const float* row, size_t K) {

@@ -89,7 +89,7 @@ TEST(Mix, SpreadsALoudBlock) {
     std::vector<float> x(576, 0.0F);
     x[70] = 1.0F;
     std::vector<float> out(576);
-    rotate_rows(x.data(), 576, 1, 576, 576, nullptr, out.data());
+    rotate_rows({x.data(), 576, 1, 576, 576, out.data()});
     mix_blocks(out.data(), 1, 576);
     for (size_t k = 0; k < 576; ++k) {
         EXPECT_GT(std::fabs(out[k]), 0.11F) << k;

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "kernels/kernel_cases.hpp"
+#include "kernels/quantise.hpp"
 #include "kernels/scale.hpp"
 #include "matrix/float16.hpp"
 #include "matrix/layout.hpp"
@@ -44,19 +45,16 @@ struct Case {
     }
 };
 
-void run(const float* rows, const Case& c, int8_t* native, const float* scales, KernelTier tier) {
-    pack_rows_int8({rows, c.stride, c.n0, c.n_count, c.k0, c.k_count, c.K_padded, c.N_padded, native}, scales,
-                   tier);
+template <typename Element>
+void run(const float* rows, const Case& c, Element* native, const float* scales, KernelTier tier) {
+    pack_rows(RowsToBlock<Element>{rows, c.stride, c.n0, c.n_count, c.k0, c.k_count, c.K_padded, c.N_padded,
+                                   native},
+              scales, tier);
 }
-void run(const float* rows, const Case& c, uint16_t* native, const float* scales, KernelTier tier) {
-    pack_rows_fp16({rows, c.stride, c.n0, c.n_count, c.k0, c.k_count, c.K_padded, c.N_padded, native}, scales,
-                   tier);
-}
-float channel_scale(const float* row, size_t K, int8_t) {
-    return channel_scale_int8(row, K);
-}
-float channel_scale(const float* row, size_t K, uint16_t) {
-    return channel_scale_fp16(row, K);
+template <typename Element>
+float channel_scale(const float* row, size_t K) {
+    const float absmax = row_absmax(row, K);
+    return sizeof(Element) == 1 ? int8_scale(absmax) : fp16_scale(absmax);
 }
 
 // Scales of the full rows; now and then one that does not fit the row, as a careless caller may pass.
@@ -65,7 +63,7 @@ GuardedBuffer<float> scales_for(Random& random, const float* rows, const Case& c
     GuardedBuffer<float> scales(c.n_count);
     for (size_t i = 0; i < c.n_count; ++i) {
         scales[i] = random.one_in(8) ? std::fabs(random.any_finite())
-                                     : channel_scale(rows + i * c.stride, c.K, Element{});
+                                     : channel_scale<Element>(rows + i * c.stride, c.K);
     }
     return scales;
 }
@@ -160,8 +158,7 @@ TEST(Pack, UnpackIsTheInverseOnQuantisedValues) {
         const GuardedBuffer<int8_t> native(c.K_padded * c.N_padded);
         run(rows.data(), c, native.data(), scales.data(), default_tier());
         const GuardedBuffer<int8_t> back(c.n_count * c.k_count);
-        unpack_kernels(native.data(), c.K_padded, c.N_padded, c.n0, c.n_count, c.k_count, back.data(),
-                       c.k_count);
+        test::unpack_kernels(native.data(), c.K_padded, c.N_padded, c.n0, c.n_count, c.k_count, back.data());
         for (size_t n = 0; n < c.n_count; ++n) {
             for (size_t k = 0; k < c.k_count; ++k)
                 ASSERT_EQ(back[n * c.k_count + k], integers[n * c.stride + c.k0 + k]) << n << "," << k;
@@ -173,8 +170,8 @@ TEST(Pack, UnpackIsTheInverseOnQuantisedValues) {
         const GuardedBuffer<uint16_t> native_fp16(c.K_padded * c.N_padded);
         run(rows.data(), c, native_fp16.data(), ones.data(), default_tier());
         const GuardedBuffer<uint16_t> halves(c.n_count * c.k_count);
-        unpack_kernels(native_fp16.data(), c.K_padded, c.N_padded, c.n0, c.n_count, c.k_count, halves.data(),
-                       c.k_count);
+        test::unpack_kernels(native_fp16.data(), c.K_padded, c.N_padded, c.n0, c.n_count, c.k_count,
+                             halves.data());
         for (size_t n = 0; n < c.n_count; ++n) {
             for (size_t k = 0; k < c.k_count; ++k) {
                 ASSERT_TRUE(test::same_float(float16_to_float(halves[n * c.k_count + k]),
@@ -195,7 +192,7 @@ TEST(Pack, Float16SaturatesAndNeverStoresAnInfinity) {
             value = random.one_in(50) ? random.not_finite() : random.any_finite();
         for (const KernelTier tier : available_tiers()) {
             const GuardedBuffer<uint16_t> native(kK * 16);
-            pack_rows_fp16({row.data(), kK, 0, 1, 0, kK, kK, 16, native.data()}, &one, tier);
+            pack_rows(RowsToBlock<uint16_t>{row.data(), kK, 0, 1, 0, kK, kK, 16, native.data()}, &one, tier);
             for (size_t k = 0; k < kK; ++k) {
                 const uint16_t half = native[b_index_native(k, 0, kK, 16, DType::kFloat16)];
                 const bool fits = std::fabs(row[k]) <= kFloat16Max;
@@ -214,9 +211,10 @@ TEST(Pack, RowsWithoutAUsableScaleAreZeros) {
     const float scales[] = {0.0F, std::numeric_limits<float>::quiet_NaN(), -1.0F};
     for (const KernelTier tier : available_tiers()) {
         const GuardedBuffer<int8_t> native(64 * 32);
-        pack_rows_int8({rows.data(), kK, 0, 3, 0, kK, 64, 32, native.data()}, scales, tier);
+        pack_rows(RowsToBlock<int8_t>{rows.data(), kK, 0, 3, 0, kK, 64, 32, native.data()}, scales, tier);
         const GuardedBuffer<uint16_t> native_fp16(64 * 16);
-        pack_rows_fp16({rows.data(), kK, 0, 3, 0, kK, 64, 16, native_fp16.data()}, scales, tier);
+        pack_rows(RowsToBlock<uint16_t>{rows.data(), kK, 0, 3, 0, kK, 64, 16, native_fp16.data()}, scales,
+                  tier);
         for (size_t n = 0; n < 3; ++n) {
             for (size_t k = 0; k < 64; ++k) {
                 ASSERT_EQ(native[b_index_native(k, n, 64, 32, DType::kInt8)], 0);
@@ -237,13 +235,14 @@ TEST(Pack, SegmentsMakeUpALongK) {
     const auto rows = test::random_rows(random, kN, K, K);
     std::vector<float> scales(kN);
     for (size_t n = 0; n < kN; ++n)
-        scales[n] = channel_scale_int8(rows.data() + n * K, K);
+        scales[n] = channel_scale<int8_t>(rows.data() + n * K, K);
     const GuardedBuffer<int8_t> native(K_padded * kNPadded);
     for (size_t k0 = 0; k0 < K; k0 += kSegmentK) {
         const size_t depth = std::min(kSegmentK, K_padded - k0);
         int8_t* block = native.data() + k0 * kNPadded;
-        pack_rows_int8({rows.data(), K, 0, kN, k0, std::min(depth, K - k0), depth, kNPadded, block},
-                       scales.data());
+        pack_rows(
+            RowsToBlock<int8_t>{rows.data(), K, 0, kN, k0, std::min(depth, K - k0), depth, kNPadded, block},
+            scales.data());
         zero_kernels(kN, kNPadded, depth, kNPadded, block);
     }
     for (size_t n = 0; n < kNPadded; ++n) {
@@ -268,16 +267,18 @@ TEST(Pack, ThreadsShareABlock) {
     const auto rows = test::random_rows(random, kN, kK, kK);
     std::vector<float> scales(kN);
     for (size_t n = 0; n < kN; ++n)
-        scales[n] = channel_scale_int8(rows.data() + n * kK, kK);
+        scales[n] = channel_scale<int8_t>(rows.data() + n * kK, kK);
     const GuardedBuffer<int8_t> expected(kKPadded * kNPadded);
     const GuardedBuffer<int8_t> native(kKPadded * kNPadded);
-    pack_rows_int8({rows.data(), kK, 0, kN, 0, kK, kKPadded, kNPadded, expected.data()}, scales.data());
+    pack_rows(RowsToBlock<int8_t>{rows.data(), kK, 0, kN, 0, kK, kKPadded, kNPadded, expected.data()},
+              scales.data());
     std::vector<std::thread> threads;
     for (size_t begin = 0; begin < kN; begin += 7) {
         threads.emplace_back([&, begin] {
-            pack_rows_int8({rows.data() + begin * kK, kK, begin, std::min<size_t>(7, kN - begin), 0, kK,
-                            kKPadded, kNPadded, native.data()},
-                           scales.data() + begin);
+            pack_rows(
+                RowsToBlock<int8_t>{rows.data() + begin * kK, kK, begin, std::min<size_t>(7, kN - begin), 0,
+                                    kK, kKPadded, kNPadded, native.data()},
+                scales.data() + begin);
         });
     }
     for (std::thread& thread : threads)
@@ -294,7 +295,7 @@ TEST(Pack, RoundingErrorsAreThoseOfTheStoredWeights) {
             row[k] = random.normal();
             values[k] = random.normal();
         }
-        const float scale = channel_scale_int8(row.data(), K);
+        const float scale = channel_scale<int8_t>(row.data(), K);
         double expected = 0;
         for (size_t k = 0; k < K; ++k)
             expected += (row[k] - std::nearbyint(static_cast<double>(row[k]) / scale) * scale) * values[k];

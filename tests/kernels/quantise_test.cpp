@@ -158,7 +158,7 @@ void expect_rows_independent(Random& random, Operation operation) {
             const GuardedBuffer<float> scale(1);
             run(operation, x.data() + m * c.stride, alone, single.data(), scale.data(), default_tier());
             const GuardedBuffer<Element> row(c.K_padded);
-            unpack_rows(native.data(), c.M_total, c.m0 + m, 1, c.K_padded, row.data(), c.K_padded);
+            test::unpack_rows(native.data(), c.M_total, c.m0 + m, 1, c.K_padded, row.data());
             ASSERT_TRUE(same_bits(row, single)) << "row " << m;
             ASSERT_TRUE(test::same_float(scales[m], scale[0])) << "row " << m;
             const bool finite = test::all_finite(x.data() + m * c.stride, c.K);

@@ -33,7 +33,7 @@ struct Case {
 std::vector<float> rotated(const std::vector<float>& x, size_t M, size_t K, size_t K_padded,
                            KernelTier tier = default_tier()) {
     std::vector<float> out(M * K_padded);
-    rotate_rows(x.data(), K, M, K, K_padded, nullptr, out.data(), tier);
+    rotate_rows({x.data(), K, M, K, K_padded, out.data()}, tier);
     return out;
 }
 
@@ -52,13 +52,13 @@ TEST(Rotate, EveryTierEqualsTheReference) {
             for (const float* const used :
                  {static_cast<const float*>(nullptr), static_cast<const float*>(factors.data())}) {
                 std::vector<float> expected(c.M * c.K_padded);
-                rotate_rows(x.data(), c.stride, c.M, c.K, c.K_padded, used, expected.data(),
+                rotate_rows({x.data(), c.stride, c.M, c.K, c.K_padded, expected.data(), used},
                             KernelTier::kReference);
                 for (const KernelTier tier : available_tiers()) {
                     GuardedBuffer<float> out(c.M * c.K_padded, edge);
                     const GuardedBuffer<float> absmax(c.M, edge);
-                    rotate_rows(x.data(), c.stride, c.M, c.K, c.K_padded, used, out.data(), tier,
-                                absmax.data());
+                    rotate_rows({x.data(), c.stride, c.M, c.K, c.K_padded, out.data(), used, absmax.data()},
+                                tier);
                     for (size_t m = 0; m < c.M; ++m) {
                         const float* const row = expected.data() + m * c.K_padded;
                         ASSERT_TRUE(
@@ -112,7 +112,7 @@ TEST(Rotate, FactorsComeFirst) {
     x[3] = 2.0F;
     factors[3] = 0.5F;
     std::vector<float> out(64);
-    rotate_rows(x.data(), 64, 1, 64, 64, factors.data(), out.data());
+    rotate_rows({x.data(), 64, 1, 64, 64, out.data(), factors.data()});
     for (const float value : out)
         EXPECT_EQ(std::fabs(value), 1.0F);
 }

@@ -40,7 +40,7 @@ class ZeroPointTest : public ::testing::Test {
         for (float& w : x.w)
             w = middle + spread * std::tanh(w);
         Matrices rotated = x;
-        rotate_rows(x.w.data(), K, N, K, K, nullptr, rotated.w.data());
+        rotate_rows({x.w.data(), K, N, K, K, rotated.w.data()});
         return rotated;
     }
 

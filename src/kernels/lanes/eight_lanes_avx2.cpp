@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // The tier kAvx2: rotate_lanes.hpp, store_lanes.hpp and dequantise_lanes.hpp with vectors of eight floats.
-// This file alone is compiled for AVX2, so it must not contain anything that another file could share:
-// templates over EightLanes and functions of the namespace avx2, and no call of an inline function of the
-// library.
+//
+// This file alone is compiled for AVX2, so it must not contain anything that another file could share. It has
+// templates over EightLanes and functions of the namespace avx2, and calls no inline function of the library.
 #include <immintrin.h>
 
 #include <bit>
@@ -107,31 +107,19 @@ struct EightLanes {
 
 }  // namespace
 
-void rotate_rows(const float* x, size_t row_stride, size_t M, size_t K, size_t K_padded, const float* factors,
-                 float* out, float* absmax) {
-    lanes::rotate_rows<EightLanes>(x, row_stride, M, K, K_padded, factors, out, absmax);
+void rotate_rows(const RowsToRotate& rows) {
+    lanes::rotate_rows<EightLanes>(rows);
 }
 
-void store_rows_int8(const CubeWalk& rows, size_t M, const float* factors, bool fits, int32_t* totals) {
-    lanes::store_rows_int8<EightLanes>(rows, M, factors, fits, totals);
+void store_rows_int8(const Int8Rows& rows, Rounding rounding) {
+    lanes::store_rows_int8<EightLanes>(rows, rounding);
 }
 
-void store_residuals_int8(const CubeWalk& rows, size_t M, const float* factors, int32_t* totals) {
-    lanes::store_residuals_int8<EightLanes>(rows, M, factors, totals);
+template <typename Element>
+void dequantise_rows(const CubeToRows<Element>& rows) {
+    lanes::dequantise_rows<EightLanes>(rows);
 }
-
-void dequantise_rows_int32(const int32_t* native, size_t M_total, size_t m0, size_t M, size_t N,
-                           const float* row_scales, const float* channel_scales, float* out,
-                           size_t out_stride, Accumulate mode) {
-    lanes::scale_rows<EightLanes>(native, M_total, m0, M, N, row_scales, channel_scales, out, out_stride,
-                                  mode);
-}
-
-void scale_rows_fp32(const float* native, size_t M_total, size_t m0, size_t M, size_t N,
-                     const float* row_scales, const float* channel_scales, float* out, size_t out_stride,
-                     Accumulate mode) {
-    lanes::scale_rows<EightLanes>(native, M_total, m0, M, N, row_scales, channel_scales, out, out_stride,
-                                  mode);
-}
+template void dequantise_rows(const CubeToRows<int32_t>&);
+template void dequantise_rows(const CubeToRows<float>&);
 
 }  // namespace rknpu2::avx2

@@ -39,8 +39,8 @@ template <typename Lanes>
 }
 
 template <typename Lanes>
-[[gnu::always_inline]] inline void pack_rows(const RowsToBlock<typename Lanes::Element> from,
-                                             const float* scales) {
+[[gnu::always_inline]] inline void pack(const RowsToBlock<typename Lanes::Element> from,
+                                        const float* scales) {
     constexpr size_t kGroup = kTileK / sizeof(typename Lanes::Element);
     for (size_t i = 0; i < from.n_count;) {
         const size_t n = from.n0 + i;
@@ -54,12 +54,12 @@ template <typename Lanes>
 
 }  // namespace
 
-RKNPU2_CLONES void pack_rows_int8(const RowsToBlock<int8_t>& rows, const float* scales) {
-    pack_rows<Int8Lanes>(rows, scales);
+RKNPU2_CLONES void pack_rows(const RowsToBlock<int8_t>& rows, const float* scales) {
+    pack<Int8Lanes>(rows, scales);
 }
 
-RKNPU2_CLONES void pack_rows_fp16(const RowsToBlock<uint16_t>& rows, const float* scales) {
-    pack_rows<HalfLanes>(rows, scales);
+RKNPU2_CLONES void pack_rows(const RowsToBlock<uint16_t>& rows, const float* scales) {
+    pack<HalfLanes>(rows, scales);
 }
 
 RKNPU2_CLONES void add_rounding_errors_int8(const float* row, size_t K, float scale, float factor,

@@ -5,9 +5,8 @@
 
 namespace rknpu2::generic {
 
-void rotate_rows(const float* x, size_t row_stride, size_t M, size_t K, size_t K_padded, const float* factors,
-                 float* out, float* absmax) {
-    lanes::rotate_rows<FourLanes>(x, row_stride, M, K, K_padded, factors, out, absmax);
+void rotate_rows(const RowsToRotate& rows) {
+    lanes::rotate_rows<FourLanes>(rows);
 }
 
 }  // namespace rknpu2::generic

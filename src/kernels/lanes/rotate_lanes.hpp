@@ -5,10 +5,9 @@
 // all stages at distances within the run: those within a vector by shuffles, those among the vectors by plain
 // additions. Then the runs with each other: one vector of each, eight runs with 8 lanes, sixteen with 4.
 //
-// Rows come from memory, and only once: what a row's arithmetic takes is what fetching the next one takes, so
-// the next row is asked for while this one is rotated (hardware gives up at the end of a page). It doubles
-// the speed. After the last row this asks for what lies behind it, where a caller that works in groups of
-// rows goes on; asking is harmless whatever is there.
+// Rows come from memory, and only once. A row's arithmetic takes as long as fetching the next row, so that is
+// asked for meanwhile, which doubles the speed (hardware gives up at the end of a page). After the last row
+// this asks for what lies behind it, where a caller with groups of rows goes on; asking is always harmless.
 //
 // The largest magnitude of a row is found where the elements are in registers for the last time.
 //
@@ -101,48 +100,48 @@ template <typename Lanes, size_t kBlock, bool kFactors>
 
 // Returns the row's absmax (quantise.hpp).
 template <typename Lanes, size_t kBlock, bool kFactors>
-float rotate_row(const float* x, size_t row_stride, size_t K, size_t K_padded, const float* factors,
-                 float* out) {
+float rotate_row(const RowsToRotate& rows, const float* x, float* out) {
     typename Lanes::Int largest = {};
-    const size_t whole = K / kBlock * kBlock;
+    const float* const factors = rows.factors;
+    const size_t whole = rows.K / kBlock * kBlock;
     for (size_t k = 0; k < whole; k += kBlock)
-        rotate_block<Lanes, kBlock, kFactors>(x + k, kFactors ? factors + k : nullptr, out + k, row_stride,
-                                              largest);
-    for (size_t k = whole; k < K_padded; k += kBlock) {
+        rotate_block<Lanes, kBlock, kFactors>(x + k, kFactors ? factors + k : nullptr, out + k,
+                                              rows.row_stride, largest);
+    for (size_t k = whole; k < rows.K_padded; k += kBlock) {
         float padded[kBlock] = {};
-        for (size_t i = k; i < K && i < k + kBlock; ++i)
+        for (size_t i = k; i < rows.K && i < k + kBlock; ++i)
             padded[i - k] = kFactors ? x[i] * factors[i] : x[i];
         rotate_block<Lanes, kBlock, false>(padded, nullptr, out + k, 0, largest);
     }
     return Lanes::absmax(largest);
 }
 
+// By value: what is stored cannot change a local copy.
 template <typename Lanes, size_t kBlock>
-void rotate_blocks(const float* x, size_t row_stride, size_t M, size_t K, size_t K_padded,
-                   const float* factors, float* out, float* absmax) {
-    for (size_t m = 0; m < M; ++m, x += row_stride, out += K_padded) {
-        const float largest = factors == nullptr
-                                  ? rotate_row<Lanes, kBlock, false>(x, row_stride, K, K_padded, nullptr, out)
-                                  : rotate_row<Lanes, kBlock, true>(x, row_stride, K, K_padded, factors, out);
-        if (absmax != nullptr) absmax[m] = largest;
+void rotate_blocks(const RowsToRotate rows) {
+    for (size_t m = 0; m < rows.M; ++m) {
+        const float* const x = rows.x + m * rows.row_stride;
+        float* const out = rows.out + m * rows.K_padded;
+        const float largest = rows.factors == nullptr ? rotate_row<Lanes, kBlock, false>(rows, x, out)
+                                                      : rotate_row<Lanes, kBlock, true>(rows, x, out);
+        if (rows.absmax != nullptr) rows.absmax[m] = largest;
     }
 }
 
 template <typename Lanes>
-void rotate_rows(const float* x, size_t row_stride, size_t M, size_t K, size_t K_padded, const float* factors,
-                 float* out, float* absmax) {
+void rotate_rows(const RowsToRotate& rows) {
     static_assert(kLargestRotation == 512);
-    switch (rotation_block(K_padded)) {
+    switch (rotation_block(rows.K_padded)) {
         case 512:
-            return rotate_blocks<Lanes, 512>(x, row_stride, M, K, K_padded, factors, out, absmax);
+            return rotate_blocks<Lanes, 512>(rows);
         case 256:
-            return rotate_blocks<Lanes, 256>(x, row_stride, M, K, K_padded, factors, out, absmax);
+            return rotate_blocks<Lanes, 256>(rows);
         case 128:
-            return rotate_blocks<Lanes, 128>(x, row_stride, M, K, K_padded, factors, out, absmax);
+            return rotate_blocks<Lanes, 128>(rows);
         case 64:
-            return rotate_blocks<Lanes, 64>(x, row_stride, M, K, K_padded, factors, out, absmax);
+            return rotate_blocks<Lanes, 64>(rows);
         default:
-            return rotate_blocks<Lanes, 32>(x, row_stride, M, K, K_padded, factors, out, absmax);
+            return rotate_blocks<Lanes, 32>(rows);
     }
 }
 
