@@ -31,7 +31,7 @@ def text_of(literals):
 
 def plugin_settings(source):
     """[(name, type, default, range, help)] of the rows of kSettings."""
-    row = re.compile(r"Setting\{\s*" + r",\s*".join([f"({STRINGS})"] * 5) + r",\s*\w+\s*\}")
+    row = re.compile(r"Setting\{\s*" + r",\s*".join([f"({STRINGS})"] * 5) + r",\s*[\w:<>&, ]+\s*\}")
     rows = [tuple(map(text_of, found.groups())) for found in row.finditer(source)]
     check_all_rows(rows, source, r'Setting\{\s*"(\w+)"')
     return rows

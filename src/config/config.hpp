@@ -104,7 +104,4 @@ struct SettingInfo {
 
 std::vector<SettingInfo> describe_settings();
 
-// Parses "4-7,9" into CPU numbers; used for GGML_RKNPU2_AFFINITY.
-Result<std::vector<int>> parse_cpu_list(const std::string& text);
-
 }  // namespace rknpu2

@@ -48,6 +48,8 @@ TEST_F(ConfigTest, ReadsEachSetting) {
     setenv("GGML_RKNPU2_AFFINITY", "4-6,1", 1);
     setenv("GGML_RKNPU2_STATS", "/tmp/x.json", 1);
     setenv("GGML_RKNPU2_CHECKSUMS", "/tmp/y.txt", 1);
+    setenv("GGML_RKNPU2_EXPERTS", "npu", 1);
+    setenv("GGML_RKNPU2_COHERENCY", "lines", 1);
     setenv("GGML_RKNPU2_FUSE", "0", 1);
     setenv("GGML_RKNPU2_ALLOW_ABI_MISMATCH", "1", 1);
     const Result<Config> config = Config::from_environment();
@@ -60,6 +62,8 @@ TEST_F(ConfigTest, ReadsEachSetting) {
     EXPECT_THAT(config.value().affinity, ElementsAre(4, 5, 6, 1));
     EXPECT_EQ(config.value().counters_file, "/tmp/x.json");
     EXPECT_EQ(config.value().checksums_file, "/tmp/y.txt");
+    EXPECT_EQ(config.value().experts, Experts::kNpu);
+    EXPECT_EQ(config.value().coherency, CoherencyChoice::kLines);
     EXPECT_FALSE(config.value().fuse);
     EXPECT_TRUE(config.value().allow_abi_mismatch);
 }
@@ -146,6 +150,20 @@ TEST_F(ConfigTest, ContextsAreANumberOrAuto) {
     }
 }
 
+TEST_F(ConfigTest, PrecisionsHaveTheirNames) {
+    for (const auto& [text, precision] : {std::pair{"balanced", Precision::kBalanced},
+                                          {"fast", Precision::kFast},
+                                          {"exact", Precision::kExact},
+                                          {"reference", Precision::kReference},
+                                          {"naive", Precision::kNaive}}) {
+        setenv("GGML_RKNPU2_PRECISION", text, 1);
+        EXPECT_EQ(Config::from_environment().value().precision, precision);
+        EXPECT_STREQ(precision_name(precision), text);
+    }
+    setenv("GGML_RKNPU2_AFFINITY", "3,2-3,", 1);
+    EXPECT_THAT(Config::from_environment().value().affinity, ElementsAre(3, 2));
+}
+
 TEST_F(ConfigTest, RefusesWhatIsOutOfRangeByName) {
     const std::pair<const char*, const char*> bad[] = {
         {"GGML_RKNPU2_COLUMNS", "0"},
@@ -160,6 +178,8 @@ TEST_F(ConfigTest, RefusesWhatIsOutOfRangeByName) {
         {"GGML_RKNPU2_AFFINITY", "3-1"},
         {"GGML_RKNPU2_AFFINITY", "a"},
         {"GGML_RKNPU2_AFFINITY", "1,,2"},
+        {"GGML_RKNPU2_AFFINITY", ","},
+        {"GGML_RKNPU2_AFFINITY", "1,,"},
         {"GGML_RKNPU2_AFFINITY", "99999"},
         {"GGML_RKNPU2_WEIGHT_CACHE", "on"},
         {"GGML_RKNPU2_WEIGHT_CACHE_MB", "0"},

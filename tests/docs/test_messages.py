@@ -24,7 +24,6 @@ SCRIPTS = ("calibrate", "host-llama", "in-tree", "lib", "model", "quality", "qui
 USAGE = "a wrong option: the line says it, and --help lists the right ones"
 PART = "a part of a line that says nothing by itself"
 INTERNAL = "a mistake of ours, not of the user's"
-REPLACED = "never shown: the range of the setting takes its place"
 ELSEWHERE = "sim_vs_blas, a measurement of the simulator for who works on it; progress of a measurement"
 SILENT = "never shown: the caller goes on in another way"
 ASKED = "an answer to the doctor, which reports it as what it has found"
@@ -60,22 +59,10 @@ NOT_ON_THE_PAGE = {
     "… of … results wrong": ASKED,
     "a slice of … bytes at … is not in its buffer": INTERNAL,
     "… bytes in one device buffer are too many": INTERNAL,
-    "neither 0 nor 1": REPLACED,
-    "neither npu nor auto": REPLACED,
-    "neither auto nor keep nor off": REPLACED,
     "not enough to flow": "never shown: a line on the page has told it",
     "a step of no kind": INTERNAL,
     "chunks of rows wait for each other; please report the model": INTERNAL,
-    "not a directory": REPLACED,
-    "not a file": REPLACED,
-    "not a list of steps": REPLACED,
-    "not a place for experts": REPLACED,
-    "not a precision": REPLACED,
-    "not a way to maintain the cache": REPLACED,
     "this CPU has no cache maintenance for programs": INTERNAL,
-    "not in the range": REPLACED,
-    "there is no cache directory": REPLACED,
-    '"…" is not a CPU list': REPLACED,
     "sim_vs_blas: …": ELSEWHERE,
     "… of …: … ...": ELSEWHERE,
 }
