@@ -91,7 +91,7 @@ struct Contestant {
     LockCounters lock_counters;
     std::unique_ptr<DeviceLock> lock;  // null: none is wanted
     std::shared_ptr<NpuDevice> device;
-    std::shared_ptr<PackedWeight> weight;
+    std::shared_ptr<const PackedWeight> weight;
     std::vector<double> wall, quantise, npu, dequantise, chip;
 };
 
@@ -108,7 +108,7 @@ Status prepare(const MatmulBenchSettings& settings, const Operands& operands, Co
     RKNPU2_RETURN_IF_ERROR(lock.status());
     contestant.lock = lock.take();
     contestant.device = std::make_shared<NpuDevice>(runtime.take(), config, contestant.counters);
-    Result<std::shared_ptr<PackedWeight>> weight = contestant.device->pack(operands.source());
+    Result<std::shared_ptr<const PackedWeight>> weight = contestant.device->pack(operands.source());
     RKNPU2_RETURN_IF_ERROR(weight.status());
     contestant.weight = weight.take();
     return {};

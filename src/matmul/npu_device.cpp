@@ -75,10 +75,10 @@ size_t NpuDevice::device_bytes() {
     return memory_.bytes_in_use();
 }
 
-void NpuDevice::release(const PackedWeight& weight) {
+void NpuDevice::release(const WeightCells& cells) {
     const std::lock_guard lock(mutex_);
     full_ = false;
-    for (const auto& row : weight.cells) {
+    for (const auto& row : cells) {
         for (const DeviceMemoryPool::Slice& cell : row) {
             contexts_.forget(cell);
             memory_.give_back(cell);

@@ -76,29 +76,24 @@ class NpuDevice : public std::enable_shared_from_this<NpuDevice> {
     void use_start_wait(std::unique_ptr<StartWait> wait) { start_wait_ = std::move(wait); }
 
     // Device memory for weights that will be multiplied by the same activations, side by side, so that a run
-    // can do several of them. One for each source, to be given to pack(). When there is none, `attempts` says
+    // can do several of them. One for each source, in their order. When there is none, `attempts` says
     // whether to try again as GGML_RKNPU2_ON_ERROR has it. Thread safe.
     enum class Attempts { kOne, kAsSet };
-    Result<std::vector<std::shared_ptr<PackedWeight>>> reserve(std::span<const WeightSource> sources,
-                                                               Attempts attempts = Attempts::kAsSet);
+    Result<std::vector<ReservedWeight>> reserve(std::span<const WeightSource> sources,
+                                                Attempts attempts = Attempts::kAsSet);
     // Did the last weight find no device memory, and has none been given back since? Thread safe.
     bool is_full();
     // Is there a cache of packed weights?
     bool has_weight_cache() const { return cache_ != nullptr; }
-    struct Reserved {
-        WeightSource source;
-        std::shared_ptr<PackedWeight> weight;  // from reserve()
-    };
     // Loads what the cache of packed weights has of them, each on one thread, many at a time. pack() is still
     // to be called for each: it has nothing left to read then, or knows that there is no file. Without a
     // cache nothing happens. Thread safe.
-    void load(std::span<const Reserved> weights);
+    void load(std::span<ReservedWeight> weights);
 
-    // Thread safe. The precision must not be kReference, which has no packed form. `reserved`: from
-    // reserve().
-    Result<std::shared_ptr<PackedWeight>> pack(const WeightSource& source,
-                                               std::shared_ptr<PackedWeight> reserved);
-    Result<std::shared_ptr<PackedWeight>> pack(const WeightSource& source);
+    // Thread safe. The precision must not be kReference, which has no packed form.
+    Result<std::shared_ptr<const PackedWeight>> pack(ReservedWeight reserved);
+    // Reserves and packs one weight.
+    Result<std::shared_ptr<const PackedWeight>> pack(const WeightSource& source);
 
     // One of several multiplications by the same activations: out[m * N + n] = sum over k of a[m * K + k] *
     // weight[n][k], m < M.
@@ -160,14 +155,13 @@ class NpuDevice : public std::enable_shared_from_this<NpuDevice> {
     void quantise_alone(const ActivationStore::Cubes& cubes);
     size_t threads_of_use(const ActivationStore::Cubes& cubes) const;
     uint64_t estimated_ns(const ActivationStore::Cubes& cubes) const;
-    Status allocate_cells(std::span<const std::shared_ptr<PackedWeight>> group);
-    void look_up(const WeightSource& source, PackedWeight& packed, ThreadPool& pool);
-    Status fill(const WeightSource& source, PackedWeight& packed);
-    Status allocate_or_recover(std::span<const std::shared_ptr<PackedWeight>> group,
-                               const std::string& names);
+    Status allocate_cells(std::span<ReservedWeight> group);
+    void look_up(ReservedWeight& reserved, ThreadPool& pool);
+    Result<std::shared_ptr<const PackedWeight>> load_or_pack(ReservedWeight& reserved);
+    Status allocate_or_recover(std::span<ReservedWeight> group, const std::string& names);
     void note_unpacked(const Status& failure, const std::string& name);
-    void note_written(const PackedWeight& weight);
-    void release(const PackedWeight& weight);
+    void note_written(const WeightCells& cells);
+    void release(const WeightCells& cells);
     Recipe recipe_for(const WeightSource& source, const std::optional<StatsLibrary::Found>& found) const;
 
     Status reference_product(const WeightSource& source, const float* a, size_t M, float* out);

@@ -2,9 +2,9 @@
 // From a stored weight to one that the NPU can multiply: its recipe, its place in device memory, its bytes
 // from the cache of packed weights or from the packer.
 #include <algorithm>
+#include <functional>
 #include <new>
 
-#include "calibration/rotation_choice.hpp"
 #include "device/recovery.hpp"
 #include "matmul/npu_device.hpp"
 #include "soc/rk3588.hpp"
@@ -34,148 +34,138 @@ Recipe NpuDevice::recipe_for(const WeightSource& source,
 
 // The cells that one core multiplies by the same segment lie side by side, weight by weight, strip by strip.
 // Weights may be cut differently: each has the cells of its own plan.
-Status NpuDevice::allocate_cells(std::span<const std::shared_ptr<PackedWeight>> group) {
+Status NpuDevice::allocate_cells(std::span<ReservedWeight> group) {
     const PhaseTimer timer(counters_, Phase::kMemory);
-    struct Cell {
-        PackedWeight* weight;
-        size_t segment;
-        size_t tile;
-    };
-    std::vector<Cell> cells;
-    std::vector<std::vector<size_t>> blocks;
-    uint64_t total = 0;
+    std::vector<WeightCells> grids;
     size_t segments = 0;
-    for (const auto& weight : group)
-        segments = std::max(segments, weight->plan.segments.size());
+    uint64_t total = 0;
+    for (const ReservedWeight& weight : group) {
+        const WeightPlan& plan = weight.plan;
+        grids.emplace_back(plan.segments.size(), std::vector<DeviceMemoryPool::Slice>(plan.tiles.size()));
+        segments = std::max(segments, plan.segments.size());
+        total += plan.packed_bytes();
+    }
+    std::vector<DeviceMemoryPool::Slice*> cells;
+    DeviceMemoryPool::Blocks blocks;
     for (size_t core = 0; core < rk3588::kCores; ++core) {
         for (size_t s = 0; s < segments; ++s) {
             std::vector<size_t> block;
-            for (const auto& weight : group) {
-                const WeightPlan& plan = weight->plan;
+            for (size_t w = 0; w < group.size(); ++w) {
+                const WeightPlan& plan = group[w].plan;
                 for (size_t t = 0; s < plan.segments.size() && t < plan.tiles.size(); ++t) {
                     if (plan.core_of(s, t) != core) continue;
-                    cells.push_back({weight.get(), s, t});
+                    cells.push_back(&grids[w][s][t]);
                     block.push_back(plan.cell_bytes(plan.segments[s], plan.tiles[t]));
-                    total += block.back();
                 }
             }
             if (!block.empty()) blocks.push_back(std::move(block));
         }
     }
-    std::vector<DeviceMemoryPool::Slice> slices;
     {
         const std::lock_guard lock(mutex_);
-        Result<std::vector<DeviceMemoryPool::Slice>> allocated = memory_.allocate_together(blocks);
-        RKNPU2_RETURN_IF_ERROR(allocated.status());
-        slices = allocated.take();
+        const Result<std::vector<DeviceMemoryPool::Slice>> slices = memory_.allocate_together(blocks);
+        RKNPU2_RETURN_IF_ERROR(slices.status());
+        for (size_t i = 0; i < cells.size(); ++i)
+            *cells[i] = slices.value()[i];
         packed_weights_ += group.size();
     }
-    for (const auto& weight : group) {
-        const WeightPlan& plan = weight->plan;
-        weight->cells.assign(plan.segments.size(), std::vector<DeviceMemoryPool::Slice>(plan.tiles.size()));
-        weight->release = [device = shared_from_this()](const PackedWeight& gone) { device->release(gone); };
-    }
-    for (size_t i = 0; i < cells.size(); ++i)
-        cells[i].weight->cells[cells[i].segment][cells[i].tile] = slices[i];
     // A driver has the pages when memory is made; where they come with the first write (the simulator) this
     // keeps their cost out of the time for packing.
-    const auto bring = [&](size_t i) { bring_pages(slices[i].data(), slices[i].bytes, PageUse::kWrite); };
-    pool_.parallel_for(slices.size(), bring, total);
+    const auto bring = [&](size_t i) { bring_pages(cells[i]->data(), cells[i]->bytes, PageUse::kWrite); };
+    pool_.parallel_for(cells.size(), bring, total);
+    const auto give_back = [device = shared_from_this()](const WeightCells* gone) {
+        device->release(*gone);
+        delete gone;
+    };
+    for (size_t w = 0; w < group.size(); ++w)
+        group[w].cells = {new WeightCells(std::move(grids[w])), give_back};
     return {};
 }
 
 // Looks for the weight's file, once, and reads it.
-void NpuDevice::look_up(const WeightSource& source, PackedWeight& packed, ThreadPool& pool) {
-    if (packed.cache_key) return;
-    const Digest key = WeightCache::key_of(source, packed, pool);
-    packed.loaded = cache_->load(key, packed, pool);
-    packed.cache_key = key;
+void NpuDevice::look_up(ReservedWeight& reserved, ThreadPool& pool) {
+    if (reserved.cache_key) return;
+    const Digest key = WeightCache::key_of(reserved, pool);
+    reserved.loaded = cache_->load(key, reserved, pool);
+    reserved.cache_key = key;
 }
 
-void NpuDevice::load(std::span<const Reserved> weights) {
+void NpuDevice::load(std::span<ReservedWeight> weights) {
     if (cache_ == nullptr || weights.empty() || !owner_.is_this_one()) return;
     PhaseTimer timer(counters_, Phase::kLoad);
     // The largest come first, so that no thread is left with one when the others are done; and those that are
     // worth waking a team for are every thread's.
-    std::vector<const Reserved*> order;
-    for (const Reserved& reserved : weights)
+    std::vector<ReservedWeight*> order;
+    for (ReservedWeight& reserved : weights)
         order.push_back(&reserved);
-    std::stable_sort(order.begin(), order.end(), [](const Reserved* a, const Reserved* b) {
-        return a->weight->plan.packed_bytes() > b->weight->plan.packed_bytes();
-    });
-    size_t large = 0;
-    while (large < order.size() && order[large]->weight->plan.packed_bytes() >= kTeamBytes)
-        ++large;
-    const auto look_up_one = [&](size_t i, ThreadPool& pool) {
-        const auto& [source, weight] = *order[i];
-        const Recipe planned = weight->plan.recipe;
+    const auto bytes = [](const ReservedWeight* weight) { return weight->plan.packed_bytes(); };
+    std::ranges::stable_sort(order, std::greater(), bytes);
+    const auto small = std::ranges::find_if(
+        order, [](size_t count) { return count < kTeamBytes; }, bytes);
+    const auto look_up_one = [&](ReservedWeight& reserved, ThreadPool& pool) {
         try {
-            look_up(source, *weight, pool);
+            look_up(reserved, pool);
         } catch (const std::bad_alloc&) {
             // pack() begins anew, and can say that there is no memory.
-            WeightCache::forget(*weight, planned);
         }
     };
-    for (size_t i = 0; i < large; ++i)
-        look_up_one(i, pool_);
+    for (auto large = order.begin(); large != small; ++large)
+        look_up_one(**large, pool_);
     const auto alone = [&](size_t i) {
         ThreadPool caller(1);
-        look_up_one(large + i, caller);
+        look_up_one(*small[static_cast<std::ptrdiff_t>(i)], caller);
     };
-    pool_.parallel_for(order.size() - large, alone);
+    pool_.parallel_for(static_cast<size_t>(order.end() - small), alone);
     size_t loaded = 0;
-    for (const Reserved& reserved : weights) {
-        if (!reserved.weight->loaded) continue;
+    for (const ReservedWeight& reserved : weights) {
+        if (reserved.loaded == nullptr) continue;
         ++loaded;
-        loading_.add(reserved.weight->plan.packed_bytes());
+        loading_.add(reserved.plan.packed_bytes());
     }
     counters_.weight_cache.loaded_ahead += loaded;
     if (loaded == 0) timer.becomes(Phase::kPack);  // as for one weight that has no file
 }
 
-// The weight's bytes: from the cache, or packed and kept there.
-Status NpuDevice::fill(const WeightSource& source, PackedWeight& packed) {
+// From the cache, or packed and kept there.
+Result<std::shared_ptr<const PackedWeight>> NpuDevice::load_or_pack(ReservedWeight& reserved) {
+    std::optional<PackedWeight> packed;
     {
         PhaseTimer timer(counters_, Phase::kPack);
-        if (cache_ != nullptr) {
-            look_up(source, packed, pool_);
-            if (packed.loaded) {
-                timer.becomes(Phase::kLoad);
-                loading_.add(packed.plan.packed_bytes());
-                return {};
-            }
+        if (cache_ != nullptr) look_up(reserved, pool_);
+        if (reserved.loaded != nullptr) {
+            timer.becomes(Phase::kLoad);
+            loading_.add(reserved.plan.packed_bytes());
+            return reserved.loaded;
         }
-        // Without statistics, only a weight that rotation does not harm is rotated. A file knows already.
-        if (packed.plan.recipe.rotate && packed.stats == nullptr) {
-            const Result<double> cost = cost_of_rotation(source);
-            RKNPU2_RETURN_IF_ERROR(cost.status());
-            packed.plan.recipe.rotate = cost.value() <= kRotationMayCost;
-        }
-        RKNPU2_RETURN_IF_ERROR(pack_weight(source, packed, pool_));
-        packing_.add(packed.plan.packed_bytes());
+        Result<PackedWeight> made = pack_weight(reserved, pool_);
+        RKNPU2_RETURN_IF_ERROR(made.status());
+        packed.emplace(made.take());
+        packing_.add(reserved.plan.packed_bytes());
     }
-    if (cache_ == nullptr) return {};
-    const PhaseTimer timer(counters_, Phase::kStore);
-    cache_->store(*packed.cache_key, packed, pool_);
-    return {};
+    if (cache_ != nullptr) {
+        const PhaseTimer timer(counters_, Phase::kStore);
+        cache_->store(*reserved.cache_key, *packed, pool_);
+    }
+    separate_far_channels(*packed);
+    return std::shared_ptr<const PackedWeight>(std::make_shared<PackedWeight>(std::move(*packed)));
 }
 
-Result<std::vector<std::shared_ptr<PackedWeight>>> NpuDevice::reserve(std::span<const WeightSource> sources,
-                                                                      Attempts attempts) {
+Result<std::vector<ReservedWeight>> NpuDevice::reserve(std::span<const WeightSource> sources,
+                                                       Attempts attempts) {
     RKNPU2_RETURN_IF_ERROR(check_process());
-    std::vector<std::shared_ptr<PackedWeight>> group;
+    std::vector<ReservedWeight> group;
+    uint64_t bytes = 0;
     for (const WeightSource& source : sources) {
-        auto packed = std::make_shared<PackedWeight>();
         const std::optional<StatsLibrary::Found> found =
             library_ == nullptr ? std::nullopt : library_->find(source);
-        packed->plan = plan_weight(source.N, source.K, recipe_for(source, found), config_.cores,
-                                   static_cast<size_t>(config_.columns));
-        if (found && packed->plan.recipe.rotate) packed->stats = &found->entry;
-        group.push_back(std::move(packed));
+        const Recipe recipe = recipe_for(source, found);
+        const ActivationStats* const stats = found && recipe.rotate ? &found->entry : nullptr;
+        group.push_back(
+            {source,
+             plan_weight(source.N, source.K, recipe, config_.cores, static_cast<size_t>(config_.columns)),
+             stats});
+        bytes += group.back().plan.packed_bytes();
     }
-    uint64_t bytes = 0;
-    for (const auto& packed : group)
-        bytes += packed->plan.packed_bytes();
     // What no domain can hold together has its place one by one.
     const size_t together = bytes > kMostWeightBytes ? 1 : group.size();
     for (size_t i = 0; i < group.size(); i += together) {
@@ -188,43 +178,44 @@ Result<std::vector<std::shared_ptr<PackedWeight>>> NpuDevice::reserve(std::span<
     return group;
 }
 
-Result<std::shared_ptr<PackedWeight>> NpuDevice::pack(const WeightSource& source,
-                                                      std::shared_ptr<PackedWeight> reserved) {
+Result<std::shared_ptr<const PackedWeight>> NpuDevice::pack(ReservedWeight reserved) {
     RKNPU2_RETURN_IF_ERROR(check_process());
-    const WeightPlan& plan = reserved->plan;
-    reserved->source = source;
-    if (!reserved->loaded) {
+    std::shared_ptr<const PackedWeight> packed = reserved.loaded;
+    if (packed == nullptr) {
         Status status;
         try {
-            status = fill(source, *reserved);
+            auto made = load_or_pack(reserved);
+            status = made.status();
+            if (status.ok()) packed = made.take();
         } catch (const std::exception&) {
             status = Status::of_exception();
         }
         if (!status.ok()) {
-            note_unpacked(status, source.name);
+            note_unpacked(status, reserved.source.name);
             return status;
         }
     }
-    separate_far_channels(*reserved);
-    note_written(*reserved);
+    note_written(*packed->cells);
+    const WeightSource& source = packed->source;
+    const Recipe& recipe = packed->plan.recipe;
     counters_.add_weight({source.name, source.type_name, source.K, source.N,
-                          dtype_name(operand_type(plan.recipe.arithmetic)), plan.packed_bytes(),
-                          !reserved->bias.empty(), plan.recipe.planes, plan.recipe.rotate, source.expert});
-    return reserved;
+                          dtype_name(operand_type(recipe.arithmetic)), packed->plan.packed_bytes(),
+                          !packed->bias.empty(), recipe.planes, recipe.rotate, source.expert});
+    return packed;
 }
 
 // The first multiplication after it tells the NPU.
-void NpuDevice::note_written(const PackedWeight& weight) {
+void NpuDevice::note_written(const WeightCells& cells) {
     const std::lock_guard lock(mutex_);
-    for (const auto& row : weight.cells)
+    for (const auto& row : cells)
         for (const DeviceMemoryPool::Slice& cell : row)
             memory_.note_written(cell);
 }
 
-Result<std::shared_ptr<PackedWeight>> NpuDevice::pack(const WeightSource& source) {
+Result<std::shared_ptr<const PackedWeight>> NpuDevice::pack(const WeightSource& source) {
     auto reserved = reserve({&source, 1});
     RKNPU2_RETURN_IF_ERROR(reserved.status());
-    return pack(source, std::move(reserved.value().front()));
+    return pack(std::move(reserved.value().front()));
 }
 
 }  // namespace rknpu2

@@ -59,8 +59,7 @@ Result<Target> NpuDevice::multiply_on_cpu(const Activations& input) {
 
 // Dropping what can be made again leaves more memory for weights. That is tried for one weight; the others
 // that find none would only take from each other what multiplications need.
-Status NpuDevice::allocate_or_recover(std::span<const std::shared_ptr<PackedWeight>> group,
-                                      const std::string& names) {
+Status NpuDevice::allocate_or_recover(std::span<ReservedWeight> group, const std::string& names) {
     Recovery recovery(config_, counters_.faults, fault_lines_);
     for (;;) {
         Status status = allocate_cells(group);

@@ -68,7 +68,7 @@ void RunList::add_cells(const std::vector<const PackedWeight*>& weights, size_t 
         for (size_t t = strip * tiles; t < end; ++t) {
             if (plan.core_of(segment, t) != core) continue;
             const NTile& tile = plan.tiles[t];
-            const DeviceMemoryPool::Slice& cell = weights[product]->cells[segment][t];
+            const DeviceMemoryPool::Slice& cell = (*weights[product]->cells)[segment][t];
             const bool joins = out.runs.size() > first_run && continues(out.runs.back(), cell) &&
                                out.runs.back().N + tile.N_padded <= plan.most_columns;
             if (!joins) out.runs.push_back({core, segment, 0, cell, 0});

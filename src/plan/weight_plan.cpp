@@ -46,6 +46,12 @@ size_t WeightPlan::cell_bytes(const KSegment& segment, const NTile& tile) const 
     return dtype_bytes(operand_type(recipe.arithmetic), segment.K_padded * tile.N_padded);
 }
 
+WeightPlan WeightPlan::with_rotation(bool rotate) const {
+    WeightPlan plan = *this;
+    plan.recipe.rotate = rotate;
+    return plan;
+}
+
 size_t WeightPlan::packed_bytes() const {
     size_t bytes = 0;
     for (const KSegment& segment : segments) {

@@ -68,6 +68,8 @@ struct WeightPlan {
     size_t cell_bytes(const KSegment& segment, const NTile& tile) const;
     size_t packed_bytes() const;     // of all cells
     size_t longest_segment() const;  // K_padded
+    // Cut alike, with another choice of rotation.
+    WeightPlan with_rotation(bool rotate) const;
 };
 
 // Into how many tiles of at most `most_columns` columns N is cut: as few rounds of runs as the segments

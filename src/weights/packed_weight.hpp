@@ -2,11 +2,12 @@
 // A weight in the form the NPU multiplies: the plan's grid of native blocks in device memory, and the scales
 // of its channels.
 //
-// Owned by whoever packed it; when the last owner lets go, the device memory returns to the pool. Immutable
-// once packed, so any number of threads may multiply with it.
+// First a weight is reserved: it has a plan and device memory, and nothing in it. From that pack_weight() or
+// WeightCache::load() makes a packed weight, which is whole and never changes, so any number of threads may
+// multiply with it. Both own the memory, which returns to the pool when the last owner lets go.
 #pragma once
 
-#include <functional>
+#include <memory>
 #include <optional>
 #include <vector>
 
@@ -19,6 +20,9 @@ namespace rknpu2 {
 
 struct ActivationStats;
 
+// [segment][tile], as in the plan; all in one domain.
+using WeightCells = std::vector<std::vector<DeviceMemoryPool::Slice>>;
+
 // A channel of very large or very small weights (kernels/far.hpp).
 struct FarChannel {
     size_t n;
@@ -26,21 +30,34 @@ struct FarChannel {
     float offset;  // zero point, divided by the square root of the scale
 };
 
+struct PackedWeight;
+
+struct ReservedWeight {
+    WeightSource source;
+    const WeightPlan plan;  // the packed one may leave out the rotation
+    // What is known of its activations; null: nothing, or its recipe does not ask for it. It lives as long as
+    // the device.
+    const ActivationStats* stats = nullptr;
+    std::shared_ptr<const WeightCells> cells = nullptr;
+    // With a cache of packed weights, once the file was looked for: its name, and what was loaded.
+    std::optional<Digest> cache_key = std::nullopt;
+    std::shared_ptr<const PackedWeight> loaded = nullptr;
+};
+
 struct PackedWeight {
-    WeightPlan plan;
+    PackedWeight(const ReservedWeight& reserved, bool rotate)
+        : source(reserved.source), plan(reserved.plan.with_rotation(rotate)), cells(reserved.cells) {}
+
     // What it was packed from. The bytes stay readable for as long as somebody multiplies with it: they are
     // computed with when the NPU fails (GGML_RKNPU2_ON_ERROR).
     WeightSource source;
-    // What is known of its activations; nullptr: nothing, or its recipe does not ask for it. It lives as long
-    // as the device.
-    const ActivationStats* stats = nullptr;
-    // [segment][tile], as in the plan.
-    std::vector<std::vector<DeviceMemoryPool::Slice>> cells;
+    const WeightPlan plan;
+    const std::shared_ptr<const WeightCells> cells;
     // [segment][n], n < N. What the result is multiplied by; the rotation's factor is in it. From
-    // pack_weight() and from files, far channels are among them; separate_far_channels() takes them out.
+    // pack_weight() and in files, far channels are among them; separate_far_channels() takes them out.
     std::vector<std::vector<float>> channel_scales;
     // [segment][n], n < N: the zero points of the channels, in the unit of the result for one unit of rotated
-    // activation; empty when channels are symmetric.
+    // activation; empty unless the plan rotates.
     std::vector<std::vector<float>> channel_offsets;
     // [segment], ascending; usually empty. Their scales and offsets above are 0.
     std::vector<std::vector<FarChannel>> far_channels;
@@ -48,22 +65,8 @@ struct PackedWeight {
     // are rotated, [K]; and what is added to each result, [N].
     std::vector<float> input_factors;
     std::vector<float> bias;
-    // With a cache of packed weights: what its file is called, once that was looked for, and whether all the
-    // above came from there.
-    std::optional<Digest> cache_key;
-    bool loaded = false;
-    // Gives the cells back; set by the device that made them.
-    std::function<void(const PackedWeight&)> release;
 
-    // The NPU's address space that all cells are in.
-    int domain() const { return cells[0][0].domain; }
-
-    PackedWeight() = default;
-    PackedWeight(const PackedWeight&) = delete;
-    PackedWeight& operator=(const PackedWeight&) = delete;
-    ~PackedWeight() {
-        if (release) release(*this);
-    }
+    int domain() const { return cells->front().front().domain; }
 };
 
 }  // namespace rknpu2

@@ -6,6 +6,7 @@
 #include <mutex>
 
 #include "base/aligned_buffer.hpp"
+#include "calibration/rotation_choice.hpp"
 #include "calibration/smoothing.hpp"
 #include "kernels/far.hpp"
 #include "kernels/mix.hpp"
@@ -260,7 +261,7 @@ void pack_task(PackedWeight& packed, const Task& task, float* values, float* rot
         prepare_rows(plan.recipe, in, task.count, common_scale, units);
         const StoredRows stored = rotates ? StoredRows{rotated, segment.K_padded, 0, segment.K_padded}
                                           : StoredRows{values, plan.K, segment.k0, segment.k_count};
-        store_rows(plan, segment, task, stored, in.scales, packed.cells[s][task.tile].data());
+        store_rows(plan, segment, task, stored, in.scales, (*packed.cells)[s][task.tile].data());
         const float block = rotates ? static_cast<float>(rotation_block(segment.K_padded)) : 1.0F;
         for (size_t i = 0; i < task.count; ++i) {
             if (!packed.bias.empty()) {
@@ -293,10 +294,18 @@ Result<float> scale_of_tensor(const WeightSource& source, const WeightPlan& plan
 
 }  // namespace
 
-Status pack_weight(const WeightSource& source, PackedWeight& packed, ThreadPool& pool) {
+Result<PackedWeight> pack_weight(const ReservedWeight& reserved, ThreadPool& pool) {
+    const WeightSource& source = reserved.source;
+    bool rotate = reserved.plan.recipe.rotate;
+    if (rotate && reserved.stats == nullptr) {
+        const Result<double> cost = cost_of_rotation(source);
+        RKNPU2_RETURN_IF_ERROR(cost.status());
+        rotate = cost.value() <= kRotationMayCost;
+    }
+    PackedWeight packed(reserved, rotate);
     const WeightPlan& plan = packed.plan;
     packed.channel_scales.assign(plan.segments.size(), std::vector<float>(plan.N));
-    if (plan.recipe.rotate) packed.channel_offsets.assign(plan.segments.size(), std::vector<float>(plan.N));
+    packed.channel_offsets.assign(rotate ? plan.segments.size() : 0, std::vector<float>(plan.N));
     float common_scale = 0.0F;
     const bool one_scale = plan.recipe.one_scale_per_tensor;
     if (one_scale) {
@@ -305,14 +314,16 @@ Status pack_weight(const WeightSource& source, PackedWeight& packed, ThreadPool&
         common_scale = scale.value();
     }
     Correction correction;
-    if (packed.stats != nullptr) {
-        packed.input_factors = smoothing_factors(*packed.stats);
+    if (reserved.stats != nullptr) {
+        packed.input_factors = smoothing_factors(*reserved.stats);
         packed.bias.assign(plan.N, 0.0F);
-        correction = correction_of(*packed.stats, plan, packed.input_factors);
+        correction = correction_of(*reserved.stats, plan, packed.input_factors);
     }
-    return for_each_task(source, plan, pool, [&](const Task& task, float* rows, float* rotated) {
+    const auto pack = [&](const Task& task, float* rows, float* rotated) {
         pack_task(packed, task, rows, rotated, one_scale ? &common_scale : nullptr, correction);
-    });
+    };
+    RKNPU2_RETURN_IF_ERROR(for_each_task(source, plan, pool, pack));
+    return packed;
 }
 
 void separate_far_channels(PackedWeight& packed) {

@@ -21,13 +21,13 @@ namespace rknpu2 {
 // used (weight_cache.hpp).
 inline constexpr uint32_t kPackingVersion = 2;
 
-// Fills packed.cells (allocated by the caller) and packed.channel_scales from the source; with
-// packed.stats also packed.input_factors and packed.bias. Fails when there is no memory for the scratch
-// rows; the cells' content is undefined then.
-Status pack_weight(const WeightSource& source, PackedWeight& packed, ThreadPool& pool);
+// Writes the cells of a reserved weight, and returns what they are. Without statistics a weight that rotation
+// would harm is not rotated (rotation_choice.hpp). Fails when there is no memory for the scratch rows; the
+// cells' content is undefined then.
+Result<PackedWeight> pack_weight(const ReservedWeight& reserved, ThreadPool& pool);
 
-// Makes packed.far_channels of the far ones among the scales that pack_weight() or a file gave. Files hold
-// weights as they were before.
+// Makes packed.far_channels of the far ones among the scales that pack_weight() or a file gave, and so makes
+// the weight whole. Files hold weights as they were before.
 void separate_far_channels(PackedWeight& packed);
 
 }  // namespace rknpu2

@@ -94,11 +94,10 @@ class Blocks {
 
 Blocks blocks_of(const PackedWeight& packed) {
     Blocks blocks(sizeof(Header));
-    for (size_t s = 0; s < packed.cells.size(); ++s) {
-        for (size_t t = 0; t < packed.cells[s].size(); ++t) {
-            blocks.add(packed.cells[s][t].data(),
-                       packed.plan.cell_bytes(packed.plan.segments[s], packed.plan.tiles[t]));
-        }
+    const WeightPlan& plan = packed.plan;
+    for (size_t s = 0; s < plan.segments.size(); ++s) {
+        for (size_t t = 0; t < plan.tiles.size(); ++t)
+            blocks.add((*packed.cells)[s][t].data(), plan.cell_bytes(plan.segments[s], plan.tiles[t]));
     }
     for (const std::vector<float>& scales : packed.channel_scales)
         blocks.add(scales);
@@ -109,15 +108,18 @@ Blocks blocks_of(const PackedWeight& packed) {
     return blocks;
 }
 
-// The vectors as pack_weight() makes them, with nothing in them yet.
-void size_vectors(PackedWeight& packed) {
-    const WeightPlan& plan = packed.plan;
-    const bool with_stats = packed.stats != nullptr;
+// A weight with vectors as pack_weight() makes them, and nothing in them yet.
+std::shared_ptr<PackedWeight> sized(const ReservedWeight& reserved, bool rotated) {
+    const bool rotate = reserved.plan.recipe.rotate && rotated;
+    const bool with_stats = reserved.stats != nullptr;
+    auto packed = std::make_shared<PackedWeight>(reserved, rotate);
+    const WeightPlan& plan = packed->plan;
     const size_t segments = plan.segments.size();
-    packed.channel_scales.assign(segments, std::vector<float>(plan.N));
-    packed.channel_offsets.assign(plan.recipe.rotate ? segments : 0, std::vector<float>(plan.N));
-    packed.input_factors.assign(with_stats ? plan.K : 0, 0.0F);
-    packed.bias.assign(with_stats ? plan.N : 0, 0.0F);
+    packed->channel_scales.assign(segments, std::vector<float>(plan.N));
+    packed->channel_offsets.assign(rotate ? segments : 0, std::vector<float>(plan.N));
+    packed->input_factors.assign(with_stats ? plan.K : 0, 0.0F);
+    packed->bias.assign(with_stats ? plan.N : 0, 0.0F);
+    return packed;
 }
 
 Digest digest_of(const Header& header) {
@@ -162,19 +164,19 @@ Status read_at(int file, void* to, size_t bytes, uint64_t offset) {
 
 // Nothing in the file decides how much is read, or where to: it has to be what is expected. What the file may
 // decide is to leave out a rotation that the plan has.
-Status read_file(const FileCache::Opened& opened, const Digest& key, PackedWeight& packed, ThreadPool& pool) {
+Result<std::shared_ptr<PackedWeight>> read_file(const FileCache::Opened& opened, const Digest& key,
+                                                const ReservedWeight& reserved, ThreadPool& pool) {
     const int file = opened.file.number();
     Header header{};
     RKNPU2_RETURN_IF_ERROR(read_at(file, &header, sizeof header, 0));
     if (std::memcmp(header.magic, kMagic, sizeof kMagic) != 0) return bad("not a packed weight");
     if (header.version != kVersion)
-        return {StatusCode::kIo, format("of version %u, not %u", header.version, kVersion)};
+        return Status(StatusCode::kIo, format("of version %u, not %u", header.version, kVersion));
     if (header.header != digest_of(header)) return bad("damaged (the checksum of its header differs)");
-    packed.plan.recipe.rotate = packed.plan.recipe.rotate && header.rotated == 1;
-    size_vectors(packed);
-    const Header expected = header_of(key, packed, header.payload);
+    std::shared_ptr<PackedWeight> packed = sized(reserved, header.rotated == 1);
+    const Header expected = header_of(key, *packed, header.payload);
     if (std::memcmp(&header, &expected, sizeof header) != 0) return bad("of another weight");
-    const Blocks blocks = blocks_of(packed);
+    const Blocks blocks = blocks_of(*packed);
     if (opened.bytes != blocks.end()) return bad(opened.bytes < blocks.end() ? "cut short" : "too long");
     const auto read = [&](const Block& block) {
         return read_at(file, block.data, block.bytes, block.offset);
@@ -182,7 +184,8 @@ Status read_file(const FileCache::Opened& opened, const Digest& key, PackedWeigh
     const Result<Digest> payload = blocks.digest(pool, read);
     RKNPU2_RETURN_IF_ERROR(payload.status());
     if (payload.value() != header.payload) return bad("damaged (the checksum differs)");
-    return {};
+    separate_far_channels(*packed);
+    return packed;
 }
 
 template <typename T>
@@ -221,7 +224,8 @@ void put(std::string& to, const WeightPlan& plan) {
 WeightCache::WeightCache(const std::string& directory, uint64_t limit_bytes, Counters& counters)
     : directory_(directory, kPackedWeightSuffix, limit_bytes), counters_(counters.weight_cache) {}
 
-Digest WeightCache::key_of(const WeightSource& source, const PackedWeight& packed, ThreadPool& pool) {
+Digest WeightCache::key_of(const ReservedWeight& reserved, ThreadPool& pool) {
+    const WeightSource& source = reserved.source;
     std::string text;
     put(text, kPackingVersion);
     put(text, kLargestRotation);
@@ -230,7 +234,7 @@ Digest WeightCache::key_of(const WeightSource& source, const PackedWeight& packe
     text += source.type_name;
     put(text, source.N);
     put(text, source.K);
-    put(text, packed.plan);
+    put(text, reserved.plan);
     Blocks stored(0);
     stored.add(const_cast<std::byte*>(source.data), source.bytes());  // it is only read
     const auto look = [](const Block& block) {
@@ -244,41 +248,32 @@ Digest WeightCache::key_of(const WeightSource& source, const PackedWeight& packe
         source.dequantise(source.row(n), row.data(), static_cast<int64_t>(source.K));
         put(text, row);
     }
-    put(text, static_cast<int>(packed.stats != nullptr));
-    if (packed.stats != nullptr) {
-        put(text, packed.stats->mean);
-        put(text, packed.stats->mean_square);
+    put(text, static_cast<int>(reserved.stats != nullptr));
+    if (reserved.stats != nullptr) {
+        put(text, reserved.stats->mean);
+        put(text, reserved.stats->mean_square);
     }
     return hash128(text.data(), text.size());
 }
 
-bool WeightCache::load(const Digest& key, PackedWeight& packed, ThreadPool& pool) {
+std::shared_ptr<const PackedWeight> WeightCache::load(const Digest& key, const ReservedWeight& reserved,
+                                                      ThreadPool& pool) {
     const Result<FileCache::Opened> opened = directory_.open(key.hex());
-    if (opened.ok() && !opened.value().file.is_open()) return false;
+    if (opened.ok() && !opened.value().file.is_open()) return nullptr;
     Status status = opened.status();
     if (status.ok()) {
-        const Recipe planned = packed.plan.recipe;
-        status = read_file(opened.value(), key, packed, pool);
-        if (status.ok()) {
+        auto packed = read_file(opened.value(), key, reserved, pool);
+        if (packed.ok()) {
             ++counters_.loaded;
             counters_.loaded_bytes += opened.value().bytes;
-            return true;
+            return packed.take();
         }
-        forget(packed, planned);
+        status = packed.status();
     }
     ++counters_.rejected;
     log(LogLevel::kWarning, "%s is not used: %s; the weight is packed again",
         directory_.path_of(key.hex()).c_str(), status.message().c_str());
-    return false;
-}
-
-void WeightCache::forget(PackedWeight& packed, const Recipe& planned) {
-    packed.loaded = false;
-    packed.plan.recipe = planned;
-    packed.channel_scales.clear();
-    packed.channel_offsets.clear();
-    packed.input_factors.clear();
-    packed.bias.clear();
+    return nullptr;
 }
 
 Status WeightCache::write(const Digest& key, const PackedWeight& packed, ThreadPool& pool) {

@@ -34,16 +34,15 @@ class WeightCache {
   public:
     WeightCache(const std::string& directory, uint64_t limit_bytes, Counters& counters);
 
-    // Returns the key of what pack_weight() would make of the source. `packed` has its plan and statistics.
-    static Digest key_of(const WeightSource& source, const PackedWeight& packed, ThreadPool& pool);
+    // Returns the key of what pack_weight() would make of it.
+    static Digest key_of(const ReservedWeight& reserved, ThreadPool& pool);
 
-    // Fills the cells (which the caller has allocated) and vectors of `packed`, as pack_weight() would have.
-    // False: there is no such file, or none to be used; the content of the cells is undefined then.
-    bool load(const Digest& key, PackedWeight& packed, ThreadPool& pool);
+    // Fills the cells from a file, and returns the whole weight. Null: there is no such file, or none to be
+    // used; the content of the cells is undefined then.
+    std::shared_ptr<const PackedWeight> load(const Digest& key, const ReservedWeight& reserved,
+                                             ThreadPool& pool);
 
-    // Takes back what an unfinished load() has made of it; `planned` is the recipe before.
-    static void forget(PackedWeight& packed, const Recipe& planned);
-
+    // `packed`: from pack_weight(), far channels among the others.
     void store(const Digest& key, const PackedWeight& packed, ThreadPool& pool);
 
   private:

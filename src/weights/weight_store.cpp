@@ -7,13 +7,14 @@
 
 namespace rknpu2 {
 
-Result<std::shared_ptr<PackedWeight>> WeightStore::get(const WeightKey& key, const Pack& pack, bool& made) {
+Result<std::shared_ptr<const PackedWeight>> WeightStore::get(const WeightKey& key, const Pack& pack,
+                                                             bool& made) {
     // Held while packing: a second thread that wants the same weight waits for it instead of packing it
     // again.
     const std::lock_guard lock(mutex_);
     made = false;
     if (const auto found = weights_.find(key); found != weights_.end()) return found->second;
-    Result<std::shared_ptr<PackedWeight>> packed = pack();
+    Result<std::shared_ptr<const PackedWeight>> packed = pack();
     if (packed.ok()) {
         made = true;
         weights_.emplace(key, packed.value());
@@ -37,14 +38,6 @@ void WeightStore::invalidate(size_t offset, size_t bytes) {
 bool WeightStore::empty() const {
     const std::lock_guard lock(mutex_);
     return weights_.empty();
-}
-
-size_t WeightStore::packed_bytes() const {
-    const std::lock_guard lock(mutex_);
-    size_t bytes = 0;
-    for (const auto& [key, weight] : weights_)
-        bytes += weight->plan.packed_bytes();
-    return bytes;
 }
 
 // A weight that is kept in two forms counts once: its keys follow each other, by place.

@@ -31,10 +31,10 @@ struct WeightKey {
 
 class WeightStore {
   public:
-    using Pack = std::function<Result<std::shared_ptr<PackedWeight>>()>;
+    using Pack = std::function<Result<std::shared_ptr<const PackedWeight>>()>;
 
     // The packed weight; `pack` makes it if it is not there. `made` tells whether it was called.
-    Result<std::shared_ptr<PackedWeight>> get(const WeightKey& key, const Pack& pack, bool& made);
+    Result<std::shared_ptr<const PackedWeight>> get(const WeightKey& key, const Pack& pack, bool& made);
 
     // Is there a packed weight?
     bool contains(const WeightKey& key) const;
@@ -43,12 +43,11 @@ class WeightStore {
     void invalidate(size_t offset, size_t bytes);
 
     bool empty() const;
-    size_t packed_bytes() const;
     size_t raw_bytes() const;
 
   private:
     mutable std::mutex mutex_;
-    std::map<WeightKey, std::shared_ptr<PackedWeight>> weights_;
+    std::map<WeightKey, std::shared_ptr<const PackedWeight>> weights_;
 };
 
 }  // namespace rknpu2

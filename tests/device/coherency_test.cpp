@@ -21,7 +21,7 @@ namespace rknpu2 {
 namespace {
 
 using testing::Matrices;
-using Weight = std::shared_ptr<PackedWeight>;
+using Weight = std::shared_ptr<const PackedWeight>;
 using Results = std::vector<std::vector<float>>;
 using Strategy = std::function<std::unique_ptr<Coherency>(const NpuRuntime&, CoherencyCounters&)>;
 

@@ -14,7 +14,7 @@ namespace {
 
 using testing::FakeState;
 using testing::Matrices;
-using Weight = std::shared_ptr<PackedWeight>;
+using Weight = std::shared_ptr<const PackedWeight>;
 
 class ActivationsTest : public ::testing::TestWithParam<Precision> {
   protected:
@@ -169,9 +169,10 @@ TEST_P(FormTest, AWeightWithOnePlaneDoesNotTakeThoseWithTwo) {
 TEST_P(FormTest, OtherSmoothingIsAnotherForm) {
     const Matrices x(3, 1, 96, 3);
     const Weight w = pack(40, 96, 4);
-    const Weight smoothed = pack(40, 96, 4);
-    smoothed->input_factors.assign(96, 1.0F);
-    smoothed->input_factors[7] = 4.0F;
+    const auto changed = std::make_shared<PackedWeight>(*w);
+    changed->input_factors.assign(96, 1.0F);
+    changed->input_factors[7] = 4.0F;
+    const Weight smoothed = changed;
     const Activations input{x.a.data(), 3, npu_->new_version()};
     const std::vector<float> plain = multiply(w, input);
     EXPECT_NE(multiply(smoothed, input), plain);

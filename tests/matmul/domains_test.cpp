@@ -49,7 +49,7 @@ TEST(Domains, MoreThanFourGibibytesOfWeights) {
     Result<std::unique_ptr<NpuRuntime>> runtime = open_rknn_runtime(SIMULATOR);
     ASSERT_TRUE(runtime.ok()) << runtime.status().to_string();
     const auto npu = std::make_shared<NpuDevice>(runtime.take(), config, counters);
-    std::vector<std::shared_ptr<PackedWeight>> weights;
+    std::vector<std::shared_ptr<const PackedWeight>> weights;
     std::set<int> domains;
     for (size_t w = 0; w < kWeights; ++w) {
         auto packed = npu->pack(source_of(w));

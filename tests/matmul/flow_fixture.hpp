@@ -16,7 +16,7 @@
 
 namespace rknpu2::testing {
 
-using Weight = std::shared_ptr<PackedWeight>;
+using Weight = std::shared_ptr<const PackedWeight>;
 using Floats = std::vector<float>;
 
 // Products, each with activations of its own; every chunk goes through one after the other.

@@ -109,7 +109,7 @@ TEST_F(NpuDeviceTest, ARowThatIsNotFiniteSpoilsItselfOnly) {
 TEST_F(NpuDeviceTest, ManyWeightsOfOneShapeShareContextsAndAllIsGivenBack) {
     const auto npu = device(Precision::kFast);
     {
-        std::vector<std::shared_ptr<PackedWeight>> weights;
+        std::vector<std::shared_ptr<const PackedWeight>> weights;
         const Matrices x(2, 200, 96, 3);
         std::vector<float> out(x.M * x.N);
         for (int i = 0; i < 100; ++i) {
@@ -131,7 +131,7 @@ TEST_F(NpuDeviceTest, ManyShapesStayBelowTheContextLimit) {
     config.contexts = 100;
     const auto npu =
         std::make_shared<NpuDevice>(std::make_unique<testing::FakeRuntime>(state_), config, counters_);
-    std::vector<std::shared_ptr<PackedWeight>> weights;
+    std::vector<std::shared_ptr<const PackedWeight>> weights;
     for (size_t i = 1; i <= 120; ++i) {
         const Matrices x(1, 96, 32 * i, 3);
         std::vector<float> out(x.N);

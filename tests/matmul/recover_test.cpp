@@ -26,7 +26,7 @@ using testing::FakeState;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using testing::Matrices;
-using Weight = std::shared_ptr<PackedWeight>;
+using Weight = std::shared_ptr<const PackedWeight>;
 using Steps = std::vector<OnError>;
 
 // Multiplies by one or two weights of N columns.
@@ -253,8 +253,7 @@ TEST_F(RecoverTest, AnEpilogueGetsEveryElementAgain) {
         open({by_cpu ? OnError::kCpu : OnError::kRetry}, 1);
         const WeightSource sources[] = {x.source(), y.source()};
         auto places = npu_->reserve(sources).take();
-        const Weight weights[] = {npu_->pack(sources[0], places[0]).take(),
-                                  npu_->pack(sources[1], places[1]).take()};
+        const Weight weights[] = {npu_->pack(places[0]).take(), npu_->pack(places[1]).take()};
         const Activations input{x.a.data(), x.M, 0};
         std::vector<float> a = nothing(x);
         std::vector<float> b = nothing(x);

@@ -17,7 +17,7 @@ namespace {
 
 using testing::FakeState;
 using testing::Matrices;
-using Weight = std::shared_ptr<PackedWeight>;
+using Weight = std::shared_ptr<const PackedWeight>;
 
 class TogetherTest : public ::testing::TestWithParam<Precision> {
   protected:
@@ -35,7 +35,7 @@ class TogetherTest : public ::testing::TestWithParam<Precision> {
         EXPECT_TRUE(places.ok());
         std::vector<Weight> weights;
         for (size_t i = 0; i < sizes.size(); ++i)
-            weights.push_back(npu_->pack(sources[i], places.value()[i]).take());
+            weights.push_back(npu_->pack(places.value()[i]).take());
         return weights;
     }
 
@@ -105,7 +105,7 @@ TEST_P(TogetherTest, FloatActivationsAreFloatsForThoseThatWantThem) {
         ASSERT_TRUE(places.ok());
         std::vector<Weight> weights;
         for (size_t i = 0; i < sources.size(); ++i)
-            weights.push_back(npu_->pack(sources[i], places.value()[i]).take());
+            weights.push_back(npu_->pack(places.value()[i]).take());
         if (GetParam() == Precision::kNaive) {  // it is there to compare with
             EXPECT_EQ(weights[1]->plan.recipe, recipe_of(Precision::kNaive));
             continue;
@@ -157,12 +157,12 @@ TEST_P(TogetherTest, AWeightThatTakesAnothersPlaceIsSeenByTheDevice) {
     std::vector<Weight> weights = pack_together({192, 96}, 96);
     const Activations input{x.a.data(), 2, 0};
     multiply(weights, input);
-    const std::byte* const place = weights[1]->cells[0][0].data();
+    const std::byte* const place = (*weights[1]->cells)[0][0].data();
     weights[1].reset();
     auto fresh = npu_->pack(Matrices(1, 96, 96, 77).source());
     ASSERT_TRUE(fresh.ok());
     weights[1] = fresh.take();
-    ASSERT_EQ(weights[1]->cells[0][0].data(), place) << "the test wants it in the same place";
+    ASSERT_EQ((*weights[1]->cells)[0][0].data(), place) << "the test wants it in the same place";
     const int binds = state_.weight_binds;
     EXPECT_EQ(multiply(weights, input), one_by_one(weights, input));
     EXPECT_GT(state_.weight_binds, binds) << "binding is what tells the device";

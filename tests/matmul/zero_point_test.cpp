@@ -19,7 +19,7 @@ using testing::Matrices;
 
 class ZeroPointTest : public ::testing::Test {
   protected:
-    std::shared_ptr<PackedWeight> pack(const Matrices& x, Precision precision) {
+    std::shared_ptr<const PackedWeight> pack(const Matrices& x, Precision precision) {
         npu_ = testing::new_device(state_, counters_, precision);
         auto packed = npu_->pack(x.source());
         EXPECT_TRUE(packed.ok());

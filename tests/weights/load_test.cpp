@@ -22,16 +22,16 @@ TEST_F(LoadTest, ManyAreLoadedAtOnce) {
     config_.weight_cache_directory = root_ + "/a/weights";
     expect_counts(0, 5, 0);
     const auto npu = device();
-    std::vector<NpuDevice::Reserved> placed;
+    std::vector<ReservedWeight> placed;
     for (const Matrices& x : all) {
         const WeightSource source = x.source();
-        placed.push_back({source, npu->reserve({&source, 1}).value().front()});
+        placed.push_back(npu->reserve({&source, 1}).value().front());
     }
     npu->load(placed);
     expect_counts(5, 5, 0);
     EXPECT_EQ(counts().loaded_ahead, 5U);
     for (size_t i = 0; i < all.size(); ++i) {
-        const auto packed = npu->pack(placed[i].source, placed[i].weight);
+        const auto packed = npu->pack(placed[i]);
         ASSERT_TRUE(packed.ok());
         std::vector<float> out(all[i].M * all[i].N, std::nanf(""));
         EXPECT_TRUE(npu->multiply(*packed.value(), all[i].a.data(), all[i].M, out.data()).ok());

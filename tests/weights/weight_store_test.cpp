@@ -8,13 +8,13 @@ namespace {
 
 class WeightStoreTest : public ::testing::Test {
   protected:
-    std::shared_ptr<PackedWeight> get(const WeightKey& key) {
+    std::shared_ptr<const PackedWeight> get(const WeightKey& key) {
         bool made = false;
         auto packed = store_.get(
             key,
-            [&]() -> Result<std::shared_ptr<PackedWeight>> {
+            [&]() -> Result<std::shared_ptr<const PackedWeight>> {
                 ++packs_;
-                return std::make_shared<PackedWeight>();
+                return std::make_shared<const PackedWeight>(ReservedWeight{}, false);
             },
             made);
         return packed.value();
@@ -61,7 +61,9 @@ TEST_F(WeightStoreTest, AFailureIsNotRemembered) {
     const WeightKey key{0, 100, 1, 10, 10};
     const auto failed = store_.get(
         key,
-        []() -> Result<std::shared_ptr<PackedWeight>> { return Status(StatusCode::kOutOfMemory, "none"); },
+        []() -> Result<std::shared_ptr<const PackedWeight>> {
+            return Status(StatusCode::kOutOfMemory, "none");
+        },
         made);
     EXPECT_FALSE(failed.ok());
     EXPECT_FALSE(made);

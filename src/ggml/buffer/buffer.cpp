@@ -131,16 +131,16 @@ WeightKey key_of(const Host& host, const Buffer& buffer, const ggml_tensor* op, 
 
 }  // namespace
 
-Result<std::shared_ptr<PackedWeight>> packed_weight(Host& host, const PlannedMatmul& matmul, int expert,
-                                                    const std::shared_ptr<PackedWeight>& reserved) {
+Result<std::shared_ptr<const PackedWeight>> packed_weight(Host& host, const PlannedMatmul& matmul, int expert,
+                                                          ReservedWeight* reserved) {
     const ggml_tensor* const weight = matmul.node->src[0];
     Buffer& buffer = *our_buffer(host, weight->buffer);
     const auto pack = [&] {
-        const WeightSource source = weight_source(host, matmul.node, expert);
-        return reserved == nullptr ? host.npu->pack(source) : host.npu->pack(source, reserved);
+        return reserved == nullptr ? host.npu->pack(weight_source(host, matmul.node, expert))
+                                   : host.npu->pack(std::move(*reserved));
     };
     bool made = false;
-    Result<std::shared_ptr<PackedWeight>> packed =
+    Result<std::shared_ptr<const PackedWeight>> packed =
         buffer.weights.get(key_of(host, buffer, matmul.node, expert), std::ref(pack), made);
     if (made) {
         const WeightSource& source = packed.value()->source;

@@ -42,10 +42,11 @@ struct Buffer {
 Buffer* our_buffer(const Host& host, const ggml_backend_buffer* buffer);
 
 // The packed form of the weight of a multiplication, which lies in a buffer of ours, or of one expert of a
-// stack; made if it is not there. `reserved`: where to pack it (NpuDevice::reserve), or null for anywhere.
+// stack; made if it is not there. `reserved`: where to pack it, used up then; or null for anywhere.
 // Pages of the raw bytes are given back, unless the cost model may have the CPU multiply by them, too.
-Result<std::shared_ptr<PackedWeight>> packed_weight(Host& host, const PlannedMatmul& matmul, int expert = -1,
-                                                    const std::shared_ptr<PackedWeight>& reserved = nullptr);
+Result<std::shared_ptr<const PackedWeight>> packed_weight(Host& host, const PlannedMatmul& matmul,
+                                                          int expert = -1,
+                                                          ReservedWeight* reserved = nullptr);
 // Is there one already?
 bool is_packed(const Host& host, const ggml_tensor* op);
 

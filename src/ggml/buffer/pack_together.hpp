@@ -15,6 +15,6 @@ namespace rknpu2 {
 // Fills `weights` with those of multiplications that are computed together; what is not packed yet is, side
 // by side.
 Status pack_together(Host& host, std::span<const PlannedMatmul> matmuls,
-                     std::vector<std::shared_ptr<PackedWeight>>& weights);
+                     std::vector<std::shared_ptr<const PackedWeight>>& weights);
 
 }  // namespace rknpu2

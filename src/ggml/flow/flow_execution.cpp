@@ -16,7 +16,7 @@ namespace rknpu2 {
 namespace {
 
 using Kind = FlowStage::Kind;
-using PackedWeights = std::vector<std::shared_ptr<PackedWeight>>;
+using PackedWeights = std::vector<std::shared_ptr<const PackedWeight>>;
 
 // What a thread works on at a time stays in its second-level cache, of which a Cortex-A76 has 512 KiB.
 constexpr size_t kBlockBytes = 384 * 1024;

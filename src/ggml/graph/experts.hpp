@@ -41,7 +41,7 @@ class ExpertsMultiplication {
         int32_t token;
     };
 
-    using Packed = Result<std::shared_ptr<PackedWeight>>;
+    using Packed = Result<std::shared_ptr<const PackedWeight>>;
 
     // The weights of all products, in their order, up to one without which the graph fails. All before the
     // first product: whatever was packed is handed to the NPU by whole slabs, before the next product.

@@ -39,7 +39,7 @@ class MatmulGroup {
 
     Host& host_;
     GatedEpilogue gated_;
-    std::vector<std::shared_ptr<PackedWeight>> weights_;
+    std::vector<std::shared_ptr<const PackedWeight>> weights_;
     std::vector<NpuDevice::Product> products_;
 };
 

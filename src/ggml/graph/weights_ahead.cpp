@@ -67,7 +67,7 @@ class WeightLoad {
         for (size_t i = 0; i < sources.size(); ++i) {
             bytes_ += sources[i].bytes();
             matmuls_.push_back(added[i]);
-            reserved_.push_back({std::move(sources[i]), std::move(reserved.value()[i])});
+            reserved_.push_back(std::move(reserved.value()[i]));
         }
         return true;
     }
@@ -76,7 +76,7 @@ class WeightLoad {
     bool finish() {
         host_.npu->load(reserved_);
         for (size_t i = 0; i < reserved_.size(); ++i) {
-            if (!packed_weight(host_, matmuls_[i], -1, reserved_[i].weight).ok()) return false;
+            if (!packed_weight(host_, matmuls_[i], -1, &reserved_[i]).ok()) return false;
         }
         reserved_.clear();
         matmuls_.clear();
@@ -94,7 +94,7 @@ class WeightLoad {
 
     Host& host_;
     const GraphPlan& plan_;
-    std::vector<NpuDevice::Reserved> reserved_;
+    std::vector<ReservedWeight> reserved_;
     std::vector<PlannedMatmul> matmuls_;
     uint64_t bytes_ = 0;
 };
