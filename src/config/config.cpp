@@ -162,10 +162,11 @@ constexpr std::array kSettings = {
     Setting{"GGML_RKNPU2_PRECISION", "name", "balanced", "balanced, fast, exact, reference, naive",
             "arithmetic of the matrix multiplications", one_of<&Config::precision, kPrecisionNames>},
     Setting{"GGML_RKNPU2_CORES", "number", "3", "1 to 3", "NPU cores to use", number<&Config::cores, 1, 3>},
-    Setting{"GGML_RKNPU2_COLUMNS", "number", "16384", "64 to 131072, a multiple of 64",
-            "widest run of the NPU; the vendor documents 4096, for a board where wider runs fail; results "
-            "are alike",
-            columns},
+    Setting{
+        "GGML_RKNPU2_COLUMNS", "number", "16384", "64 to 131072, a multiple of 64",
+        "widest run of the NPU; 4096, which the vendor documents, helps where wider runs fail; results do "
+        "not change",
+        columns},
     Setting{"GGML_RKNPU2_THREADS", "number", "0", "0 to 256",
             "CPU threads that quantise and pack; 0: one for each fast CPU core",
             number<&Config::threads, 0, 256>},
