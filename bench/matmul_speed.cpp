@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstdio>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <random>
 
 #include "base/format.hpp"
@@ -15,6 +16,7 @@
 #include "runtime/locate.hpp"
 #include "runtime/malloc_mmap.hpp"
 #include "runtime/rknn_runtime.hpp"
+#include "turns.hpp"
 
 namespace rknpu2 {
 namespace {
@@ -24,11 +26,7 @@ constexpr uint64_t kMaxElements = uint64_t{1} << 32;
 // Columns of the first row that are checked, spread over all of N.
 constexpr size_t kCheckedColumns = 64;
 
-double median(std::vector<double> values) {
-    const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
-    std::nth_element(values.begin(), middle, values.end());
-    return *middle;
-}
+using Json = nlohmann::ordered_json;
 
 // The operands of one shape. Weights are stored as int8, a normal distribution in steps of a 32nd.
 struct Operands {
@@ -134,29 +132,29 @@ Status play(const ChipClock& clock, Operands& operands, Contestant& contestant) 
     return {};
 }
 
-MatmulSpeed result_of(const MatmulShape& shape, const Contestant& contestant, size_t calls, double error) {
+Json result_of(const MatmulShape& shape, const Contestant& contestant, size_t calls, double error) {
     const Counters& counted = contestant.counters;
-    const auto [low, high] = std::minmax_element(contestant.wall.begin(), contestant.wall.end());
-    MatmulSpeed speed;
-    speed.shape = shape;
-    speed.setting = contestant.setting;
-    speed.wall_ns = median(contestant.wall);
-    speed.low_ns = *low;
-    speed.high_ns = *high;
-    speed.quantise_ns = median(contestant.quantise);
-    speed.npu_ns = median(contestant.npu);
-    speed.dequantise_ns = median(contestant.dequantise);
-    if (!contestant.chip.empty()) speed.chip_ns = median(contestant.chip);
-    speed.runs = counted.runs / calls;
-    speed.weight_bytes = counted.weight_bytes / calls;
-    speed.activation_bytes = counted.activation_bytes / calls;
-    speed.result_bytes = counted.result_bytes / calls;
-    speed.error = error;
-    return speed;
+    const auto counted_once = [calls](uint64_t count) { return count / calls; };
+    const std::vector<double>& wall = contestant.wall;
+    return {{"M", shape.M},
+            {"K", shape.K},
+            {"N", shape.N},
+            {"precision", precision_name(contestant.setting.precision)},
+            {"cores", contestant.setting.cores},
+            {"wall_ns", {{"median", median(wall)}, {"low", quantile(wall, 0)}, {"high", quantile(wall, 1)}}},
+            {"quantise_ns", median(contestant.quantise)},
+            {"npu_ns", median(contestant.npu)},
+            {"dequantise_ns", median(contestant.dequantise)},
+            {"runs", counted_once(counted.runs)},
+            {"weight_bytes", counted_once(counted.weight_bytes)},
+            {"activation_bytes", counted_once(counted.activation_bytes)},
+            {"result_bytes", counted_once(counted.result_bytes)},
+            {"error", error},
+            {"chip_ns", contestant.chip.empty() ? Json() : Json(median(contestant.chip))}};
 }
 
 Status measure_shape(const MatmulBenchSettings& settings, const MatmulShape& shape,
-                     std::vector<MatmulSpeed>& speeds) {
+                     std::vector<Json>& speeds) {
     Operands operands(shape);
     std::vector<Contestant> contestants(settings.settings.size());
     std::vector<double> errors(contestants.size());
@@ -204,9 +202,9 @@ Result<MatmulShape> parse_matmul_shape(const std::string& text) {
     return shape;
 }
 
-Result<std::vector<MatmulSpeed>> measure_matmuls(const MatmulBenchSettings& settings,
-                                                 const std::function<void(size_t)>& progress) {
-    std::vector<MatmulSpeed> speeds;
+Result<std::vector<Json>> measure_matmuls(const MatmulBenchSettings& settings,
+                                          const std::function<void(size_t)>& progress) {
+    std::vector<Json> speeds;
     for (size_t i = 0; i < settings.shapes.size(); ++i) {
         progress(i);
         const MatmulShape& shape = settings.shapes[i];

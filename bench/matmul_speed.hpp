@@ -2,8 +2,8 @@
 // How long multiplications of given shapes take through the plug-in's own path, from float32 activations to
 // float32 results, on whatever runtime there is.
 //
-// All settings (precision, cores) of a shape take turns in one process, so that what disturbs the machine
-// disturbs all alike; figures are medians over the rounds. Weights and activations are random with a fixed
+// All settings (precision, cores) of a shape take turns in one process; figures are medians over the rounds.
+// Weights and activations are random with a fixed
 // seed. One row of every result is compared with float64 arithmetic: a fast multiplication that is wrong is
 // not fast. On a board these are the board's times. On the simulator they are a PC's, and `chip_ns` is what
 // the NPU's part would take on the chip, by the simulator's model.
@@ -12,7 +12,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
-#include <optional>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <vector>
 
@@ -45,24 +45,13 @@ struct MatmulBenchSettings {
     size_t rounds = 5;    // 1 or more
 };
 
-struct MatmulSpeed {
-    MatmulShape shape;
-    MatmulSetting setting;
-    // Nanoseconds of one multiplication: wall time, and the phases summed over the threads.
-    double wall_ns = 0, low_ns = 0, high_ns = 0;
-    double quantise_ns = 0, npu_ns = 0, dequantise_ns = 0;
-    std::optional<double> chip_ns;  // of the core that works longest; on the simulator only
-    // Counted, of one multiplication.
-    uint64_t runs = 0, weight_bytes = 0, activation_bytes = 0, result_bytes = 0;
-    double error = 0;  // of the first row, relative to float64 arithmetic on the stored weight (Frobenius)
-
-    double operations() const {
-        return 2.0 * static_cast<double>(shape.M * shape.K) * static_cast<double>(shape.N);
-    }
-};
-
-// `progress` is called before each shape with its index. Results are in the order of shapes, then settings.
-Result<std::vector<MatmulSpeed>> measure_matmuls(const MatmulBenchSettings& settings,
-                                                 const std::function<void(size_t)>& progress);
+// `progress` is called before each shape with its index. Results are in the order of shapes, then settings: of
+// each the shape and setting (M, K, N, precision, cores); nanoseconds of one multiplication as wall time
+// (wall_ns: median, low, high), as the phases summed over the threads (quantise_ns, npu_ns, dequantise_ns) and
+// as chip_ns of the core that works longest (null but on the simulator); runs, weight_bytes, activation_bytes
+// and result_bytes, counted, of one multiplication; the error of the first row, relative to float64
+// arithmetic on the stored weight (Frobenius).
+Result<std::vector<nlohmann::ordered_json>> measure_matmuls(const MatmulBenchSettings& settings,
+                                                            const std::function<void(size_t)>& progress);
 
 }  // namespace rknpu2

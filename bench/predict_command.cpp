@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: MIT
 // rknpu2-bench predict: what a model of a board says of whole language models.
-#include <cstdio>
 #include <memory>
 
-#include "base/status.hpp"
 #include "commands.hpp"
 #include "predict/check.hpp"
 #include "predict/embedded.hpp"
@@ -15,7 +13,7 @@ namespace rknpu2 {
 namespace {
 
 struct Options {
-    std::vector<std::string> models;
+    std::vector<std::string> models = default_models();
     std::vector<std::string> designs = {"plugin"};
     std::vector<std::string> precisions = {"fast"};
     std::string sync = "owner";
@@ -27,42 +25,31 @@ struct Options {
     bool check = false;
 };
 
-Status print(const std::string& text) {
-    const bool written = std::fwrite(text.data(), 1, text.size(), stdout) == text.size();
-    if (written && std::fflush(stdout) == 0) return {};
-    return {StatusCode::kIo, "cannot write the output"};
+// The value with that name in its array of names, which has it.
+template <typename Value, size_t count>
+Value called(const std::string& name, const std::array<const char*, count>& names) {
+    return static_cast<Value>(std::find(names.begin(), names.end(), name) - names.begin());
 }
 
-// "all" stands for every one.
-Result<std::vector<Design>> chosen_designs(const std::vector<std::string>& names) {
-    if (names == std::vector<std::string>{"all"}) return designs();
-    std::vector<Design> chosen;
-    for (const std::string& name : names) {
-        Result<Design> design = find_design(name);
-        if (!design.ok()) return design.status();
-        chosen.push_back(design.value());
-    }
-    return chosen;
+template <size_t count>
+CLI::IsMember one_of(const std::array<const char*, count>& names) {
+    return CLI::IsMember(std::vector<std::string>(names.begin(), names.end()));
 }
 
-Result<std::vector<Prediction>> predict_all(const Options& options, const BoardProfile& board) {
-    const Result<std::vector<Design>> chosen = chosen_designs(options.designs);
-    if (!chosen.ok()) return chosen.status();
-    const Result<Sync> sync = find_sync(options.sync);
-    if (!sync.ok()) return sync.status();
+std::vector<Prediction> predict_all(const Options& options, const BoardProfile& board) {
+    const bool all = options.designs == std::vector<std::string>{"all"};
+    const std::vector<std::string> designs =
+        all ? std::vector<std::string>(kDesignNames.begin(), kDesignNames.end()) : options.designs;
     std::vector<Prediction> predictions;
-    for (const std::string& name : options.models.empty() ? default_models() : options.models) {
-        const Result<ModelShape> model = find_model_shape(name);
-        if (!model.ok()) return model.status();
-        for (const Design& design : chosen.value()) {
+    for (const std::string& name : options.models) {
+        const ModelShape model = value_of(find_model_shape(name));
+        for (const std::string& design : designs) {
             for (const std::string& precision : options.precisions) {
-                const Result<Planes> planes = find_planes(precision);
-                if (!planes.ok()) return planes.status();
-                predictions.push_back(predict({.model = model.value(),
-                                               .design = design,
-                                               .planes = planes.value(),
+                predictions.push_back(predict({.model = model,
+                                               .design = called<Design>(design, kDesignNames),
+                                               .planes = called<Planes>(precision, kPlanesNames),
                                                .board = board,
-                                               .sync = sync.value()},
+                                               .sync = called<Sync>(options.sync, kSyncNames)},
                                               options.goal));
             }
         }
@@ -70,37 +57,28 @@ Result<std::vector<Prediction>> predict_all(const Options& options, const BoardP
     return predictions;
 }
 
-// Whether the bars were met.
-Result<bool> show_check(const BoardProfile& board) {
-    const Result<std::vector<CheckRow>> rows = check_model(board);
-    if (!rows.ok()) return rows.status();
-    RKNPU2_RETURN_IF_ERROR(print(check_text(rows.value())));
-    for (const CheckRow& row : rows.value())
-        if (!row.ok()) return false;
-    return true;
+// Exit status 1 when a bar is missed.
+void show_check(const BoardProfile& board) {
+    const std::vector<CheckRow> rows = value_of(check_model(board));
+    show(check_text(rows));
+    if (!std::all_of(rows.begin(), rows.end(), [](const CheckRow& row) { return row.ok(); }))
+        throw CLI::RuntimeError(1);
 }
 
-Result<bool> run(const Options& options) {
-    const Result<BoardProfile> board = load_board_profile(options.profile, options.banks);
-    if (!board.ok()) return board.status();
-    if (options.check) return show_check(board.value());
-    const auto engines = published_engines(embedded_engines(), "engines.csv");
-    if (!engines.ok()) return engines.status();
-    const Result<std::vector<Prediction>> predictions = predict_all(options, board.value());
-    if (!predictions.ok()) return predictions.status();
-    const std::vector<Prediction>& all = predictions.value();
+void run(const Options& options) {
+    const BoardProfile board = value_of(load_board_profile(options.profile, options.banks));
+    if (options.check) return show_check(board);
+    const std::vector<PublishedEngine> engines =
+        value_of(published_engines(embedded_engines(), "engines.csv"));
+    const std::vector<Prediction> predictions = predict_all(options, board);
     if (!options.trace.empty()) {
-        if (all.size() != 1) {
-            return Status(
-                StatusCode::kInvalidArgument,
-                "--trace shows one layer of one prediction: name one --model, --design and --precision");
-        }
-        RKNPU2_RETURN_IF_ERROR(write_file_atomically(options.trace, layer_trace_json(all.front())));
+        if (predictions.size() != 1)
+            fail("--trace shows one layer of one prediction: name one --model, --design and --precision");
+        check(write_file_atomically(options.trace, layer_trace_json(predictions.front())));
     }
-    RKNPU2_RETURN_IF_ERROR(print(options.format == "csv"    ? predictions_csv(all)
-                                 : options.format == "json" ? predictions_json(all, engines.value())
-                                                            : predictions_text(all, engines.value())));
-    return true;
+    show(options.format == "csv"    ? predictions_csv(predictions)
+         : options.format == "json" ? predictions_json(predictions, engines)
+                                    : predictions_text(predictions, engines));
 }
 
 }  // namespace
@@ -112,16 +90,19 @@ void add_predict(CLI::App& app) {
         "Models whole language models on a board: tokens a second, and where the time goes. "
         "docs/performance.md says what is modelled and how wrong it is.");
     command->add_option("--model", options->models,
-                        "names or files of bench/shapes/*.txt; default: five models");
+                        "names of bench/models.csv, or files like it of one model; default: five models");
     command->add_option("--design", options->designs, "plugin: what the plug-in does; plain; or all")
+        ->check(CLI::IsMember({"plain", "plugin", "all"}))
         ->capture_default_str();
-    command->add_option("--precision", options->precisions, "fast, balanced+statistics, balanced")
+    command->add_option("--precision", options->precisions)
+        ->check(one_of(kPlanesNames))
         ->capture_default_str();
     command
         ->add_option(
             "--coherency", options->sync,
             "how the CPU's cache is kept in step with the NPU: owner, lines; or none, as a board would "
             "that needs nothing")
+        ->check(one_of(kSyncNames))
         ->capture_default_str();
     command->add_option(
         "--profile", options->profile,
@@ -137,19 +118,12 @@ void add_predict(CLI::App& app) {
         ->add_option("--context", options->goal.context, "tokens before the one that decode is modelled for")
         ->check(CLI::Range(0, 32768))
         ->capture_default_str();
-    command->add_option("--format", options->format)
-        ->check(CLI::IsMember({"text", "csv", "json"}))
-        ->capture_default_str();
+    add_format(*command, options->format);
     command->add_option("--trace", options->trace,
                         "write a timeline of one layer to this file, for Perfetto");
     command->add_flag("--check", options->check,
                       "compare the model with published figures instead; exit status 1 if a bar is missed");
-    command->callback([options] {
-        const Result<bool> outcome = run(*options);
-        if (outcome.ok() && outcome.value()) return;
-        if (!outcome.ok()) std::fprintf(stderr, "rknpu2-bench: %s\n", outcome.status().message().c_str());
-        throw CLI::RuntimeError(1);
-    });
+    command->callback([options] { run(*options); });
 }
 
 }  // namespace rknpu2

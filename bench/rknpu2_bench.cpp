@@ -6,21 +6,34 @@
 #include "commands.hpp"
 #include "program.hpp"
 
+namespace rknpu2 {
 namespace {
 
-const rknpu2::Program kProgram("rknpu2-bench", 1);
+const Program kProgram("rknpu2-bench", 1);
 
 int parse_and_run(int argc, char** argv) {
     CLI::App app("Benchmarks of the plug-in, and a model of a board.");
     app.require_subcommand(1);
-    rknpu2::add_kernels(app);
-    rknpu2::add_matmul(app);
-    rknpu2::add_predict(app);
+    add_kernels(app);
+    add_matmul(app);
+    add_predict(app);
     return kProgram.run(app, argc, argv, [] { return 0; });
 }
 
 }  // namespace
 
+void add_format(CLI::App& command, std::string& format) {
+    command.add_option("--format", format)
+        ->check(CLI::IsMember({"text", "csv", "json"}))
+        ->capture_default_str();
+}
+
+void show(const std::string& text) {
+    if (const int status = kProgram.show(text); status != 0) throw CLI::RuntimeError(status);
+}
+
+}  // namespace rknpu2
+
 int main(int argc, char** argv) {
-    return kProgram.guard([&] { return parse_and_run(argc, argv); });
+    return rknpu2::kProgram.guard([&] { return rknpu2::parse_and_run(argc, argv); });
 }

@@ -4,11 +4,12 @@
 #include <dlfcn.h>
 #include <unistd.h>
 
-#include <cstdio>
 #include <cstdlib>
-#include <cstring>
 #include <filesystem>
+#include <memory>
 #include <random>
+#include <stdexcept>
+#include <vector>
 
 #include "base/aligned_buffer.hpp"
 
@@ -16,72 +17,33 @@ namespace rknpu2_bench {
 namespace {
 
 [[noreturn]] void die(const std::string& text) {
-    std::fprintf(stderr, "sim_vs_blas: %s\n", text.c_str());
-    std::exit(1);
+    throw std::runtime_error(text);
 }
 
-void check(int code, const char* what) {
-    if (code != 0) die(std::string(what) + " gave " + std::to_string(code));
-}
-
-// Numbers between -1 and 1 for fp16, whose sums stay ordinary; any bytes for integers.
+// Numbers of 0.5 to 1 in size for fp16, whose sums stay ordinary; any bytes for integers.
 void fill(void* data, size_t bytes, bool halves, unsigned seed) {
     std::mt19937 random(seed);
     auto* words = static_cast<uint32_t*>(data);
     for (size_t i = 0; i < bytes / 4; ++i) {
         words[i] = static_cast<uint32_t>(random());
-        if (halves) words[i] = (words[i] & 0x83FF83FFU) | 0x38003800U;  // 0.5 to 1 in size
+        if (halves) words[i] = (words[i] & 0x83FF83FFU) | 0x38003800U;
     }
 }
 
-bool is_float_type(rknn_matmul_type type) {
-    return type == RKNN_FLOAT16_MM_FLOAT16_TO_FLOAT32 || type == RKNN_FLOAT16_MM_FLOAT16_TO_FLOAT16;
+// Part `index` of `parts` of a product's columns, in units of 64; maybe none.
+Shape part_of(Shape shape, size_t index, size_t parts) {
+    const int units = (shape.N + 63) / 64;
+    const auto edge = [&](size_t i) {
+        return std::min(shape.N, units * static_cast<int>(i) / static_cast<int>(parts) * 64);
+    };
+    return {shape.M, shape.K, edge(index + 1) - edge(index)};
 }
 
 // A context and its memories.
-struct Core {
-    rknn_matmul_ctx ctx = 0;
-    rknn_tensor_mem *a = nullptr, *b = nullptr, *c = nullptr;
-};
-
-class SimulatedProduct : public Product {
+class Core {
   public:
-    SimulatedProduct(const Library& library, rknn_matmul_type type, Shape shape, Team& team)
-        : library_(library), team_(team) {
-        for (int i = 0; i < team.size(); ++i) {
-            const auto [first, last] = part_of(shape.N, i, team.size());
-            if (first < last) add_core(type, {shape.M, shape.K, last - first});
-        }
-    }
-    ~SimulatedProduct() override {
-        for (const Core& core : cores_) {
-            for (rknn_tensor_mem* mem : {core.a, core.b, core.c})
-                check(library_.destroy_mem(core.ctx, mem), "rknn_destroy_mem");
-            check(library_.destroy(core.ctx), "rknn_matmul_destroy");
-        }
-    }
-    void compute() override {
-        team_.run([&](int i) {
-            if (i >= static_cast<int>(cores_.size())) return;
-            const Core& core = cores_[static_cast<size_t>(i)];
-            check(library_.sync(core.ctx, core.a, RKNN_MEMORY_SYNC_TO_DEVICE), "rknn_mem_sync");
-            check(library_.run(core.ctx), "rknn_matmul_run");
-            check(library_.sync(core.ctx, core.c, RKNN_MEMORY_SYNC_FROM_DEVICE), "rknn_mem_sync");
-        });
-    }
-
-  private:
-    rknn_tensor_mem* add_memory(rknn_matmul_ctx ctx, rknn_matmul_tensor_attr& attr, int data) {
-        rknn_tensor_mem* mem = library_.create_mem(ctx, attr.size);
-        if (mem == nullptr) die("rknn_create_mem gave NULL");
-        if (data != 0)
-            fill(mem->virt_addr, attr.size, attr.type == RKNN_TENSOR_FLOAT16, static_cast<unsigned>(data));
-        check(library_.bind(ctx, mem, &attr), "rknn_matmul_set_io_mem");
-        return mem;
-    }
-    void add_core(rknn_matmul_type type, Shape shape) {
-        rknn_matmul_info info;
-        std::memset(&info, 0, sizeof info);
+    Core(const Library& library, rknn_matmul_type type, Shape shape) : library_(library) {
+        rknn_matmul_info info{};
         info.M = shape.M;
         info.K = shape.K;
         info.N = shape.N;
@@ -89,91 +51,82 @@ class SimulatedProduct : public Product {
         info.B_layout = RKNN_MM_LAYOUT_NATIVE;
         info.AC_layout = RKNN_MM_LAYOUT_NATIVE;
         rknn_matmul_io_attr attr;
-        Core core;
-        check(library_.create(&core.ctx, &info, &attr), "rknn_matmul_create");
-        core.a = add_memory(core.ctx, attr.A, 1);
-        core.b = add_memory(core.ctx, attr.B, 2);
-        core.c = add_memory(core.ctx, attr.C, 0);
-        cores_.push_back(core);
+        call<decltype(rknn_matmul_create)>("rknn_matmul_create", &context_, &info, &attr);
+        a_ = add_memory(attr.A, 1);
+        b_ = add_memory(attr.B, 2);
+        c_ = add_memory(attr.C, 0);
     }
-
-    const Library& library_;
-    Team& team_;
-    std::vector<Core> cores_;
-};
-
-class BareProduct : public Product {
-  public:
-    BareProduct(const rknnsim::KernelTier& tier, rknn_matmul_type type, Shape shape, Team& team)
-        : tier_(tier), team_(team), parts_(static_cast<size_t>(team.size())) {
-        for (int i = 0; i < team.size(); ++i) {
-            const auto [first, last] = part_of(shape.N, i, team.size());
-            Part& part = parts_[static_cast<size_t>(i)];
-            part.job.type = static_cast<rknnsim::MatmulType>(type);
-            part.job.M = static_cast<size_t>(shape.M);
-            part.job.K = static_cast<size_t>(shape.K);
-            part.job.N = static_cast<size_t>(last - first);
-            const size_t width = is_float_type(type) ? 2 : 1;  // int4 gets more than it needs
-            part.job.a = part.memory(0, part.job.M * part.job.K * width, is_float_type(type), 1);
-            part.job.b = part.memory(1, part.job.K * part.job.N * width, is_float_type(type), 2);
-            part.job.c = part.memory(2, part.job.M * part.job.N * 4, false, 3);
-        }
+    ~Core() {
+        for (rknn_tensor_mem* memory : {a_, b_, c_})
+            library_.find<decltype(rknn_destroy_mem)>("rknn_destroy_mem")(context_, memory);
+        library_.find<decltype(rknn_matmul_destroy)>("rknn_matmul_destroy")(context_);
     }
-    void compute() override {
-        team_.run([&](int i) {
-            Part& part = parts_[static_cast<size_t>(i)];
-            if (part.job.N == 0) return;
-            if (!tier_.load_a(part.job, part.scratch) || !tier_.multiply(part.job, part.scratch))
-                die("no memory");
-        });
+    Core(const Core&) = delete;
+    Core& operator=(const Core&) = delete;
+
+    void compute() const {
+        check(sync_(context_, a_, RKNN_MEMORY_SYNC_TO_DEVICE), "rknn_mem_sync");
+        check(run_(context_), "rknn_matmul_run");
+        check(sync_(context_, c_, RKNN_MEMORY_SYNC_FROM_DEVICE), "rknn_mem_sync");
     }
 
   private:
-    struct Part {
-        void* memory(int which, size_t bytes, bool halves, unsigned seed) {
-            auto buffer = rknpu2::AlignedBuffer::allocate(bytes);
-            if (!buffer.ok()) die("no memory");
-            buffers[which] = buffer.take();
-            fill(buffers[which].data(), bytes, halves, seed);
-            return buffers[which].data();
-        }
-        rknnsim::Job job;
-        rknnsim::Scratch scratch;
-        rknpu2::AlignedBuffer buffers[3];
-    };
-    const rknnsim::KernelTier& tier_;
-    Team& team_;
-    std::vector<Part> parts_;
+    static void check(int code, const char* what) {
+        if (code != 0) die(std::string(what) + " gave " + std::to_string(code));
+    }
+
+    template <typename Function, typename... Arguments>
+    void call(const char* name, Arguments... arguments) const {
+        check(library_.find<Function>(name)(arguments...), name);
+    }
+
+    rknn_tensor_mem* add_memory(rknn_matmul_tensor_attr& attr, unsigned seed) {
+        rknn_tensor_mem* memory =
+            library_.find<decltype(rknn_create_mem)>("rknn_create_mem")(context_, attr.size);
+        if (memory == nullptr) die("rknn_create_mem gave NULL");
+        if (seed != 0) fill(memory->virt_addr, attr.size, attr.type == RKNN_TENSOR_FLOAT16, seed);
+        call<decltype(rknn_matmul_set_io_mem)>("rknn_matmul_set_io_mem", context_, memory, &attr);
+        return memory;
+    }
+
+    const Library& library_;
+    decltype(rknn_mem_sync)* const sync_ = library_.find<decltype(rknn_mem_sync)>("rknn_mem_sync");
+    decltype(rknn_matmul_run)* const run_ = library_.find<decltype(rknn_matmul_run)>("rknn_matmul_run");
+    rknn_matmul_ctx context_ = 0;
+    rknn_tensor_mem *a_ = nullptr, *b_ = nullptr, *c_ = nullptr;
+};
+
+// The operands of one thread, and what a tier needs beside them.
+struct BarePart {
+    BarePart(rknn_matmul_type type, Shape shape) {
+        job.type = static_cast<rknnsim::MatmulType>(type);
+        job.M = static_cast<size_t>(shape.M);
+        job.K = static_cast<size_t>(shape.K);
+        job.N = static_cast<size_t>(shape.N);
+        const bool halves =
+            type == RKNN_FLOAT16_MM_FLOAT16_TO_FLOAT32 || type == RKNN_FLOAT16_MM_FLOAT16_TO_FLOAT16;
+        const size_t width = halves ? 2 : 1;  // int4 gets more than it needs
+        job.a = memory(a, job.M * job.K * width, halves, 1);
+        job.b = memory(b, job.K * job.N * width, halves, 2);
+        job.c = memory(c, job.M * job.N * 4, false, 3);
+    }
+
+    static void* memory(rknpu2::AlignedBuffer& buffer, size_t bytes, bool halves, unsigned seed) {
+        auto made = rknpu2::AlignedBuffer::allocate(bytes);
+        if (!made.ok()) die("no memory");
+        buffer = made.take();
+        fill(buffer.data(), bytes, halves, seed);
+        return buffer.data();
+    }
+
+    rknnsim::Job job;
+    rknnsim::Scratch scratch;
+    rknpu2::AlignedBuffer a, b, c;
 };
 
 }  // namespace
 
-Team::Team(int size) : start_(size), end_(size) {
-    threads_.start(static_cast<size_t>(size) - 1, [this](size_t i) {
-        for (;;) {
-            start_.arrive_and_wait();
-            if (body_ == nullptr) return;
-            (*body_)(static_cast<int>(i) + 1);
-            end_.arrive_and_wait();
-        }
-    });
-    if (this->size() != size) die("only " + std::to_string(this->size()) + " threads can be had");
-}
-
-Team::~Team() {
-    body_ = nullptr;
-    start_.arrive_and_wait();
-    threads_.join();
-}
-
-void Team::run(const std::function<void(int)>& body) {
-    body_ = &body;
-    start_.arrive_and_wait();
-    body(0);
-    end_.arrive_and_wait();
-}
-
-Library::Library(const std::string& path, const std::vector<std::pair<std::string, std::string>>& settings) {
+Library::Library(const std::string& path, const char* check) {
     namespace fs = std::filesystem;
     // A file of its own is a library of its own for the dynamic linker.
     char copy[] = "/tmp/sim_vs_blas.XXXXXX";
@@ -185,46 +138,50 @@ Library::Library(const std::string& path, const std::vector<std::pair<std::strin
     handle_ = dlopen(copy, RTLD_NOW | RTLD_LOCAL);
     fs::remove(copy, error);
     if (handle_ == nullptr) die(dlerror());
-    find("rknn_matmul_create", &create);
-    find("rknn_matmul_set_io_mem", &bind);
-    find("rknn_matmul_run", &run);
-    find("rknn_matmul_destroy", &destroy);
-    find("rknn_create_mem", &create_mem);
-    find("rknn_destroy_mem", &destroy_mem);
-    find("rknn_mem_sync", &sync);
-    for (const auto& [name, value] : settings)
-        setenv(name.c_str(), value.c_str(), 1);
-    // The first call reads the settings.
-    if (void* name = dlsym(handle_, "rknnsim_kernel")) kernel = reinterpret_cast<const char* (*)()>(name)();
-    for (const auto& [name, value] : settings)
-        unsetenv(name.c_str());
+    setenv("RKNNSIM_CHECK", check, 1);
+    (void)kernel();  // the first call reads the settings
+    unsetenv("RKNNSIM_CHECK");
 }
 
 Library::~Library() {
     dlclose(handle_);
 }
 
-template <typename Function>
-void Library::find(const char* name, Function* function) {
-    void* found = dlsym(handle_, name);
-    if (found == nullptr) die(dlerror());
-    *function = reinterpret_cast<Function>(found);
+void* Library::symbol(const char* name) const {
+    return dlsym(handle_, name);
 }
 
-std::unique_ptr<Product> make_product(const Library& library, rknn_matmul_type type, Shape shape,
-                                      Team& team) {
-    return std::make_unique<SimulatedProduct>(library, type, shape, team);
+std::string Library::kernel() const {
+    auto* const name = find<const char*()>("rknnsim_kernel");
+    return name == nullptr ? "" : name();
 }
 
-std::unique_ptr<Product> make_bare_product(const rknnsim::KernelTier& tier, rknn_matmul_type type,
-                                           Shape shape, Team& team) {
-    return std::make_unique<BareProduct>(tier, type, shape, team);
+std::function<void()> simulated_product(const Library& library, rknn_matmul_type type, Shape shape,
+                                        rknpu2::ThreadPool& pool) {
+    const auto threads = static_cast<size_t>(pool.threads());
+    const auto cores = std::make_shared<std::vector<std::unique_ptr<Core>>>();
+    for (size_t i = 0; i < threads; ++i) {
+        const Shape part = part_of(shape, i, threads);
+        if (part.N > 0) cores->push_back(std::make_unique<Core>(library, type, part));
+    }
+    return [cores, &pool] { pool.parallel_for(cores->size(), [&](size_t i) { (*cores)[i]->compute(); }); };
 }
 
-std::pair<int, int> part_of(int N, int index, int parts) {
-    const int units = (N + 63) / 64;
-    const auto edge = [&](int i) { return std::min(N, units * i / parts * 64); };
-    return {edge(index), edge(index + 1)};
+std::function<void()> bare_product(const rknnsim::KernelTier& tier, rknn_matmul_type type, Shape shape,
+                                   rknpu2::ThreadPool& pool) {
+    const auto threads = static_cast<size_t>(pool.threads());
+    const auto parts = std::make_shared<std::vector<std::unique_ptr<BarePart>>>();
+    for (size_t i = 0; i < threads; ++i) {
+        const Shape part = part_of(shape, i, threads);
+        if (part.N > 0) parts->push_back(std::make_unique<BarePart>(type, part));
+    }
+    return [parts, &tier, &pool] {
+        pool.parallel_for(parts->size(), [&](size_t i) {
+            BarePart& part = *(*parts)[i];
+            if (!tier.load_a(part.job, part.scratch) || !tier.multiply(part.job, part.scratch))
+                die("no memory");
+        });
+    };
 }
 
 }  // namespace rknpu2_bench

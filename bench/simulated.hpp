@@ -9,15 +9,11 @@
 
 #include <rknn_matmul_api.h>
 
-#include <barrier>
 #include <functional>
-#include <memory>
 #include <string>
-#include <utility>
-#include <vector>
 
 #include "core/kernels/tier.hpp"
-#include "system/threads.hpp"
+#include "system/thread_pool.hpp"
 
 namespace rknpu2_bench {
 
@@ -25,56 +21,32 @@ struct Shape {
     int M, K, N;
 };
 
-// T - 1 threads beside the caller's; run() calls body(0) .. body(T-1) at once and waits for all.
-class Team {
-  public:
-    explicit Team(int size);
-    ~Team();
-    Team(const Team&) = delete;
-    Team& operator=(const Team&) = delete;
-    int size() const { return static_cast<int>(threads_.size()) + 1; }
-    void run(const std::function<void(int)>& body);
-
-  private:
-    std::barrier<> start_, end_;
-    const std::function<void(int)>* body_ = nullptr;
-    rknpu2::ThreadTeam threads_;
-};
-
 class Library {
   public:
-    // `settings`: RKNNSIM_ variables for this copy. Exits with a message when the file cannot be used.
-    Library(const std::string& path, const std::vector<std::pair<std::string, std::string>>& settings);
+    // `check`: RKNNSIM_CHECK for this copy. Exits with a message when the file cannot be used.
+    Library(const std::string& path, const char* check);
     ~Library();
     Library(const Library&) = delete;
     Library& operator=(const Library&) = delete;
 
-    decltype(&rknn_matmul_create) create;
-    decltype(&rknn_matmul_set_io_mem) bind;
-    decltype(&rknn_matmul_run) run;
-    decltype(&rknn_matmul_destroy) destroy;
-    decltype(&rknn_create_mem) create_mem;
-    decltype(&rknn_destroy_mem) destroy_mem;
-    decltype(&rknn_mem_sync) sync;
-    std::string kernel;  // of the simulator; empty for another library
+    std::string kernel() const;  // of the simulator; empty for another library
+
+    // The function of that name and type; null, for another library, if it has none.
+    template <typename Function>
+    Function* find(const char* name) const {
+        return reinterpret_cast<Function*>(symbol(name));
+    }
 
   private:
-    template <typename Function>
-    void find(const char* name, Function* function);
+    void* symbol(const char* name) const;
     void* handle_;
 };
 
-// All operands native, random.
-class Product {
-  public:
-    virtual ~Product() = default;
-    virtual void compute() = 0;
-};
-std::unique_ptr<Product> make_product(const Library& library, rknn_matmul_type type, Shape shape, Team& team);
-std::unique_ptr<Product> make_bare_product(const rknnsim::KernelTier& tier, rknn_matmul_type type,
-                                           Shape shape, Team& team);
-
-// Part `index` of `parts` of N columns, in units of 64.
-std::pair<int, int> part_of(int N, int index, int parts);
+// One call is one product, of random operands in native layout, on all threads of `pool`. The pool and the library
+// outlive it.
+std::function<void()> simulated_product(const Library& library, rknn_matmul_type type, Shape shape,
+                                        rknpu2::ThreadPool& pool);
+std::function<void()> bare_product(const rknnsim::KernelTier& tier, rknn_matmul_type type, Shape shape,
+                                   rknpu2::ThreadPool& pool);
 
 }  // namespace rknpu2_bench

@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: MIT
 #include "predict/board_profile.hpp"
 
+#include <algorithm>
+#include <cmath>
+
 #include "base/format.hpp"
+#include "base/key_values.hpp"
 #include "predict/embedded.hpp"
-#include "predict/key_values.hpp"
+#include "system/file.hpp"
 
 namespace rknpu2 {
 namespace {
@@ -29,42 +33,60 @@ constexpr Field kFields[] = {
     {"hand_over_us", 0, 1000, &BoardProfile::hand_over_us},
 };
 
+Status bad(const std::string& what) {
+    return {StatusCode::kInvalidArgument, what};
+}
+
 Status set_npu(const std::string& name, double value, const std::string& file, rknnsim::Profile* npu) {
     const rknnsim::Outcome outcome = rknnsim::set_parameter(name, value, npu);
-    if (outcome.ok()) return {};
-    return {StatusCode::kInvalidArgument, file + ": npu." + printable(name) + ": " + printable(outcome.text)};
+    return outcome.ok() ? Status() : bad(file + ": npu." + printable(name) + ": " + printable(outcome.text));
+}
+
+Status set_value(const KeyValue& entry, const std::string& file, BoardProfile* board) {
+    constexpr std::string_view kNpu = "npu.";
+    const double value = parse_number(entry.value).value_or(std::nan(""));
+    if (entry.name.starts_with(kNpu))
+        return set_npu(entry.name.substr(kNpu.size()), value, file, &board->npu);
+    const auto* const field = std::find_if(std::begin(kFields), std::end(kFields),
+                                           [&](const Field& one) { return entry.name == one.name; });
+    if (field == std::end(kFields))
+        return wrong_line(file, entry.line,
+                          format("\"%s\" is not a name that belongs here", entry.name.c_str()));
+    if (!(value >= field->low && value <= field->high)) {
+        return wrong_line(file, entry.line,
+                          format("%s is \"%s\", but must be a number from %.10g to %.10g", field->name,
+                                 entry.value.c_str(), field->low, field->high));
+    }
+    board->*field->member = value;
+    return {};
 }
 
 // `text` is a profile of the simulator.
 Result<BoardProfile> with_npu_of(const std::string& text, const std::string& file) {
-    Result<BoardProfile> board = parse_board_profile(embedded_board_profile(), "the compiled-in profile");
+    Result<BoardProfile> board = parse_board_profile(embedded_board(), "the compiled-in profile");
     if (!board.ok()) return board;
     const rknnsim::Outcome outcome = rknnsim::parse_profile(text, file, &board.value().npu);
-    if (!outcome.ok()) return Status(StatusCode::kInvalidArgument, outcome.text);
+    if (!outcome.ok()) return bad(outcome.text);
     return board;
 }
 
 }  // namespace
 
 Result<BoardProfile> parse_board_profile(const std::string& text, const std::string& file) {
-    Result<KeyValues> parsed = KeyValues::parse(text, file);
-    if (!parsed.ok()) return parsed.status();
-    KeyValues& values = parsed.value();
-    if (values.has("clock_mhz")) return with_npu_of(text, file);
+    const Result<std::vector<KeyValue>> entries = parse_key_values(text, file);
+    RKNPU2_RETURN_IF_ERROR(entries.status());
+    const auto has = [&](const std::string& name) {
+        return std::any_of(entries.value().begin(), entries.value().end(),
+                           [&](const KeyValue& entry) { return entry.name == name; });
+    };
+    if (has("clock_mhz")) return with_npu_of(text, file);
     BoardProfile board;
     const rknnsim::Outcome simulated = rknnsim::load_profile("", &board.npu);
     if (!simulated.ok()) return Status(StatusCode::kInternal, simulated.text);
-    Status status;
-    const std::map<std::string, double> of_npu = values.take_all_with("npu.", &status);
-    RKNPU2_RETURN_IF_ERROR(status);
-    for (const auto& [name, value] : of_npu)
-        RKNPU2_RETURN_IF_ERROR(set_npu(name, value, file, &board.npu));
-    for (const Field& field : kFields) {
-        const Result<double> value = values.take_number(field.name, field.low, field.high);
-        if (!value.ok()) return value.status();
-        board.*field.member = value.value();
-    }
-    RKNPU2_RETURN_IF_ERROR(values.check_all_taken());
+    for (const KeyValue& entry : entries.value())
+        RKNPU2_RETURN_IF_ERROR(set_value(entry, file, &board));
+    for (const Field& field : kFields)
+        if (!has(field.name)) return bad(file + ": " + field.name + " is missing");
     const double clock = board.npu.ddr_mhz / rknnsim::kDdrReferenceMhz;
     for (double* const rate : {&board.dram_gbps, &board.cpu_copy_gbps, &board.cpu_read_gbps,
                                &board.results_gbps_narrow, &board.results_gbps_wide})
@@ -73,9 +95,10 @@ Result<BoardProfile> parse_board_profile(const std::string& text, const std::str
 }
 
 Result<BoardProfile> load_board_profile(const std::string& path, int banks) {
-    std::string text = embedded_board_profile();
+    std::string text = embedded_board();
     if (!path.empty()) {
-        Result<std::string> read = read_text_file(path);
+        constexpr uint64_t kMostBytes = 16 << 20;
+        Result<std::string> read = read_regular_file(path, kMostBytes);
         if (!read.ok()) return read.status();
         text = read.take();
     }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// How far the model is from what was published, with one profile: single multiplications, then whole engines.
+// How far the model is from what was published, with one profile: single multiplications, then a token of
+// whole engines.
 #pragma once
 
 #include <string>

@@ -1,23 +1,26 @@
 // SPDX-License-Identifier: MIT
 #include "predict/model_shapes.hpp"
 
+#include <strings.h>
+
 #include <algorithm>
 
 #include "base/checked.hpp"
 #include "base/format.hpp"
+#include "predict/csv.hpp"
 #include "predict/embedded.hpp"
-#include "predict/key_values.hpp"
+#include "system/file.hpp"
 
 namespace rknpu2 {
 namespace {
 
 struct Field {
     const char* name;
-    int64_t low, high;
+    double low, high;
     int64_t ModelShape::*member;
 };
 
-constexpr int64_t kMostElements = int64_t{1} << 24;
+constexpr double kMostElements = 1 << 24;
 constexpr Field kFields[] = {
     {"layers", 1, 1000, &ModelShape::layers},
     {"hidden_size", 32, kMostElements, &ModelShape::hidden_size},
@@ -26,8 +29,9 @@ constexpr Field kFields[] = {
     {"head_dim", 1, 65536, &ModelShape::head_dim},
     {"ffn_size", 32, kMostElements, &ModelShape::ffn_size},
     {"vocabulary", 1, kMostElements, &ModelShape::vocabulary},
+    {"tied_embeddings", 0, 1, &ModelShape::tied_embeddings},
     {"norms_per_layer", 0, 16, &ModelShape::norms_per_layer},
-    {"parameters", 1, int64_t{1} << 50, &ModelShape::parameters},
+    {"parameters", 1, 1e15, &ModelShape::parameters},
 };
 
 Status check_sizes(const ModelShape& model, const std::string& file) {
@@ -36,7 +40,7 @@ Status check_sizes(const ModelShape& model, const std::string& file) {
                 format("%s: heads is %lld, not a multiple of kv_heads, %lld", file.c_str(),
                        static_cast<long long>(model.heads), static_cast<long long>(model.kv_heads))};
     }
-    const int64_t tables = model.vocabulary * model.hidden_size * (model.tied_embeddings ? 1 : 2);
+    const int64_t tables = model.vocabulary * model.hidden_size * (2 - model.tied_embeddings);
     // Each size is in its range, and yet all together can be too many for 64 bits.
     const size_t layers =
         saturating_mul(static_cast<size_t>(model.layers), static_cast<size_t>(model.layer_weights()));
@@ -98,42 +102,40 @@ int64_t ModelShape::token_weights() const {
     return layers * layer_weights() + vocabulary * hidden_size;
 }
 
-Result<ModelShape> parse_model_shape(const std::string& text, const std::string& file) {
-    Result<KeyValues> parsed = KeyValues::parse(text, file);
-    if (!parsed.ok()) return parsed.status();
-    KeyValues& values = parsed.value();
-    ModelShape model;
-    for (auto [name, member] : {std::pair{"name", &model.name}, {"source", &model.source}}) {
-        Result<std::string> value = values.take(name);
-        if (!value.ok()) return value.status();
-        *member = value.take();
+Result<std::vector<ModelShape>> parse_model_shapes(const std::string& text, const std::string& file) {
+    CsvTable table(text, file);
+    std::vector<ModelShape> models(table.rows());
+    for (size_t row = 0; row < models.size(); ++row) {
+        ModelShape& model = models[row];
+        model.name = table.text(row, "name");
+        model.source = table.text(row, "source");
+        for (const Field& field : kFields)
+            model.*field.member = table.integer(row, field.name, field.low, field.high);
+        RKNPU2_RETURN_IF_ERROR(table.status());
+        RKNPU2_RETURN_IF_ERROR(check_sizes(model, file));
     }
-    for (const Field& field : kFields) {
-        const Result<int64_t> value = values.take_integer(field.name, field.low, field.high);
-        if (!value.ok()) return value.status();
-        model.*field.member = value.value();
-    }
-    const Result<int64_t> tied = values.take_integer("tied_embeddings", 0, 1);
-    if (!tied.ok()) return tied.status();
-    model.tied_embeddings = tied.value() == 1;
-    RKNPU2_RETURN_IF_ERROR(values.check_all_taken());
-    RKNPU2_RETURN_IF_ERROR(check_sizes(model, file));
-    return model;
+    RKNPU2_RETURN_IF_ERROR(table.status());
+    return models;
 }
 
 Result<ModelShape> find_model_shape(const std::string& name_or_path) {
-    for (const EmbeddedFile& file : embedded_shapes()) {
-        Result<ModelShape> model = parse_model_shape(file.text, file.name);
-        if (!model.ok()) return model;
-        if (name_or_path == model.value().name || name_or_path + ".txt" == file.name) return model;
+    const Result<std::vector<ModelShape>> models = parse_model_shapes(embedded_models(), "models.csv");
+    RKNPU2_RETURN_IF_ERROR(models.status());
+    for (const ModelShape& model : models.value())
+        if (strcasecmp(name_or_path.c_str(), model.name.c_str()) == 0) return model;
+    constexpr uint64_t kMostBytes = 16 << 20;
+    const Result<std::string> text = read_regular_file(name_or_path, kMostBytes);
+    if (!text.ok()) {
+        std::string names;
+        for (const std::string& name : default_models())
+            names += (names.empty() ? "" : ", ") + name;
+        return Status(text.status().code(), "no model is called \"" + name_or_path + "\" (there are " +
+                                                names + "), and as a file: " + text.status().message());
     }
-    const Result<std::string> text = read_text_file(name_or_path);
-    if (text.ok()) return parse_model_shape(text.value(), name_or_path);
-    std::string names;
-    for (const std::string& name : default_models())
-        names += (names.empty() ? "" : ", ") + name;
-    return Status(text.status().code(), "no model is called \"" + name_or_path + "\" (there are " + names +
-                                            "), and as a file: " + text.status().message());
+    Result<std::vector<ModelShape>> own = parse_model_shapes(text.value(), name_or_path);
+    RKNPU2_RETURN_IF_ERROR(own.status());
+    if (own.value().size() == 1) return own.value().front();
+    return Status(StatusCode::kInvalidArgument, name_or_path + ": a file for --model has one model");
 }
 
 std::vector<std::string> default_models() {

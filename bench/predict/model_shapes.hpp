@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
-// The sizes of a language model that decide what a token costs, from bench/shapes/*.txt, and the matrix
+// The sizes of a language model that decide what a token costs, from bench/models.csv, and the matrix
 // multiplications of its layers.
 //
 // Multiplications that share their activations form a group: Q, K and V; the output of attention; gate and
-// up; down. The output head is a group of its own, and of a prompt only the last row goes through it. In
-// these files the number of parameters is given beside the sizes, and a file whose sizes do not come to it is
-// refused: a wrong digit would otherwise be a wrong prediction.
+// up; down. The output head is a group of its own, and of a prompt only the last row goes through it. The
+// table gives the number of parameters beside the sizes, and a row whose sizes do not come to it is refused:
+// a wrong digit would otherwise be a wrong prediction.
 #pragma once
 
 #include <array>
@@ -23,6 +23,7 @@ inline constexpr std::array kLayerGroups = {Group::kQkv, Group::kAttentionOutput
 
 const char* group_name(Group group);
 
+// Each member is a column of the table.
 struct ModelShape {
     std::string name, source;
     int64_t layers = 0;
@@ -30,9 +31,9 @@ struct ModelShape {
     int64_t heads = 0, kv_heads = 0, head_dim = 0;
     int64_t ffn_size = 0;
     int64_t vocabulary = 0;
-    bool tied_embeddings = false;
-    int64_t norms_per_layer = 0;
-    int64_t parameters = 0;
+    int64_t tied_embeddings = 0;  // 1: the output head is the table of embeddings
+    int64_t norms_per_layer = 0;  // 2: before attention and before the FFN; 4: after them as well
+    int64_t parameters = 0;       // as published or counted; the sizes come to it within 1 %
 
     int64_t q_size() const { return heads * head_dim; }
     int64_t kv_size() const { return kv_heads * head_dim; }  // of K alone
@@ -48,13 +49,14 @@ struct WeightShape {
 
 std::vector<WeightShape> weights_of(const ModelShape& model, Group group);
 
-// `file` is for messages only.
-Result<ModelShape> parse_model_shape(const std::string& text, const std::string& file);
+// The rows of such a table. `file` is for messages only.
+Result<std::vector<ModelShape>> parse_model_shapes(const std::string& text, const std::string& file);
 
-// The shapes that are compiled in, by name or by file name without ".txt"; or a path to a file.
+// The shape of that name that is compiled in, or the one of a file; small and capital letters of names are
+// alike.
 Result<ModelShape> find_model_shape(const std::string& name_or_path);
 
-// Names of the shapes compiled in, those of --check alone not among them.
+// What is modelled when no model is named.
 std::vector<std::string> default_models();
 
 }  // namespace rknpu2

@@ -28,13 +28,13 @@ struct PassResult {
 };
 
 struct Prediction {
-    Setting setting;  // the plan in it is the design's
+    Setting setting;
     Goal goal;
     PassResult prefill;
     PassResult decode;         // one token after `goal.context` others
     double peak_share = 0;     // of the NPU's int8 peak, by the layers' multiplications of the model: prefill
     double weights_share = 0;  // of the memory's rate, by the weights that a token needs: decode
-    double needed_share = 0;   // the same with the KV cache
+    double needed_share = 0;   // by the weights and the KV cache
 };
 
 // What decode is compared with: the highest rate that published figures of the board come to, 28.6 GB/s.

@@ -3,18 +3,12 @@
 // (bench/published/engines.csv), with their sources.
 #pragma once
 
-#include <map>
 #include <string>
 #include <vector>
 
 #include "base/status.hpp"
 
 namespace rknpu2 {
-
-// Comma-separated values with a header; cells in double quotes may hold commas. Each row by column name. A
-// row with another number of cells than the header is an error that names the line.
-using CsvRow = std::map<std::string, std::string>;
-Result<std::vector<CsvRow>> parse_csv(const std::string& text, const std::string& file);
 
 struct PublishedMatmul {
     int64_t M = 0, K = 0, N = 0;
@@ -39,9 +33,9 @@ struct PublishedEngine {
     int64_t tokens = 0;      // of the prompt
     double prefill_tps = 0;  // 0: not published
     double decode_tps = 0;
-    std::string check;  // which design the check compares, and with what; "" for none
-    // For the check "runs decode", what a token takes by the engine's own account: rounds of runs, gigabytes
-    // of weights, microseconds to wake the threads of a round, bindings and syncs, and the CPU's loops.
+    // What a token takes by the engine's own account, where there is one (else rounds is 0): rounds of runs,
+    // gigabytes of weights, microseconds to wake the threads of a round, bindings and syncs, and the CPU's
+    // loops.
     double rounds = 0, weight_gb = 0, wake_us = 0, calls = 0, cpu_ms = 0;
 };
 

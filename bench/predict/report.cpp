@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/format.hpp"
+#include "predict/csv.hpp"
 #include "text_table.hpp"
 
 namespace rknpu2 {
@@ -15,17 +16,14 @@ std::string percent(double share) {
     return format("%.1f %%", share * 100);
 }
 
-Grid grid_of(const Prediction& prediction, Group group) {
-    const Setting& s = prediction.setting;
-    const auto found = s.plan.grids.find(group);
-    if (found != s.plan.grids.end()) return found->second;
-    int64_t N = 0, K = 0;
-    for (const WeightShape& weight : weights_of(s.model, group)) {
-        N += weight.N;
-        K = weight.K;
-        if (!s.design.grouped) break;
+// "QKV 2x3": K segments times tiles of columns, for every group.
+std::string plan_text(const Setting& setting) {
+    std::string text = format("rows %lld", static_cast<long long>(setting.chunk_rows()));
+    for (const Group group : kLayerGroups) {
+        const CellGrid grid = products_of(setting, group).front().grid;
+        text += format(", %s %zux%zu", group_name(group), grid.segments, grid.tiles);
     }
-    return smallest_grid(N, K, s.board);
+    return text + " (K segments x tiles)";
 }
 
 std::string phases_text(const PassResult& pass) {
@@ -51,9 +49,8 @@ std::string busy_text(const char* what, const Utilisation& u) {
 
 std::string one_text(const Prediction& p, const std::vector<PublishedEngine>& engines) {
     const Setting& s = p.setting;
-    std::string text =
-        format("%s, design %s, %s\n", s.model.name.c_str(), s.design.name, planes_name(s.planes));
-    text += format("  plan: %s\n", plan_text(p).c_str());
+    std::string text = format("%s, design %s, %s\n  plan: %s\n", s.model.name.c_str(), name_of(s.design),
+                              name_of(s.planes), plan_text(s).c_str());
     text += format("  pp%lld  %.1f tokens/s modelled, %s of the int8 peak of three cores\n",
                    static_cast<long long>(p.goal.prompt), p.prefill.tokens_per_second,
                    percent(p.peak_share).c_str());
@@ -102,7 +99,7 @@ Json json_of(const Prediction& p, const std::vector<PublishedEngine>& engines) {
     const Setting& s = p.setting;
     Json grids = Json::object();
     for (const Group group : kLayerGroups) {
-        const Grid grid = grid_of(p, group);
+        const CellGrid grid = products_of(s, group).front().grid;
         grids[group_name(group)] = {{"k_segments", grid.segments}, {"n_tiles", grid.tiles}};
     }
     Json published = Json::array();
@@ -115,10 +112,10 @@ Json json_of(const Prediction& p, const std::vector<PublishedEngine>& engines) {
                              {"source", engine.source}});
     }
     return {{"model", s.model.name},
-            {"design", s.design.name},
-            {"precision", planes_name(s.planes)},
-            {"chunk_rows", s.plan.chunk},
-            {"chunk_skew", s.plan.skew},
+            {"design", name_of(s.design)},
+            {"precision", name_of(s.planes)},
+            {"chunk_rows", s.chunk_rows()},
+            {"chunk_skew", s.chunk_skew()},
             {"grids", grids},
             {"prompt", p.goal.prompt},
             {"context", p.goal.context},
@@ -132,17 +129,6 @@ Json json_of(const Prediction& p, const std::vector<PublishedEngine>& engines) {
 
 }  // namespace
 
-std::string plan_text(const Prediction& prediction) {
-    const Plan& plan = prediction.setting.plan;
-    std::string text = format("rows %lld", static_cast<long long>(plan.chunk));
-    for (const Group group : kLayerGroups) {
-        const Grid grid = grid_of(prediction, group);
-        text += format(", %s %lldx%lld", group_name(group), static_cast<long long>(grid.segments),
-                       static_cast<long long>(grid.tiles));
-    }
-    return text + " (K segments x tiles)";
-}
-
 std::string predictions_text(const std::vector<Prediction>& predictions,
                              const std::vector<PublishedEngine>& engines) {
     std::string text =
@@ -152,7 +138,7 @@ std::string predictions_text(const std::vector<Prediction>& predictions,
                "+ KV"});
     for (const Prediction& p : predictions) {
         const Utilisation& u = p.prefill.steady;
-        table.add({p.setting.model.name, p.setting.design.name, planes_name(p.setting.planes),
+        table.add({p.setting.model.name, name_of(p.setting.design), name_of(p.setting.planes),
                    format("%.1f", p.prefill.tokens_per_second), percent(p.peak_share), percent(u.npu),
                    percent(u.cpu), percent(u.dram), format("%.2f", p.decode.tokens_per_second),
                    percent(p.weights_share), percent(p.needed_share)});
@@ -166,20 +152,18 @@ std::string predictions_text(const std::vector<Prediction>& predictions,
 }
 
 std::string predictions_csv(const std::vector<Prediction>& predictions) {
-    std::string text =
-        "model,design,precision,prompt,context,chunk_rows,chunk_skew,pp_tps,share_of_int8_peak,tg_tps,"
-        "share_of_memory_by_weights,share_of_memory_with_kv_cache,npu,cpu,memory\n";
+    std::vector<Json> rows;
     for (const Prediction& p : predictions) {
         const Setting& s = p.setting;
         const Utilisation& u = p.prefill.steady;
-        text += format("%s,%s,%s,%lld,%lld,%lld,%lld,%.6g,%.6g,%.6g,%.6g,%.6g,%.6g,%.6g,%.6g\n",
-                       s.model.name.c_str(), s.design.name, planes_name(s.planes),
-                       static_cast<long long>(p.goal.prompt), static_cast<long long>(p.goal.context),
-                       static_cast<long long>(s.plan.chunk), static_cast<long long>(s.plan.skew),
-                       p.prefill.tokens_per_second, p.peak_share, p.decode.tokens_per_second, p.weights_share,
-                       p.needed_share, u.npu, u.cpu, u.dram);
+        rows.push_back({s.model.name, name_of(s.design), name_of(s.planes), p.goal.prompt, p.goal.context,
+                        s.chunk_rows(), s.chunk_skew(), p.prefill.tokens_per_second, p.peak_share,
+                        p.decode.tokens_per_second, p.weights_share, p.needed_share, u.npu, u.cpu, u.dram});
     }
-    return text;
+    return csv_text(
+        "model,design,precision,prompt,context,chunk_rows,chunk_skew,pp_tps,share_of_int8_peak,tg_tps,"
+        "share_of_memory_by_weights,share_of_memory_with_kv_cache,npu,cpu,memory",
+        rows);
 }
 
 std::string predictions_json(const std::vector<Prediction>& predictions,

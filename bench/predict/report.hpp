@@ -17,7 +17,4 @@ std::string predictions_csv(const std::vector<Prediction>& predictions);
 std::string predictions_json(const std::vector<Prediction>& predictions,
                              const std::vector<PublishedEngine>& engines);
 
-// "QKV 2x3": K segments times tiles of columns, for every group.
-std::string plan_text(const Prediction& prediction);
-
 }  // namespace rknpu2

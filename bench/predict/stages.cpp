@@ -21,208 +21,164 @@ double weights_in(const ModelShape& model, Group group) {
     return sum;
 }
 
-// Adds up the stages of one layer.
+// How a loop begins: with a region of the whole team, at a hand-over between threads that are at it already,
+// or as a part of the loop before it.
+enum class Start { kRegion, kHandOver, kGoesOn };
+
+// Adds up the stages of one layer. Bytes are those of a row.
 class Stages {
   public:
-    Stages(const Setting& setting, int64_t layer)
-        : s_(setting), m_(setting.model), layer_(layer), H_(static_cast<double>(m_.hidden_size)) {}
+    Stages(const Setting& setting, Way way, int64_t layer, const Rows& rows)
+        : s_(setting),
+          m_(setting.model),
+          way_(way),
+          layer_(layer),
+          rows_(rows),
+          count_(static_cast<double>(rows.count)) {}
 
-    std::vector<Stage> layer() {
-        const auto q = static_cast<double>(m_.q_size()), kv = static_cast<double>(m_.kv_size());
-        if (!s_.design.fused) norm();
-        if (s_.design.fused) {
-            const double kept = kFloat * q + 2 * kHalf * kv;
-            multiply_grouped(Group::kQkv, false, kept);
-        } else {
-            multiply(Group::kQkv);
-            pass("rope, KV cache", 2 * kFloat * (q + kv) + 2 * kFloat * kv + 2 * kHalf * kv, true);
-        }
-        attention();
+    std::vector<Stage> take() { return std::move(stages_); }
+
+    void add_layer() {
+        const double to_next = 2 * kFloat * H_ + planes(Group::kQkv) * H_;
         const double to_ffn =
             2 * kFloat * H_ + planes(Group::kGateUp) * H_;  // residual in, out; input of FFN
-        if (s_.design.fused) {
-            multiply_grouped(Group::kAttentionOutput, true, to_ffn);
-        } else {
-            multiply(Group::kAttentionOutput);
-            pass("residual", 3 * kFloat * H_, true);
-            norm();
+        if (way_ == Way::kFlow) {
+            multiply(Group::kQkv, false, kFloat * q_ + 2 * kHalf * kv_);
+            attention();
+            multiply(Group::kAttentionOutput, true, to_ffn);
+            multiply(Group::kGateUp, false, planes(Group::kDown) * F_);
+            multiply(Group::kDown, false, to_next);
+            return;
         }
-        ffn();
-        return std::move(stages_);
+        norm();
+        multiply(Group::kQkv);
+        pass("rope, KV cache", 2 * kFloat * (q_ + kv_) + 2 * kFloat * kv_ + 2 * kHalf * kv_);
+        attention();
+        multiply(Group::kAttentionOutput);
+        pass("residual", 3 * kFloat * H_);
+        norm();
+        if (way_ == Way::kTogether) {
+            multiply(Group::kGateUp, true, kFloat * F_);
+        } else {
+            multiply(Group::kGateUp);
+            pass("SiLU, multiply", 3 * kFloat * F_);
+        }
+        multiply(Group::kDown);
+        pass("residual", 3 * kFloat * H_);
     }
 
-    std::vector<Stage> first() {
-        const double out = planes(Group::kQkv) * H_;
-        if (s_.design.fused) pass("norm, quantise", kFloat * H_ + out, true);
-        return std::move(stages_);
+    void add_first() {
+        if (way_ == Way::kFlow) pass("norm, quantise", kFloat * H_ + planes(Group::kQkv) * H_);
     }
 
-    std::vector<Stage> head() {
-        pass("norm", 2 * kFloat * H_, true);
+    void add_head() {
+        pass("norm", 2 * kFloat * H_);
         multiply(Group::kHead);
-        return std::move(stages_);
     }
 
   private:
     double planes(Group group) const { return s_.planes_of(layer_, group); }
 
-    // How a loop begins: with a region of the whole team, at a hand-over between threads that are at it
-    // already, or as a part of the loop before it.
-    enum class Start { kRegion, kHandOver, kGoesOn };
+    // The plug-in computes all nodes between two multiplications in one call, and a single token's on one
+    // thread: what follows a residual or a rotary embedding there begins nothing.
+    double start_ns(Start start) const {
+        if (way_ != Way::kTogether || start == Start::kRegion) return s_.board.region_us * 1e3;
+        return start == Start::kHandOver ? s_.board.hand_over_us * 1e3 : 0;
+    }
 
-    void pass(const char* what, double bytes_a_row, bool block_begins, const char* phase = "float passes",
-              Start start = Start::kRegion) {
-        BoardProfile board = s_.board;
-        if (start == Start::kHandOver) board.region_us = board.hand_over_us;
-        if (start == Start::kGoesOn) board.region_us = 0;
+    void add(const char* phase, const std::string& what, Operation operation, Start start,
+             bool block_begins) {
+        operation.fixed_ns = start_ns(start);
         stages_.push_back({.phase = phase,
                            .what = what,
-                           .cost =
-                               [board, bytes_a_row](int64_t, int64_t rows) {
-                                   return std::vector{
-                                       cpu_pass(bytes_a_row * static_cast<double>(rows), board)};
-                               },
+                           .operations = {std::move(operation)},
                            .block_begins = block_begins});
     }
 
-    // The plug-in computes all nodes between two multiplications in one call, and a single token's on one
-    // thread: what follows a residual or a rotary embedding there begins nothing.
-    Start if_token(Start start) const { return s_.design.flows && !s_.design.wave ? start : Start::kRegion; }
+    void pass(const char* what, double bytes, Start start = Start::kRegion) {
+        add("float passes", what, cpu_pass(bytes * count_, s_.board), start, true);
+    }
 
     // Half of a layer's norms, those of attention or of the FFN.
     // They follow a residual, that of the layer before or this one's.
     void norm() {
-        pass("norm", static_cast<double>(m_.norms_per_layer) / 2 * 2 * kFloat * H_, true, "float passes",
-             if_token(Start::kGoesOn));
+        pass("norm", static_cast<double>(m_.norms_per_layer) / 2 * 2 * kFloat * H_, Start::kGoesOn);
     }
 
     void attention() {
-        BoardProfile board = s_.board;
-        if (if_token(Start::kGoesOn) == Start::kGoesOn) board.region_us = 0;
-        stages_.push_back({.phase = "attention",
-                           .what = "attention",
-                           .cost =
-                               [board, q = m_.q_size(), kv = m_.kv_size()](int64_t first, int64_t rows) {
-                                   return std::vector{cpu_attention(first, rows, q, kv, board)};
-                               },
-                           .block_begins = true,
-                           .causal = true});
+        add("attention", "attention",
+            cpu_attention(rows_.first, rows_.count, m_.q_size(), m_.kv_size(), s_.board), Start::kGoesOn,
+            true);
+        stages_.back().causal = true;
     }
 
-    void ffn() {
-        const auto F = static_cast<double>(m_.ffn_size);
-        if (s_.design.fused) {
-            multiply_grouped(Group::kGateUp, false, planes(Group::kDown) * F);
-            const double to_next = 2 * kFloat * H_ + planes(Group::kQkv) * H_;
-            multiply_grouped(Group::kDown, false, to_next);
-            return;
-        }
-        if (s_.design.gated) {
-            multiply_grouped(Group::kGateUp, true, kFloat * F);
-            multiply(Group::kDown);
-        } else {
-            multiply(Group::kGateUp);
-            pass("SiLU, multiply", 3 * kFloat * F, true);
-            multiply(Group::kDown);
-        }
-        pass("residual", 3 * kFloat * H_, true);
-    }
-
-    // Quantise, run, dequantise to floats; for every weight apart where the design does not group.
+    // Quantise, run, results to floats.
     void multiply(Group group) {
-        if (s_.design.grouped) {
-            double N = 0;
-            for (const WeightShape& weight : weights_of(m_, group))
-                N += static_cast<double>(weight.N);
-            multiply_grouped(group, true, kFloat * N);
-            return;
-        }
-        for (const WeightShape& weight : weights_of(m_, group))
-            run(group, weight.name, weight.N, weight.K, true, kFloat * static_cast<double>(weight.N));
+        for (const Product& product : products_of(s_, group))
+            multiply(product, group, true, kFloat * static_cast<double>(product.N));
     }
 
-    // One run for all weights of the group, and one pass over the results that leaves `out` bytes a row.
-    void multiply_grouped(Group group, bool quantises, double out) {
-        int64_t N = 0;
-        for (const WeightShape& weight : weights_of(m_, group))
-            N += weight.N;
-        run(group, group_name(group), N, weights_of(m_, group).front().K, quantises, out);
+    // One pass over the results leaves `out` bytes.
+    void multiply(Group group, bool quantises, double out) {
+        multiply(products_of(s_, group).front(), group, quantises, out);
     }
 
-    void run(Group group, const char* what, int64_t N, int64_t K, bool quantises, double out) {
-        const std::string name = what;
-        const auto found = s_.plan.grids.find(group);
-        const Grid grid = found == s_.plan.grids.end() ? smallest_grid(N, K, s_.board) : found->second;
+    void multiply(const Product& product, Group group, bool quantises, double out) {
         const int rows_each = s_.planes_of(layer_, group);
-        const double in = static_cast<double>(K) * rows_each;
+        const auto K = static_cast<double>(product.K);
+        const double in = K * rows_each;
         if (quantises) {
-            pass("quantise", kFloat * static_cast<double>(K) + in, true, "quantise",
-                 if_token(Start::kGoesOn));
-            stages_.back().what = "quantise for " + name;
+            add("quantise", std::string("quantise for ") + product.name,
+                cpu_pass((kFloat * K + in) * count_, s_.board), Start::kGoesOn, true);
         }
-        const bool native = s_.design.native;
         stages_.push_back({.phase = "NPU",
-                           .what = name,
-                           .cost =
-                               [=, board = s_.board, sync = s_.sync](int64_t, int64_t rows) {
-                                   auto rounds = npu_rounds(rows * rows_each, N, K, grid, native, board);
-                                   if (sync == Sync::kOwner)
-                                       add_syncs(&rounds, rows * rows_each, N, K, grid, board);
-                                   return rounds;
-                               },
+                           .what = product.name,
+                           .operations = npu_rounds(rows_.count * rows_each, product.N, product.K,
+                                                    product.grid, s_.sync, s_.board),
                            .block_begins = !quantises});
-        const double sums = kSum * static_cast<double>(N * grid.segments * rows_each);
-        if (!native) {
-            stages_.push_back({.phase = "convert layouts",
-                               .what = "convert " + name,
-                               .cost = [=, board = s_.board](int64_t, int64_t rows) {
-                                   const auto count = static_cast<double>(rows);
-                                   return std::vector{cpu_conversion(in * count, sums * count, board)};
-                               }});
-        }
-        // Without fusion every further segment is added to floats in memory; a token's are still in a cache.
-        const bool token = if_token(Start::kHandOver) == Start::kHandOver;
-        const double again =
-            s_.design.fused || token ? 0 : 2 * kFloat * static_cast<double>(N * (grid.segments - 1));
+        const auto N = static_cast<double>(product.N);
+        const auto segments = static_cast<double>(product.grid.segments);
+        const double sums = kSum * (N * segments * rows_each);
+        // Without a flow every further segment is added to floats in memory; a token's are still in a cache.
+        const double again = way_ == Way::kPlain ? 2 * kFloat * (N * (segments - 1)) : 0;
         // Results of one round of runs are taken while the next one goes on; only the last round's are waited
         // for.
-        const double waited_for =
-            token ? 1 / std::ceil(static_cast<double>(grid.segments * grid.tiles) / rknnsim::kCores) : 1;
-        int64_t widest = 0;
-        for (const WeightShape& weight : weights_of(m_, group))
-            widest = std::max(widest, std::min(weight.N, N));
-        results(name, widest, rows_each, (sums + again) * waited_for, out * waited_for,
-                sums * waited_for + in);
+        const double cells = segments * static_cast<double>(product.grid.tiles);
+        const double waited_for = way_ == Way::kTogether ? 1 / std::ceil(cells / rknnsim::kCores) : 1;
+        results(product, rows_each, (sums + again) * waited_for, out * waited_for, sums * waited_for + in);
     }
 
-    // A pass over what the NPU has written: `sums` bytes a row of it, and `out` bytes of all else. `shared`:
-    // of memory that the NPU reads or writes.
-    void results(const std::string& name, int64_t N, int rows_each, double sums, double out, double shared) {
-        BoardProfile board = s_.board;
-        if (if_token(Start::kHandOver) == Start::kHandOver) board.region_us = board.hand_over_us;
-        stages_.push_back({.phase = "results",
-                           .what = "results of " + name,
-                           .cost = [=, native = s_.design.native, sync = s_.sync](int64_t, int64_t rows) {
-                               const auto count = static_cast<double>(rows);
-                               Operation pass = cpu_pass(out * count, board);
-                               const double gbps = native ? results_gbps(N, rows * rows_each, board)
-                                                          : pass.parts.front().gbps;
-                               pass.parts.front().gbps = std::min(pass.parts.front().gbps, gbps);
-                               pass.parts.push_back({.bytes = sums * count, .gbps = gbps});
-                               if (sync == Sync::kLines)
-                                   pass.parts.push_back({.compute_ns = line_ns(shared * count, board)});
-                               return std::vector{pass};
-                           }});
+    // A pass over what the NPU has written: `sums` bytes of it, and `out` bytes of all else. `shared`: of
+    // memory that the NPU reads or writes.
+    void results(const Product& product, int rows_each, double sums, double out, double shared) {
+        const BoardProfile& board = s_.board;
+        Operation pass = cpu_pass(out * count_, board);
+        const double gbps =
+            results_gbps(board.results_gbps_narrow, board.results_gbps_wide,
+                         static_cast<size_t>(rows_.count * rows_each), static_cast<size_t>(product.width));
+        pass.parts.front().gbps = std::min(pass.parts.front().gbps, gbps);
+        pass.parts.push_back({.bytes = sums * count_, .gbps = gbps});
+        if (s_.sync == Sync::kLines) pass.parts.push_back({.compute_ns = line_ns(shared * count_, board)});
+        add("results", std::string("results of ") + product.name, std::move(pass), Start::kHandOver, false);
     }
 
     const Setting& s_;
     const ModelShape& m_;
+    const Way way_;
     const int64_t layer_;
-    const double H_;
+    const Rows rows_;
+    const double count_;
+    const double H_ = static_cast<double>(m_.hidden_size), F_ = static_cast<double>(m_.ffn_size);
+    const double q_ = static_cast<double>(m_.q_size()), kv_ = static_cast<double>(m_.kv_size());
     std::vector<Stage> stages_;
 };
 
 }  // namespace
+
+Way way_of(Design design, int64_t rows) {
+    if (design == Design::kPlain) return Way::kPlain;
+    return rows >= kFewestFlowRows ? Way::kFlow : Way::kTogether;
+}
 
 double Setting::share_with_two_planes(Group group) const {
     double left = kSecondPlanes * static_cast<double>(model.layer_weights());
@@ -243,16 +199,39 @@ int Setting::planes_of(int64_t layer, Group group) const {
     return at(layer + 1) > at(layer) ? 2 : 1;
 }
 
-std::vector<Stage> layer_stages(const Setting& setting, int64_t layer) {
-    return Stages(setting, layer).layer();
+std::vector<Product> products_of(const Setting& setting, Group group) {
+    std::vector<Product> products;
+    for (const WeightShape& weight : weights_of(setting.model, group)) {
+        products.push_back({weight.name, weight.N, weight.K, weight.N, {}});
+        if (setting.design == Design::kPlain || products.size() == 1) continue;
+        Product& all = products.front();
+        all.N += weight.N;
+        all.width = std::max(all.width, weight.N);
+        products.pop_back();
+    }
+    for (Product& product : products) {
+        product.grid = smallest_grid(product.N, product.K, setting.board);
+        if (setting.design == Design::kPlain) continue;
+        product.name = group_name(group);
+        if (group == Group::kHead) continue;
+        product.grid.segments =
+            best_segments(kBoardRates, NpuArithmetic::kInt8, static_cast<size_t>(product.K));
+        product.grid.tiles =
+            tile_count(static_cast<size_t>(product.N), product.grid.segments, rknnsim::kCores);
+    }
+    return products;
 }
 
-std::vector<Stage> first_stages(const Setting& setting) {
-    return Stages(setting, 0).first();
-}
-
-std::vector<Stage> head_stages(const Setting& setting) {
-    return Stages(setting, 0).head();
+std::vector<Stage> stages_of(const Setting& setting, Way way, int64_t layer, const Rows& rows) {
+    Stages stages(setting, way, std::max<int64_t>(layer, 0), rows);
+    if (layer < 0) {
+        stages.add_first();
+    } else if (layer < setting.model.layers) {
+        stages.add_layer();
+    } else {
+        stages.add_head();
+    }
+    return stages.take();
 }
 
 }  // namespace rknpu2

@@ -13,7 +13,7 @@ using Json = nlohmann::ordered_json;
 
 constexpr int kNpuProcess = 1, kCpuProcess = 2, kMemoryProcess = 3;
 
-Json name_of(const char* kind, int process, int lane, const std::string& name) {
+Json label(const char* kind, int process, int lane, const std::string& name) {
     return {{"ph", "M"}, {"name", kind}, {"pid", process}, {"tid", lane}, {"args", {{"name", name}}}};
 }
 
@@ -48,13 +48,14 @@ class Trace {
 
   private:
     void add_names() {
-        const std::string of = p_.setting.model.name + ", design " + p_.setting.design.name + ", modelled";
-        events_.push_back(name_of("process_name", kNpuProcess, 0, "NPU: " + of));
-        events_.push_back(name_of("process_name", kCpuProcess, 0, "CPU, four A76"));
-        events_.push_back(name_of("process_name", kMemoryProcess, 0, "memory"));
+        const std::string of =
+            p_.setting.model.name + ", design " + name_of(p_.setting.design) + ", modelled";
+        events_.push_back(label("process_name", kNpuProcess, 0, "NPU: " + of));
+        events_.push_back(label("process_name", kCpuProcess, 0, "CPU, four A76"));
+        events_.push_back(label("process_name", kMemoryProcess, 0, "memory"));
         for (int core = 0; core < 3; ++core)
-            events_.push_back(name_of("thread_name", kNpuProcess, core, format("core %d", core)));
-        events_.push_back(name_of("thread_name", kCpuProcess, 0, "team"));
+            events_.push_back(label("thread_name", kNpuProcess, core, format("core %d", core)));
+        events_.push_back(label("thread_name", kCpuProcess, 0, "team"));
     }
 
     void add_slice(const std::string& name, int process, int lane, double start, double end, size_t index) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Text files of `name = value  # comment` lines: the form of all profiles and of bench/shapes/*.txt.
+// Text files of `name = value  # comment` lines: the form of all profiles.
 //
 // Only the form is checked here. What the names mean, and which there must be, is for whoever reads them.
 #pragma once

@@ -131,9 +131,9 @@ TEST(BenchProgram, WhatIsWrongIsOneLine) {
     const std::pair<std::string, std::string> cases[] = {
         {"", "subcommand"},
         {"predict --model nothing", "no model is called \"nothing\""},
-        {"predict --design best", "no design is called \"best\"; there are plain, plugin"},
-        {"predict --design engine", "no design is called \"engine\""},
-        {"predict --precision exact", "no precision is called \"exact\""},
+        {"predict --design best", "--design: best not in {plain,plugin,all}"},
+        {"predict --design engine", "--design: engine not in"},
+        {"predict --precision exact", "--precision: exact not in {fast,balanced+statistics,balanced}"},
         {"predict --profile " + missing, missing + ": cannot be read"},
         {"predict --banks 12", "--banks"},
         {"predict --format xml", "--format"},
@@ -146,7 +146,7 @@ TEST(BenchProgram, WhatIsWrongIsOneLine) {
         {"matmul --shape 0x32x32", "is not a shape"},
         {"matmul --shape 1x1048576x1048576", "more than 2^32 elements"},
         {"matmul --model nothing", "no model is called \"nothing\""},
-        {"matmul --precision reference", "there is no precision \"reference\""},
+        {"matmul --precision reference", "--precision: reference not in"},
         {"matmul --cores 4", "--cores"},
         {"matmul --runtime " + missing + "/librknnrt.so", missing + "/librknnrt.so"},
     };

@@ -17,16 +17,20 @@ double total(const std::vector<Operation>& rounds, double (Operation::*what)() c
 
 TEST(Costs, SmallestGridKeepsTheLimitsOfARun) {
     const BoardProfile board = shipped_board();
-    EXPECT_EQ(smallest_grid(4096, 4096, board), (Grid{1, 3}));
-    EXPECT_EQ(smallest_grid(22016, 4096, board), (Grid{1, 3}));
-    EXPECT_EQ(smallest_grid(4096, 11008, board), (Grid{2, 3}));    // K over 8192
-    EXPECT_EQ(smallest_grid(262144, 1152, board), (Grid{1, 18}));  // six rounds
-    EXPECT_EQ((Grid{2, 4}).rounds(), 3);
+    const auto grid = [&](int64_t N, int64_t K) {
+        const CellGrid made = smallest_grid(N, K, board);
+        return std::pair(made.segments, made.tiles);
+    };
+    EXPECT_EQ(grid(4096, 4096), std::pair(1UL, 3UL));
+    EXPECT_EQ(grid(22016, 4096), std::pair(1UL, 3UL));
+    EXPECT_EQ(grid(4096, 11008), std::pair(2UL, 3UL));    // K over 8192
+    EXPECT_EQ(grid(262144, 1152), std::pair(1UL, 18UL));  // six rounds
+    EXPECT_EQ(npu_rounds(1, 4096, 4096, {2, 4}, Sync::kNone, board).size(), 3);
 }
 
 TEST(Costs, ARoundIsTheSimulatorsRun) {
     const BoardProfile board = shipped_board();
-    const std::vector<Operation> rounds = npu_rounds(100, 3 * 1024, 4096, {1, 3}, true, board);
+    const std::vector<Operation> rounds = npu_rounds(100, 3 * 1024, 4096, {1, 3}, Sync::kNone, board);
     ASSERT_EQ(rounds.size(), 1);
     rknnsim::MatmulShape shape;
     shape.ac_native = true;
@@ -42,46 +46,53 @@ TEST(Costs, ARoundIsTheSimulatorsRun) {
 
 TEST(Costs, SegmentsReadWeightsLessOften) {
     const BoardProfile board = shipped_board();
-    const auto bytes = [&](const Grid& grid) {
-        return total(npu_rounds(512, 4096, 4096, grid, true, board), &Operation::bytes);
+    const auto bytes = [&](const CellGrid& grid) {
+        return total(npu_rounds(512, 4096, 4096, grid, Sync::kNone, board), &Operation::bytes);
     };
     EXPECT_GT(bytes({1, 3}), 16 * 4096.0 * 4096);  // 32 rows a tile: 16 passes
     EXPECT_LT(bytes({4, 3}), bytes({1, 3}) / 2);   // 128 rows: 4 passes, three more sums
-    EXPECT_EQ(npu_rounds(1, 4096, 4096, {3, 1}, true, board).size(), 1);  // K dealt to the cores: one round
+    EXPECT_EQ(npu_rounds(1, 4096, 4096, {3, 1}, Sync::kNone, board).size(),
+              1);  // K dealt to the cores: one round
 }
 
 TEST(Costs, SyncsOfWholeBuffers) {
     const BoardProfile board = shipped_board();
+    // What the calls add to each round.
+    const auto syncs = [&](int64_t rows, int64_t N, int64_t K, const CellGrid& grid) {
+        const std::vector<Operation> without = npu_rounds(rows, N, K, grid, Sync::kNone, board);
+        const std::vector<Operation> with = npu_rounds(rows, N, K, grid, Sync::kOwner, board);
+        EXPECT_EQ(with.size(), without.size());
+        std::vector<double> added;
+        for (size_t i = 0; i < with.size(); ++i)
+            added.push_back(with[i].fixed_ns - without[i].fixed_ns);
+        return added;
+    };
     // One segment for three cores: a sync of the activations, and one of each core's results, side by side.
-    std::vector<Operation> rounds = npu_rounds(100, 3 * 1024, 4096, {1, 3}, true, board);
-    const double before = rounds[0].fixed_ns;
-    add_syncs(&rounds, 100, 3 * 1024, 4096, {1, 3}, board);
-    EXPECT_NEAR(rounds[0].fixed_ns - before, 2000 + 1.25 * (100 * 4096 + 100 * 1024 * 4) / 39, 1);
+    const std::vector<double> one = syncs(100, 3 * 1024, 4096, {1, 3});
+    ASSERT_EQ(one.size(), 1);
+    EXPECT_NEAR(one[0], 2000 + 1.25 * (100 * 4096 + 100 * 1024 * 4) / 39, 1);
     // Two segments of three tiles are two rounds, each with activations of its own; of two rounds of one
     // segment the second has none to sync.
-    for (const auto& [grid, second] : {std::pair{Grid{2, 3}, true}, {Grid{1, 6}, false}}) {
-        rounds = npu_rounds(1, 6 * 1024, 4096, grid, true, board);
-        ASSERT_EQ(rounds.size(), 2);
-        const double call = rounds[1].fixed_ns;
-        add_syncs(&rounds, 1, 6 * 1024, 4096, grid, board);
-        EXPECT_EQ(rounds[1].fixed_ns - call > 2000, second);
-        EXPECT_GT(rounds[0].fixed_ns - call, 2000);
+    for (const auto& [grid, second] : {std::pair{CellGrid{2, 3}, true}, {CellGrid{1, 6}, false}}) {
+        const std::vector<double> two = syncs(1, 6 * 1024, 4096, grid);
+        ASSERT_EQ(two.size(), 2);
+        EXPECT_EQ(two[1] > 2000, second);
+        EXPECT_GT(two[0], 2000);
     }
     // Three segments, one to each core: all activations before the one round.
-    rounds = npu_rounds(1, 1024, 3 * 1024, {3, 1}, true, board);
-    const double one = rounds[0].fixed_ns;
-    add_syncs(&rounds, 1, 1024, 3 * 1024, {3, 1}, board);
-    EXPECT_NEAR(rounds[0].fixed_ns - one, 4000 + 1.25 * (3 * 1024 + 4 * 1024) / 39, 1);
+    EXPECT_NEAR(syncs(1, 1024, 3 * 1024, {3, 1})[0], 4000 + 1.25 * (3 * 1024 + 4 * 1024) / 39, 1);
     EXPECT_NEAR(line_ns(256 * 64, board), 256 * 6.6 / 4, 1e-9);
 }
 
 TEST(Costs, WideResultsAreSlow) {
-    const BoardProfile board = shipped_board();
-    EXPECT_DOUBLE_EQ(results_gbps(2560, 64, board), 20);
-    EXPECT_DOUBLE_EQ(results_gbps(10240, 64, board), 5.5);
-    EXPECT_DOUBLE_EQ(results_gbps(200000, 64, board), 5.5);
-    EXPECT_DOUBLE_EQ(results_gbps(200000, 1, board), 20);
-    EXPECT_NEAR(1 / results_gbps(6400, 64, board), (1 / 20.0 + 1 / 5.5) / 2, 1e-9);
+    const auto gbps = [board = shipped_board()](size_t N, size_t rows) {
+        return results_gbps(board.results_gbps_narrow, board.results_gbps_wide, rows, N);
+    };
+    EXPECT_DOUBLE_EQ(gbps(2560, 64), 20);
+    EXPECT_DOUBLE_EQ(gbps(10240, 64), 5.5);
+    EXPECT_DOUBLE_EQ(gbps(200000, 64), 5.5);
+    EXPECT_DOUBLE_EQ(gbps(200000, 1), 20);
+    EXPECT_NEAR(1 / gbps(6400, 64), (1 / 20.0 + 1 / 5.5) / 2, 1e-9);
 }
 
 TEST(Costs, CausalAttentionGrowsWithThePosition) {

@@ -4,6 +4,7 @@
 #include <sstream>
 
 #include "bench/predict_cases.hpp"
+#include "predict/csv.hpp"
 #include "predict/embedded.hpp"
 #include "predict/report.hpp"
 #include "predict/trace_file.hpp"
@@ -18,7 +19,7 @@ std::vector<PublishedEngine> engines() {
 }
 
 TEST(Output, JsonHoldsWhatTheTextSays) {
-    const Prediction p = predict_for("Gemma-3-1B", "plugin");
+    const Prediction p = predict_for("Gemma-3-1B", Design::kPlugin);
     const json all = json::parse(predictions_json({p}, engines()));
     EXPECT_EQ(all["modelled"], true);
     const json& one = all["predictions"][0];
@@ -34,15 +35,15 @@ TEST(Output, JsonHoldsWhatTheTextSays) {
 }
 
 TEST(Output, CsvHasACellForEveryColumn) {
-    const auto rows = parse_csv(predictions_csv({predict_for("Gemma-3-1B", "plain")}), "out.csv");
-    ASSERT_TRUE(rows.ok()) << rows.status().message();
-    ASSERT_EQ(rows.value().size(), 1);
-    EXPECT_EQ(rows.value()[0].at("design"), "plain");
-    EXPECT_GT(std::stod(rows.value()[0].at("pp_tps")), 100);
+    CsvTable table(predictions_csv({predict_for("Gemma-3-1B", Design::kPlain)}), "out.csv");
+    ASSERT_EQ(table.rows(), 1);
+    EXPECT_EQ(table.text(0, "design"), "plain");
+    EXPECT_GT(table.number(0, "pp_tps"), 100);
+    EXPECT_TRUE(table.status().ok()) << table.status().message();
 }
 
 TEST(Output, TheTraceShowsCpuAndNpuTogether) {
-    const json trace = json::parse(layer_trace_json(predict_for("Qwen2.5-1.5B", "plugin")));
+    const json trace = json::parse(layer_trace_json(predict_for("Qwen2.5-1.5B", Design::kPlugin)));
     std::vector<std::pair<double, double>> npu, cpu;
     bool memory = false;
     for (const json& event : trace["traceEvents"]) {

@@ -16,16 +16,14 @@ inline BoardProfile shipped_board() {
     return board.value();
 }
 
-inline Setting setting_of(const std::string& model, const std::string& design,
-                          Planes planes = Planes::kFast) {
+inline Setting setting_of(const std::string& model, Design design, Planes planes = Planes::kFast) {
     return {.model = find_model_shape(model).value(),
-            .design = find_design(design).value(),
+            .design = design,
             .planes = planes,
             .board = shipped_board()};
 }
 
-inline Prediction predict_for(const std::string& model, const std::string& design,
-                              Planes planes = Planes::kFast) {
+inline Prediction predict_for(const std::string& model, Design design, Planes planes = Planes::kFast) {
     return predict(setting_of(model, design, planes), {});
 }
 

@@ -5,6 +5,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <nlohmann/json.hpp>
+
+#include "predict/csv.hpp"
 #include "predict/embedded.hpp"
 
 namespace rknpu2 {
@@ -12,19 +15,39 @@ namespace {
 
 using testing::HasSubstr;
 
-TEST(Published, QuotedCellsHoldCommasAndQuotes) {
-    const auto rows = parse_csv("a,b\n\"x, \"\"y\"\"\",2\n", "f.csv");
-    ASSERT_TRUE(rows.ok()) << rows.status().message();
-    EXPECT_EQ(rows.value()[0].at("a"), "x, \"y\"");
-    EXPECT_EQ(rows.value()[0].at("b"), "2");
+TEST(Csv, QuotedCellsHoldCommasAndQuotes) {
+    const CsvTable table("a,b\n\"x, \"\"y\"\"\",2\n", "f.csv");
+    ASSERT_EQ(table.rows(), 1);
+    EXPECT_EQ(table.text(0, "a"), "x, \"y\"");
+    EXPECT_EQ(table.text(0, "b"), "2");
+    EXPECT_EQ(table.text(0, "c"), "");
+    EXPECT_TRUE(table.status().ok());
+}
+
+TEST(Csv, WhatIsWrittenIsRead) {
+    const std::string text =
+        csv_text("a,b,c,d", {{{"a", "x, \"y\""}, {"b", {{"low", 1}, {"high", 2.5}}}, {"d", nullptr}}});
+    EXPECT_EQ(text.substr(0, text.find('\n')), "a,b,c,d");
+    CsvTable table(text, "f.csv");
+    EXPECT_EQ(table.number(0, "b"), 1);
+    EXPECT_EQ(table.number(0, "c"), 2.5);
+    EXPECT_EQ(table.text(0, "d"), "");
+    EXPECT_TRUE(table.status().ok()) << table.status().message();
+}
+
+TEST(Csv, TheFirstErrorIsKept) {
+    EXPECT_EQ(CsvTable("a,b\n1\n", "f.csv").status().message(), "f.csv:2: 1 cells, but the header has 2");
+    CsvTable table("a,b\n\n2.5,many\n", "f.csv");
+    EXPECT_EQ(table.integer(0, "a"), 2);
+    EXPECT_EQ(table.number(0, "b"), 0);
+    EXPECT_EQ(table.status().message(), "f.csv:3: a is 2.5, but must be an integer");
 }
 
 TEST(Published, BrokenFilesAreErrors) {
-    EXPECT_EQ(parse_csv("a,b\n1\n", "f.csv").status().message(), "f.csv:2: 1 cells, but the header has 2");
     EXPECT_EQ(published_matmuls("check,m\nyes,many\n", "f.csv").status().message(),
-              "f.csv: \"many\" in column m is no number from 0 to 1e12");
+              "f.csv:2: \"many\" in column m is no number from 0 to 1e+12");
     EXPECT_EQ(published_engines("engine,model\na,b\n", "f.csv").status().message(),
-              "f.csv: there is no column rounds");
+              "f.csv: there is no column tokens");
 }
 
 TEST(Published, TheMarkedRowsAreThere) {

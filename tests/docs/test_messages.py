@@ -41,10 +41,7 @@ NOT_ON_THE_PAGE = {
     "-n takes a number, not '…'": USAGE,
     "--chunks takes a number of at least 1, not '…'": USAGE,
     "(--help lists the options)": USAGE,
-    "rknpu2-bench: …": PART,
     "…: warning: …": PART,
-    "rknpu2-bench kernels: …": PART,
-    "rknpu2-bench matmul: …": PART,
     "and … more by the same activations": PART,
     "…: unknown exception": INTERNAL,
     "unknown exception": INTERNAL,
@@ -63,8 +60,8 @@ NOT_ON_THE_PAGE = {
     "a step of no kind": INTERNAL,
     "chunks of rows wait for each other; please report the model": INTERNAL,
     "this CPU has no cache maintenance for programs": INTERNAL,
-    "sim_vs_blas: …": ELSEWHERE,
-    "… of …: … ...": ELSEWHERE,
+    '"…" is no MxKxN': ELSEWHERE,
+    "… of …: …x…x… ...": ELSEWHERE,
 }
 
 

@@ -130,14 +130,15 @@ void profile() {
     std::string zero_byte = rknnsim::default_profile_text();
     zero_byte.insert(zero_byte.find(' ', 15 + zero_byte.find("\nerror.worst")), std::string("\0 9", 3));
     seed("profile", "zero-byte", bytes(uint8_t{0}) + zero_byte);
-    seed("profile", "too-many-parameters",
-         bytes(uint8_t{2}) +
-             std::string("name = m\nsource = s\nlayers = 1000\nhidden_size = 16777216\nheads = 4096\n"
-                         "kv_heads = 4096\nhead_dim = 65536\nffn_size = 16777216\nvocabulary = 1\n"
-                         "tied_embeddings = 1\nnorms_per_layer = 0\nparameters = 1\n"));
-    seed("profile", "board", bytes(uint8_t{1}) + embedded_board_profile());
+    seed(
+        "profile", "too-many-parameters",
+        bytes(uint8_t{2}) +
+            std::string("name,layers,hidden_size,heads,kv_heads,head_dim,ffn_size,vocabulary,tied_embeddings,"
+                        "norms_per_layer,parameters,source\n"
+                        "m,1000,16777216,4096,4096,65536,16777216,1,0,0,1,s\n"));
+    seed("profile", "board", bytes(uint8_t{1}) + embedded_board());
     seed("profile", "simulator-as-board", bytes(uint8_t{1}) + rknnsim::default_profile_text());
-    seed("profile", "shape", bytes(uint8_t{2}) + embedded_shapes()[0].text);
+    seed("profile", "shape", bytes(uint8_t{2}) + embedded_models());
     seed("profile", "matmuls",
          bytes(uint8_t{3}) +
              std::string("m,k,n,cores,time_us,gops,a_type,ac_layout,how,source,check\n"

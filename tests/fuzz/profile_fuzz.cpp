@@ -62,14 +62,7 @@ void board_profile(const std::string& text) {
     FUZZ_CHECK(board.value().npu_columns >= 32 && board.value().npu_columns <= 131072);
 }
 
-void model_shape(const std::string& text) {
-    const Result<ModelShape> shape = parse_model_shape(text, "file");
-    if (!shape.ok()) {
-        FUZZ_CHECK(fuzz::is_one_line(shape.status().message()));
-        FUZZ_CHECK(shape.status().message().rfind("file:", 0) == 0);
-        return;
-    }
-    const ModelShape& model = shape.value();
+void check_shape(const ModelShape& model) {
     FUZZ_CHECK(model.layers > 0 && model.kv_heads > 0 && model.heads % model.kv_heads == 0);
     // The parameters are those of the sizes, by a hundredth.
     long double weights = 0;
@@ -80,9 +73,20 @@ void model_shape(const std::string& text) {
     const long double table =
         static_cast<long double>(model.vocabulary) * static_cast<long double>(model.hidden_size);
     const long double all =
-        weights * static_cast<long double>(model.layers) + table * (model.tied_embeddings ? 1 : 2);
+        weights * static_cast<long double>(model.layers) + table * (model.tied_embeddings == 1 ? 1 : 2);
     const auto said = static_cast<long double>(model.parameters);
     FUZZ_CHECK(std::abs(all - said) <= said / 100);
+}
+
+void model_shapes(const std::string& text) {
+    const Result<std::vector<ModelShape>> models = parse_model_shapes(text, "file");
+    if (!models.ok()) {
+        FUZZ_CHECK(fuzz::is_one_line(models.status().message()));
+        FUZZ_CHECK(models.status().message().rfind("file:", 0) == 0);
+        return;
+    }
+    for (const ModelShape& model : models.value())
+        check_shape(model);
 }
 
 void doctors_profile(const std::string& text) {
@@ -134,7 +138,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     const std::string text = input.rest();
     if (which == 0) simulator_profile(text);
     if (which == 1) board_profile(text);
-    if (which == 2) model_shape(text);
+    if (which == 2) model_shapes(text);
     if (which == 3) published(text);
     if (which == 4) doctors_profile(text);
     return 0;
