@@ -2,7 +2,6 @@
 #include "doctor_board_profile.hpp"
 
 #include <filesystem>
-#include <optional>
 
 #include "base/format.hpp"
 #include "runtime/board_profile.hpp"
@@ -33,6 +32,16 @@ std::string columns_line(const DoctorReport& report) {
     return format("columns = %zu  # %s\n", columns, one_line(why).c_str());
 }
 
+// What the plug-in reads. There must be a choice, and one of its strategies must be right.
+std::string board_profile_text(const DoctorReport& report, const std::string& root) {
+    const BoardKey key = board_key(report.runtime, root);
+    const CoherencyVerdict choice = report.coherency().value();
+    return format("# For ggml-rknpu2, by rknpu2-doctor %s on %s.\n", RKNPU2_VERSION, report.when.c_str()) +
+           format("board = %s\nruntime = %s\n", key.board.c_str(), key.runtime.c_str()) +
+           format("coherency = %s  # %s\n", choice.chosen.c_str(), one_line(choice.why).c_str()) +
+           columns_line(report);
+}
+
 }  // namespace
 
 BoardProfilePlace board_profile_place(const std::string& option, const Config& config,
@@ -46,15 +55,6 @@ BoardProfilePlace board_profile_place(const std::string& option, const Config& c
     if (report.quick) return {"", "the answers of --quick go only where --board-profile says"};
     if (config.profile_directory.empty()) return {"", "there is no home; --board-profile names a file"};
     return {config.profile_directory + "/" + board_profile_name(board_key(report.runtime, root)), ""};
-}
-
-std::string board_profile_text(const DoctorReport& report, const std::string& root) {
-    const BoardKey key = board_key(report.runtime, root);
-    const CoherencyVerdict choice = report.coherency().value();
-    return format("# For ggml-rknpu2, by rknpu2-doctor %s on %s.\n", RKNPU2_VERSION, report.when.c_str()) +
-           format("board = %s\nruntime = %s\n", key.board.c_str(), key.runtime.c_str()) +
-           format("coherency = %s  # %s\n", choice.chosen.c_str(), one_line(choice.why).c_str()) +
-           columns_line(report);
 }
 
 Status write_board_profile(const BoardProfilePlace& place, DoctorReport& report, const std::string& root) {

@@ -2,9 +2,6 @@
 // The board profile (src/runtime/board_profile.hpp) that comes of the readings.
 #pragma once
 
-#include <string>
-
-#include "base/status.hpp"
 #include "config/config.hpp"
 #include "doctor_report.hpp"
 
@@ -20,9 +17,6 @@ struct BoardProfilePlace {
 // all trials were made: a simulator's and those of --quick go where somebody says.
 BoardProfilePlace board_profile_place(const std::string& option, const Config& config,
                                       const DoctorReport& report, const std::string& root = "");
-
-// What the plug-in reads. There must be a choice, and one of its strategies must be right.
-std::string board_profile_text(const DoctorReport& report, const std::string& root = "");
 
 // Writes it there, says so in report.board_profile, and what it replaced. A warning there, and the status,
 // when it cannot be written. `root`: where the device tree is.

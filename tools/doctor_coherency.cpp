@@ -4,85 +4,14 @@
 
 #include <algorithm>
 #include <cstring>
-#include <functional>
-#include <utility>
 
 #include "base/format.hpp"
-#include "doctor_trials.hpp"
+#include "doctor_product.hpp"
 
 namespace rknpu2 {
 namespace {
 
-// The control: when even doing nothing was right each time, nothing can be told.
-constexpr const char* kNothingDone = "without it";
-constexpr const char* kCleanedWhole = "results over cleaned memory";
-constexpr const char* kCleanedLines = "results over memory cleaned by lines";
 constexpr size_t kSyncSizes[] = {4 << 10, 64 << 10, 1 << 20};
-
-// What the probe of that id tries. It answers `yes` when all of its trials were right: without a control,
-// those that did nothing, and with one all others.
-struct CacheProbe {
-    const char* id;
-    const char *yes, *no;
-    std::vector<Trial> trials;
-};
-
-const std::vector<CacheProbe>& cache_probes() {
-    using enum Question;
-    using enum Operand;
-    using enum Place;
-    using enum Way;
-    static const std::vector<CacheProbe> all = {
-        {"owner-sync",
-         "works",
-         "does nothing",
-         {{kNothingDone, kWritten, kActivations, kOwn, kNothing},
-          {"activations", kWritten, kActivations, kOwn, kSync},
-          {"results", kReadBack, kResult, kOwn, kSync}}},
-        {"slab-sync",
-         "works",
-         "does nothing",
-         {{kNothingDone, kWritten, kWeights, kSlice, kNothing},
-          {"weights", kWritten, kWeights, kSlice, kOwner}}},
-        {"import-sync",
-         "works",
-         "does nothing",
-         {{kNothingDone, kWritten, kActivations, kSlice, kNothing},
-          {"activations", kWritten, kActivations, kSlice, kSync},
-          {"results", kReadBack, kResult, kSlice, kSync}}},
-        {"bind-cleans",
-         "cleans",
-         "leaves the cache as it is",
-         {{kNothingDone, kWritten, kActivations, kOwn, kNothing},
-          {"activations", kWritten, kActivations, kOwn, kBind},
-          {"activations in slices", kWritten, kActivations, kSlice, kBind},
-          {"weights in slices", kWritten, kWeights, kSlice, kBind}}},
-        {"cache-lines",
-         "work",
-         "do nothing",
-         {{kNothingDone, kWritten, kActivations, kOwn, kNothing},
-          {"activations", kWritten, kActivations, kOwn, kLines},
-          {"weights", kWritten, kWeights, kSlice, kLines},
-          {"results", kReadBack, kResult, kOwn, kLines}}},
-        {"results-visible",
-         "visible",
-         "old until synced",
-         {{"results", kReadBack, kResult, kOwn, kNothing},
-          {"results in slices", kReadBack, kResult, kSlice, kNothing}}},
-        {"dirty-lines",
-         "harmless",
-         "overwrite results",
-         {{"results over memory as the CPU left it", kKept, kResult, kOwn, kNothing},
-          {kCleanedWhole, kKept, kResult, kOwn, kOwner},
-          {kCleanedLines, kKept, kResult, kOwn, kLines}}},
-        {"non-cacheable",
-         "coherent",
-         "old",
-         {{"activations", kWritten, kActivations, kNonCacheable, kNothing},
-          {"results", kReadBack, kResult, kNonCacheable, kNothing}}},
-    };
-    return all;
-}
 
 std::string cost_name(const char* strategy, bool to_device, size_t bytes) {
     return format("%s %s, %zu KiB", strategy, to_device ? "to the device" : "from it", bytes >> 10);
@@ -139,47 +68,19 @@ std::string strategy_text(const char* name, const Strategy& strategy) {
 
 }  // namespace
 
-Status probe_cache(Bench& bench, Reading& reading) {
-    const std::vector<CacheProbe>& all = cache_probes();
-    const CacheProbe& probe =
-        *std::find_if(all.begin(), all.end(), [&](const CacheProbe& p) { return p.id == reading.id; });
-    const bool has_control = probe.trials[0].figure == kNothingDone;
-    CoherencyTrials trials(bench);
-    RKNPU2_RETURN_IF_ERROR(trials.make());
-    bool right = true;
-    for (const Trial& trial : probe.trials) {
-        const Result<Count> count = trials.count(trial);
-        const bool may_be_missing = trial.way == Way::kLines || trial.place == Place::kNonCacheable;
-        if (may_be_missing && count.status().code() == StatusCode::kUnsupported) continue;
-        RKNPU2_RETURN_IF_ERROR(count.status().with_context(trial.figure));
-        reading.add_count(trial.figure, count.value().right, count.value().of);
-        if (has_control != (trial.way == Way::kNothing)) right = right && reading.figures.back().all();
-    }
-    reading.answer = right ? probe.yes : probe.no;
-    const Figure* const control = reading.find(kNothingDone);
-    if (right && control != nullptr && control->all())
-        reading.answer = "cannot be told: nothing was ever old";
-    if (reading.figures.size() == (has_control ? 1 : 0)) {
-        reading.figures.clear();
-        reading.answer = "not to be had here";
-    }
-    return {};
-}
-
 Status probe_sync_cost(Bench& bench, Reading& reading) {
-    Result<std::unique_ptr<NpuContext>> made = bench.runtime.create_context({.K = 64, .N = 64, .rows = {1}});
-    RKNPU2_RETURN_IF_ERROR(made.status());
-    NpuContext& context = *made.value();
+    std::unique_ptr<NpuContext> context;
+    RKNPU2_RETURN_IF_ERROR(create(bench.runtime, {.K = 64, .N = 64, .rows = {1}}, context));
     const CacheLines lines = bench.runtime.cache_lines();
     double owner_us = 0;
     double lines_us = 0;
     for (const size_t bytes : kSyncSizes) {
-        const Result<std::unique_ptr<NpuMemory>> allocated = context.allocate(bytes);
+        const Result<std::unique_ptr<NpuMemory>> allocated = context->allocate(bytes);
         RKNPU2_RETURN_IF_ERROR(allocated.status());
         NpuMemory& memory = *allocated.value();
         for (const bool to_device : {true, false}) {
             const auto sync = [&] {
-                return to_device ? context.sync_to_device(memory) : context.sync_from_device(memory);
+                return to_device ? context->sync_to_device(memory) : context->sync_from_device(memory);
             };
             const auto clean = [&] {
                 return lines.apply(

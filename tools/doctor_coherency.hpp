@@ -1,17 +1,12 @@
 // SPDX-License-Identifier: MIT
 // Which strategy keeps the CPU's cache in step with the NPU on this board, by what was tried.
 //
-// The plug-in has two strategies (docs/design.md): `owner` syncs whole buffers on the handles that
-// rknn_create_mem gave, `lines` cleans and invalidates exact ranges from user space. A strategy is right when
-// each of its steps was right in every trial; among the right ones the cheaper one is chosen, and `owner`
-// where lines do not gain a tenth, where no trial ever showed an old value, so that nothing could be told,
-// and where a step could not be tried: it is what the plug-in does without a profile.
+// The plug-in has two (docs/design.md): `owner` syncs whole buffers on the handles that rknn_create_mem gave,
+// `lines` cleans and invalidates exact ranges from user space. A strategy is right when each of its steps was
+// right in every trial; among the right ones the cheaper one is chosen, and `owner`, which the plug-in does
+// without a profile, where lines do not gain a tenth and where trials could not tell.
 #pragma once
 
-#include <string>
-#include <vector>
-
-#include "doctor_check.hpp"
 #include "doctor_reading.hpp"
 
 namespace rknpu2 {

@@ -1,11 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "doctor_examination.hpp"
 
-#include <optional>
-#include <string>
-#include <utility>
-#include <vector>
-
 #include "config/device_lock.hpp"
 #include "runtime/locate.hpp"
 #include "watched_process.hpp"

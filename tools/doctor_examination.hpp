@@ -1,24 +1,20 @@
 // SPDX-License-Identifier: MIT
 // The part of a check that uses the NPU, survived.
 //
-// On a board that nobody has tried, the vendor's library may crash, hang, or take the board with it. So it is
-// opened, tested and measured in a process of its own, which says what it begins before it begins
-// (watched_process.hpp). When that process ends, or gives no answer for a while and is killed, what it was at
-// is known to be the reason, and another process goes on behind it. After three such ends and time-outs the
-// rest is left out. `watch` may keep what is known so far in a file, for the case that the board itself does
-// not come back.
+// On a board that nobody has tried, the vendor's library may crash, hang, or take the board with it. So each
+// step is done in a process of its own, which says what it begins before it begins (watched_process.hpp).
+// When that process ends, or gives no answer for a while and is killed, the step is known to be the reason,
+// and another process goes on behind it. After three such ends and time-outs the rest is left out. `watch`
+// may keep what is known so far in a file, for the case that the board itself does not come back.
 //
 // Each step takes its turn among the programs that use the NPU (GGML_RKNPU2_LOCK), as the plug-in does.
 #pragma once
 
 #include <chrono>
-#include <functional>
 #include <memory>
-#include <string>
 
 #include "config/config.hpp"
 #include "doctor_report.hpp"
-#include "runtime/npu_runtime.hpp"
 
 namespace rknpu2 {
 

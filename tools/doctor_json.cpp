@@ -95,7 +95,7 @@ static void to_json(ordered_json& to, const CoherencyVerdict& choice) {
 static void to_json(ordered_json& to, const MeasuredParameter& parameter) {
     to = {{"name", parameter.name},
           {"value", parameter.value},
-          {"measured", parameter.measured},
+          {"measured", parameter.measured()},
           {"source", parameter.source}};
 }
 

@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: MIT
-// The probes of how far the chip and its runtime go, and of what they take int4 for.
+// The probes of how far the chip and its runtime go, what they take int4 for, and what calls and shapes cost
+// that others have not measured, or not agreed on.
 #include <algorithm>
-#include <array>
+#include <atomic>
 #include <chrono>
 #include <cstring>
-#include <filesystem>
-#include <memory>
-#include <utility>
-#include <vector>
+#include <iterator>
+#include <thread>
 
 #include "base/format.hpp"
 #include "doctor_product.hpp"
-#include "doctor_reading.hpp"
+#include "doctor_profile.hpp"
 #include "matrix/float16.hpp"
-#include "matrix/layout.hpp"
+#include "system/descriptors.hpp"
+#include "system/threads.hpp"
 
 namespace rknpu2 {
 namespace {
@@ -92,69 +92,124 @@ Status multiply(Bench& bench, const SpeedShape& shape) {
     return {StatusCode::kDeviceError, format("%zu of %zu results wrong", wrong, shape.M * shape.N)};
 }
 
-// Goes up to the first shape that fails, those of one size together; `size` is what of it is told.
-Status go_up(Bench& bench, Reading& reading, const std::vector<SpeedShape>& shapes, size_t SpeedShape::*size,
-             const char* name) {
+// Goes up to the first size of which a shape fails.
+Status go_up(Bench& bench, Reading& reading, NpuArithmetic type, const std::vector<size_t>& sizes,
+             const std::function<std::vector<SpeedShape>(size_t)>& shapes_of) {
     size_t largest = 0;  // with which all shapes were right
-    size_t here = 0;
     std::string end;
-    for (const SpeedShape& shape : shapes) {
-        if (shape.*size != here) largest = std::exchange(here, shape.*size);
-        const Status status = multiply(bench, shape);
-        if (status.code() == StatusCode::kTimeout) return status;
-        if (!status.ok()) {
-            end = format(", and at %zu %s", shape.*size, status.message().c_str());
+    for (size_t i = 0; i < sizes.size() && end.empty(); ++i) {
+        for (const SpeedShape& shape : shapes_of(sizes[i])) {
+            const Status status = multiply(bench, shape);
+            if (status.code() == StatusCode::kTimeout) return status;
+            if (status.ok()) continue;
+            end = format(", and at %zu %s", sizes[i], status.message().c_str());
             break;
         }
+        if (end.empty()) largest = sizes[i];
     }
-    if (end.empty()) largest = here;
+    const char* const name = dtype_name(operand_type(type));
     reading.add(name, static_cast<double>(largest), "");
     reading.answer += format("%s%s to %zu%s", reading.answer.empty() ? "" : "; ", name, largest, end.c_str());
     return {};
 }
 
-size_t open_descriptors() {
-    std::error_code error;
-    const std::filesystem::directory_iterator entries("/proc/self/fd", error);
-    return error ? 0 : static_cast<size_t>(std::distance(begin(entries), end(entries)));
-}
-
 // One more context with the operands of the first, run once.
-Status add_context(Bench& bench, Product& first, const ContextSpec& spec,
-                   std::vector<std::unique_ptr<NpuContext>>& alive) {
-    Result<std::unique_ptr<NpuContext>> made = bench.runtime.create_context(spec);
-    RKNPU2_RETURN_IF_ERROR(made.status());
-    NpuContext& context = *made.value();
-    RKNPU2_RETURN_IF_ERROR(context.select_rows(0));
-    RKNPU2_RETURN_IF_ERROR(context.bind(Operand::kActivations, *first.a));
-    RKNPU2_RETURN_IF_ERROR(context.bind(Operand::kWeights, *first.b));
-    RKNPU2_RETURN_IF_ERROR(context.bind(Operand::kResult, *first.c));
-    RKNPU2_RETURN_IF_ERROR(context.run());
+Status add_context(Bench& bench, Product& first, std::vector<std::unique_ptr<NpuContext>>& alive) {
+    std::unique_ptr<NpuContext> context;
+    RKNPU2_RETURN_IF_ERROR(create(bench.runtime, first.spec, context));
+    RKNPU2_RETURN_IF_ERROR(context->select_rows(0));
+    RKNPU2_RETURN_IF_ERROR(first.bind_to(*context));
+    RKNPU2_RETURN_IF_ERROR(context->run());
     RKNPU2_RETURN_IF_ERROR(first.context->sync_from_device(*first.c));
-    const auto* const result = reinterpret_cast<const int32_t*>(first.c->data());
-    if (result[0] != static_cast<int32_t>(spec.K))
-        return {StatusCode::kDeviceError, format("%d instead of %zu", result[0], spec.K)};
-    alive.push_back(made.take());
+    const int32_t result = *reinterpret_cast<const int32_t*>(first.c->data());
+    if (result != static_cast<int32_t>(first.spec.K))
+        return {StatusCode::kDeviceError, format("%d instead of %zu", result, first.spec.K)};
+    alive.push_back(std::move(context));
     return {};
 }
 
+// The row counts of the plug-in's contexts (plan/weight_plan.cpp) are 28; which ones does not matter.
+constexpr size_t kRowCounts = 28;
+
+struct BindShape {
+    Operand operand;
+    size_t M, K, N;
+};
+
+// 4 KiB, 1 MiB and 16 MiB of either operand.
+constexpr BindShape kBindShapes[] = {
+    {Operand::kActivations, 1, 4096, 32},    {Operand::kActivations, 256, 4096, 32},
+    {Operand::kActivations, 2047, 8192, 32}, {Operand::kWeights, 1, 128, 32},
+    {Operand::kWeights, 1, 4096, 256},       {Operand::kWeights, 1, 4096, 4096}};
+
+// Each time after the CPU has written all of it: a bind that cleans has something to clean.
+Result<double> bind_us(Bench& bench, const BindShape& shape) {
+    Product product;
+    RKNPU2_RETURN_IF_ERROR(
+        prepare_ones(bench.runtime, spec_of({kInt8, shape.M, shape.K, shape.N, 1}), product));
+    NpuMemory& memory = shape.operand == Operand::kWeights ? *product.b : *product.a;
+    return median_us(
+        bench.clock, bench.clock.simulated() ? 1 : 9, [&] { std::memset(memory.data(), 2, memory.size()); },
+        [&] { return product.context->bind(shape.operand, memory); });
+}
+
+Result<double> create_us(Bench& bench, size_t row_counts) {
+    ContextSpec spec{.K = 2048, .N = 2048};
+    for (size_t i = 1; i <= row_counts; ++i)
+        spec.rows.push_back(4 * i);
+    std::unique_ptr<NpuContext> context;
+    return median_us(
+        bench.clock, 5, [&] { context.reset(); }, [&] { return create(bench.runtime, spec, context); });
+}
+
+// Keeps every CPU busy with reading memory while it lives.
+class BusyCpus {
+  public:
+    BusyCpus() {
+        threads_.start(std::thread::hardware_concurrency(), [this](size_t) {
+            std::vector<char> mine(size_t{16} << 20, 1);
+            unsigned sum = 0;
+            while (!stop_.load(std::memory_order_relaxed)) {
+                for (size_t i = 0; i < mine.size(); i += 64)
+                    sum += static_cast<unsigned char>(mine[i]);
+                mine[0] = static_cast<char>(sum);
+            }
+        });
+    }
+    ~BusyCpus() {
+        stop_ = true;
+        threads_.join();
+    }
+
+  private:
+    std::atomic<bool> stop_{false};
+    ThreadTeam threads_;
+};
+
+// `runs`: in each of five rounds, on a real clock.
+Status add_shape(Bench& bench, Reading& reading, const SpeedShape& shape, int runs, const std::string& name) {
+    const bool simulated = bench.clock.simulated();
+    const Result<Speed> speed = measure_shape(bench, shape, simulated ? 1 : 5, simulated ? 1 : runs);
+    RKNPU2_RETURN_IF_ERROR(speed.status().with_context(name));
+    reading.add(name, speed.value().run_us, "us");
+    return {};
+}
 }  // namespace
 
 Status probe_many_contexts(Bench& bench, Reading& reading) {
     const size_t most = bench.quick ? 200 : 1500;
     Product first;
-    const ContextSpec spec{.K = 32, .N = 32, .rows = {1}};
-    RKNPU2_RETURN_IF_ERROR(prepare_ones(bench.runtime, spec, first));
+    RKNPU2_RETURN_IF_ERROR(prepare_ones(bench.runtime, {.K = 32, .N = 32, .rows = {1}}, first));
     std::vector<std::unique_ptr<NpuContext>> alive;
-    const size_t descriptors = open_descriptors();
+    const uint64_t descriptors = descriptors_left();
     const auto start = std::chrono::steady_clock::now();
     Status status;
     while (status.ok() && alive.size() + 1 < most && std::chrono::steady_clock::now() - start < kLongest)
-        status = add_context(bench, first, spec, alive);
+        status = add_context(bench, first, alive);
     const size_t count = alive.size() + 1;
     reading.add("contexts", static_cast<double>(count), "");
     if (!alive.empty()) {
-        const double more = static_cast<double>(open_descriptors()) - static_cast<double>(descriptors);
+        const double more = static_cast<double>(descriptors) - static_cast<double>(descriptors_left());
         reading.add("descriptors for each", more / static_cast<double>(alive.size()), "");
     }
     // Those of before must go on working.
@@ -171,36 +226,33 @@ Status probe_many_contexts(Bench& bench, Reading& reading) {
 
 Status probe_many_rows(Bench& bench, Reading& reading) {
     for (const NpuArithmetic type : {kInt8, kFp16}) {
-        std::vector<SpeedShape> shapes;
-        for (const size_t M :
-             {1, 2, 3, 4, 8, 16, 31, 32, 64, 96, 127, 128, 255, 256, 512, 1023, 1024, 2047, 2048})
-            shapes.push_back({type, M, 64, 64, 1});
         RKNPU2_RETURN_IF_ERROR(
-            go_up(bench, reading, shapes, &SpeedShape::M, type == kInt8 ? "int8" : "fp16"));
+            go_up(bench, reading, type,
+                  {1, 2, 3, 4, 8, 16, 31, 32, 64, 96, 127, 128, 255, 256, 512, 1023, 1024, 2047, 2048},
+                  [type](size_t M) -> std::vector<SpeedShape> {
+                      return {{type, M, 64, 64, 1}};
+                  }));
     }
     return {};
 }
 
 Status probe_wide_n(Bench& bench, Reading& reading) {
+    const size_t deep = bench.quick ? 64 : 1024;
     for (const NpuArithmetic type : {kFp16, kInt8}) {  // int8 hung after wide fp16 for somebody
-        const size_t K = bench.quick || type == kFp16 ? 64 : 1024;
-        const size_t most = type == kInt8 ? 131072 : 32768;
-        std::vector<SpeedShape> shapes;
-        for (size_t N = 4096; N <= most; N *= 2) {
-            shapes.push_back({type, 1, K, N, 1});
-            shapes.push_back({type, 8, K, N, 1});
-        }
+        const size_t K = type == kInt8 ? deep : 64;
+        std::vector<size_t> sizes = {4096, 8192, 16384, 32768};
+        if (type == kInt8) sizes.insert(sizes.end(), {65536, 131072});
         RKNPU2_RETURN_IF_ERROR(
-            go_up(bench, reading, shapes, &SpeedShape::N, type == kInt8 ? "int8" : "fp16"));
+            go_up(bench, reading, type, sizes, [type, K](size_t N) -> std::vector<SpeedShape> {
+                return {{type, 1, K, N, 1}, {type, 8, K, N, 1}};
+            }));
     }
     // What the widest one takes, for the choice of the plug-in's tiles.
     const auto widest = static_cast<size_t>(reading.figures.back().value);
     for (const size_t M : {1, 8}) {
         if (widest == 0) break;
-        const SpeedShape shape{kInt8, M, bench.quick ? size_t{64} : size_t{1024}, widest, 1};
-        const Result<Speed> speed = measure_shape(bench, shape, bench.clock.simulated() ? 1 : 5, 1);
-        RKNPU2_RETURN_IF_ERROR(speed.status().with_context(speed_text(shape)));
-        reading.add(speed_text(shape), speed.value().run_us, "us");
+        const SpeedShape shape{kInt8, M, deep, widest, 1};
+        RKNPU2_RETURN_IF_ERROR(add_shape(bench, reading, shape, 1, speed_text(shape)));
     }
     return {};
 }
@@ -231,6 +283,60 @@ Status probe_int4_input(Bench& bench, Reading& reading) {
     reading.answer = bytes == from.size()     ? "a byte for each value"
                      : nibbles == from.size() ? "two values in a byte"
                                               : "neither bytes nor nibbles";
+    return {};
+}
+
+Status probe_bind_cost(Bench& bench, Reading& reading) {
+    double weights[std::size(kBindShapes)] = {};
+    for (size_t i = 0; i < std::size(kBindShapes); ++i) {
+        const BindShape& shape = kBindShapes[i];
+        const bool b = shape.operand == Operand::kWeights;
+        const size_t kib = (b ? shape.K * shape.N : shape.M * shape.K) >> 10;
+        const std::string name = format("%s, %zu KiB", b ? "weights" : "activations", kib);
+        const Result<double> us = bind_us(bench, shape);
+        RKNPU2_RETURN_IF_ERROR(us.status().with_context(name));
+        reading.add(name, us.value(), "us");
+        weights[i] = us.value();
+    }
+    const auto grows = [&](size_t first) { return weights[first + 2] > 3 * weights[first] + 5; };
+    reading.answer = grows(0) || grows(3) ? "grows with the bytes" : "the same for any size";
+    return {};
+}
+
+Status probe_context_cost(Bench& bench, Reading& reading) {
+    const Result<double> one = create_us(bench, 1);
+    RKNPU2_RETURN_IF_ERROR(one.status());
+    reading.add("one row count", one.value(), "us");
+    const Result<double> many = create_us(bench, kRowCounts);
+    RKNPU2_RETURN_IF_ERROR(many.status());
+    reading.add(format("%zu row counts", kRowCounts), many.value(), "us");
+    reading.answer = format("%.1f us and %.1f us", one.value(), many.value());
+    return {};
+}
+
+Status probe_int8_three_cores(Bench& bench, Reading& reading) {
+    constexpr SpeedShape kShape{kInt8, 512, 4096, 4096, 3};
+    RKNPU2_RETURN_IF_ERROR(add_shape(bench, reading, kShape, 2, "alone"));
+    const double alone = reading.figures.back().value;
+    reading.add("by the simulator's profile", predicted_us(kShape, simulator_profile()), "us");
+    reading.answer = format("%.1f us", alone);
+    if (bench.clock.simulated()) return {};  // its clock knows nothing of this machine's CPUs
+    const BusyCpus busy;
+    RKNPU2_RETURN_IF_ERROR(add_shape(bench, reading, kShape, 2, "with every CPU busy reading memory"));
+    reading.answer += format(", %.2f times as long with busy CPUs", reading.figures.back().value / alone);
+    return {};
+}
+
+Status probe_attention_shapes(Bench& bench, Reading& reading) {
+    const SpeedShape shapes[] = {{kFp16, 2048, 512, 2048, 1}, {kFp16, 2048, 512, 4096, 1},
+                                 {kFp16, 2048, 512, 8192, 1}, {kFp16, 2048, 512, 16384, 1},
+                                 {kFp16, 2048, 2048, 512, 1}, {kFp16, 2048, 4096, 512, 1}};
+    for (const SpeedShape& shape : shapes) {
+        const char* const what = shape.K == 512 ? "queries by keys" : "weights by values";
+        RKNPU2_RETURN_IF_ERROR(
+            add_shape(bench, reading, shape, 2, format("%s, %s", what, speed_text(shape).c_str())));
+    }
+    reading.answer = "run";
     return {};
 }
 

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: MIT
 #include "doctor_measure.hpp"
 
-#include <algorithm>
-#include <array>
-#include <barrier>
-#include <cstring>
-#include <future>
-#include <memory>
+#include <dlfcn.h>
 
+#include <algorithm>
+#include <barrier>
+#include <chrono>
+#include <future>
+
+#include "api/rknnsim_time.h"
 #include "base/format.hpp"
 #include "doctor_product.hpp"
 #include "system/threads.hpp"
@@ -64,18 +65,34 @@ Result<double> round_us(std::vector<Product>& cores, const DoctorClock& clock, i
     return static_cast<double>(last - first) / 1000 / runs;
 }
 
-rknnsim::MatmulShape simulated_shape(const SpeedShape& shape) {
-    rknnsim::MatmulShape simulated;
-    simulated.type = shape.arithmetic == NpuArithmetic::kInt8 ? rknnsim::MatmulType::kI8I8I32
-                                                              : rknnsim::MatmulType::kF16F16F32;
-    simulated.ac_native = true;
-    simulated.M = static_cast<uint32_t>(shape.M);
-    simulated.K = static_cast<uint32_t>(shape.K);
-    simulated.N = static_cast<uint32_t>(shape.N);
-    return simulated;
+}  // namespace
+
+DoctorClock::DoctorClock(const std::string& library) {
+    void* const handle = dlopen(library.c_str(), RTLD_NOW | RTLD_NOLOAD);
+    if (handle == nullptr) return;
+    void* const now = dlsym(handle, "rknnsim_time_now");
+    join_ = dlsym(handle, "rknnsim_time_join");
+    advance_to_ = dlsym(handle, "rknnsim_time_advance_to");
+    if (join_ != nullptr && advance_to_ != nullptr) now_ = now;
+    dlclose(handle);  // it stays loaded: the runtime has it
 }
 
-}  // namespace
+uint64_t DoctorClock::now() const {
+    if (simulated()) return reinterpret_cast<decltype(&rknnsim_time_now)>(now_)();
+    return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(
+                                     std::chrono::steady_clock::now().time_since_epoch())
+                                     .count());
+}
+
+uint64_t DoctorClock::join() const {
+    if (simulated()) static_cast<void>(reinterpret_cast<decltype(&rknnsim_time_join)>(join_)());
+    return now();
+}
+
+void DoctorClock::start_at(uint64_t time) const {
+    if (simulated())
+        static_cast<void>(reinterpret_cast<decltype(&rknnsim_time_advance_to)>(advance_to_)(time));
+}
 
 double median(std::vector<double> values) {
     std::sort(values.begin(), values.end());
@@ -159,7 +176,13 @@ Status measure_bind(Bench& bench, Measurements& all) {
 }
 
 double predicted_us(const SpeedShape& shape, const rknnsim::Profile& profile) {
-    const rknnsim::MatmulShape simulated = simulated_shape(shape);
+    rknnsim::MatmulShape simulated;
+    simulated.type = shape.arithmetic == NpuArithmetic::kInt8 ? rknnsim::MatmulType::kI8I8I32
+                                                              : rknnsim::MatmulType::kF16F16F32;
+    simulated.ac_native = true;
+    simulated.M = static_cast<uint32_t>(shape.M);
+    simulated.K = static_cast<uint32_t>(shape.K);
+    simulated.N = static_cast<uint32_t>(shape.N);
     const rknnsim::Work work = rknnsim::work_of(simulated, profile);
     return profile.submit_us + rknnsim::duration_of(simulated, work, profile, shape.cores).total / 1000;
 }

@@ -4,21 +4,41 @@
 // A round starts one thread for each core together; each runs its own context several times with operands
 // that are bound already, and the round lasts until the last thread is done. So a time has the submit in it,
 // as a caller sees it, and no quantising, binding or cache maintenance. The first round is not counted. On
-// the simulator the clock is virtual (doctor_clock.hpp) and two rounds are enough, being equal.
+// the simulator the clock is virtual and two rounds are enough, being equal.
 #pragma once
 
-#include <cstddef>
+#include <cstdint>
 #include <functional>
-#include <string>
 #include <vector>
 
-#include "base/status.hpp"
 #include "doctor_check.hpp"
-#include "doctor_clock.hpp"
 #include "runtime/npu_runtime.hpp"
 #include "timing/profile.hpp"
 
 namespace rknpu2 {
+
+// The clock that measurements go by: this machine's on a board, the simulator's virtual one on the simulator,
+// since the wall time of a simulated run is a PC's and means nothing. The simulator tells by functions of its
+// own (sim/api/rknnsim_time.h) what each call would take. Every thread has a virtual time of its own.
+class DoctorClock {
+  public:
+    // `library`: the runtime's path, which is loaded already.
+    explicit DoctorClock(const std::string& library);
+
+    bool simulated() const { return now_ != nullptr; }
+
+    // Nanoseconds, of the calling thread.
+    uint64_t now() const;
+    // The calling thread has waited for all that was done so far, and gets the time.
+    uint64_t join() const;
+    // The calling thread begins at that time; nothing on a real clock, which does so by itself.
+    void start_at(uint64_t time) const;
+
+  private:
+    void* now_ = nullptr;
+    void* join_ = nullptr;
+    void* advance_to_ = nullptr;
+};
 
 // What a step works with.
 struct Bench {

@@ -10,14 +10,13 @@ constexpr int kPattern = 0x55;  // not the simulator's own 0xAA
 constexpr size_t kSliceAlign = 4096;
 constexpr Operand kOperands[] = {Operand::kActivations, Operand::kWeights, Operand::kResult};
 
+}  // namespace
+
 Status create(NpuRuntime& runtime, const ContextSpec& spec, std::unique_ptr<NpuContext>& to) {
     Result<std::unique_ptr<NpuContext>> made = runtime.create_context(spec);
-    RKNPU2_RETURN_IF_ERROR(made.status());
-    to = made.take();
-    return {};
+    if (made.ok()) to = made.take();
+    return made.status();
 }
-
-}  // namespace
 
 Status Product::make(NpuRuntime& runtime, const ContextSpec& of, bool slices) {
     spec = of;
@@ -55,7 +54,7 @@ Status Product::prepare(size_t index, const Fill& fill) {
     fill(*a, *b);
     std::memset(c->data(), kPattern, c->size());
     // Results, too: else the cache may write the pattern back later. What is not native is copied by bind().
-    // A sync of an import is a question of its own (doctor_trials.hpp).
+    // A sync of an import is a question of its own (doctor_trials.cpp).
     if (lender) {
         RKNPU2_RETURN_IF_ERROR(lender->sync_to_device(*whole));
     } else {
@@ -63,9 +62,13 @@ Status Product::prepare(size_t index, const Fill& fill) {
         if (spec.ac_layout == Layout::kNative) RKNPU2_RETURN_IF_ERROR(context->sync_to_device(*a));
         if (spec.b_layout == Layout::kNative) RKNPU2_RETURN_IF_ERROR(context->sync_to_device(*b));
     }
-    RKNPU2_RETURN_IF_ERROR(context->bind(Operand::kActivations, *a));
-    RKNPU2_RETURN_IF_ERROR(context->bind(Operand::kWeights, *b));
-    return context->bind(Operand::kResult, *c);
+    return bind_to(*context);
+}
+
+Status Product::bind_to(NpuContext& to) {
+    RKNPU2_RETURN_IF_ERROR(to.bind(Operand::kActivations, *a));
+    RKNPU2_RETURN_IF_ERROR(to.bind(Operand::kWeights, *b));
+    return to.bind(Operand::kResult, *c);
 }
 
 Status Product::run() {

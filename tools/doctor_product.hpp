@@ -10,6 +10,8 @@
 
 namespace rknpu2 {
 
+Status create(NpuRuntime& runtime, const ContextSpec& spec, std::unique_ptr<NpuContext>& to);
+
 struct Product {
     using Fill = std::function<void(NpuMemory& a, NpuMemory& b)>;
 
@@ -27,6 +29,8 @@ struct Product {
     // Writes the operands, makes them visible and binds them. The result's memory gets a pattern, so that a
     // run which never happened is seen.
     Status prepare(size_t index, const Fill& fill);
+    // The operands, to this or a context like it.
+    Status bind_to(NpuContext& to);
     // Multiplies, and makes the result visible.
     Status run();
 };

@@ -31,17 +31,17 @@ class Fit {
         result_.profile = base;
         for (const rknnsim::ProfileParameter& parameter : rknnsim::profile_parameters()) {
             result_.parameters.push_back({parameter.name, parameter.value(result_.profile),
-                                          "not measured: as in the simulator's own profile", false});
+                                          "not measured: as in the simulator's own profile"});
         }
     }
 
     rknnsim::Profile& profile() { return result_.profile; }
     MeasuredProfile take() { return std::move(result_); }
 
-    void set(const std::string& name, double value, const std::string& source, bool measured = true) {
+    void set(const std::string& name, double value, const std::string& source) {
         if (!rknnsim::set_parameter(name, value, &result_.profile).ok()) return;  // out of its range: no fit
         for (MeasuredParameter& parameter : result_.parameters) {
-            if (parameter.name == name) parameter = {name, value, source, measured};
+            if (parameter.name == name) parameter = {name, value, source};
         }
     }
 
@@ -57,8 +57,7 @@ class Fit {
         if (!(time_with(low) >= speed->run_us && time_with(high) <= speed->run_us)) {
             set(name, get(name),
                 format("not measured: %s in %.1f us is not limited by it", speed_text(shape).c_str(),
-                       speed->run_us),
-                false);
+                       speed->run_us));
             return;
         }
         for (int step = 0; step < kSteps; ++step) {
@@ -151,8 +150,7 @@ std::vector<SpeedShape> speed_shapes(bool quick) {
 MeasuredProfile fit_profile(const Measurements& measurements, const rknnsim::Profile& base,
                             const std::vector<Reading>& readings) {
     Fit fit(measurements, base);
-    fit.set("ddr_mhz", rknnsim::kDdrReferenceMhz, "the reference at which bandwidths below hold as measured",
-            false);
+    fit.set("ddr_mhz", rknnsim::kDdrReferenceMhz, "the reference at which bandwidths below hold as measured");
     fit.set("bind_us", measurements.bind_us, "measured: activations of 4 KiB, bound again");
     if (const Speed* const smallest = measurements.find(kSmallest)) {
         const double core_us = predicted_us(kSmallest, fit.profile()) - fit.profile().submit_us;

@@ -5,16 +5,9 @@
 // time of one shape: the smallest run for the submit, one row for the bandwidth of weights read once, many
 // rows of a deep matrix for that of weights read again, many rows of a shallow one for the MACs. What cannot
 // be told from runs through the plug-in's seam (clocks, the buffer's banks, conversion of layouts, int4)
-// stays as it was, and its line says so. The errors in the file are those of the fitted model over all shapes
-// that were measured.
-//
-// Bandwidths are written for the model's reference of ddr_mhz, at which it takes them as they are.
+// stays as it was, and its line says so. Bandwidths are for the model's reference of ddr_mhz.
 #pragma once
 
-#include <string>
-#include <vector>
-
-#include "doctor_measure.hpp"
 #include "doctor_reading.hpp"
 
 namespace rknpu2 {
@@ -22,8 +15,9 @@ namespace rknpu2 {
 struct MeasuredParameter {
     std::string name;
     double value = 0;
-    std::string source;  // the comment on its line
-    bool measured = false;
+    std::string source;  // the comment on its line: "measured: ...", or why not
+
+    bool measured() const { return source.starts_with("measured: "); }
 };
 
 struct MeasuredProfile {
@@ -38,8 +32,7 @@ rknnsim::Profile simulator_profile();
 MeasuredProfile fit_profile(const Measurements& measurements, const rknnsim::Profile& base,
                             const std::vector<Reading>& readings = {});
 
-// Text that rknnsim::parse_profile() and rknpu2-bench predict --profile read. `provenance`: lines for its
-// head.
+// For rknnsim::parse_profile() and rknpu2-bench predict --profile. `provenance`: lines for its head.
 std::string to_profile_text(const MeasuredProfile& measured, const std::vector<std::string>& provenance);
 
 // The shapes that are fitted to, for speed_shapes().

@@ -3,16 +3,9 @@
 //
 // Sources disagree on how caches, contexts and limits of the real runtime behave, or say nothing at all. Each
 // question is a row of docs/hardware.csv with an id; the probe of that id tries it out here and the reading is
-// what came of it. A probe is a step of the examination (doctor_examination.hpp): one that crashes or hangs
-// is a reading, too, and the next goes on in another process.
+// what came of it, also when it crashed or hung.
 #pragma once
 
-#include <cstddef>
-#include <string>
-#include <vector>
-
-#include "base/status.hpp"
-#include "doctor_check.hpp"
 #include "doctor_measure.hpp"
 
 namespace rknpu2 {
@@ -63,7 +56,13 @@ const Reading* find_reading(const std::vector<Reading>& readings, const std::str
 // themselves. When the probe ended badly, what the vendor documents.
 size_t fewer_columns(const Reading& wide);
 
-// The probes, in doctor_coherency.cpp, doctor_costs.cpp and doctor_limits.cpp.
+// Names of figures that decide about a strategy (doctor_coherency.hpp). The control: when even doing nothing
+// was right each time, nothing can be told.
+inline constexpr const char* kNothingDone = "without it";
+inline constexpr const char* kCleanedWhole = "results over cleaned memory";
+inline constexpr const char* kCleanedLines = "results over memory cleaned by lines";
+
+// The probes, in doctor_trials.cpp, doctor_coherency.cpp and doctor_limits.cpp.
 Status probe_cache(Bench& bench, Reading& reading);  // the one of the reading's id
 Status probe_sync_cost(Bench& bench, Reading& reading);
 Status probe_bind_cost(Bench& bench, Reading& reading);

@@ -2,7 +2,6 @@
 #include "doctor_report.hpp"
 
 #include <algorithm>
-#include <utility>
 
 #include "base/format.hpp"
 

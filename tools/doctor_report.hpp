@@ -1,22 +1,13 @@
 // SPDX-License-Identifier: MIT
-// All that rknpu2-doctor found, as text for a terminal and as the JSON file of a bug report.
-//
-// The JSON (schema 1, docs/doctor.md) has the lines of the text and behind them every number: results of the
-// self-test, readings, measured and predicted times, the profile. It holds no names of users, hosts or files
-// of theirs but the runtime's path and the root folder.
+// All that rknpu2-doctor found, as text for a terminal and as the JSON file of a bug report (docs/doctor.md),
+// which holds no names of users, hosts or files of theirs but the runtime's path and the root folder.
 #pragma once
 
 #include <optional>
-#include <string>
-#include <vector>
 
-#include "doctor_check.hpp"
 #include "doctor_coherency.hpp"
-#include "doctor_measure.hpp"
 #include "doctor_profile.hpp"
-#include "doctor_reading.hpp"
 #include "doctor_self_test.hpp"
-#include "runtime/npu_runtime.hpp"
 
 namespace rknpu2 {
 
@@ -59,7 +50,7 @@ struct DoctorReport : Findings {
     std::string when;  // UTC, ISO 8601
     bool quick = false;
     bool system_only = false;  // neither self-test nor measurements were asked for
-    std::string root;
+    std::string root = "/";
     std::string board, kernel;     // as the device tree and the kernel call themselves; may be empty
     bool runtime_located = false;  // there was a library to open
     std::string bad_end;           // how the runtime's process ended, when badly, after all was done

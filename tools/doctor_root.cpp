@@ -53,10 +53,6 @@ bool RootFolder::exists(const std::string& path) const {
     return fs::exists(real(path), error);
 }
 
-bool RootFolder::usable(const std::string& path) const {
-    return usable_(real(path));
-}
-
 std::vector<std::string> RootFolder::list(const std::string& path) const {
     std::vector<std::string> names;
     std::error_code error;
@@ -84,13 +80,13 @@ bool RootFolder::usable_by_group(const std::string& path) const {
 std::string RootFolder::group_of(const std::string& path) const {
     struct stat status = {};
     if (stat(real(path).c_str(), &status) != 0) return "?";
-    std::string number = std::to_string(status.st_gid);
+    const std::string number = std::to_string(status.st_gid);
     std::istringstream groups(read("/etc/group").value_or(""));
-    for (std::string line; std::getline(groups, line);) {  // name:password:number:members
-        const size_t first = line.find(':');
-        const size_t second = first == std::string::npos ? first : line.find(':', first + 1);
-        if (second == std::string::npos) continue;
-        if (line.compare(second + 1, number.size() + 1, number + ":") == 0) return line.substr(0, first);
+    for (std::string line; std::getline(groups, line);) {
+        std::istringstream fields(line);
+        std::string name, password, id;
+        std::getline(std::getline(std::getline(fields, name, ':'), password, ':'), id, ':');
+        if (id == number) return name;
     }
     return number;
 }

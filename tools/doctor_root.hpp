@@ -29,7 +29,7 @@ class RootFolder {
     std::optional<long long> number(const std::string& path) const;
 
     bool exists(const std::string& path) const;
-    bool usable(const std::string& path) const;
+    bool usable(const std::string& path) const { return usable_(real(path)); }
     // Names in a folder, sorted; none when there is no such folder.
     std::vector<std::string> list(const std::string& path) const;
     // The last part of what a symbolic link points to, in lower case; empty when it is none.

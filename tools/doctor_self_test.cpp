@@ -1,11 +1,173 @@
 // SPDX-License-Identifier: MIT
-#include "doctor_self_test.hpp"
+// Operands, what their product has to be, and the run of one case.
+//
+// Integer results have to agree bit by bit:
+//   int8 to int32   sums are exact
+//   int8 to int8    scales are 1; sums beyond a byte are clipped
+//   int4 to int16   sums beyond 16 bits are clipped. The one sum that is has products of one sign only, so
+//                   that it does not matter how often the chip clips on the way
+//
+// fp16: small integers, whose sums are exact in any order and, for results in fp16, after any rounding: all
+// bits. Fractions: within 2^-19 of the sum of |a * b| (the order of the sum on the chip is not known), and
+// half a unit in the last place more when the result is fp16, which is rounded to nearest.
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstdint>
+#include <random>
 
+#include "core/kernels/convert_output.hpp"
 #include "doctor_product.hpp"
-#include "doctor_reference.hpp"
+#include "doctor_self_test.hpp"
+#include "matrix/float16.hpp"
+#include "matrix/layout.hpp"
 
 namespace rknpu2 {
 namespace {
+
+// Row-major operands, as numbers that every type holds exactly.
+struct Numbers {
+    std::vector<float> a;  // [M, K]
+    std::vector<float> b;  // [N, K]
+};
+
+constexpr double kTolerance = 0x1p-19;
+constexpr double kSmallestNormalFloat16 = 0x1p-14;
+
+bool is_float(NpuArithmetic arithmetic) {
+    return operand_type(arithmetic) == DType::kFloat16;
+}
+
+float draw(std::mt19937& random, const SelfTestCase& test) {
+    const auto bits = static_cast<uint32_t>(random());
+    if (test.integers) {
+        // Whole numbers of -limit .. limit, by NpuArithmetic. Small ones for narrow results, so that most
+        // sums are neither clipped (to int8, to int16) nor rounded (to fp16).
+        constexpr uint32_t kLimits[] = {127, 15, 7, 1, 3};
+        const uint32_t limit = kLimits[static_cast<size_t>(test.arithmetic)];
+        return static_cast<float>(bits % (2 * limit + 1)) - static_cast<float>(limit);
+    }
+    // 0.25 to 4 with both signs: sums cancel as in real activations.
+    const float size =
+        std::ldexp(1.0F + static_cast<float>(bits & 0x3FF) / 1024.0F, static_cast<int>((bits >> 10) & 3) - 2);
+    return (bits >> 31) != 0 ? -size : size;
+}
+
+void store(float value, DType type, size_t index, std::byte* to) {
+    if (type == DType::kInt4) {
+        int4_set(reinterpret_cast<uint8_t*>(to), index, static_cast<int>(value));
+    } else if (type == DType::kInt8) {
+        reinterpret_cast<int8_t*>(to)[index] = static_cast<int8_t>(value);
+    } else {
+        reinterpret_cast<uint16_t*>(to)[index] = float_to_float16(value);
+    }
+}
+
+double load(const std::byte* from, DType type, size_t index) {
+    switch (type) {
+        case DType::kInt8:
+            return reinterpret_cast<const int8_t*>(from)[index];
+        case DType::kInt16:
+            return reinterpret_cast<const int16_t*>(from)[index];
+        case DType::kInt32:
+            return reinterpret_cast<const int32_t*>(from)[index];
+        case DType::kFloat16:
+            return static_cast<double>(float16_to_float(reinterpret_cast<const uint16_t*>(from)[index]));
+        default:
+            return static_cast<double>(reinterpret_cast<const float*>(from)[index]);
+    }
+}
+
+// What one result should be.
+struct Expected {
+    double exact = 0;
+    double allowed = 0;    // error
+    double simulator = 0;  // in the simulator's order of additions
+};
+
+// Half a unit in the last place of a number of fp16.
+double half_unit(double value) {
+    return std::ldexp(1.0, std::ilogb(std::max(std::fabs(value), kSmallestNormalFloat16)) - 11);
+}
+
+Expected expected_float(const SelfTestCase& test, const float* a, const float* b) {
+    Expected expected;
+    double sizes = 0;
+    for (size_t first = 0; first < test.K; first += 32) {
+        float group = 0;
+        for (size_t k = first; k < first + 32; ++k) {
+            const float product = a[k] * b[k];  // exact: 11 by 11 bits
+            group += product;
+            expected.exact += static_cast<double>(product);
+            sizes += std::fabs(static_cast<double>(product));
+        }
+        expected.simulator += static_cast<double>(group);
+    }
+    const bool narrow = result_type(test.arithmetic) == DType::kFloat16;
+    expected.simulator =
+        static_cast<double>(narrow ? float16_to_float(rknnsim::round_to_float16(expected.simulator))
+                                   : rknnsim::round_to_float(expected.simulator));
+    if (test.integers) return expected;
+    expected.allowed = kTolerance * sizes;
+    if (narrow) expected.allowed += half_unit(std::fabs(expected.exact) + expected.allowed);
+    return expected;
+}
+
+Expected expected_integer(const SelfTestCase& test, const float* a, const float* b) {
+    int32_t sum = 0;
+    for (size_t k = 0; k < test.K; ++k)
+        sum += static_cast<int32_t>(a[k]) * static_cast<int32_t>(b[k]);
+    const int bits = dtype_bits(result_type(test.arithmetic));
+    if (bits < 32) sum = std::clamp(sum, -(1 << (bits - 1)), (1 << (bits - 1)) - 1);
+    return {static_cast<double>(sum), 0, static_cast<double>(sum)};
+}
+
+Numbers draw_numbers(const SelfTestCase& test) {
+    std::mt19937 random(static_cast<uint32_t>(test.M * 7919 + test.K * 31 + test.N));
+    Numbers numbers{std::vector<float>(test.M * test.K), std::vector<float>(test.N * test.K)};
+    for (std::vector<float>* values : {&numbers.a, &numbers.b}) {
+        for (float& x : *values)
+            x = draw(random, test);
+    }
+    if (is_float(test.arithmetic)) return numbers;
+    // The largest sum that there is: the first row and column are the smallest number of the type.
+    const float smallest = operand_type(test.arithmetic) == DType::kInt4 ? -8.0F : -128.0F;
+    std::fill_n(numbers.a.begin(), test.K, smallest);
+    std::fill_n(numbers.b.begin(), test.K, smallest);
+    return numbers;
+}
+
+void lay_out(const SelfTestCase& test, const Numbers& numbers, NpuMemory& a, NpuMemory& b) {
+    const DType type = operand_type(test.arithmetic);
+    for (size_t m = 0; m < test.M; ++m) {
+        for (size_t k = 0; k < test.K; ++k)
+            store(numbers.a[m * test.K + k], type, a_index(m, k, test.M, test.K, type, test.ac_layout),
+                  a.data());
+    }
+    for (size_t n = 0; n < test.N; ++n) {
+        for (size_t k = 0; k < test.K; ++k)
+            store(numbers.b[n * test.K + k], type, b_index(k, n, test.K, test.N, type, test.b_layout),
+                  b.data());
+    }
+}
+
+void compare(const SelfTestCase& test, const Numbers& numbers, const NpuMemory& c, SelfTestResult& result) {
+    const DType type = result_type(test.arithmetic);
+    const auto expected_of = is_float(test.arithmetic) ? expected_float : expected_integer;
+    for (size_t m = 0; m < test.M; ++m) {
+        for (size_t n = 0; n < test.N; ++n) {
+            const Expected expected = expected_of(test, &numbers.a[m * test.K], &numbers.b[n * test.K]);
+            const double got = load(c.data(), type, c_index(m, n, test.M, test.N, type, test.ac_layout));
+            const double error = std::fabs(got - expected.exact);
+            if (std::bit_cast<uint64_t>(got) == std::bit_cast<uint64_t>(expected.simulator))
+                ++result.as_simulator;
+            if (expected.allowed > 0 && std::isfinite(error))
+                result.worst = std::max(result.worst, error / expected.allowed);
+            if (error <= expected.allowed) continue;  // not for NaN
+            if (result.wrong++ == 0) result.first = {m, n, expected.exact, got};
+        }
+    }
+}
 
 Status run_case(NpuRuntime& runtime, const SelfTestCase& test, SelfTestResult& result) {
     const bool other_rows_first = test.binding == Binding::kRows;

@@ -3,22 +3,15 @@
 // memory.
 //
 // Operands are laid out by the written specification (matrix/layout.hpp) and nothing else of the plug-in, so
-// a wrong result is the device's, the runtime's or the specification's. What it should be, and how far from
-// it a result may be: doctor_reference.hpp.
+// a wrong result is the device's, the runtime's or the specification's. What the plug-in uses (int8 to int32,
+// fp16 to fp32, native on all sides) comes first and is tested in more ways; then every other type and layout
+// that the chip has. Results of fp16 are also compared with the simulator's order of additions
+// (docs/simulator.md), which tells how near that guess is; that is reported and never an error.
 //
-// What the plug-in uses (int8 to int32, fp16 to fp32, native on all sides) comes first and is tested in more
-// ways; then every other type and layout that the chip has, in the same classes of shapes.
-//
-// Results of fp16 are also compared with the simulator's order of additions (docs/simulator.md), which tells
-// how near that guess is; that is reported and never an error.
-//
-// The result's memory holds a pattern before each run, so that a run which never happened is seen. Operands
-// come from a fixed seed. Cost: some 600 million multiplications by the CPU for the reference, a second or
-// three; a third of that when quick.
+// Cost: some 600 million multiplications by the CPU for the reference, a second or three; a third of that
+// when quick.
 #pragma once
 
-#include <cstddef>
-#include <string>
 #include <vector>
 
 #include "doctor_check.hpp"

@@ -5,7 +5,6 @@
 #include <cstdio>
 #include <cstdlib>
 #include <sstream>
-#include <utility>
 
 #include "base/format.hpp"
 #include "system/system_memory.hpp"

@@ -1,16 +1,12 @@
 // SPDX-License-Identifier: MIT
 // What the system around the NPU is like: kernel and driver, device nodes, runtime library, clocks, memory.
 //
-// Each function looks below a RootFolder only, so that every answer can be tested. The limits are those of
-// README.md (driver 0.9.6, 0.9.8 for more than 4 GiB, runtime 2.3.2 advised) and docs/hardware.csv; where a
-// file lies in the vendor's kernel is known from its users, not from a board of ours, so several places are
-// tried and a file that is missing is never more than a warning by itself.
+// Each function looks below a RootFolder only, so that every answer can be tested. Where a file lies in the
+// vendor's kernel is known from its users, not from a board of ours, so several places are tried and a file
+// that is missing is never more than a warning by itself.
 #pragma once
 
 #include <compare>
-#include <optional>
-#include <string>
-#include <vector>
 
 #include "doctor_check.hpp"
 #include "doctor_root.hpp"

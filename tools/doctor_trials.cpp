@@ -1,8 +1,15 @@
 // SPDX-License-Identifier: MIT
-#include "doctor_trials.hpp"
-
+// One small product, whose operands are written, made visible and read in the way that is being looked at
+// while everything else is done in every way at once.
+//
+// A cache is stale by chance: what was written may have been evicted before the NPU looks. So a trial is made
+// at many places and several times, each time with other values, and what counts is whether all were right.
+// All elements of an operand are equal, hence all results: one old line changes every sum that it is in.
 #include <algorithm>
 #include <cstring>
+
+#include "doctor_product.hpp"
+#include "doctor_reading.hpp"
 
 namespace rknpu2 {
 namespace {
@@ -12,164 +19,305 @@ using LineOperation = CacheLines::Operation;
 constexpr size_t kSliceAlign = 4096;
 constexpr size_t kLargerThanAnyCache = size_t{8} << 20;  // an RK3588 has 3 MiB in all
 constexpr int kPattern = 0x55;
+constexpr size_t kM = 4, kK = 1024, kN = 64;  // A: 4 KiB, B: 64 KiB, C: 1 KiB
 
 size_t bytes_of(Operand operand) {
-    if (operand == Operand::kActivations) return CoherencyTrials::kM * CoherencyTrials::kK;
-    if (operand == Operand::kWeights) return CoherencyTrials::kK * CoherencyTrials::kN;
-    return CoherencyTrials::kM * CoherencyTrials::kN * sizeof(int32_t);
+    if (operand == Operand::kActivations) return kM * kK;
+    if (operand == Operand::kWeights) return kK * kN;
+    return kM * kN * sizeof(int32_t);
 }
 
 void fill(NpuMemory& memory, int value) {
     std::memset(memory.data(), value, memory.size());
 }
 
+enum class Question {
+    kWritten,   // does the device see an operand that the CPU has changed since the last run?
+    kReadBack,  // does the CPU see the result of a run, when it had read an older one there?
+    kKept,      // is a result kept in memory that the CPU had written to?
+};
+
+enum class Place {
+    kOwn,           // a buffer of rknn_create_mem, of another context of the domain, bound without an import
+    kSlice,         // a slice of such a buffer, imported by descriptor
+    kNonCacheable,  // rknn_create_mem2
+};
+
+// What is done between the CPU's writing and the run, or between the run and the CPU's reading.
+enum class Way {
+    kNothing,
+    kBind,   // bound again
+    kSync,   // rknn_mem_sync on the memory that is bound
+    kOwner,  // rknn_mem_sync on the buffer that it is part of, as rknn_create_mem gave it
+    kLines,  // cache lines, from user space
+};
+
+struct Trial {
+    const char* figure;  // the name of what it counts
+    Question question;
+    Operand operand;  // that is looked at: of kReadBack and kKept the result
+    Place place;
+    Way way;
+};
+
+struct Count {
+    size_t right = 0, of = 0;
+};
+
+class CoherencyTrials {
+  public:
+    explicit CoherencyTrials(Bench& bench) : bench_(bench), lines_(bench.runtime.cache_lines()) {}
+
+    Status make() {
+        RKNPU2_RETURN_IF_ERROR(create(bench_.runtime, {.K = 64, .N = 64, .rows = {1}}, lender_));
+        RKNPU2_RETURN_IF_ERROR(create(bench_.runtime, {.K = kK, .N = kN, .rows = {kM}}, context_));
+        RKNPU2_RETURN_IF_ERROR(context_->select_rows(0));
+        a_.resize(1), b_.resize(1), c_.resize(1);
+        RKNPU2_RETURN_IF_ERROR(make_spots(Operand::kActivations, Place::kOwn, a_));
+        RKNPU2_RETURN_IF_ERROR(make_spots(Operand::kWeights, Place::kOwn, b_));
+        RKNPU2_RETURN_IF_ERROR(make_spots(Operand::kResult, Place::kOwn, c_));
+        fill(*c_[0].memory, 0);
+        return surely_to_device(c_[0]);
+    }
+
+    // kUnsupported when there is no such place or way here.
+    Result<Count> count(const Trial& trial) {
+        const size_t places = bench_.quick || trial.operand == Operand::kWeights ? 4 : 16;
+        std::vector<Spot> spots(places);
+        RKNPU2_RETURN_IF_ERROR(make_spots(trial.operand, trial.place, spots));
+        Count count;
+        for (const size_t total = places * (bench_.quick ? 2 : 4); count.of < total; ++count.of) {
+            const int before = 1 + static_cast<int>(count.of % 50);
+            const Result<bool> right = is_right(trial, spots[count.of % places], before, before + 60);
+            RKNPU2_RETURN_IF_ERROR(right.status());
+            count.right += right.value() ? 1 : 0;
+        }
+        return count;
+    }
+
+  private:
+    struct Spot {
+        std::unique_ptr<NpuMemory> memory;  // what is bound
+        NpuMemory* owner = nullptr;         // what rknn_create_mem gave; null: never to be synced
+    };
+
+    Status bind(Operand operand, Spot& spot) { return context_->bind(operand, *spot.memory); }
+
+    Status make_spots(Operand operand, Place place, std::vector<Spot>& spots) {
+        const size_t bytes = bytes_of(operand);
+        const size_t apart = round_up(bytes, kSliceAlign);
+        if (place == Place::kSlice) {  // nothing at the front: an offset that is ignored is seen
+            Result<std::unique_ptr<NpuMemory>> slab = lender_->allocate(kSliceAlign + spots.size() * apart);
+            RKNPU2_RETURN_IF_ERROR(slab.status());
+            slab_ = slab.take();
+            fill(*slab_, 0);
+        }
+        for (size_t i = 0; i < spots.size(); ++i) {
+            Result<std::unique_ptr<NpuMemory>> memory =
+                place == Place::kOwn ? lender_->allocate(bytes)
+                : place == Place::kNonCacheable
+                    ? context_->allocate_non_cacheable(bytes)
+                    : context_->import_slice(*slab_, kSliceAlign + i * apart, bytes);
+            RKNPU2_RETURN_IF_ERROR(memory.status());
+            spots[i].memory = memory.take();
+            if (place == Place::kOwn) spots[i].owner = spots[i].memory.get();
+            if (place == Place::kSlice) spots[i].owner = slab_.get();
+        }
+        return {};
+    }
+
+    Status lines(Spot& spot, LineOperation operation) {
+        return lines_.apply(operation, spot.memory->data(), spot.memory->size());
+    }
+
+    // In every way, as surely_from_device().
+    Status surely_to_device(Spot& spot) {
+        if (spot.owner == nullptr) return {};
+        RKNPU2_RETURN_IF_ERROR(lender_->sync_to_device(*spot.owner));
+        return lines_.available() ? lines(spot, LineOperation::kClean) : Status();
+    }
+
+    Status surely_from_device(Spot& spot) {
+        if (spot.owner == nullptr) return {};
+        RKNPU2_RETURN_IF_ERROR(lender_->sync_from_device(*spot.owner));
+        return lines_.available() ? lines(spot, LineOperation::kCleanAndInvalidate) : Status();
+    }
+
+    Status to_device(Spot& spot, Way way, Operand operand) {
+        if (way == Way::kBind) return bind(operand, spot);
+        if (way == Way::kSync) return context_->sync_to_device(*spot.memory);
+        if (way == Way::kOwner) return lender_->sync_to_device(*spot.owner);
+        return way == Way::kLines ? lines(spot, LineOperation::kClean) : Status();
+    }
+
+    Status from_device(Spot& spot, Way way) {
+        if (way == Way::kSync) return context_->sync_from_device(*spot.memory);
+        return way == Way::kLines ? lines(spot, LineOperation::kCleanAndInvalidate) : Status();
+    }
+
+    Status set(Operand operand, Spot& spot, int value) {
+        fill(*spot.memory, value);
+        RKNPU2_RETURN_IF_ERROR(surely_to_device(spot));
+        return bind(operand, spot);
+    }
+
+    // The result is `value` times K.
+    Status run_with(int value) {
+        RKNPU2_RETURN_IF_ERROR(set(Operand::kActivations, a_[0], value));
+        RKNPU2_RETURN_IF_ERROR(set(Operand::kWeights, b_[0], 1));
+        return context_->run();
+    }
+
+    bool result_is(const Spot& spot, int value) const {
+        const auto expected = static_cast<int32_t>(kK) * value;
+        const auto* const results = reinterpret_cast<const int32_t*>(spot.memory->data());
+        return std::all_of(results, results + kM * kN, [&](int32_t result) { return result == expected; });
+    }
+
+    // Whatever the CPU's cache holds goes to memory, since other things take its place.
+    void evict() {
+        other_memory_.resize(kLargerThanAnyCache);
+        std::memset(other_memory_.data(), static_cast<int>(other_memory_[0]) + 1, other_memory_.size());
+    }
+
+    Result<bool> is_right(const Trial& trial, Spot& spot, int before, int after) {
+        switch (trial.question) {
+            case Question::kWritten: {
+                const bool weights = trial.operand == Operand::kWeights;
+                RKNPU2_RETURN_IF_ERROR(weights ? set(Operand::kActivations, a_[0], 1)
+                                               : set(Operand::kWeights, b_[0], 1));
+                RKNPU2_RETURN_IF_ERROR(bind(Operand::kResult, c_[0]));
+                RKNPU2_RETURN_IF_ERROR(set(trial.operand, spot, before));
+                RKNPU2_RETURN_IF_ERROR(context_->run());
+                fill(*spot.memory, after);
+                RKNPU2_RETURN_IF_ERROR(to_device(spot, trial.way, trial.operand));
+                RKNPU2_RETURN_IF_ERROR(context_->run());
+                RKNPU2_RETURN_IF_ERROR(surely_from_device(c_[0]));
+                return result_is(c_[0], after);
+            }
+            case Question::kReadBack: {
+                // Nothing that the CPU wrote is left in its cache.
+                RKNPU2_RETURN_IF_ERROR(surely_to_device(spot));
+                RKNPU2_RETURN_IF_ERROR(bind(Operand::kResult, spot));
+                RKNPU2_RETURN_IF_ERROR(run_with(before));
+                RKNPU2_RETURN_IF_ERROR(surely_from_device(spot));
+                const bool read = result_is(spot, before);  // into the cache
+                RKNPU2_RETURN_IF_ERROR(run_with(after));
+                RKNPU2_RETURN_IF_ERROR(from_device(spot, trial.way));
+                return read && result_is(spot, after);
+            }
+            case Question::kKept:
+                RKNPU2_RETURN_IF_ERROR(bind(Operand::kResult, spot));
+                fill(*spot.memory, kPattern);
+                RKNPU2_RETURN_IF_ERROR(to_device(spot, trial.way, Operand::kResult));
+                RKNPU2_RETURN_IF_ERROR(run_with(before));
+                evict();
+                RKNPU2_RETURN_IF_ERROR(lender_->sync_from_device(*spot.owner));
+                return result_is(spot, before);
+        }
+        return false;
+    }
+
+    Bench& bench_;
+    const CacheLines lines_;
+    std::unique_ptr<NpuContext> lender_, context_;
+    std::unique_ptr<NpuMemory> slab_;
+    std::vector<Spot> a_, b_, c_;  // one each, for what is not looked at
+    std::vector<char> other_memory_;
+};
+
+// What the probe of that id tries. It answers `yes` when all of its trials were right: without a control,
+// those that did nothing, and with one all others.
+struct CacheProbe {
+    const char* id;
+    const char *yes, *no;
+    std::vector<Trial> trials;
+};
+
+const std::vector<CacheProbe>& cache_probes() {
+    using enum Question;
+    using enum Operand;
+    using enum Place;
+    using enum Way;
+    static const std::vector<CacheProbe> all = {
+        {"owner-sync",
+         "works",
+         "does nothing",
+         {{kNothingDone, kWritten, kActivations, kOwn, kNothing},
+          {"activations", kWritten, kActivations, kOwn, kSync},
+          {"results", kReadBack, kResult, kOwn, kSync}}},
+        {"slab-sync",
+         "works",
+         "does nothing",
+         {{kNothingDone, kWritten, kWeights, kSlice, kNothing},
+          {"weights", kWritten, kWeights, kSlice, kOwner}}},
+        {"import-sync",
+         "works",
+         "does nothing",
+         {{kNothingDone, kWritten, kActivations, kSlice, kNothing},
+          {"activations", kWritten, kActivations, kSlice, kSync},
+          {"results", kReadBack, kResult, kSlice, kSync}}},
+        {"bind-cleans",
+         "cleans",
+         "leaves the cache as it is",
+         {{kNothingDone, kWritten, kActivations, kOwn, kNothing},
+          {"activations", kWritten, kActivations, kOwn, kBind},
+          {"activations in slices", kWritten, kActivations, kSlice, kBind},
+          {"weights in slices", kWritten, kWeights, kSlice, kBind}}},
+        {"cache-lines",
+         "work",
+         "do nothing",
+         {{kNothingDone, kWritten, kActivations, kOwn, kNothing},
+          {"activations", kWritten, kActivations, kOwn, kLines},
+          {"weights", kWritten, kWeights, kSlice, kLines},
+          {"results", kReadBack, kResult, kOwn, kLines}}},
+        {"results-visible",
+         "visible",
+         "old until synced",
+         {{"results", kReadBack, kResult, kOwn, kNothing},
+          {"results in slices", kReadBack, kResult, kSlice, kNothing}}},
+        {"dirty-lines",
+         "harmless",
+         "overwrite results",
+         {{"results over memory as the CPU left it", kKept, kResult, kOwn, kNothing},
+          {kCleanedWhole, kKept, kResult, kOwn, kOwner},
+          {kCleanedLines, kKept, kResult, kOwn, kLines}}},
+        {"non-cacheable",
+         "coherent",
+         "old",
+         {{"activations", kWritten, kActivations, kNonCacheable, kNothing},
+          {"results", kReadBack, kResult, kNonCacheable, kNothing}}},
+    };
+    return all;
+}
+
 }  // namespace
 
-CoherencyTrials::CoherencyTrials(Bench& bench) : bench_(bench), lines_(bench.runtime.cache_lines()) {}
-
-Status CoherencyTrials::make() {
-    Result<std::unique_ptr<NpuContext>> lender =
-        bench_.runtime.create_context({.K = 64, .N = 64, .rows = {1}});
-    RKNPU2_RETURN_IF_ERROR(lender.status());
-    lender_ = lender.take();
-    Result<std::unique_ptr<NpuContext>> context =
-        bench_.runtime.create_context({.K = kK, .N = kN, .rows = {kM}});
-    RKNPU2_RETURN_IF_ERROR(context.status());
-    context_ = context.take();
-    RKNPU2_RETURN_IF_ERROR(context_->select_rows(0));
-    a_.resize(1), b_.resize(1), c_.resize(1);
-    RKNPU2_RETURN_IF_ERROR(make_spots(Operand::kActivations, Place::kOwn, a_));
-    RKNPU2_RETURN_IF_ERROR(make_spots(Operand::kWeights, Place::kOwn, b_));
-    RKNPU2_RETURN_IF_ERROR(make_spots(Operand::kResult, Place::kOwn, c_));
-    fill(*c_[0].memory, 0);
-    return surely_to_device(c_[0]);
-}
-
-Status CoherencyTrials::make_spots(Operand operand, Place place, std::vector<Spot>& spots) {
-    const size_t bytes = bytes_of(operand);
-    const size_t apart = round_up(bytes, kSliceAlign);
-    if (place == Place::kSlice) {  // nothing at the front: an offset that is ignored is seen
-        Result<std::unique_ptr<NpuMemory>> slab = lender_->allocate(kSliceAlign + spots.size() * apart);
-        RKNPU2_RETURN_IF_ERROR(slab.status());
-        slab_ = slab.take();
-        fill(*slab_, 0);
+Status probe_cache(Bench& bench, Reading& reading) {
+    const std::vector<CacheProbe>& all = cache_probes();
+    const CacheProbe& probe =
+        *std::find_if(all.begin(), all.end(), [&](const CacheProbe& p) { return p.id == reading.id; });
+    const bool has_control = probe.trials[0].figure == kNothingDone;
+    CoherencyTrials trials(bench);
+    RKNPU2_RETURN_IF_ERROR(trials.make());
+    bool right = true;
+    for (const Trial& trial : probe.trials) {
+        const Result<Count> count = trials.count(trial);
+        const bool may_be_missing = trial.way == Way::kLines || trial.place == Place::kNonCacheable;
+        if (may_be_missing && count.status().code() == StatusCode::kUnsupported) continue;
+        RKNPU2_RETURN_IF_ERROR(count.status().with_context(trial.figure));
+        reading.add_count(trial.figure, count.value().right, count.value().of);
+        if (has_control != (trial.way == Way::kNothing)) right = right && reading.figures.back().all();
     }
-    for (size_t i = 0; i < spots.size(); ++i) {
-        Result<std::unique_ptr<NpuMemory>> memory =
-            place == Place::kOwn            ? lender_->allocate(bytes)
-            : place == Place::kNonCacheable ? context_->allocate_non_cacheable(bytes)
-                                            : context_->import_slice(*slab_, kSliceAlign + i * apart, bytes);
-        RKNPU2_RETURN_IF_ERROR(memory.status());
-        spots[i].memory = memory.take();
-        if (place == Place::kOwn) spots[i].owner = spots[i].memory.get();
-        if (place == Place::kSlice) spots[i].owner = slab_.get();
+    reading.answer = right ? probe.yes : probe.no;
+    const Figure* const control = reading.find(kNothingDone);
+    if (right && control != nullptr && control->all())
+        reading.answer = "cannot be told: nothing was ever old";
+    if (reading.figures.size() == (has_control ? 1 : 0)) {
+        reading.figures.clear();
+        reading.answer = "not to be had here";
     }
     return {};
-}
-
-Status CoherencyTrials::lines(Spot& spot, LineOperation operation) {
-    return lines_.apply(operation, spot.memory->data(), spot.memory->size());
-}
-
-Status CoherencyTrials::surely_to_device(Spot& spot) {
-    if (spot.owner == nullptr) return {};
-    RKNPU2_RETURN_IF_ERROR(lender_->sync_to_device(*spot.owner));
-    return lines_.available() ? lines(spot, LineOperation::kClean) : Status();
-}
-
-Status CoherencyTrials::surely_from_device(Spot& spot) {
-    if (spot.owner == nullptr) return {};
-    RKNPU2_RETURN_IF_ERROR(lender_->sync_from_device(*spot.owner));
-    return lines_.available() ? lines(spot, LineOperation::kCleanAndInvalidate) : Status();
-}
-
-Status CoherencyTrials::to_device(Spot& spot, Way way, Operand operand) {
-    if (way == Way::kBind) return bind(operand, spot);
-    if (way == Way::kSync) return context_->sync_to_device(*spot.memory);
-    if (way == Way::kOwner) return lender_->sync_to_device(*spot.owner);
-    return way == Way::kLines ? lines(spot, LineOperation::kClean) : Status();
-}
-
-Status CoherencyTrials::from_device(Spot& spot, Way way) {
-    if (way == Way::kSync) return context_->sync_from_device(*spot.memory);
-    return way == Way::kLines ? lines(spot, LineOperation::kCleanAndInvalidate) : Status();
-}
-
-Status CoherencyTrials::set(Operand operand, Spot& spot, int value) {
-    fill(*spot.memory, value);
-    RKNPU2_RETURN_IF_ERROR(surely_to_device(spot));
-    return bind(operand, spot);
-}
-
-// The result is `value` times K.
-Status CoherencyTrials::run_with(int value) {
-    RKNPU2_RETURN_IF_ERROR(set(Operand::kActivations, a_[0], value));
-    RKNPU2_RETURN_IF_ERROR(set(Operand::kWeights, b_[0], 1));
-    return context_->run();
-}
-
-bool CoherencyTrials::result_is(const Spot& spot, int value) const {
-    const auto expected = static_cast<int32_t>(kK) * value;
-    const auto* const results = reinterpret_cast<const int32_t*>(spot.memory->data());
-    return std::all_of(results, results + kM * kN, [&](int32_t result) { return result == expected; });
-}
-
-Result<bool> CoherencyTrials::is_right(const Trial& trial, Spot& spot, int before, int after) {
-    switch (trial.question) {
-        case Question::kWritten: {
-            const bool weights = trial.operand == Operand::kWeights;
-            RKNPU2_RETURN_IF_ERROR(weights ? set(Operand::kActivations, a_[0], 1)
-                                           : set(Operand::kWeights, b_[0], 1));
-            RKNPU2_RETURN_IF_ERROR(bind(Operand::kResult, c_[0]));
-            RKNPU2_RETURN_IF_ERROR(set(trial.operand, spot, before));
-            RKNPU2_RETURN_IF_ERROR(context_->run());
-            fill(*spot.memory, after);
-            RKNPU2_RETURN_IF_ERROR(to_device(spot, trial.way, trial.operand));
-            RKNPU2_RETURN_IF_ERROR(context_->run());
-            RKNPU2_RETURN_IF_ERROR(surely_from_device(c_[0]));
-            return result_is(c_[0], after);
-        }
-        case Question::kReadBack: {
-            // Nothing that the CPU wrote is left in its cache.
-            RKNPU2_RETURN_IF_ERROR(surely_to_device(spot));
-            RKNPU2_RETURN_IF_ERROR(bind(Operand::kResult, spot));
-            RKNPU2_RETURN_IF_ERROR(run_with(before));
-            RKNPU2_RETURN_IF_ERROR(surely_from_device(spot));
-            const bool read = result_is(spot, before);  // into the cache
-            RKNPU2_RETURN_IF_ERROR(run_with(after));
-            RKNPU2_RETURN_IF_ERROR(from_device(spot, trial.way));
-            return read && result_is(spot, after);
-        }
-        case Question::kKept:
-            RKNPU2_RETURN_IF_ERROR(bind(Operand::kResult, spot));
-            fill(*spot.memory, kPattern);
-            RKNPU2_RETURN_IF_ERROR(to_device(spot, trial.way, Operand::kResult));
-            RKNPU2_RETURN_IF_ERROR(run_with(before));
-            evict();
-            RKNPU2_RETURN_IF_ERROR(lender_->sync_from_device(*spot.owner));
-            return result_is(spot, before);
-    }
-    return false;
-}
-
-Result<Count> CoherencyTrials::count(const Trial& trial) {
-    const size_t places = bench_.quick || trial.operand == Operand::kWeights ? 4 : 16;
-    std::vector<Spot> spots(places);
-    RKNPU2_RETURN_IF_ERROR(make_spots(trial.operand, trial.place, spots));
-    Count count;
-    for (const size_t total = places * (bench_.quick ? 2 : 4); count.of < total; ++count.of) {
-        const int before = 1 + static_cast<int>(count.of % 50);
-        const Result<bool> right = is_right(trial, spots[count.of % places], before, before + 60);
-        RKNPU2_RETURN_IF_ERROR(right.status());
-        count.right += right.value() ? 1 : 0;
-    }
-    return count;
-}
-
-// Whatever the CPU's cache holds goes to memory, since other things take its place.
-void CoherencyTrials::evict() {
-    other_memory_.resize(kLargerThanAnyCache);
-    std::memset(other_memory_.data(), static_cast<int>(other_memory_[0]) + 1, other_memory_.size());
 }
 
 }  // namespace rknpu2

@@ -20,15 +20,14 @@ namespace {
 using nlohmann::ordered_json;
 
 Status ask_runtime(const std::string& own_directory, MachineReport& report) {
-    Result<std::string> path = locate_runtime(report.config.runtime, own_directory);
+    const Result<std::string> path = locate_runtime(report.config.runtime, own_directory);
     RKNPU2_RETURN_IF_ERROR(path.status());
     report.runtime_path = path.value();
     keep_malloc_from_mapping(is_simulator(report.runtime_path), report.config.malloc_mmap);
     const StdoutToStderr guard;
     const Result<std::unique_ptr<NpuRuntime>> runtime = open_rknn_runtime(report.runtime_path);
-    RKNPU2_RETURN_IF_ERROR(runtime.status());
-    report.runtime = runtime.value()->info();
-    return {};
+    if (runtime.ok()) report.runtime = runtime.value()->info();
+    return runtime.status();
 }
 
 std::string joined(const std::vector<std::string>& items, const std::string& none) {
@@ -88,8 +87,7 @@ std::string settings_table(const MachineReport& report) {
 MachineReport look_at_machine(const Config& config, const std::string& own_directory) {
     MachineReport report;
     report.config = config;
-    const Status status = ask_runtime(own_directory, report);
-    if (!status.ok()) report.runtime_error = status.message();
+    report.runtime_error = ask_runtime(own_directory, report).message();
     report.device_nodes = npu_device_nodes();
     report.rocket_driver = has_rocket_driver();
     report.memory = system_memory();
@@ -97,6 +95,12 @@ MachineReport look_at_machine(const Config& config, const std::string& own_direc
     report.cpu_affinity = cpu_affinity(config);
     report.settings = describe_settings();
     return report;
+}
+
+static void to_json(ordered_json& to, const SettingInfo& setting) {
+    to = {{"name", setting.name},       {"type", setting.type},
+          {"current", setting.current}, {"default", setting.default_text},
+          {"range", setting.range},     {"help", setting.help}};
 }
 
 std::string to_json(const MachineReport& report) {
@@ -110,15 +114,6 @@ std::string to_json(const MachineReport& report) {
     } else {
         runtime["error"] = report.runtime_error;
     }
-    ordered_json settings = ordered_json::array();
-    for (const SettingInfo& setting : report.settings) {
-        settings.push_back({{"name", setting.name},
-                            {"type", setting.type},
-                            {"current", setting.current},
-                            {"default", setting.default_text},
-                            {"range", setting.range},
-                            {"help", setting.help}});
-    }
     const ordered_json document = {
         {"schema", 1},
         {"version", RKNPU2_VERSION},
@@ -129,7 +124,7 @@ std::string to_json(const MachineReport& report) {
         {"memory", {{"total", report.memory.total}, {"available", report.memory.available}}},
         {"cpu", {{"threads", report.cpu_threads}, {"affinity", report.cpu_affinity}}},
         {"precision", precision_name(report.config.precision)},
-        {"settings", settings},
+        {"settings", report.settings},
         {"unknown_settings", report.config.unknown},
     };
     return document.dump(2, ' ', false, ordered_json::error_handler_t::replace) + "\n";

@@ -11,9 +11,6 @@
 namespace rknpu2 {
 namespace {
 
-// Dimensions that plan_weight() is asked about; beyond, its list of cells would be long, and no such weight
-// exists. (A file may claim any shape for an empty tensor.)
-
 // As src/ggml/node/describe.cpp describes it, for one row of float32 activations.
 MatmulProblem problem_of(const GgufTensor& tensor, TensorRole role) {
     MatmulProblem problem;
@@ -36,7 +33,6 @@ MatmulProblem problem_of(const GgufTensor& tensor, TensorRole role) {
 // As NpuDevice::recipe_for() does it.
 void choose_planes_for(const GgufTensor& tensor, const Recipe& recipe, const FindStatistics& find_statistics,
                        TensorReport& report) {
-    report.planes = recipe.planes;
     if (!recipe.rotate) return;
     const auto found = find_statistics ? find_statistics(tensor) : std::nullopt;
     report.with_stats = found.has_value();
@@ -53,48 +49,37 @@ std::string times(const char* what, const TargetChoice& placement) {
                   (npu ? placement.cpu_us : placement.npu_us) / 1000);
 }
 
-// What the policy looks at.
-Config policy_config(const ModelReport& model) {
-    Config config;
-    config.precision = model.precision;
-    config.cores = model.cores;
-    config.experts = model.experts;
-    config.matrices = model.matrices;
-    return config;
-}
-
 void show_times(TensorReport& report) {
     report.why_planes +=
         format("%s%s; %s", report.why_planes.empty() ? "" : "; ", times("one token", report.token).c_str(),
                times("prompt", report.prompt).c_str());
 }
 
+void put_on_npu(const MatmulProblem& problem, const Recipe& recipe, const Config& config,
+                TensorReport& report) {
+    report.on_npu = true;
+    report.planes = recipe.planes;
+    report.precision = recipe.arithmetic == NpuArithmetic::kInt8 ? "int8" : "fp16";
+    report.packed_bytes = std::max<size_t>(1, problem.experts) *
+                          plan_weight(problem.N, problem.K, recipe, config.cores).packed_bytes();
+}
+
 // A stack goes to the NPU for some calls and not for others (ExpertsMultiplication::target() in src/ggml); it
 // counts as on the NPU when prompts do.
 void place_stack(const GgufTensor& tensor, const MatmulProblem& problem, const ModelReport& model,
                  TensorReport& report) {
-    const Config config = policy_config(model);
-    ExpertsCall call;
-    call.K = problem.K;
-    call.N = problem.N;
-    call.experts = problem.experts;
+    ExpertsCall call{.K = problem.K, .N = problem.N, .experts = problem.experts, .tokens = 1};
     call.used = std::min<size_t>(std::max<size_t>(1, model.experts_used), problem.experts);
     call.raw_bytes = tensor.bytes / problem.experts;
     call.float_activations = wants_float_activations(tensor, model.traits);
-    call.tokens = 1;
-    report.token = experts_target(call, config);
+    report.token = experts_target(call, model.config);
     call.tokens = kPromptTokens;
-    report.prompt = experts_target(call, config);
+    report.prompt = experts_target(call, model.config);
     if (report.prompt.target == Target::kCpu && report.token.target == Target::kCpu) {
         report.reason = target_reason_text(report.prompt.reason);
         return;
     }
-    const Recipe recipe = recipe_of(model.precision, call.float_activations);
-    report.on_npu = true;
-    report.planes = recipe.planes;
-    report.precision = recipe.arithmetic == NpuArithmetic::kInt8 ? "int8" : "fp16";
-    report.packed_bytes =
-        problem.experts * plan_weight(problem.N, problem.K, recipe, model.cores).packed_bytes();
+    put_on_npu(problem, recipe_of(model.config.precision, call.float_activations), model.config, report);
     if (report.prompt.reason == TargetReason::kSettingNpu) {
         report.why_planes = target_reason_text(report.prompt.reason);
     } else {
@@ -103,12 +88,15 @@ void place_stack(const GgufTensor& tensor, const MatmulProblem& problem, const M
 }
 
 void place_plain(const GgufTensor& tensor, const MatmulProblem& problem, const ModelReport& model,
-                 TensorReport& report) {
-    const Config config = policy_config(model);
+                 const FindStatistics& find_statistics, TensorReport& report) {
+    const Recipe recipe = recipe_of(model.config.precision);
+    put_on_npu(problem, recipe, model.config, report);
+    choose_planes_for(tensor, recipe, find_statistics, report);
     MatrixCall call{problem.K, problem.N, 1, tensor.bytes};
-    report.token = matrix_target(call, config);
+    report.token = matrix_target(call, model.config);
     call.rows = kPromptTokens;
-    report.prompt = matrix_target(call, config);
+    report.prompt = matrix_target(call, model.config);
+    if (report.token.reason != TargetReason::kPlainMatrix) show_times(report);
 }
 
 TensorReport report_on(const GgufTensor& tensor, const ModelReport& model,
@@ -125,28 +113,22 @@ TensorReport report_on(const GgufTensor& tensor, const ModelReport& model,
         return report;
     }
     MatmulProblem problem = problem_of(tensor, report.role);
-    problem.arithmetic = recipe_of(model.precision, wants_float_activations(tensor, model.traits)).arithmetic;
+    problem.arithmetic =
+        recipe_of(model.config.precision, wants_float_activations(tensor, model.traits)).arithmetic;
     const Reason reason = support(problem);
     if (!is_offloaded(tensor, report.role, model.traits, model.ngl)) {
         report.reason = format("-ngl %" PRId64 " leaves it on the CPU", model.ngl);
     } else if (reason != Reason::kSupported) {
         report.reason = reason_text(reason);
-    } else if (model.precision == Precision::kReference && model.experts == Experts::kCpu &&
-               problem.experts > 0) {
-        report.reason = target_reason_text(TargetReason::kSettingCpu);
-    } else if (model.precision == Precision::kReference) {
-        report.precision = "reference";
-        report.reason = "precision reference computes on the CPU";
+    } else if (model.config.precision == Precision::kReference) {
+        const bool by_setting = problem.experts > 0 && model.config.experts == Experts::kCpu;
+        report.reason = by_setting ? target_reason_text(TargetReason::kSettingCpu)
+                                   : "precision reference computes on the CPU";
+        if (!by_setting) report.precision = "reference";
     } else if (problem.experts > 0) {
         place_stack(tensor, problem, model, report);
     } else {
-        const Recipe recipe = recipe_of(model.precision);
-        report.on_npu = true;
-        choose_planes_for(tensor, recipe, find_statistics, report);
-        report.precision = recipe.arithmetic == NpuArithmetic::kInt8 ? "int8" : "fp16";
-        report.packed_bytes = plan_weight(problem.N, problem.K, recipe, model.cores).packed_bytes();
-        place_plain(tensor, problem, model, report);
-        if (report.token.reason != TargetReason::kPlainMatrix) show_times(report);
+        place_plain(tensor, problem, model, find_statistics, report);
     }
     return report;
 }
@@ -235,10 +217,7 @@ ModelReport analyse(const GgufFile& file, const std::string& path, const Config&
     model.path = path;
     model.traits = traits_of(file);
     model.ngl = ngl;
-    model.precision = config.precision;
-    model.cores = config.cores;
-    model.experts = config.experts;
-    model.matrices = config.matrices;
+    model.config = config;
     model.experts_used = file.number(model.traits.architecture + ".expert_used_count", 0);
     model.notes = notes_on(file, model.traits);
     for (const GgufTensor& tensor : file.tensors) {

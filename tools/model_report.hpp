@@ -6,16 +6,13 @@
 // data. What it cannot know is the host's other options (-ot, --device, LoRA); it answers for `-ngl` alone.
 #pragma once
 
-#include <cstdint>
 #include <functional>
 #include <map>
 #include <optional>
-#include <string>
 #include <vector>
 
 #include "calibration/stats_library.hpp"
 #include "config/config.hpp"
-#include "gguf/gguf_file.hpp"
 #include "plan/policy.hpp"
 #include "tensor_role.hpp"
 
@@ -72,10 +69,7 @@ struct ModelReport {
     std::string path;
     ModelTraits traits;
     int64_t ngl = kDefaultNgl;
-    Precision precision = Precision::kBalanced;
-    int cores = 0;
-    Experts experts = Experts::kAuto;          // the setting
-    Matrices matrices = Matrices::kNpu;        // the setting
+    Config config;                             // the settings
     std::vector<TensorReport> tensors;         // in the order of the file
     Totals totals;                             // over all weight matrices
     std::map<std::string, Totals> by_type;     // the same by tensor type

@@ -17,51 +17,25 @@ ordered_json text_or_null(const std::string& text) {
     return text.empty() ? ordered_json(nullptr) : ordered_json(text);
 }
 
-size_t shown_dimensions(const GgufTensor& tensor) {
-    return std::max<size_t>(1, tensor.dimensions);
+std::vector<uint64_t> shape_of(const GgufTensor& tensor) {
+    return {tensor.ne.begin(), tensor.ne.begin() + std::max<uint32_t>(1, tensor.dimensions)};
 }
 
-ordered_json json_of_placements(const TensorReport& report) {
-    ordered_json document = ordered_json::object();
-    for (const auto& [name, placement] : {std::pair{"token", &report.token}, {"prompt", &report.prompt}}) {
-        document[name] = {{"runs_on", placement->target == Target::kNpu ? "npu" : "cpu"},
-                          {"reason", target_reason_text(placement->reason)},
-                          {"npu_us", placement->npu_us},
-                          {"cpu_us", placement->cpu_us}};
-    }
-    return document;
+const char* target_name(bool npu) {
+    return npu ? "npu" : "cpu";
 }
 
-ordered_json json_of(const TensorReport& report) {
-    const GgufTensor& tensor = *report.tensor;
-    const bool plain = report.on_npu && is_weight_matrix(report.role);
-    ordered_json shape = ordered_json::array();
-    for (size_t d = 0; d < shown_dimensions(tensor); ++d)
-        shape.push_back(tensor.ne[d]);
-    return {
-        {"name", tensor.name},
-        {"type", tensor.type->name},
-        {"shape", shape},
-        {"K", tensor.ne[0]},
-        {"N", tensor.ne[1]},
-        {"role", role_name(report.role)},
-        {"runs_on", report.on_npu ? "npu" : "cpu"},
-        {"precision", text_or_null(report.precision)},
-        {"raw_bytes", tensor.bytes},
-        {"packed_bytes", report.packed_bytes},
-        {"planes", report.planes},
-        {"activation_statistics", report.with_stats},
-        {"planes_reason", text_or_null(report.role == TensorRole::kExperts ? "" : report.why_planes)},
-        {"experts", report.role == TensorRole::kExperts ? json_of_placements(report) : nullptr},
-        {"placement", plain ? json_of_placements(report) : nullptr},
-        {"reason", text_or_null(report.reason)},
-    };
+ordered_json json_of(const TargetChoice& choice) {
+    return {{"runs_on", target_name(choice.target == Target::kNpu)},
+            {"reason", target_reason_text(choice.reason)},
+            {"npu_us", choice.npu_us},
+            {"cpu_us", choice.cpu_us}};
 }
 
 std::string shape_text(const GgufTensor& tensor) {
     std::string text;
-    for (size_t d = 0; d < shown_dimensions(tensor); ++d)
-        text += (d > 0 ? " x " : "") + std::to_string(tensor.ne[d]);
+    for (const uint64_t size : shape_of(tensor))
+        text += (text.empty() ? "" : " x ") + std::to_string(size);
     return text;
 }
 
@@ -95,20 +69,39 @@ std::string totals_table(const ModelReport& model) {
 
 }  // namespace
 
+static void to_json(ordered_json& to, const TensorReport& report) {
+    const GgufTensor& tensor = *report.tensor;
+    const bool experts = report.role == TensorRole::kExperts;
+    const bool plain = report.on_npu && is_weight_matrix(report.role);
+    const ordered_json placements = {{"token", json_of(report.token)}, {"prompt", json_of(report.prompt)}};
+    to = {
+        {"name", tensor.name},
+        {"type", tensor.type->name},
+        {"shape", shape_of(tensor)},
+        {"K", tensor.ne[0]},
+        {"N", tensor.ne[1]},
+        {"role", role_name(report.role)},
+        {"runs_on", target_name(report.on_npu)},
+        {"precision", text_or_null(report.precision)},
+        {"raw_bytes", tensor.bytes},
+        {"packed_bytes", report.packed_bytes},
+        {"planes", report.planes},
+        {"activation_statistics", report.with_stats},
+        {"planes_reason", text_or_null(experts ? "" : report.why_planes)},
+        {"experts", experts ? placements : nullptr},
+        {"placement", plain ? placements : nullptr},
+        {"reason", text_or_null(report.reason)},
+    };
+}
+
+static void to_json(ordered_json& to, const Totals& totals) {
+    to = {{"weight_matrices", totals.matrices},
+          {"weight_matrices_on_npu", totals.on_npu},
+          {"raw_bytes", totals.raw_bytes},
+          {"packed_bytes", totals.packed_bytes}};
+}
+
 std::string to_json(const ModelReport& model) {
-    ordered_json by_type = ordered_json::object();
-    for (const auto& [type, totals] : model.by_type) {
-        by_type[type] = {{"weight_matrices", totals.matrices},
-                         {"weight_matrices_on_npu", totals.on_npu},
-                         {"raw_bytes", totals.raw_bytes},
-                         {"packed_bytes", totals.packed_bytes}};
-    }
-    ordered_json refusals = ordered_json::object();
-    for (const auto& [reason, count] : model.refusals)
-        refusals[reason] = count;
-    ordered_json tensors = ordered_json::array();
-    for (const TensorReport& report : model.tensors)
-        tensors.push_back(json_of(report));
     const ordered_json document = {
         {"schema", 1},
         {"version", RKNPU2_VERSION},
@@ -119,8 +112,8 @@ std::string to_json(const ModelReport& model) {
         {"context", model.traits.context},
         {"layers", model.traits.layers},
         {"ngl", model.ngl},
-        {"precision", precision_name(model.precision)},
-        {"cores", model.cores},
+        {"precision", precision_name(model.config.precision)},
+        {"cores", model.config.cores},
         {"weight_matrices", model.totals.matrices},
         {"weight_matrices_on_npu", model.totals.on_npu},
         {"expert_tensors", model.expert_tensors},
@@ -138,10 +131,10 @@ std::string to_json(const ModelReport& model) {
         {"raw_bytes_on_npu", model.totals.raw_bytes_on_npu},
         {"packed_bytes", model.totals.packed_bytes},
         {"tensor_bytes", model.tensor_bytes},
-        {"by_type", by_type},
-        {"refused", refusals},
+        {"by_type", model.by_type},
+        {"refused", model.refusals},
         {"notes", model.notes},
-        {"tensors", tensors},
+        {"tensors", model.tensors},
     };
     return document.dump(2, ' ', false, ordered_json::error_handler_t::replace) + "\n";
 }
@@ -152,9 +145,10 @@ std::string to_text(const ModelReport& model) {
                    model.traits.architecture.empty() ? "no architecture named"
                                                      : printable(model.traits.architecture).c_str(),
                    model.traits.layers, model.tensors.size(), human_bytes(model.tensor_bytes).c_str());
-    text += format("-ngl %" PRId64 ", precision %s: %" PRIu64 " of %" PRIu64 " weight matrices on the NPU\n",
-                   model.ngl, precision_name(model.precision), model.totals.on_npu, model.totals.matrices);
-    if (model.precision == Precision::kBalanced && model.totals.on_npu > 0) {
+    text +=
+        format("-ngl %" PRId64 ", precision %s: %" PRIu64 " of %" PRIu64 " weight matrices on the NPU\n",
+               model.ngl, precision_name(model.config.precision), model.totals.on_npu, model.totals.matrices);
+    if (model.config.precision == Precision::kBalanced && model.totals.on_npu > 0) {
         text +=
             format("activations: %" PRIu64 " weights have statistics, %" PRIu64
                    " a second plane: %.1f %% more work for the NPU when a prompt is processed (%.1f %% with "
@@ -171,8 +165,8 @@ std::string to_text(const ModelReport& model) {
         text += format(
             "%s; modelled, nobody has timed it on a board, each by itself: one token's %.1f ms on "
             "the NPU, %.1f on the CPU; a prompt's of %zu tokens %.0f and %.0f\n",
-            model.matrices == Matrices::kNpu ? target_reason_text(TargetReason::kPlainMatrix)
-                                             : "plain matrices: by the cost model",
+            model.config.matrices == Matrices::kNpu ? target_reason_text(TargetReason::kPlainMatrix)
+                                                    : "plain matrices: by the cost model",
             ms.token_npu, ms.token_cpu, kPromptTokens, ms.prompt_npu, ms.prompt_cpu);
     }
     if (model.expert_packed_bytes > 0) {

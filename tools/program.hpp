@@ -23,10 +23,7 @@ class Program {
 
     // "NAME: MESSAGE" on stderr, one line whatever the message holds. Returns the failure's exit status.
     int fail(const std::string& message) const;
-
-    // "NAME: warning: MESSAGE" on stderr.
-    void warn(const std::string& message) const;
-
+    void warn(const std::string& message) const;  // "NAME: warning: MESSAGE"
     // Writes `text` to stdout: 0, or what fail() says when not all of it could be written.
     int show(const std::string& text) const;
 

@@ -3,26 +3,19 @@
 //
 // Exit status: 0 when nothing is a problem (there may be warnings), 1 when something is, 2 with one line on
 // stderr when the doctor could not do its work: a wrong option or setting, a file that cannot be written.
-#include <unistd.h>
 
-#include <chrono>
-#include <cstdio>
 #include <ctime>
 #include <filesystem>
-#include <functional>
 
 #include "base/format.hpp"
-#include "config/config.hpp"
 #include "doctor_board_profile.hpp"
 #include "doctor_examination.hpp"
-#include "doctor_report.hpp"
 #include "doctor_system.hpp"
 #include "program.hpp"
 #include "runtime/locate.hpp"
 #include "runtime/malloc_mmap.hpp"
 #include "runtime/rknn_runtime.hpp"
 #include "stdout_to_stderr.hpp"
-#include "system/file.hpp"
 
 namespace {
 
@@ -31,14 +24,8 @@ using namespace rknpu2;
 const Program kProgram("rknpu2-doctor", 2);
 
 struct Options {
-    std::string root = "/";
-    std::string runtime;
-    std::string output;
-    std::string profile;
-    std::string board_profile;
+    std::string runtime, output, profile, board_profile;
     int patience = 120;  // seconds
-    bool quick = false;
-    bool system_only = false;
     bool json = false;
 };
 
@@ -54,8 +41,9 @@ std::string utc_now() {
 void examine_system(const RootFolder& root, DoctorReport& report) {
     report.board = board_model(root);
     report.kernel = kernel_release(root);
-    if (is_rk3588(root) || !report.runtime.simulated) {
-        report.system = check_board(root, report.runtime.simulated ? "" : report.runtime.driver_version);
+    const bool simulated = report.runtime.simulated;
+    if (is_rk3588(root) || !simulated) {
+        report.system = check_board(root, simulated ? "" : report.runtime.driver_version);
     } else {
         report.system = {CheckLine{"system.chip", "chip"}.skipped(
             "not an RK3588; with a simulator, driver, nodes and clocks are not looked at")};
@@ -64,21 +52,6 @@ void examine_system(const RootFolder& root, DoctorReport& report) {
     for (Check& check : check_host(root))
         report.system.push_back(std::move(check));
 }
-
-// One line of a terminal that says what runs; nothing elsewhere.
-class ProgressLine {
-  public:
-    void show(const std::string& what) {
-        if (!terminal_) return;
-        std::fprintf(stderr, "\r\033[K%.100s", printable(what).c_str());
-    }
-    ~ProgressLine() {
-        if (terminal_) std::fprintf(stderr, "\r\033[K");
-    }
-
-  private:
-    const bool terminal_ = isatty(STDERR_FILENO) == 1;
-};
 
 // The runtime's part; `watch` before each step.
 void examine_runtime(const Options& options, const Config& config, DoctorReport& report,
@@ -98,18 +71,14 @@ void examine_runtime(const Options& options, const Config& config, DoctorReport&
         report.profile = fit_profile(report.measurements, simulator_profile(), report.readings);
 }
 
-int run(const Options& options) {
+int run(const Options& options, DoctorReport& report) {
     const Result<Config> config = Config::from_environment();
     if (!config.ok()) return kProgram.fail(config.status().message());
     std::error_code ignored;
-    if (!std::filesystem::is_directory(options.root, ignored))
-        return kProgram.fail("--root " + options.root + " is not a folder");
-    DoctorReport report;
+    if (!std::filesystem::is_directory(report.root, ignored))
+        return kProgram.fail("--root " + report.root + " is not a folder");
     report.when = utc_now();
-    report.quick = options.quick;
-    report.system_only = options.system_only;
-    report.root = options.root;
-    const RootFolder root(options.root);
+    const RootFolder root(report.root);
     // What is known is in the file before each step, since the board may not survive it. What is no file (a
     // pipe, a terminal) gets the end alone.
     const bool keeps = !options.output.empty() && replaceable_file(options.output).has_value();
@@ -122,16 +91,15 @@ int run(const Options& options) {
         if (const Status status = keep(); !status.ok()) return kProgram.fail(status.message());
         report.running.clear();
     }
-    {
-        ProgressLine progress;
-        examine_runtime(options, config.value(), report, [&] {
-            progress.show(report.running);
-            if (keeps) static_cast<void>(keep());  // a full disk is told in the end
-        });
-    }
+    const bool terminal = isatty(STDERR_FILENO) == 1;  // has one line that says what runs
+    examine_runtime(options, config.value(), report, [&] {
+        if (terminal) std::fprintf(stderr, "\r\033[K%.100s", printable(report.running).c_str());
+        if (keeps) static_cast<void>(keep());  // a full disk is told in the end
+    });
+    if (terminal) std::fprintf(stderr, "\r\033[K");
     examine_system(root, report);
     Status profile_kept;
-    if (!options.system_only && report.runtime_error.empty()) {
+    if (!report.system_only && report.runtime_error.empty()) {
         profile_kept =
             write_board_profile(board_profile_place(options.board_profile, config.value(), report), report);
     }
@@ -150,11 +118,12 @@ int run(const Options& options) {
 
 int parse_and_run(int argc, char** argv) {
     Options options;
+    DoctorReport report;
     CLI::App app(
         "Checks a board (driver, device node, runtime, clocks, memory), whether its NPU multiplies right, "
         "and "
         "how fast it is.\nExit status: 0 no problem, 1 a problem, 2 could not run.");
-    app.add_option("--root", options.root, "look for /proc, /sys, /dev and /etc below this folder")
+    app.add_option("--root", report.root, "look for /proc, /sys, /dev and /etc below this folder")
         ->capture_default_str();
     app.add_option("--runtime", options.runtime,
                    "auto, sim or the path of a librknnrt.so; GGML_RKNPU2_RUNTIME when not given");
@@ -170,13 +139,13 @@ int parse_and_run(int argc, char** argv) {
                    "how many seconds one step may take before its process is stopped")
         ->capture_default_str()
         ->check(CLI::Range(1, 3600));
-    app.add_flag("--quick", options.quick, "fewer and smaller shapes, fewer rounds");
-    app.add_flag("--system", options.system_only,
+    app.add_flag("--quick", report.quick, "fewer and smaller shapes, fewer rounds");
+    app.add_flag("--system", report.system_only,
                  "look at the system and the runtime's version only: nothing runs on the NPU")
         ->excludes(profile)
         ->excludes(board_profile);
     app.add_flag("--json", options.json, "JSON instead of text on the terminal");
-    return kProgram.run(app, argc, argv, [&] { return run(options); });
+    return kProgram.run(app, argc, argv, [&] { return run(options, report); });
 }
 
 }  // namespace

@@ -3,15 +3,17 @@
 //
 // Exit status: 0; 1 with one line on stderr for a file that cannot be read, a setting out of range or a wrong
 // option. A machine without a runtime is information, not a failure.
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include <cerrno>
+#include <cstring>
 #include <memory>
-#include <string>
 
 #include "base/format.hpp"
-#include "config/config.hpp"
-#include "gguf/gguf_file.hpp"
 #include "machine_report.hpp"
 #include "model_report.hpp"
-#include "plane_finder.hpp"
 #include "program.hpp"
 #include "runtime/locate.hpp"
 
@@ -27,6 +29,34 @@ struct Options {
     bool json = false;
 };
 
+// The bytes of a model file's tensors.
+class MappedModel {
+  public:
+    ~MappedModel() {
+        if (data_ != nullptr) munmap(data_, size_);
+    }
+    Status map(const std::string& path) {
+        const FileDescriptor file = open_file(path.c_str(), O_RDONLY);
+        struct stat info {};
+        if (file.is_open() && fstat(file.number(), &info) == 0) {
+            size_ = static_cast<size_t>(info.st_size);
+            void* const mapped = mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, file.number(), 0);
+            if (mapped != MAP_FAILED) data_ = mapped;
+        }
+        if (data_ != nullptr) return {};
+        return {StatusCode::kIo, format("%s: cannot be read: %s", path.c_str(), std::strerror(errno))};
+    }
+    // Null when the file was cut short since its description was read.
+    const std::byte* at(uint64_t start, uint64_t bytes) const {
+        const bool inside = start <= size_ && bytes <= size_ - start;
+        return inside ? static_cast<const std::byte*>(data_) + start : nullptr;
+    }
+
+  private:
+    void* data_ = nullptr;
+    size_t size_ = 0;
+};
+
 int show_machine(const Options& options, const Config& config) {
     const MachineReport report = look_at_machine(config, own_directory());
     return kProgram.show(options.json ? to_json(report) : to_text(report));
@@ -35,11 +65,27 @@ int show_machine(const Options& options, const Config& config) {
 int show_model(const Options& options, const Config& config) {
     const Result<GgufFile> file = GgufFile::open(options.model);
     if (!file.ok()) return kProgram.fail(file.status().message());
-    const Result<std::unique_ptr<PlaneFinder>> planes =
-        PlaneFinder::open(options.model, file.value(), config);
-    if (!planes.ok()) return kProgram.fail(planes.status().message());
-    ModelReport report = analyse(file.value(), options.model, config, options.ngl,
-                                 [&](const GgufTensor& tensor) { return planes.value()->find(tensor); });
+    const Result<std::unique_ptr<StatsLibrary>> library = open_stats_library(config);
+    if (!library.ok()) return kProgram.fail(library.status().message());
+    MappedModel model;
+    FindStatistics find;
+    if (library.value() != nullptr && !file.value().tensors.empty()) {
+        if (const Status status = model.map(options.model); !status.ok())
+            return kProgram.fail(status.message());
+        find = [&](const GgufTensor& tensor) -> std::optional<StatsLibrary::Found> {
+            const std::byte* const data = model.at(file.value().data_offset + tensor.offset, tensor.bytes);
+            if (data == nullptr || tensor.bytes == 0 || tensor.ne[1] == 0) return std::nullopt;
+            WeightSource source;
+            source.name = tensor.name;
+            source.type_name = tensor.type->name;
+            source.K = static_cast<size_t>(tensor.ne[0]);
+            source.N = static_cast<size_t>(tensor.ne[1]);
+            source.data = data;
+            source.row_bytes = static_cast<size_t>(tensor.bytes / tensor.ne[1]);
+            return library.value()->find(source);
+        };
+    }
+    ModelReport report = analyse(file.value(), options.model, config, options.ngl, find);
     const Result<std::string> runtime = locate_runtime(config.runtime, own_directory());
     if (!runtime.ok()) {
         report.notes.push_back("the plan for a machine with an NPU; this one: " + runtime.status().message());

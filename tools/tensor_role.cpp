@@ -5,87 +5,46 @@
 #include <charconv>
 #include <optional>
 #include <string_view>
+#include <vector>
 
 namespace rknpu2 {
 namespace {
 
 using std::string_view;
 
-// Exceptions to the rule that a 2-D `*.weight` is multiplied. `name` is matched against the name without
-// "blk.N." and ".weight"; a leading or trailing '*' matches any text. The first row that matches decides.
+// Exceptions to the rule that a 2-D `*.weight` is multiplied. Names are matched against the name without
+// "blk.N." and ".weight"; a leading or trailing '*' matches any text. The first name that matches decides.
 struct NameRule {
-    string_view name;
     TensorRole role;
+    std::vector<string_view> names;
 };
 
-constexpr NameRule kRules[] = {
+const NameRule kRules[] = {
     // Multiplied although it may have one dimension: a single output column.
-    {"ffn_gate_inp_shexp", TensorRole::kMatrix},
+    {TensorRole::kMatrix, {"ffn_gate_inp_shexp"}},
     // The head of a language model; not the attention's "attn_output".
-    {"output", TensorRole::kOutput},
-    // GGML_OP_GET_ROWS: rows are picked by token, position or distance.
-    {"token_embd", TensorRole::kLookup},
-    {"position_embd", TensorRole::kLookup},
-    {"*.position_embd", TensorRole::kLookup},  // of a multimodal projector
-    {"token_types", TensorRole::kLookup},
-    {"per_layer_token_embd", TensorRole::kLookup},
-    {"nextn.embed_tokens", TensorRole::kLookup},
-    {"attn_rel_b", TensorRole::kLookup},
-    {"cross_attn_rel_b", TensorRole::kLookup},  // loaded, never used
-    {"attn_compressor_ape", TensorRole::kLookup},
-    {"indexer_compressor_ape", TensorRole::kLookup},
-    {"ffn_gate_tid2eid", TensorRole::kLookup},
-    {"d2t", TensorRole::kLookup},
-    {"markov_w1", TensorRole::kLookup},
-    {"selector_predecessor", TensorRole::kLookup},
-    {"selector_successor", TensorRole::kLookup},
-    {"masked_embd_*", TensorRole::kLookup},  // unused by llama.cpp
-    // Mixture of experts: GGML_OP_MUL_MAT_ID. Before the norms, whose list has "ffn_norm_exps".
-    {"ffn_norm_exps", TensorRole::kNorm},
-    {"*_exps", TensorRole::kExperts},
-    {"*_chexps", TensorRole::kExperts},
-    // Norms may have two dimensions (one row for each head).
-    {"*norm", TensorRole::kNorm},
-    {"*norm_1", TensorRole::kNorm},
-    {"*norm_2", TensorRole::kNorm},
-    {"*.norm1", TensorRole::kNorm},
-    {"*.norm2", TensorRole::kNorm},
-    {"ple_norm_*", TensorRole::kNorm},
+    {TensorRole::kOutput, {"output"}},
+    // GGML_OP_GET_ROWS: rows are picked by token, position or distance. Some are loaded and never used.
+    {TensorRole::kLookup,
+     {"token_embd", "position_embd", "*.position_embd", "token_types", "per_layer_token_embd",
+      "nextn.embed_tokens", "attn_rel_b", "cross_attn_rel_b", "attn_compressor_ape", "indexer_compressor_ape",
+      "ffn_gate_tid2eid", "d2t", "markov_w1", "selector_predecessor", "selector_successor", "masked_embd_*"}},
+    // Norms may have two dimensions (one row for each head). Before the experts, who would take one of them.
+    {TensorRole::kNorm,
+     {"ffn_norm_exps", "*norm", "*norm_1", "*norm_2", "*.norm1", "*.norm2", "ple_norm_*", "time_mix_ln"}},
+    // Mixture of experts: GGML_OP_MUL_MAT_ID.
+    {TensorRole::kExperts, {"*_exps", "*_chexps"}},
     // Convolutions: SSM_CONV, IM2COL or products element by element.
-    {"*conv1d", TensorRole::kConvolution},
-    {"ssm_conv1d_*", TensorRole::kConvolution},
-    {"shortconv.conv", TensorRole::kConvolution},
-    {"attn_conv_base", TensorRole::kConvolution},
-    {"ffn_conv_base", TensorRole::kConvolution},
-    {"convnext.*.dw", TensorRole::kConvolution},
-    {"posnet.*.conv1", TensorRole::kConvolution},
-    {"posnet.*.conv2", TensorRole::kConvolution},
-    {"*patch_embd", TensorRole::kConvolution},
+    {TensorRole::kConvolution,
+     {"*conv1d", "ssm_conv1d_*", "shortconv.conv", "attn_conv_base", "ffn_conv_base", "convnext.*.dw",
+      "posnet.*.conv1", "posnet.*.conv2", "*patch_embd"}},
     // Element by element, or inside a recurrence.
-    {"rope_*", TensorRole::kOther},
-    {"attn_rot_embd", TensorRole::kOther},
-    {"*attn_sinks", TensorRole::kOther},
-    {"*_res_score", TensorRole::kOther},
-    {"*_scale", TensorRole::kOther},
-    {"*.gamma", TensorRole::kOther},
-    {"ffn.act", TensorRole::kOther},
-    {"exp_probs_b*", TensorRole::kOther},
-    {"hc_*_base", TensorRole::kOther},
-    {"output_hc_base", TensorRole::kOther},
-    {"hrm.*", TensorRole::kOther},
-    {"ssm_a", TensorRole::kOther},
-    {"ssm_d", TensorRole::kOther},
-    {"time_mix_lerp_*", TensorRole::kOther},
-    {"channel_mix_lerp_*", TensorRole::kOther},
-    {"time_mix_first", TensorRole::kOther},
-    {"time_mix_decay", TensorRole::kOther},
-    {"time_mix_ln", TensorRole::kNorm},
-    {"time_mix_w0", TensorRole::kOther},
-    {"time_mix_a0", TensorRole::kOther},
-    {"time_mix_v0", TensorRole::kOther},
-    {"time_mix_k_k", TensorRole::kOther},
-    {"time_mix_k_a", TensorRole::kOther},
-    {"time_mix_r_k", TensorRole::kOther},
+    {TensorRole::kOther,
+     {"rope_*",         "attn_rot_embd",  "*attn_sinks",  "*_res_score",     "*_scale",
+      "*.gamma",        "ffn.act",        "exp_probs_b*", "hc_*_base",       "output_hc_base",
+      "hrm.*",          "ssm_a",          "ssm_d",        "time_mix_lerp_*", "channel_mix_lerp_*",
+      "time_mix_first", "time_mix_decay", "time_mix_w0",  "time_mix_a0",     "time_mix_v0",
+      "time_mix_k_k",   "time_mix_k_a",   "time_mix_r_k"}},
 };
 
 // Matrices of the output unit (LLM_TENSOR_LAYER_OUTPUT) beside "output". Other tensors without a layer number
@@ -160,58 +119,29 @@ NameParts take_apart(string_view name) {
     return parts;
 }
 
-template <size_t kCount>
-bool is_among(const string_view (&names)[kCount], string_view name) {
-    return std::find(std::begin(names), std::end(names), name) != std::end(names);
+template <typename Names>
+bool any_matches(const Names& names, string_view name) {
+    return std::any_of(std::begin(names), std::end(names), [&](string_view n) { return matches(n, name); });
 }
 
 ModelKind kind_of(const GgufFile& file, string_view architecture) {
     if (file.text("general.type") == "adapter") return ModelKind::kAdapter;
     if (architecture == "clip") return ModelKind::kProjector;
-    if (is_among(kEncoderDecoders, architecture)) return ModelKind::kEncoderDecoder;
-    return is_among(kHeadless, architecture) ? ModelKind::kEncoder : ModelKind::kModel;
+    if (any_matches(kEncoderDecoders, architecture)) return ModelKind::kEncoderDecoder;
+    return any_matches(kHeadless, architecture) ? ModelKind::kEncoder : ModelKind::kModel;
 }
 
 }  // namespace
 
 const char* kind_name(ModelKind kind) {
-    switch (kind) {
-        case ModelKind::kModel:
-            return "model";
-        case ModelKind::kEncoder:
-            return "encoder";
-        case ModelKind::kEncoderDecoder:
-            return "encoder-decoder";
-        case ModelKind::kAdapter:
-            return "adapter";
-        case ModelKind::kProjector:
-            return "projector";
-    }
-    return "model";
+    constexpr const char* kNames[] = {"model", "encoder", "encoder-decoder", "adapter", "projector"};
+    return kNames[static_cast<size_t>(kind)];
 }
 
 const char* role_name(TensorRole role) {
-    switch (role) {
-        case TensorRole::kMatrix:
-            return "matrix";
-        case TensorRole::kOutput:
-            return "output";
-        case TensorRole::kTiedEmbedding:
-            return "embedding+output";
-        case TensorRole::kExperts:
-            return "experts";
-        case TensorRole::kLookup:
-            return "embedding";
-        case TensorRole::kNorm:
-            return "norm";
-        case TensorRole::kBias:
-            return "bias";
-        case TensorRole::kConvolution:
-            return "convolution";
-        case TensorRole::kOther:
-            return "other";
-    }
-    return "other";
+    constexpr const char* kNames[] = {"matrix", "output", "embedding+output", "experts", "embedding",
+                                      "norm",   "bias",   "convolution",      "other"};
+    return kNames[static_cast<size_t>(role)];
 }
 
 bool is_weight_matrix(TensorRole role) {
@@ -245,7 +175,7 @@ TensorRole role_of(const GgufTensor& tensor, const ModelTraits& traits) {
     if (parts.is_bias) return TensorRole::kBias;
     if (traits.tied_output && tensor.name == "token_embd.weight") return TensorRole::kTiedEmbedding;
     for (const NameRule& rule : kRules) {
-        if (!matches(rule.name, parts.stem)) continue;
+        if (!any_matches(rule.names, parts.stem)) continue;
         // Without ".weight" it is a vector that belongs to the matrix of that name.
         return is_weight_matrix(rule.role) && !parts.is_weight ? TensorRole::kOther : rule.role;
     }
@@ -254,17 +184,16 @@ TensorRole role_of(const GgufTensor& tensor, const ModelTraits& traits) {
 }
 
 bool wants_float_activations(const GgufTensor& tensor, const ModelTraits& traits) {
-    return traits.architecture == "mistral4" && !take_apart(tensor.name).is_lora &&
-           take_apart(tensor.name).stem == "ffn_down_exps";
+    const NameParts parts = take_apart(tensor.name);
+    return traits.architecture == "mistral4" && !parts.is_lora && parts.stem == "ffn_down_exps";
 }
 
 bool is_offloaded(const GgufTensor& tensor, TensorRole role, const ModelTraits& traits, int64_t ngl) {
     if (role == TensorRole::kLookup) return false;
     if (traits.all_on_device) return true;
     const NameParts parts = take_apart(tensor.name);
-    const bool output = role == TensorRole::kTiedEmbedding ||
-                        (!parts.layer && std::any_of(std::begin(kOutputUnit), std::end(kOutputUnit),
-                                                     [&](string_view p) { return matches(p, parts.stem); }));
+    const bool output =
+        role == TensorRole::kTiedEmbedding || (!parts.layer && any_matches(kOutputUnit, parts.stem));
     const uint64_t unit = output ? traits.layers : parts.layer.value_or(0);
     const uint64_t units = traits.layers + 1;
     const uint64_t moved = ngl < 0 ? units : std::min(units, static_cast<uint64_t>(ngl));

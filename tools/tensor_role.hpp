@@ -11,10 +11,10 @@
 // output. Input tensors (the embedding that is looked up) always stay on the CPU.
 //
 // A LoRA adapter has two matrices for each of a model that it changes, NAME.lora_a [K, rank] and NAME.lora_b
-// [rank, N], which lie where NAME does and are multiplied one after the other. Source: src/llama-adapter.cpp.
+// [rank, N], which lie where NAME does.
 //
-// Source: LLM_TENSOR_NAMES and LLM_TENSOR_INFOS in src/llama-arch.cpp (name -> layer kind and operation), and
-// load_tensors() in src/llama-model.cpp (i_gpu_start), of llama.cpp with ggml 0.25.3.
+// Source: LLM_TENSOR_NAMES and LLM_TENSOR_INFOS in src/llama-arch.cpp (name -> layer kind and operation),
+// load_tensors() in src/llama-model.cpp (i_gpu_start) and src/llama-adapter.cpp, of llama.cpp with ggml 0.25.3.
 #pragma once
 
 #include <cstdint>

@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: MIT
 #include "watched_process.hpp"
 
-#include <poll.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <cstdint>
 #include <cstdio>
@@ -16,7 +15,6 @@
 #include <cstring>
 #include <exception>
 #include <thread>
-#include <utility>
 
 #include "base/format.hpp"
 
@@ -99,7 +97,6 @@ Result<WatchedProcess> WatchedProcess::start(const std::function<void(const Link
 WatchedProcess::WatchedProcess(WatchedProcess&& other) noexcept
     : pid_(std::exchange(other.pid_, 0)),
       socket_(std::move(other.socket_)),
-      received_(std::move(other.received_)),
       ending_(std::move(other.ending_)),
       stuck_(other.stuck_) {}
 
@@ -108,51 +105,50 @@ WatchedProcess::~WatchedProcess() {
 }
 
 std::optional<std::string> WatchedProcess::next(std::optional<milliseconds> patience) {
-    const Clock::time_point start = Clock::now();
-    while (pid_ != 0) {
-        if (std::optional<std::string> message = take_message()) return message;
-        int wait = -1;
-        if (patience) {
-            const auto left = *patience - std::chrono::duration_cast<milliseconds>(Clock::now() - start);
-            wait = static_cast<int>(std::max(left, milliseconds(0)).count());
-        }
-        pollfd polled = {socket_.number(), POLLIN, 0};
-        const int ready = poll(&polled, 1, wait);
-        if (ready < 0 && errno == EINTR) continue;
-        if (ready == 0) {
-            kill_it(format("gave no answer for %.3g s and was stopped", double(patience->count()) / 1000));
-            break;
-        }
-        char chunk[4096];
-        const ssize_t count = read(socket_.number(), chunk, sizeof chunk);
-        if (count < 0 && errno == EINTR) continue;
-        if (count <= 0) {
-            await_end();
-            break;
-        }
-        received_.append(chunk, static_cast<size_t>(count));
+    if (pid_ == 0) return std::nullopt;
+    const int64_t us = patience ? patience->count() * 1000 : 0;  // 0: for ever
+    const timeval limit{us / 1000000, us % 1000000};
+    setsockopt(socket_.number(), SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+    uint32_t length = 0;
+    std::string message;
+    if (receive(&length, sizeof length)) {
+        message.resize(length);
+        if (receive(message.data(), length)) return message;
+    }
+    if (errno == EAGAIN) {
+        kill_it(format("gave no answer for %.3g s and was stopped", double(us) / 1000000));
+    } else {
+        await_end();
     }
     return std::nullopt;
 }
 
-std::optional<std::string> WatchedProcess::take_message() {
-    uint32_t length = 0;
-    if (received_.size() < sizeof length) return std::nullopt;
-    std::memcpy(&length, received_.data(), sizeof length);
-    if (received_.size() < sizeof length + length) return std::nullopt;
-    std::string message = received_.substr(sizeof length, length);
-    received_.erase(0, sizeof length + length);
-    return message;
+// False when it has closed its end, or with EAGAIN when it says nothing.
+bool WatchedProcess::receive(void* to, size_t bytes) const {
+    for (size_t got = 0; got < bytes;) {
+        const ssize_t count = read(socket_.number(), static_cast<char*>(to) + got, bytes - got);
+        if (count < 0 && errno == EINTR) continue;
+        if (count == 0) errno = 0;
+        if (count <= 0) return false;
+        got += static_cast<size_t>(count);
+    }
+    return true;
+}
+
+// False when it is still there after kToDie.
+bool WatchedProcess::is_reaped(int& status) const {
+    const Clock::time_point start = Clock::now();
+    while (waitpid(pid_, &status, WNOHANG) == 0) {
+        if (Clock::now() - start > kToDie) return false;
+        std::this_thread::sleep_for(milliseconds(1));
+    }
+    return true;
 }
 
 // It has closed its end, which is what an ending process does first.
 void WatchedProcess::await_end() {
-    const Clock::time_point start = Clock::now();
     int status = 0;
-    while (waitpid(pid_, &status, WNOHANG) == 0) {
-        if (Clock::now() - start > kToDie) return kill_it("closed all its files and did not end");
-        std::this_thread::sleep_for(milliseconds(1));
-    }
+    if (!is_reaped(status)) return kill_it("closed all its files and did not end");
     pid_ = 0;
     ending_ = text_of_status(status);
 }
@@ -160,15 +156,9 @@ void WatchedProcess::await_end() {
 void WatchedProcess::kill_it(const std::string& why) {
     ending_ = why;
     kill(pid_, SIGKILL);
-    const Clock::time_point start = Clock::now();
-    while (waitpid(pid_, nullptr, WNOHANG) == 0) {
-        if (Clock::now() - start > kToDie) {
-            stuck_ = true;
-            ending_ += ", but is still there: it hangs in the kernel, restart the board";
-            break;
-        }
-        std::this_thread::sleep_for(milliseconds(1));
-    }
+    int status = 0;
+    stuck_ = !is_reaped(status);
+    if (stuck_) ending_ += ", but is still there: it hangs in the kernel, restart the board";
     pid_ = 0;
 }
 

@@ -52,13 +52,13 @@ class WatchedProcess {
   private:
     WatchedProcess(pid_t pid, FileDescriptor socket) : pid_(pid), socket_(std::move(socket)) {}
 
-    std::optional<std::string> take_message();
+    bool receive(void* to, size_t bytes) const;
+    bool is_reaped(int& status) const;
     void await_end();
     void kill_it(const std::string& why);
 
     pid_t pid_;  // 0: gone
     FileDescriptor socket_;
-    std::string received_;
     std::string ending_;
     bool stuck_ = false;
 };

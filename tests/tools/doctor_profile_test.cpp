@@ -66,11 +66,11 @@ TEST(DoctorProfile, WhatABoardIsLikeIsFoundFromItsTimes) {
         const MeasuredParameter found = parameter(measured, name);
         // The smallest run's own microsecond is taken from the profile that is started from.
         EXPECT_NEAR(found.value / expected, 1, 0.01) << name;
-        EXPECT_TRUE(found.measured) << name;
+        EXPECT_TRUE(found.measured()) << name;
         EXPECT_THAT(found.source, HasSubstr("measured: "));
     }
-    EXPECT_FALSE(parameter(measured, "bank_bytes").measured);
-    EXPECT_FALSE(parameter(measured, "clock_mhz").measured);
+    EXPECT_FALSE(parameter(measured, "bank_bytes").measured());
+    EXPECT_FALSE(parameter(measured, "clock_mhz").measured());
     EXPECT_LT(measured.profile.error_worst, 1.02);
 }
 
@@ -91,7 +91,7 @@ TEST(DoctorProfile, TimesThatNoValueExplainsChangeNothing) {
         if (speed.shape.M == 128 && speed.shape.arithmetic == NpuArithmetic::kInt8) speed.run_us /= 4;
     }
     const MeasuredProfile measured = fit_profile(measurements, simulator_profile());
-    EXPECT_FALSE(parameter(measured, "mac_efficiency").measured);
+    EXPECT_FALSE(parameter(measured, "mac_efficiency").measured());
     EXPECT_EQ(measured.profile.mac_efficiency, simulator_profile().mac_efficiency);
     EXPECT_THAT(parameter(measured, "mac_efficiency").source, HasSubstr("not measured: 128x1024x4096 int8"));
 }
