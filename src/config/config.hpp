@@ -34,7 +34,7 @@ enum class Matrices { kNpu, kAuto };
 // How the CPU's cache is kept out of the NPU's way (device/coherency.hpp).
 enum class CoherencyChoice { kAuto, kOwner, kLines };
 
-// What is done when the NPU fails a multiplication, one after the other (matmul/npu_device_recover.cpp).
+// What is done when the NPU fails a multiplication, one after the other (device/recovery.hpp).
 enum class OnError {
     kRetry,  // once more, in contexts that are made anew
     kReset,  // once more, after all contexts and work areas were dropped

@@ -38,7 +38,7 @@ struct WeightCacheCounters {
     std::atomic<uint64_t> not_written{0};  // for want of room or permission
 };
 
-// What went wrong on the NPU and what was done about it (npu_device_recover.cpp). Multiplications that are
+// What went wrong on the NPU and what was done about it (device/recovery.hpp). Multiplications that are
 // computed together count as one attempt.
 struct FaultCounters {
     std::atomic<uint64_t> failed_runs{0};  // calls of the run function that were answered with an error

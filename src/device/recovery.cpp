@@ -41,17 +41,17 @@ std::string name_and_others(const std::string& first, size_t count) {
     return count == 1 ? first : format("%s and %zu more", first.c_str(), count - 1);
 }
 
-OnError Recovery::next(Status& status, const std::string& what) {
+OnError Recovery::next(Status& failure, const std::string& what) {
     ++counters_.failed;
-    const bool more = attempt_ < config_.on_error.size() && may_pass(status);
+    const bool more = attempt_ < config_.on_error.size() && may_pass(failure);
     const OnError remedy = more ? config_.on_error[attempt_++] : OnError::kFail;
     if (remedy == OnError::kFail) {
         ++counters_.given_up;
-        if (!tried_.empty()) status = std::move(status).with_context(tried_);
+        if (!tried_.empty()) failure = std::move(failure).with_context(tried_);
         return remedy;
     }
     if (lines_.allows()) {
-        log(LogLevel::kWarning, "%s: %s; %s%s", what.c_str(), status.to_string().c_str(),
+        log(LogLevel::kWarning, "%s: %s; %s%s", what.c_str(), failure.to_string().c_str(),
             what_follows(remedy), lines_.left_out().c_str());
     }
     if (remedy == OnError::kCpu) return remedy;

@@ -20,20 +20,39 @@ bool may_pass(const Status& status);
 // What to call several weights: "blk.0.attn_q.weight and 2 more".
 std::string name_and_others(const std::string& first, size_t count);
 
+// Calls attempt() until it succeeds or again_after(failure) says no; returns what the last one returned, or what
+// again_after() has made of it.
+template <typename Attempt, typename Again>
+Status retry(const Attempt& attempt, const Again& again_after) {
+    for (;;) {
+        Status status = attempt();
+        if (status.ok() || !again_after(status)) return status;
+    }
+}
+
 class Recovery {
   public:
     Recovery(const Config& config, FaultCounters& counters, RateLimit& lines)
         : config_(config), counters_(counters), lines_(lines) {}
 
-    // An attempt at `what` ended with `status`, which is not ok: what to do next. With kFail `status` has
-    // become what to report.
-    OnError next(Status& status, const std::string& what);
+    // An attempt at `what` ended with `failure`. True: another one is worth it; if it is to begin from nothing,
+    // reset() was called. False: the CPU is to do it (wants_cpu), or `failure` has become what to report.
+    template <typename Reset>
+    bool again_after(Status& failure, const std::string& what, const Reset& reset) {
+        remedy_ = next(failure, what);
+        if (remedy_ == OnError::kReset) reset();
+        return remedy_ == OnError::kRetry || remedy_ == OnError::kReset;
+    }
+    bool wants_cpu() const { return remedy_ == OnError::kCpu; }
 
   private:
+    OnError next(Status& failure, const std::string& what);
+
     const Config& config_;
     FaultCounters& counters_;
     RateLimit& lines_;
     size_t attempt_ = 0;
+    OnError remedy_ = OnError::kFail;  // the last one
     std::string tried_;
 };
 

@@ -8,6 +8,7 @@
 
 #include <cstddef>
 #include <span>
+#include <vector>
 
 namespace rknpu2 {
 
@@ -35,5 +36,14 @@ class Epilogue {
     // may have come. Reports failure by its own means.
     virtual void apply(const ResultBlock& block) noexcept = 0;
 };
+
+// Gives it whole results, [M, N] at each product's `out`.
+template <typename Products>
+void apply_to_all(Epilogue& epilogue, const Products& products, size_t M, size_t N) {
+    std::vector<float*> outputs;
+    for (const auto& product : products)
+        outputs.push_back(product.out);
+    epilogue.apply({0, M, 0, N, outputs, N});
+}
 
 }  // namespace rknpu2

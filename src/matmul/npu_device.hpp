@@ -1,50 +1,29 @@
 // SPDX-License-Identifier: MIT
 // The NPU of this machine as the rest of the plug-in sees it: pack a weight, multiply by it.
 //
-// One object a process and runtime, shared by every model, context and thread. A multiplication has the whole
-// NPU to itself (a lock): it quantises the activations once into memory that all cores read - unless the one
-// before has left them there -, gives each core its runs, and turns results into floats, while other rows are
-// still being quantised and multiplied (pipeline.hpp). A row of a result depends on its own row of
-// activations and on the weight only: not on M, the other rows, the cores or the threads, nor on other
-// weights that share a run (the naive precision excepted, which has one scale for all rows).
+// One object a process and runtime, shared by every model, context and thread. It keeps what calls use
+// (npu_resources.hpp) and the weights' ways into device memory; what a multiplication does is in
+// multiplication.hpp. A row of a result depends on its own row of activations and on the weight only: not on M,
+// the other rows, the cores or the threads, nor on other weights that share a run (the naive precision
+// excepted, which has one scale for all rows).
 //
-// After a failure the context it happened in is thrown away, and what GGML_RKNPU2_ON_ERROR says is done
-// (npu_device_recover.cpp). When that does not help either, the call fails with a Status and the device stays
-// usable. A result is the fault-free one, bit by bit, unless the CPU computed it.
-//
-// A device belongs to the process that made it. In a forked child every call fails with kDeviceUnavailable
-// and touches nothing; there the object must not be destroyed.
+// After a failure the context it happened in is thrown away, and what GGML_RKNPU2_ON_ERROR says is done. When
+// that does not help either, the call fails with a Status and the device stays usable. A result is the
+// fault-free one, bit by bit, unless the CPU computed it.
 #pragma once
 
 #include <atomic>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <span>
 #include <string>
 
-#include "base/rate_limit.hpp"
 #include "base/status.hpp"
 #include "calibration/stats_library.hpp"
-#include "config/config.hpp"
-#include "config/device_lock.hpp"
-#include "counters/counters.hpp"
-#include "device/context_cache.hpp"
-#include "device/context_limit.hpp"
-#include "device/device_memory.hpp"
-#include "device/work_areas.hpp"
-#include "matmul/activations.hpp"
-#include "matmul/batch.hpp"
-#include "matmul/bound_run.hpp"
-#include "matmul/epilogue.hpp"
-#include "matmul/npu_lane.hpp"
-#include "matmul/pipeline.hpp"
-#include "plan/policy.hpp"
+#include "matmul/multiplication.hpp"
+#include "matmul/npu_resources.hpp"
 #include "plan/weight_source.hpp"
-#include "runtime/npu_runtime.hpp"
-#include "system/process.hpp"
 #include "system/start_wait.hpp"
-#include "system/thread_pool.hpp"
 #include "weights/packed_weight.hpp"
 #include "weights/packing_progress.hpp"
 #include "weights/weight_cache.hpp"
@@ -57,20 +36,20 @@ class NpuDevice : public std::enable_shared_from_this<NpuDevice> {
     // `coherency` null: owner.
     NpuDevice(std::unique_ptr<NpuRuntime> runtime, const Config& config, Counters& counters,
               std::unique_ptr<Coherency> coherency = nullptr);
-    ~NpuDevice();
 
-    const RuntimeInfo& info() const { return runtime_->info(); }
-    const Config& config() const { return config_; }
-    const Coherency& coherency() const { return *coherency_; }
-    Counters& counters() { return counters_; }
-    // Fails in a forked child, and says why. Takes no lock.
-    Status check_process() const;
+    const RuntimeInfo& info() const { return npu_.runtime->info(); }
+    const Config& config() const { return npu_.config; }
+    const Coherency& coherency() const { return *npu_.coherency; }
+    Counters& counters() { return npu_.counters; }
+    Status check_process() const { return npu_.check_process(); }
+    // For an NpuFlow, the other way to multiply.
+    NpuResources& resources() { return npu_; }
 
     // What weights that are packed from now on may use. Before the first pack().
-    void use_stats(std::unique_ptr<StatsLibrary> library);
+    void use_stats(std::unique_ptr<StatsLibrary> library) { library_ = std::move(library); }
 
     // What keeps other processes from the NPU during a multiplication; null: nothing. Before the first one.
-    void use_lock(std::unique_ptr<DeviceLock> lock) { lock_ = std::move(lock); }
+    void use_lock(std::unique_ptr<DeviceLock> lock) { npu_.lock = std::move(lock); }
 
     // Patience with a first weight that finds no device memory; null: none. Before the first reserve().
     void use_start_wait(std::unique_ptr<StartWait> wait) { start_wait_ = std::move(wait); }
@@ -95,14 +74,8 @@ class NpuDevice : public std::enable_shared_from_this<NpuDevice> {
     // Reserves and packs one weight.
     Result<std::shared_ptr<const PackedWeight>> pack(const WeightSource& source);
 
-    // One of several multiplications by the same activations: out[m * N + n] = sum over k of a[m * K + k] *
-    // weight[n][k], m < M.
-    struct Product {
-        const PackedWeight* weight = nullptr;
-        float* out = nullptr;
-        // 1 leaves out the second plane of a weight that has two, to measure what it is worth; 0: as packed.
-        size_t planes = 0;
-    };
+    // One of several multiplications by the same activations.
+    using Product = Multiplication::Product;
     // All products; those that want their activations in the same form share the work on them, and runs. The
     // results do not depend on what is done together. With an epilogue, for which all weights must have the
     // same N, the results go there; the outputs may then hold anything. Thread safe.
@@ -123,84 +96,42 @@ class NpuDevice : public std::enable_shared_from_this<NpuDevice> {
     };
     // Is the CPU to multiply by weights that could not be packed for this reason (GGML_RKNPU2_ON_ERROR)?
     bool does_without_packing(const Status& failure) const;
-    // So it does, in float64 arithmetic; counted among faults. The epilogue as in multiply(). Thread safe.
+    // Does so, in float64 arithmetic, and counts it among the faults. The epilogue is as in multiply(). Thread
+    // safe.
     Status multiply_stored(std::span<const StoredProduct> products, const Activations& input,
                            Epilogue* epilogue = nullptr);
 
     // A version for Activations that no other matrix has, at any time. Thread safe.
     uint64_t new_version() { return ++last_version_; }
 
-    // The same by float64 arithmetic on the CPU from the stored weight. Thread safe.
+    // Multiplies in float64 arithmetic on the CPU by the weight as it is stored. Thread safe.
     Status multiply_reference(const WeightSource& source, const float* a, size_t M, float* out);
 
     // Device memory that packed weights and work areas hold now, in bytes.
     size_t device_bytes();
 
   private:
-    friend class NpuFlow;  // the other way to multiply, with the same resources
-
-    class Execution;
-
-    size_t chunk_rows(size_t rows) const;
-    Result<Target> multiply_or_recover(const Activations& input);
-    Status multiply_alone(const Activations& input);
-    void begin_call();
-    Status multiply_together(const Activations& input);
-    Result<Target> multiply_on_cpu(const Activations& input);
-    Status multiply_on_cpu(const WeightSource& source, const Activations& input, float* out);
-    void drop_all();
-    Status run(const ActivationStore::Cubes& cubes);
-    void lay_out(const ActivationStore::Cubes& cubes);
-    Status bind(const ActivationStore::Cubes& cubes);
-    void quantise_alone(const ActivationStore::Cubes& cubes);
-    size_t threads_of_use(const ActivationStore::Cubes& cubes) const;
-    uint64_t estimated_ns(const ActivationStore::Cubes& cubes) const;
+    Recipe recipe_for(const WeightSource& source, const std::optional<StatsLibrary::Found>& found) const;
     Status allocate_cells(std::span<ReservedWeight> group);
+    Status allocate_or_recover(std::span<ReservedWeight> group, const std::string& names);
     void look_up(ReservedWeight& reserved, ThreadPool& pool);
     Result<std::shared_ptr<const PackedWeight>> load_or_pack(ReservedWeight& reserved);
-    Status allocate_or_recover(std::span<ReservedWeight> group, const std::string& names);
     void note_unpacked(const Status& failure, const std::string& name);
     void note_written(const WeightCells& cells);
     void release(const WeightCells& cells);
-    Recipe recipe_for(const WeightSource& source, const std::optional<StatsLibrary::Found>& found) const;
 
-    Status reference_product(const WeightSource& source, const float* a, size_t M, float* out);
-
-    const OwnerProcess owner_;
-    std::unique_ptr<NpuRuntime> runtime_;
-    Config config_;
-    Counters& counters_;
-    const std::unique_ptr<Coherency> coherency_;
-    ThreadPool pool_;
-
+    NpuResources npu_;
     std::atomic<uint64_t> last_version_{0};
     PackingProgress packing_{"packing weights for the NPU"};
     PackingProgress loading_{"loading packed weights"};
     std::unique_ptr<StatsLibrary> library_;  // may be null
     std::unique_ptr<WeightCache> cache_;     // may be null
-    std::unique_ptr<DeviceLock> lock_;       // may be null
     std::unique_ptr<StartWait> start_wait_;  // may be null
 
-    std::mutex mutex_;  // guards what follows
-    DeviceMemoryPool memory_;
-    ContextCache contexts_;
-    ContextLimit context_limit_;
-    WorkAreas areas_;
-    ActivationStore activations_;
+    // Guarded by the mutex of the resources:
+    Multiplication::Buffers buffers_;
     size_t packed_weights_ = 0;
     bool full_ = false;  // a weight found no memory, whatever was tried, and none was given back since
-    // What follows belongs to the running call.
-    std::span<const Product> products_;
-    BatchList batches_;
-    const Batch* batch_ = nullptr;     // the running one
-    Epilogue* epilogue_ = nullptr;     // of the batch, or null
-    size_t first_row_ = 0;             // of the cubes, in the input
-    std::vector<BoundRun> bound_;      // round by round
-    std::vector<size_t> first_bound_;  // by round
-    Pipeline::Shape shape_;
-    Pipeline pipeline_;
-    std::unique_ptr<NpuLane> lane_;  // of flows; made by the first one
-    RateLimit fault_lines_;
 };
 
 }  // namespace rknpu2

@@ -5,6 +5,7 @@
 #include <functional>
 #include <new>
 
+#include "base/log.hpp"
 #include "device/recovery.hpp"
 #include "matmul/npu_device.hpp"
 #include "soc/rk3588.hpp"
@@ -19,15 +20,11 @@ constexpr uint64_t kTeamBytes = uint64_t{8} << 20;
 
 }  // namespace
 
-void NpuDevice::use_stats(std::unique_ptr<StatsLibrary> library) {
-    library_ = std::move(library);
-}
-
 Recipe NpuDevice::recipe_for(const WeightSource& source,
                              const std::optional<StatsLibrary::Found>& found) const {
-    Recipe recipe = recipe_of(config_.precision, source.float_activations);
+    Recipe recipe = recipe_of(npu_.config.precision, source.float_activations);
     // A run that measures sensitivities compares with two planes everywhere.
-    if (recipe.rotate && found && config_.sensitivity_file.empty())
+    if (recipe.rotate && found && npu_.config.sensitivity_file.empty())
         recipe.planes = std::min(recipe.planes, found->planes.planes);
     return recipe;
 }
@@ -35,7 +32,7 @@ Recipe NpuDevice::recipe_for(const WeightSource& source,
 // The cells that one core multiplies by the same segment lie side by side, weight by weight, strip by strip.
 // Weights may be cut differently: each has the cells of its own plan.
 Status NpuDevice::allocate_cells(std::span<ReservedWeight> group) {
-    const PhaseTimer timer(counters_, Phase::kMemory);
+    const PhaseTimer timer(npu_.counters, Phase::kMemory);
     std::vector<WeightCells> grids;
     size_t segments = 0;
     uint64_t total = 0;
@@ -62,8 +59,8 @@ Status NpuDevice::allocate_cells(std::span<ReservedWeight> group) {
         }
     }
     {
-        const std::lock_guard lock(mutex_);
-        const Result<std::vector<DeviceMemoryPool::Slice>> slices = memory_.allocate_together(blocks);
+        const std::lock_guard lock(npu_.mutex);
+        const Result<std::vector<DeviceMemoryPool::Slice>> slices = npu_.memory.allocate_together(blocks);
         RKNPU2_RETURN_IF_ERROR(slices.status());
         for (size_t i = 0; i < cells.size(); ++i)
             *cells[i] = slices.value()[i];
@@ -72,7 +69,7 @@ Status NpuDevice::allocate_cells(std::span<ReservedWeight> group) {
     // A driver has the pages when memory is made; where they come with the first write (the simulator) this
     // keeps their cost out of the time for packing.
     const auto bring = [&](size_t i) { bring_pages(cells[i]->data(), cells[i]->bytes, PageUse::kWrite); };
-    pool_.parallel_for(cells.size(), bring, total);
+    npu_.pool.parallel_for(cells.size(), bring, total);
     const auto give_back = [device = shared_from_this()](const WeightCells* gone) {
         device->release(*gone);
         delete gone;
@@ -91,8 +88,8 @@ void NpuDevice::look_up(ReservedWeight& reserved, ThreadPool& pool) {
 }
 
 void NpuDevice::load(std::span<ReservedWeight> weights) {
-    if (cache_ == nullptr || weights.empty() || !owner_.is_this_one()) return;
-    PhaseTimer timer(counters_, Phase::kLoad);
+    if (cache_ == nullptr || weights.empty() || !npu_.owner.is_this_one()) return;
+    PhaseTimer timer(npu_.counters, Phase::kLoad);
     // The largest come first, so that no thread is left with one when the others are done; and those that are
     // worth waking a team for are every thread's.
     std::vector<ReservedWeight*> order;
@@ -110,19 +107,19 @@ void NpuDevice::load(std::span<ReservedWeight> weights) {
         }
     };
     for (auto large = order.begin(); large != small; ++large)
-        look_up_one(**large, pool_);
+        look_up_one(**large, npu_.pool);
     const auto alone = [&](size_t i) {
         ThreadPool caller(1);
         look_up_one(*small[static_cast<std::ptrdiff_t>(i)], caller);
     };
-    pool_.parallel_for(static_cast<size_t>(order.end() - small), alone);
+    npu_.pool.parallel_for(static_cast<size_t>(order.end() - small), alone);
     size_t loaded = 0;
     for (const ReservedWeight& reserved : weights) {
         if (reserved.loaded == nullptr) continue;
         ++loaded;
         loading_.add(reserved.plan.packed_bytes());
     }
-    counters_.weight_cache.loaded_ahead += loaded;
+    npu_.counters.weight_cache.loaded_ahead += loaded;
     if (loaded == 0) timer.becomes(Phase::kPack);  // as for one weight that has no file
 }
 
@@ -130,24 +127,51 @@ void NpuDevice::load(std::span<ReservedWeight> weights) {
 Result<std::shared_ptr<const PackedWeight>> NpuDevice::load_or_pack(ReservedWeight& reserved) {
     std::optional<PackedWeight> packed;
     {
-        PhaseTimer timer(counters_, Phase::kPack);
-        if (cache_ != nullptr) look_up(reserved, pool_);
+        PhaseTimer timer(npu_.counters, Phase::kPack);
+        if (cache_ != nullptr) look_up(reserved, npu_.pool);
         if (reserved.loaded != nullptr) {
             timer.becomes(Phase::kLoad);
             loading_.add(reserved.plan.packed_bytes());
             return reserved.loaded;
         }
-        Result<PackedWeight> made = pack_weight(reserved, pool_);
+        Result<PackedWeight> made = pack_weight(reserved, npu_.pool);
         RKNPU2_RETURN_IF_ERROR(made.status());
         packed.emplace(made.take());
         packing_.add(reserved.plan.packed_bytes());
     }
     if (cache_ != nullptr) {
-        const PhaseTimer timer(counters_, Phase::kStore);
-        cache_->store(*reserved.cache_key, *packed, pool_);
+        const PhaseTimer timer(npu_.counters, Phase::kStore);
+        cache_->store(*reserved.cache_key, *packed, npu_.pool);
     }
     separate_far_channels(*packed);
     return std::shared_ptr<const PackedWeight>(std::make_shared<PackedWeight>(std::move(*packed)));
+}
+
+// Dropping what can be made again leaves more memory for weights. That is tried for one weight; the others
+// that find none would only take from each other what multiplications need.
+Status NpuDevice::allocate_or_recover(std::span<ReservedWeight> group, const std::string& names) {
+    Recovery recovery = npu_.recovery();
+    const auto again_after = [&](Status& failure) {
+        if (start_wait_ != nullptr && may_pass(failure) && start_wait_->again_after(failure)) return true;
+        const std::lock_guard lock(npu_.mutex);
+        // With kCpu it is the caller who does without.
+        if (!full_) full_ = !recovery.again_after(failure, names, [&] { npu_.drop_all(); });
+        return !full_;
+    };
+    return retry([&] { return allocate_cells(group); }, again_after);
+}
+
+void NpuDevice::release(const WeightCells& cells) {
+    const std::lock_guard lock(npu_.mutex);
+    full_ = false;
+    for (const auto& row : cells) {
+        for (const DeviceMemoryPool::Slice& cell : row) {
+            npu_.contexts.forget(cell);
+            npu_.memory.give_back(cell);
+        }
+    }
+    // With the last weight gone nothing is worth keeping: an idle process holds no NPU memory and no context.
+    if (--packed_weights_ == 0) npu_.drop_all();
 }
 
 Result<std::vector<ReservedWeight>> NpuDevice::reserve(std::span<const WeightSource> sources,
@@ -160,10 +184,10 @@ Result<std::vector<ReservedWeight>> NpuDevice::reserve(std::span<const WeightSou
             library_ == nullptr ? std::nullopt : library_->find(source);
         const Recipe recipe = recipe_for(source, found);
         const ActivationStats* const stats = found && recipe.rotate ? &found->entry : nullptr;
-        group.push_back(
-            {source,
-             plan_weight(source.N, source.K, recipe, config_.cores, static_cast<size_t>(config_.columns)),
-             stats});
+        group.push_back({source,
+                         plan_weight(source.N, source.K, recipe, npu_.config.cores,
+                                     static_cast<size_t>(npu_.config.columns)),
+                         stats});
         bytes += group.back().plan.packed_bytes();
     }
     // What no domain can hold together has its place one by one.
@@ -198,18 +222,31 @@ Result<std::shared_ptr<const PackedWeight>> NpuDevice::pack(ReservedWeight reser
     note_written(*packed->cells);
     const WeightSource& source = packed->source;
     const Recipe& recipe = packed->plan.recipe;
-    counters_.add_weight({source.name, source.type_name, source.K, source.N,
-                          dtype_name(operand_type(recipe.arithmetic)), packed->plan.packed_bytes(),
-                          !packed->bias.empty(), recipe.planes, recipe.rotate, source.expert});
+    npu_.counters.add_weight({source.name, source.type_name, source.K, source.N,
+                              dtype_name(operand_type(recipe.arithmetic)), packed->plan.packed_bytes(),
+                              !packed->bias.empty(), recipe.planes, recipe.rotate, source.expert});
     return packed;
+}
+
+// A weight has its memory, and what packing needs besides is not there.
+void NpuDevice::note_unpacked(const Status& failure, const std::string& name) {
+    const std::lock_guard lock(npu_.mutex);
+    FaultCounters& faults = npu_.counters.faults;
+    ++faults.failed;
+    if (!does_without_packing(failure)) {
+        ++faults.given_up;
+    } else if (npu_.fault_lines.allows()) {
+        log(LogLevel::kWarning, "%s: %s; computing it on the CPU%s", name.c_str(),
+            failure.to_string().c_str(), npu_.fault_lines.left_out().c_str());
+    }
 }
 
 // The first multiplication after it tells the NPU.
 void NpuDevice::note_written(const WeightCells& cells) {
-    const std::lock_guard lock(mutex_);
+    const std::lock_guard lock(npu_.mutex);
     for (const auto& row : cells)
         for (const DeviceMemoryPool::Slice& cell : row)
-            memory_.note_written(cell);
+            npu_.memory.note_written(cell);
 }
 
 Result<std::shared_ptr<const PackedWeight>> NpuDevice::pack(const WeightSource& source) {

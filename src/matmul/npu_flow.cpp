@@ -19,12 +19,8 @@ bool NpuFlow::possible(const Config& config) {
 
 NpuFlow::~NpuFlow() {
     if (!owns_.owns_lock()) return;
-    while (device_.lane_ != nullptr && device_.lane_->wait() != nullptr) {
+    while (npu_.lane != nullptr && npu_.lane->wait() != nullptr) {
     }
-}
-
-size_t NpuFlow::team() const {
-    return static_cast<size_t>(std::min(device_.pool_.threads(), cpu_threads(device_.config_)));
 }
 
 void NpuFlow::add_product(std::span<const PackedWeight* const> weights) {
@@ -41,13 +37,12 @@ void NpuFlow::add_product(std::span<const PackedWeight* const> weights) {
 }
 
 Status NpuFlow::begin(std::vector<FlowChunk> chunks) {
-    RKNPU2_RETURN_IF_ERROR(device_.check_process());
-    owns_ = std::unique_lock(device_.mutex_);
+    RKNPU2_RETURN_IF_ERROR(npu_.check_process());
+    owns_ = std::unique_lock(npu_.mutex);
     RKNPU2_RETURN_IF_ERROR(take_turn());
     chunks_ = std::move(chunks);
-    device_.activations_.forget();  // their areas are used for something else now
-    device_.begin_call();
-    slot_taken_.assign(kSlots, 0);
+    npu_.activations.forget();  // their areas are used for something else now
+    npu_.begin_call();
     states_ = std::vector<ChunkState>(chunks_.size());
     for (ChunkState& state : states_) {
         for (auto* const rows : {&state.scales, &state.sums}) {
@@ -57,33 +52,33 @@ Status NpuFlow::begin(std::vector<FlowChunk> chunks) {
         state.cubes.resize(cubes_of_a_chunk_);
         state.results.resize(results_of_a_chunk_);
     }
-    if (device_.lane_ == nullptr) {
-        device_.lane_ =
-            std::make_unique<NpuLane>(static_cast<size_t>(device_.config_.cores), device_.pool_.spins(),
-                                      cpu_affinity(device_.config_), device_.counters_);
+    if (npu_.lane == nullptr) {
+        npu_.lane = std::make_unique<NpuLane>(static_cast<size_t>(npu_.config.cores), npu_.pool.spins(),
+                                              cpu_affinity(npu_.config), npu_.counters);
     }
     return make_everything();
 }
 
 // Areas and contexts.
 Status NpuFlow::make_everything() {
-    Recovery recovery(device_.config_, device_.counters_.faults, device_.fault_lines_);
-    while (true) {
-        Status status = device_.memory_.publish(*device_.coherency_);
+    const auto make = [&] {
+        Status status = npu_.memory.publish(*npu_.coherency);
         if (status.ok()) status = make_cubes();
-        if (status.ok()) status = device_.activations_.rotated_rows().reserve(longest_rotated_);
+        if (status.ok()) status = npu_.activations.rotated_rows().reserve(longest_rotated_);
         if (status.ok()) status = make_results();
-        if (status.ok()) status = find_contexts();
-        if (status.ok() || status.code() == StatusCode::kUnsupported) return status;
-        if (device_.context_limit_.lowered_after(status, products_[0].batches.name())) continue;
-        if (status.code() == StatusCode::kOutOfMemory) {
-            device_.drop_all();  // multiplications one by one need less
-            return status;
-        }
-        const OnError step = recovery.next(status, products_[0].batches.name());
-        if (step == OnError::kFail || step == OnError::kCpu) return status;
-        if (step == OnError::kReset) device_.drop_all();
-    }
+        return status.ok() ? find_contexts() : status;
+    };
+    Recovery recovery = npu_.recovery();
+    const auto again_after = [&](Status& failure) {
+        if (failure.code() == StatusCode::kUnsupported) return false;
+        const std::string name = products_[0].batches.name();
+        if (npu_.context_limit.lowered_after(failure, name)) return true;
+        if (failure.code() != StatusCode::kOutOfMemory)
+            return recovery.again_after(failure, name, [&] { npu_.drop_all(); });
+        npu_.drop_all();  // multiplications one by one need less
+        return false;
+    };
+    return retry(make, again_after);
 }
 
 size_t NpuFlow::bucket(const Batch& batch, size_t chunk) const {
@@ -94,11 +89,9 @@ size_t NpuFlow::bucket(const Batch& batch, size_t chunk) const {
 Status NpuFlow::make_cubes() {
     for (const FlowProduct& product : products_) {
         for (const Batch& batch : product.batches) {
-            const size_t segments = batch.plan().segments.size();
-            for (size_t i = 0; i < chunks_.size() * segments; ++i) {
-                const size_t chunk = i / segments;
-                const size_t s = i % segments;
-                RKNPU2_RETURN_IF_ERROR(cube(batch, s, chunk).status());
+            for (size_t s = 0; s < batch.plan().segments.size(); ++s) {
+                for (size_t chunk = 0; chunk < chunks_.size(); ++chunk)
+                    RKNPU2_RETURN_IF_ERROR(cube(batch, s, chunk).status());
             }
         }
     }
@@ -107,24 +100,22 @@ Status NpuFlow::make_cubes() {
 
 Result<DeviceMemoryPool::Slice> NpuFlow::cube(const Batch& batch, size_t segment, size_t chunk) {
     const size_t index = chunk * cubes_of_a_chunk_ + batch.first_cube + segment;
-    return cube_area(device_.areas_, *batch.weights[0], segment, bucket(batch, chunk), index);
+    return cube_area(npu_.areas, *batch.weights[0], segment, bucket(batch, chunk), index);
 }
 
-// Any chunk may be in any slot.
+// Any chunk may be in any slot, so each slot has areas for every length of a chunk.
 Status NpuFlow::make_results() {
-    std::map<size_t, size_t> counts;  // rows of a chunk -> one that has them
+    std::map<size_t, size_t> lengths;  // rows of a chunk -> one that has them
     for (size_t chunk = 0; chunk < chunks_.size(); ++chunk)
-        counts.emplace(chunks_[chunk].count, chunk);
+        lengths.emplace(chunks_[chunk].count, chunk);
     for (const FlowProduct& product : products_) {
         for (const Batch& batch : product.batches) {
             for (size_t i = 0; i < batch.runs.size() * kSlots; ++i) {
-                const size_t run = i / kSlots;
-                for (const auto& [rows, chunk] : counts) {
-                    RKNPU2_RETURN_IF_ERROR(result_area(device_.areas_, *batch.weights[0], *batch.runs[run],
-                                                       bucket(batch, chunk),
-                                                       {batch.first_result + run, i % kSlots, kSlots})
+                const ResultIndex at{batch.first_result + i / kSlots, i % kSlots, kSlots};
+                for (const auto& [rows, chunk] : lengths)
+                    RKNPU2_RETURN_IF_ERROR(result_area(npu_.areas, *batch.weights[0], *batch.runs[i / kSlots],
+                                                       bucket(batch, chunk), at)
                                                .status());
-                }
             }
         }
     }
@@ -142,9 +133,9 @@ Status NpuFlow::find_contexts() {
                 const ContextKey key = context_key(*batch.weights[0], *run);
                 auto found = contexts.find(key);
                 if (found == contexts.end()) {
-                    if (contexts.size() == device_.contexts_.capacity())
+                    if (contexts.size() == npu_.contexts.capacity())
                         return {StatusCode::kUnsupported, "too many shapes for one flow"};
-                    Result<CachedContext*> context = device_.contexts_.get(key);
+                    Result<CachedContext*> context = npu_.contexts.get(key);
                     RKNPU2_RETURN_IF_ERROR(context.status());
                     found = contexts.emplace(key, context.value()).first;
                 }
@@ -184,21 +175,21 @@ void NpuFlow::prepare(size_t product, size_t chunk) {
 
 void NpuFlow::quantise(size_t product, size_t chunk, size_t first, size_t count, const float* rows,
                        size_t stride) {
-    const PhaseTimer timer(device_.counters_, Phase::kQuantise);
+    const PhaseTimer timer(npu_.counters, Phase::kQuantise);
     for (const Batch& batch : products_[product].batches) {
         const PackedWeight& weight = *batch.weights[0];
         for (size_t s = 0; s < weight.plan.segments.size(); ++s) {
             quantise_rows(weight, weight.plan.segments[s], cube_of(product, batch, s, chunk), {rows, stride},
-                          first, count, device_.activations_.rotated_rows());
+                          first, count, npu_.activations.rotated_rows());
         }
     }
-    ++device_.counters_.cpu_tasks;
-    if (!running_.empty()) ++device_.counters_.overlapped_tasks;
+    ++npu_.counters.cpu_tasks;
+    if (!running_.empty()) ++npu_.counters.overlapped_tasks;
 }
 
 void NpuFlow::results(size_t product, size_t chunk, size_t first, size_t count,
                       std::span<const FloatRows> targets) {
-    const PhaseTimer timer(device_.counters_, Phase::kDequantise);
+    const PhaseTimer timer(npu_.counters, Phase::kDequantise);
     const ChunkState& state = states_[chunk];
     for (const Batch& batch : products_[product].batches) {
         const ResultRows rows{first,
@@ -220,12 +211,12 @@ void NpuFlow::results(size_t product, size_t chunk, size_t first, size_t count,
             result += batch.strips[strip].runs.size();
         }
     }
-    ++device_.counters_.cpu_tasks;
-    if (!running_.empty()) ++device_.counters_.overlapped_tasks;
+    ++npu_.counters.cpu_tasks;
+    if (!running_.empty()) ++npu_.counters.overlapped_tasks;
 }
 
 void NpuFlow::used(size_t chunk) {
-    slot_taken_[std::exchange(states_[chunk].slot, SIZE_MAX)] = 0;
+    slot_taken_[std::exchange(states_[chunk].slot, SIZE_MAX)] = false;
 }
 
 }  // namespace rknpu2

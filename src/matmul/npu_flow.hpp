@@ -29,8 +29,8 @@
 #include "device/recovery.hpp"
 #include "matmul/batch.hpp"
 #include "matmul/cube_rows.hpp"
-#include "matmul/npu_device.hpp"
 #include "matmul/npu_lane.hpp"
+#include "matmul/npu_resources.hpp"
 #include "matmul/result_rows.hpp"
 
 namespace rknpu2 {
@@ -52,8 +52,7 @@ class NpuFlow {
     // does between two calls of next_done() and submit().
     static constexpr std::chrono::milliseconds kTurn{100};
 
-    explicit NpuFlow(NpuDevice& device, std::chrono::milliseconds turn = kTurn)
-        : device_(device), turn_(turn) {}
+    explicit NpuFlow(NpuResources& npu, std::chrono::milliseconds turn = kTurn) : npu_(npu), turn_(turn) {}
     ~NpuFlow();
     NpuFlow(const NpuFlow&) = delete;
     NpuFlow& operator=(const NpuFlow&) = delete;
@@ -79,13 +78,6 @@ class NpuFlow {
     void results(size_t product, size_t chunk, size_t first, size_t count,
                  std::span<const FloatRows> targets);
     void used(size_t chunk);
-
-    // Calls body(0) .. body(n-1) on the threads of the CPU's team, n at most as many as there are.
-    template <typename Body>
-    void on_team(size_t tasks, const Body& body) {
-        device_.pool_.parallel_for(tasks, body);
-    }
-    size_t team() const;
 
   private:
     // Submitted chunks at a time: one that the NPU works on, and the next.
@@ -122,12 +114,11 @@ class NpuFlow {
     Status take_turn();
     void take_from_lane(const NpuLane::Job& job);
     Status submit_again();
-    bool lowered_contexts();
-    Status recover(size_t chunk, bool lowered);
-    void drop_results(const Batch& batch, size_t slot);
+    Status recover_failed();
+    Status recover(size_t chunk);
     void count(const FlowProduct& product);
 
-    NpuDevice& device_;
+    NpuResources& npu_;
     const std::chrono::milliseconds turn_;
     std::unique_lock<std::mutex> owns_;
     DeviceLock::Turn among_processes_;
@@ -138,7 +129,7 @@ class NpuFlow {
     size_t longest_rotated_ = 0;  // segment
     size_t cubes_of_a_chunk_ = 0;
     size_t results_of_a_chunk_ = 0;
-    std::vector<char> slot_taken_;
+    std::array<bool, kSlots> slot_taken_{};
     std::deque<size_t> running_;  // chunks in the lane
     std::deque<size_t> done_;     // and those whose results nobody has asked for yet
     std::deque<size_t> failed_;   // and those to be submitted again

@@ -13,7 +13,7 @@ bool NpuFlow::must_give_way() const {
 
 bool NpuFlow::has_room() const {
     if (running_.size() >= kInLane || (must_give_way() && !running_.empty())) return false;
-    return std::find(slot_taken_.begin(), slot_taken_.end(), 0) != slot_taken_.end();
+    return std::find(slot_taken_.begin(), slot_taken_.end(), false) != slot_taken_.end();
 }
 
 // The NPU is given back when the turn is over, unless something of ours runs. Whoever wants it next takes it
@@ -24,7 +24,7 @@ void NpuFlow::let_others() {
 
 Status NpuFlow::take_turn() {
     if (among_processes_.held()) return {};
-    Result<DeviceLock::Turn> turn = DeviceLock::Turn::take(device_.lock_.get());
+    Result<DeviceLock::Turn> turn = DeviceLock::Turn::take(npu_.lock.get());
     RKNPU2_RETURN_IF_ERROR(turn.status());
     among_processes_ = turn.take();
     since_ = std::chrono::steady_clock::now();
@@ -37,18 +37,18 @@ Status NpuFlow::submit(size_t product, size_t chunk) {
     ChunkState& state = states_[chunk];
     state.product = product;
     state.slot =
-        static_cast<size_t>(std::find(slot_taken_.begin(), slot_taken_.end(), 0) - slot_taken_.begin());
-    slot_taken_[state.slot] = 1;
-    state.recovery.emplace(device_.config_, device_.counters_.faults, device_.fault_lines_);
+        static_cast<size_t>(std::find(slot_taken_.begin(), slot_taken_.end(), false) - slot_taken_.begin());
+    slot_taken_[state.slot] = true;
+    state.recovery.emplace(npu_.recovery());
     RKNPU2_RETURN_IF_ERROR(fill_job(chunk));
     if (chunk == 0) count(products_[product]);
     running_.push_back(chunk);
-    device_.lane_->submit(state.job);
+    npu_.lane->submit(state.job);
     return {};
 }
 
 void NpuFlow::count(const FlowProduct& product) {
-    Counters& counters = device_.counters_;
+    Counters& counters = npu_.counters;
     for (const Batch& batch : product.batches) {
         count_matmuls(batch, counters);
         counters.activations_shared += batch.weights.size() - 1;
@@ -69,14 +69,14 @@ Status NpuFlow::fill_job(size_t chunk) {
             const size_t result = batch.first_result + i;
             const size_t cube = batch.first_cube + run.segment;
             const Result<BoundRun> bound =
-                bind_run(device_.areas_, *product.contexts[result], *batch.weights[0], run, row_index, cube,
+                bind_run(npu_.areas, *product.contexts[result], *batch.weights[0], run, row_index, cube,
                          state.cubes[cube], {result, state.slot, kSlots});
             RKNPU2_RETURN_IF_ERROR(bound.status());
             state.job.runs[run.core].push_back(bound.value());
             state.results[result] = bound.value().written;
         }
         for (size_t s = 0; s < batch.plan().segments.size(); ++s)
-            device_.counters_.activation_bytes += cube_bytes(batch.plan(), s, row_index);
+            npu_.counters.activation_bytes += cube_bytes(batch.plan(), s, row_index);
     }
     return {};
 }
@@ -91,7 +91,7 @@ void NpuFlow::take_from_lane(const NpuLane::Job& job) {
 
 Result<size_t> NpuFlow::next_done(bool wait) {
     while (done_.empty()) {
-        const NpuLane::Job* const job = wait ? device_.lane_->wait() : device_.lane_->done();
+        const NpuLane::Job* const job = wait ? npu_.lane->wait() : npu_.lane->done();
         if (job == nullptr) {
             let_others();
             return SIZE_MAX;
@@ -99,7 +99,7 @@ Result<size_t> NpuFlow::next_done(bool wait) {
         take_from_lane(*job);
         if (failed_.empty()) continue;
         // Contexts can only be dropped while nobody runs.
-        while (const NpuLane::Job* const other = device_.lane_->wait())
+        while (const NpuLane::Job* const other = npu_.lane->wait())
             take_from_lane(*other);
         RKNPU2_RETURN_IF_ERROR(submit_again());
     }
@@ -111,56 +111,60 @@ Result<size_t> NpuFlow::next_done(bool wait) {
 
 // All chunks that failed. First everything that they need anew, then the lane may work.
 Status NpuFlow::submit_again() {
-    Status status;
-    do {
-        const bool lowered = lowered_contexts();
-        for (const size_t chunk : failed_)
-            RKNPU2_RETURN_IF_ERROR(recover(chunk, lowered));
-        status = make_results();
+    RKNPU2_RETURN_IF_ERROR(recover_failed());
+    const auto make = [&] {
+        Status status = make_results();
         if (status.ok()) status = find_contexts();
-        if (status.code() == StatusCode::kUnsupported) return status;  // fewer are kept meanwhile
         for (size_t i = 0; i < failed_.size() && status.ok(); ++i)
             status = fill_job(failed_[i]);
+        return status;
+    };
+    const auto again_after = [&](Status& failure) {
+        if (failure.code() == StatusCode::kUnsupported) return false;  // fewer contexts are kept meanwhile
         // An attempt, too, for which the first of them stands.
-        ChunkState& first = states_[failed_.front()];
-        first.job.status = status;
-        first.job.failed.fill(nullptr);
-    } while (!status.ok());
+        NpuLane::Job& first = states_[failed_.front()].job;
+        first.status = failure;
+        first.failed.fill(nullptr);
+        failure = recover_failed();
+        return failure.ok();
+    };
+    RKNPU2_RETURN_IF_ERROR(retry(make, again_after));
     for (; !failed_.empty(); failed_.pop_front()) {
         running_.push_back(failed_.front());
-        device_.lane_->submit(states_[failed_.front()].job);
+        npu_.lane->submit(states_[failed_.front()].job);
     }
     return {};
 }
 
-// Do fewer contexts explain what failed?
-bool NpuFlow::lowered_contexts() {
-    return std::any_of(failed_.begin(), failed_.end(), [&](size_t chunk) {
+// Drops what is not trusted any more. Where fewer contexts explain what failed, nothing else is done.
+Status NpuFlow::recover_failed() {
+    const bool lowered = std::any_of(failed_.begin(), failed_.end(), [&](size_t chunk) {
         const ChunkState& state = states_[chunk];
-        return device_.context_limit_.lowered_after(state.job.status,
-                                                    products_[state.product].batches.name());
+        return npu_.context_limit.lowered_after(state.job.status, products_[state.product].batches.name());
     });
-}
-
-// Drops what is not trusted any more. Results of other chunks, and the cubes of all, stay as they are.
-Status NpuFlow::recover(size_t chunk, bool lowered) {
-    ChunkState& state = states_[chunk];
-    if (state.job.status.ok()) return {};  // it only waits for another one
-    drop_failed(device_.contexts_, state.job.failed);
-    Status status = std::exchange(state.job.status, {});
-    if (lowered) return {};
-    const OnError step = state.recovery->next(status, products_[state.product].batches.name());
-    if (step == OnError::kFail || step == OnError::kCpu) return status;
-    if (step == OnError::kRetry) return {};
-    device_.contexts_.clear();
-    for (const Batch& batch : products_[state.product].batches)
-        drop_results(batch, state.slot);
+    for (const size_t chunk : failed_) {
+        NpuLane::Job& job = states_[chunk].job;
+        if (job.status.ok()) continue;  // it only waits for another one
+        drop_failed(npu_.contexts, job.failed);
+        if (!lowered) RKNPU2_RETURN_IF_ERROR(recover(chunk));
+        job.status = {};
+    }
     return {};
 }
 
-void NpuFlow::drop_results(const Batch& batch, size_t slot) {
-    for (size_t i = 0; i < batch.runs.size(); ++i)
-        drop_result_area(device_.areas_, *batch.weights[0], {batch.first_result + i, slot, kSlots});
+// Results of other chunks, and the cubes of all, stay as they are.
+Status NpuFlow::recover(size_t chunk) {
+    ChunkState& state = states_[chunk];
+    const BatchList& batches = products_[state.product].batches;
+    const auto reset = [&] {
+        npu_.contexts.clear();
+        for (const Batch& batch : batches) {
+            for (size_t i = 0; i < batch.runs.size(); ++i)
+                drop_result_area(npu_.areas, *batch.weights[0], {batch.first_result + i, state.slot, kSlots});
+        }
+    };
+    Status failure = state.job.status;
+    return state.recovery->again_after(failure, batches.name(), reset) ? Status() : failure;
 }
 
 }  // namespace rknpu2

@@ -14,6 +14,7 @@
 #include <random>
 
 #include "matmul/matrices.hpp"
+#include "matmul/npu_device.hpp"
 #include "matmul/npu_flow.hpp"
 #include "runtime/rknn_runtime.hpp"
 
@@ -120,7 +121,7 @@ std::vector<float> flow(Device& device) {
     const Matrices x(70, 200, 640, 5);
     const Weight weight = device.pack(x);
     std::vector<float> out(x.M * x.N);
-    NpuFlow flow(device.npu());
+    NpuFlow flow(device.npu().resources());
     const PackedWeight* const product = weight.get();
     flow.add_product({&product, 1});
     flow.add_product({&product, 1});

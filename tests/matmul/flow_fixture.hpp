@@ -83,7 +83,7 @@ class FlowTest : public ::testing::TestWithParam<Precision> {
 
     // In an order that `seed` draws.
     Status flow(std::vector<std::vector<Floats>>& out, uint32_t seed) {
-        NpuFlow flow(*npu_);
+        NpuFlow flow(npu_->resources());
         add_products(flow);
         RKNPU2_RETURN_IF_ERROR(flow.begin(chunks_));
         std::mt19937 random(seed);

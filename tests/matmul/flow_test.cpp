@@ -232,7 +232,7 @@ TEST_P(FlowTest, NobodyElseHasTheNpuWhileAChunkRuns) {
         }
     });
     {
-        NpuFlow flow(*npu_, std::chrono::milliseconds(0));
+        NpuFlow flow(npu_->resources(), std::chrono::milliseconds(0));
         add_products(flow);
         ASSERT_TRUE(flow.begin(chunks_).ok());
         const auto submit = [&](size_t c) {

@@ -77,7 +77,7 @@ Status FlowExecution::begin_and_lead(ggml_abort_callback abort, void* abort_data
     std::vector<PackedWeights> packed(plan_->products.size());
     for (size_t i = 0; i < packed.size(); ++i)
         RKNPU2_RETURN_IF_ERROR(pack_together(host_, plan_->products[i], packed[i]));
-    NpuFlow flow(*host_.npu);
+    NpuFlow flow(host_.npu->resources());
     flow_ = &flow;
     for (const PackedWeights& product : packed) {
         std::vector<const PackedWeight*> weights;
@@ -204,7 +204,7 @@ void FlowExecution::clear_cells_of(const FlowStage& stage) {
             clear_cache_cells(host_.ggml, writer, static_cast<int64_t>(chunks_[chunk].m0),
                               static_cast<int64_t>(chunks_[chunk].count));
         };
-        flow_->on_team(chunks_.size(), clear);
+        host_.npu->resources().pool.parallel_for(chunks_.size(), clear);
     }
 }
 
@@ -214,7 +214,8 @@ Status FlowExecution::pass(const FlowStage& stage, size_t chunk) {
     begun = 1;
     if (stage.product_after >= 0) flow_->prepare(static_cast<size_t>(stage.product_after), chunk);
     std::atomic<size_t> next{0};
-    flow_->on_team(flow_->team(), [&](size_t) { pass_blocks(stage, chunk, next); });
+    NpuResources& npu = host_.npu->resources();
+    npu.pool.parallel_for(npu.cpu_team(), [&](size_t) { pass_blocks(stage, chunk, next); });
     if (stage.product_before >= 0) flow_->used(chunk);
     if (failure_ == Failure::kNone) return {};
     if (failure_ == Failure::kMemory)

@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: MIT
+#include "matmul/multiplication.hpp"
+
+#include <algorithm>
+
+#include "kernels/far.hpp"
+#include "kernels/quantise.hpp"
+#include "matmul/stored_product.hpp"
+#include "plan/cost_model.hpp"
+#include "plan/limits.hpp"
+
+namespace rknpu2 {
+namespace {
+
+// What a CPU that simulates the NPU streams and multiplies in a nanosecond, roughly, and what it quantises.
+// Only tells whether other threads are worth waking.
+constexpr uint64_t kBytesPerNs = 10;
+constexpr uint64_t kMacsPerNs = 50;
+constexpr uint64_t kQuantisedPerNs = 1;
+
+// Activations that one thread quantises sooner than it could share them: some microseconds on an A76.
+constexpr size_t kElementsAlone = 16384;
+
+// One scale for all rows that are finite; the others become NaN by themselves.
+float scale_of_rows(const float* a, size_t M, size_t K) {
+    float largest = 0.0F;
+    for (size_t m = 0; m < M; ++m) {
+        const float here = row_absmax(a + m * K, K);
+        if (here > largest) largest = here;
+    }
+    return int8_tensor_scale(largest);
+}
+
+// Do the strips of all of them have the same columns?
+bool same_tiles(const std::vector<const PackedWeight*>& weights) {
+    return std::all_of(weights.begin(), weights.end(), [&](const PackedWeight* weight) {
+        return weight->plan.N == weights[0]->plan.N &&
+               weight->plan.tiles.size() == weights[0]->plan.tiles.size();
+    });
+}
+
+}  // namespace
+
+Status Multiplication::multiply(Epilogue* epilogue) {
+    BatchList& batches = buffers_.batches;
+    batches.clear();
+    for (const Product& product : products_)
+        batches.add(*product.weight, product.planes);
+    batches.lay_out();
+    for (const Batch& batch : batches) {
+        batch_ = &batch;
+        const bool all = batches.size() == 1 && same_tiles(batch.weights);
+        epilogue_ = all ? epilogue : nullptr;
+        const Result<Target> target = multiply_batch();
+        RKNPU2_RETURN_IF_ERROR(target.status());
+        if (target.value() == Target::kCpu) continue;
+        count_matmuls(batch, npu_.counters);
+        if (all) epilogue = nullptr;  // it has had everything
+    }
+    if (epilogue != nullptr) apply_to_all(*epilogue, products_, input_.M, products_[0].weight->plan.N);
+    return {};
+}
+
+// The result says who did it.
+Result<Target> Multiplication::multiply_batch() {
+    Recovery recovery = npu_.recovery();
+    const auto again_after = [&](Status& failure) {
+        npu_.activations.forget();
+        return npu_.context_limit.lowered_after(failure, batch_->name()) ||
+               recovery.again_after(failure, batch_->name(), [&] { npu_.drop_all(); });
+    };
+    const Status status = retry([&] { return attempt(); }, again_after);
+    if (status.ok()) return Target::kNpu;
+    if (!recovery.wants_cpu()) return status;
+    for (const size_t position : batch_->positions) {
+        const Product& product = products_[position];
+        RKNPU2_RETURN_IF_ERROR(
+            multiply_after_fault(npu_, product.weight->source, input_.data, input_.M, product.out));
+    }
+    return Target::kCpu;
+}
+
+// While no other process multiplies: its turn comes between attempts, so that nobody waits long.
+Status Multiplication::attempt() {
+    const Result<DeviceLock::Turn> turn = DeviceLock::Turn::take(npu_.lock.get());
+    RKNPU2_RETURN_IF_ERROR(turn.status());
+    npu_.begin_call();
+    const ActivationStore::Form form = this->form();
+    const size_t most = kMostRowChunks * (form.chunk_rows / form.planes);
+    for (first_row_ = 0; first_row_ < input_.M; first_row_ += cubes_->rows) {
+        const size_t M = std::min(most, input_.M - first_row_);
+        const Result<ActivationStore::Cubes*> cubes =
+            npu_.activations.get(*batch_->weights[0], input_, first_row_, M, form);
+        RKNPU2_RETURN_IF_ERROR(cubes.status());
+        cubes_ = cubes.value();
+        if (first_row_ == 0) {
+            const size_t quantised = cubes_->quantised ? 0 : 1;
+            npu_.counters.activations_quantised += quantised;
+            npu_.counters.activations_shared += batch_->weights.size() - quantised;
+        }
+        RKNPU2_RETURN_IF_ERROR(multiply_cubes());
+        npu_.activations.keep();
+    }
+    return {};
+}
+
+// Chunks of as many rows as let CPU and NPU work side by side without too many runs.
+ActivationStore::Form Multiplication::form() const {
+    const WeightPlan& plan = batch_->plan();
+    ActivationStore::Form form;
+    form.planes = batch_->planes;
+    form.most_rows = most_result_rows(batch_->strips.widest());  // results have no more room
+    const size_t best = best_chunk_rows(kBoardRates, plan.recipe.arithmetic, input_.M * form.planes, plan.K,
+                                        batch_->columns(), {plan.segments.size(), plan.tiles.size()});
+    form.chunk_rows = std::min(best, form.most_rows);
+    if (plan.recipe.one_scale_per_tensor) form.tensor_scale = scale_of_rows(input_.data, input_.M, plan.K);
+    return form;
+}
+
+Status Multiplication::multiply_cubes() {
+    lay_out();
+    RKNPU2_RETURN_IF_ERROR(npu_.memory.publish(*npu_.coherency));
+    RKNPU2_RETURN_IF_ERROR(bind());
+    failed_.fill(nullptr);
+    quantise_alone();
+    Pipeline& pipeline = buffers_.pipeline;
+    pipeline.begin(buffers_.shape, npu_.activations.synced());
+    npu_.pool.parallel_for(
+        threads_of_use(), [&](size_t) { pipeline.work(*this); }, estimated_ns());
+    npu_.counters.cpu_tasks += pipeline.cpu_tasks();
+    npu_.counters.overlapped_tasks += pipeline.overlapped_tasks();
+    if (!pipeline.status().ok()) drop_failed(npu_.contexts, failed_);
+    return pipeline.status();
+}
+
+// As the pipeline sees it. A core goes through all rows with one strip of the weights before it takes the
+// next.
+void Multiplication::lay_out() {
+    Pipeline::Shape& shape = buffers_.shape;
+    shape.segments = batch_->plan().segments.size();
+    shape.chunk_parts = cubes_->chunk_parts;
+    shape.quantised = cubes_->quantised;
+    if (shape.strips.size() < batch_->strips.size()) shape.strips.resize(batch_->strips.size());
+    shape.rounds.clear();
+    buffers_.first_bound.clear();
+    size_t bound = 0;
+    for (size_t s = 0; s < batch_->strips.size(); ++s) {
+        const RunStrip& strip = batch_->strips[s];
+        for (auto& segments : shape.strips[s].segments)
+            segments.clear();
+        for (const Run& run : strip.runs)
+            shape.strips[s].segments[run.core].push_back(run.segment);
+        for (size_t c = 0; c < cubes_->chunks.size(); ++c) {
+            shape.rounds.push_back({c, s, cut_of(strip, cubes_->chunks[c].count).count});
+            buffers_.first_bound.push_back(bound);
+            bound += strip.runs.size();
+        }
+    }
+}
+
+// Finds the context and the memory of every run, so that the threads touch nothing shared.
+Status Multiplication::bind() {
+    const PackedWeight& weight = *batch_->weights[0];
+    buffers_.bound.clear();
+    for (size_t round = 0; round < buffers_.shape.rounds.size(); ++round) {
+        const size_t chunk = buffers_.shape.rounds[round].chunk;
+        const std::vector<Run>& runs = strip_of(round).runs;
+        for (size_t r = 0; r < runs.size(); ++r) {
+            const Result<CachedContext*> context = npu_.contexts.get(context_key(weight, runs[r]));
+            RKNPU2_RETURN_IF_ERROR(context.status());
+            const size_t cube = chunk * weight.plan.segments.size() + runs[r].segment;
+            const Result<BoundRun> bound =
+                bind_run(npu_.areas, *context.value(), weight, runs[r], cubes_->chunks[chunk].bucket, cube,
+                         cubes_->slices[cube], {r, round % kResultSlots, kResultSlots});
+            RKNPU2_RETURN_IF_ERROR(bound.status());
+            buffers_.bound.push_back(bound.value());
+        }
+    }
+    return {};
+}
+
+// Few activations, such as those of a single token, before other threads are asked to take part.
+void Multiplication::quantise_alone() {
+    const bool few =
+        cubes_->chunks.size() == 1 && cubes_->chunks[0].count * batch_->plan().K <= kElementsAlone;
+    if (buffers_.shape.quantised || !few) return;
+    for (size_t part = 0; part < cubes_->chunk_parts[0]; ++part)
+        quantise(0, part);
+    npu_.counters.cpu_tasks += cubes_->chunk_parts[0];
+    buffers_.shape.quantised = true;
+}
+
+// As many as can have something to do at the same time: a single token has a run for each core and little
+// else, and a thread that only waits would have to be waited for.
+size_t Multiplication::threads_of_use() const {
+    const Pipeline::Shape& shape = buffers_.shape;
+    const auto all = static_cast<size_t>(npu_.pool.threads());
+    if (shape.rounds.size() > 1) return all;
+    const auto cores =
+        std::ranges::count_if(shape.strips[0].segments, [](auto& runs) { return !runs.empty(); });
+    const size_t parts = shape.quantised ? 0 : cubes_->chunk_parts[0];
+    return std::min(all, std::max({static_cast<size_t>(cores), parts, shape.rounds[0].parts}));
+}
+
+// On a board several cores always have something to do at once.
+uint64_t Multiplication::estimated_ns() const {
+    if (!npu_.runtime->info().simulated) return UINT64_MAX;
+    uint64_t bytes = 0;
+    for (const PackedWeight* const weight : batch_->weights)
+        bytes += weight->plan.packed_bytes();
+    const size_t N = batch_->columns();
+    const size_t K = batch_->plan().K;
+    uint64_t ns = 0;
+    for (const RowChunk& chunk : cubes_->chunks) {
+        ns += std::max<uint64_t>(bytes / kBytesPerNs, row_buckets()[chunk.bucket] * N * K / kMacsPerNs);
+        if (!cubes_->quantised) ns += chunk.count * K / kQuantisedPerNs;
+    }
+    return ns;
+}
+
+}  // namespace rknpu2

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: MIT
+// What the calls of a device use: its runtime, memory, contexts and threads. One call at a time has them.
+//
+// Two kinds of calls do: a Multiplication, which is over when it returns, and an NpuFlow, which lasts. Both
+// hold the mutex from beginning to end; what belongs to a call is theirs.
+//
+// The NPU belongs to the process that made this. In a forked child every call fails with kDeviceUnavailable
+// and touches nothing; there the object must not be destroyed.
+#pragma once
+
+#include <memory>
+#include <mutex>
+
+#include "base/rate_limit.hpp"
+#include "base/status.hpp"
+#include "config/config.hpp"
+#include "config/device_lock.hpp"
+#include "counters/counters.hpp"
+#include "device/context_cache.hpp"
+#include "device/context_limit.hpp"
+#include "device/device_memory.hpp"
+#include "device/recovery.hpp"
+#include "device/work_areas.hpp"
+#include "matmul/activations.hpp"
+#include "matmul/npu_lane.hpp"
+#include "runtime/npu_runtime.hpp"
+#include "system/process.hpp"
+#include "system/thread_pool.hpp"
+
+namespace rknpu2 {
+
+struct NpuResources {
+    // `own_coherency` null: owner.
+    NpuResources(std::unique_ptr<NpuRuntime> own_runtime, const Config& settings, Counters& counts,
+                 std::unique_ptr<Coherency> own_coherency);
+    ~NpuResources();
+
+    // Fails in a forked child, and says why.
+    Status check_process() const;
+    // Threads of the pool that compute for the CPU at a time.
+    size_t cpu_team() const;
+
+    // With the mutex held:
+    Recovery recovery() { return {config, counters.faults, fault_lines}; }
+    // Work areas and contexts that are asked for from now on stay until the next call begins.
+    void begin_call();
+    // Drops what calls can make again: contexts, work areas, quantised activations.
+    void drop_all();
+
+    const OwnerProcess owner;
+    const std::unique_ptr<NpuRuntime> runtime;
+    const Config config;
+    Counters& counters;
+    const std::unique_ptr<Coherency> coherency;
+    ThreadPool pool;
+    std::unique_ptr<DeviceLock> lock;  // keeps other processes from the NPU; null: nothing does
+
+    std::mutex mutex;  // guards what follows
+    DeviceMemoryPool memory;
+    ContextCache contexts;
+    ContextLimit context_limit;
+    WorkAreas areas;
+    ActivationStore activations;
+    std::unique_ptr<NpuLane> lane;  // of flows; made by the first one
+    RateLimit fault_lines;
+};
+
+}  // namespace rknpu2
