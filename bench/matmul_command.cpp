@@ -39,6 +39,21 @@ struct Options {
     std::string format = "text";
 };
 
+MatmulShape parse_shape(const std::string& text) {
+    constexpr size_t kMaxSize = size_t{1} << 20;
+    constexpr uint64_t kMaxElements = uint64_t{1} << 32;
+    MatmulShape shape;
+    const bool read = std::sscanf(text.c_str(), "%zux%zux%zu", &shape.M, &shape.K, &shape.N) == 3;
+    const auto [least, most] = std::minmax({shape.M, shape.K, shape.N});
+    if (!read || shape_text(shape) != text || least < 1 || most > kMaxSize) {
+        fail(format("\"%s\" is not a shape: MxKxN such as 512x4096x11008, each 1 to %zu", text.c_str(),
+                    kMaxSize));
+    }
+    if (std::max({shape.M * shape.K, shape.N * shape.K, shape.M * shape.N}) > kMaxElements)
+        fail(format("%s has a matrix of more than 2^32 elements", text.c_str()));
+    return shape;
+}
+
 void add_shape(const MatmulShape& shape, std::vector<MatmulShape>& shapes) {
     if (std::find(shapes.begin(), shapes.end(), shape) == shapes.end()) shapes.push_back(shape);
 }
@@ -59,7 +74,7 @@ void add_model(const ModelShape& model, const std::vector<size_t>& rows, std::ve
 std::vector<MatmulShape> shapes_of(const Options& options) {
     std::vector<MatmulShape> shapes;
     for (const std::string& text : options.shapes)
-        add_shape(value_of(parse_matmul_shape(text)), shapes);
+        add_shape(parse_shape(text), shapes);
     for (const std::string& name : options.models)
         add_model(value_of(find_model_shape(name)), options.rows, shapes);
     if (!shapes.empty()) return shapes;
@@ -68,46 +83,39 @@ std::vector<MatmulShape> shapes_of(const Options& options) {
     return shapes;
 }
 
-MatmulBenchSettings settings_of(const Options& options) {
-    MatmulBenchSettings settings;
-    settings.config = value_of(Config::from_environment());
-    settings.shapes = shapes_of(options);
-    const std::vector<int> cores =
-        options.cores.empty() ? std::vector<int>{settings.config.cores} : options.cores;
+std::vector<Config> settings_of(const Options& options, const Config& config) {
+    std::vector<Config> settings;
     for (const std::string& name : options.precisions) {
-        for (const int count : cores)
-            settings.settings.push_back({kPrecisions.at(name), count});
+        for (const int cores : options.cores.empty() ? std::vector<int>{config.cores} : options.cores) {
+            Config& setting = settings.emplace_back(config);
+            setting.precision = kPrecisions.at(name);
+            setting.cores = cores;
+        }
     }
-    const std::string& runtime = options.runtime.empty() ? settings.config.runtime : options.runtime;
-    settings.runtime = value_of(locate_runtime(runtime, own_directory()));
-    settings.rounds = options.rounds;
     return settings;
 }
 
-std::string as_text(const MatmulBenchSettings& settings, const std::vector<Json>& speeds) {
+std::string as_text(const std::string& runtime, size_t rounds, const std::vector<Json>& speeds) {
     TextTable table("llrrrrrrrrrrrr");
     table.add({"MxKxN", "precision", "cores", "ms", "range", "GOPS", "quantise", "NPU", "dequantise", "runs",
                "weight MB", "error", "chip ms", "chip GOPS"});
     bool simulated = false;
     for (const Json& s : speeds) {
-        const auto shape = [&](const char* size) { return s[size].get<size_t>(); };
+        const MatmulShape shape{s["M"], s["K"], s["N"]};
         const auto ms = [](const Json& ns) { return format("%.3f", ns.get<double>() * 1e-6); };
         // Operations in a nanosecond are thousands of millions in a second.
-        const auto gops = [&](const Json& ns) {
-            return format("%.1f",
-                          2.0 * static_cast<double>(shape("M") * shape("K") * shape("N")) / ns.get<double>());
-        };
+        const auto gops = [operations = 2.0 * static_cast<double>(shape.M * shape.K * shape.N)](
+                              const Json& ns) { return format("%.1f", operations / ns.get<double>()); };
         const Json &wall = s["wall_ns"], &chip = s["chip_ns"];
         simulated = simulated || !chip.is_null();
-        table.add({format("%zux%zux%zu", shape("M"), shape("K"), shape("N")), s["precision"],
-                   s["cores"].dump(), ms(wall["median"]), ms(wall["low"]) + "-" + ms(wall["high"]),
-                   gops(wall["median"]), ms(s["quantise_ns"]), ms(s["npu_ns"]), ms(s["dequantise_ns"]),
-                   s["runs"].dump(), format("%.2f", s["weight_bytes"].get<double>() * 1e-6),
+        table.add({shape_text(shape), s["precision"], s["cores"].dump(), ms(wall["median"]),
+                   ms(wall["low"]) + "-" + ms(wall["high"]), gops(wall["median"]), ms(s["quantise_ns"]),
+                   ms(s["npu_ns"]), ms(s["dequantise_ns"]), s["runs"].dump(),
+                   format("%.2f", s["weight_bytes"].get<double>() * 1e-6),
                    format("%.1e", s["error"].get<double>()), chip.is_null() ? "-" : ms(chip),
                    chip.is_null() ? "-" : gops(chip)});
     }
-    std::string text =
-        format("runtime %s, medians of %zu interleaved rounds\n", settings.runtime.c_str(), settings.rounds);
+    std::string text = format("runtime %s, medians of %zu interleaved rounds\n", runtime.c_str(), rounds);
     text += table.to_string();
     text +=
         "ms: wall time of a multiplication. quantise, NPU, dequantise: ms, summed over threads. runs, "
@@ -121,17 +129,23 @@ std::string as_text(const MatmulBenchSettings& settings, const std::vector<Json>
 }
 
 void run(const Options& options) {
-    const MatmulBenchSettings settings = settings_of(options);
-    const std::vector<Json> speeds = value_of(measure_matmuls(settings, [&](size_t i) {
-        const MatmulShape& shape = settings.shapes[i];
-        std::fprintf(stderr, "  %zu of %zu: %zux%zux%zu ...\n", i + 1, settings.shapes.size(), shape.M,
-                     shape.K, shape.N);
-    }));
+    const Config config = value_of(Config::from_environment());
+    const std::vector<Config> settings = settings_of(options, config);
+    const std::vector<MatmulShape> shapes = shapes_of(options);
+    const std::string runtime =
+        value_of(locate_runtime(options.runtime.empty() ? config.runtime : options.runtime, own_directory()));
+    std::vector<Json> speeds;
+    for (size_t i = 0; i < shapes.size(); ++i) {
+        std::fprintf(stderr, "  %zu of %zu: %s ...\n", i + 1, shapes.size(), shape_text(shapes[i]).c_str());
+        const std::vector<Json> measured =
+            value_of(measure_matmul(shapes[i], settings, runtime, options.rounds));
+        speeds.insert(speeds.end(), measured.begin(), measured.end());
+    }
     const Json document = {
-        {"schema", 1}, {"runtime", settings.runtime}, {"rounds", settings.rounds}, {"matmuls", speeds}};
+        {"schema", 1}, {"runtime", runtime}, {"rounds", options.rounds}, {"matmuls", speeds}};
     show(options.format == "json"  ? document.dump(2) + "\n"
          : options.format == "csv" ? csv_text(kCsvHeader, speeds)
-                                   : as_text(settings, speeds));
+                                   : as_text(runtime, options.rounds, speeds));
 }
 
 }  // namespace

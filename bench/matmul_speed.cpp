@@ -1,32 +1,73 @@
 // SPDX-License-Identifier: MIT
 #include "matmul_speed.hpp"
 
+#include <dlfcn.h>
+
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cmath>
-#include <cstdio>
+#include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <random>
 
+#include "api/rknnsim_time.h"
 #include "base/format.hpp"
-#include "chip_clock.hpp"
 #include "config/device_lock.hpp"
 #include "matmul/npu_device.hpp"
 #include "runtime/locate.hpp"
 #include "runtime/malloc_mmap.hpp"
 #include "runtime/rknn_runtime.hpp"
+#include "soc/rk3588.hpp"
 #include "turns.hpp"
 
 namespace rknpu2 {
 namespace {
 
-constexpr size_t kMaxSize = size_t{1} << 20;
-constexpr uint64_t kMaxElements = uint64_t{1} << 32;
 // Columns of the first row that are checked, spread over all of N.
 constexpr size_t kCheckedColumns = 64;
 
 using Json = nlohmann::ordered_json;
+
+// How long the simulator thinks that the NPU's cores have worked since the process began, in nanoseconds. It
+// tells through functions of its own (sim/api/rknnsim_time.h), which a vendor's library does not have.
+class ChipClock {
+  public:
+    using Busy = std::array<uint64_t, rk3588::kCores>;
+
+    // `library`: the runtime's path, which is loaded already.
+    explicit ChipClock(const std::string& library) {
+        void* const handle = dlopen(library.c_str(), RTLD_NOW | RTLD_NOLOAD);
+        if (handle == nullptr) return;
+        totals_ = reinterpret_cast<decltype(totals_)>(dlsym(handle, "rknnsim_time_totals"));
+        join_ = reinterpret_cast<decltype(join_)>(dlsym(handle, "rknnsim_time_join"));
+        dlclose(handle);  // it stays loaded: the runtime has it
+    }
+
+    // None of a vendor's library. What the calling thread does next does not overlap with what was done so far.
+    std::optional<Busy> busy() const {
+        rknnsim_time_sums sums{};
+        if (totals_ == nullptr || join_ == nullptr || join_() != 0 || totals_(&sums) != 0)
+            return std::nullopt;
+        Busy busy{};
+        for (size_t core = 0; core < busy.size(); ++core)
+            busy[core] = sums.core[core].busy_ns;
+        return busy;
+    }
+
+    // Of the core that has worked longest between two readings.
+    static double longest(const Busy& before, const Busy& after) {
+        uint64_t longest = 0;
+        for (size_t core = 0; core < before.size(); ++core)
+            longest = std::max(longest, after[core] - before[core]);
+        return static_cast<double>(longest);
+    }
+
+  private:
+    decltype(&rknnsim_time_totals) totals_ = nullptr;
+    decltype(&rknnsim_time_join) join_ = nullptr;
+};
 
 // The operands of one shape. Weights are stored as int8, a normal distribution in steps of a 32nd.
 struct Operands {
@@ -84,28 +125,26 @@ struct Operands {
 
 // A device of its own for each setting, and what its rounds took.
 struct Contestant {
-    MatmulSetting setting;
+    Config config;
     Counters counters;
     LockCounters lock_counters;
     std::unique_ptr<DeviceLock> lock;  // null: none is wanted
     std::shared_ptr<NpuDevice> device;
     std::shared_ptr<const PackedWeight> weight;
-    std::vector<double> wall, quantise, npu, dequantise, chip;
+    double error = 0;
+    std::map<std::string, std::vector<double>> times;  // nanoseconds of each round, by their names in results
 };
 
-Status prepare(const MatmulBenchSettings& settings, const Operands& operands, Contestant& contestant) {
-    Config config = settings.config;
-    config.precision = contestant.setting.precision;
-    config.cores = contestant.setting.cores;
-    config.weight_cache_directory.clear();
-    keep_malloc_from_mapping(is_simulator(settings.runtime), config.malloc_mmap);
-    Result<std::unique_ptr<NpuRuntime>> runtime = open_rknn_runtime(settings.runtime);
+Status prepare(const std::string& library, const Operands& operands, Contestant& contestant) {
+    contestant.config.weight_cache_directory.clear();
+    keep_malloc_from_mapping(is_simulator(library), contestant.config.malloc_mmap);
+    Result<std::unique_ptr<NpuRuntime>> runtime = open_rknn_runtime(library);
     RKNPU2_RETURN_IF_ERROR(runtime.status());
-    auto lock = DeviceLock::open(config, runtime.value()->info().simulated, npu_device_nodes(),
+    auto lock = DeviceLock::open(contestant.config, runtime.value()->info().simulated, npu_device_nodes(),
                                  contestant.lock_counters);
     RKNPU2_RETURN_IF_ERROR(lock.status());
     contestant.lock = lock.take();
-    contestant.device = std::make_shared<NpuDevice>(runtime.take(), config, contestant.counters);
+    contestant.device = std::make_shared<NpuDevice>(runtime.take(), contestant.config, contestant.counters);
     Result<std::shared_ptr<const PackedWeight>> weight = contestant.device->pack(operands.source());
     RKNPU2_RETURN_IF_ERROR(weight.status());
     contestant.weight = weight.take();
@@ -113,105 +152,78 @@ Status prepare(const MatmulBenchSettings& settings, const Operands& operands, Co
 }
 
 Status play(const ChipClock& clock, Operands& operands, Contestant& contestant) {
-    const auto times = [&](Phase phase) { return static_cast<double>(contestant.counters.time_ns(phase)); };
-    const double before[] = {times(Phase::kQuantise), times(Phase::kNpu), times(Phase::kDequantise)};
+    constexpr std::pair<const char*, Phase> kPhases[] = {
+        {"quantise_ns", Phase::kQuantise}, {"npu_ns", Phase::kNpu}, {"dequantise_ns", Phase::kDequantise}};
     // Other programs have their turns between multiplications; waiting for ours is not timed.
     const Result<DeviceLock::Turn> turn = DeviceLock::Turn::take(contestant.lock.get());
     RKNPU2_RETURN_IF_ERROR(turn.status());
+    for (const auto& [name, phase] : kPhases)
+        contestant.times[name].push_back(-static_cast<double>(contestant.counters.time_ns(phase)));
     const std::optional<ChipClock::Busy> busy = clock.busy();
     const auto start = std::chrono::steady_clock::now();
     RKNPU2_RETURN_IF_ERROR(contestant.device->multiply(*contestant.weight, operands.a.data(),
                                                        operands.shape.M, operands.out.data()));
     const std::chrono::duration<double, std::nano> wall = std::chrono::steady_clock::now() - start;
-    contestant.wall.push_back(wall.count());
-    contestant.quantise.push_back(times(Phase::kQuantise) - before[0]);
-    contestant.npu.push_back(times(Phase::kNpu) - before[1]);
-    contestant.dequantise.push_back(times(Phase::kDequantise) - before[2]);
+    contestant.times["wall_ns"].push_back(wall.count());
+    for (const auto& [name, phase] : kPhases)
+        contestant.times[name].back() += static_cast<double>(contestant.counters.time_ns(phase));
     if (const std::optional<ChipClock::Busy> after = clock.busy(); busy && after)
-        contestant.chip.push_back(static_cast<double>(ChipClock::longest(*busy, *after)));
+        contestant.times["chip_ns"].push_back(ChipClock::longest(*busy, *after));
     return {};
 }
 
-Json result_of(const MatmulShape& shape, const Contestant& contestant, size_t calls, double error) {
+// `calls`: multiplications that were counted.
+Json result_of(const MatmulShape& shape, const Contestant& contestant, size_t calls) {
     const Counters& counted = contestant.counters;
-    const auto counted_once = [calls](uint64_t count) { return count / calls; };
-    const std::vector<double>& wall = contestant.wall;
+    const auto ns = [&](const char* name) {
+        const auto found = contestant.times.find(name);
+        return found == contestant.times.end() ? Json() : Json(median(found->second));
+    };
+    const std::vector<double>& wall = contestant.times.at("wall_ns");
     return {{"M", shape.M},
             {"K", shape.K},
             {"N", shape.N},
-            {"precision", precision_name(contestant.setting.precision)},
-            {"cores", contestant.setting.cores},
+            {"precision", precision_name(contestant.config.precision)},
+            {"cores", contestant.config.cores},
             {"wall_ns", {{"median", median(wall)}, {"low", quantile(wall, 0)}, {"high", quantile(wall, 1)}}},
-            {"quantise_ns", median(contestant.quantise)},
-            {"npu_ns", median(contestant.npu)},
-            {"dequantise_ns", median(contestant.dequantise)},
-            {"runs", counted_once(counted.runs)},
-            {"weight_bytes", counted_once(counted.weight_bytes)},
-            {"activation_bytes", counted_once(counted.activation_bytes)},
-            {"result_bytes", counted_once(counted.result_bytes)},
-            {"error", error},
-            {"chip_ns", contestant.chip.empty() ? Json() : Json(median(contestant.chip))}};
-}
-
-Status measure_shape(const MatmulBenchSettings& settings, const MatmulShape& shape,
-                     std::vector<Json>& speeds) {
-    Operands operands(shape);
-    std::vector<Contestant> contestants(settings.settings.size());
-    std::vector<double> errors(contestants.size());
-    for (size_t i = 0; i < contestants.size(); ++i) {
-        contestants[i].setting = settings.settings[i];
-        RKNPU2_RETURN_IF_ERROR(prepare(settings, operands, contestants[i]));
-    }
-    const ChipClock clock(settings.runtime);
-    // The first round makes contexts and areas, and is not counted.
-    for (size_t round = 0; round <= settings.rounds; ++round) {
-        for (size_t i = 0; i < contestants.size(); ++i) {
-            RKNPU2_RETURN_IF_ERROR(play(clock, operands, contestants[i]));
-            if (round == 0) errors[i] = operands.error();
-        }
-        if (round > 0) continue;
-        for (Contestant& contestant : contestants) {
-            for (auto* const times : {&contestant.wall, &contestant.quantise, &contestant.npu,
-                                      &contestant.dequantise, &contestant.chip})
-                times->clear();
-        }
-    }
-    for (size_t i = 0; i < contestants.size(); ++i)
-        speeds.push_back(result_of(shape, contestants[i], settings.rounds + 1, errors[i]));
-    return {};
+            {"quantise_ns", ns("quantise_ns")},
+            {"npu_ns", ns("npu_ns")},
+            {"dequantise_ns", ns("dequantise_ns")},
+            {"runs", counted.runs / calls},
+            {"weight_bytes", counted.weight_bytes / calls},
+            {"activation_bytes", counted.activation_bytes / calls},
+            {"result_bytes", counted.result_bytes / calls},
+            {"error", contestant.error},
+            {"chip_ns", ns("chip_ns")}};
 }
 
 }  // namespace
 
-Result<MatmulShape> parse_matmul_shape(const std::string& text) {
-    MatmulShape shape;
-    int end = 0;
-    const bool digits = text.find_first_not_of("0123456789x") == std::string::npos && text.size() < 32;
-    const auto fits = [](size_t size) { return size >= 1 && size <= kMaxSize; };
-    if (!digits || std::sscanf(text.c_str(), "%zux%zux%zu%n", &shape.M, &shape.K, &shape.N, &end) != 3 ||
-        static_cast<size_t>(end) != text.size() || !fits(shape.M) || !fits(shape.K) || !fits(shape.N)) {
-        return Status(StatusCode::kInvalidArgument,
-                      format("\"%s\" is not a shape: MxKxN such as 512x4096x11008, each 1 to %zu",
-                             text.c_str(), kMaxSize));
-    }
-    const uint64_t largest = std::max({shape.M * shape.K, shape.N * shape.K, shape.M * shape.N});
-    if (largest > kMaxElements) {
-        return Status(StatusCode::kInvalidArgument,
-                      format("%s has a matrix of more than 2^32 elements", text.c_str()));
-    }
-    return shape;
+std::string shape_text(const MatmulShape& shape) {
+    return format("%zux%zux%zu", shape.M, shape.K, shape.N);
 }
 
-Result<std::vector<Json>> measure_matmuls(const MatmulBenchSettings& settings,
-                                          const std::function<void(size_t)>& progress) {
-    std::vector<Json> speeds;
-    for (size_t i = 0; i < settings.shapes.size(); ++i) {
-        progress(i);
-        const MatmulShape& shape = settings.shapes[i];
-        RKNPU2_RETURN_IF_ERROR(measure_shape(settings, shape, speeds)
-                                   .with_context(format("%zux%zux%zu", shape.M, shape.K, shape.N)));
+Result<std::vector<Json>> measure_matmul(const MatmulShape& shape, const std::vector<Config>& settings,
+                                         const std::string& runtime, size_t rounds) {
+    Operands operands(shape);
+    std::vector<Contestant> contestants(settings.size());
+    for (size_t i = 0; i < contestants.size(); ++i) {
+        contestants[i].config = settings[i];
+        RKNPU2_RETURN_IF_ERROR(prepare(runtime, operands, contestants[i]).with_context(shape_text(shape)));
     }
-    return speeds;
+    const ChipClock clock(runtime);
+    for (size_t round = 0; round <= rounds; ++round) {
+        for (Contestant& contestant : contestants) {
+            RKNPU2_RETURN_IF_ERROR(play(clock, operands, contestant).with_context(shape_text(shape)));
+            if (round > 0) continue;  // the first one makes contexts and areas
+            contestant.error = operands.error();
+            contestant.times.clear();
+        }
+    }
+    std::vector<Json> results;
+    for (const Contestant& contestant : contestants)
+        results.push_back(result_of(shape, contestant, rounds + 1));
+    return results;
 }
 
 }  // namespace rknpu2

@@ -6,7 +6,6 @@
 #include "predict/check.hpp"
 #include "predict/embedded.hpp"
 #include "predict/report.hpp"
-#include "predict/trace_file.hpp"
 #include "system/file.hpp"
 
 namespace rknpu2 {
@@ -37,9 +36,8 @@ CLI::IsMember one_of(const std::array<const char*, count>& names) {
 }
 
 std::vector<Prediction> predict_all(const Options& options, const BoardProfile& board) {
-    const bool all = options.designs == std::vector<std::string>{"all"};
-    const std::vector<std::string> designs =
-        all ? std::vector<std::string>(kDesignNames.begin(), kDesignNames.end()) : options.designs;
+    std::vector<std::string> designs = options.designs;
+    if (designs == std::vector<std::string>{"all"}) designs.assign(kDesignNames.begin(), kDesignNames.end());
     std::vector<Prediction> predictions;
     for (const std::string& name : options.models) {
         const ModelShape model = value_of(find_model_shape(name));

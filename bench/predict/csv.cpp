@@ -3,11 +3,11 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdlib>
 #include <nlohmann/json.hpp>
 #include <sstream>
 
 #include "base/format.hpp"
+#include "base/key_values.hpp"
 
 namespace rknpu2 {
 namespace {
@@ -42,10 +42,8 @@ CsvTable::CsvTable(const std::string& text, std::string file) : file_(std::move(
             header_ = std::move(cells);
         } else if (cells.size() == header_.size()) {
             rows_.push_back({number, std::move(cells)});
-        } else if (status_.ok()) {
-            status_ = {StatusCode::kInvalidArgument,
-                       format("%s:%d: %zu cells, but the header has %zu", file_.c_str(), number, cells.size(),
-                              header_.size())};
+        } else {
+            malformed(format(":%d: %zu cells, but the header has %zu", number, cells.size(), header_.size()));
         }
     }
 }
@@ -61,31 +59,27 @@ std::string CsvTable::text(size_t row, const std::string& column) const {
     return cell == nullptr ? std::string() : *cell;
 }
 
+void CsvTable::malformed(const std::string& what) {
+    if (status_.ok()) status_ = {StatusCode::kInvalidArgument, file_ + what};
+}
+
 double CsvTable::number(size_t row, const std::string& column, double low, double high) {
     const std::string* const cell = find(row, column);
     if (cell == nullptr) {
-        if (status_.ok()) status_ = {StatusCode::kInvalidArgument, file_ + ": there is no column " + column};
+        malformed(": there is no column " + column);
         return 0;
     }
-    char* end = nullptr;
-    const double value = std::strtod(cell->c_str(), &end);
-    // All of the cell: a zero byte in the middle ends a C string, but not a cell.
-    if (end == cell->c_str() + cell->size() && value >= low && value <= high) return value;
-    if (status_.ok()) {
-        status_ = {StatusCode::kInvalidArgument,
-                   format("%s:%d: \"%s\" in column %s is no number from %.10g to %.10g", file_.c_str(),
-                          rows_[row].line, printable(*cell).c_str(), column.c_str(), low, high)};
-    }
+    const std::optional<double> value = cell->empty() ? 0 : parse_number(*cell);
+    if (value && *value >= low && *value <= high) return *value;
+    malformed(format(":%d: \"%s\" in column %s is no number from %.10g to %.10g", rows_[row].line,
+                     printable(*cell).c_str(), column.c_str(), low, high));
     return 0;
 }
 
 int64_t CsvTable::integer(size_t row, const std::string& column, double low, double high) {
     const double value = number(row, column, low, high);
-    if (value != std::floor(value) && status_.ok()) {
-        status_ = {StatusCode::kInvalidArgument,
-                   format("%s:%d: %s is %.10g, but must be an integer", file_.c_str(), rows_[row].line,
-                          column.c_str(), value)};
-    }
+    if (value != std::floor(value))
+        malformed(format(":%d: %s is %.10g, but must be an integer", rows_[row].line, column.c_str(), value));
     return static_cast<int64_t>(value);
 }
 

@@ -35,6 +35,7 @@ class CsvTable {
     };
 
     const std::string* find(size_t row, const std::string& column) const;
+    void malformed(const std::string& what);  // unless something was wrong before
 
     std::string file_;
     std::vector<std::string> header_;

@@ -57,19 +57,8 @@ Status check_sizes(const ModelShape& model, const std::string& file) {
 }  // namespace
 
 const char* group_name(Group group) {
-    switch (group) {
-        case Group::kQkv:
-            return "QKV";
-        case Group::kAttentionOutput:
-            return "attention output";
-        case Group::kGateUp:
-            return "gate and up";
-        case Group::kDown:
-            return "down";
-        case Group::kHead:
-            return "output head";
-    }
-    return "";
+    constexpr const char* kNames[] = {"QKV", "attention output", "gate and up", "down", "output head"};
+    return kNames[static_cast<size_t>(group)];
 }
 
 std::vector<WeightShape> weights_of(const ModelShape& model, Group group) {
@@ -91,10 +80,9 @@ std::vector<WeightShape> weights_of(const ModelShape& model, Group group) {
 
 int64_t ModelShape::layer_weights() const {
     int64_t sum = 0;
-    for (const Group group : kLayerGroups) {
+    for (const Group group : kLayerGroups)
         for (const WeightShape& weight : weights_of(*this, group))
             sum += weight.N * weight.K;
-    }
     return sum;
 }
 

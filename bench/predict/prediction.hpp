@@ -4,7 +4,7 @@
 
 #include <utility>
 
-#include "predict/graph.hpp"
+#include "predict/stages.hpp"
 
 namespace rknpu2 {
 
@@ -15,6 +15,13 @@ struct Goal {
 
 // Time by phase, in the order in which the phases first appear.
 using PhaseTimes = std::vector<std::pair<std::string, double>>;
+
+// All operations of one pass over some rows.
+struct Graph {
+    std::vector<Operation> operations;
+    std::vector<int64_t> layer;  // of each operation; -1 and `layers` for what comes before and after
+    std::vector<int64_t> chunk;
+};
 
 struct PassResult {
     double seconds = 0;

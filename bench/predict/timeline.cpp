@@ -25,6 +25,7 @@ struct Running {
     double body = 1;      // share of the parts that is left
     double rate = 0;      // of the fixed time or of the parts, a nanosecond
 
+    bool in_body() const { return busy && fixed_ns <= 0; }
     double ends_in() const { return !busy || rate <= 0 ? kNever : (fixed_ns > 0 ? fixed_ns : body) / rate; }
 };
 
@@ -78,8 +79,6 @@ class Scheduler {
         }
     }
 
-    bool in_body(size_t server) const { return running_[server].busy && running_[server].fixed_ns <= 0; }
-
     double cpu_share() const {
         const Running& npu = running_[0];
         if (!npu.busy || npu.fixed_ns <= 0) return 1;
@@ -87,16 +86,18 @@ class Scheduler {
         return 1 - submitting / machine_.cpu_threads;
     }
 
+    double bytes(const Running& running) const { return operations_[running.index].bytes(); }
+
     // Bytes a nanosecond that the running operations move.
     double demand(double slow) const {
         double sum = 0;
         for (size_t server = 0; server < kServers; ++server)
-            if (in_body(server)) sum += operations_[running_[server].index].bytes() * body_rate(server, slow);
+            if (running_[server].in_body()) sum += bytes(running_[server]) * body_rate(server, slow);
         return sum;
     }
 
     double body_rate(size_t server, double slow) const {
-        if (server == 1 && in_body(0)) slow = std::max(slow, 1 / machine_.beside_npu);
+        if (server == 1 && running_[0].in_body()) slow = std::max(slow, 1 / machine_.beside_npu);
         const double ns = duration(operations_[running_[server].index], slow);
         return (server == 1 ? cpu_share() : 1) / std::max(ns, 1e-3);
     }
@@ -115,17 +116,15 @@ class Scheduler {
         for (size_t server = 0; server < kServers; ++server) {
             Running& running = running_[server];
             if (!running.busy) continue;
-            running.rate = running.fixed_ns > 0 ? (server == 1 ? cpu_share() : 1) : body_rate(server, slow);
+            running.rate = running.in_body() ? body_rate(server, slow) : (server == 1 ? cpu_share() : 1);
         }
     }
 
     void pass(double step) {
-        double bytes = 0;
-        for (size_t server = 0; server < kServers; ++server)
-            if (in_body(server)) {
-                bytes += operations_[running_[server].index].bytes() * running_[server].rate * step;
-            }
-        if (bytes > 0) schedule_.bandwidth.push_back({now_, now_ + step, bytes});
+        double moved = 0;
+        for (const Running& running : running_)
+            if (running.in_body()) moved += bytes(running) * running.rate * step;
+        if (moved > 0) schedule_.bandwidth.push_back({now_, now_ + step, moved});
         now_ += step;
     }
 
@@ -174,10 +173,6 @@ double Operation::bytes() const {
     return sum;
 }
 
-double Operation::alone_ns() const {
-    return duration(*this, 1);
-}
-
 Schedule make_schedule(const std::vector<Operation>& operations, const Machine& machine) {
     return Scheduler(operations, machine).run();
 }
@@ -185,8 +180,7 @@ Schedule make_schedule(const std::vector<Operation>& operations, const Machine& 
 std::vector<size_t> critical_path(const Schedule& schedule) {
     std::vector<size_t> path;
     if (schedule.spans.empty()) return path;
-    const auto last = std::max_element(schedule.spans.begin(), schedule.spans.end(),
-                                       [](const Span& a, const Span& b) { return a.end_ns < b.end_ns; });
+    const auto last = std::ranges::max_element(schedule.spans, {}, &Span::end_ns);
     for (int64_t i = last - schedule.spans.begin(); i >= 0; i = schedule.spans[static_cast<size_t>(i)].cause)
         path.push_back(static_cast<size_t>(i));
     std::reverse(path.begin(), path.end());

@@ -43,7 +43,6 @@ struct Operation {
     int64_t order = 0;
 
     double bytes() const;
-    double alone_ns() const;  // without the fixed time
 };
 
 struct Span {

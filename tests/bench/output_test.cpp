@@ -7,7 +7,6 @@
 #include "predict/csv.hpp"
 #include "predict/embedded.hpp"
 #include "predict/report.hpp"
-#include "predict/trace_file.hpp"
 
 namespace rknpu2 {
 namespace {

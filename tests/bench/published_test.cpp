@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Published figures: the files that are compiled in, and broken ones.
-#include "predict/published.hpp"
+#include "predict/check.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

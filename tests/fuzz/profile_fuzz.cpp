@@ -7,8 +7,8 @@
 #include "fuzz/check.hpp"
 #include "fuzz/input.hpp"
 #include "predict/board_profile.hpp"
+#include "predict/check.hpp"
 #include "predict/model_shapes.hpp"
-#include "predict/published.hpp"
 #include "runtime/board_profile.hpp"
 #include "timing/profile.hpp"
 

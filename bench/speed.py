@@ -1,0 +1,168 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Speed of stock llama.cpp with our plug-in on the simulator, against llama.cpp without it or with other settings.
+
+  bench/speed.py host [--model FILE] [--prompt 512] [--generate 64] [--out bench-out]
+  bench/speed.py experts [--type q4_0 q4_K q8_0] [--prompt 64]
+  bench/speed.py weights MODEL...
+
+All ways are run in turn, round after round (--rounds), so that a machine that slows down slows all of them; what counts are the ratios within each
+round. On a PC this says how usable the *simulator* is, and nothing about a board.
+"""
+import argparse
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+SCRIPTS = ROOT / "scripts"
+sys.path[:0] = [str(SCRIPTS), str(ROOT / "tests/e2e")]
+
+from report import Svg, machine, output_of, plain_environment, say, write_files  # noqa: E402
+
+
+def with_plugin(options, **settings):
+    """An environment in which llama.cpp finds the plug-in and the simulator; `settings` without GGML_RKNPU2_."""
+    settings = {"RUNTIME": "sim", "STATISTICS": "none", **settings}
+    return dict(plain_environment(), GGML_BACKEND_PATH=str(options.build.resolve() / "bin/libggml-rknpu2.so"),
+                **{f"GGML_RKNPU2_{name}": str(value) for name, value in settings.items()})
+
+
+def llama_bench(options, environment, *arguments):
+    command = [options.bin_dir / "llama-bench", "-o", "json", *map(str, arguments)]
+    return json.loads(subprocess.run(command, check=True, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout)
+
+
+def host(options):
+    """compares prompt and generation speed with llama.cpp's CPU backend; writes host_speed.md, .json and .svg"""
+    model = options.model or output_of(SCRIPTS / "model.sh")
+    rounds = []
+    for index in range(options.rounds):
+        speeds = {}
+        for way, environment in (("cpu", plain_environment()), ("npu", with_plugin(options))):
+            rows = llama_bench(options, environment, "-m", model, "-ngl", 99, "-p", options.prompt, "-n", options.generate, "-r", 2)
+            speeds |= {f"{way}_{'pp' if row['n_prompt'] else 'tg'}": row["avg_ts"] for row in rows}
+        if "RKNPU" not in rows[0]["backends"]:
+            sys.exit(f"speed: llama-bench did not use the plug-in: {rows[0]['backends']}")
+        rounds.append(speeds)
+        say(f"round {index + 1}/{options.rounds}: " + ", ".join(f"{name} {speed:.1f}" for name, speed in speeds.items()) + " tokens/s")
+    result = {"date": time.strftime("%Y-%m-%d"), "machine": machine(), "model": os.path.basename(model), "prompt": options.prompt,
+              "generate": options.generate, "rounds": rounds}
+    for kind in ("pp", "tg"):
+        ratios = [speeds[f"npu_{kind}"] / speeds[f"cpu_{kind}"] for speeds in rounds]
+        result[f"ratio_{kind}"] = {"median": statistics.median(ratios), "all": ratios}
+    markdown = host_markdown(result)
+    write_files(options.out, "host_speed", {"md": markdown, "json": json.dumps(result, indent=2) + "\n", "svg": host_svg(result)})
+    print(markdown)
+
+
+def host_markdown(result):
+    lines = ["# Simulated NPU against llama.cpp's CPU backend", "",
+             f"{result['date']}, {result['machine']}, {result['model']}; `bench/speed.py host`. Ratio 1 is the CPU backend's speed.", "",
+             "| | median ratio | lowest | highest |", "|---|---|---|---|"]
+    for kind, name in (("pp", f"prompt of {result['prompt']} tokens"), ("tg", f"generating {result['generate']} tokens")):
+        ratios = result[f"ratio_{kind}"]
+        lines.append(f"| {name} | {ratios['median']:.2f} | {min(ratios['all']):.2f} | {max(ratios['all']):.2f} |")
+    return "\n".join(lines) + "\n"
+
+
+def host_svg(result):
+    """One bar for each ratio, a tick for every round, and the bars that the project set itself: 1/2 and 1/3."""
+    left, scale, most = 150, 220, 2.2
+    title = "Speed with the simulated NPU, CPU backend = 1 (bar: median; ticks: rounds; dashed: goal)"
+    drawing = Svg(640, 130, title)
+    drawing.text(10, 20, title)
+    for y, name, ratio, goal in ((40, "prompt", result["ratio_pp"], 1 / 2), (80, "generation", result["ratio_tg"], 1 / 3)):
+        drawing.text(10, y + 16, f'{name} {ratio["median"]:.2f}')
+        drawing.add("rect", x=left, y=y, width=min(ratio["median"], most) * scale, height=22, fill="#4a7ab5")
+        for value in ratio["all"]:
+            x = left + min(value, most) * scale
+            drawing.line(x, y + 4, x, y + 18)
+        x = left + goal * scale
+        drawing.line(x, y - 4, x, y + 26, stroke="#b03030", stroke_dasharray="4 3")
+    drawing.line(left + scale, 34, left + scale, 118, stroke="#888")
+    return str(drawing)
+
+
+def experts(options):
+    """compares experts that the plug-in leaves to the CPU with llama.cpp's own -ngl 0: `copies` is GGML_RKNPU2_EXPERTS=cpu, `-ot`
+    llama.cpp's override exps=CPU. What is not experts runs on the simulator there, which costs some tenths."""
+    os.environ.setdefault("RKNPU2_E2E_MODEL", output_of(SCRIPTS / "model.sh"))  # for its tokenizer
+    import made_models  # noqa: PLC0415: it reads that variable
+    ours = with_plugin(options, EXPERTS="cpu")
+    ways = {"-ngl 0": (plain_environment(), ["-ngl", 0]), "copies": (ours, ["-ngl", 99]), "-ot": (ours, ["-ngl", 99, "-ot", "exps=CPU"])}
+    work = {f"prompt of {options.prompt}": ["-p", options.prompt, "-n", 0, "-r", 12], "one token": ["-p", 0, "-n", 1, "-r", 150]}
+    print(f"{machine()}\n\n| type | work | way | speed, median | of the best |\n|---|---|---|---|---|")
+    for kind in options.type:
+        with tempfile.TemporaryDirectory() as folder:
+            model = os.path.join(folder, f"experts-{kind}.gguf")
+            made_models.write_model(model, made_models.Sizes(512, 8, 2304, 16, 4, 4, kind))  # experts are nearly all of the work
+            for what, arguments in work.items():
+                times = {name: [] for name in ways}
+                for _ in range(options.rounds):
+                    for name, (environment, more) in ways.items():
+                        samples = sorted(llama_bench(options, environment, "-m", model, "-t", 1, *arguments, *more)[0]["samples_ns"])
+                        times[name].append(samples[len(samples) // 12])  # the fastest twelfth: a busy machine tells something, too
+                first = times.pop("-ngl 0")
+                for name, ns in times.items():
+                    median = statistics.median(a / b for a, b in zip(first, ns))
+                    print(f"| {kind} | {what} | {name} | {median:.2f} | {min(first) / min(ns):.2f} |", flush=True)
+
+
+def weights(options):
+    """says what the cache of packed weights saves at the start of a model: `pack` against `load`, by the plug-in's own times
+    (docs/statistics.md), and the time for device memory, which is alike for both; the texts must be, too"""
+    for model in options.models:
+        with tempfile.TemporaryDirectory() as folder:
+            counters, cache = pathlib.Path(folder, "stats.json"), pathlib.Path(folder, "weights")
+
+            def run(place, model=model, counters=counters):
+                command = [options.bin_dir / "llama-completion", "-m", model, "-ngl", "99", "-p", "The capital of France is", "-n", "4",
+                           "--temp", "0", "-no-cnv", "-c", "512"]
+                done = subprocess.run(command, env=with_plugin(options, STATS=counters, WEIGHT_CACHE=place), capture_output=True, check=True)
+                return json.loads(counters.read_text()), done.stdout
+
+            _, text = run(cache)
+            times = {"pack": [], "load": [], "memory": []}
+            for _ in range(options.rounds):
+                for place, phase in (("off", "pack"), (cache, "load")):
+                    stats, again = run(place)
+                    if again != text:
+                        sys.exit(f"{model}: another text with the cache {place}")
+                    for name in (phase, "memory"):
+                        times[name].append(stats["time_us"][name] / 1000)
+                if stats["weight_cache"]["loaded"] != len(stats["weights"]):
+                    sys.exit(f"{model}: not every weight was loaded: {stats['weight_cache']}")
+        pack, load, memory = (statistics.median(ms) for ms in times.values())
+        print(f"{os.path.basename(model)}: pack {pack:.0f} ms, load {load:.0f} ms, ratio {pack / load:.1f}; device memory {memory:.0f} ms, "
+              f"ratio with it {(pack + memory) / (load + memory):.1f}; {options.rounds} rounds")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    commands = parser.add_subparsers(required=True)
+    of_command = {work: commands.add_parser(work.__name__, help=work.__doc__) for work in (host, experts, weights)}
+    for work, command in of_command.items():
+        command.set_defaults(work=work)
+        command.add_argument("--build", type=pathlib.Path, default=ROOT / "build/release")
+        command.add_argument("--bin-dir", type=pathlib.Path, help="programs of llama.cpp; default: what scripts/host-llama.sh built")
+        command.add_argument("--rounds", type=int, default=5)
+    of_command[host].add_argument("--model", help="default: the quickstart's model")
+    of_command[host].add_argument("--prompt", type=int, default=512)
+    of_command[host].add_argument("--generate", type=int, default=64)
+    of_command[host].add_argument("--out", default="bench-out")
+    of_command[experts].add_argument("--type", nargs="+", default=["q4_0", "q4_K", "q8_0"])
+    of_command[experts].add_argument("--prompt", type=int, default=64)
+    of_command[weights].add_argument("models", nargs="+")
+    options = parser.parse_args()
+    options.bin_dir = options.bin_dir or pathlib.Path(output_of(SCRIPTS / "host-llama.sh", "--bin-dir"))
+    options.work(options)
+
+
+if __name__ == "__main__":
+    main()
