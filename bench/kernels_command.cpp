@@ -52,8 +52,9 @@ AlignedBuffer buffer_of(size_t bytes) {
 
 // All that the kernels read and write.
 struct Arrays {
-    explicit Arrays(const Sizes& s)
-        : K_padded(round_up(s.K, rk3588::kAlignK)),
+    explicit Arrays(const Sizes& sizes)
+        : s(sizes),
+          K_padded(round_up(s.K, rk3588::kAlignK)),
           N_padded(round_up(s.N, rk3588::align_n(DType::kInt8))),
           floats(buffer_of(s.M * s.K * sizeof(float))),
           cube(buffer_of(2 * s.M * K_padded)),
@@ -73,6 +74,7 @@ struct Arrays {
                         [&] { return static_cast<int32_t>(random() % 100000) - 50000; });
     }
 
+    const Sizes s;
     const size_t K_padded, N_padded;
     AlignedBuffer from = buffer_of(kCopyBytes), to = buffer_of(kCopyBytes);
     AlignedBuffer floats, cube, scratch, factors, sums32, out, few_rows;
@@ -82,7 +84,8 @@ struct Arrays {
 
 // Floats to the int8 cube, in the groups that ActivationStore takes (matmul/activations.cpp). planes: 1, or 2
 // with the residual; rotate: with rotation, mixing and smoothing.
-void quantise(const Sizes& s, Arrays& x, size_t planes, bool rotate) {
+void quantise(Arrays& x, size_t planes, bool rotate) {
+    const Sizes& s = x.s;
     auto* const cube = x.cube.as<int8_t>();
     const size_t total = s.M * planes;
     std::fill(x.sums.begin(), x.sums.end(), 0.0F);
@@ -120,38 +123,40 @@ void quantise(const Sizes& s, Arrays& x, size_t planes, bool rotate) {
 // that stay in a cache.
 constexpr size_t kFlowChunk = 64, kFlowBlock = 16;
 
-void dequantise_chunk(const Sizes& s, Arrays& x) {
-    const size_t cube = kFlowChunk * round_up(s.N, rk3588::align_n(DType::kInt8));
+void dequantise_chunk(Arrays& x) {
+    const size_t cube = kFlowChunk * x.N_padded;
     const size_t cubes = kCopyBytes / sizeof(int32_t) / cube;
     const int32_t* const native = x.from.as<int32_t>() + x.next_cube++ % cubes * cube;
     for (size_t m = 0; m < kFlowChunk; m += kFlowBlock) {
-        dequantise_rows(CubeToRows{native, kFlowChunk, m, kFlowBlock, s.N, x.row_scales.data(),
-                                   x.channel_scales.data(), x.few_rows.as<float>(), s.N, Accumulate::kStore});
+        dequantise_rows(CubeToRows{native, kFlowChunk, m, kFlowBlock, x.s.N, x.row_scales.data(),
+                                   x.channel_scales.data(), x.few_rows.as<float>(), x.s.N,
+                                   Accumulate::kStore});
     }
 }
 
-std::vector<Kernel> kernels_of(const Sizes& s, Arrays& x) {
+std::vector<Kernel> kernels_of(Arrays& x) {
+    const Sizes& s = x.s;
     const size_t input = s.M * s.K * sizeof(float), cube = s.M * x.K_padded;
     const size_t output = s.M * s.N * sizeof(float);
-    const auto dequantise = [&s, &x](Accumulate mode) {
+    const auto dequantise = [&x, s](Accumulate mode) {
         dequantise_rows(CubeToRows{x.sums32.as<int32_t>(), s.M, 0, s.M, s.N, x.row_scales.data(),
                                    x.channel_scales.data(), x.out.as<float>(), s.N, mode});
     };
     return {
         {"memcpy", 2 * kCopyBytes, [&x] { std::memcpy(x.to.as<char>(), x.from.as<char>(), kCopyBytes); }},
-        {"quantise and pack", input + cube, [&] { quantise(s, x, 1, false); }},
-        {"rotate, quantise and pack", input + cube, [&] { quantise(s, x, 1, true); }},
-        {"rotate, quantise and pack, two planes", input + 2 * cube, [&] { quantise(s, x, 2, true); }},
+        {"quantise and pack", input + cube, [&x] { quantise(x, 1, false); }},
+        {"rotate, quantise and pack", input + cube, [&x] { quantise(x, 1, true); }},
+        {"rotate, quantise and pack, two planes", input + 2 * cube, [&x] { quantise(x, 2, true); }},
         {"dequantise", 2 * output, [dequantise] { dequantise(Accumulate::kStore); }},
         {"dequantise, a few rows at a time", 2 * kFlowChunk * s.N * sizeof(float),
-         [&] { dequantise_chunk(s, x); }},
+         [&x] { dequantise_chunk(x); }},
         {"dequantise and add", 3 * output, [dequantise] { dequantise(Accumulate::kAdd); }},
     };
 }
 
 std::vector<Json> measure(const Sizes& sizes) {
     Arrays arrays(sizes);
-    const std::vector<Kernel> kernels = kernels_of(sizes, arrays);
+    const std::vector<Kernel> kernels = kernels_of(arrays);
     std::vector<std::function<void()>> bodies;
     for (const Kernel& kernel : kernels) {
         bodies.emplace_back([&kernel] {

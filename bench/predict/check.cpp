@@ -15,11 +15,10 @@ namespace {
 
 using rknnsim::MatmulType;
 
-std::string label(const PublishedMatmul& matmul) {
-    return format("%lldx%lldx%lld %s %s, %d core%s%s", static_cast<long long>(matmul.M),
-                  static_cast<long long>(matmul.K), static_cast<long long>(matmul.N), matmul.type.c_str(),
-                  matmul.native ? "native" : "normal", matmul.cores, matmul.cores == 1 ? "" : "s",
-                  matmul.tile_rows > 0 ? (", " + matmul.how).c_str() : "");
+std::string label(const PublishedMatmul& m) {
+    return format("%ux%ux%u %s %s, %d core%s%s", m.M, m.K, m.N, m.type.c_str(),
+                  m.native ? "native" : "normal", m.cores, m.cores == 1 ? "" : "s",
+                  m.tile_rows > 0 ? (", " + m.how).c_str() : "");
 }
 
 // A token as the engine's own account of it says, with the NPU's times from the board.
@@ -35,13 +34,16 @@ double token_ms(const PublishedEngine& engine, const BoardProfile& board) {
 
 Result<std::vector<PublishedMatmul>> published_matmuls(const std::string& csv, const std::string& file) {
     CsvTable table(csv, file);
+    const auto size = [&](size_t row, const char* column) {
+        return static_cast<uint32_t>(table.integer(row, column, 0, UINT32_MAX));
+    };
     std::vector<PublishedMatmul> matmuls;
     for (size_t row = 0; row < table.rows(); ++row) {
         if (table.text(row, "check") != "yes") continue;
         PublishedMatmul matmul{
-            .M = table.integer(row, "m"),
-            .K = table.integer(row, "k"),
-            .N = table.integer(row, "n"),
+            .M = size(row, "m"),
+            .K = size(row, "k"),
+            .N = size(row, "n"),
             .type = table.text(row, "a_type"),
             .native = table.text(row, "ac_layout") == "native",
             .half_results = table.text(row, "c_type") == "fp16",
@@ -60,8 +62,7 @@ Result<std::vector<PublishedMatmul>> published_matmuls(const std::string& csv, c
             return Status(StatusCode::kInvalidArgument,
                           file + ": a row to be checked has no m, k, n, cores, or neither time_us nor gops");
         }
-        const double operations = 2.0 * static_cast<double>(matmul.M) * static_cast<double>(matmul.K) *
-                                  static_cast<double>(matmul.N) * static_cast<double>(matmul.matmuls);
+        const double operations = 2.0 * matmul.M * matmul.K * matmul.N * static_cast<double>(matmul.matmuls);
         if (matmul.gops == 0) matmul.gops = operations / matmul.time_us * 1e-3;
         if (matmul.time_us == 0) matmul.time_us = operations / matmul.gops * 1e-3;
         int tile_rows = 0;
@@ -106,8 +107,8 @@ double modelled_us(const PublishedMatmul& matmul, const BoardProfile& board) {
         profile.tile_rows[rknnsim::precision_of(shape.type)] = static_cast<double>(matmul.tile_rows);
     }
     shape.ac_native = matmul.native;
-    shape.M = static_cast<uint32_t>(matmul.M);
-    shape.K = static_cast<uint32_t>(matmul.K);
+    shape.M = matmul.M;
+    shape.K = matmul.K;
     constexpr int64_t kGroup = 64;  // columns, a multiple of what every type asks for
     const int64_t groups = (matmul.N + kGroup - 1) / kGroup;
     const int64_t parts = matmul.dealt ? matmul.cores : 1;

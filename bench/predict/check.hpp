@@ -12,7 +12,7 @@
 namespace rknpu2 {
 
 struct PublishedMatmul {
-    int64_t M = 0, K = 0, N = 0;
+    uint32_t M = 0, K = 0, N = 0;
     std::string type;  // int4, int8, fp16
     bool native = true;
     bool half_results = false;  // of fp16

@@ -48,7 +48,7 @@ class Builder {
         add(setting_.model.layers);
     }
 
-    Graph take() { return std::move(graph_); }
+    std::vector<Operation> take() { return std::move(operations_); }
 
   private:
     std::vector<size_t> everything_so_far() const {
@@ -74,15 +74,15 @@ class Builder {
         if (stage.causal && chunk > 0)
             after.insert(after.end(), done_[chunk - 1].begin(), done_[chunk - 1].end());
         for (Operation& operation : stage.operations) {
-            if (way_ == Way::kPlain && !graph_.operations.empty()) after = {graph_.operations.size() - 1};
+            if (way_ == Way::kPlain && !operations_.empty()) after = {operations_.size() - 1};
             operation.phase = stage.phase;
             operation.what = stage.what;
+            operation.layer = layer_;
+            operation.chunk = static_cast<int64_t>(chunk);
             operation.after = after;
             operation.order = number + setting_.chunk_skew() * static_cast<int64_t>(chunk);
-            after = {graph_.operations.size()};
-            graph_.operations.push_back(std::move(operation));
-            graph_.layer.push_back(layer_);
-            graph_.chunk.push_back(static_cast<int64_t>(chunk));
+            after = {operations_.size()};
+            operations_.push_back(std::move(operation));
         }
         done_[chunk] = after;
     }
@@ -92,11 +92,11 @@ class Builder {
     std::vector<Rows> chunks_;
     std::vector<std::vector<size_t>> done_;  // by chunk: what its next stage waits for
     int64_t layer_ = 0, stage_ = 0;
-    Graph graph_;
+    std::vector<Operation> operations_;
 };
 
 // Of the last of the rows the output head is computed.
-Graph build_graph(const Setting& setting, const Rows& rows) {
+std::vector<Operation> operations_of(const Setting& setting, const Rows& rows) {
     Builder builder(setting, rows);
     for (int64_t layer = -1; layer < setting.model.layers; ++layer)
         builder.add(layer);
@@ -116,8 +116,8 @@ void add(PhaseTimes* times, const std::string& phase, double ns) {
 PassResult run_pass(const Setting& setting, const Rows& rows) {
     PassResult result;
     const Machine machine{setting.board.dram_gbps, setting.board.cpu_threads, setting.board.cpu_beside_npu};
-    result.graph = build_graph(setting, rows);
-    const std::vector<Operation>& operations = result.graph.operations;
+    result.operations = operations_of(setting, rows);
+    const std::vector<Operation>& operations = result.operations;
     result.schedule = make_schedule(operations, machine);
     const double elapsed = result.schedule.elapsed_ns;
     result.seconds = elapsed * 1e-9;

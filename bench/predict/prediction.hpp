@@ -16,21 +16,14 @@ struct Goal {
 // Time by phase, in the order in which the phases first appear.
 using PhaseTimes = std::vector<std::pair<std::string, double>>;
 
-// All operations of one pass over some rows.
-struct Graph {
-    std::vector<Operation> operations;
-    std::vector<int64_t> layer;  // of each operation; -1 and `layers` for what comes before and after
-    std::vector<int64_t> chunk;
-};
-
 struct PassResult {
     double seconds = 0;
     double tokens_per_second = 0;
-    PhaseTimes busy_ns;      // by what the servers did; overlapping
-    PhaseTimes critical_ns;  // of the critical path: adds up to the time of the pass
-    Utilisation whole;       // of the pass
-    Utilisation steady;      // of its middle half
-    Graph graph;
+    PhaseTimes busy_ns;                 // by what the servers did; overlapping
+    PhaseTimes critical_ns;             // of the critical path: adds up to the time of the pass
+    Utilisation whole;                  // of the pass
+    Utilisation steady;                 // of its middle half
+    std::vector<Operation> operations;  // the layer is -1 before the first one, and `layers` after the last
     Schedule schedule;
 };
 

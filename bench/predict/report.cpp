@@ -128,82 +128,70 @@ Json json_of(const Prediction& p, const std::vector<PublishedEngine>& engines) {
             {"published", published}};
 }
 
-constexpr int kNpuProcess = 1, kCpuProcess = 2, kMemoryProcess = 3;
-
-Json label(const char* kind, int process, int lane, const std::string& name) {
-    return {{"ph", "M"}, {"name", kind}, {"pid", process}, {"tid", lane}, {"args", {{"name", name}}}};
-}
-
+// Events of Chrome's trace format.
 class Trace {
   public:
-    explicit Trace(const Prediction& prediction) : p_(prediction) {
-        const Graph& graph = p_.prefill.graph;
-        const int64_t middle = p_.setting.model.layers / 2;
-        from_ = p_.prefill.schedule.elapsed_ns;
-        for (size_t i = 0; i < graph.operations.size(); ++i) {
-            if (graph.layer[i] != middle) continue;
-            from_ = std::min(from_, p_.prefill.schedule.spans[i].start_ns);
-            to_ = std::max(to_, p_.prefill.schedule.spans[i].end_ns);
+    explicit Trace(const PassResult& pass, int64_t layer) : from_(pass.schedule.elapsed_ns) {
+        for (size_t i = 0; i < pass.operations.size(); ++i) {
+            if (pass.operations[i].layer != layer) continue;
+            from_ = std::min(from_, pass.schedule.spans[i].start_ns);
+            to_ = std::max(to_, pass.schedule.spans[i].end_ns);
+        }
+        for (size_t i = 0; i < pass.operations.size(); ++i)
+            add_operation(pass.operations[i], pass.schedule.spans[i]);
+        for (const Bandwidth& piece : pass.schedule.bandwidth) {
+            const double ns = piece.end_ns - piece.start_ns;
+            add("C", kMemory, "GB/s", 0, piece.start_ns, piece.end_ns,
+                {{"args", {{"GB/s", piece.bytes / ns}}}});
         }
     }
 
-    std::string text() {
-        add_names();
-        const std::vector<Operation>& operations = p_.prefill.graph.operations;
-        for (size_t i = 0; i < operations.size(); ++i)
-            add_operation(i, operations[i]);
-        for (const Bandwidth& piece : p_.prefill.schedule.bandwidth) {
-            if (piece.end_ns <= from_ || piece.start_ns >= to_ || piece.end_ns <= piece.start_ns) continue;
-            events_.push_back({{"ph", "C"},
-                               {"name", "GB/s"},
-                               {"pid", kMemoryProcess},
-                               {"ts", (piece.start_ns - from_) * 1e-3},
-                               {"args", {{"GB/s", piece.bytes / (piece.end_ns - piece.start_ns)}}}});
-        }
-        return Json{{"displayTimeUnit", "ms"}, {"traceEvents", events_}}.dump() + "\n";
+    std::string text(const std::string& model) {
+        Json events = {label("process_name", kNpu, 0, "NPU: " + model),
+                       label("process_name", kCpu, 0, "CPU, four A76"),
+                       label("process_name", kMemory, 0, "memory")};
+        for (int core = 0; core < 3; ++core)
+            events.push_back(label("thread_name", kNpu, core, format("core %d", core)));
+        events.push_back(label("thread_name", kCpu, 0, "team"));
+        events.insert(events.end(), events_.begin(), events_.end());
+        return Json{{"displayTimeUnit", "ms"}, {"traceEvents", events}}.dump() + "\n";
     }
 
   private:
-    void add_names() {
-        const std::string of =
-            p_.setting.model.name + ", design " + name_of(p_.setting.design) + ", modelled";
-        events_.push_back(label("process_name", kNpuProcess, 0, "NPU: " + of));
-        events_.push_back(label("process_name", kCpuProcess, 0, "CPU, four A76"));
-        events_.push_back(label("process_name", kMemoryProcess, 0, "memory"));
-        for (int core = 0; core < 3; ++core)
-            events_.push_back(label("thread_name", kNpuProcess, core, format("core %d", core)));
-        events_.push_back(label("thread_name", kCpuProcess, 0, "team"));
+    enum Process { kNpu = 1, kCpu = 2, kMemory = 3 };
+
+    static Json label(const char* kind, Process process, int lane, const std::string& name) {
+        return {{"ph", "M"}, {"name", kind}, {"pid", process}, {"tid", lane}, {"args", {{"name", name}}}};
     }
 
-    void add_slice(const std::string& name, int process, int lane, double start, double end, size_t index) {
-        if (end <= from_ || start >= to_ || end <= start) return;
-        events_.push_back({{"ph", "X"},
-                           {"name", name},
-                           {"cat", p_.prefill.graph.operations[index].phase},
-                           {"pid", process},
-                           {"tid", lane},
-                           {"ts", (start - from_) * 1e-3},
-                           {"dur", (end - start) * 1e-3},
-                           {"args",
-                            {{"layer", p_.prefill.graph.layer[index]},
-                             {"chunk", p_.prefill.graph.chunk[index]},
-                             {"MB", p_.prefill.graph.operations[index].bytes() * 1e-6}}}});
-    }
-
-    void add_operation(size_t index, const Operation& operation) {
-        const Span& span = p_.prefill.schedule.spans[index];
-        if (operation.server == Server::kCpu) {
-            add_slice(operation.what, kCpuProcess, 0, span.start_ns, span.end_ns, index);
-            return;
-        }
+    void add_operation(const Operation& operation, const Span& span) {
+        const auto slice = [&](const std::string& name, Process process, int lane, double start, double end) {
+            add("X", process, name, lane, start, end,
+                {{"cat", operation.phase},
+                 {"dur", (end - start) * 1e-3},
+                 {"args",
+                  {{"layer", operation.layer},
+                   {"chunk", operation.chunk},
+                   {"MB", operation.bytes() * 1e-6}}}});
+        };
+        if (operation.server == Server::kCpu) slice(operation.what, kCpu, 0, span.start_ns, span.end_ns);
         for (int core = 0; core < operation.cores; ++core) {
-            add_slice("run call", kNpuProcess, core, span.start_ns, span.body_ns, index);
-            add_slice(operation.what, kNpuProcess, core, span.body_ns, span.end_ns, index);
+            slice("run call", kNpu, core, span.start_ns, span.body_ns);
+            slice(operation.what, kNpu, core, span.body_ns, span.end_ns);
         }
     }
 
-    const Prediction& p_;
-    double from_ = 0, to_ = 0;
+    // What lies in the drawn time, at least in part.
+    void add(const char* kind, Process process, const std::string& name, int lane, double start, double end,
+             const Json& more) {
+        if (end <= from_ || start >= to_ || end <= start) return;
+        Json event = {
+            {"ph", kind}, {"name", name}, {"pid", process}, {"tid", lane}, {"ts", (start - from_) * 1e-3}};
+        event.update(more);
+        events_.push_back(std::move(event));
+    }
+
+    double from_, to_ = 0;
     Json events_ = Json::array();
 };
 
@@ -255,7 +243,9 @@ std::string predictions_json(const std::vector<Prediction>& predictions,
 }
 
 std::string layer_trace_json(const Prediction& prediction) {
-    return Trace(prediction).text();
+    const Setting& s = prediction.setting;
+    return Trace(prediction.prefill, s.model.layers / 2)
+        .text(s.model.name + ", design " + name_of(s.design) + ", modelled");
 }
 
 }  // namespace rknpu2

@@ -41,6 +41,7 @@ struct Operation {
     std::vector<Part> parts;
     std::vector<size_t> after;  // indices of operations
     int64_t order = 0;
+    int64_t layer = 0, chunk = 0;  // for who draws it
 
     double bytes() const;
 };
