@@ -27,7 +27,7 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-// Of each side of the memcpy: eight times the largest cache of this kind of machine.
+// Each side of the memcpy: eight times the largest cache of this kind of machine.
 constexpr size_t kCopyBytes = size_t{256} << 20;
 
 struct Sizes {

@@ -56,7 +56,7 @@ class ChipClock {
         return busy;
     }
 
-    // Of the core that has worked longest between two readings.
+    // What the core that has worked longest has worked between two readings.
     static double longest(const Busy& before, const Busy& after) {
         uint64_t longest = 0;
         for (size_t core = 0; core < before.size(); ++core)

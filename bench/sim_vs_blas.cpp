@@ -9,7 +9,7 @@
 // time is measured, on several the time on the wall.
 //
 //   run      what a caller does for each product: sync A, run, sync C; RKNNSIM_CHECK=off
-//   checked  the same with RKNNSIM_CHECK=warn
+//   checked  what `run` does, with RKNNSIM_CHECK=warn
 //   bare     the kernels alone, without the C interface
 #include <cblas.h>
 #include <dlfcn.h>

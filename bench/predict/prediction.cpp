@@ -26,8 +26,8 @@ class Builder {
 
     void add(int64_t layer) {
         layer_ = layer;
-        std::vector<std::vector<Stage>>
-            stages;  // by chunk; those of all chunks are alike but for their costs
+        // By chunk; those of all chunks are alike but for their costs.
+        std::vector<std::vector<Stage>> stages;
         for (const Rows& chunk : chunks_)
             stages.push_back(stages_of(setting_, way_, layer, chunk));
         const size_t count = stages.front().size();
@@ -95,7 +95,7 @@ class Builder {
     std::vector<Operation> operations_;
 };
 
-// Of the last of the rows the output head is computed.
+// The output head is computed of the last row alone.
 std::vector<Operation> operations_of(const Setting& setting, const Rows& rows) {
     Builder builder(setting, rows);
     for (int64_t layer = -1; layer < setting.model.layers; ++layer)

@@ -78,7 +78,8 @@ struct Stage {
     bool causal = false;                // needs the chunks before it
 };
 
-// Of that layer; -1: what comes once before the first layer; the number of layers: the output head.
+// The stages of that layer; for -1 what comes once before the first layer, for the number of layers the output
+// head.
 std::vector<Stage> stages_of(const Setting& setting, Way way, int64_t layer, const Rows& rows);
 
 }  // namespace rknpu2
