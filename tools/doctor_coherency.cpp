@@ -48,8 +48,7 @@ struct Need {
 Strategy judge(const std::vector<Reading>& readings, const std::vector<Need>& needs, const char* name) {
     Strategy strategy;
     for (const Need& need : needs) {
-        const Reading* const reading = find_reading(readings, need.reading);
-        const Figure* const figure = reading != nullptr ? reading->find(need.figure) : nullptr;
+        const Figure* const figure = find_figure(readings, need.reading, need.figure);
         if (figure != nullptr && figure->all()) continue;
         strategy.failed = strategy.failed || figure != nullptr;
         if (!strategy.wrong.empty()) strategy.wrong += ", ";
@@ -102,9 +101,7 @@ Status probe_sync_cost(Bench& bench, Reading& reading) {
 
 double sync_cost_us(const std::vector<Reading>& readings, const char* strategy, bool to_device,
                     size_t bytes) {
-    const Reading* const costs = find_reading(readings, "sync-cost");
-    const Figure* const figure =
-        costs != nullptr ? costs->find(cost_name(strategy, to_device, bytes)) : nullptr;
+    const Figure* const figure = find_figure(readings, "sync-cost", cost_name(strategy, to_device, bytes));
     return figure != nullptr ? figure->value : 0;
 }
 

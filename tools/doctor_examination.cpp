@@ -168,8 +168,12 @@ class Examiner {
             report_.bad_end = process.ending();
             return opened_once_ && !report_.opened && give_up(std::exchange(report_.runtime_error, ""));
         }
-        const std::string why = "the process with the runtime " +
-                                (process.ending().empty() ? "ended early, with status 0" : process.ending());
+        const std::string ending = process.ending().empty() ? "ended early, with status 0" : process.ending();
+        if (report_.opened && report_.done == steps_.size()) {
+            report_.bad_end = ending;
+            return false;
+        }
+        const std::string why = "the process with the runtime " + ending;
         return report_.opened || !opened_once_ ? bury(why, process.stuck()) : give_up(why);
     }
 
@@ -183,10 +187,6 @@ class Examiner {
     bool bury(const std::string& why, bool is_last) {
         if (!opened_once_) {
             report_.runtime_error = why;
-            return false;
-        }
-        if (report_.done == steps_.size()) {
-            report_.bad_end = why;
             return false;
         }
         steps_[report_.done++].note(report_, {StepState::kCrashed, why});

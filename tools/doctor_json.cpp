@@ -27,7 +27,7 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(SelfTestCase, what, arithmetic, M, K, N, ac_l
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Mismatch, m, n, expected, got)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(SelfTestResult, state, error, test, wrong, first, worst, as_simulator)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(SpeedShape, arithmetic, M, K, N, cores)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Speed, shape, run_us, low_us, high_us, gops, weights_gbps)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Speed, shape, run_us, low_us, high_us)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Measurements, virtual_clock, rounds, bind_us, speeds)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Figure, name, value, of, unit)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Reading, state, error, id, title, answer, figures)
@@ -114,8 +114,8 @@ static ordered_json json_of_measurements(const DoctorReport& report) {
                           {"run_us", speed.run_us},
                           {"low_us", speed.low_us},
                           {"high_us", speed.high_us},
-                          {"gops", speed.gops},
-                          {"weights_gbps", speed.weights_gbps},
+                          {"gops", speed.gops()},
+                          {"weights_gbps", speed.weights_gbps()},
                           {"simulator_us", predicted},
                           {"ratio", speed.run_us / predicted}});
         if (report.profile) shapes.back()["fitted_us"] = predicted_us(shape, report.profile->profile);

@@ -62,8 +62,9 @@ struct Speed {
     SpeedShape shape;
     double run_us = 0;  // of one run, median over the rounds
     double low_us = 0, high_us = 0;
-    double gops = 0;          // of all cores
-    double weights_gbps = 0;  // bytes of B, once for each run, of all cores
+
+    double gops() const;          // of all cores
+    double weights_gbps() const;  // bytes of B, once for each run, of all cores
 };
 
 struct Measurements {

@@ -110,4 +110,10 @@ const Reading* find_reading(const std::vector<Reading>& readings, const std::str
     return nullptr;
 }
 
+const Figure* find_figure(const std::vector<Reading>& readings, const std::string& id,
+                          const std::string& name) {
+    const Reading* const reading = find_reading(readings, id);
+    return reading != nullptr ? reading->find(name) : nullptr;
+}
+
 }  // namespace rknpu2

@@ -49,8 +49,10 @@ Reading run_probe(const Probe& probe, Bench& bench);
 
 Check check_of(const Reading& reading);
 
-// The reading of that id; null when there is none.
+// The reading of that id, or its figure of that name; null when there is none.
 const Reading* find_reading(const std::vector<Reading>& readings, const std::string& id);
+const Figure* find_figure(const std::vector<Reading>& readings, const std::string& id,
+                          const std::string& name);
 
 // The columns that the plug-in's runs should have at most by the reading wide-n; 0: as many as they have by
 // themselves. When the probe ended badly, what the vendor documents.

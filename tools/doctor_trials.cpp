@@ -77,7 +77,7 @@ class CoherencyTrials {
         RKNPU2_RETURN_IF_ERROR(make_spots(Operand::kWeights, Place::kOwn, b_));
         RKNPU2_RETURN_IF_ERROR(make_spots(Operand::kResult, Place::kOwn, c_));
         fill(*c_[0].memory, 0);
-        return surely_to_device(c_[0]);
+        return surely(c_[0], true);
     }
 
     // kUnsupported when there is no such place or way here.
@@ -126,38 +126,35 @@ class CoherencyTrials {
         return {};
     }
 
-    Status lines(Spot& spot, LineOperation operation) {
-        return lines_.apply(operation, spot.memory->data(), spot.memory->size());
+    // Keeps the CPU's cache in step: after the CPU has written (`to` the device), or before it reads.
+    Status keep(Spot& spot, Way way, bool to, Operand operand) {
+        NpuMemory& memory = *spot.memory;
+        switch (way) {
+            case Way::kNothing:
+                return {};
+            case Way::kBind:
+                return bind(operand, spot);
+            case Way::kSync:
+                return to ? context_->sync_to_device(memory) : context_->sync_from_device(memory);
+            case Way::kOwner:
+                return to ? lender_->sync_to_device(*spot.owner) : lender_->sync_from_device(*spot.owner);
+            case Way::kLines:
+                return lines_.apply(to ? LineOperation::kClean : LineOperation::kCleanAndInvalidate,
+                                    memory.data(), memory.size());
+        }
+        return {};
     }
 
-    // In every way, as surely_from_device().
-    Status surely_to_device(Spot& spot) {
+    // In every way.
+    Status surely(Spot& spot, bool to) {
         if (spot.owner == nullptr) return {};
-        RKNPU2_RETURN_IF_ERROR(lender_->sync_to_device(*spot.owner));
-        return lines_.available() ? lines(spot, LineOperation::kClean) : Status();
-    }
-
-    Status surely_from_device(Spot& spot) {
-        if (spot.owner == nullptr) return {};
-        RKNPU2_RETURN_IF_ERROR(lender_->sync_from_device(*spot.owner));
-        return lines_.available() ? lines(spot, LineOperation::kCleanAndInvalidate) : Status();
-    }
-
-    Status to_device(Spot& spot, Way way, Operand operand) {
-        if (way == Way::kBind) return bind(operand, spot);
-        if (way == Way::kSync) return context_->sync_to_device(*spot.memory);
-        if (way == Way::kOwner) return lender_->sync_to_device(*spot.owner);
-        return way == Way::kLines ? lines(spot, LineOperation::kClean) : Status();
-    }
-
-    Status from_device(Spot& spot, Way way) {
-        if (way == Way::kSync) return context_->sync_from_device(*spot.memory);
-        return way == Way::kLines ? lines(spot, LineOperation::kCleanAndInvalidate) : Status();
+        RKNPU2_RETURN_IF_ERROR(keep(spot, Way::kOwner, to, Operand::kResult));
+        return lines_.available() ? keep(spot, Way::kLines, to, Operand::kResult) : Status();
     }
 
     Status set(Operand operand, Spot& spot, int value) {
         fill(*spot.memory, value);
-        RKNPU2_RETURN_IF_ERROR(surely_to_device(spot));
+        RKNPU2_RETURN_IF_ERROR(surely(spot, true));
         return bind(operand, spot);
     }
 
@@ -190,29 +187,29 @@ class CoherencyTrials {
                 RKNPU2_RETURN_IF_ERROR(set(trial.operand, spot, before));
                 RKNPU2_RETURN_IF_ERROR(context_->run());
                 fill(*spot.memory, after);
-                RKNPU2_RETURN_IF_ERROR(to_device(spot, trial.way, trial.operand));
+                RKNPU2_RETURN_IF_ERROR(keep(spot, trial.way, true, trial.operand));
                 RKNPU2_RETURN_IF_ERROR(context_->run());
-                RKNPU2_RETURN_IF_ERROR(surely_from_device(c_[0]));
+                RKNPU2_RETURN_IF_ERROR(surely(c_[0], false));
                 return result_is(c_[0], after);
             }
             case Question::kReadBack: {
                 // Nothing that the CPU wrote is left in its cache.
-                RKNPU2_RETURN_IF_ERROR(surely_to_device(spot));
+                RKNPU2_RETURN_IF_ERROR(surely(spot, true));
                 RKNPU2_RETURN_IF_ERROR(bind(Operand::kResult, spot));
                 RKNPU2_RETURN_IF_ERROR(run_with(before));
-                RKNPU2_RETURN_IF_ERROR(surely_from_device(spot));
+                RKNPU2_RETURN_IF_ERROR(surely(spot, false));
                 const bool read = result_is(spot, before);  // into the cache
                 RKNPU2_RETURN_IF_ERROR(run_with(after));
-                RKNPU2_RETURN_IF_ERROR(from_device(spot, trial.way));
+                RKNPU2_RETURN_IF_ERROR(keep(spot, trial.way, false, Operand::kResult));
                 return read && result_is(spot, after);
             }
             case Question::kKept:
                 RKNPU2_RETURN_IF_ERROR(bind(Operand::kResult, spot));
                 fill(*spot.memory, kPattern);
-                RKNPU2_RETURN_IF_ERROR(to_device(spot, trial.way, Operand::kResult));
+                RKNPU2_RETURN_IF_ERROR(keep(spot, trial.way, true, Operand::kResult));
                 RKNPU2_RETURN_IF_ERROR(run_with(before));
                 evict();
-                RKNPU2_RETURN_IF_ERROR(lender_->sync_from_device(*spot.owner));
+                RKNPU2_RETURN_IF_ERROR(keep(spot, Way::kOwner, false, Operand::kResult));
                 return result_is(spot, before);
         }
         return false;

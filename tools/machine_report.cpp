@@ -37,13 +37,13 @@ std::string joined(const std::vector<std::string>& items, const std::string& non
     return text.empty() ? none : text;
 }
 
-std::string cpu_text(const MachineReport& report) {
+std::string cpu_text(const Config& config) {
     std::vector<std::string> cpus;
-    for (const int cpu : report.cpu_affinity)
+    for (const int cpu : cpu_affinity(config))
         cpus.push_back(std::to_string(cpu));
     const std::string where =
         cpus.empty() ? "any CPU" : (cpus.size() == 1 ? "CPU " : "CPUs ") + joined(cpus, "");
-    return format("%d on %s", report.cpu_threads, where.c_str());
+    return format("%d on %s", cpu_threads(config), where.c_str());
 }
 
 std::string facts_table(const MachineReport& report) {
@@ -57,28 +57,27 @@ std::string facts_table(const MachineReport& report) {
     } else {
         table.add({"runtime", "none: " + printable(report.runtime_error)});
     }
-    table.add({"device nodes", joined(report.device_nodes, "none of the rknpu kernel driver")});
-    if (report.rocket_driver) {
+    table.add({"device nodes", joined(npu_device_nodes(), "none of the rknpu kernel driver")});
+    if (has_rocket_driver()) {
         table.add({"rocket", "the mainline kernel driver is here; librknnrt.so does not work with it"});
     }
     table.add({"NPU cores", format("%d of the RK3588's %d", report.config.cores, rk3588::kCores)});
     table.add({"memory",
                human_bytes(report.memory.available) + " available of " + human_bytes(report.memory.total)});
-    table.add({"CPU threads", cpu_text(report)});
+    table.add({"CPU threads", cpu_text(report.config)});
     table.add({"precision", precision_name(report.config.precision)});
     return table.to_string();
 }
 
-std::string settings_table(const MachineReport& report) {
+std::string settings_table() {
     TextTable table("llll");
     table.add({"SETTING", "NOW", "DEFAULT", "MAY BE"});
     const auto shown = [](const std::string& value) { return value.empty() ? "-" : printable(value); };
-    for (const SettingInfo& setting : report.settings) {
-        table.add({setting.name, shown(setting.current), shown(setting.default_text), setting.range});
-    }
     TextTable help("ll");
-    for (const SettingInfo& setting : report.settings)
+    for (const SettingInfo& setting : describe_settings()) {
+        table.add({setting.name, shown(setting.current), shown(setting.default_text), setting.range});
         help.add({setting.name, setting.help});
+    }
     return table.to_string() + "\n" + help.to_string();
 }
 
@@ -88,12 +87,7 @@ MachineReport look_at_machine(const Config& config, const std::string& own_direc
     MachineReport report;
     report.config = config;
     report.runtime_error = ask_runtime(own_directory, report).message();
-    report.device_nodes = npu_device_nodes();
-    report.rocket_driver = has_rocket_driver();
     report.memory = system_memory();
-    report.cpu_threads = cpu_threads(config);
-    report.cpu_affinity = cpu_affinity(config);
-    report.settings = describe_settings();
     return report;
 }
 
@@ -118,20 +112,20 @@ std::string to_json(const MachineReport& report) {
         {"schema", 1},
         {"version", RKNPU2_VERSION},
         {"runtime", runtime},
-        {"device_nodes", report.device_nodes},
-        {"rocket_driver", report.rocket_driver},
+        {"device_nodes", npu_device_nodes()},
+        {"rocket_driver", has_rocket_driver()},
         {"npu_cores", {{"used", report.config.cores}, {"total", rk3588::kCores}}},
         {"memory", {{"total", report.memory.total}, {"available", report.memory.available}}},
-        {"cpu", {{"threads", report.cpu_threads}, {"affinity", report.cpu_affinity}}},
+        {"cpu", {{"threads", cpu_threads(report.config)}, {"affinity", cpu_affinity(report.config)}}},
         {"precision", precision_name(report.config.precision)},
-        {"settings", report.settings},
+        {"settings", describe_settings()},
         {"unknown_settings", report.config.unknown},
     };
     return document.dump(2, ' ', false, ordered_json::error_handler_t::replace) + "\n";
 }
 
 std::string to_text(const MachineReport& report) {
-    return format("ggml-rknpu2 %s\n\n", RKNPU2_VERSION) + facts_table(report) + "\n" + settings_table(report);
+    return format("ggml-rknpu2 %s\n\n", RKNPU2_VERSION) + facts_table(report) + "\n" + settings_table();
 }
 
 }  // namespace rknpu2

@@ -7,7 +7,6 @@
 #pragma once
 
 #include <string>
-#include <vector>
 
 #include "config/config.hpp"
 #include "runtime/npu_runtime.hpp"
@@ -20,12 +19,7 @@ struct MachineReport {
     std::string runtime_path;   // what was or would be opened; empty if not even that is known
     std::string runtime_error;  // empty if the runtime answers
     RuntimeInfo runtime;        // valid if runtime_error is empty
-    std::vector<std::string> device_nodes;
-    bool rocket_driver = false;
     SystemMemory memory;
-    int cpu_threads = 0;
-    std::vector<int> cpu_affinity;  // empty: any CPU
-    std::vector<SettingInfo> settings;
 };
 
 // `own_directory` plays the part of the plug-in's directory.

@@ -7,25 +7,25 @@
 
 #include <cstdio>
 
+#include "system/file.hpp"
+
 namespace rknpu2 {
 
 class StdoutToStderr {
   public:
     StdoutToStderr() : saved_(fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3)) {
         std::fflush(stdout);
-        if (saved_ >= 0) dup2(STDERR_FILENO, STDOUT_FILENO);
+        if (saved_.is_open()) dup2(STDERR_FILENO, STDOUT_FILENO);
     }
     ~StdoutToStderr() {
         std::fflush(stdout);
-        if (saved_ < 0) return;
-        dup2(saved_, STDOUT_FILENO);
-        close(saved_);
+        if (saved_.is_open()) dup2(saved_.number(), STDOUT_FILENO);
     }
     StdoutToStderr(const StdoutToStderr&) = delete;
     StdoutToStderr& operator=(const StdoutToStderr&) = delete;
 
   private:
-    int saved_;
+    const FileDescriptor saved_;
 };
 
 }  // namespace rknpu2

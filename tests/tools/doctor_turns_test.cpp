@@ -32,7 +32,7 @@ TEST_F(DoctorExamination, FindingsArriveAsTheyWereTold) {
     result.wrong = 2;
     result.first = {1, 2, 0.1, std::nan("")};
     report_.self_test = {result};
-    report_.measurements.speeds = {{speed_shapes(true)[1], 1.5, 1, 2, 3, 4}};
+    report_.measurements.speeds = {{speed_shapes(true)[1], 1.5, 1, 2}};
     report_.readings = {not_tried(probes()[0], {StepState::kTimedOut, "late"})};
     report_.readings[0].add_count("seen", 3, 4);
     Findings back;
