@@ -64,7 +64,7 @@ void put_on_npu(const MatmulProblem& problem, const Recipe& recipe, const Config
                           plan_weight(problem.N, problem.K, recipe, config.cores).packed_bytes();
 }
 
-// A stack goes to the NPU for some calls and not for others (ExpertsMultiplication::target() in src/ggml); it
+// A stack goes to the NPU for some calls and not for others (experts_choice() in src/ggml); it
 // counts as on the NPU when prompts do.
 void place_stack(const GgufTensor& tensor, const MatmulProblem& problem, const ModelReport& model,
                  TensorReport& report) {

@@ -8,19 +8,17 @@
 
 #include "base/format.hpp"
 #include "ggml/buffer/buffer.hpp"
-#include "ggml/cpu/inner_cpu.hpp"
+#include "ggml/cpu/gated_epilogue.hpp"
 #include "ggml/diagnostics/checksums.hpp"
 #include "ggml/diagnostics/sensitivity.hpp"
 #include "ggml/flow/flow_execution.hpp"
 #include "ggml/graph/experts.hpp"
 #include "ggml/graph/graph_plan.hpp"
-#include "ggml/graph/matmul_group.hpp"
 #include "ggml/graph/order.hpp"
 #include "ggml/graph/weights_ahead.hpp"
 #include "ggml/host/graph_status.hpp"
 #include "ggml/host/guard.hpp"
 #include "ggml/host/process_end.hpp"
-#include "ggml/node/access.hpp"
 #include "ggml/node/describe.hpp"
 #include "ggml/plugin.hpp"
 
@@ -30,37 +28,38 @@ namespace {
 ggml_guid kGuid = {0x72, 0x6b, 0x6e, 0x70, 0x75, 0x32, 0x2d, 0x67,
                    0x67, 0x6d, 0x6c, 0x2d, 0x33, 0x35, 0x38, 0x38};
 
+bool must_stop(void* backend);
+
 struct Backend {
     explicit Backend(Host& owner)
         : host(owner),
-          cpu(owner),
+          cpu(owner, must_stop, this),
           one_thread_cpus(owner),
-          group(owner, one_thread_cpus),
-          experts(owner),
-          flow(owner, cpu, one_thread_cpus) {}
+          flow_tools{owner, cpu, one_thread_cpus} {}
 
     Host& host;
+    ggml_abort_callback abort = nullptr;  // the host's, or null
+    void* abort_data = nullptr;
     InnerCpu cpu;
     OneThreadCpus one_thread_cpus;
-    MatmulGroup group;
-    ExpertsMultiplication experts;
-    FlowExecution flow;
-    GraphPlan plan;        // of the running graph
-    bool failed = false;   // one of its steps has, and the log says which
-    uint64_t version = 0;  // of the activations that the last group has read (Activations::version)
-    ggml_abort_callback abort = nullptr;
-    void* abort_data = nullptr;
+    FlowTools flow_tools;
+    ExpertsMemory experts_memory;
+    GraphPlan plan;                          // of the running graph
+    bool failed = false;                     // one of its steps has, and the log says which
+    uint64_t version = 0;                    // of what the last group has read (Activations::version)
     bool computed = false;                   // an idle backend writes nothing
     const ggml_tensor* one_plane = nullptr;  // a weight whose activations go without their second plane
     ggml_backend object{};
 };
 
-Backend& of(ggml_backend_t backend) {
-    return *static_cast<Backend*>(backend->context);
+// A ggml_abort_callback: does the host want us to stop, or does the process end?
+bool must_stop(void* backend) {
+    const Backend& ours = *static_cast<const Backend*>(backend);
+    return process_is_ending() || (ours.abort != nullptr && ours.abort(ours.abort_data));
 }
 
-const char* get_name(ggml_backend_t) noexcept {
-    return kDeviceName;
+Backend& of(ggml_backend_t backend) {
+    return *static_cast<Backend*>(backend->context);
 }
 
 void free_backend(ggml_backend_t backend) noexcept {
@@ -72,31 +71,25 @@ void free_backend(ggml_backend_t backend) noexcept {
     });
 }
 
-// A buffer that a failed write left half written must not take part in anything.
-const ggml_tensor* poisoned_tensor(const Host& host, const ggml_tensor* node) {
-    for (const ggml_tensor* const source : node->src) {
-        if (source == nullptr) continue;
-        const Buffer* const buffer = our_buffer(host, source->buffer);
-        if (buffer != nullptr && buffer->poisoned) return source;
-    }
-    return nullptr;
-}
-
-// Can the nodes of a step be computed? What was derived from bytes that they write is dropped.
+// Fails if a node of the step reads a buffer that a failed write has left half written. Drops what was derived
+// from bytes that the nodes write.
 Status prepare(const Backend& backend, const Step& step) {
     for (int i = step.first; i < step.last; ++i) {
         const ggml_tensor* const node = backend.plan.graph->nodes[i];
         if (is_no_op(node)) continue;
-        if (const ggml_tensor* const bad = poisoned_tensor(backend.host, node); bad != nullptr) {
+        for (const ggml_tensor* const source : node->src) {
+            const Buffer* const buffer =
+                source != nullptr ? our_buffer(backend.host, source->buffer) : nullptr;
+            if (buffer == nullptr || !buffer->poisoned) continue;
             return {StatusCode::kInvalidArgument,
-                    format("%s: an earlier write to its buffer failed; load the model again", bad->name)};
+                    format("%s: an earlier write to its buffer failed; load the model again", source->name)};
         }
         for_each_written(node, [&](const ggml_tensor* tensor) { note_write(backend.host, tensor); });
     }
     return {};
 }
 
-// A matmul that the CPU computes: it cannot be done here, or it is not worth it.
+// A matmul that the CPU computes: the NPU cannot, or it is not worth it.
 void count_on_cpu(Host& host, const ggml_tensor* node, const NodeDecision& decision) {
     if (decision.reason != Reason::kSupported) {
         host.counters->add_refusal(decision.reason);
@@ -107,66 +100,101 @@ void count_on_cpu(Host& host, const ggml_tensor* node, const NodeDecision& decis
     }
 }
 
-Status run_on_cpu(Backend& backend, ggml_cgraph* graph, const Step& step) {
+Status run_on_cpu(Backend& backend, const Step& step) {
     Host& host = backend.host;
     const PhaseTimer timer(*host.counters, Phase::kCpu);
     ++host.counters->cpu_segments;
-    for (int i = step.first; i < step.last; ++i) {
-        const ggml_tensor* const node = graph->nodes[i];
-        if (is_no_op(node)) continue;
-        ++host.counters->cpu_nodes;
-        if (is_matmul(node)) count_on_cpu(host, node, backend.plan.decisions[static_cast<size_t>(i)]);
+    ggml_cgraph* const graph = backend.plan.graph;
+    const std::span<const NodeDecision> decisions = backend.plan.decisions_of(step);
+    for (size_t i = 0; i < decisions.size(); ++i) {
+        const ggml_tensor* const node = graph->nodes[step.first + static_cast<int>(i)];
+        if (!is_no_op(node)) ++host.counters->cpu_nodes;
+        if (is_matmul(node)) count_on_cpu(host, node, decisions[i]);
     }
-    return status_of_cpu(backend.cpu.compute(graph, step.first, step.last, backend.plan.decisions),
+    return status_of_cpu(backend.cpu.compute(graph, step.first, step.last, decisions),
                          graph->nodes[step.first]);
+}
+
+void record(const Backend& backend, const Step& step) {
+    Checksums* const checksums = backend.host.checksums;
+    if (checksums != nullptr && backend.one_plane == nullptr) checksums->add(step.members, step.gate);
+}
+
+// Packs what is not packed, and multiplies.
+Status multiply(Backend& backend, Nodes matmuls, const Activations& input, Epilogue* epilogue) {
+    Host& host = backend.host;
+    const auto out_of = [](const ggml_tensor* matmul) { return static_cast<float*>(matmul->data); };
+    if (host.config.precision == Precision::kReference)  // one at a time
+        return host.npu->multiply_reference(weight_source(host, matmuls[0]), input.data, input.M,
+                                            out_of(matmuls[0]));
+    // Held for this call only: their buffer may be freed before the next graph comes.
+    std::vector<std::shared_ptr<const PackedWeight>> weights;
+    const Status packed = pack_together(host, matmuls, weights);
+    if (packed.ok()) {
+        std::vector<NpuDevice::Product> products;
+        for (size_t i = 0; i < weights.size(); ++i) {
+            const size_t planes = matmuls[i]->src[0] == backend.one_plane ? 1 : 0;
+            products.push_back({weights[i].get(), out_of(matmuls[i]), planes});
+        }
+        return host.npu->multiply(products, input, epilogue);
+    }
+    if (!host.npu->does_without_packing(packed)) return packed;
+    std::vector<NpuDevice::StoredProduct> products;
+    for (const ggml_tensor* const matmul : matmuls)
+        products.push_back({weight_source(host, matmul), out_of(matmul)});
+    return host.npu->multiply_stored(products, {input.data, input.M, 0}, epilogue);
 }
 
 Status run_group(Backend& backend, const Step& step) {
     Host& host = backend.host;
-    const std::span<const PlannedMatmul> members = backend.plan.members_of(step);
+    const ggml_tensor* const first = step.members.front();
     if (!step.same_activations) backend.version = host.npu->new_version();
-    const uint64_t version = host.config.fuse ? backend.version : 0;
-    RKNPU2_RETURN_IF_ERROR(backend.group.multiply({members, step.gate, version, backend.one_plane}));
-    if (host.checksums != nullptr && backend.one_plane == nullptr) host.checksums->add(members, step.gate);
+    const Activations input{static_cast<const float*>(first->src[1]->data),
+                            static_cast<size_t>(host.ggml.ggml_nrows(first->src[1])),
+                            host.config.fuse ? backend.version : 0};
+    for (const ggml_tensor* const matmul : step.members) {
+        if (host.calibration == nullptr) break;
+        const bool output = (matmul->flags & GGML_TENSOR_FLAG_OUTPUT) != 0;
+        host.calibration->add(weight_source(host, matmul), input.data, input.M, output);
+    }
+    std::optional<GatedEpilogue> gate;
+    if (step.gate != nullptr) gate.emplace(host, backend.one_thread_cpus, step.gate, first);
+    RKNPU2_RETURN_IF_ERROR(multiply(backend, step.members, input, gate ? &*gate : nullptr));
+    if (gate) {
+        ++host.counters->fused_nodes;
+        RKNPU2_RETURN_IF_ERROR(gate->status());
+    }
+    record(backend, step);
     return {};
 }
 
 Status run_experts(Backend& backend, const Step& step) {
-    Host& host = backend.host;
-    const std::span<const PlannedMatmul> members = backend.plan.members_of(step);
-    for (const PlannedMatmul& member : members)
-        host.counters->add_choice(member.decision->choice);
-    RKNPU2_RETURN_IF_ERROR(backend.experts.multiply(members));
-    if (host.checksums != nullptr && backend.one_plane == nullptr) host.checksums->add(members, nullptr);
+    for (const NodeDecision& decision : backend.plan.decisions_of(step))
+        backend.host.counters->add_choice(decision.choice);
+    RKNPU2_RETURN_IF_ERROR(multiply_experts(backend.host, backend.experts_memory, step.members));
+    record(backend, step);
     return {};
 }
 
-Status run_steps(Backend& backend, ggml_cgraph* graph, std::span<const Step> steps);
+Status run_steps(Backend& backend, std::span<const Step> steps);
 
-// A ggml_abort_callback: does the host want us to stop, or does the process end?
-bool must_stop(void* ours) {
-    const Backend& backend = *static_cast<const Backend*>(ours);
-    return process_is_ending() || (backend.abort != nullptr && backend.abort(backend.abort_data));
+Status run_flow_step(Backend& backend, const Step& step) {
+    Status status = run_flow(backend.flow_tools, *step.flow, must_stop, &backend);
+    if (status.code() != StatusCode::kUnsupported) return status;
+    return run_steps(backend, steps_without_flow(backend.host, step, backend.plan));
 }
 
-Status run_flow(Backend& backend, ggml_cgraph* graph, const Step& step) {
-    Status status = backend.flow.run(backend.plan.flows[step.flow], must_stop, &backend);
-    if (status.code() == StatusCode::kUnsupported)
-        return run_steps(backend, graph, steps_without_flow(backend.host, step, backend.plan));
-    return status;
-}
-
-Status run_step(Backend& backend, ggml_cgraph* graph, const Step& step) {
+Status run_step(Backend& backend, const Step& step) {
     RKNPU2_RETURN_IF_ERROR(prepare(backend, step));
     switch (step.kind) {
         case Step::Kind::kCpu:
-            return run_on_cpu(backend, graph, step);
+            return run_on_cpu(backend, step);
         case Step::Kind::kGroup:
             return run_group(backend, step);
         case Step::Kind::kExperts:
             return run_experts(backend, step);
         case Step::Kind::kFlow:
-            return run_flow(backend, graph, step);
+            return run_flow_step(backend, step);
     }
     return {StatusCode::kInternal, "a step of no kind"};
 }
@@ -175,30 +203,26 @@ Status run_step(Backend& backend, ggml_cgraph* graph, const Step& step) {
 // same activations: the NPU did not answer".
 void log_failure(const Backend& backend, const Step& step, const Status& status) {
     const GgmlFunctions& ggml = backend.host.ggml;
-    const char* const first = backend.plan.graph->nodes[step.first]->name;
-    const int others = step.last - step.first - 1;
     const std::string why = status.to_string();
-    if (step.kind == Step::Kind::kFlow) {
-        log(LogLevel::kError, "%s and the %d operations after it, in chunks of rows: %s", first, others,
-            why.c_str());
-    } else if (step.kind == Step::Kind::kCpu) {
-        log(LogLevel::kError, "%s and the %d operations after it: %s", first, others, why.c_str());
-    } else {
-        const std::span<const PlannedMatmul> members = backend.plan.members_of(step);
-        const ggml_tensor* const node = members.front().node;
-        const size_t more = members.size() - 1;
-        log(LogLevel::kError, "%s with %s (%s)%s: %s", ggml.ggml_op_name(node->op), node->src[0]->name,
-            ggml.ggml_type_name(node->src[0]->type),
-            more == 0 ? "" : format(" and %zu more by the same activations", more).c_str(), why.c_str());
+    if (step.members.empty()) {
+        log(LogLevel::kError, "%s and the %d operations after it%s: %s",
+            backend.plan.graph->nodes[step.first]->name, step.last - step.first - 1,
+            step.flow ? ", in chunks of rows" : "", why.c_str());
+        return;
     }
+    const ggml_tensor* const node = step.members.front();
+    const size_t more = step.members.size() - 1;
+    log(LogLevel::kError, "%s with %s (%s)%s: %s", ggml.ggml_op_name(node->op), node->src[0]->name,
+        ggml.ggml_type_name(node->src[0]->type),
+        more == 0 ? "" : format(" and %zu more by the same activations", more).c_str(), why.c_str());
 }
 
-Status run_steps(Backend& backend, ggml_cgraph* graph, std::span<const Step> steps) {
+Status run_steps(Backend& backend, std::span<const Step> steps) {
     for (const Step& step : steps) {
         if (must_stop(&backend)) return {StatusCode::kAborted, "the host asked to stop"};
-        Status status = run_step(backend, graph, step);
+        Status status = run_step(backend, step);
         if (status.ok()) continue;
-        // The steps that take the place of a flow are inside of its step.
+        // Not twice for a flow whose nodes are computed one by one: its steps are inside of its own.
         if (status.code() != StatusCode::kAborted && !std::exchange(backend.failed, true)) {
             ++backend.host.counters->failures;
             log_failure(backend, step, status);
@@ -208,13 +232,13 @@ Status run_steps(Backend& backend, ggml_cgraph* graph, std::span<const Step> ste
     return {};
 }
 
-ggml_status compute(Backend& backend, ggml_cgraph* graph) {
+ggml_status compute(Backend& backend) {
     Host& host = backend.host;
     ++host.counters->graphs;
     backend.computed = true;
     backend.failed = false;
     load_weights_ahead(host, backend.plan, must_stop, &backend);
-    return ggml_status_of(run_steps(backend, graph, backend.plan.steps));
+    return ggml_status_of(run_steps(backend, backend.plan.steps));
 }
 
 ggml_status graph_compute(ggml_backend_t backend, ggml_cgraph* graph) noexcept {
@@ -227,10 +251,10 @@ ggml_status graph_compute(ggml_backend_t backend, ggml_cgraph* graph) noexcept {
             const PhaseTimer timer(*host.counters, Phase::kPlan);
             plan_graph(host, graph, ours.plan);
         }
-        if (host.sensitivity == nullptr) return compute(ours, graph);
+        if (host.sensitivity == nullptr) return compute(ours);
         return host.sensitivity->run(host, ours.plan, [&](const ggml_tensor* one_plane) {
             ours.one_plane = one_plane;
-            return compute(ours, graph);
+            return compute(ours);
         });
     });
 }
@@ -240,7 +264,7 @@ void graph_optimize(ggml_backend_t backend, ggml_cgraph* graph,
     Host& host = of(backend).host;
     if (!host.config.fuse || host.config.precision == Precision::kReference) return;
     guard(host, "ordering a graph", false, [&] {
-        // The same order for any number of rows: ggml gives memory to results by their places in it.
+        // An order that does not depend on the number of rows: ggml gives memory to results by it.
         bring_together(host.ggml, graph,
                        [&](const ggml_tensor* node) { return can_multiply_on_npu(host, node); });
         return true;
@@ -252,7 +276,7 @@ void graph_optimize(ggml_backend_t backend, ggml_cgraph* graph,
 ggml_backend_t new_backend(Host& host) {
     auto backend = std::make_unique<Backend>(host);
     backend->object.guid = &kGuid;
-    backend->object.iface.get_name = get_name;
+    backend->object.iface.get_name = [](ggml_backend_t) noexcept { return kDeviceName; };
     backend->object.iface.free = free_backend;
     backend->object.iface.graph_compute = graph_compute;
     backend->object.iface.graph_optimize = graph_optimize;
@@ -268,7 +292,6 @@ void backend_set_n_threads(ggml_backend_t backend, int n_threads) noexcept {
 void backend_set_abort_callback(ggml_backend_t backend, ggml_abort_callback callback, void* data) noexcept {
     of(backend).abort = callback;
     of(backend).abort_data = data;
-    of(backend).cpu.set_abort_callback(callback, data);
 }
 
 }  // namespace rknpu2

@@ -5,7 +5,6 @@
 
 #include "ggml/buffer/buffer.hpp"
 #include "ggml/host/guard.hpp"
-#include "ggml/host/host.hpp"
 #include "ggml/node/describe.hpp"
 #include "plan/support.hpp"
 #include "plan/weight_plan.hpp"
@@ -14,20 +13,10 @@
 namespace rknpu2 {
 namespace {
 
-const char* get_name(ggml_backend_dev_t) noexcept {
-    return kDeviceName;
-}
-const char* get_description(ggml_backend_dev_t device) noexcept {
-    return host_of(device).description.c_str();
-}
-enum ggml_backend_dev_type get_type(ggml_backend_dev_t) noexcept {
-    return GGML_BACKEND_DEVICE_TYPE_GPU;
-}
-
-// Memory that a model's *file bytes* may take here. The NPU shares the machine's memory, and a weight is held
-// packed: llama.cpp compares the bytes of the file with what we report, so what packing adds is taken off
-// first: weights that wait to be packed, and, by the forecast's ratio, weights still to come. A smaller
-// packed form (int8 from F16) is not counted in our favour.
+// Memory that a model's *file bytes* may take here. llama.cpp compares the bytes of the file with what we
+// report, but a weight is held packed, in the machine's memory. So what packing adds is taken off first:
+// weights that wait to be packed, and, by the forecast's ratio, weights still to come. A smaller packed form
+// (int8 from F16) is not counted in our favour.
 size_t free_memory(Host& host, const SystemMemory& memory) {
     const double ratio = host.forecast.ratio();
     const double waiting = static_cast<double>(unpacked_weight_bytes(host)) * ratio;
@@ -50,9 +39,9 @@ void get_memory(ggml_backend_dev_t device, size_t* free, size_t* total) noexcept
 
 void get_props(ggml_backend_dev_t device, ggml_backend_dev_props* props) noexcept {
     *props = {};
-    props->name = get_name(device);
-    props->description = get_description(device);
-    props->type = get_type(device);
+    props->name = kDeviceName;
+    props->description = host_of(device).description.c_str();
+    props->type = GGML_BACKEND_DEVICE_TYPE_GPU;
     get_memory(device, &props->memory_free, &props->memory_total);
     props->caps.buffer_from_host_ptr = true;
     props->caps.mmap_support = true;
@@ -61,10 +50,6 @@ void get_props(ggml_backend_dev_t device, ggml_backend_dev_props* props) noexcep
 ggml_backend_t init_backend(ggml_backend_dev_t device, const char*) noexcept {
     Host& host = host_of(device);
     return guard(host, "making a backend", ggml_backend_t{}, [&] { return new_backend(host); });
-}
-
-ggml_backend_buffer_type_t get_buffer_type(ggml_backend_dev_t device) noexcept {
-    return &host_of(device).buffer_type;
 }
 
 ggml_backend_buffer_t buffer_from_host_ptr(ggml_backend_dev_t device, void* data, size_t size,
@@ -77,7 +62,7 @@ ggml_backend_buffer_t buffer_from_host_ptr(ggml_backend_dev_t device, void* data
 // While a model is loaded, llama.cpp asks about each weight once, with a tensor that has no data yet.
 void note_weight(Host& host, const ggml_tensor* weight, const MatmulProblem& problem) {
     if (weight->data != nullptr || host.config.precision == Precision::kReference) return;
-    // Experts are packed as far as there is memory for it, unless the user insists.
+    // Without the user's word, experts are packed only as far as there is memory for it.
     if (problem.experts > 0 && host.config.experts != Experts::kNpu) return;
     const WeightPlan plan =
         plan_weight(problem.N, problem.K, recipe_of(host.config.precision), host.config.cores);
@@ -85,7 +70,7 @@ void note_weight(Host& host, const ggml_tensor* weight, const MatmulProblem& pro
                       std::max<size_t>(1, problem.experts) * plan.packed_bytes());
 }
 
-// Whole layers stay here: what the NPU does not take runs on the CPU backend that we own, so we say yes to
+// Whole layers stay here: what the NPU does not take runs on the CPU backend that we own. So we say yes to
 // what that one supports.
 bool supports_op(ggml_backend_dev_t device, const ggml_tensor* op) noexcept {
     Host& host = host_of(device);
@@ -105,25 +90,24 @@ bool supports_op(ggml_backend_dev_t device, const ggml_tensor* op) noexcept {
     });
 }
 
-// Ours only: accepting any host memory would make the scheduler pull neighbouring operations over.
-bool supports_buft(ggml_backend_dev_t device, ggml_backend_buffer_type_t type) noexcept {
-    return type == &host_of(device).buffer_type;
-}
-
 }  // namespace
 
 void init_device(Host& host) {
+    using Device = ggml_backend_dev_t;
     ggml_backend_device_i& i = host.device.iface;
-    i.get_name = get_name;
-    i.get_description = get_description;
+    i.get_name = [](Device) noexcept { return kDeviceName; };
+    i.get_description = [](Device device) noexcept { return host_of(device).description.c_str(); };
     i.get_memory = get_memory;
-    i.get_type = get_type;
+    i.get_type = [](Device) noexcept { return GGML_BACKEND_DEVICE_TYPE_GPU; };
     i.get_props = get_props;
     i.init_backend = init_backend;
-    i.get_buffer_type = get_buffer_type;
+    i.get_buffer_type = [](Device device) noexcept { return &host_of(device).buffer_type; };
     i.buffer_from_host_ptr = buffer_from_host_ptr;
     i.supports_op = supports_op;
-    i.supports_buft = supports_buft;
+    // Ours only: accepting any host memory would make the scheduler pull neighbouring operations over.
+    i.supports_buft = [](Device device, ggml_backend_buffer_type_t type) noexcept {
+        return type == &host_of(device).buffer_type;
+    };
     host.device.reg = &host.reg;
     host.device.context = &host;
 }

@@ -49,16 +49,17 @@ class Plugin {
     ggml_backend_reg_t registry_for(const void* caller) {
         const std::lock_guard lock(mutex_);
         Result<HostLibrary> library = find_host(caller);
-        if (!library.ok()) return refuse_without_host(library.status());
-        const auto known = hosts_.find(library.value().handle);
-        if (known != hosts_.end()) return known->second ? &known->second->reg : nullptr;
-        const auto refused = refusals_.find(library.value().handle);
-        if (refused != refusals_.end()) return refuse_without_host(refused->second);
-        return add_host(library.take());
+        if (!library.ok()) return refuse(library.status());
+        auto known = hosts_.find(library.value().handle);
+        if (known == hosts_.end())
+            known = hosts_.emplace(library.value().handle, meet(library.value())).first;
+        // What this host is will not change: it gets the same line at its next try.
+        if (!known->second.refusal.ok()) return refuse(known->second.refusal);
+        return known->second.reg;
     }
 
     void write_files(bool may_log) {
-        if (!owner_.is_this_one()) return;  // what a forked child has of it is the parent's to write
+        if (!owner_.is_this_one()) return;  // a forked child leaves it to its parent
         std::shared_ptr<NpuDevice> npu;
         {
             const std::lock_guard lock(mutex_);
@@ -69,10 +70,9 @@ class Plugin {
             const Status status = write_file_atomically(with_process_id(path), content);
             if (!status.ok() && may_log) log(LogLevel::kError, "%s: %s", setting, status.to_string().c_str());
         };
-        if (!config_.counters_file.empty()) {
+        if (!config_.counters_file.empty())
             write("GGML_RKNPU2_STATS", config_.counters_file,
                   counters_.to_json(config_, npu->info(), RKNPU2_VERSION));
-        }
         if (!config_.calibrate_file.empty()) {
             const ModelStats gathered = calibration_.statistics();
             const Status enough = enough_rows(gathered);
@@ -81,15 +81,21 @@ class Plugin {
             if (!gathered.empty())
                 write("GGML_RKNPU2_CALIBRATE", config_.calibrate_file, encode_stats(gathered));
         }
-        if (!config_.sensitivity_file.empty() && sensitivity_.measured()) {
-            write("GGML_RKNPU2_SENSITIVITY", config_.sensitivity_file,
-                  encode_stats(sensitivity_.merged_into(sensitivity_base_)));
-        }
+        const ModelStats measured = sensitivity_.merged_into(sensitivity_base_);
+        if (!measured.empty())
+            write("GGML_RKNPU2_SENSITIVITY", config_.sensitivity_file, encode_stats(measured));
     }
 
   private:
-    // Not where a signal's handler ends the process in the middle of a call of ours: the call may hold what
-    // would be waited for.
+    // A host that has asked for our registry.
+    struct KnownHost {
+        std::unique_ptr<Host> host;        // null: refused
+        ggml_backend_reg_t reg = nullptr;  // null: refused, or its settings are wrong
+        Status refusal;
+    };
+
+    // Writes nothing where a signal's handler ends the process in the middle of a call of ours: the call may
+    // hold a lock that would be waited for.
     static void write_files_at_end() {
         if (inside_a_call()) return;
         try {
@@ -99,68 +105,66 @@ class Plugin {
     }
 
     // Nobody has told us where to log, so this one line goes to stderr.
-    static ggml_backend_reg_t refuse_without_host(const Status& status) {
+    static ggml_backend_reg_t refuse(const Status& status) {
         std::fprintf(stderr, "ggml-rknpu2: not loaded: %s\n", status.message().c_str());
         return nullptr;
     }
 
-    // What this host is will not change: it gets the same line at its next try.
-    ggml_backend_reg_t refuse_for_good(const HostLibrary& library, const Status& status) {
-        refusals_.emplace(library.handle, status);
-        return refuse_without_host(status);
-    }
-
-    ggml_backend_reg_t add_host(HostLibrary library) {
+    KnownHost meet(const HostLibrary& library) {
         const std::string version = host_ggml_version(library);
         Result<Config> config = Config::from_environment();
         const bool allow = config.ok() && config.value().allow_abi_mismatch;
+        KnownHost known;
         if (!is_known_ggml(version) && !allow) {
-            return refuse_for_good(
-                library,
-                {StatusCode::kUnsupported,
-                 format(
-                     "the host's ggml (%s) is version %s, and the layouts of its structures are known for %s "
-                     "only; "
-                     "use a plug-in built for it, or set GGML_RKNPU2_ALLOW_ABI_MISMATCH=1 at your own risk",
-                     library.path.c_str(), version.empty() ? "unknown" : version.c_str(),
-                     known_ggml_versions().c_str())});
+            known.refusal = {
+                StatusCode::kUnsupported,
+                format("the host's ggml (%s) is version %s, and the layouts of its structures are known for "
+                       "%s only; use a plug-in built for it, or set GGML_RKNPU2_ALLOW_ABI_MISMATCH=1 at your "
+                       "own risk",
+                       library.path.c_str(), version.empty() ? "unknown" : version.c_str(),
+                       known_ggml_versions().c_str())};
+            return known;
         }
         Result<GgmlFunctions> functions = import_functions(library);
-        if (!functions.ok()) {
-            return refuse_for_good(library, functions.status());
-        }
-        auto host = std::make_unique<Host>();
-        host->library = library;
-        host->ggml = functions.value();
-        host->counters = &counters_;
+        known.refusal = functions.status();
+        if (!functions.ok()) return known;
+        known.host = std::make_unique<Host>();  // also if it gets no registry: the log may point at it
+        Host& host = *known.host;
+        host.library = library;
+        host.ggml = functions.value();
+        host.counters = &counters_;
         if (!first_host_) {
-            first_host_ = host.get();
-            log_to_hosts(*host);
+            first_host_ = &host;
+            log_to_hosts(host);
         }
-        const LogTo scope(*host);
+        const LogTo scope(host);
         if (!config.ok()) {
             log(LogLevel::kError, "not loaded: %s", config.status().message().c_str());
-            if (first_host_ == host.get()) first_host_ = nullptr;
-            retired_.push_back(std::move(host));  // the log may still point at it
-            hosts_[library.handle] = nullptr;
-            return nullptr;
+            if (first_host_ == &host) first_host_ = nullptr;
+            return known;
         }
-        host->config = config.take();
-        open_npu(*host);
-        init_registry(*host);
-        init_device(*host);
-        init_buffer_type(*host);
-        return &hosts_.emplace(library.handle, std::move(host)).first->second->reg;
+        host.config = config.take();
+        open_npu(host);
+        init_registry(host);
+        init_device(host);
+        init_buffer_type(host);
+        known.reg = &host.reg;
+        return known;
     }
 
     void open_npu(Host& host) {
         if (npu_ || npu_failed_) {
-            check_settings(host);
+            // There is one device, with the settings of when it was opened.
+            const std::string names = different_settings(config_, host.config);
+            if (!names.empty())
+                log(LogLevel::kWarning,
+                    "%s: changed after this process had opened the NPU for another ggml; both use what was "
+                    "set then",
+                    names.c_str());
         } else {
             config_ = host.config;
-            for (const std::string& name : config_.unknown) {
+            for (const std::string& name : config_.unknown)
                 log(LogLevel::kWarning, "%s is not a setting; rknpu2-info lists them", name.c_str());
-            }
             const Status status = open_runtime();
             npu_failed_ = !status.ok();
             if (npu_failed_) {
@@ -168,7 +172,7 @@ class Plugin {
                 log(expected ? LogLevel::kInfo : LogLevel::kError, "no NPU: %s", status.message().c_str());
             }
         }
-        host.config = config_;  // those, with what the board's profile says
+        host.config = config_;  // with what the board's profile says
         host.npu = npu_;
         host.calibration = config_.calibrate_file.empty() ? nullptr : &calibration_;
         host.sensitivity = config_.sensitivity_file.empty() ? nullptr : &sensitivity_;
@@ -180,17 +184,6 @@ class Plugin {
             npu_->info().api_version.c_str());
     }
 
-    // There is one device, with the settings of when it was opened.
-    void check_settings(const Host& host) {
-        const std::string names = different_settings(config_, host.config);
-        if (!names.empty()) {
-            log(LogLevel::kWarning,
-                "%s: changed after this process had opened the NPU for another ggml; both use what was set "
-                "then",
-                names.c_str());
-        }
-    }
-
     Status open_runtime() {
         Result<std::string> path = locate_runtime(config_.runtime, own_directory());
         RKNPU2_RETURN_IF_ERROR(path.status());
@@ -198,7 +191,7 @@ class Plugin {
         RKNPU2_RETURN_IF_ERROR(library.status());
         const bool simulated = is_simulator(path.value());
         keep_malloc_from_mapping(simulated, config_.malloc_mmap);
-        // Waiting opens no node that this user may not open.
+        // Nodes that this user may not open do not become so by waiting.
         const std::vector<std::string> nodes = npu_device_nodes();
         const bool patient = !simulated && (nodes.empty() || may_use_any(nodes));
         auto wait = std::make_unique<StartWait>(std::chrono::seconds(patient ? config_.start_wait : 0));
@@ -230,7 +223,7 @@ class Plugin {
         return {};
     }
 
-    // Null when there are none to be used.
+    // Null if none are to be used.
     Result<std::unique_ptr<StatsLibrary>> open_stats() {
         if (!config_.sensitivity_file.empty()) {
             if (config_.activation_stats == "auto" || config_.activation_stats == "none") {
@@ -260,9 +253,7 @@ class Plugin {
     std::shared_ptr<NpuDevice> npu_;
     bool npu_failed_ = false;
     Host* first_host_ = nullptr;
-    std::map<void*, std::unique_ptr<Host>> hosts_;
-    std::map<void*, Status> refusals_;
-    std::vector<std::unique_ptr<Host>> retired_;
+    std::map<void*, KnownHost> hosts_;  // by the handle of their library
 };
 
 }  // namespace

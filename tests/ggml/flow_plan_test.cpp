@@ -60,7 +60,7 @@ TEST_F(FlowPlanTest, ALayer) {
     EXPECT_EQ(home(k), "block");
     EXPECT_EQ(home(o), "chunk");
     EXPECT_EQ(home(sum), "graph");
-    const FlowPlan& flow = plan().flows[0];
+    const FlowPlan& flow = *flows().at(0);
     EXPECT_EQ(flow.stages[2].cache_writers.size(), 2U);
     EXPECT_EQ(flow.stages[3].cache_reads.size(), 2U);
 }
@@ -228,7 +228,7 @@ TEST_F(FlowPlanTest, KeysAndValuesOfOneCacheAreTwoReadsOfOneWrite) {
     attention("attn", p, shown("ks", kc), v, input("mask", {kCells, kRows}, GGML_TYPE_F16));
     like(GGML_OP_SOFT_MAX, "end", {p});
     EXPECT_EQ(steps(), "flow(q..attn) cpu(end)");
-    const FlowPlan& flow = plan().flows[0];
+    const FlowPlan& flow = *flows().at(0);
     EXPECT_EQ(flow.stages.back().cache_reads.size(), 2U);
     EXPECT_NE(flow.stages.back().cache_reads[0].shown, flow.stages.back().cache_reads[1].shown);
 }
@@ -264,7 +264,7 @@ TEST_F(FlowPlanTest, ChunksOfResultsThatLiveAtTheSameTimeDoNotOverlap) {
         if (i >= 2) x = like(GGML_OP_ADD, "add", {x, kept[static_cast<size_t>(i - 2)]});
     }
     like(GGML_OP_SOFT_MAX, "end", {x});
-    const FlowPlan& flow = plan().flows.at(0);
+    const FlowPlan& flow = *flows().at(0);
     size_t pairs = 0;
     for (const auto& [one, a] : flow.tensors) {
         EXPECT_LE(a.home == FlowTensor::Home::kChunk ? a.offset + a.row_bytes : 0, flow.chunk_bytes);

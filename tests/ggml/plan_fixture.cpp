@@ -195,8 +195,8 @@ std::string PlanFixture::steps(bool knows_uses) {
         for (int i = step.first; cpu && i < step.last; ++i)
             if (!is_no_op(nodes_[static_cast<size_t>(i)]))
                 parts.emplace_back(nodes_[static_cast<size_t>(i)]->name);
-        for (const PlannedMatmul& member : made.members_of(step))
-            parts.emplace_back(member.node->name);
+        for (const ggml_tensor* const member : step.members)
+            parts.emplace_back(member->name);
         if (step.gate != nullptr) parts.push_back(std::string("gate=") + step.gate->name);
         if (step.same_activations) parts.emplace_back("again");
         const char* const kind = cpu ? "cpu" : step.kind == Step::Kind::kGroup ? "group" : "experts";
@@ -205,12 +205,19 @@ std::string PlanFixture::steps(bool knows_uses) {
     return names(texts);
 }
 
+std::vector<const FlowPlan*> PlanFixture::flows() {
+    std::vector<const FlowPlan*> found;
+    for (const Step& step : plan().steps)
+        if (step.flow) found.push_back(&*step.flow);
+    return found;
+}
+
 std::string PlanFixture::stages() {
-    const GraphPlan& made = plan();
-    if (made.flows.size() != 1) return format("%zu flows", made.flows.size());
+    const std::vector<const FlowPlan*> made = flows();
+    if (made.size() != 1) return format("%zu flows", made.size());
     std::vector<std::string> texts;
     size_t product = 0;
-    for (const FlowStage& stage : made.flows[0].stages) {
+    for (const FlowStage& stage : made[0]->stages) {
         std::vector<std::string> parts;
         for (const RowMap& one : stage.nodes)
             parts.emplace_back(one.node->name);
@@ -224,8 +231,8 @@ std::string PlanFixture::stages() {
                                     : format("attention(%s after %d)", parts[0].c_str(), stage.after));
                 break;
             case FlowStage::Kind::kProduct:
-                for (const PlannedMatmul& matmul : made.flows[0].products[product])
-                    parts.emplace_back(matmul.node->name);
+                for (const ggml_tensor* const matmul : made[0]->products[product])
+                    parts.emplace_back(matmul->name);
                 ++product;
                 texts.push_back(format("product(%s)", names(parts).c_str()));
                 break;
@@ -235,9 +242,9 @@ std::string PlanFixture::stages() {
 }
 
 std::string PlanFixture::home(const ggml_tensor* tensor) {
-    const GraphPlan& made = plan();
-    if (made.flows.size() != 1) return format("%zu flows", made.flows.size());
-    const FlowPlan& flow = made.flows[0];
+    const std::vector<const FlowPlan*> made = flows();
+    if (made.size() != 1) return format("%zu flows", made.size());
+    const FlowPlan& flow = *made[0];
     const auto found = flow.tensors.find(tensor);
     if (found == flow.tensors.end()) return "not of the flow";
     const bool copied =

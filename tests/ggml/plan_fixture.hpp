@@ -51,7 +51,9 @@ class PlanFixture : public ::testing::Test {
     // Such as "group(q k v gate=g) cpu(rope set) flow(7)": what each step computes; of a flow, how many
     // nodes.
     std::string steps(bool knows_uses = true);
-    // The stages of the plan's only flow, such as "pass(norm)>0 product(q k v) pass 0>(rope) attention(o
+    // The plan's flows.
+    std::vector<const FlowPlan*> flows();
+    // The stages of the only flow, such as "pass(norm)>0 product(q k v) pass 0>(rope) attention(o
     // after 2)".
     std::string stages();
     // Where a result of that flow lives: "graph", "chunk", "block" or "chunk, copied out".

@@ -6,11 +6,12 @@
 #include <cstddef>
 #include <map>
 #include <mutex>
+#include <vector>
 
 #include "base/aligned_buffer.hpp"
 #include "ggml/buffer/cpu_copies.hpp"
 #include "ggml/host/host.hpp"
-#include "ggml/node/decision.hpp"
+#include "ggml/node/node.hpp"
 #include "weights/weight_store.hpp"
 
 namespace rknpu2 {
@@ -18,22 +19,25 @@ namespace rknpu2 {
 struct Buffer {
     explicit Buffer(Host& owner);
     ~Buffer();
-    // Bytes [offset, offset + bytes) have been or are about to be written: drops what was derived from them.
-    void invalidate(size_t offset, size_t bytes);
-    Buffer(const Buffer&) = delete;
-    Buffer& operator=(const Buffer&) = delete;
+
+    size_t offset_of(const void* data) const {
+        return static_cast<size_t>(static_cast<const std::byte*>(data) - base);
+    }
+    // These bytes of the buffer have been or are about to be written: drops what was derived from them.
+    void invalidate(const void* data, size_t bytes) {
+        weights.invalidate(offset_of(data), bytes);
+        copies.invalidate(offset_of(data), bytes);
+    }
 
     Host* host;
     ggml_backend_buffer_t handle = nullptr;
     AlignedBuffer owned;  // empty for borrowed memory
     std::byte* base = nullptr;
-    size_t size = 0;
     bool shared_file_mapping = false;   // pages may be given back once they are packed
     std::atomic<bool> poisoned{false};  // a write failed: its content is not to be trusted
     WeightStore weights;
     CpuCopies copies;
-    // Stacks of experts, by offset, and whether there was memory to hold them packed when they were first
-    // asked about.
+    // By offset of a stack of experts: was there memory to pack it when that was first asked?
     std::mutex stacks_mutex;
     std::map<size_t, bool> stacks;
 };
@@ -41,26 +45,29 @@ struct Buffer {
 // The Buffer behind a buffer of the host's buffer type; null for any other.
 Buffer* our_buffer(const Host& host, const ggml_backend_buffer* buffer);
 
-// The packed form of the weight of a multiplication, which lies in a buffer of ours, or of one expert of a
-// stack; made if it is not there. `reserved`: where to pack it, used up then; or null for anywhere.
-// Pages of the raw bytes are given back, unless the cost model may have the CPU multiply by them, too.
-Result<std::shared_ptr<const PackedWeight>> packed_weight(Host& host, const PlannedMatmul& matmul,
-                                                          int expert = -1,
+// The packed form of the weight of `op`, a multiplication that the NPU can do, or of one expert of its stack;
+// made if it is not there. `reserved`: where to pack it, used up then; or null for anywhere. Pages of the raw
+// bytes are given back, unless the cost model may have the CPU multiply by them, too.
+Result<std::shared_ptr<const PackedWeight>> packed_weight(Host& host, const ggml_tensor* op, int expert = -1,
                                                           ReservedWeight* reserved = nullptr);
 // Is there one already?
 bool is_packed(const Host& host, const ggml_tensor* op);
 
-// The copy of a stack of experts for the CPU; `node` is a GGML_OP_MUL_MAT_ID. Null if there is none.
-std::shared_ptr<const CpuCopy> cpu_copy(Host& host, const ggml_tensor* node);
+// Fills `weights` with the packed weights of multiplications by the same activations. If none was packed
+// before, they are packed side by side, so that one run of the NPU can do several of them.
+Status pack_together(Host& host, Nodes matmuls, std::vector<std::shared_ptr<const PackedWeight>>& weights);
 
-// Whether a stack of experts may be packed, to `packed_bytes` in all: some memory must be left then. Decided
-// once for each stack; the first no is a warning.
+// The copy of a stack of experts for the CPU; `node` is a GGML_OP_MUL_MAT_ID. Null if there is none.
+CpuCopy cpu_copy(Host& host, const ggml_tensor* node);
+
+// May a stack of experts be packed, to `packed_bytes` in all, by the memory that is left? Decided once for
+// each stack; the first no is a warning.
 bool may_hold_packed(Host& host, const ggml_tensor* stack, size_t packed_bytes);
 
-// Raw bytes in weight buffers that no packed form was made of yet.
+// Raw bytes in weight buffers that have no packed form yet.
 size_t unpacked_weight_bytes(Host& host);
 
-// A node of a graph wrote `tensor` (or will): packed weights made from those bytes are dropped.
+// A node of a graph writes `tensor`: drops what was derived from those bytes.
 void note_write(const Host& host, const ggml_tensor* tensor);
 
 }  // namespace rknpu2

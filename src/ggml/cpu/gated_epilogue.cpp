@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "ggml/cpu/gated_epilogue.hpp"
 
-#include <utility>
+#include "ggml/host/graph_status.hpp"
 
 namespace rknpu2 {
 namespace {
@@ -20,34 +20,24 @@ ggml_tensor part_of(const ggml_tensor& whole, const ResultBlock& block, float* d
     return part;
 }
 
-bool is_plain_matrix(const ggml_tensor* tensor) {
+// Is it a matrix of floats without gaps, of the size of `other`?
+bool is_matrix_like(const ggml_tensor* tensor, const ggml_tensor* other) {
     return tensor->type == GGML_TYPE_F32 && tensor->nb[0] == sizeof(float) &&
            tensor->nb[1] == static_cast<size_t>(tensor->ne[0]) * sizeof(float) && tensor->ne[2] == 1 &&
-           tensor->ne[3] == 1;
-}
-
-bool same_size(const ggml_tensor* a, const ggml_tensor* b) {
-    return a->ne[0] == b->ne[0] && a->ne[1] == b->ne[1];
+           tensor->ne[3] == 1 && tensor->ne[0] == other->ne[0] && tensor->ne[1] == other->ne[1];
 }
 
 }  // namespace
 
-bool GatedEpilogue::fits(const ggml_tensor* node, const ggml_tensor* a, const ggml_tensor* b) {
+bool is_gate_of(const ggml_tensor* node, const ggml_tensor* a, const ggml_tensor* b) {
     const bool operands =
         (node->src[0] == a && node->src[1] == b) || (node->src[0] == b && node->src[1] == a);
-    return node->op == GGML_OP_GLU && operands && a != b && is_plain_matrix(a) && is_plain_matrix(b) &&
-           is_plain_matrix(node) && same_size(a, b) && same_size(a, node);
-}
-
-void GatedEpilogue::begin(ggml_tensor* node, const ggml_tensor* a) {
-    node_ = node;
-    swapped_ = node->src[0] != a;
-    failed_ = false;
+    return node->op == GGML_OP_GLU && operands && a != b && is_matrix_like(a, node) &&
+           is_matrix_like(b, node) && is_matrix_like(node, node);
 }
 
 Status GatedEpilogue::status() const {
-    if (!failed_) return {};
-    return {StatusCode::kInternal, std::string("the host's CPU backend could not compute ") + node_->name};
+    return failed_ ? status_of_cpu(GGML_STATUS_FAILED, node_) : ok_status();
 }
 
 void GatedEpilogue::apply(const ResultBlock& block) noexcept {
@@ -63,11 +53,7 @@ void GatedEpilogue::apply(const ResultBlock& block) noexcept {
     ggml_tensor out = part_of(*node_, block, static_cast<float*>(node_->data) + block.m * N + block.n, N);
     out.src[0] = &first;
     out.src[1] = &second;
-    ggml_tensor* nodes[] = {&out};
-    ggml_cgraph graph{};
-    graph.size = graph.n_nodes = 1;
-    graph.nodes = nodes;
-    if (host_.ggml.ggml_backend_graph_compute(backend, &graph) != GGML_STATUS_SUCCESS) failed_ = true;
+    if (compute_node(host_, backend, &out) != GGML_STATUS_SUCCESS) failed_ = true;
     cpus_.give_back(backend);
 }
 

@@ -5,8 +5,6 @@
 // The function is the host's own, called for the rows and columns at hand through CPU backends of one thread
 // each, so every element has the bits that it would have had in a pass of its own: ggml computes a row from
 // left to right in vectors, and our blocks begin at multiples of 32 columns.
-//
-// begin() and status() belong to the thread that multiplies; apply() is called from all.
 #pragma once
 
 #include <atomic>
@@ -16,25 +14,27 @@
 
 namespace rknpu2 {
 
+// Is `node` such an operation, on two matrices like `a` and `b`, of which it reads one as its first and the
+// other as its second operand?
+bool is_gate_of(const ggml_tensor* node, const ggml_tensor* a, const ggml_tensor* b);
+
+// One object for each multiplication.
 class GatedEpilogue final : public Epilogue {
   public:
-    GatedEpilogue(Host& host, OneThreadCpus& cpus) : host_(host), cpus_(cpus) {}
+    // `node` is computed from two products, the first of which is that of `first`; is_gate_of() holds.
+    GatedEpilogue(const Host& host, OneThreadCpus& cpus, const ggml_tensor* node, const ggml_tensor* first)
+        : host_(host), cpus_(cpus), node_(node), swapped_(node->src[0] != first) {}
 
-    // Is `node` such an operation, on two matrices like `a` and `b`, of which it reads one as its first and
-    // the other as its second operand?
-    static bool fits(const ggml_tensor* node, const ggml_tensor* a, const ggml_tensor* b);
-
-    // `node` is to be computed from the products of `a` and `b`, in this order; fits() holds.
-    void begin(ggml_tensor* node, const ggml_tensor* a);
+    // Any thread.
     void apply(const ResultBlock& block) noexcept override;
-    // Returns what failed since begin(), or ok.
+    // Returns what failed, or ok. After the multiplication.
     Status status() const;
 
   private:
-    Host& host_;
+    const Host& host_;
     OneThreadCpus& cpus_;
-    ggml_tensor* node_ = nullptr;
-    bool swapped_ = false;  // the first product is the second operand
+    const ggml_tensor* const node_;
+    const bool swapped_;  // the first product is the second operand
     std::atomic<bool> failed_{false};
 };
 

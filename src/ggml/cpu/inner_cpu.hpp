@@ -2,15 +2,15 @@
 // The CPU backend that we own: it computes what the NPU does not, so that whole layers stay on one device.
 //
 // It is the host's own CPU backend, made when first needed, with a thread pool that lives as long as it does.
-// Short runs of nodes, as between two matmuls of one generated token, are computed by one thread: waking
-// others would take longer. Stacks of experts in our memory are replaced by copies that suit the CPU
-// (cpu_copies.hpp). One object a backend instance, used by one thread at a time, as ggml prescribes.
+// Few nodes, as between two matmuls of a generated token, are computed by one thread: waking others would
+// take longer. Stacks of experts in our memory are replaced by copies that suit the CPU (cpu_copies.hpp). One
+// object for each backend, used by one thread at a time, as ggml prescribes.
 //
 // The pool's threads, and the caller during compute(), run on the CPUs of GGML_RKNPU2_AFFINITY; the caller
 // has its own affinity back afterwards. A CPU backend built with OpenMP computes with OpenMP's threads, which
 // are the host's as well and outlive us; they have the host's affinity back when the object is destroyed by
-// the thread that computed last. When there are fewer threads to be had than the host wants, those are used:
-// ggml ends the process when it cannot start one.
+// the thread that computed last. If fewer threads can be had than the host wants, those are used: ggml ends
+// the process when it cannot start one.
 #pragma once
 
 #include <deque>
@@ -19,43 +19,41 @@
 #include <thread>
 #include <vector>
 
-#include "base/status.hpp"
 #include "ggml/buffer/cpu_copies.hpp"
-#include "ggml/host/host.hpp"
 #include "ggml/node/decision.hpp"
 
 namespace rknpu2 {
 
 class InnerCpu {
   public:
-    explicit InnerCpu(Host& host) : host_(host) {}
+    // `abort` is asked between nodes; its yes leads to GGML_STATUS_ABORTED.
+    InnerCpu(Host& host, ggml_abort_callback abort, void* abort_data)
+        : host_(host), abort_(abort), abort_data_(abort_data) {}
     ~InnerCpu();
     InnerCpu(const InnerCpu&) = delete;
     InnerCpu& operator=(const InnerCpu&) = delete;
 
-    void set_threads(int threads);
-    void set_abort_callback(ggml_abort_callback callback, void* data);
+    void set_threads(int threads) { threads_ = threads > 1 ? threads : 1; }
 
-    // Computes nodes [first, last) of the graph. `decisions`: of all its nodes; empty when none of them
-    // chooses among experts.
+    // Computes nodes [first, last) of the graph. `decisions`: of these; empty when none of them chooses among
+    // experts.
     ggml_status compute(ggml_cgraph* graph, int first, int last,
                         std::span<const NodeDecision> decisions = {});
 
   private:
     Status create();
     Status create_pool();
+    bool use_pool(ggml_threadpool_params params, const std::vector<int>& cpus);
+    void set_pool(ggml_threadpool_t pool);
     void free_pool();
     bool has_openmp() const;
     void give_threads_back();
-    int threads_for(const ggml_cgraph* graph, int first, int last) const;
     void use_copies(ggml_cgraph& part, std::span<const NodeDecision> decisions);
-    void* proc(const char* name) const;
 
     Host& host_;
+    const ggml_abort_callback abort_;
+    void* const abort_data_;
     int threads_ = 0;  // 0: not told yet
-    ggml_abort_callback abort_ = nullptr;
-    void* abort_data_ = nullptr;
-
     ggml_backend_t backend_ = nullptr;
     ggml_threadpool_t pool_ = nullptr;
     int pool_threads_ = 0;        // the threads_ that it was made for
@@ -68,7 +66,7 @@ class InnerCpu {
 
     // Nodes that choose among experts, with copies of their weights; of the running call.
     std::deque<ggml_tensor> stand_ins_;
-    std::vector<std::shared_ptr<const CpuCopy>> copies_;
+    std::vector<CpuCopy> copies_;
     std::vector<ggml_tensor*> nodes_;
 };
 

@@ -17,20 +17,22 @@ class OneThreadCpus {
   public:
     explicit OneThreadCpus(Host& host) : host_(host) {}
     ~OneThreadCpus();
-    OneThreadCpus(const OneThreadCpus&) = delete;
-    OneThreadCpus& operator=(const OneThreadCpus&) = delete;
 
     // For the calling thread alone until it is given back; null if the host has no CPU backend or no memory.
     ggml_backend_t take() noexcept;
     void give_back(ggml_backend_t backend) noexcept;
 
   private:
-    ggml_backend_t make();
-
     Host& host_;
     std::mutex mutex_;  // guards what follows
     std::vector<ggml_backend_t> all_;
     std::vector<ggml_backend_t> idle_;  // has room for all
 };
+
+// How many threads a CPU backend of the host's computes with from now on.
+void set_cpu_threads(const Host& host, ggml_backend_t backend, int threads);
+
+// Computes one node by a CPU backend, as a graph of its own without use counts.
+ggml_status compute_node(const Host& host, ggml_backend_t backend, ggml_tensor* node);
 
 }  // namespace rknpu2

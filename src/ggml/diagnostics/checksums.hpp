@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: MIT
 // Records what went into each multiplication and what came out of it: GGML_RKNPU2_CHECKSUMS, for tests.
 //
-// A row of a result depends on its weight and on its row of activations alone, whatever other rows a batch
-// has, whichever core computed it and however often it was tried again. So a line of the file is about a row:
+// A row of a result depends on its weight and on its row of activations alone: not on other rows, cores or
+// attempts. So a line of the file is about a row:
 //
 //     INPUT OUTPUT PRECISION KxN WEIGHT
 //
-// with hash128() of the row's bytes before and after. The same line is written once. Two lines that differ
-// in OUTPUT alone are a mistake, in one file or between those of two processes. Multiplications of which only
-// a gate's result exists (gated_epilogue.hpp) have a line for that: WEIGHT is `gate & up`, by the gate's
-// operands. An expert is `stack[number]`. Names must tell weights apart: one model to a process. What
+// with hash128() of the row's bytes before and after. Equal lines are written once. Two lines that differ in
+// OUTPUT alone are a mistake, in one file or between those of two processes. Where only a gate's result
+// exists (gated_epilogue.hpp), the line is about that: WEIGHT is `gate & up`, by the gate's operands. An
+// expert is `stack[number]`. Names must tell weights apart: one model to a process. What
 // GGML_RKNPU2_ON_ERROR=cpu computes, and a measurement of sensitivity, have other outputs by design.
 //
 // add() may be called from several threads.
@@ -19,12 +19,11 @@
 #include <memory>
 #include <mutex>
 #include <set>
-#include <span>
 #include <string>
 
 #include "base/hash.hpp"
 #include "ggml/host/host.hpp"
-#include "ggml/node/decision.hpp"
+#include "ggml/node/node.hpp"
 
 namespace rknpu2 {
 
@@ -32,25 +31,25 @@ class Checksums {
   public:
     // Null where `config` asks for none. The file is emptied.
     static Result<std::unique_ptr<Checksums>> open(const Config& config);
-    ~Checksums();
-    Checksums(const Checksums&) = delete;
-    Checksums& operator=(const Checksums&) = delete;
 
-    // Multiplications that have been computed together, and the gate that took the place of their results, or
-    // null. A file that cannot be written is an error in the log, once, and nothing is recorded any more.
-    void add(std::span<const PlannedMatmul> matmuls, const ggml_tensor* gate);
+    // Records multiplications that have been computed together; `gate`: what took the place of their results,
+    // or null. A file that cannot be written is an error in the log, once; from then on nothing is recorded.
+    void add(Nodes matmuls, const ggml_tensor* gate);
 
   private:
+    struct Close {
+        void operator()(std::FILE* file) const { std::fclose(file); }
+    };
+
     Checksums(std::string path, Precision precision);
-    void add_plain(const ggml_tensor* node);
-    void add_experts(const ggml_tensor* node);
-    void add_row(const std::string& weight, const ggml_tensor* node, const float* in, const float* out);
+    void add_rows(const std::string& weight, const ggml_tensor* matmul, const ggml_tensor* result);
+    void add_row(const std::string& name, const ggml_tensor* weight, const float* in, const float* out);
 
     const std::string path_;
     const Precision precision_;
-    std::mutex mutex_;       // guards what follows
-    std::FILE* file_;        // null: it could not be written
-    std::set<Digest> seen_;  // of lines
+    std::mutex mutex_;                        // guards what follows
+    std::unique_ptr<std::FILE, Close> file_;  // null: it could not be written
+    std::set<Digest> seen_;                   // of lines
 };
 
 }  // namespace rknpu2

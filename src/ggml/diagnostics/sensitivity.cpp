@@ -5,9 +5,7 @@
 #include <chrono>
 #include <cmath>
 #include <cstring>
-#include <set>
 
-#include "base/format.hpp"
 #include "base/log.hpp"
 #include "calibration/divergence.hpp"
 #include "ggml/buffer/buffer.hpp"
@@ -22,48 +20,23 @@ bool is_weight(const ggml_tensor* tensor) {
     return tensor->buffer != nullptr && tensor->buffer->usage == GGML_BACKEND_BUFFER_USAGE_WEIGHTS;
 }
 
-// What a graph reads and does not produce, weights excepted: its inputs, and memories that it also writes to.
-class SavedInputs {
-  public:
-    SavedInputs(const Host& host, const ggml_cgraph* graph) : host_(host) {
-        std::set<const ggml_tensor*> seen;
-        for (int i = 0; i < graph->n_nodes; ++i) {
-            add(graph->nodes[i], seen);
-            for (const ggml_tensor* const source : graph->nodes[i]->src)
-                if (source != nullptr) add(source, seen);
-        }
-    }
-
-    void restore() const {
-        for (const Saved& one : saved_) {
-            note_write(host_, one.tensor);
-            std::memcpy(one.tensor->data, one.bytes.data(), one.bytes.size());
-        }
-    }
-
-  private:
-    struct Saved {
-        const ggml_tensor* tensor;
-        std::vector<std::byte> bytes;
-    };
-
-    void add(const ggml_tensor* tensor, std::set<const ggml_tensor*>& seen) {
-        const ggml_tensor* const base = memory_of(tensor);
-        if (base->op != GGML_OP_NONE || base->data == nullptr || base->buffer == nullptr) return;
-        if (is_weight(base) || !seen.insert(base).second) return;
+// The bytes of what a graph reads and does not produce, weights excepted: inputs, and memories that it also
+// writes to.
+std::map<const ggml_tensor*, std::vector<std::byte>> save_inputs(const Host& host, const ggml_cgraph* graph) {
+    std::map<const ggml_tensor*, std::vector<std::byte>> saved;
+    const auto save = [&](const ggml_tensor* tensor) {
+        const ggml_tensor* const base = tensor != nullptr ? memory_of(tensor) : nullptr;
+        if (base == nullptr || base->op != GGML_OP_NONE || base->data == nullptr || base->buffer == nullptr)
+            return;
         const auto* const data = static_cast<const std::byte*>(base->data);
-        saved_.push_back({base, {data, data + host_.ggml.ggml_nbytes(base)}});
+        if (!is_weight(base)) saved.try_emplace(base, data, data + host.ggml.ggml_nbytes(base));
+    };
+    for (int i = 0; i < graph->n_nodes; ++i) {
+        save(graph->nodes[i]);
+        std::for_each(std::begin(graph->nodes[i]->src), std::end(graph->nodes[i]->src), save);
     }
-
-    const Host& host_;
-    std::vector<Saved> saved_;
-};
-
-// The multiplications of a graph that ends in logits.
-struct MeasuredGraph {
-    std::vector<const ggml_tensor*> weights;  // distinct, in their order
-    const ggml_tensor* logits = nullptr;      // null: the graph does not, or of too few rows
-};
+    return saved;
+}
 
 bool writes_a_weight(const ggml_tensor* node) {
     bool found = writes_anywhere(node);
@@ -71,64 +44,70 @@ bool writes_a_weight(const ggml_tensor* node) {
     return found;
 }
 
-MeasuredGraph measured_graph(const Host& host, const GraphPlan& plan) {
-    MeasuredGraph measured;
-    bool output = false;  // of the graph, in the last multiplication or what is made of it
-    bool again = true;    // the graph can be computed again
+// The plan's multiplications by plain matrices, in their order, the last of which gives logits. Empty if the
+// graph is not to be measured.
+std::vector<const ggml_tensor*> measured_matmuls(const Host& host, const GraphPlan& plan) {
+    std::vector<const ggml_tensor*> matmuls;
+    bool output = false;  // the last multiplication, or what is made of it, is one
     for (int i = 0; i < plan.graph->n_nodes; ++i) {
         const ggml_tensor* const node = plan.graph->nodes[i];
+        if (writes_a_weight(node)) return {};  // the graph cannot be computed again
         const bool on_npu = plan.decisions[static_cast<size_t>(i)].target == Target::kNpu;
         if (on_npu && node->op == GGML_OP_MUL_MAT) {
-            measured.logits = node;
+            matmuls.push_back(node);
             output = false;
-            if (std::find(measured.weights.begin(), measured.weights.end(), node->src[0]) ==
-                measured.weights.end())
-                measured.weights.push_back(node->src[0]);
         }
         // A part of a prompt of which no logits are wanted has outputs without rows.
         const bool some = host.ggml.ggml_nrows(node) > 0 && node->ne[0] > 0;
         output = output || (some && (node->flags & GGML_TENSOR_FLAG_OUTPUT) != 0);
-        again = again && !writes_a_weight(node);
     }
-    if (measured.logits == nullptr) return measured;
-    const auto rows = static_cast<size_t>(host.ggml.ggml_nrows(measured.logits));
-    if (!output || !again || measured.weights.size() < 2 || rows < Sensitivity::kFewestRows)
-        measured.logits = nullptr;
-    return measured;
+    if (!output || matmuls.empty() || host.ggml.ggml_nrows(matmuls.back()) < Sensitivity::kFewestRows)
+        return {};
+    return matmuls;
 }
 
 }  // namespace
 
 ggml_status Sensitivity::run(const Host& host, const GraphPlan& plan, const Compute& compute) {
     const std::lock_guard lock(mutex_);
-    const MeasuredGraph measured = tried_ ? MeasuredGraph{} : measured_graph(host, plan);
-    if (measured.logits == nullptr) return compute(nullptr);
+    const auto matmuls = tried_ ? std::vector<const ggml_tensor*>{} : measured_matmuls(host, plan);
+    std::vector<const ggml_tensor*> weights;  // distinct
+    for (const ggml_tensor* const matmul : matmuls) {
+        if (std::find(weights.begin(), weights.end(), matmul->src[0]) == weights.end())
+            weights.push_back(matmul->src[0]);
+    }
+    if (weights.size() < 2) return compute(nullptr);
     tried_ = true;
-    const auto N = static_cast<size_t>(measured.logits->ne[0]);
-    const auto rows = static_cast<size_t>(host.ggml.ggml_nrows(measured.logits));
-    const auto* const logits = static_cast<const float*>(measured.logits->data);
-    const SavedInputs inputs(host, plan.graph);
+    const ggml_tensor* const last = matmuls.back();
+    const auto N = static_cast<size_t>(last->ne[0]);
+    const auto rows = static_cast<size_t>(host.ggml.ggml_nrows(last));
+    const auto* const logits = static_cast<const float*>(last->data);
+    const auto inputs = save_inputs(host, plan.graph);
+    const auto compute_again = [&](const ggml_tensor* one_plane) {
+        for (const auto& [tensor, bytes] : inputs) {
+            note_write(host, tensor);
+            std::memcpy(tensor->data, bytes.data(), bytes.size());
+        }
+        return compute(one_plane);
+    };
     ggml_status status = compute(nullptr);
     if (status != GGML_STATUS_SUCCESS) return status;
     const std::vector<float> base(logits, logits + rows * N);
     std::map<std::string, Measured> found;
     auto told = std::chrono::steady_clock::now();
-    for (size_t i = 0; i < measured.weights.size(); ++i) {
-        const ggml_tensor* const weight = measured.weights[i];
-        inputs.restore();
-        status = compute(weight);
+    for (size_t i = 0; i < weights.size(); ++i) {
+        status = compute_again(weights[i]);
         if (status != GGML_STATUS_SUCCESS) return status;
         const double divergence = mean_divergence(base.data(), logits, rows, N);
         if (std::isfinite(divergence))
-            found[weight->name] = {static_cast<float>(divergence), weight == measured.logits->src[0]};
+            found[weights[i]->name] = {static_cast<float>(divergence), weights[i] == last->src[0]};
         const auto now = std::chrono::steady_clock::now();
-        if (now - told >= kProgressEvery || i + 1 == measured.weights.size()) {
-            log(LogLevel::kInfo, "sensitivity: %zu of %zu weights", i + 1, measured.weights.size());
+        if (now - told >= kProgressEvery || i + 1 == weights.size()) {
+            log(LogLevel::kInfo, "sensitivity: %zu of %zu weights", i + 1, weights.size());
             told = now;
         }
     }
-    inputs.restore();
-    status = compute(nullptr);
+    status = compute_again(nullptr);
     if (status != GGML_STATUS_SUCCESS) return status;
     if (std::memcmp(base.data(), logits, base.size() * sizeof(float)) != 0) {
         log(LogLevel::kError,
@@ -141,6 +120,7 @@ ggml_status Sensitivity::run(const Host& host, const GraphPlan& plan, const Comp
 
 ModelStats Sensitivity::merged_into(ModelStats statistics) const {
     const std::lock_guard lock(mutex_);
+    if (weights_.empty()) return {};
     for (auto& [name, entry] : statistics) {
         const auto measured = weights_.find(name);
         if (measured == weights_.end()) continue;
@@ -148,11 +128,6 @@ ModelStats Sensitivity::merged_into(ModelStats statistics) const {
         entry.output = measured->second.output;
     }
     return statistics;
-}
-
-bool Sensitivity::measured() const {
-    const std::lock_guard lock(mutex_);
-    return !weights_.empty();
 }
 
 }  // namespace rknpu2

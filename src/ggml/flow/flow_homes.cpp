@@ -10,20 +10,19 @@ namespace rknpu2 {
 namespace {
 
 using Home = FlowTensor::Home;
-using Tensors = std::unordered_set<const ggml_tensor*>;
 
 // So that four rows fill whole cache lines.
 constexpr size_t kRowAlignment = 16;
 
-// Results of the flow that nodes outside, or the host, may read, directly or as views. A result that no node
-// reads is the host's: allocators keep its memory.
-Tensors find_escaping(const ggml_cgraph* graph, const FlowPlan& plan) {
+// Returns the results of the flow that nodes outside, or the host, may read, directly or as views. Among them
+// is a result that no node reads: allocators keep its memory for the host.
+std::unordered_set<const ggml_tensor*> find_escaping(const ggml_cgraph* graph, const FlowPlan& plan) {
     std::unordered_map<const ggml_tensor*, int> uses;
     for (int i = plan.first; i < plan.last; ++i) {
         for (const ggml_tensor* const source : graph->nodes[i]->src)
             if (source != nullptr) ++uses[source];
     }
-    Tensors escaping;
+    std::unordered_set<const ggml_tensor*> escaping;
     for (int i = plan.first; i < plan.last; ++i) {
         const ggml_tensor* const node = graph->nodes[i];
         if (!plan.tensors.contains(memory_of(node))) continue;
@@ -39,7 +38,7 @@ size_t room_of(const FlowTensor& tensor) {
     return round_up(tensor.row_bytes, kRowAlignment);
 }
 
-// First fit: what is needed at the same stage does not overlap.
+// First fit: results that are needed at the same stage do not overlap. Returns the bytes for each row of all.
 size_t find_offsets(std::vector<FlowTensor*> tensors) {
     std::sort(tensors.begin(), tensors.end(), [](const FlowTensor* a, const FlowTensor* b) {
         return a->first_stage != b->first_stage ? a->first_stage < b->first_stage
@@ -68,7 +67,7 @@ size_t find_offsets(std::vector<FlowTensor*> tensors) {
 
 bool find_homes(const GgmlFunctions& ggml, const ggml_cgraph* graph, const FlowOutside& outside,
                 FlowPlan& plan) {
-    const Tensors escaping = find_escaping(graph, plan);
+    const auto escaping = find_escaping(graph, plan);
     std::vector<MemoryRange> results;  // in the graph's memory
     std::vector<FlowTensor*> in_chunk;
     // In the order of the nodes, so that offsets are the same every time.

@@ -4,7 +4,6 @@
 #include <algorithm>
 
 #include "ggml/flow/flow_homes.hpp"
-#include "ggml/flow/flow_outside.hpp"
 #include "ggml/flow/row_maps.hpp"
 
 namespace rknpu2 {
@@ -12,8 +11,13 @@ namespace {
 
 using Kind = FlowStage::Kind;
 
-// Columns of a product, of all weights together: results of a chunk must fit in some tens of megabytes.
+// Columns of a product, of all weights together: three chunks of at most 127 rows have 100 MB of results
+// then.
 constexpr int64_t kMostColumns = 65536;
+
+// Sources of attention.
+constexpr int kKeys = 1;
+constexpr int kValues = 2;
 
 class Planner {
   public:
@@ -28,19 +32,22 @@ class Planner {
         // What the graph's last node reads is seen by hosts (llama-imatrix).
         while (knows_uses(graph_) && plan_.last + 1 < graph_->n_nodes && add(plan_.last))
             ++plan_.last;
-        finish();
+        // Views at the end belong to what comes next.
+        while (plan_.last > plan_.first && is_no_op(graph_->nodes[plan_.last - 1]))
+            --plan_.last;
+        if (ends_with_product()) open_pass();
+        if (plan_.worth_it() && !find_homes(ggml_, graph_, outside_, plan_)) plan_.products.clear();
         return std::move(plan_);
     }
 
   private:
     bool add(int index) {
         ggml_tensor* const node = graph_->nodes[index];
-        const NodeDecision& decision = decisions_[static_cast<size_t>(index)];
-        if (decision.target == Target::kNone) return true;
-        if (decision.target == Target::kNpu && node->op == GGML_OP_MUL_MAT)
-            return add_product({node, &decision});
+        const Target target = decisions_[static_cast<size_t>(index)].target;
+        if (target == Target::kNone) return true;
+        if (target == Target::kNpu && node->op == GGML_OP_MUL_MAT) return add_product(node);
         RowMap mapped;
-        if (decision.target == Target::kNpu || !rows_of_.map(node, mapped)) return false;
+        if (target == Target::kNpu || !rows_of_.map(node, mapped)) return false;
         return node->op == GGML_OP_FLASH_ATTN_EXT ? add_attention(mapped) : add_to_pass(mapped);
     }
 
@@ -48,34 +55,36 @@ class Planner {
     bool ends_with_product() const {
         return !plan_.stages.empty() && plan_.stages.back().kind == Kind::kProduct;
     }
-    // Its memory is not the flow's own.
+    // Is its memory not the flow's own?
     bool is_outside(const ggml_tensor* tensor) const { return !plan_.tensors.contains(memory_of(tensor)); }
 
-    // Does the node read memory outside that the flow writes? `besides`: sources that may.
-    bool reads_what_is_written(const ggml_tensor* node, std::initializer_list<int> besides = {}) const {
+    // Does the node read memory outside that the flow writes, and does not wait for it?
+    bool reads_what_is_written(const ggml_tensor* node) const {
         for (int i = 0; i < GGML_MAX_SRC; ++i) {
             const ggml_tensor* const source = node->src[i];
-            if (source == nullptr || !is_outside(source)) continue;
-            if (std::find(besides.begin(), besides.end(), i) != besides.end()) continue;
+            const bool waits = node->op == GGML_OP_FLASH_ATTN_EXT && (i == kKeys || i == kValues);
+            if (source == nullptr || waits || !is_outside(source)) continue;
             if (outside_.is_written(range_of(ggml_, source))) return true;
         }
         return false;
     }
 
-    // Enters what the node does to memory outside, and which stages use the flow's own.
+    // Enters what the node of a stage does to memory outside, and that the stage uses the flow's own.
     void note(const ggml_tensor* node, int stage) {
-        for (const ggml_tensor* const source : node->src) {
-            if (source == nullptr) continue;
-            if (is_outside(source)) {
-                outside_.read(range_of(ggml_, source));
-            } else {
-                used_in(source, stage);
-            }
-        }
+        for (const ggml_tensor* const source : node->src)
+            if (source != nullptr) note_read(source, stage);
         if (is_outside(node)) {
-            outside_.write({range_of(ggml_, node), node, stage});
+            outside_.writes.push_back({range_of(ggml_, node), node, stage});
         } else {
             used_in(node, stage);
+        }
+    }
+
+    void note_read(const ggml_tensor* source, int stage) {
+        if (is_outside(source)) {
+            outside_.reads.push_back(range_of(ggml_, source));
+        } else {
+            used_in(source, stage);
         }
     }
 
@@ -88,12 +97,12 @@ class Planner {
     // The last stage, if it is a pass that more can be added to, or a new one behind it.
     FlowStage& open_pass() {
         if (!plan_.stages.empty() && plan_.stages.back().kind == Kind::kPass) return plan_.stages.back();
-        const bool begins_with_product = ends_with_product();
+        const bool behind_product = ends_with_product();
         FlowStage& pass = plan_.stages.emplace_back();
-        if (begins_with_product) {
+        if (behind_product) {
             pass.product_before = static_cast<int>(plan_.products.size()) - 1;
-            for (const PlannedMatmul& product : plan_.products.back())
-                used_in(product.node, last_stage());
+            for (const ggml_tensor* const matmul : plan_.products.back())
+                used_in(matmul, last_stage());
         }
         return pass;
     }
@@ -110,20 +119,20 @@ class Planner {
     }
 
     bool add_attention(const RowMap& mapped) {
-        constexpr int kKeys = 1;
-        constexpr int kValues = 2;
-        if (reads_what_is_written(mapped.node, {kKeys, kValues})) return false;
+        if (reads_what_is_written(mapped.node)) return false;
         if (ends_with_product()) open_pass();
         FlowStage stage;
         stage.kind = Kind::kAttention;
         stage.nodes.push_back(mapped);
         for (const int operand : {kKeys, kValues}) {
             const ggml_tensor* const shown = mapped.node->src[operand];
-            for (const FlowOutside::Write& write : outside_.writes()) {
+            for (const FlowOutside::Write& write : outside_.writes) {
                 if (!overlap(write.range, range_of(ggml_, shown))) continue;
                 stage.cache_reads.push_back({write.node, shown});
                 stage.after = std::max(stage.after, write.stage);
-                note_cache_writer(write);
+                auto& writers = plan_.stages[static_cast<size_t>(write.stage)].cache_writers;
+                if (std::find(writers.begin(), writers.end(), write.node) == writers.end())
+                    writers.push_back(write.node);
             }
         }
         plan_.stages.push_back(std::move(stage));
@@ -132,47 +141,24 @@ class Planner {
         return true;
     }
 
-    void note_cache_writer(const FlowOutside::Write& write) {
-        auto& writers = plan_.stages[static_cast<size_t>(write.stage)].cache_writers;
-        if (std::find(writers.begin(), writers.end(), write.node) == writers.end())
-            writers.push_back(write.node);
-    }
-
-    bool add_product(const PlannedMatmul& product) {
-        const ggml_tensor* const node = product.node;
+    bool add_product(ggml_tensor* node) {
         const ggml_tensor* const activations = node->src[1];
-        const bool joins = ends_with_product() && plan_.products.back().front().node->src[1] == activations;
+        const bool joins = ends_with_product() && plan_.products.back().front()->src[1] == activations;
         if (!rows_of_.is_matrix(node) || rows_of_.dim_of(activations, 1) != 1) return false;
         if (reads_what_is_written(node)) return false;
-        int64_t columns = node->ne[0];
-        if (joins) {
-            for (const PlannedMatmul& other : plan_.products.back())
-                columns += other.node->ne[0];
-        }
-        if (columns > kMostColumns) return false;
+        columns_ = node->ne[0] + (joins ? columns_ : 0);
+        if (columns_ > kMostColumns) return false;
         if (!joins) {
             open_pass().product_after = static_cast<int>(plan_.products.size());
             plan_.stages.emplace_back().kind = Kind::kProduct;
             plan_.products.emplace_back();
         }
-        plan_.products.back().push_back(product);
+        plan_.products.back().push_back(node);
         rows_of_.compute(node, 1);
         // The activations are quantised by the pass; the results are written by the next one.
-        outside_.read(range_of(ggml_, node->src[0]));
-        if (is_outside(activations)) {
-            outside_.read(range_of(ggml_, activations));
-        } else {
-            used_in(activations, last_stage() - 1);
-        }
+        note_read(node->src[0], last_stage());
+        note_read(activations, last_stage() - 1);
         return true;
-    }
-
-    void finish() {
-        // Views at the end belong to what comes next.
-        while (plan_.last > plan_.first && is_no_op(graph_->nodes[plan_.last - 1]))
-            --plan_.last;
-        if (ends_with_product()) open_pass();
-        if (plan_.worth_it() && !find_homes(ggml_, graph_, outside_, plan_)) plan_.products.clear();
     }
 
     const GgmlFunctions& ggml_;
@@ -181,6 +167,7 @@ class Planner {
     FlowPlan plan_;
     RowMaps rows_of_;
     FlowOutside outside_;
+    int64_t columns_ = 0;  // of the last product
 };
 
 }  // namespace

@@ -4,15 +4,12 @@
 // Between two multiplications nearly every operation of a language model works row by row: norms, residuals,
 // rotary embeddings, gates, writing K and V to the cache. Attention reads the whole cache, but writes row by
 // row, too. So rows, which are tokens, can go through many nodes in chunks, and while the NPU multiplies some
-// rows the CPU computes attention for others (flow_execution.hpp). A plan is found by reading nodes from a
-// first one on, for as long as each is of a kind that is known to work so and keeps the rules of
-// flow_outside.hpp; the first that does not ends the stretch.
+// rows the CPU computes attention for others (flow_execution.hpp). A stretch goes on for as long as nodes are
+// known to work so (row_maps.hpp) and keep the rules of flow_homes.hpp.
 //
 // What nobody outside the stretch reads is never written to the graph's memory: it lives in memory of a
 // chunk, or, if it is used up within a pass, in a few rows of a thread's own. That also keeps chunks out of
 // each other's way, since ggml gives one piece of memory to several results whose uses do not overlap.
-//
-// Made anew for each graph, from the tensors alone; nothing is kept.
 #pragma once
 
 #include <array>
@@ -20,7 +17,6 @@
 #include <unordered_map>
 #include <vector>
 
-#include "ggml-impl.h"
 #include "ggml/host/host.hpp"
 #include "ggml/node/decision.hpp"
 #include "ggml/node/node.hpp"
@@ -30,6 +26,7 @@ namespace rknpu2 {
 // The dimension of a tensor that counts rows of the flow; kWhole: none, every chunk sees all of it.
 inline constexpr int kWhole = -1;
 
+// A node, and the dimensions of it and of its sources that count rows.
 struct RowMap {
     ggml_tensor* node = nullptr;
     int dim = kWhole;
@@ -38,7 +35,7 @@ struct RowMap {
 
 struct FlowStage {
     enum class Kind {
-        kPass,  // row by row, on one thread for each few rows: results to floats, nodes, floats to operands
+        kPass,       // a few rows at a time on each thread: results to floats, nodes, floats to operands
         kProduct,    // multiplications by the same activations, on the NPU
         kAttention,  // on all threads of the CPU, a chunk at a time
     };
@@ -53,9 +50,9 @@ struct FlowStage {
     int product_before = -1;
     int product_after = -1;
     size_t block_bytes = 0;  // kPass: what lives in a block, for each row
-    // kPass: those of its nodes that write a cache which attention reads later on.
+    // kPass: its nodes that write a cache which attention reads later on.
     std::vector<const ggml_tensor*> cache_writers;
-    // kAttention: chunks whose rows are seen (flow_waits.hpp) must have done stage `after` before it may
+    // kAttention: chunks whose rows are seen (cache_cells.hpp) must have done stage `after` before it may
     // begin; -1: it waits for none.
     int after = -1;
     std::vector<CacheRead> cache_reads;
@@ -75,24 +72,22 @@ struct FlowPlan {
     int first = 0, last = 0;  // nodes of the graph: first .. last - 1
     int64_t rows = 0;
     std::vector<FlowStage> stages;
-    std::vector<std::vector<PlannedMatmul>> products;
+    std::vector<std::vector<ggml_tensor*>> products;  // multiplications by the same activations
     // By the tensor that owns the memory, of which others are views.
     std::unordered_map<const ggml_tensor*, FlowTensor> tensors;
-    // Those that live in chunks and are copied to the graph's memory at the end, in the order of their nodes.
+    // Live in chunks and are copied to the graph's memory at the end; in the order of their nodes.
     std::vector<const ggml_tensor*> copied_out;
     size_t chunk_bytes = 0;  // what lives in a chunk, for each row
 
     bool worth_it() const { return products.size() >= 2; }
-    int nodes() const { return last - first; }
     // What the multiplications of a product read.
     const ggml_tensor* activations_of(int product) const {
-        return products[static_cast<size_t>(product)].front().node->src[1];
+        return products[static_cast<size_t>(product)].front()->src[1];
     }
 };
 
-// The plan from node `first` on. `decisions`: of all nodes of the graph; they must stay. `rows`: of the first
-// multiplication that the NPU does there. Nodes that are no operations may be the last ones. A graph that
-// does not tell who reads its nodes has no flows.
+// Returns the plan from node `first` on. `decisions`: of all nodes of the graph. `rows`: of the first
+// multiplication that the NPU does there. A graph that does not tell who reads its nodes has no flows.
 FlowPlan plan_flow(const Host& host, const ggml_cgraph* graph, std::span<const NodeDecision> decisions,
                    int first, int64_t rows);
 

@@ -6,30 +6,12 @@
 namespace rknpu2 {
 namespace {
 
-// Every element, or every row of dimension 0, from the same ones of the sources; sources of one row serve
-// all.
-bool is_elementwise(ggml_op op) {
-    switch (op) {
-        case GGML_OP_ADD:
-        case GGML_OP_SUB:
-        case GGML_OP_MUL:
-        case GGML_OP_DIV:
-        case GGML_OP_SCALE:
-        case GGML_OP_SQR:
-        case GGML_OP_SQRT:
-        case GGML_OP_CLAMP:
-        case GGML_OP_UNARY:
-        case GGML_OP_GLU:
-        case GGML_OP_NORM:
-        case GGML_OP_RMS_NORM:
-        case GGML_OP_L2_NORM:
-            return true;
-        default:
-            return false;
-    }
-}
-
-constexpr int kMropeFlag = 8;  // GGML_ROPE_TYPE_MROPE: several positions a token
+// Operations that compute every element, or every row of dimension 0, from the same one of each source. A
+// source of one row serves all rows.
+constexpr ggml_op kElementwise[] = {
+    GGML_OP_ADD,   GGML_OP_SUB,   GGML_OP_MUL, GGML_OP_DIV,  GGML_OP_SCALE,    GGML_OP_SQR,     GGML_OP_SQRT,
+    GGML_OP_CLAMP, GGML_OP_UNARY, GGML_OP_GLU, GGML_OP_NORM, GGML_OP_RMS_NORM, GGML_OP_L2_NORM,
+};
 
 }  // namespace
 
@@ -38,14 +20,15 @@ bool RowMaps::map(ggml_tensor* node, RowMap& mapped) const {
     mapped.source_dims.fill(kWhole);
     if ((node->flags & GGML_TENSOR_FLAG_PARAM) != 0) return false;
     if (node->op == GGML_OP_SET_ROWS) return map_set_rows(node, mapped) && cuts_what_is_computed(mapped);
-    const bool known = is_elementwise(node->op)             ? map_elementwise(node, mapped)
-                       : node->op == GGML_OP_ROPE           ? map_rope(node, mapped)
-                       : node->op == GGML_OP_FLASH_ATTN_EXT ? map_attention(node, mapped)
-                                                            : false;
+    const auto* const end = std::end(kElementwise);
+    const bool elementwise = std::find(std::begin(kElementwise), end, node->op) != end;
+    const bool known = (elementwise && map_elementwise(node, mapped)) ||
+                       (node->op == GGML_OP_ROPE && map_rope(node, mapped)) ||
+                       (node->op == GGML_OP_FLASH_ATTN_EXT && map_attention(node, mapped));
     return known && can_be_computed(node, mapped.dim) && cuts_what_is_computed(mapped);
 }
 
-// A chunk has its own rows only of what the flow computes: nothing of that can be read as a whole.
+// A chunk has only its own rows of what the flow computes, so no node may read such a result as a whole.
 bool RowMaps::cuts_what_is_computed(const RowMap& mapped) const {
     for (size_t i = 0; i < mapped.source_dims.size(); ++i) {
         const ggml_tensor* const source = mapped.node->src[i];
@@ -58,7 +41,7 @@ bool RowMaps::is_matrix(const ggml_tensor* node) const {
     return node->ne[1] == rows_ && can_be_computed(node, 1);
 }
 
-// A tensor of floats with memory of its own, rows outermost and without gaps.
+// Is it a tensor of floats with memory of its own, rows outermost and without gaps?
 bool RowMaps::can_be_computed(const ggml_tensor* node, int dim) const {
     if (node->view_src != nullptr || node->type != GGML_TYPE_F32 || dim < 1 || node->ne[dim] != rows_)
         return false;
@@ -104,7 +87,7 @@ bool RowMaps::map_elementwise(const ggml_tensor* node, RowMap& mapped) const {
     for (const ggml_tensor* const source : node->src) {
         if (source != nullptr && is_computed(source)) mapped.dim = dim_of(source, 0);
     }
-    if (mapped.dim == kNoRows) {  // of a stretch's first nodes nothing is known: a matrix
+    if (mapped.dim == kNoRows) {  // first nodes of a stretch, which read nothing that it computes: a matrix
         const bool matrix = node->src[0] != nullptr && !is_computed(node->src[0]) && node->ne[1] == rows_ &&
                             node->ne[2] == 1 && node->ne[3] == 1;
         if (!matrix) return false;
@@ -119,15 +102,15 @@ bool RowMaps::map_elementwise(const ggml_tensor* node, RowMap& mapped) const {
     return mapped.source_dims[0] == mapped.dim;
 }
 
-// Heads by tokens; one position a token, and frequencies for all.
+// Heads by tokens. One position a token, not several (MROPE), and frequencies for all.
 bool RowMaps::map_rope(const ggml_tensor* node, RowMap& mapped) const {
-    if ((node->op_params[2] & kMropeFlag) != 0 || is_computed(node->src[1])) return false;
+    if ((node->op_params[2] & GGML_ROPE_TYPE_MROPE) != 0 || is_computed(node->src[1])) return false;
     mapped.dim = mapped.source_dims[0] = dim_of(node->src[0], 2);
     mapped.source_dims[1] = dim_of(node->src[1], 0);
     return mapped.dim == 2 && mapped.source_dims[1] == 0;
 }
 
-// Rows of a matrix, to places of which there is one for each.
+// Rows of a matrix, and one index for each.
 bool RowMaps::map_set_rows(const ggml_tensor* node, RowMap& mapped) const {
     const ggml_tensor* const from = node->src[0];
     const ggml_tensor* const where = node->src[1];
@@ -139,7 +122,8 @@ bool RowMaps::map_set_rows(const ggml_tensor* node, RowMap& mapped) const {
     return mapped.source_dims[0] == 1 && mapped.source_dims[1] == 0;
 }
 
-// Queries by heads, each with its row of the mask; keys and values as a whole; results the other way round.
+// Queries by heads, each query with its row of the mask. Keys and values as a whole. Results are heads by
+// queries.
 bool RowMaps::map_attention(const ggml_tensor* node, RowMap& mapped) const {
     if (node->src[0]->ne[3] != 1 || is_computed(node->src[1]) || is_computed(node->src[2])) return false;
     mapped.source_dims[0] = dim_of(node->src[0], 1);

@@ -3,8 +3,8 @@
 // each row of the result depends on the same rows of the sources only.
 //
 // A result that the flow computes has its rows outermost, one behind the other without gaps; a view of it
-// shows them in the one dimension whose stride is the distance of two rows. For a tensor from outside, the
-// operation tells.
+// shows them in the one dimension whose stride is the distance of two rows. Which dimension of a tensor from
+// outside counts rows follows from the operation.
 #pragma once
 
 #include "ggml/flow/flow_plan.hpp"
@@ -18,19 +18,18 @@ class RowMaps {
         : tensors_(tensors), rows_(rows) {}
 
     // Can a chunk of the node's rows be computed from the same rows of its sources? Then `mapped` says which
-    // dimensions are cut; sources that the flow computes always are. A node that writes rows to places that
-    // another source tells (SET_ROWS) has dimension kWhole.
+    // dimensions are cut; sources that the flow computes always are. A node that writes rows where another
+    // source says (SET_ROWS) has dimension kWhole.
     bool map(ggml_tensor* node, RowMap& mapped) const;
 
-    // A matrix of floats with a row for each row of the flow, that owns its memory?
+    // Is it a matrix of floats with a row for each row of the flow, and with memory of its own?
     bool is_matrix(const ggml_tensor* node) const;
 
-    // The flow computes it from here on.
+    // Notes that the flow computes `node`.
     void compute(const ggml_tensor* node, int dim);
 
-    // The dimension of `tensor` that counts rows, where it is used as an operand whose dimension `expected`
-    // would: kNoRows if it does not. A dimension of one element of a tensor from outside is
-    // kWhole.
+    // Returns the dimension of `tensor`, an operand, that counts rows; kNoRows if none does. For a tensor from
+    // outside that is `expected` or nothing; kWhole if this dimension has one element.
     int dim_of(const ggml_tensor* tensor, int expected) const;
     static constexpr int kNoRows = -2;
 

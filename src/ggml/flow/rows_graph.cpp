@@ -4,23 +4,18 @@
 namespace rknpu2 {
 
 std::byte* rows_at(const FlowPlan& plan, const ggml_tensor* tensor, int dim, const FlowBlock& block) {
+    auto* home = static_cast<std::byte*>(tensor->data);
+    int64_t first = 0;  // row there
     const auto found = plan.tensors.find(memory_of(tensor));
-    const auto at = [&](std::byte* home, size_t offset, int64_t room, int64_t first) {
-        return home + offset * static_cast<size_t>(room) + tensor->view_offs +
-               static_cast<size_t>(block.first - first) * tensor->nb[dim];
-    };
-    if (found != plan.tensors.end()) {
-        const FlowTensor& memory = found->second;
-        switch (memory.home) {
-            case FlowTensor::Home::kChunk:
-                return at(block.chunk, memory.offset, block.chunk_room, block.chunk_first);
-            case FlowTensor::Home::kBlock:
-                return at(block.block, memory.offset, block.block_room, block.first);
-            case FlowTensor::Home::kGraph:
-                break;
-        }
+    const FlowTensor memory = found != plan.tensors.end() ? found->second : FlowTensor{};
+    if (memory.home == FlowTensor::Home::kChunk) {
+        home = block.chunk + memory.offset * static_cast<size_t>(block.chunk_room) + tensor->view_offs;
+        first = block.chunk_first;
+    } else if (memory.home == FlowTensor::Home::kBlock) {
+        home = block.block + memory.offset * static_cast<size_t>(block.block_room) + tensor->view_offs;
+        first = block.first;
     }
-    return static_cast<std::byte*>(tensor->data) + static_cast<size_t>(block.first) * tensor->nb[dim];
+    return home + static_cast<size_t>(block.first - first) * tensor->nb[dim];
 }
 
 RowsGraph::RowsGraph(const FlowPlan& plan, const FlowStage& stage) : plan_(plan) {
@@ -36,7 +31,7 @@ RowsGraph::RowsGraph(const FlowPlan& plan, const FlowStage& stage) : plan_(plan)
     count_uses(stage);
 }
 
-// One copy for each way to look at a tensor, so that a node's source is the node before it where it was.
+// One copy for each way to look at a tensor, so that nodes stay each other's sources.
 ggml_tensor* RowsGraph::copy_of(const ggml_tensor* original, int dim) {
     for (Copy& copy : copies_) {
         if (copy.original == original && copy.dim == dim) return &copy.tensor;
@@ -44,17 +39,15 @@ ggml_tensor* RowsGraph::copy_of(const ggml_tensor* original, int dim) {
     return &copies_.emplace_back(Copy{original, dim, *original}).tensor;
 }
 
-// As ggml's hash sets are searched. There is always a free key.
-size_t RowsGraph::key_index(const ggml_tensor* tensor) {
-    size_t index = ggml_hash(tensor) % keys_.size();
-    while (ggml_bitset_get(used_.data(), index) && keys_[index] != tensor)
-        index = (index + 1) % keys_.size();
+// Where the tensor's key is in the graph's hash set, or is put. There is always a free one.
+size_t RowsGraph::key_index(ggml_tensor* tensor) {
+    const size_t index = ggml_hash_find(&graph_.visited_hash_set, tensor);
     ggml_bitset_set(used_.data(), index);
-    keys_[index] = const_cast<ggml_tensor*>(tensor);
+    keys_[index] = tensor;
     return index;
 }
 
-// What the CPU backend asks for before it fuses two nodes.
+// The CPU backend looks at use counts before it fuses two nodes.
 void RowsGraph::count_uses(const FlowStage& stage) {
     const size_t keys = 4 * copies_.size() + 1;
     keys_.assign(keys, nullptr);
@@ -73,7 +66,7 @@ void RowsGraph::count_uses(const FlowStage& stage) {
     // What others read, too, must be written.
     const ggml_tensor* const quantised =
         stage.product_after < 0 ? nullptr : memory_of(plan_.activations_of(stage.product_after));
-    for (const Copy& copy : copies_) {
+    for (Copy& copy : copies_) {
         const auto found = plan_.tensors.find(copy.original);
         if (found == plan_.tensors.end()) continue;
         if (found->second.home == FlowTensor::Home::kBlock && found->first != quantised) continue;
@@ -88,7 +81,7 @@ ggml_cgraph* RowsGraph::show(const FlowBlock& block) {
         copy.tensor.data = rows_at(plan_, copy.original, copy.dim, block);
         copy.tensor.ne[copy.dim] = block.count;
         for (int d = copy.dim + 1; d < GGML_MAX_DIMS; ++d) {
-            // Behind the rows there is nothing but dimensions of one element, or heads of queries.
+            // Further out are only dimensions of one element, or heads of queries.
             if (copy.tensor.ne[d] == 1)
                 copy.tensor.nb[d] = copy.tensor.nb[d - 1] * static_cast<size_t>(copy.tensor.ne[d - 1]);
         }

@@ -2,18 +2,17 @@
 // The nodes of a stage, as a graph of its own for some rows: copies of tensors that show these rows only,
 // wherever they are.
 //
-// The graph is what the host's CPU backend gets; it sees the same neighbours, so it fuses the same nodes. One
-// thread makes and uses an object; it can be used for other rows again.
+// The host's CPU backend gets this graph. It sees the nodes' old neighbours, so it fuses what it would have
+// fused. One thread makes and uses an object; it can be used for other rows again.
 #pragma once
 
-#include <span>
 #include <vector>
 
 #include "ggml/flow/flow_plan.hpp"
 
 namespace rknpu2 {
 
-// Some rows of a flow, and where what lives in their chunk and block is.
+// Some rows of a flow, and the memory of their chunk and block.
 struct FlowBlock {
     int64_t first = 0;  // row
     int64_t count = 0;
@@ -24,7 +23,7 @@ struct FlowBlock {
     int64_t block_room = 0;
 };
 
-// Where element 0 of the block's first row is, in `tensor` or whatever it is a view of; `dim` counts rows.
+// Returns element 0 of the block's first row of `tensor`, whose dimension `dim` counts rows.
 std::byte* rows_at(const FlowPlan& plan, const ggml_tensor* tensor, int dim, const FlowBlock& block);
 
 class RowsGraph {
@@ -45,7 +44,7 @@ class RowsGraph {
     };
 
     ggml_tensor* copy_of(const ggml_tensor* original, int dim);
-    size_t key_index(const ggml_tensor* tensor);
+    size_t key_index(ggml_tensor* tensor);
     void count_uses(const FlowStage& stage);
 
     const FlowPlan& plan_;

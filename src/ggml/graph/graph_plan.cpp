@@ -4,14 +4,32 @@
 #include <algorithm>
 
 #include "ggml/cpu/gated_epilogue.hpp"
-#include "ggml/graph/decide_nodes.hpp"
 #include "ggml/graph/experts.hpp"
 #include "ggml/node/access.hpp"
+#include "ggml/node/describe.hpp"
 #include "matmul/npu_flow.hpp"
 #include "plan/cost_model.hpp"
 
 namespace rknpu2 {
 namespace {
+
+NodeDecision decide(Host& host, const ggml_tensor* node) {
+    NodeDecision decision;
+    if (is_no_op(node)) decision.target = Target::kNone;
+    if (!is_matmul(node)) return decision;
+    decision.reason = support(describe(host, node));
+    if (decision.reason != Reason::kSupported) return decision;
+    if (node->op == GGML_OP_MUL_MAT_ID) {
+        decision.choice = experts_choice(host, node);
+        decision.target = decision.choice.target;
+        return decision;
+    }
+    // What is gathered about weights is about all of them.
+    const bool all =
+        host.config.matrices == Matrices::kNpu || host.calibration != nullptr || host.sensitivity != nullptr;
+    decision.target = all ? Target::kNpu : host.targets.of(matrix_call(host, node), host.config).target;
+    return decision;
+}
 
 // Diagnostics look at single multiplications, whose operands a flow does not keep.
 bool flows_are_possible(const Host& host) {
@@ -21,39 +39,31 @@ bool flows_are_possible(const Host& host) {
 
 class StepPlanner {
   public:
-    // Members go into the plan, steps into `steps`.
-    StepPlanner(const Host& host, GraphPlan& plan, std::vector<Step>& steps)
-        : host_(host),
-          ggml_(host.ggml),
-          plan_(plan),
-          steps_(steps),
-          groups_(host.config.fuse && host.config.precision != Precision::kReference) {}
+    // Steps are added to `steps`. The plan's decisions must be there.
+    StepPlanner(const Host& host, const GraphPlan& plan, std::vector<Step>& steps)
+        : host_(host), ggml_(host.ggml), plan_(plan), steps_(steps) {}
 
     void make(int first, int last, bool flows) {
         last_ = last;
         int no_flow_before = flows ? first : last;
         for (int i = first; i < last;) {
-            const int begun = i;
-            if (i >= no_flow_before) i = add_flow(i, no_flow_before);
-            if (i > begun) continue;
-            i = add_step(i);
+            const int next = i >= no_flow_before ? add_flow(i, no_flow_before) : i;
+            i = next > i ? next : add_step(i);
         }
     }
 
   private:
     ggml_tensor* node(int i) const { return plan_.graph->nodes[i]; }
-    const NodeDecision& decision(int i) const { return plan_.decisions[static_cast<size_t>(i)]; }
-    bool is_product(int i) const {
-        return decision(i).target == Target::kNpu && node(i)->op == GGML_OP_MUL_MAT;
-    }
+    Target target(int i) const { return plan_.decisions[static_cast<size_t>(i)].target; }
+    bool is_product(int i) const { return target(i) == Target::kNpu && node(i)->op == GGML_OP_MUL_MAT; }
 
     // Returns the first node that is not planned then: `first` if no flow begins here.
     int add_flow(int first, int& no_flow_before) {
         int product = first;
         while (product < last_ && !is_product(product))
             ++product;
-        const int64_t rows = product < last_ ? node(product)->ne[1] : 0;
         // A flow has the rows of its first multiplication.
+        const int64_t rows = product < last_ ? node(product)->ne[1] : 0;
         no_flow_before = product + 1;
         if (rows < kFewestFlowRows) return first;
         FlowPlan flow = plan_flow(host_, plan_.graph, plan_.decisions, first, rows);
@@ -61,52 +71,52 @@ class StepPlanner {
         if (!flow.worth_it()) return first;
         Step& step = begin(Step::Kind::kFlow, first);
         step.last = flow.last;
-        step.flow = plan_.flows.size();
-        plan_.flows.push_back(std::move(flow));
+        step.flow = std::move(flow);
         activations_ = {};
         return step.last;
     }
 
+    // Returns the first node that is not planned then.
     int add_step(int first) {
-        if (decision(first).target == Target::kNone) return first + 1;
+        if (target(first) == Target::kNone) return first + 1;
         if (is_product(first)) return add_group(first);
-        if (decision(first).target == Target::kNpu) return add_experts(first);
+        if (target(first) == Target::kNpu) return add_experts(first);
         return add_to_cpu(first);
     }
 
     Step& begin(Step::Kind kind, int first) {
         Step& step = steps_.emplace_back();
         step.kind = kind;
-        step.first = first;
-        step.last = first + 1;
-        step.first_member = step.last_member = plan_.members.size();
+        step.first = step.last = first;
         return step;
     }
 
     void add_member(Step& step, int i) {
-        plan_.members.push_back({node(i), &decision(i)});
-        ++step.last_member;
+        step.members.push_back(node(i));
         step.last = i + 1;
     }
 
     // Can node i be computed with the members of the step, all at once?
     bool may_join(const Step& step, int i) const {
-        const auto members = plan_.members_of(step);
-        return std::none_of(members.begin(), members.end(), [&](const PlannedMatmul& member) {
-            return conflict(ggml_, member.node, node(i));
-        });
+        return std::none_of(step.members.begin(), step.members.end(),
+                            [&](const ggml_tensor* member) { return conflict(ggml_, member, node(i)); });
     }
 
     int add_group(int first) {
         Step& step = begin(Step::Kind::kGroup, first);
         add_member(step, first);
-        for (int i = first + 1; groups_ && i < last_; ++i) {
-            if (decision(i).target == Target::kNone) continue;
+        const bool alone = !host_.config.fuse || host_.config.precision == Precision::kReference;
+        for (int i = first + 1; !alone && i < last_; ++i) {
+            if (target(i) == Target::kNone) continue;
             if (!is_product(i) || node(i)->src[1] != node(first)->src[1] || !may_join(step, i)) break;
             add_member(step, i);
         }
         add_gate(step);
-        note_activations(step);
+        // Has the group before read the same numbers? Then: does this one overwrite them?
+        const MemoryRange read = range_of(ggml_, node(first)->src[1]);
+        step.same_activations = host_.config.fuse && !activations_.empty() && activations_ == read;
+        activations_ = read;
+        note_writes(step.first, step.last);
         return step.last;
     }
 
@@ -114,32 +124,22 @@ class StepPlanner {
     // The graph's last node is no gate, since hosts look at its operands. Rows of the gate are written while
     // the activations and weights of others are still read.
     void add_gate(Step& step) {
-        const auto members = plan_.members_of(step);
         int at = step.last;
-        while (at < last_ && decision(at).target == Target::kNone)
+        while (at < last_ && target(at) == Target::kNone)
             ++at;
-        if (members.size() != 2 || at + 1 >= plan_.graph->n_nodes || at >= last_ || !knows_uses(plan_.graph))
+        if (step.members.size() != 2 || at + 1 >= plan_.graph->n_nodes || at >= last_ ||
+            !knows_uses(plan_.graph))
             return;
         ggml_tensor* const gate = node(at);
-        if (!GatedEpilogue::fits(gate, members[0].node, members[1].node)) return;
-        for (const PlannedMatmul& member : members) {
-            for (const ggml_tensor* const operand : member.node->src)
+        if (!is_gate_of(gate, step.members[0], step.members[1])) return;
+        for (int i = step.first; i < step.last; ++i) {
+            if (!is_product(i)) continue;
+            for (const ggml_tensor* const operand : node(i)->src)
                 if (operand != nullptr && writes(ggml_, gate, range_of(ggml_, operand))) return;
-        }
-        for (int i = step.first; i < at; ++i) {
-            const bool member = node(i) == members[0].node || node(i) == members[1].node;
-            if (member && !ggml_node_has_n_uses(plan_.graph, i, 1)) return;
+            if (!ggml_node_has_n_uses(plan_.graph, i, 1)) return;
         }
         step.gate = gate;
         step.last = at + 1;
-    }
-
-    // Whether the group before read the same numbers; then, whether what the group writes spoils them.
-    void note_activations(Step& step) {
-        const MemoryRange read = range_of(ggml_, plan_.members_of(step).front().node->src[1]);
-        step.same_activations = host_.config.fuse && !activations_.empty() && activations_ == read;
-        activations_ = read;
-        note_writes(step.first, step.last);
     }
 
     void note_writes(int first, int last) {
@@ -151,10 +151,8 @@ class StepPlanner {
     int add_experts(int first) {
         Step& step = begin(Step::Kind::kExperts, first);
         add_member(step, first);
-        for (int i = first + 1; host_.config.fuse && i < last_; ++i) {
-            const bool joins = node(i)->op == GGML_OP_MUL_MAT_ID && decision(i).target == Target::kNpu &&
-                               ExpertsMultiplication::together(node(first), node(i)) && may_join(step, i);
-            if (!joins) break;
+        for (int i = first + 1; host_.config.fuse && i < last_ && target(i) == Target::kNpu; ++i) {
+            if (!choose_alike(node(first), node(i)) || !may_join(step, i)) break;
             add_member(step, i);
         }
         note_writes(step.first, step.last);
@@ -164,44 +162,41 @@ class StepPlanner {
     // Behind what the CPU computes already, or a step of its own. A stack of experts may be computed from a
     // copy that is made when its step begins: the step must not write the stack before.
     int add_to_cpu(int i) {
-        bool open = !steps_.empty() && steps_.back().kind == Step::Kind::kCpu;
-        for (int between = i - 1; open && between >= steps_.back().last; --between)
-            open = decision(between).target == Target::kNone;
-        Step* step = open ? &steps_.back() : &begin(Step::Kind::kCpu, i);
-        if (open && node(i)->op == GGML_OP_MUL_MAT_ID && node(i)->src[0] != nullptr) {
-            const MemoryRange stack = range_of(ggml_, node(i)->src[0]);
-            for (int earlier = step->first; earlier < i; ++earlier) {
-                if (!writes(ggml_, node(earlier), stack)) continue;
-                step = &begin(Step::Kind::kCpu, i);
-                break;
-            }
-        }
-        step->last = i + 1;
+        const bool open = !steps_.empty() && steps_.back().kind == Step::Kind::kCpu;
+        Step& step = open && !writes_stack_of(steps_.back(), i) ? steps_.back() : begin(Step::Kind::kCpu, i);
+        step.last = i + 1;
         note_writes(i, i + 1);
-        return step->last;
+        return step.last;
+    }
+
+    bool writes_stack_of(const Step& step, int i) const {
+        if (node(i)->op != GGML_OP_MUL_MAT_ID || node(i)->src[0] == nullptr) return false;
+        const MemoryRange stack = range_of(ggml_, node(i)->src[0]);
+        const auto* const nodes = plan_.graph->nodes;
+        return std::any_of(nodes + step.first, nodes + i,
+                           [&](const ggml_tensor* earlier) { return writes(ggml_, earlier, stack); });
     }
 
     const Host& host_;
     const GgmlFunctions& ggml_;
-    GraphPlan& plan_;
+    const GraphPlan& plan_;
     std::vector<Step>& steps_;
-    const bool groups_;
     int last_ = 0;
     MemoryRange activations_;  // of the last group, if they still hold what it read; else empty
 };
 
 }  // namespace
 
-void plan_graph(Host& host, const ggml_cgraph* graph, GraphPlan& plan) {
+void plan_graph(Host& host, ggml_cgraph* graph, GraphPlan& plan) {
     plan.graph = graph;
     plan.steps.clear();
-    plan.members.clear();
-    plan.flows.clear();
-    decide_nodes(host, graph, plan.decisions);
+    plan.decisions.clear();
+    for (int i = 0; i < graph->n_nodes; ++i)
+        plan.decisions.push_back(decide(host, graph->nodes[i]));
     StepPlanner(host, plan, plan.steps).make(0, graph->n_nodes, flows_are_possible(host));
 }
 
-std::vector<Step> steps_without_flow(const Host& host, const Step& flow, GraphPlan& plan) {
+std::vector<Step> steps_without_flow(const Host& host, const Step& flow, const GraphPlan& plan) {
     std::vector<Step> steps;
     StepPlanner(host, plan, steps).make(flow.first, flow.last, false);
     return steps;

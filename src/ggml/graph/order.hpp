@@ -2,20 +2,18 @@
 // Brings multiplications by the same activations together in a graph, so that they can be computed at once.
 //
 // llama.cpp writes Q, then what is done with Q, then K: the three read one matrix, but do not follow each
-// other. ggml's scheduler asks a backend to put its part of a graph into a better order before memory is
-// given to the results (graph_optimize), and then a later multiplication may come right after the first: all
-// it needs is its weight, which is stored, and the activations, which the first one needs as well.
+// other. Before ggml's scheduler gives memory to the results, it asks a backend to put its part of a graph
+// into a better order (graph_optimize). Then a later multiplication may come right after the first: it needs
+// no more than its weight, which is stored, and the activations.
 #pragma once
 
 #include <algorithm>
 
-#include "ggml-impl.h"
 #include "ggml/node/access.hpp"
 
 namespace rknpu2 {
 
-// How far apart multiplications of one layer are, at most; a limit for the search in graphs of thousands of
-// nodes.
+// Multiplications of one layer are no further apart: a limit for the search in graphs of thousands of nodes.
 inline constexpr int kLookAhead = 64;
 
 // Moves each multiplication that `runs_on_npu` says yes to behind the last one before it that reads the same

@@ -14,51 +14,41 @@ namespace {
 // and a host that asks to stop, do not wait long. Pages are given back after each load.
 constexpr uint64_t kLoadBytes = uint64_t{64} << 20;
 
-// The multiplications that are computed together, step by step, those of flows among them.
-std::vector<std::span<const PlannedMatmul>> groups_of(const GraphPlan& plan) {
-    std::vector<std::span<const PlannedMatmul>> groups;
+// The plan's multiplications by plain matrices, those that are computed together side by side.
+std::vector<Nodes> groups_of(const GraphPlan& plan) {
+    std::vector<Nodes> groups;
     for (const Step& step : plan.steps) {
-        if (step.kind == Step::Kind::kGroup) groups.push_back(plan.members_of(step));
-        if (step.kind != Step::Kind::kFlow) continue;
-        for (const std::vector<PlannedMatmul>& product : plan.flows[step.flow].products)
-            groups.emplace_back(product);
+        if (step.kind == Step::Kind::kGroup) groups.emplace_back(step.members);
+        if (step.flow) groups.insert(groups.end(), step.flow->products.begin(), step.flow->products.end());
     }
     return groups;
 }
 
-// The plan's last multiplication by a plain matrix; null: there is none. Asked for every graph.
+// The last of them; null: there is none. Asked for every graph.
 const ggml_tensor* last_product(const GraphPlan& plan) {
     for (auto step = plan.steps.rbegin(); step != plan.steps.rend(); ++step) {
-        if (step->kind == Step::Kind::kGroup) return plan.members_of(*step).back().node;
-        if (step->kind == Step::Kind::kFlow) return plan.flows[step->flow].products.back().back().node;
+        if (step->kind == Step::Kind::kGroup) return step->members.back();
+        if (step->flow) return step->flow->products.back().back();
     }
     return nullptr;
 }
 
-bool writes_weight(const GgmlFunctions& ggml, const GraphPlan& plan, const ggml_tensor* weight) {
-    const MemoryRange range = range_of(ggml, weight);
-    const auto* const nodes = plan.graph->nodes;
-    return std::any_of(nodes, nodes + plan.graph->n_nodes,
-                       [&](const ggml_tensor* node) { return writes(ggml, node, range); });
-}
-
 class WeightLoad {
   public:
-    WeightLoad(Host& host, const GraphPlan& plan) : host_(host), plan_(plan) {}
+    WeightLoad(Host& host, const ggml_cgraph* graph) : host_(host), graph_(graph) {}
 
     uint64_t bytes() const { return bytes_; }
 
-    // Gives the weights of multiplications that are computed together their places, side by side. False: it
+    // Reserves memory, side by side, for the weights of multiplications that are computed together. False: it
     // cannot.
-    bool add(std::span<const PlannedMatmul> matmuls) {
+    bool add(Nodes matmuls) {
         std::vector<WeightSource> sources;
-        std::vector<PlannedMatmul> added;
-        for (const PlannedMatmul& matmul : matmuls) {
-            const ggml_tensor* const weight = matmul.node->src[0];
+        std::vector<ggml_tensor*> added;
+        for (ggml_tensor* const matmul : matmuls) {
+            const ggml_tensor* const weight = matmul->src[0];
             if (our_buffer(host_, weight->buffer)->poisoned) return false;
-            if (is_packed(host_, matmul.node) || is_added(weight) || writes_weight(host_.ggml, plan_, weight))
-                continue;
-            sources.push_back(weight_source(host_, matmul.node));
+            if (is_packed(host_, matmul) || is_added(weight) || is_written(weight)) continue;
+            sources.push_back(weight_source(host_, matmul));
             added.push_back(matmul);
         }
         if (sources.empty()) return true;
@@ -75,9 +65,8 @@ class WeightLoad {
     // Makes them the weights of their buffers. False: it could not.
     bool finish() {
         host_.npu->load(reserved_);
-        for (size_t i = 0; i < reserved_.size(); ++i) {
+        for (size_t i = 0; i < reserved_.size(); ++i)
             if (!packed_weight(host_, matmuls_[i], -1, &reserved_[i]).ok()) return false;
-        }
         reserved_.clear();
         matmuls_.clear();
         bytes_ = 0;
@@ -87,15 +76,19 @@ class WeightLoad {
   private:
     // Two multiplications may share a weight.
     bool is_added(const ggml_tensor* weight) const {
-        return std::any_of(matmuls_.begin(), matmuls_.end(), [&](const PlannedMatmul& matmul) {
-            return matmul.node->src[0]->data == weight->data;
-        });
+        const auto has_it = [&](const auto& other) { return other.source.data == weight->data; };
+        return std::any_of(reserved_.begin(), reserved_.end(), has_it);
+    }
+    bool is_written(const ggml_tensor* weight) const {
+        const MemoryRange range = range_of(host_.ggml, weight);
+        return std::any_of(graph_->nodes, graph_->nodes + graph_->n_nodes,
+                           [&](const ggml_tensor* node) { return writes(host_.ggml, node, range); });
     }
 
     Host& host_;
-    const GraphPlan& plan_;
+    const ggml_cgraph* const graph_;
     std::vector<ReservedWeight> reserved_;
-    std::vector<PlannedMatmul> matmuls_;
+    std::vector<ggml_tensor*> matmuls_;
     uint64_t bytes_ = 0;
 };
 
@@ -109,8 +102,8 @@ void load_weights_ahead(Host& host, const GraphPlan& plan, ggml_abort_callback a
     // Another backend may be about to load the same.
     const std::lock_guard lock(host.loading_mutex);
     if (is_loaded()) return;
-    WeightLoad load(host, plan);
-    for (const std::span<const PlannedMatmul>& group : groups_of(plan)) {
+    WeightLoad load(host, plan.graph);
+    for (const Nodes group : groups_of(plan)) {
         if (!load.add(group)) break;
         if (load.bytes() < kLoadBytes) continue;
         if (!load.finish() || (abort != nullptr && abort(abort_data))) return;

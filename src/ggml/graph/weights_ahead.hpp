@@ -3,13 +3,12 @@
 //
 // A weight that the cache of packed weights has (GGML_RKNPU2_WEIGHT_CACHE) is read and checked in a fraction
 // of a millisecond, no more than it takes to wake a team of threads for it. So each thread takes whole
-// weights, and the team is woken for some hundred of them. A weight that has no file is packed, since it has
-// its place by then. Errors are ignored here; the multiplication that needs the weight tries again and
-// reports them.
+// weights, and the team is woken for some hundred of them. A weight that has no file is packed into the
+// memory that it has by then. Errors are ignored here; the multiplication that needs the weight tries again
+// and reports them.
 #pragma once
 
 #include "ggml/graph/graph_plan.hpp"
-#include "ggml/host/host.hpp"
 
 namespace rknpu2 {
 

@@ -69,6 +69,14 @@ struct Host {
     ggml_backend_dev_t cpu_device() const {
         return ggml.ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_CPU);
     }
+    // A function that the CPU backend gives out by name only; null if it has none of this name.
+    template <typename Function>
+    Function cpu_function(const char* name) const {
+        const ggml_backend_dev_t cpu = cpu_device();
+        if (cpu == nullptr) return nullptr;
+        return reinterpret_cast<Function>(
+            ggml.ggml_backend_reg_get_proc_address(ggml.ggml_backend_dev_backend_reg(cpu), name));
+    }
 };
 
 inline constexpr const char* kDeviceName = "RKNPU0";

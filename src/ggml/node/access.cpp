@@ -8,38 +8,28 @@ namespace {
 
 bool writes_what_it_touches(const GgmlFunctions& ggml, const ggml_tensor* writer, const ggml_tensor* other) {
     bool found = false;
-    for_each_written(other, [&](const ggml_tensor* tensor) {
-        found = found || writes(ggml, writer, range_of(ggml, tensor));
-    });
-    return found || std::any_of(std::begin(other->src), std::end(other->src), [&](const ggml_tensor* source) {
-               return source != nullptr && writes(ggml, writer, range_of(ggml, source));
-           });
+    const auto look = [&](const ggml_tensor* tensor) {
+        found = found || (tensor != nullptr && writes(ggml, writer, range_of(ggml, tensor)));
+    };
+    for_each_written(other, look);
+    std::for_each(std::begin(other->src), std::end(other->src), look);
+    return found;
 }
 
 }  // namespace
 
 MemoryRange range_of(const GgmlFunctions& ggml, const ggml_tensor* tensor) {
     const ggml_tensor* const owner = memory_of(tensor);
-    const size_t bytes = ggml.ggml_nbytes(tensor);
-    const auto* data = static_cast<const std::byte*>(tensor->data);
-    if (data == nullptr && owner->data != nullptr)
-        data = static_cast<const std::byte*>(owner->data) + tensor->view_offs;
-    const auto address = reinterpret_cast<uintptr_t>(data);
-    if (data != nullptr) return {nullptr, address, address + bytes};
-    const size_t offset = tensor == owner ? 0 : tensor->view_offs;
-    return {owner, offset, offset + bytes};
+    const bool has_memory = tensor->data != nullptr || owner->data != nullptr;
+    const uintptr_t begin = tensor->data != nullptr
+                                ? reinterpret_cast<uintptr_t>(tensor->data)
+                                : reinterpret_cast<uintptr_t>(owner->data) + tensor->view_offs;
+    return {has_memory ? nullptr : owner, begin, begin + ggml.ggml_nbytes(tensor)};
 }
 
 bool writes_anywhere(const ggml_tensor* node) {
-    switch (node->op) {
-        case GGML_OP_MAP_CUSTOM1:
-        case GGML_OP_MAP_CUSTOM2:
-        case GGML_OP_MAP_CUSTOM3:
-        case GGML_OP_CUSTOM:
-            return true;
-        default:
-            return false;
-    }
+    return node->op == GGML_OP_MAP_CUSTOM1 || node->op == GGML_OP_MAP_CUSTOM2 ||
+           node->op == GGML_OP_MAP_CUSTOM3 || node->op == GGML_OP_CUSTOM;
 }
 
 bool writes(const GgmlFunctions& ggml, const ggml_tensor* node, const MemoryRange& range) {

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 // What a node of a graph reads and writes, and whether two nodes may change places.
 //
-// This is the one place that knows it. Whoever reorders nodes, computes some together, lets rows run ahead or
-// uses a derived form of a tensor (a packed weight, quantised activations) asks here, so no hazard can be
-// known in one place and forgotten in another. A weight is an operand like any other: a graph may write it.
+// Whoever reorders nodes, computes some together, lets rows run ahead or uses a derived form of a tensor (a
+// packed weight, quantised activations) asks here, so no hazard can be known in one place and forgotten in
+// another. A weight is an operand like any other: a graph may write it.
 //
 // Memory is compared as bytes, not as tensors: allocators give one piece of memory to several tensors, and a
 // view may show any part of another tensor.
@@ -20,8 +20,8 @@ namespace rknpu2 {
 
 // The bytes of a tensor, from its first to its last one.
 struct MemoryRange {
-    // Null: `begin` and `end` are addresses. A tensor without memory yet is told by the tensor that will own
-    // its memory, and by offsets there.
+    // Null: `begin` and `end` are addresses. Else there is no memory yet, and they are offsets into that of
+    // this tensor.
     const ggml_tensor* owner = nullptr;
     uintptr_t begin = 0;
     uintptr_t end = 0;
@@ -54,8 +54,8 @@ void for_each_written(const ggml_tensor* node, const Visit& visit) {
 // Does the node write to these bytes?
 bool writes(const GgmlFunctions& ggml, const ggml_tensor* node, const MemoryRange& range);
 
-// Must the two be computed in their order? So it is when one of them writes what the other one reads or
-// writes. Operations that move no data conflict with nothing.
+// Must the two be computed in their order, since one of them writes what the other one reads or writes?
+// Operations that move no data conflict with nothing.
 bool conflict(const GgmlFunctions& ggml, const ggml_tensor* a, const ggml_tensor* b);
 
 // Does the graph tell how often its nodes are read? Views of a graph have the counts of the whole.

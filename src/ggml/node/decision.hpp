@@ -2,10 +2,8 @@
 // Who computes a node of a graph, and why.
 #pragma once
 
-#include "ggml-impl.h"
 #include "plan/policy.hpp"
 #include "plan/support.hpp"
-#include "plan/weight_plan.hpp"
 
 namespace rknpu2 {
 
@@ -15,12 +13,6 @@ struct NodeDecision {
     Reason reason = Reason::kSupported;
     // Where a multiplication by experts that the NPU can do is computed, and why.
     TargetChoice choice;
-};
-
-// A multiplication, and what was decided about it.
-struct PlannedMatmul {
-    ggml_tensor* node = nullptr;
-    const NodeDecision* decision = nullptr;
 };
 
 }  // namespace rknpu2

@@ -11,31 +11,31 @@
 namespace rknpu2 {
 namespace {
 
-void copy_float_row(const void* row, float* out, int64_t K) {
-    std::memcpy(out, row, static_cast<size_t>(K) * sizeof(float));
-}
-
-// As a number, since a tensor can come from another machine, and one that is no type must not become one.
-bool is_of_type(const ggml_tensor* tensor, int32_t type) {
+// As a number, since a tensor can come from another machine: what is no type must not be read as one.
+int32_t type_of(const ggml_tensor* tensor) {
+    int32_t type = 0;
     static_assert(sizeof tensor->type == sizeof type);
-    return std::memcmp(&tensor->type, &type, sizeof type) == 0;
+    std::memcpy(&type, &tensor->type, sizeof type);
+    return type;
 }
 
 // Null for a number that is no type: the host would abort.
 const ggml_type_traits* traits_of(const Host& host, const ggml_tensor* tensor) {
-    int32_t type = 0;
-    std::memcpy(&type, &tensor->type, sizeof type);
+    const int32_t type = type_of(tensor);
     const bool known = type >= 0 && type < GGML_TYPE_COUNT;
     return known ? host.ggml.ggml_get_type_traits(static_cast<ggml_type>(type)) : nullptr;
 }
 
 DequantiseRow dequantise_of(const Host& host, const ggml_tensor* weight) {
-    if (is_of_type(weight, GGML_TYPE_F32)) return copy_float_row;
+    if (type_of(weight) == GGML_TYPE_F32)
+        return [](const void* row, float* out, int64_t K) {
+            std::memcpy(out, row, static_cast<size_t>(K) * sizeof(float));
+        };
     const ggml_type_traits* const traits = traits_of(host, weight);
     return traits != nullptr ? traits->to_float : nullptr;
 }
 
-// Less than nothing is nothing.
+// Less than no elements are none.
 size_t elements(const ggml_tensor* tensor, int dimension) {
     return static_cast<size_t>(std::max<int64_t>(tensor->ne[dimension], 0));
 }
@@ -44,8 +44,8 @@ size_t rows_of(const ggml_tensor* tensor) {
     return saturating_mul(saturating_mul(elements(tensor, 1), elements(tensor, 2)), elements(tensor, 3));
 }
 
-// From the first to the last byte of the tensor, or more (a block of a quantised row counts as if each of its
-// elements took as much). SIZE_MAX: too large.
+// Bytes from the first to the last one of the tensor, or more: each element of a quantised row counts as a
+// whole block. SIZE_MAX: too large.
 size_t reach_of(const ggml_tensor* tensor) {
     size_t bytes = 0;
     for (int d = 0; d < GGML_MAX_DIMS; ++d) {
@@ -55,8 +55,8 @@ size_t reach_of(const ggml_tensor* tensor) {
     return bytes;
 }
 
-// Rows, and the matrices of a stack, one behind the other: also where there is one of them and ggml does not
-// look at the stride. Rows are whole blocks.
+// Are rows, and the matrices of a stack, stored one behind the other? Asked even of a single one, whose
+// stride ggml does not look at. Rows are whole blocks.
 bool stored_without_gaps(const Host& host, const ggml_tensor* weight) {
     const ggml_type_traits* const traits = traits_of(host, weight);
     if (traits == nullptr || traits->blck_size <= 0) return false;
@@ -67,17 +67,12 @@ bool stored_without_gaps(const Host& host, const ggml_tensor* weight) {
            host.ggml.ggml_is_contiguous(weight);
 }
 
-// What ggml demands when it makes the node; who takes nodes from elsewhere (an RPC server) may not have
-// asked.
-bool same_dimensions(const ggml_tensor* a, const ggml_tensor* b, int first, int last) {
-    return std::equal(a->ne + first, a->ne + last + 1, b->ne + first);
-}
-
+// What ggml demands when it makes a node. Nodes from elsewhere (an RPC server) may break it.
 bool product_shapes_agree(const ggml_tensor* op) {
     const ggml_tensor* const weight = op->src[0];
     const ggml_tensor* const activations = op->src[1];
     return activations->ne[0] == weight->ne[0] && op->ne[0] == weight->ne[1] &&
-           same_dimensions(op, activations, 1, 3);
+           std::equal(op->ne + 1, std::end(op->ne), activations->ne + 1);
 }
 
 bool experts_shapes_agree(const ggml_tensor* op) {
@@ -90,7 +85,7 @@ bool experts_shapes_agree(const ggml_tensor* op) {
            choice->ne[2] == 1 && choice->ne[3] == 1;
 }
 
-// The rows of A may lie anywhere, one by one; so may those of the choice, which is a view of sorted indices.
+// Rows of activations may have gaps between them; so may those of the choice, a view of sorted indices.
 void describe_choice(const Host& host, const ggml_tensor* op, MatmulProblem& p) {
     const ggml_tensor* const rows = op->src[1];
     const ggml_tensor* const choice = op->src[2];
@@ -99,7 +94,7 @@ void describe_choice(const Host& host, const ggml_tensor* op, MatmulProblem& p) 
     p.M = p.experts == 0 ? 0 : saturating_mul(p.experts_used, elements(choice, 1));
     p.shapes_agree = experts_shapes_agree(op);
     p.operand_bytes = std::max(p.operand_bytes, reach_of(choice));
-    p.activations_are_contiguous = rows->nb[0] == sizeof(float) && is_of_type(choice, GGML_TYPE_I32) &&
+    p.activations_are_contiguous = rows->nb[0] == sizeof(float) && type_of(choice) == GGML_TYPE_I32 &&
                                    choice->nb[0] == sizeof(int32_t) && p.activations_are_float &&
                                    host.ggml.ggml_is_contiguous(op);
 }
@@ -128,7 +123,7 @@ MatmulProblem describe(const Host& host, const ggml_tensor* op) {
     p.weight_is_matrix = (chooses || weight->ne[2] == 1) && weight->ne[3] == 1;
     p.weight_is_contiguous = stored_without_gaps(host, weight);
     p.weight_can_be_dequantised = dequantise_of(host, weight) != nullptr;
-    p.activations_are_float = is_of_type(activations, GGML_TYPE_F32) && is_of_type(op, GGML_TYPE_F32);
+    p.activations_are_float = type_of(activations) == GGML_TYPE_F32 && type_of(op) == GGML_TYPE_F32;
     p.activations_are_contiguous = p.activations_are_float && host.ggml.ggml_is_contiguous(activations) &&
                                    host.ggml.ggml_is_contiguous(op);
     if (chooses) describe_choice(host, op, p);
@@ -147,15 +142,9 @@ MatrixCall matrix_call(const Host& host, const ggml_tensor* op) {
 
 ExpertsCall experts_call(const ggml_tensor* op) {
     const ggml_tensor* const stack = op->src[0];
-    ExpertsCall call;
-    call.K = static_cast<size_t>(stack->ne[0]);
-    call.N = static_cast<size_t>(stack->ne[1]);
-    call.experts = static_cast<size_t>(stack->ne[2]);
-    call.used = static_cast<size_t>(op->src[2]->ne[0]);
-    call.tokens = static_cast<size_t>(op->src[2]->ne[1]);
-    call.raw_bytes = stack->nb[2];
-    call.float_activations = wants_float_activations(op);
-    return call;
+    const ggml_tensor* const choice = op->src[2];
+    return {elements(stack, 0),  elements(stack, 1), elements(stack, 2),         elements(choice, 0),
+            elements(choice, 1), stack->nb[2],       wants_float_activations(op)};
 }
 
 bool wants_float_activations(const ggml_tensor* op) {
@@ -169,7 +158,6 @@ bool wants_float_activations(const ggml_tensor* op) {
 WeightSource weight_source(const Host& host, const ggml_tensor* op, int expert) {
     const ggml_tensor* const weight = op->src[0];
     WeightSource source;
-    source.float_activations = wants_float_activations(op);
     source.name = weight->name;
     source.type_name = host.ggml.ggml_type_name(weight->type);
     source.K = static_cast<size_t>(weight->ne[0]);
@@ -179,6 +167,7 @@ WeightSource weight_source(const Host& host, const ggml_tensor* op, int expert) 
     if (expert >= 0) source.data += static_cast<size_t>(expert) * weight->nb[2];
     source.row_bytes = weight->nb[1];
     source.dequantise = dequantise_of(host, weight);
+    source.float_activations = wants_float_activations(op);
     return source;
 }
 

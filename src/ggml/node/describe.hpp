@@ -10,12 +10,12 @@
 
 namespace rknpu2 {
 
-// `op` is a matmul; its data need not be allocated. Nothing else is taken for granted: sources may be
-// missing, types may be none, sizes and strides may be anything (then support() refuses).
+// `op` is a matmul; its data need not be allocated. Sources may be missing, types may be none, sizes and
+// strides may be anything: then support() refuses.
 MatmulProblem describe(const Host& host, const ggml_tensor* op);
 
-// Can the NPU compute this node of a graph, as a product with a matrix? The answer does not depend on the
-// number of rows. Any node; its data need not be allocated.
+// Is the node, of any kind, a product with a matrix that the NPU can compute? The answer does not depend on
+// the number of rows; data need not be allocated.
 bool can_multiply_on_npu(const Host& host, const ggml_tensor* node);
 
 // `op` is a GGML_OP_MUL_MAT that the NPU can compute.
@@ -24,13 +24,13 @@ MatrixCall matrix_call(const Host& host, const ggml_tensor* op);
 // `op` is a GGML_OP_MUL_MAT_ID.
 ExpertsCall experts_call(const ggml_tensor* op);
 
-// Does the host forbid to round the activations of `op`, a matmul, to 8 bits? ggml_prec_set_src() with
-// GGML_PREC_F32, BF16 or F16 for src[1]. (What ggml_prec_set_acc() may ask of sums, the NPU always does: they
-// are int32 or float32.) Source: TAG_GGML_PREC in ggml.h and ggml.c of ggml 0.25.1 to 0.25.3.
+// Does the host forbid to round the activations of `op`, a matmul, to 8 bits? It does so by
+// ggml_prec_set_src() with GGML_PREC_F32, BF16 or F16 for src[1]. (What ggml_prec_set_acc() may ask of sums
+// holds always: they are int32 or float32.) Source: TAG_GGML_PREC in ggml.h and ggml.c of ggml 0.25.1 to
+// 0.25.3.
 bool wants_float_activations(const ggml_tensor* op);
 
-// The weight of `op`, a matmul that the NPU can compute; its weight has data, and is a two-dimensional
-// tensor, or a stack of experts of which one is meant.
+// Returns the weight of `op`, a matmul that the NPU can compute, or one expert of its stack. It has data.
 WeightSource weight_source(const Host& host, const ggml_tensor* op, int expert = -1);
 
 }  // namespace rknpu2

@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: MIT
 // Whom attention of a chunk waits for, by the mask; and which cells are cleared before they are written.
-#include "ggml/flow/flow_waits.hpp"
+#include "ggml/flow/cache_cells.hpp"
 
 #include <algorithm>
 #include <cstring>
 #include <numeric>
 #include <optional>
 
-#include "ggml/flow/cache_cells.hpp"
 #include "ggml/plan_fixture.hpp"
 #include "support/random.hpp"
 
@@ -56,7 +55,10 @@ class FlowWaitsTest : public PlanFixture {
         stage.nodes.push_back({attention_});
         stage.after = 0;
         stage.cache_reads.push_back({writer_, shown_});
-        return waits_->last_seen(stage);
+        std::vector<size_t> last;
+        for (size_t chunk = 0; chunk < chunks_.size(); ++chunk)
+            last.push_back(waits_->last_seen(stage, chunk));
+        return last;
     }
 
     std::vector<FlowChunk> chunks_;
