@@ -37,11 +37,7 @@ std::string own_directory() {
 class Plugin {
   public:
     static Plugin& instance() {
-        static auto* const plugin = [] {
-            auto* const made = new Plugin;
-            at_process_end = write_files_at_end;
-            return made;
-        }();
+        static auto* const plugin = new Plugin;
         return *plugin;
     }
 
@@ -93,6 +89,8 @@ class Plugin {
         ggml_backend_reg_t reg = nullptr;  // null: refused, or its settings are wrong
         Status refusal;
     };
+
+    Plugin() { at_process_end = write_files_at_end; }
 
     // Writes nothing where a signal's handler ends the process in the middle of a call of ours: the call may
     // hold a lock that would be waited for.

@@ -35,9 +35,13 @@ std::byte* bytes_of(const ggml_tensor* tensor, size_t offset) {
 }
 
 void free_buffer(ggml_backend_buffer_t buffer) noexcept {
-    Buffer* const ours = &of(buffer);
-    guard(*ours->host, "freeing a buffer", false, [&] {
-        delete ours;
+    Host& host = *of(buffer).host;
+    guard(host, "freeing a buffer", false, [&] {
+        {
+            const std::lock_guard lock(host.buffers_mutex);
+            host.buffers.erase(buffer);
+        }
+        delete &of(buffer);
         return true;
     });
 }
@@ -87,7 +91,8 @@ ggml_backend_buffer_t wrap(Host& host, std::unique_ptr<Buffer> buffer, size_t si
     const ggml_backend_buffer_t made =
         host.ggml.ggml_backend_buffer_init(&host.buffer_type, i, buffer.get(), size);
     if (made == nullptr) return nullptr;
-    buffer->handle = made;
+    const std::lock_guard lock(host.buffers_mutex);
+    host.buffers.insert(made);
     static_cast<void>(buffer.release());  // free_buffer() deletes it
     return made;
 }
@@ -108,16 +113,6 @@ WeightKey key_of(const Host& host, const Buffer& buffer, const ggml_tensor* op, 
 }
 
 }  // namespace
-
-Buffer::Buffer(Host& owner) : host(&owner) {
-    const std::lock_guard lock(host->buffers_mutex);
-    host->buffers.insert(this);
-}
-
-Buffer::~Buffer() {
-    const std::lock_guard lock(host->buffers_mutex);
-    host->buffers.erase(this);
-}
 
 Result<std::shared_ptr<const PackedWeight>> packed_weight(Host& host, const ggml_tensor* op, int expert,
                                                           ReservedWeight* reserved) {
@@ -189,9 +184,9 @@ CpuCopy cpu_copy(Host& host, const ggml_tensor* node) {
 size_t unpacked_weight_bytes(Host& host) {
     const std::lock_guard lock(host.buffers_mutex);
     size_t bytes = 0;
-    for (const Buffer* const buffer : host.buffers) {
-        if (buffer->handle == nullptr || buffer->handle->usage != GGML_BACKEND_BUFFER_USAGE_WEIGHTS) continue;
-        bytes += buffer->handle->size - std::min(buffer->handle->size, buffer->weights.raw_bytes());
+    for (const ggml_backend_buffer_t buffer : host.buffers) {
+        if (buffer->usage == GGML_BACKEND_BUFFER_USAGE_WEIGHTS)
+            bytes += buffer->size - std::min(buffer->size, of(buffer).weights.raw_bytes());
     }
     return bytes;
 }

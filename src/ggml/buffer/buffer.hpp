@@ -17,8 +17,7 @@
 namespace rknpu2 {
 
 struct Buffer {
-    explicit Buffer(Host& owner);
-    ~Buffer();
+    explicit Buffer(Host& owner) : host(&owner) {}
 
     size_t offset_of(const void* data) const {
         return static_cast<size_t>(static_cast<const std::byte*>(data) - base);
@@ -29,8 +28,7 @@ struct Buffer {
         copies.invalidate(offset_of(data), bytes);
     }
 
-    Host* host;
-    ggml_backend_buffer_t handle = nullptr;
+    Host* const host;
     AlignedBuffer owned;  // empty for borrowed memory
     std::byte* base = nullptr;
     bool shared_file_mapping = false;   // pages may be given back once they are packed

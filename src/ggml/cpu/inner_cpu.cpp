@@ -83,8 +83,7 @@ void InnerCpu::set_pool(ggml_threadpool_t pool) {
 bool InnerCpu::has_openmp() const {
     const auto features = host_.cpu_function<ggml_backend_get_features_t>("ggml_backend_get_features");
     if (features == nullptr) return false;
-    const ggml_backend_feature* feature =
-        features(host_.ggml.ggml_backend_dev_backend_reg(host_.cpu_device()));
+    const auto* feature = features(host_.ggml.ggml_backend_dev_backend_reg(host_.cpu_device()));
     while (feature != nullptr && feature->name != nullptr && std::strcmp(feature->name, "OPENMP") != 0)
         ++feature;
     return feature != nullptr && feature->name != nullptr;

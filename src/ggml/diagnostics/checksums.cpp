@@ -43,29 +43,24 @@ void Checksums::add(Nodes matmuls, const ggml_tensor* gate) {
 void Checksums::add_rows(const std::string& weight, const ggml_tensor* matmul, const ggml_tensor* result) {
     const ggml_tensor* const in = matmul->src[1];
     const ggml_tensor* const choice = matmul->op == GGML_OP_MUL_MAT_ID ? matmul->src[2] : nullptr;
-    for (int64_t i3 = 0; i3 < result->ne[3]; ++i3) {
-        for (int64_t i2 = 0; i2 < result->ne[2]; ++i2) {
-            for (int64_t i1 = 0; i1 < result->ne[1]; ++i1) {
-                // Row i1 is a choice of token i2; choices may share a row of activations.
-                const std::string expert =
-                    choice != nullptr ? format("[%d]", row_of<const int32_t>(choice, i2)[i1]) : "";
-                add_row(weight + expert, matmul->src[0],
-                        row_of<const float>(in, choice != nullptr ? i1 % in->ne[1] : i1, i2, i3),
-                        row_of<const float>(result, i1, i2, i3));
-            }
-        }
+    const auto K = static_cast<size_t>(matmul->src[0]->ne[0]);
+    const auto N = static_cast<size_t>(matmul->src[0]->ne[1]);
+    const int64_t* const ne = result->ne;
+    for (int64_t row = 0; row < ne[1] * ne[2] * ne[3] && file_ != nullptr; ++row) {
+        const int64_t i1 = row % ne[1];
+        const int64_t i2 = row / ne[1] % ne[2];
+        const int64_t i3 = row / (ne[1] * ne[2]);
+        // With experts, i1 is a choice of token i2; choices may share a row of activations.
+        const int64_t from = choice != nullptr ? i1 % in->ne[1] : i1;
+        const std::string expert =
+            choice != nullptr ? format("[%d]", row_of<const int32_t>(choice, i2)[i1]) : "";
+        const Digest before = hash128(row_of<const float>(in, from, i2, i3), K * sizeof(float));
+        const Digest after = hash128(row_of<const float>(result, i1, i2, i3), N * sizeof(float));
+        const std::string line = format("%s %s %s %zux%zu %s%s\n", before.hex().c_str(), after.hex().c_str(),
+                                        precision_name(precision_), K, N, weight.c_str(), expert.c_str());
+        const bool is_new = seen_.insert(hash128(line.data(), line.size())).second;
+        if (is_new && std::fputs(line.c_str(), file_.get()) == EOF) file_ = nullptr;
     }
-}
-
-void Checksums::add_row(const std::string& name, const ggml_tensor* weight, const float* in,
-                        const float* out) {
-    const auto K = static_cast<size_t>(weight->ne[0]);
-    const auto N = static_cast<size_t>(weight->ne[1]);
-    const std::string line =
-        format("%s %s %s %zux%zu %s\n", hash128(in, K * sizeof(float)).hex().c_str(),
-               hash128(out, N * sizeof(float)).hex().c_str(), precision_name(precision_), K, N, name.c_str());
-    if (!seen_.insert(hash128(line.data(), line.size())).second || file_ == nullptr) return;
-    if (std::fputs(line.c_str(), file_.get()) == EOF) file_ = nullptr;
 }
 
 }  // namespace rknpu2

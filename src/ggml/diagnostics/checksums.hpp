@@ -43,7 +43,6 @@ class Checksums {
 
     Checksums(std::string path, Precision precision);
     void add_rows(const std::string& weight, const ggml_tensor* matmul, const ggml_tensor* result);
-    void add_row(const std::string& name, const ggml_tensor* weight, const float* in, const float* out);
 
     const std::string path_;
     const Precision precision_;

@@ -43,21 +43,19 @@ class WeightLoad {
     // cannot.
     bool add(Nodes matmuls) {
         std::vector<WeightSource> sources;
-        std::vector<ggml_tensor*> added;
         for (ggml_tensor* const matmul : matmuls) {
             const ggml_tensor* const weight = matmul->src[0];
             if (our_buffer(host_, weight->buffer)->poisoned) return false;
             if (is_packed(host_, matmul) || is_added(weight) || is_written(weight)) continue;
             sources.push_back(weight_source(host_, matmul));
-            added.push_back(matmul);
+            matmuls_.push_back(matmul);
         }
         if (sources.empty()) return true;
         auto reserved = host_.npu->reserve(sources, NpuDevice::Attempts::kOne);
         if (!reserved.ok()) return false;
-        for (size_t i = 0; i < sources.size(); ++i) {
-            bytes_ += sources[i].bytes();
-            matmuls_.push_back(added[i]);
-            reserved_.push_back(std::move(reserved.value()[i]));
+        for (ReservedWeight& weight : reserved.value()) {
+            bytes_ += weight.source.bytes();
+            reserved_.push_back(std::move(weight));
         }
         return true;
     }
@@ -88,7 +86,7 @@ class WeightLoad {
     Host& host_;
     const ggml_cgraph* const graph_;
     std::vector<ReservedWeight> reserved_;
-    std::vector<ggml_tensor*> matmuls_;
+    std::vector<ggml_tensor*> matmuls_;  // of the reserved weights; behind them, those of a failed add()
     uint64_t bytes_ = 0;
 };
 

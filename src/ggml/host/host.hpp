@@ -41,7 +41,6 @@ class PackingForecast {
     std::atomic<uint64_t> packed_{0};
 };
 
-struct Buffer;      // buffer.hpp
 class Checksums;    // checksums.hpp
 class Sensitivity;  // sensitivity.hpp
 
@@ -59,7 +58,7 @@ struct Host {
     TargetMemo targets;
     std::mutex loading_mutex;  // of load_weights_ahead()
     std::mutex buffers_mutex;
-    std::set<const Buffer*> buffers;  // alive, guarded by buffers_mutex
+    std::set<ggml_backend_buffer_t> buffers;  // alive, guarded by buffers_mutex
 
     ggml_backend_reg reg{};
     ggml_backend_device device{};
