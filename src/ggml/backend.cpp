@@ -28,14 +28,18 @@ namespace {
 ggml_guid kGuid = {0x72, 0x6b, 0x6e, 0x70, 0x75, 0x32, 0x2d, 0x67,
                    0x67, 0x6d, 0x6c, 0x2d, 0x33, 0x35, 0x38, 0x38};
 
-bool must_stop(void* backend);
-
 struct Backend {
     explicit Backend(Host& owner)
         : host(owner),
           cpu(owner, must_stop, this),
           one_thread_cpus(owner),
           flow_tools{owner, cpu, one_thread_cpus} {}
+
+    // A ggml_abort_callback: does the host want us to stop, or does the process end?
+    static bool must_stop(void* backend) {
+        const Backend& ours = *static_cast<const Backend*>(backend);
+        return process_is_ending() || (ours.abort != nullptr && ours.abort(ours.abort_data));
+    }
 
     Host& host;
     ggml_abort_callback abort = nullptr;  // the host's, or null
@@ -51,12 +55,6 @@ struct Backend {
     const ggml_tensor* one_plane = nullptr;  // a weight whose activations go without their second plane
     ggml_backend object{};
 };
-
-// A ggml_abort_callback: does the host want us to stop, or does the process end?
-bool must_stop(void* backend) {
-    const Backend& ours = *static_cast<const Backend*>(backend);
-    return process_is_ending() || (ours.abort != nullptr && ours.abort(ours.abort_data));
-}
 
 Backend& of(ggml_backend_t backend) {
     return *static_cast<Backend*>(backend->context);
@@ -179,7 +177,7 @@ Status run_experts(Backend& backend, const Step& step) {
 Status run_steps(Backend& backend, std::span<const Step> steps);
 
 Status run_flow_step(Backend& backend, const Step& step) {
-    Status status = run_flow(backend.flow_tools, *step.flow, must_stop, &backend);
+    Status status = run_flow(backend.flow_tools, *step.flow, Backend::must_stop, &backend);
     if (status.code() != StatusCode::kUnsupported) return status;
     return run_steps(backend, steps_without_flow(backend.host, step, backend.plan));
 }
@@ -219,7 +217,7 @@ void log_failure(const Backend& backend, const Step& step, const Status& status)
 
 Status run_steps(Backend& backend, std::span<const Step> steps) {
     for (const Step& step : steps) {
-        if (must_stop(&backend)) return {StatusCode::kAborted, "the host asked to stop"};
+        if (Backend::must_stop(&backend)) return {StatusCode::kAborted, "the host asked to stop"};
         Status status = run_step(backend, step);
         if (status.ok()) continue;
         // Not twice for a flow whose nodes are computed one by one: its steps are inside of its own.
@@ -237,7 +235,7 @@ ggml_status compute(Backend& backend) {
     ++host.counters->graphs;
     backend.computed = true;
     backend.failed = false;
-    load_weights_ahead(host, backend.plan, must_stop, &backend);
+    load_weights_ahead(host, backend.plan, Backend::must_stop, &backend);
     return ggml_status_of(run_steps(backend, backend.plan.steps));
 }
 

@@ -13,26 +13,22 @@
 namespace rknpu2 {
 namespace {
 
-// Memory that a model's *file bytes* may take here. llama.cpp compares the bytes of the file with what we
+// Free is what a model's *file bytes* may take here. llama.cpp compares the bytes of the file with what we
 // report, but a weight is held packed, in the machine's memory. So what packing adds is taken off first:
 // weights that wait to be packed, and, by the forecast's ratio, weights still to come. A smaller packed form
 // (int8 from F16) is not counted in our favour.
-size_t free_memory(Host& host, const SystemMemory& memory) {
-    const double ratio = host.forecast.ratio();
-    const double waiting = static_cast<double>(unpacked_weight_bytes(host)) * ratio;
-    const double available = std::max(0.0, static_cast<double>(memory.available) - waiting);
-    const double share = host.config.precision == Precision::kReference ? 1.0 : 1.0 / std::max(1.0, ratio);
-    return static_cast<size_t>(available * share);
-}
-
 void get_memory(ggml_backend_dev_t device, size_t* free, size_t* total) noexcept {
     Host& host = host_of(device);
-    *free = 0;
-    *total = 0;
+    *free = *total = 0;
     guard(host, "asking for memory", false, [&] {
         const SystemMemory memory = system_memory();
+        const double ratio = host.forecast.ratio();
+        const double waiting = static_cast<double>(unpacked_weight_bytes(host)) * ratio;
+        const double available = std::max(0.0, static_cast<double>(memory.available) - waiting);
+        const bool packs = host.config.precision != Precision::kReference;
+        const double share = packs ? 1.0 / std::max(1.0, ratio) : 1.0;
         *total = memory.total;
-        *free = free_memory(host, memory);
+        *free = static_cast<size_t>(available * share);
         return true;
     });
 }
