@@ -4,73 +4,55 @@
 #include "base/log.hpp"
 
 namespace rknpu2 {
-namespace {
 
-// Counts a call that went well.
-Status count(const Result<size_t>& maintained, MaintenanceCounter& counter) {
-    RKNPU2_RETURN_IF_ERROR(maintained.status());
+Status Coherency::to_device(NpuContext& context, NpuMemory& memory, std::span<const Extent> where,
+                            MaintenanceCounter& counter) {
+    size_t bytes = 0;
+    if (lines_) {
+        for (const Extent& extent : where) {
+            RKNPU2_RETURN_IF_ERROR(
+                lines_->apply(CacheLines::Operation::kClean, memory.data() + extent.offset, extent.bytes));
+            bytes += extent.bytes;
+        }
+    } else {
+        RKNPU2_RETURN_IF_ERROR(context.sync_to_device(memory));
+        bytes = memory.size();
+    }
     ++counter.calls;
-    counter.bytes += maintained.value();
+    counter.bytes += bytes;
     return {};
 }
 
-class LinesCoherency final : public Coherency {
-  public:
-    LinesCoherency(CacheLines lines, CoherencyCounters& counters) : Coherency(counters), lines_(lines) {}
-    const char* name() const override { return "lines"; }
-
-  protected:
-    Result<size_t> to_device(NpuContext&, NpuMemory& memory, std::span<const Extent> where) override {
-        size_t bytes = 0;
-        for (const Extent& extent : where) {
-            RKNPU2_RETURN_IF_ERROR(
-                lines_.apply(CacheLines::Operation::kClean, memory.data() + extent.offset, extent.bytes));
-            bytes += extent.bytes;
-        }
-        return bytes;
-    }
-    Result<size_t> from_device(NpuContext&, NpuMemory& memory, Extent where) override {
-        RKNPU2_RETURN_IF_ERROR(lines_.apply(CacheLines::Operation::kCleanAndInvalidate,
-                                            memory.data() + where.offset, where.bytes));
-        return where.bytes;
-    }
-
-  private:
-    const CacheLines lines_;
-};
-
-}  // namespace
-
-Result<size_t> OwnerCoherency::to_device(NpuContext& context, NpuMemory& memory, std::span<const Extent>) {
-    RKNPU2_RETURN_IF_ERROR(context.sync_to_device(memory));
-    return memory.size();
-}
-
-Result<size_t> OwnerCoherency::from_device(NpuContext& context, NpuMemory& memory, Extent) {
-    RKNPU2_RETURN_IF_ERROR(context.sync_from_device(memory));
-    return memory.size();
+Status Coherency::from_device(NpuContext& context, NpuMemory& memory, Extent where,
+                              MaintenanceCounter& counter) {
+    RKNPU2_RETURN_IF_ERROR(lines_ ? lines_->apply(CacheLines::Operation::kCleanAndInvalidate,
+                                                  memory.data() + where.offset, where.bytes)
+                                  : context.sync_from_device(memory));
+    ++counter.calls;
+    counter.bytes += lines_ ? where.bytes : memory.size();
+    return {};
 }
 
 Status Coherency::weights_written(NpuContext& context, NpuMemory& memory, std::span<const Extent> where) {
-    return count(to_device(context, memory, where), counters_.weights);
+    return to_device(context, memory, where, counters_.weights);
 }
 
 Status Coherency::activations_written(NpuContext& context, NpuMemory& memory, size_t bytes) {
     const Extent where{0, bytes};
-    return count(to_device(context, memory, {&where, 1}), counters_.activations);
+    return to_device(context, memory, {&where, 1}, counters_.activations);
 }
 
 Status Coherency::result_area_made(NpuContext& context, NpuMemory& memory) {
     const Extent where{0, memory.size()};
-    return count(to_device(context, memory, {&where, 1}), counters_.result_areas);
+    return to_device(context, memory, {&where, 1}, counters_.result_areas);
 }
 
 Status Coherency::result_needed(NpuContext& context, NpuMemory& memory, size_t bytes) {
-    return count(from_device(context, memory, {0, bytes}), counters_.results);
+    return from_device(context, memory, {0, bytes}, counters_.results);
 }
 
 std::unique_ptr<Coherency> make_owner_coherency(CoherencyCounters& counters) {
-    return std::make_unique<OwnerCoherency>(counters);
+    return std::make_unique<Coherency>(counters);
 }
 
 Result<std::unique_ptr<Coherency>> make_coherency(CoherencyChoice choice, const std::string& of_profile,
@@ -78,8 +60,7 @@ Result<std::unique_ptr<Coherency>> make_coherency(CoherencyChoice choice, const 
     const bool profile_wants_lines = choice == CoherencyChoice::kAuto && of_profile == "lines";
     if (choice != CoherencyChoice::kLines && !profile_wants_lines) return make_owner_coherency(counters);
     const CacheLines lines = runtime.cache_lines();
-    if (lines.available())
-        return std::unique_ptr<Coherency>(std::make_unique<LinesCoherency>(lines, counters));
+    if (lines.available()) return std::make_unique<Coherency>(counters, lines);
     if (profile_wants_lines) {
         log(LogLevel::kWarning,
             "the board profile says coherency lines, and this CPU lets programs maintain no cache lines: "

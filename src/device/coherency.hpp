@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: MIT
 // How the CPU and the NPU see what the other one has written.
 //
-// The CPU's cache lies before device memory and the NPU does not look into it: what the CPU has written has
-// to be cleaned before a run reads it, and what the CPU has in its cache of a result has to be invalidated
-// after the run. Sources disagree about which call of the runtime does that (docs/hardware.csv, import-sync
-// and bind-cleans), so the plug-in relies on none of the doubtful ones: work areas are buffers of their own,
-// never parts of others; binding is not taken for cleaning; the CPU never writes to memory of results, and
-// what it may have of it when it is made is cleaned first. What is left to choose is the means:
+// The NPU does not look into the CPU's cache: what the CPU has written must be cleaned before a run reads it,
+// and what it has cached of a result must be invalidated after the run. Sources disagree about which call of
+// the runtime does that (docs/hardware.csv, import-sync and bind-cleans), so we rely on no doubtful one: work
+// areas are buffers of their own; binding is not taken for cleaning; the CPU never writes to memory of
+// results, which is cleaned when it is made. What is left to choose is the means:
 //
 //   owner   rknn_mem_sync on the handle that rknn_create_mem gave, of the whole buffer. Others have run with
 //           it for weeks. Default.
@@ -15,11 +14,9 @@
 // Thread safe. Each call is counted.
 #pragma once
 
-#include <memory>
+#include <optional>
 #include <span>
-#include <string>
 
-#include "config/config.hpp"
 #include "counters/counters.hpp"
 #include "runtime/npu_runtime.hpp"
 
@@ -35,12 +32,14 @@ struct Extent {
 // that no other thread uses.
 class Coherency {
   public:
-    explicit Coherency(CoherencyCounters& counters) : counters_(counters) {}
+    // Without `lines`: owner.
+    explicit Coherency(CoherencyCounters& counters, std::optional<CacheLines> lines = {})
+        : counters_(counters), lines_(lines) {}
     virtual ~Coherency() = default;
     Coherency(const Coherency&) = delete;
     Coherency& operator=(const Coherency&) = delete;
 
-    virtual const char* name() const = 0;
+    virtual const char* name() const { return lines_ ? "lines" : "owner"; }
 
     // The CPU has packed or loaded weights there. The NPU may be reading others from the same memory.
     virtual Status weights_written(NpuContext& context, NpuMemory& memory, std::span<const Extent> where);
@@ -51,31 +50,20 @@ class Coherency {
     // A run has written the first `bytes`, and the CPU is going to read them.
     virtual Status result_needed(NpuContext& context, NpuMemory& memory, size_t bytes);
 
-  protected:
-    // What the CPU has written is in memory; what is in memory is what the CPU reads. How many bytes were
-    // maintained for it.
-    virtual Result<size_t> to_device(NpuContext& context, NpuMemory& memory,
-                                     std::span<const Extent> where) = 0;
-    virtual Result<size_t> from_device(NpuContext& context, NpuMemory& memory, Extent where) = 0;
-
   private:
+    // What the CPU has written is in memory; what is in memory is what the CPU reads.
+    Status to_device(NpuContext& context, NpuMemory& memory, std::span<const Extent> where,
+                     MaintenanceCounter& counter);
+    Status from_device(NpuContext& context, NpuMemory& memory, Extent where, MaintenanceCounter& counter);
+
     CoherencyCounters& counters_;
-};
-
-class OwnerCoherency : public Coherency {
-  public:
-    using Coherency::Coherency;
-    const char* name() const override { return "owner"; }
-
-  protected:
-    Result<size_t> to_device(NpuContext& context, NpuMemory& memory, std::span<const Extent>) override;
-    Result<size_t> from_device(NpuContext& context, NpuMemory& memory, Extent) override;
+    const std::optional<CacheLines> lines_;
 };
 
 std::unique_ptr<Coherency> make_owner_coherency(CoherencyCounters& counters);
-// What the setting says; with kAuto what the board's profile does: "owner", "lines", or nothing, which is
-// owner. kUnsupported: the setting wants lines, and this CPU lets programs maintain none. A profile that
-// wants them there is one warning, and owner.
+// What the setting says; with kAuto what the board's profile does: "lines", or else owner. Where this CPU
+// lets programs maintain no lines, a setting that wants them is kUnsupported; a profile is one warning, and
+// owner.
 Result<std::unique_ptr<Coherency>> make_coherency(CoherencyChoice choice, const std::string& of_profile,
                                                   const NpuRuntime& runtime, CoherencyCounters& counters);
 

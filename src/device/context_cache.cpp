@@ -6,8 +6,7 @@
 #include "base/format.hpp"
 
 namespace rknpu2 {
-Result<View> CachedContext::view(Operand operand, size_t row_index, const DeviceMemoryPool::Slice& slice,
-                                 size_t bytes) {
+Result<View> CachedContext::view(Operand operand, size_t row_index, const Slice& slice, size_t bytes) {
     const View view{slice.id, context_->operand_bytes(operand, row_index), &slice.memory(), slice.offset,
                     slice.alone()};
     if (view.bytes > bytes) {
@@ -15,7 +14,8 @@ Result<View> CachedContext::view(Operand operand, size_t row_index, const Device
                       format("the runtime wants %zu bytes where the layout has %zu", view.bytes, bytes));
     }
     if (view.whole || imports_.contains(view)) return view;
-    Result<std::unique_ptr<NpuMemory>> imported = DeviceMemoryPool::import_into(*context_, slice, view.bytes);
+    Result<std::unique_ptr<NpuMemory>> imported =
+        context_->import_slice(slice.memory(), slice.offset, view.bytes);
     RKNPU2_RETURN_IF_ERROR(imported.status());
     imports_.emplace(view, imported.take());
     return view;
@@ -48,7 +48,7 @@ Status CachedContext::run() {
     return coherency_.result_needed(*context_, *result_.memory, result_.bytes);
 }
 
-void CachedContext::forget(const DeviceMemoryPool::Slice& slice) {
+void CachedContext::forget(const Slice& slice) {
     const NpuMemory* const memory = &slice.memory();
     const auto touches = [&](const View& view) {
         return view.memory == memory && view.offset < slice.offset + slice.bytes &&
@@ -60,52 +60,44 @@ void CachedContext::forget(const DeviceMemoryPool::Slice& slice) {
 }
 
 void ContextCache::begin_call() {
-    ++call_;
+    uses_before_ = uses_;
     keep_at_most(capacity_);
 }
 
+ContextCache::Contexts::iterator ContextCache::oldest() {
+    const auto used = [](const auto& entry) { return entry.second.used; };
+    return std::ranges::min_element(kept_, {}, used);
+}
+
 Result<CachedContext*> ContextCache::get(const ContextKey& key) {
-    if (const auto known = by_key_.find(key); known != by_key_.end()) {
-        order_.splice(order_.begin(), order_, known->second);
-        order_.front().call = call_;
-        return order_.front().context.get();
+    auto known = kept_.find(key);
+    if (known == kept_.end()) {
+        if (kept_.size() >= capacity_ && oldest()->second.used <= uses_before_) kept_.erase(oldest());
+        Result<std::unique_ptr<NpuContext>> made =
+            runtime_.create_context({key.arithmetic, key.K, key.N, rows_, key.core, key.domain});
+        RKNPU2_RETURN_IF_ERROR(made.status());
+        known = kept_.emplace(key, Kept{std::make_unique<CachedContext>(key, made.take(), coherency_)}).first;
     }
-    if (order_.size() >= capacity_ && order_.back().call != call_) drop_last();
-    Result<std::unique_ptr<NpuContext>> made =
-        runtime_.create_context({key.arithmetic, key.K, key.N, rows_, key.core, key.domain});
-    RKNPU2_RETURN_IF_ERROR(made.status());
-    order_.push_front({std::make_unique<CachedContext>(key, made.take(), coherency_), call_});
-    by_key_.emplace(key, order_.begin());
-    return order_.front().context.get();
+    known->second.used = ++uses_;
+    return known->second.context.get();
 }
 
 void ContextCache::drop(const CachedContext* context) {
-    const auto entry = std::find_if(order_.begin(), order_.end(),
-                                    [&](const Kept& kept) { return kept.context.get() == context; });
-    if (entry == order_.end()) return;
-    by_key_.erase(entry->context->key());
-    order_.erase(entry);
-}
-
-void ContextCache::drop_last() {
-    by_key_.erase(order_.back().context->key());
-    order_.pop_back();
+    std::erase_if(kept_, [&](const auto& entry) { return entry.second.context.get() == context; });
 }
 
 void ContextCache::clear() {
-    by_key_.clear();
-    order_.clear();
+    kept_.clear();
 }
 
 void ContextCache::keep_at_most(size_t capacity) {
     capacity_ = capacity;
-    while (order_.size() > capacity_)
-        drop_last();
+    while (kept_.size() > capacity_)
+        kept_.erase(oldest());
 }
 
-void ContextCache::forget(const DeviceMemoryPool::Slice& slice) {
-    if (slice.id == 0) return;
-    for (const Kept& kept : order_)
+void ContextCache::forget(const Slice& slice) {
+    for (const auto& [key, kept] : kept_)
         kept.context->forget(slice);
 }
 

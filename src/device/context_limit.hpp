@@ -3,18 +3,10 @@
 //
 // Nobody knows how many a process may have. One author's runs failed from about 150 on; another has had 1,277
 // alive under librknnrt 2.3.2, with 65,536 descriptors allowed (docs/hardware.csv). A limit of 1,024
-// descriptors explains both, at some seven for each context, so that is what the number follows by itself.
-// Where the guess is wrong, the first failure with more than kFewContexts alive is taken for the limit, once:
-// from then on kFewContexts are kept, and what failed is done again. A number that the user has given is kept
-// to.
+// descriptors explains both, at some seven for each context, so the number follows that limit. The first
+// failure with more than kFewContexts alive is taken for the true limit, unless the user has given a number.
 #pragma once
 
-#include <cstddef>
-#include <cstdint>
-#include <string>
-
-#include "base/status.hpp"
-#include "config/config.hpp"
 #include "counters/counters.hpp"
 #include "device/context_cache.hpp"
 
@@ -34,9 +26,8 @@ class ContextLimit {
   public:
     ContextLimit(const Config& config, ContextCache& contexts, ContextCounters& counters);
 
-    // An attempt at `what` ended with `failure`. True if that may be the limit and fewer contexts are kept
-    // now: then the attempt is worth another one, with all its contexts asked for anew, and one line has said
-    // so. True at most once.
+    // An attempt at `what` ended with `failure`. True, at most once: that may be the limit, fewer contexts
+    // are kept now, and the attempt is worth another one, with all its contexts asked for anew.
     bool lowered_after(const Status& failure, const std::string& what);
 
   private:

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: MIT
-// Which cubes of activations the device has been told of. One thread tells it of a cube, once; others that
-// read the cube wait until it has.
+// Which cubes of activations the device has been told of: one thread tells it, and others that read the cube
+// wait.
 //
-// Not thread safe: the scheduler that keeps it guards it by a lock of its own, and tells the device without
-// that lock.
+// Not thread safe: a scheduler's lock guards it. The device is told without that lock.
 #pragma once
 
 #include <cstddef>

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <iterator>
+#include <map>
 
 #include "base/format.hpp"
 
@@ -48,7 +49,7 @@ std::vector<std::vector<size_t>> cut(const std::vector<std::vector<size_t>>& blo
 
 }  // namespace
 
-struct DeviceMemoryPool::Slab {
+struct Slab {
     std::unique_ptr<NpuMemory> memory;
     std::map<size_t, size_t> gaps;  // offset -> bytes, never adjacent
     size_t slices = 0;
@@ -90,44 +91,35 @@ struct DeviceMemoryPool::Slab {
 struct DeviceMemoryPool::Domain {
     int index = 0;
     uint64_t reserved = 0;
-    std::unique_ptr<NpuContext> allocator;  // made at the first allocation; outlives the slabs
+    std::unique_ptr<NpuContext> allocator;  // made at the first allocation; destroyed after the slabs
     std::vector<std::unique_ptr<Slab>> slabs;
 };
 
-std::byte* DeviceMemoryPool::Slice::data() const {
+std::byte* Slice::data() const {
     return slab->memory->data() + offset;
 }
 
-NpuMemory& DeviceMemoryPool::Slice::memory() const {
+NpuMemory& Slice::memory() const {
     return *slab->memory;
 }
 
-bool DeviceMemoryPool::Slice::alone() const {
+bool Slice::alone() const {
     return slab->alone;
 }
 
-DeviceMemoryPool::DeviceMemoryPool(NpuRuntime& runtime) : runtime_(runtime) {}
-DeviceMemoryPool::~DeviceMemoryPool() {
-    for (auto& domain : domains_)
-        domain->slabs.clear();
+DeviceMemoryPool::DeviceMemoryPool(NpuRuntime& runtime) : runtime_(runtime), domains_(rk3588::kDomains) {
+    for (size_t i = 0; i < domains_.size(); ++i)
+        domains_[i].index = static_cast<int>(i);
 }
+DeviceMemoryPool::~DeviceMemoryPool() = default;
 
-DeviceMemoryPool::Domain& DeviceMemoryPool::domain(int index) {
-    while (static_cast<int>(domains_.size()) <= index) {
-        domains_.push_back(std::make_unique<Domain>());
-        domains_.back()->index = static_cast<int>(domains_.size()) - 1;
-    }
-    return *domains_[static_cast<size_t>(index)];
-}
-
-Result<std::vector<DeviceMemoryPool::Slice>> DeviceMemoryPool::allocate_together(const Blocks& blocks) {
+Result<std::vector<Slice>> DeviceMemoryPool::allocate_together(const Blocks& blocks) {
     const Blocks pieces = cut(blocks);
     size_t total = 0;
     for (const auto& piece : pieces)
         total += size_of(piece);
     Status last;
-    for (int index = 0; index < rk3588::kDomains; ++index) {
-        Domain& where = domain(index);
+    for (Domain& where : domains_) {
         std::vector<Slice> slices;
         last = where.slabs.empty() && total > kLargestSlab ? fill_empty(where, pieces, slices)
                                                            : allocate_blocks(where, pieces, slices);
@@ -161,24 +153,32 @@ Status DeviceMemoryPool::fill_empty(Domain& where, const Blocks& blocks, std::ve
     return {};
 }
 
-// Takes one slice and cuts it.
 Status DeviceMemoryPool::allocate_block(Domain& where, const std::vector<size_t>& sizes,
                                         std::vector<Slice>& slices) {
-    Result<Slice> whole = allocate_from(where, size_of(sizes));
-    RKNPU2_RETURN_IF_ERROR(whole.status());
-    Slice next = whole.value();
-    for (const size_t bytes : sizes) {
-        next.bytes = round_up(bytes, kSliceAlignment);
-        slices.push_back(next);
-        next.id = next_id_++;
-        next.offset += next.bytes;
+    const size_t bytes = size_of(sizes);
+    Slab* home = nullptr;
+    size_t offset = SIZE_MAX;
+    for (size_t i = 0; i < where.slabs.size() && offset == SIZE_MAX; ++i) {
+        home = where.slabs[i].get();
+        offset = home->take(bytes);
     }
-    whole.value().slab->slices += sizes.size() - 1;
+    if (offset == SIZE_MAX) {
+        const Result<Slab*> added = add_slab(where, bytes);
+        RKNPU2_RETURN_IF_ERROR(added.status());
+        home = added.value();
+        offset = home->take(bytes);
+    }
+    for (const size_t size : sizes) {
+        slices.push_back({next_id_++, home, offset, round_up(size, kSliceAlignment), where.index});
+        offset += slices.back().bytes;
+    }
+    home->slices += sizes.size() - 1;
+    bytes_in_use_ += bytes;
     return {};
 }
 
-Result<DeviceMemoryPool::Slice> DeviceMemoryPool::allocate_alone(int index, size_t bytes) {
-    Domain& where = domain(index);
+Result<Slice> DeviceMemoryPool::allocate_alone(int index, size_t bytes) {
+    Domain& where = domains_[static_cast<size_t>(index)];
     const size_t rounded = round_up(std::max<size_t>(bytes, 1), kPage);
     if (where.reserved + rounded > kMostOfAll) return domain_is_full(index);
     Result<Slab*> added = add_slab_of(where, rounded);
@@ -193,21 +193,18 @@ Result<DeviceMemoryPool::Slice> DeviceMemoryPool::allocate_alone(int index, size
 void DeviceMemoryPool::note_written(const Slice& slice) {
     std::vector<Extent>& extents = slice.slab->unpublished;
     const bool follows = !extents.empty() && extents.back().offset + extents.back().bytes == slice.offset;
-    if (follows) {
-        extents.back().bytes += slice.bytes;
-    } else {
-        extents.push_back({slice.offset, slice.bytes});
-    }
+    if (!follows) extents.push_back({slice.offset, 0});
+    extents.back().bytes += slice.bytes;
     unpublished_ = true;
 }
 
 Status DeviceMemoryPool::publish(Coherency& coherency) {
     if (!unpublished_) return {};
-    for (const auto& where : domains_) {
-        for (const auto& slab : where->slabs) {
+    for (const Domain& where : domains_) {
+        for (const auto& slab : where.slabs) {
             if (slab->unpublished.empty()) continue;
             RKNPU2_RETURN_IF_ERROR(
-                coherency.weights_written(*where->allocator, *slab->memory, slab->unpublished)
+                coherency.weights_written(*where.allocator, *slab->memory, slab->unpublished)
                     .with_context("handing weights to the NPU"));
             slab->unpublished.clear();
         }
@@ -217,31 +214,10 @@ Status DeviceMemoryPool::publish(Coherency& coherency) {
 }
 
 NpuContext& DeviceMemoryPool::allocator(int index) {
-    return *domain(index).allocator;
+    return *domains_[static_cast<size_t>(index)].allocator;
 }
 
-Result<DeviceMemoryPool::Slice> DeviceMemoryPool::allocate_from(Domain& where, size_t bytes) {
-    const size_t rounded = round_up(std::max<size_t>(bytes, 1), kSliceAlignment);
-    Slab* home = nullptr;
-    size_t offset = SIZE_MAX;
-    for (const auto& slab : where.slabs) {
-        offset = slab->take(rounded);
-        if (offset != SIZE_MAX) {
-            home = slab.get();
-            break;
-        }
-    }
-    if (home == nullptr) {
-        Result<Slab*> added = add_slab(where, rounded);
-        RKNPU2_RETURN_IF_ERROR(added.status());
-        home = added.value();
-        offset = home->take(rounded);
-    }
-    bytes_in_use_ += rounded;
-    return Slice{next_id_++, home, offset, rounded, where.index};
-}
-
-Result<DeviceMemoryPool::Slab*> DeviceMemoryPool::add_slab(Domain& where, size_t bytes) {
+Result<Slab*> DeviceMemoryPool::add_slab(Domain& where, size_t bytes) {
     // Slabs grow with what is there already: few descriptors for a large model, little waste for a small one.
     const size_t wish =
         round_up(std::clamp(bytes_reserved_ / 8, kSmallestSlab, kLargestSlab), kSliceAlignment);
@@ -251,7 +227,7 @@ Result<DeviceMemoryPool::Slab*> DeviceMemoryPool::add_slab(Domain& where, size_t
     return add_slab_of(where, size);
 }
 
-Result<DeviceMemoryPool::Slab*> DeviceMemoryPool::add_slab_of(Domain& where, size_t size) {
+Result<Slab*> DeviceMemoryPool::add_slab_of(Domain& where, size_t size) {
     if (!where.allocator) {
         ContextSpec smallest;
         smallest.K = rk3588::kAlignK;
@@ -276,7 +252,7 @@ Result<DeviceMemoryPool::Slab*> DeviceMemoryPool::add_slab_of(Domain& where, siz
 
 void DeviceMemoryPool::give_back(const Slice& slice) {
     if (slice.id == 0) return;
-    Domain& where = domain(slice.domain);
+    Domain& where = domains_[static_cast<size_t>(slice.domain)];
     slice.slab->give_back(slice.offset, slice.bytes);
     bytes_in_use_ -= slice.bytes;
     if (slice.slab->slices > 0) return;
@@ -284,11 +260,6 @@ void DeviceMemoryPool::give_back(const Slice& slice) {
     bytes_reserved_ -= slice.slab->memory->size();
     std::erase_if(where.slabs, [&](const auto& slab) { return slab.get() == slice.slab; });
     if (where.slabs.empty()) where.allocator.reset();
-}
-
-Result<std::unique_ptr<NpuMemory>> DeviceMemoryPool::import_into(NpuContext& context, const Slice& slice,
-                                                                 size_t bytes) {
-    return context.import_slice(slice.memory(), slice.offset, bytes);
 }
 
 }  // namespace rknpu2

@@ -1,21 +1,18 @@
 // SPDX-License-Identifier: MIT
 // Device memory: few large buffers with many slices for weights, buffers of their own for work areas.
 //
-// Every buffer of the vendor's runtime costs a file descriptor and an entry in a 4 GiB address space, so
-// weights do not get one each. The pool allocates slabs through one tiny "allocator" context a domain and
-// hands out slices; a context that needs a slice imports it by the slab's descriptor
-// (NpuContext::import_slice), without a copy. When a domain is full the next one is used. A slab that has no
-// slice left is given back.
+// Every buffer of the vendor's runtime costs a file descriptor, so weights do not get one each. The pool
+// allocates slabs through one tiny "allocator" context a domain. A context that needs a slice imports it,
+// without a copy. When a domain is full, the next one is used. A slab without slices is given back.
 //
-// Activations and results are handed between CPU and NPU all the time, and only a buffer's own handle is sure
-// to do that (coherency.hpp). Each of their areas is a slab with one slice, which is bound as it is.
+// Work areas change hands between CPU and NPU all the time, and only a buffer's own handle is sure to do that
+// (coherency.hpp). So each is a slab with one slice, which is bound as it is.
 //
-// A slice is known by its id, which is never used again: nothing can be confused with what lay at the same
-// address before. Not thread safe: the device's lock guards it.
+// A slice's id is never used again: nothing can be confused with what lay at the same address before. Not
+// thread safe: the device's lock guards it.
 #pragma once
 
 #include <cstdint>
-#include <map>
 #include <memory>
 #include <vector>
 
@@ -30,56 +27,47 @@ namespace rknpu2 {
 // What one buffer can hold: the runtime counts its bytes, and where a part of it begins, in int32.
 inline constexpr size_t kMostBufferBytes = INT32_MAX / 64 * 64;
 
+struct Slab;
+
+struct Slice {
+    uint64_t id = 0;  // 0: no slice
+    Slab* slab = nullptr;
+    size_t offset = 0;  // from the slab's first byte
+    size_t bytes = 0;
+    int domain = 0;
+
+    std::byte* data() const;
+    NpuMemory& memory() const;  // of the slab
+    bool alone() const;         // Is it all of the slab?
+};
+
 class DeviceMemoryPool {
   public:
-    struct Slab;
-
-    struct Slice {
-        uint64_t id = 0;  // 0: no slice
-        Slab* slab = nullptr;
-        size_t offset = 0;  // from the slab's first byte
-        size_t bytes = 0;
-        int domain = 0;
-        std::byte* data() const;
-        // The whole that it is a part of.
-        NpuMemory& memory() const;
-        // Is it all of that?
-        bool alone() const;
-    };
-
     explicit DeviceMemoryPool(NpuRuntime& runtime);
     ~DeviceMemoryPool();
 
     using Blocks = std::vector<std::vector<size_t>>;  // sizes
-    // Slices of the given sizes, block by block: those of a block lie one behind the other in memory, as far
-    // as a buffer of the runtime reaches (2 GiB), and all lie in the same domain, the first that has room;
-    // all or nothing. Sizes of 1 to kMostBufferBytes; slices start at multiples of 64 bytes. Each is given
-    // back by itself. What comes to kMostWeightBytes or less fits into an empty domain, however it is cut.
+    // Slices of the given sizes (1 to kMostBufferBytes), block by block, or none. Those of a block lie one
+    // behind the other, as far as a buffer of the runtime reaches (2 GiB); all lie in one domain, the first
+    // that has room. They start at multiples of 64 bytes; each is given back by itself. What comes to
+    // kMostWeightBytes or less fits into an empty domain, however it is cut.
     Result<std::vector<Slice>> allocate_together(const Blocks& blocks);
-    // A buffer of its own in a given domain: work areas must lie where the context lies. The slice has
-    // `bytes`, rounded up to pages.
+    // A buffer of its own, rounded up to pages. Work areas must lie in the domain of the context.
     Result<Slice> allocate_alone(int domain, size_t bytes);
     void give_back(const Slice& slice);
 
     // The CPU has written weights there.
     void note_written(const Slice& slice);
-    // Hands all weights that were noted to the NPU: once for each slab, however many they are. To be called
-    // before they are multiplied by.
+    // Hands all weights that were noted to the NPU, once for each slab. Before they are multiplied by.
     Status publish(Coherency& coherency);
     // A context of the domain that has memory, for calls about it.
     NpuContext& allocator(int domain);
-
-    // The first `bytes` of the slice as seen by another context of its domain.
-    static Result<std::unique_ptr<NpuMemory>> import_into(NpuContext& context, const Slice& slice,
-                                                          size_t bytes);
 
     size_t bytes_in_use() const { return bytes_in_use_; }
     size_t bytes_reserved() const { return bytes_reserved_; }
 
   private:
     struct Domain;
-    Domain& domain(int index);
-    Result<Slice> allocate_from(Domain& where, size_t bytes);
     Status allocate_blocks(Domain& where, const Blocks& blocks, std::vector<Slice>& slices);
     Status allocate_block(Domain& where, const std::vector<size_t>& sizes, std::vector<Slice>& slices);
     Status fill_empty(Domain& where, const Blocks& blocks, std::vector<Slice>& slices);
@@ -87,7 +75,7 @@ class DeviceMemoryPool {
     Result<Slab*> add_slab_of(Domain& where, size_t size);
 
     NpuRuntime& runtime_;
-    std::vector<std::unique_ptr<Domain>> domains_;
+    std::vector<Domain> domains_;
     uint64_t next_id_ = 1;
     size_t bytes_in_use_ = 0;
     size_t bytes_reserved_ = 0;

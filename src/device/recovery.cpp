@@ -10,31 +10,17 @@ namespace rknpu2 {
 namespace {
 
 const char* what_follows(OnError remedy) {
-    switch (remedy) {
-        case OnError::kRetry:
-            return "trying again in new contexts";
-        case OnError::kReset:
-            return "trying again after dropping all contexts and work areas";
-        case OnError::kCpu:
-            return "computing it on the CPU";
-        case OnError::kFail:
-            break;
-    }
-    return "giving up";
+    if (remedy == OnError::kRetry) return "trying again in new contexts";
+    if (remedy == OnError::kReset) return "trying again after dropping all contexts and work areas";
+    return "computing it on the CPU";
 }
 
 }  // namespace
 
 bool may_pass(const Status& status) {
-    switch (status.code()) {
-        case StatusCode::kOutOfMemory:
-        case StatusCode::kDeviceUnavailable:
-        case StatusCode::kDeviceError:
-        case StatusCode::kTimeout:
-            return true;
-        default:
-            return false;
-    }
+    const StatusCode code = status.code();
+    return code == StatusCode::kOutOfMemory || code == StatusCode::kDeviceUnavailable ||
+           code == StatusCode::kDeviceError || code == StatusCode::kTimeout;
 }
 
 std::string name_and_others(const std::string& first, size_t count) {

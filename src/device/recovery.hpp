@@ -1,15 +1,11 @@
 // SPDX-License-Identifier: MIT
-// What happens when the NPU fails: the remedies of GGML_RKNPU2_ON_ERROR, one after the other, until one of them
-// helps. Each is counted and, unless there are very many, logged.
-//
-// One object for each multiplication that may have to be done again; used by one thread.
+// What happens when the NPU fails: the remedies of GGML_RKNPU2_ON_ERROR, one after the other, until one of
+// them helps. Each is counted and, unless there are very many, logged.
 #pragma once
 
 #include <string>
 
 #include "base/rate_limit.hpp"
-#include "base/status.hpp"
-#include "config/config.hpp"
 #include "counters/counters.hpp"
 
 namespace rknpu2 {
@@ -20,8 +16,8 @@ bool may_pass(const Status& status);
 // What to call several weights: "blk.0.attn_q.weight and 2 more".
 std::string name_and_others(const std::string& first, size_t count);
 
-// Calls attempt() until it succeeds or again_after(failure) says no; returns what the last one returned, or what
-// again_after() has made of it.
+// Calls attempt() until it succeeds or again_after(failure) says no; returns what the last one returned, or
+// what again_after() has made of it.
 template <typename Attempt, typename Again>
 Status retry(const Attempt& attempt, const Again& again_after) {
     for (;;) {
@@ -30,13 +26,15 @@ Status retry(const Attempt& attempt, const Again& again_after) {
     }
 }
 
+// One object for each call that may have to be done again; used by one thread.
 class Recovery {
   public:
     Recovery(const Config& config, FaultCounters& counters, RateLimit& lines)
         : config_(config), counters_(counters), lines_(lines) {}
 
-    // An attempt at `what` ended with `failure`. True: another one is worth it; if it is to begin from nothing,
-    // reset() was called. False: the CPU is to do it (wants_cpu), or `failure` has become what to report.
+    // An attempt at `what` ended with `failure`. True: another one is worth it; if it is to begin from
+    // nothing, reset() was called. False: the CPU is to do it (wants_cpu), or `failure` has become what to
+    // report.
     template <typename Reset>
     bool again_after(Status& failure, const std::string& what, const Reset& reset) {
         remedy_ = next(failure, what);

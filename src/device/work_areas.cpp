@@ -13,84 +13,64 @@ constexpr size_t most_for(size_t bytes) {
 
 }  // namespace
 
-// The smallest that will do.
-WorkAreas::Area* WorkAreas::find(std::vector<Area>& areas, size_t bytes) {
-    Area* best = nullptr;
-    for (Area& area : areas) {
-        const bool fits = area.slice.bytes >= bytes && area.slice.bytes <= most_for(bytes);
-        if (fits && (best == nullptr || area.slice.bytes < best->slice.bytes)) best = &area;
-    }
-    return best;
+template <typename Which>
+bool WorkAreas::give_back(const Which& which) {
+    return std::erase_if(areas_, [&](const auto& entry) {
+               if (!which(entry)) return false;
+               const Slice& slice = entry.second.slice;
+               bytes_ -= slice.bytes;
+               contexts_.forget(slice);
+               pool_.give_back(slice);
+               return true;
+           }) > 0;
 }
 
-Result<DeviceMemoryPool::Slice> WorkAreas::allocate(int domain, size_t bytes, bool for_result) {
+// False: there was none.
+bool WorkAreas::give_back_unused() {
+    return give_back([&](const auto& entry) { return entry.second.call != call_; });
+}
+
+void WorkAreas::drop_result(int domain, size_t index) {
+    give_back([&](const auto& entry) { return entry.first == Use{domain, index, true}; });
+}
+
+void WorkAreas::clear() {
+    give_back([](const auto&) { return true; });
+}
+
+Result<Slice> WorkAreas::allocate(const Use& use, size_t bytes) {
     if (bytes_ + bytes > kMostKeptBytes) give_back_unused();
-    Result<DeviceMemoryPool::Slice> slice = pool_.allocate_alone(domain, bytes);
+    Result<Slice> slice = pool_.allocate_alone(use.domain, bytes);
     if (!slice.ok() && slice.status().code() == StatusCode::kOutOfMemory && give_back_unused())
-        slice = pool_.allocate_alone(domain, bytes);
-    if (!slice.ok() || !for_result) return slice;
-    Status status = coherency_.result_area_made(pool_.allocator(domain), slice.value().memory());
+        slice = pool_.allocate_alone(use.domain, bytes);
+    if (!slice.ok() || !use.for_result) return slice;
+    Status status = coherency_.result_area_made(pool_.allocator(use.domain), slice.value().memory());
     if (status.ok()) return slice;
     pool_.give_back(slice.value());
     return status;
 }
 
-Result<DeviceMemoryPool::Slice> WorkAreas::area(std::vector<Area>& areas, int domain, size_t bytes,
-                                                bool for_result) {
-    if (Area* const known = find(areas, bytes)) {
-        known->call = call_;
-        return known->slice;
+// The smallest that will do, or a new one.
+Result<Slice> WorkAreas::area(const Use& use, size_t bytes) {
+    Area* best = nullptr;
+    for (auto [known, end] = areas_.equal_range(use); known != end; ++known) {
+        const size_t size = known->second.slice.bytes;
+        const bool fits = size >= bytes && size <= most_for(bytes);
+        if (fits && (best == nullptr || size < best->slice.bytes)) best = &known->second;
     }
-    Result<DeviceMemoryPool::Slice> slice = allocate(domain, bytes, for_result);
-    RKNPU2_RETURN_IF_ERROR(slice.status());
-    areas.push_back({slice.value(), call_});
-    bytes_ += slice.value().bytes;
-    return slice;
-}
-
-void WorkAreas::use_again(const DeviceMemoryPool::Slice& area) {
-    for (auto& [index, areas] : activations_) {
-        for (Area& known : areas)
-            if (known.slice.id == area.id) known.call = call_;
+    if (best == nullptr) {
+        const Result<Slice> made = allocate(use, bytes);
+        RKNPU2_RETURN_IF_ERROR(made.status());
+        best = &areas_.emplace(use, Area{made.value(), call_})->second;
+        bytes_ += made.value().bytes;
     }
+    best->call = call_;
+    return best->slice;
 }
 
-void WorkAreas::release(const Area& area) {
-    bytes_ -= area.slice.bytes;
-    contexts_.forget(area.slice);
-    pool_.give_back(area.slice);
-}
-
-// False: there was none.
-bool WorkAreas::give_back_unused() {
-    bool any = false;
-    for (AreaMap* const map : {&activations_, &results_}) {
-        for (auto& [index, areas] : *map) {
-            std::erase_if(areas, [&](const Area& area) {
-                const bool unused = area.call != call_;
-                if (unused) release(area);
-                any = any || unused;
-                return unused;
-            });
-        }
-    }
-    return any;
-}
-
-void WorkAreas::drop_result(int domain, size_t index) {
-    std::vector<Area>& areas = results_[{domain, index}];
-    for (const Area& area : areas)
-        release(area);
-    areas.clear();
-}
-
-void WorkAreas::clear() {
-    for (AreaMap* const map : {&activations_, &results_}) {
-        for (const auto& [index, areas] : *map)
-            for (const Area& area : areas)
-                release(area);
-        map->clear();
-    }
+void WorkAreas::use_again(size_t cube, const Slice& area) {
+    for (auto [known, end] = areas_.equal_range({area.domain, cube, false}); known != end; ++known)
+        if (known->second.slice.id == area.id) known->second.call = call_;
 }
 
 }  // namespace rknpu2

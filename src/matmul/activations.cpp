@@ -4,8 +4,6 @@
 #include <algorithm>
 
 #include "kernels/quantise.hpp"
-#include "matmul/call_areas.hpp"
-#include "soc/rk3588.hpp"
 
 namespace rknpu2 {
 namespace {
@@ -13,40 +11,35 @@ namespace {
 // A part is that many rows of a chunk for one segment, or as many as there are.
 constexpr size_t kRowsPerPart = 16;
 
-// The same numbers in the cube, whatever it is multiplied by; how many planes there are is the call's
+// Do weights with these plans have the same numbers in the cube? How many planes there are is the call's
 // business.
-bool same_numbers(const Recipe& a, const Recipe& b) {
-    return a.arithmetic == b.arithmetic && a.rotate == b.rotate &&
-           a.one_scale_per_tensor == b.one_scale_per_tensor;
+bool same_numbers(const WeightPlan& a, const WeightPlan& b) {
+    return a.K == b.K && a.segments == b.segments && a.recipe.arithmetic == b.recipe.arithmetic &&
+           a.recipe.rotate == b.recipe.rotate &&
+           a.recipe.one_scale_per_tensor == b.recipe.one_scale_per_tensor;
 }
 
 }  // namespace
 
 bool ActivationStore::same_form(const PackedWeight& a, const PackedWeight& b) {
-    return a.plan.K == b.plan.K && a.domain() == b.domain() && same_numbers(a.plan.recipe, b.plan.recipe) &&
-           a.plan.segments == b.plan.segments && a.input_factors == b.input_factors &&
-           a.channel_offsets.empty() == b.channel_offsets.empty();
+    return same_numbers(a.plan, b.plan) && a.domain() == b.domain() && a.input_factors == b.input_factors;
 }
 
 bool ActivationStore::serves(const PackedWeight& weight, const Activations& input, const Form& form) const {
     const auto small = [&](const RowChunk& chunk) { return row_buckets()[chunk.bucket] <= form.most_rows; };
-    return version_ != 0 && version_ == input.version && data_ == input.data && M_ == input.M &&
-           K_ == weight.plan.K && planes_ == form.planes && domain_ == weight.domain() &&
-           same_numbers(recipe_, weight.plan.recipe) && segments_ == weight.plan.segments &&
-           factors_ == weight.input_factors && std::all_of(cubes_.chunks.begin(), cubes_.chunks.end(), small);
+    return kept_.input.version != 0 && kept_.input == input && kept_.planes == form.planes &&
+           kept_.domain == weight.domain() && same_numbers(kept_.plan, weight.plan) &&
+           kept_.factors == weight.input_factors && std::ranges::all_of(cubes_.chunks, small);
 }
 
+// Member by member: vectors keep their memory.
 void ActivationStore::keep() {
-    if (cubes_.quantised || !whole_ || input_.version == 0) return;
-    version_ = input_.version;
-    data_ = input_.data;
-    M_ = input_.M;
-    K_ = weight_->plan.K;
-    planes_ = form_.planes;
-    domain_ = weight_->domain();
-    recipe_ = weight_->plan.recipe;
-    segments_ = weight_->plan.segments;
-    factors_ = weight_->input_factors;
+    if (cubes_.quantised || cubes_.rows != input_.M) return;
+    kept_.input = input_;
+    kept_.plan = weight_->plan;
+    kept_.domain = weight_->domain();
+    kept_.factors = weight_->input_factors;
+    kept_.planes = form_.planes;
 }
 
 void ActivationStore::clear() {
@@ -56,56 +49,42 @@ void ActivationStore::clear() {
 
 Result<ActivationStore::Cubes*> ActivationStore::get(const PackedWeight& weight, const Activations& input,
                                                      size_t m0, size_t M, const Form& form) {
-    if (serves(weight, input, form)) {
-        for (const DeviceMemoryPool::Slice& slice : cubes_.slices)
-            areas_.use_again(slice);
-        cubes_.quantised = true;
+    cubes_.quantised = serves(weight, input, form);
+    if (cubes_.quantised) {
+        for (size_t cube = 0; cube < cubes_.slices.size(); ++cube)
+            areas_.use_again(cube, cubes_.slices[cube]);
         return &cubes_;
     }
     forget();
-    cubes_.quantised = false;
     weight_ = &weight;
-    rows_ = input.data + m0 * weight.plan.K;
-    form_ = form;
     input_ = input;
-    whole_ = M == input.M;
+    m0_ = m0;
+    form_ = form;
     cubes_.rows = M;
     plan_rows(M, form.planes, form.chunk_rows, cubes_.chunks);
     RKNPU2_RETURN_IF_ERROR(make_room(weight));
     return &cubes_;
 }
 
-// Areas for the cubes, and the parts that the threads take.
 Status ActivationStore::make_room(const PackedWeight& weight) {
     const WeightPlan& plan = weight.plan;
     const size_t count = cubes_.chunks.size() * plan.segments.size();
-    cubes_.slices.resize(count);
+    cubes_.slices.clear();
     cubes_.synced.reset(count);
     cubes_.scales.resize(count * kMaxRows);
     cubes_.sums.assign(count * kMaxRows, 0.0F);
     cubes_.chunk_parts.clear();
-    for (size_t c = 0; c < cubes_.chunks.size(); ++c) {
-        const RowChunk& chunk = cubes_.chunks[c];
+    for (const RowChunk& chunk : cubes_.chunks) {
         for (size_t s = 0; s < plan.segments.size(); ++s) {
-            const size_t cube = c * plan.segments.size() + s;
-            Result<DeviceMemoryPool::Slice> area = cube_area(areas_, weight, s, chunk.bucket, cube);
+            const size_t bytes = cube_bytes(plan, s, chunk.bucket);
+            const auto area = areas_.activations(weight.domain(), cubes_.slices.size(), bytes);
             RKNPU2_RETURN_IF_ERROR(area.status());
-            cubes_.slices[cube] = area.value();
-            counters_.activation_bytes += cube_bytes(plan, s, chunk.bucket);
+            cubes_.slices.push_back(area.value());
+            counters_.activation_bytes += bytes;
         }
         cubes_.chunk_parts.push_back(plan.segments.size() * ceil_div(chunk.count, kRowsPerPart));
     }
     return plan.recipe.rotate ? rotated_.reserve(plan.longest_segment()) : Status();
-}
-
-Cube ActivationStore::cube_of(size_t cube, const RowChunk& chunk) {
-    return {cubes_.slices[cube].data(),
-            row_buckets()[chunk.bucket],
-            chunk.count,
-            form_.planes,
-            cubes_.scales.data() + cube * kMaxRows,
-            cubes_.sums.data() + cube * kMaxRows,
-            form_.tensor_scale};
 }
 
 void ActivationStore::quantise_part(size_t chunk, size_t part) {
@@ -115,8 +94,16 @@ void ActivationStore::quantise_part(size_t chunk, size_t part) {
     const size_t of_segment = ceil_div(rows.count, kRowsPerPart);
     const size_t segment = part / of_segment;
     const size_t first = part % of_segment * kRowsPerPart;
-    quantise_rows(*weight_, plan.segments[segment], cube_of(chunk * plan.segments.size() + segment, rows),
-                  {rows_ + (rows.m0 + first) * plan.K, plan.K}, first,
+    const size_t index = chunk * plan.segments.size() + segment;
+    const Cube cube{cubes_.slices[index].data(),
+                    row_buckets()[rows.bucket],
+                    rows.count,
+                    form_.planes,
+                    cubes_.scales.data() + index * kMaxRows,
+                    cubes_.sums.data() + index * kMaxRows,
+                    form_.tensor_scale};
+    quantise_rows(*weight_, plan.segments[segment], cube,
+                  {input_.data + (m0_ + rows.m0 + first) * plan.K, plan.K}, first,
                   std::min(kRowsPerPart, rows.count - first), rotated_);
 }
 

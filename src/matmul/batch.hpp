@@ -1,14 +1,10 @@
 // SPDX-License-Identifier: MIT
 // Weights that are multiplied by the same activations, grouped by the form in which they read them.
 //
-// Weights of a batch share the quantised activations (ActivationStore::same_form), and runs. Both schedulers
-// group by this list alone: single multiplications (npu_device.hpp), which do one batch after the other, and
-// flows (npu_flow.hpp), which do all at once. A list that is filled again with nothing larger allocates
+// Weights of a batch share the quantised activations (ActivationStore::same_form), and runs. Multiplications
+// do one batch after the other, flows all at once. A list that is filled again with nothing larger allocates
 // nothing.
 #pragma once
-
-#include <string>
-#include <vector>
 
 #include "counters/counters.hpp"
 #include "matmul/run_list.hpp"

@@ -32,12 +32,18 @@ ContextKey context_key(const PackedWeight& weight, const Run& run) {
             weight.domain()};
 }
 
+Result<Slice> result_area(WorkAreas& areas, const PackedWeight& weight, const Run& run, size_t bucket,
+                          size_t index) {
+    const DType type = result_type(weight.plan.recipe.arithmetic);
+    return areas.result(weight.domain(), index, dtype_bytes(type, row_buckets()[bucket] * run.N));
+}
+
 Result<BoundRun> bind_run(WorkAreas& areas, CachedContext& context, const PackedWeight& weight,
-                          const Run& run, size_t bucket, size_t cube,
-                          const DeviceMemoryPool::Slice& activations, const ResultIndex& at) {
-    const Result<DeviceMemoryPool::Slice> area = result_area(areas, weight, run, bucket, at);
+                          const Run& run, size_t bucket, size_t cube, const Slice& activations,
+                          size_t index) {
+    const Result<Slice> area = result_area(areas, weight, run, bucket, index);
     RKNPU2_RETURN_IF_ERROR(area.status());
-    const DeviceMemoryPool::Slice& result = area.value();
+    const Slice& result = area.value();
     const Result<View> a = context.view(Operand::kActivations, bucket, activations, activations.bytes);
     const Result<View> b = context.view(Operand::kWeights, bucket, run.weights, run.weight_bytes);
     const Result<View> c = context.view(Operand::kResult, bucket, result, result.bytes);
@@ -52,21 +58,21 @@ void drop_failed(ContextCache& contexts, const FailedContexts& failed) {
         contexts.drop(context);
 }
 
-Status RunExecutor::tell(const BoundRun& run, FailedContexts& failed) const {
+Status tell(const BoundRun& run, FailedContexts& failed) {
     return attempt(run, failed, [&] { return run.context->activations_written(run.activations); });
 }
 
-Status RunExecutor::run(const BoundRun& run, FailedContexts& failed) const {
-    const PhaseTimer timer(counters_, Phase::kNpu);
+Status execute(const BoundRun& run, Counters& counters, FailedContexts& failed) {
+    const PhaseTimer timer(counters, Phase::kNpu);
     return attempt(run, failed, [&] {
         Status status = run.context->prepare(run.bucket, run.activations, run.weights, run.result);
-        ++counters_.runs;
+        ++counters.runs;
         if (status.ok()) {
-            counters_.weight_bytes += run.weights.bytes;
-            counters_.result_bytes += run.result.bytes;
+            counters.weight_bytes += run.weights.bytes;
+            counters.result_bytes += run.result.bytes;
             status = run.context->run();
         }
-        if (!status.ok()) ++counters_.faults.failed_runs;
+        if (!status.ok()) ++counters.faults.failed_runs;
         return status;
     });
 }

@@ -1,16 +1,15 @@
 // SPDX-License-Identifier: MIT
-// A run with its context and memory, and what doing it means: the one way from both schedulers to the NPU.
+// A run with its context and memory: the one way from both schedulers to the NPU.
 //
-// bind_run() finds the memory, on one thread. A RunExecutor then does the run on any thread: it tells the
-// device of the activations, binds what is not bound, runs, counts, and remembers the context of a run that
-// failed.
+// One thread binds the runs of a call, so that the threads that do them touch nothing shared. tell() and
+// execute() may be called for different cores at the same time. An exception is a failure of the run.
 #pragma once
 
 #include <array>
 
 #include "counters/counters.hpp"
 #include "device/context_cache.hpp"
-#include "matmul/call_areas.hpp"
+#include "device/work_areas.hpp"
 #include "matmul/result_rows.hpp"
 #include "matmul/run_list.hpp"
 
@@ -29,26 +28,20 @@ struct BoundRun {
 // The context that a run of the weight's batch needs.
 ContextKey context_key(const PackedWeight& weight, const Run& run);
 
-// `cube` of the call lies in `activations`.
+// The work area for the result of a run. `index`: of the results that the call has at a time.
+Result<Slice> result_area(WorkAreas& areas, const PackedWeight& weight, const Run& run, size_t bucket,
+                          size_t index);
+
+// `cube` of the call lies in `activations`; `index` as for result_area().
 Result<BoundRun> bind_run(WorkAreas& areas, CachedContext& context, const PackedWeight& weight,
-                          const Run& run, size_t bucket, size_t cube,
-                          const DeviceMemoryPool::Slice& activations, const ResultIndex& at);
+                          const Run& run, size_t bucket, size_t cube, const Slice& activations, size_t index);
 
 // By core: a context whose run has failed and which is not trusted any more, or null.
 using FailedContexts = std::array<const CachedContext*, rk3588::kCores>;
 void drop_failed(ContextCache& contexts, const FailedContexts& failed);
 
-// Thread safe, but for one core by one thread at a time. An exception is a failure of the run.
-class RunExecutor {
-  public:
-    explicit RunExecutor(Counters& counters) : counters_(counters) {}
-
-    // The CPU has written the run's activations. Once for each cube (CubeSync).
-    Status tell(const BoundRun& run, FailedContexts& failed) const;
-    Status run(const BoundRun& run, FailedContexts& failed) const;
-
-  private:
-    Counters& counters_;
-};
+// Tells the device that the CPU has written the run's activations. Once for each cube (CubeSync).
+Status tell(const BoundRun& run, FailedContexts& failed);
+Status execute(const BoundRun& run, Counters& counters, FailedContexts& failed);
 
 }  // namespace rknpu2

@@ -105,6 +105,11 @@ void quantise_group(const PackedWeight& weight, const KSegment& segment, const C
 
 }  // namespace
 
+size_t cube_bytes(const WeightPlan& plan, size_t segment, size_t bucket) {
+    return dtype_bytes(operand_type(plan.recipe.arithmetic),
+                       row_buckets()[bucket] * plan.segments[segment].K_padded);
+}
+
 Status RotatedRows::reserve(size_t K_padded) {
     floats_ = std::max(floats_, kRowGroup * K_padded);
     return memory_.grow(taken_.size() * floats_ * sizeof(float));

@@ -4,13 +4,11 @@
 // A cube is what one run reads: the rows of a chunk for one K segment of a weight, in the chip's layout. With
 // two planes, the rounding errors of its first rows, rounded again, are its next rows. Rows of very large or
 // very small numbers get far scales (kernels/far.hpp), and their sums are divided by the square root of the
-// row's scale: the number that is kept for it, without its sign. Pure functions on
-// memory; threads may fill different rows of a cube at the same time, best from multiples of kRowGroup on.
+// row's scale. Threads may fill different rows of a cube at the same time, best from multiples of kRowGroup
+// on.
 #pragma once
 
 #include <atomic>
-#include <cstddef>
-#include <vector>
 
 #include "base/aligned_buffer.hpp"
 #include "weights/packed_weight.hpp"
@@ -23,10 +21,12 @@ struct Cube {
     size_t chunk_rows = 0;  // of activations; planes times that many are used
     size_t planes = 1;
     float* scales = nullptr;  // [row of the cube]
-    float* sums =
-        nullptr;  // [row of the chunk], of the rounded activations; written for weights with zero points
-    float tensor_scale = 0;  // the one scale of the naive precision; may be far
+    float* sums = nullptr;    // [row of the chunk], of the rounded activations, for weights with zero points
+    float tensor_scale = 0;   // the one scale of the naive precision; may be far
 };
+
+// Bytes of a cube: a row bucket for one K segment.
+size_t cube_bytes(const WeightPlan& plan, size_t segment, size_t bucket);
 
 // Rows as their owner has them: the first one, and the distance from one to the next in floats.
 struct RowSource {
@@ -53,9 +53,9 @@ class RotatedRows {
     std::vector<std::atomic<bool>> taken_;
 };
 
-// Rows first .. first+count-1 of the chunk (first a multiple of kRowGroup), of which `rows` begins with the
-// first: all K of them; the segment's are taken. Whoever has row 0 also fills the rows of the cube that no row
-// of activations has. `rotated` has room for the segment, if the weight's recipe rotates.
+// Rows first .. first+count-1 of the chunk (first a multiple of kRowGroup). `rows` begins with the first of
+// them, at k = 0. Whoever has row 0 also fills the rows of the cube that no row of activations has. `rotated`
+// has room for the segment, if the weight's recipe rotates.
 void quantise_rows(const PackedWeight& weight, const KSegment& segment, const Cube& cube,
                    const RowSource& rows, size_t first, size_t count, RotatedRows& rotated);
 

@@ -2,8 +2,7 @@
 // What becomes of the results of multiplications that are computed together, while they are still in a cache.
 //
 // A feed-forward block multiplies by gate and up, and the next operation takes both results element by
-// element. Handing it a few rows as soon as they are floats spares writing both matrices to memory and
-// reading them again, and lets it run beside the NPU.
+// element. It gets a few rows as soon as they are floats: neither matrix is written to memory and read again.
 #pragma once
 
 #include <cstddef>
@@ -29,11 +28,10 @@ class Epilogue {
     Epilogue(const Epilogue&) = delete;
     Epilogue& operator=(const Epilogue&) = delete;
     virtual ~Epilogue() = default;
-    // Every element once, from any of several threads at once, in any order. When the NPU fails on the way
-    // and the multiplication is done again (GGML_RKNPU2_ON_ERROR), every element comes again, some of them
-    // for the second time, with the same products or, from the CPU, others: the last call for an element
-    // counts, so one must not add to what an earlier one left. After a multiply() that failed, some elements
-    // may have come. Reports failure by its own means.
+    // Every element once, from several threads at once, in any order. When the NPU fails and the
+    // multiplication is done again, every element comes again, some for the second time, from the CPU with
+    // other products: the last call for an element counts. After a multiply() that failed, some elements may
+    // have come. Reports failure by its own means.
     virtual void apply(const ResultBlock& block) noexcept = 0;
 };
 

@@ -21,6 +21,12 @@ constexpr uint64_t kQuantisedPerNs = 1;
 // Activations that one thread quantises sooner than it could share them: some microseconds on an A76.
 constexpr size_t kElementsAlone = 16384;
 
+// Results that a thread turns into floats at a time: long enough to be worth the way to the queue.
+constexpr size_t kElementsPerShare = 65536;
+// Native results have four columns of a row side by side, rows next: a few rows at a time use whole cache
+// lines.
+constexpr size_t kShareAlignment = 4;
+
 // One scale for all rows that are finite; the others become NaN by themselves.
 float scale_of_rows(const float* a, size_t M, size_t K) {
     float largest = 0.0F;
@@ -124,7 +130,7 @@ Status Multiplication::multiply_cubes() {
     failed_.fill(nullptr);
     quantise_alone();
     Pipeline& pipeline = buffers_.pipeline;
-    pipeline.begin(buffers_.shape, npu_.activations.synced());
+    pipeline.begin(buffers_.shape, cubes_->synced);
     npu_.pool.parallel_for(
         threads_of_use(), [&](size_t) { pipeline.work(*this); }, estimated_ns());
     npu_.counters.cpu_tasks += pipeline.cpu_tasks();
@@ -140,18 +146,13 @@ void Multiplication::lay_out() {
     shape.segments = batch_->plan().segments.size();
     shape.chunk_parts = cubes_->chunk_parts;
     shape.quantised = cubes_->quantised;
-    if (shape.strips.size() < batch_->strips.size()) shape.strips.resize(batch_->strips.size());
     shape.rounds.clear();
     buffers_.first_bound.clear();
     size_t bound = 0;
     for (size_t s = 0; s < batch_->strips.size(); ++s) {
         const RunStrip& strip = batch_->strips[s];
-        for (auto& segments : shape.strips[s].segments)
-            segments.clear();
-        for (const Run& run : strip.runs)
-            shape.strips[s].segments[run.core].push_back(run.segment);
         for (size_t c = 0; c < cubes_->chunks.size(); ++c) {
-            shape.rounds.push_back({c, s, cut_of(strip, cubes_->chunks[c].count).count});
+            shape.rounds.push_back({c, &strip, cut_of(strip, cubes_->chunks[c].count).count});
             buffers_.first_bound.push_back(bound);
             bound += strip.runs.size();
         }
@@ -164,14 +165,14 @@ Status Multiplication::bind() {
     buffers_.bound.clear();
     for (size_t round = 0; round < buffers_.shape.rounds.size(); ++round) {
         const size_t chunk = buffers_.shape.rounds[round].chunk;
-        const std::vector<Run>& runs = strip_of(round).runs;
+        const std::vector<Run>& runs = buffers_.shape.rounds[round].strip->runs;
         for (size_t r = 0; r < runs.size(); ++r) {
             const Result<CachedContext*> context = npu_.contexts.get(context_key(weight, runs[r]));
             RKNPU2_RETURN_IF_ERROR(context.status());
             const size_t cube = chunk * weight.plan.segments.size() + runs[r].segment;
             const Result<BoundRun> bound =
                 bind_run(npu_.areas, *context.value(), weight, runs[r], cubes_->chunks[chunk].bucket, cube,
-                         cubes_->slices[cube], {r, round % kResultSlots, kResultSlots});
+                         cubes_->slices[cube], r * kResultSlots + round % kResultSlots);
             RKNPU2_RETURN_IF_ERROR(bound.status());
             buffers_.bound.push_back(bound.value());
         }
@@ -196,10 +197,12 @@ size_t Multiplication::threads_of_use() const {
     const Pipeline::Shape& shape = buffers_.shape;
     const auto all = static_cast<size_t>(npu_.pool.threads());
     if (shape.rounds.size() > 1) return all;
-    const auto cores =
-        std::ranges::count_if(shape.strips[0].segments, [](auto& runs) { return !runs.empty(); });
+    const auto& first_run = shape.rounds[0].strip->first_run;
+    size_t cores = 0;
+    for (size_t core = 0; core < rk3588::kCores; ++core)
+        cores += first_run[core] < first_run[core + 1] ? 1 : 0;
     const size_t parts = shape.quantised ? 0 : cubes_->chunk_parts[0];
-    return std::min(all, std::max({static_cast<size_t>(cores), parts, shape.rounds[0].parts}));
+    return std::min(all, std::max({cores, parts, shape.rounds[0].parts}));
 }
 
 // On a board several cores always have something to do at once.
@@ -216,6 +219,74 @@ uint64_t Multiplication::estimated_ns() const {
         if (!cubes_->quantised) ns += chunk.count * K / kQuantisedPerNs;
     }
     return ns;
+}
+
+void Multiplication::quantise(size_t chunk, size_t part) {
+    npu_.activations.quantise_part(chunk, part);
+}
+
+Status Multiplication::sync(size_t round, size_t run) {
+    return tell(buffers_.bound[buffers_.first_bound[round] + run], failed_);
+}
+
+Status Multiplication::run(size_t round, size_t run) {
+    return execute(buffers_.bound[buffers_.first_bound[round] + run], npu_.counters, failed_);
+}
+
+Multiplication::ShareCut Multiplication::cut_of(const RunStrip& strip, size_t rows) {
+    const size_t fitting = std::max<size_t>(kElementsPerShare / std::max<size_t>(strip.columns, 1), 1);
+    const size_t of_share = round_up(fitting, kShareAlignment);
+    if (rows <= of_share) return {of_share, strip.tiles, strip.tiles};
+    return {of_share, 1, ceil_div(rows, of_share)};
+}
+
+void Multiplication::dequantise(size_t round, size_t share) {
+    const PhaseTimer timer(npu_.counters, Phase::kDequantise);
+    const Pipeline::Round& at = buffers_.shape.rounds[round];
+    const RunStrip& strip = *at.strip;
+    const RowChunk& chunk = cubes_->chunks[at.chunk];
+    const ShareCut cut = cut_of(strip, chunk.count);
+    const size_t first = share / cut.tiles * cut.rows;
+    const RowSpan rows{round, first, std::min(cut.rows, chunk.count - first), first_row_ + chunk.m0 + first,
+                       cut.tiles > 1 ? strip.first_tile + share % cut.tiles : SIZE_MAX};
+    if (epilogue_ != nullptr) return to_epilogue(rows);
+    add_results(rows, [&](const CellResult& cell) {
+        const WeightPlan& plan = batch_->weights[cell.product]->plan;
+        float* const out = products_[batch_->positions[cell.product]].out;
+        return FloatRows{out + rows.m * plan.N + plan.tiles[cell.tile].n0, plan.N};
+    });
+}
+
+template <typename TargetOf>
+void Multiplication::add_results(const RowSpan& rows, const TargetOf& target_of) const {
+    const Pipeline::Round& round = buffers_.shape.rounds[rows.round];
+    const size_t first_cube = round.chunk * buffers_.shape.segments;
+    const BoundRun* const bound = buffers_.bound.data() + buffers_.first_bound[rows.round];
+    add_strip(
+        batch_->weights, *round.strip, rows.tile,
+        {rows.first, rows.count, cubes_->chunks[round.chunk].count, batch_->planes,
+         cubes_->scales.data() + first_cube * kMaxRows, cubes_->sums.data() + first_cube * kMaxRows},
+        [&](size_t run) { return bound[run].written; }, target_of);
+}
+
+// The rows of all products in a thread's own memory, and from there to the epilogue.
+void Multiplication::to_epilogue(const RowSpan& rows) const {
+    thread_local std::vector<float> memory;
+    thread_local std::vector<float*> results;
+    const RunStrip& strip = *buffers_.shape.rounds[rows.round].strip;
+    const std::vector<NTile>& tiles = batch_->plan().tiles;
+    const size_t products = batch_->weights.size();
+    const bool one_tile = rows.tile != SIZE_MAX;
+    const size_t n = tiles[one_tile ? rows.tile : strip.cells.front().tile].n0;
+    const size_t columns = one_tile ? tiles[rows.tile].n_count : strip.columns / products;
+    if (memory.size() < rows.count * strip.columns) memory.resize(rows.count * strip.columns);
+    results.clear();
+    for (size_t product = 0; product < products; ++product)
+        results.push_back(memory.data() + product * rows.count * columns);
+    add_results(rows, [&](const CellResult& cell) {
+        return FloatRows{results[cell.product] + tiles[cell.tile].n0 - n, columns};
+    });
+    epilogue_->apply({rows.m, rows.count, n, columns, results, columns});
 }
 
 }  // namespace rknpu2

@@ -80,11 +80,9 @@ class Multiplication final : public Pipeline::Work {
     uint64_t estimated_ns() const;
 
     void quantise(size_t chunk, size_t part) override;
-    Status sync(size_t round, size_t core, size_t run) override;
-    Status run(size_t round, size_t core, size_t run) override;
+    Status sync(size_t round, size_t run) override;
+    Status run(size_t round, size_t run) override;
     void dequantise(size_t round, size_t share) override;
-    const RunStrip& strip_of(size_t round) const;
-    const BoundRun& bound_run(size_t round, size_t core, size_t run) const;
     template <typename TargetOf>
     void add_results(const RowSpan& rows, const TargetOf& target_of) const;
     void to_epilogue(const RowSpan& rows) const;
@@ -96,7 +94,7 @@ class Multiplication final : public Pipeline::Work {
     // Of the running batch:
     const Batch* batch_ = nullptr;
     Epilogue* epilogue_ = nullptr;  // null: results go to the products
-    const ActivationStore::Cubes* cubes_ = nullptr;
+    ActivationStore::Cubes* cubes_ = nullptr;
     size_t first_row_ = 0;  // of the cubes, in the input
     FailedContexts failed_{};
 };

@@ -2,14 +2,14 @@
 // The NPU of this machine as the rest of the plug-in sees it: pack a weight, multiply by it.
 //
 // One object a process and runtime, shared by every model, context and thread. It keeps what calls use
-// (npu_resources.hpp) and the weights' ways into device memory; what a multiplication does is in
-// multiplication.hpp. A row of a result depends on its own row of activations and on the weight only: not on M,
-// the other rows, the cores or the threads, nor on other weights that share a run (the naive precision
-// excepted, which has one scale for all rows).
+// (npu_resources.hpp), and brings weights into device memory. A row of a result depends on its own row of
+// activations and on the weight only: not on M, the other rows, the cores or the threads, nor on other
+// weights that share a run (the naive precision excepted, which has one scale for all rows).
 //
-// After a failure the context it happened in is thrown away, and what GGML_RKNPU2_ON_ERROR says is done. When
-// that does not help either, the call fails with a Status and the device stays usable. A result is the
-// fault-free one, bit by bit, unless the CPU computed it.
+// When the NPU fails, what GGML_RKNPU2_ON_ERROR says is done. If that does not help, the call fails and the
+// device stays usable. A result is the fault-free one, bit by bit, unless the CPU computed it.
+//
+// Thread safe, but for use_stats(), use_lock() and use_start_wait(), which come before everything else.
 #pragma once
 
 #include <atomic>
@@ -18,13 +18,10 @@
 #include <span>
 #include <string>
 
-#include "base/status.hpp"
 #include "calibration/stats_library.hpp"
 #include "matmul/multiplication.hpp"
 #include "matmul/npu_resources.hpp"
-#include "plan/weight_source.hpp"
 #include "system/start_wait.hpp"
-#include "weights/packed_weight.hpp"
 #include "weights/packing_progress.hpp"
 #include "weights/weight_cache.hpp"
 
@@ -32,8 +29,7 @@ namespace rknpu2 {
 
 class NpuDevice : public std::enable_shared_from_this<NpuDevice> {
   public:
-    // Use through a shared_ptr: packed weights keep their device alive.
-    // `coherency` null: owner.
+    // Use through a shared_ptr: packed weights keep their device alive. `coherency` null: owner.
     NpuDevice(std::unique_ptr<NpuRuntime> runtime, const Config& config, Counters& counters,
               std::unique_ptr<Coherency> coherency = nullptr);
 
@@ -45,31 +41,27 @@ class NpuDevice : public std::enable_shared_from_this<NpuDevice> {
     // For an NpuFlow, the other way to multiply.
     NpuResources& resources() { return npu_; }
 
-    // What weights that are packed from now on may use. Before the first pack().
+    // What weights that are packed from now on may use.
     void use_stats(std::unique_ptr<StatsLibrary> library) { library_ = std::move(library); }
-
-    // What keeps other processes from the NPU during a multiplication; null: nothing. Before the first one.
+    // What keeps other processes from the NPU during a multiplication; null: nothing.
     void use_lock(std::unique_ptr<DeviceLock> lock) { npu_.lock = std::move(lock); }
-
-    // Patience with a first weight that finds no device memory; null: none. Before the first reserve().
+    // Patience with a first weight that finds no device memory; null: none.
     void use_start_wait(std::unique_ptr<StartWait> wait) { start_wait_ = std::move(wait); }
 
     // Device memory for weights that will be multiplied by the same activations, side by side, so that a run
     // can do several of them. One for each source, in their order. When there is none, `attempts` says
-    // whether to try again as GGML_RKNPU2_ON_ERROR has it. Thread safe.
+    // whether to try again as GGML_RKNPU2_ON_ERROR has it.
     enum class Attempts { kOne, kAsSet };
     Result<std::vector<ReservedWeight>> reserve(std::span<const WeightSource> sources,
                                                 Attempts attempts = Attempts::kAsSet);
-    // Did the last weight find no device memory, and has none been given back since? Thread safe.
+    // Did the last weight find no device memory, and has none been given back since?
     bool is_full();
     // Is there a cache of packed weights?
     bool has_weight_cache() const { return cache_ != nullptr; }
-    // Loads what the cache of packed weights has of them, each on one thread, many at a time. pack() is still
-    // to be called for each: it has nothing left to read then, or knows that there is no file. Without a
-    // cache nothing happens. Thread safe.
+    // Loads what the cache has of them, each on one thread, many at a time. pack() is still to be called for
+    // each. Without a cache nothing happens.
     void load(std::span<ReservedWeight> weights);
-
-    // Thread safe. The precision must not be kReference, which has no packed form.
+    // The precision must not be kReference, which has no packed form.
     Result<std::shared_ptr<const PackedWeight>> pack(ReservedWeight reserved);
     // Reserves and packs one weight.
     Result<std::shared_ptr<const PackedWeight>> pack(const WeightSource& source);
@@ -78,10 +70,9 @@ class NpuDevice : public std::enable_shared_from_this<NpuDevice> {
     using Product = Multiplication::Product;
     // All products; those that want their activations in the same form share the work on them, and runs. The
     // results do not depend on what is done together. With an epilogue, for which all weights must have the
-    // same N, the results go there; the outputs may then hold anything. Thread safe.
+    // same N, the results go there; the outputs may then hold anything.
     Status multiply(std::span<const Product> products, const Activations& input,
                     Epilogue* epilogue = nullptr);
-
     Status multiply(const PackedWeight& weight, const Activations& input, float* out, size_t planes = 0) {
         const Product product{&weight, out, planes};
         return multiply({&product, 1}, input);
@@ -89,6 +80,7 @@ class NpuDevice : public std::enable_shared_from_this<NpuDevice> {
     Status multiply(const PackedWeight& weight, const float* a, size_t M, float* out, size_t planes = 0) {
         return multiply(weight, {a, M, 0}, out, planes);
     }
+
     // A multiplication by a weight that is not packed.
     struct StoredProduct {
         WeightSource source;
@@ -96,17 +88,14 @@ class NpuDevice : public std::enable_shared_from_this<NpuDevice> {
     };
     // Is the CPU to multiply by weights that could not be packed for this reason (GGML_RKNPU2_ON_ERROR)?
     bool does_without_packing(const Status& failure) const;
-    // Does so, in float64 arithmetic, and counts it among the faults. The epilogue is as in multiply(). Thread
-    // safe.
+    // Does so, in float64 arithmetic, and counts it among the faults. The epilogue is as in multiply().
     Status multiply_stored(std::span<const StoredProduct> products, const Activations& input,
                            Epilogue* epilogue = nullptr);
-
-    // A version for Activations that no other matrix has, at any time. Thread safe.
-    uint64_t new_version() { return ++last_version_; }
-
-    // Multiplies in float64 arithmetic on the CPU by the weight as it is stored. Thread safe.
+    // Multiplies in float64 arithmetic on the CPU by the weight as it is stored.
     Status multiply_reference(const WeightSource& source, const float* a, size_t M, float* out);
 
+    // A version for Activations that no other matrix has, at any time.
+    uint64_t new_version() { return ++last_version_; }
     // Device memory that packed weights and work areas hold now, in bytes.
     size_t device_bytes();
 

@@ -38,11 +38,11 @@ Status NpuDevice::allocate_cells(std::span<ReservedWeight> group) {
     uint64_t total = 0;
     for (const ReservedWeight& weight : group) {
         const WeightPlan& plan = weight.plan;
-        grids.emplace_back(plan.segments.size(), std::vector<DeviceMemoryPool::Slice>(plan.tiles.size()));
+        grids.emplace_back(plan.segments.size(), std::vector<Slice>(plan.tiles.size()));
         segments = std::max(segments, plan.segments.size());
         total += plan.packed_bytes();
     }
-    std::vector<DeviceMemoryPool::Slice*> cells;
+    std::vector<Slice*> cells;
     DeviceMemoryPool::Blocks blocks;
     for (size_t core = 0; core < rk3588::kCores; ++core) {
         for (size_t s = 0; s < segments; ++s) {
@@ -60,22 +60,22 @@ Status NpuDevice::allocate_cells(std::span<ReservedWeight> group) {
     }
     {
         const std::lock_guard lock(npu_.mutex);
-        const Result<std::vector<DeviceMemoryPool::Slice>> slices = npu_.memory.allocate_together(blocks);
+        const Result<std::vector<Slice>> slices = npu_.memory.allocate_together(blocks);
         RKNPU2_RETURN_IF_ERROR(slices.status());
         for (size_t i = 0; i < cells.size(); ++i)
             *cells[i] = slices.value()[i];
         packed_weights_ += group.size();
     }
-    // A driver has the pages when memory is made; where they come with the first write (the simulator) this
-    // keeps their cost out of the time for packing.
-    const auto bring = [&](size_t i) { bring_pages(cells[i]->data(), cells[i]->bytes, PageUse::kWrite); };
-    npu_.pool.parallel_for(cells.size(), bring, total);
     const auto give_back = [device = shared_from_this()](const WeightCells* gone) {
         device->release(*gone);
         delete gone;
     };
     for (size_t w = 0; w < group.size(); ++w)
         group[w].cells = {new WeightCells(std::move(grids[w])), give_back};
+    // A driver has the pages when memory is made; where they come with the first write (the simulator) this
+    // keeps their cost out of the time for packing.
+    const auto bring = [&](size_t i) { bring_pages(cells[i]->data(), cells[i]->bytes, PageUse::kWrite); };
+    npu_.pool.parallel_for(cells.size(), bring, total);
     return {};
 }
 
@@ -165,7 +165,7 @@ void NpuDevice::release(const WeightCells& cells) {
     const std::lock_guard lock(npu_.mutex);
     full_ = false;
     for (const auto& row : cells) {
-        for (const DeviceMemoryPool::Slice& cell : row) {
+        for (const Slice& cell : row) {
             npu_.contexts.forget(cell);
             npu_.memory.give_back(cell);
         }
@@ -245,7 +245,7 @@ void NpuDevice::note_unpacked(const Status& failure, const std::string& name) {
 void NpuDevice::note_written(const WeightCells& cells) {
     const std::lock_guard lock(npu_.mutex);
     for (const auto& row : cells)
-        for (const DeviceMemoryPool::Slice& cell : row)
+        for (const Slice& cell : row)
             npu_.memory.note_written(cell);
 }
 

@@ -3,18 +3,17 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 #include <utility>
 
 #include "device/cpu_team.hpp"
 #include "kernels/quantise.hpp"
-#include "matmul/call_areas.hpp"
 
 namespace rknpu2 {
 
 bool NpuFlow::possible(const Config& config) {
-    const bool cpu =
-        std::find(config.on_error.begin(), config.on_error.end(), OnError::kCpu) != config.on_error.end();
-    return !cpu && config.precision != Precision::kReference && config.precision != Precision::kNaive;
+    const bool by_cpu = std::ranges::find(config.on_error, OnError::kCpu) != config.on_error.end();
+    return !by_cpu && config.precision != Precision::kReference && config.precision != Precision::kNaive;
 }
 
 NpuFlow::~NpuFlow() {
@@ -98,9 +97,10 @@ Status NpuFlow::make_cubes() {
     return {};
 }
 
-Result<DeviceMemoryPool::Slice> NpuFlow::cube(const Batch& batch, size_t segment, size_t chunk) {
+Result<Slice> NpuFlow::cube(const Batch& batch, size_t segment, size_t chunk) {
     const size_t index = chunk * cubes_of_a_chunk_ + batch.first_cube + segment;
-    return cube_area(npu_.areas, *batch.weights[0], segment, bucket(batch, chunk), index);
+    return npu_.areas.activations(batch.weights[0]->domain(), index,
+                                  cube_bytes(batch.plan(), segment, bucket(batch, chunk)));
 }
 
 // Any chunk may be in any slot, so each slot has areas for every length of a chunk.
@@ -111,10 +111,10 @@ Status NpuFlow::make_results() {
     for (const FlowProduct& product : products_) {
         for (const Batch& batch : product.batches) {
             for (size_t i = 0; i < batch.runs.size() * kSlots; ++i) {
-                const ResultIndex at{batch.first_result + i / kSlots, i % kSlots, kSlots};
+                const size_t index = batch.first_result * kSlots + i;
                 for (const auto& [rows, chunk] : lengths)
                     RKNPU2_RETURN_IF_ERROR(result_area(npu_.areas, *batch.weights[0], *batch.runs[i / kSlots],
-                                                       bucket(batch, chunk), at)
+                                                       bucket(batch, chunk), index)
                                                .status());
             }
         }
@@ -125,40 +125,23 @@ Status NpuFlow::make_results() {
 // All of them now, so that none is dropped for another one while its core is at work, and the weights that
 // they import.
 Status NpuFlow::find_contexts() {
-    std::map<ContextKey, CachedContext*> contexts;
+    std::set<ContextKey> keys;
     for (FlowProduct& product : products_) {
         product.contexts.clear();
         for (const Batch& batch : product.batches) {
             for (const Run* const run : batch.runs) {
                 const ContextKey key = context_key(*batch.weights[0], *run);
-                auto found = contexts.find(key);
-                if (found == contexts.end()) {
-                    if (contexts.size() == npu_.contexts.capacity())
-                        return {StatusCode::kUnsupported, "too many shapes for one flow"};
-                    Result<CachedContext*> context = npu_.contexts.get(key);
-                    RKNPU2_RETURN_IF_ERROR(context.status());
-                    found = contexts.emplace(key, context.value()).first;
-                }
-                const Result<View> weights =
-                    found->second->view(Operand::kWeights, 0, run->weights, run->weight_bytes);
-                RKNPU2_RETURN_IF_ERROR(weights.status());
-                product.contexts.push_back(found->second);
+                if (keys.insert(key).second && keys.size() > npu_.contexts.capacity())
+                    return {StatusCode::kUnsupported, "too many shapes for one flow"};
+                const Result<CachedContext*> context = npu_.contexts.get(key);
+                RKNPU2_RETURN_IF_ERROR(context.status());
+                product.contexts.push_back(context.value());
+                RKNPU2_RETURN_IF_ERROR(
+                    context.value()->view(Operand::kWeights, 0, run->weights, run->weight_bytes).status());
             }
         }
     }
     return {};
-}
-
-Cube NpuFlow::cube_of(size_t product, const Batch& batch, size_t segment, size_t chunk) {
-    ChunkState& state = states_[chunk];
-    const size_t cube = batch.first_cube + segment;
-    return {state.cubes[cube].data(),
-            row_buckets()[bucket(batch, chunk)],
-            chunks_[chunk].count,
-            batch.planes,
-            state.scales[product % 2].data() + cube * kMaxRows,
-            state.sums[product % 2].data() + cube * kMaxRows,
-            0};
 }
 
 void NpuFlow::prepare(size_t product, size_t chunk) {
@@ -176,11 +159,20 @@ void NpuFlow::prepare(size_t product, size_t chunk) {
 void NpuFlow::quantise(size_t product, size_t chunk, size_t first, size_t count, const float* rows,
                        size_t stride) {
     const PhaseTimer timer(npu_.counters, Phase::kQuantise);
+    ChunkState& state = states_[chunk];
     for (const Batch& batch : products_[product].batches) {
-        const PackedWeight& weight = *batch.weights[0];
-        for (size_t s = 0; s < weight.plan.segments.size(); ++s) {
-            quantise_rows(weight, weight.plan.segments[s], cube_of(product, batch, s, chunk), {rows, stride},
-                          first, count, npu_.activations.rotated_rows());
+        const std::vector<KSegment>& segments = batch.plan().segments;
+        for (size_t s = 0; s < segments.size(); ++s) {
+            const size_t index = batch.first_cube + s;
+            const Cube cube{state.cubes[index].data(),
+                            row_buckets()[bucket(batch, chunk)],
+                            chunks_[chunk].count,
+                            batch.planes,
+                            state.scales[product % 2].data() + index * kMaxRows,
+                            state.sums[product % 2].data() + index * kMaxRows,
+                            0};
+            quantise_rows(*batch.weights[0], segments[s], cube, {rows, stride}, first, count,
+                          npu_.activations.rotated_rows());
         }
     }
     ++npu_.counters.cpu_tasks;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The device's side of a flow: several multiplications whose rows go through in chunks, each chunk at its own
-// pace, so that the NPU multiplies some rows while the CPU does something else with others.
+// The device's side of a flow: several multiplications whose rows go through in chunks, each at its own pace,
+// so that the NPU multiplies some rows while the CPU does something else with others.
 //
 // Its user (ggml/flow/flow_execution.hpp) knows what lies between the multiplications. For each chunk and
 // each product, in the order of the products, it
@@ -8,25 +8,18 @@
 //   submit()s the chunk when has_room() says so,
 //   gets it back from next_done(), and
 //   takes the results(), from as many threads as it likes, before it calls used().
-// A chunk is in one product at a time. Cubes are kept for each chunk, results for a few submitted chunks, so
-// memory does not depend on how many products there are.
+// Cubes are kept for each chunk, results for a few submitted chunks: memory does not grow with the products.
 //
-// The object has the device for itself from begin() until it is destroyed: multiplications of other threads
-// wait. Other processes get their turn between submissions (GGML_RKNPU2_LOCK). A chunk whose runs fail is
-// submitted again as GGML_RKNPU2_ON_ERROR says; its activations are still there. A flow cannot compute on the
-// CPU, nor in the naive precision, whose one scale for a tensor needs all rows first: see possible().
+// The object has the device from begin() until it is destroyed: other threads wait. Other processes get their
+// turn between submissions (GGML_RKNPU2_LOCK). A chunk whose runs fail is submitted again as
+// GGML_RKNPU2_ON_ERROR says; its activations are still there.
 #pragma once
 
-#include <array>
 #include <chrono>
 #include <deque>
-#include <mutex>
 #include <optional>
 #include <span>
-#include <vector>
 
-#include "config/device_lock.hpp"
-#include "device/recovery.hpp"
 #include "matmul/batch.hpp"
 #include "matmul/cube_rows.hpp"
 #include "matmul/npu_lane.hpp"
@@ -45,11 +38,12 @@ struct FlowChunk {
 
 class NpuFlow {
   public:
-    // May multiplications of this configuration flow at all?
+    // May multiplications of this configuration flow at all? A flow cannot compute on the CPU, nor in the
+    // naive precision, whose one scale for a tensor needs all rows first.
     static bool possible(const Config& config);
 
-    // How long other processes wait for their turn at most, besides the runs that have begun and what the CPU
-    // does between two calls of next_done() and submit().
+    // How long other processes wait for their turn at most, besides the runs that have begun and the CPU's
+    // work between two calls of next_done() and submit().
     static constexpr std::chrono::milliseconds kTurn{100};
 
     explicit NpuFlow(NpuResources& npu, std::chrono::milliseconds turn = kTurn) : npu_(npu), turn_(turn) {}
@@ -95,15 +89,14 @@ class NpuFlow {
         // [cube][kMaxRows]; of even and odd products, since a chunk's results are turned into the activations
         // of its next product row by row.
         std::array<std::vector<float>, 2> scales, sums;
-        std::vector<DeviceMemoryPool::Slice> cubes;
+        std::vector<Slice> cubes;
         std::vector<RunResult> results;
         NpuLane::Job job;
         std::optional<Recovery> recovery;
     };
 
     size_t bucket(const Batch& batch, size_t chunk) const;
-    Result<DeviceMemoryPool::Slice> cube(const Batch& batch, size_t segment, size_t chunk);
-    Cube cube_of(size_t product, const Batch& batch, size_t segment, size_t chunk);
+    Result<Slice> cube(const Batch& batch, size_t segment, size_t chunk);
     Status make_everything();
     Status make_cubes();
     Status make_results();
@@ -116,7 +109,6 @@ class NpuFlow {
     Status submit_again();
     Status recover_failed();
     Status recover(size_t chunk);
-    void count(const FlowProduct& product);
 
     NpuResources& npu_;
     const std::chrono::milliseconds turn_;

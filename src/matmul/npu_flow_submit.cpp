@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 // How a flow hands chunks to the NPU and gets them back, whatever happens meanwhile.
 #include <algorithm>
-#include <utility>
 
 #include "matmul/npu_flow.hpp"
 
@@ -36,24 +35,20 @@ Status NpuFlow::submit(size_t product, size_t chunk) {
     RKNPU2_RETURN_IF_ERROR(take_turn());
     ChunkState& state = states_[chunk];
     state.product = product;
-    state.slot =
-        static_cast<size_t>(std::find(slot_taken_.begin(), slot_taken_.end(), false) - slot_taken_.begin());
+    state.slot = static_cast<size_t>(std::ranges::find(slot_taken_, false) - slot_taken_.begin());
     slot_taken_[state.slot] = true;
     state.recovery.emplace(npu_.recovery());
     RKNPU2_RETURN_IF_ERROR(fill_job(chunk));
-    if (chunk == 0) count(products_[product]);
+    if (chunk == 0) {
+        for (const Batch& batch : products_[product].batches) {
+            count_matmuls(batch, npu_.counters);
+            npu_.counters.activations_shared += batch.weights.size() - 1;
+            ++npu_.counters.activations_quantised;
+        }
+    }
     running_.push_back(chunk);
     npu_.lane->submit(state.job);
     return {};
-}
-
-void NpuFlow::count(const FlowProduct& product) {
-    Counters& counters = npu_.counters;
-    for (const Batch& batch : product.batches) {
-        count_matmuls(batch, counters);
-        counters.activations_shared += batch.weights.size() - 1;
-        ++counters.activations_quantised;
-    }
 }
 
 Status NpuFlow::fill_job(size_t chunk) {
@@ -70,7 +65,7 @@ Status NpuFlow::fill_job(size_t chunk) {
             const size_t cube = batch.first_cube + run.segment;
             const Result<BoundRun> bound =
                 bind_run(npu_.areas, *product.contexts[result], *batch.weights[0], run, row_index, cube,
-                         state.cubes[cube], {result, state.slot, kSlots});
+                         state.cubes[cube], result * kSlots + state.slot);
             RKNPU2_RETURN_IF_ERROR(bound.status());
             state.job.runs[run.core].push_back(bound.value());
             state.results[result] = bound.value().written;
@@ -160,7 +155,8 @@ Status NpuFlow::recover(size_t chunk) {
         npu_.contexts.clear();
         for (const Batch& batch : batches) {
             for (size_t i = 0; i < batch.runs.size(); ++i)
-                drop_result_area(npu_.areas, *batch.weights[0], {batch.first_result + i, state.slot, kSlots});
+                npu_.areas.drop_result(batch.weights[0]->domain(),
+                                       (batch.first_result + i) * kSlots + state.slot);
         }
     };
     Status failure = state.job.status;

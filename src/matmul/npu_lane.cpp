@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "matmul/npu_lane.hpp"
 
+#include <algorithm>
 #include <chrono>
 #include <utility>
 
@@ -16,7 +17,7 @@ constexpr std::chrono::microseconds kSpin{200};
 }  // namespace
 
 NpuLane::NpuLane(size_t cores, bool spins, const std::vector<int>& cpus, Counters& counters)
-    : executor_(counters), cores_(cores), spins_(spins) {
+    : counters_(counters), cores_(cores), spins_(spins) {
     team_.start(cores, [this, cpus](size_t thread) {
         pin_thread(cpus);
         work(thread);
@@ -35,19 +36,13 @@ NpuLane::~NpuLane() {
 }
 
 void NpuLane::submit(Job& job) {
-    ++jobs_;
     {
         const std::lock_guard lock(mutex_);
         job.status = {};
         job.failed.fill(nullptr);
+        job.begun.fill(false);
         job.cores_left = cores_;
-        job.next.fill(nullptr);
-        job.next_done = nullptr;
-        for (size_t core = 0; core < cores_; ++core) {
-            Queue& queue = queues_[core];
-            (queue.first == nullptr ? queue.first : queue.last->next[core]) = &job;
-            queue.last = &job;
-        }
+        jobs_.push_back(&job);
     }
     submitted_.notify_all();
 }
@@ -55,18 +50,18 @@ void NpuLane::submit(Job& job) {
 NpuLane::Job* NpuLane::done() {
     if (done_count_ == 0) return nullptr;
     const std::lock_guard lock(mutex_);
-    Job* const job = done_.first;
-    done_.first = job->next_done;
+    const auto at = std::ranges::find_if(jobs_, [](const Job* job) { return job->cores_left == 0; });
+    Job* const job = *at;
+    jobs_.erase(at);
     --done_count_;
-    --jobs_;
     return job;
 }
 
 NpuLane::Job* NpuLane::wait() {
-    if (jobs_ == 0) return nullptr;
+    if (jobs_.empty()) return nullptr;
     if (team_.size() == 0) {
-        for (size_t core = 0; core < cores_ && done_count_ == 0; ++core)
-            do_part(*take_job(core), core);
+        for (size_t core = 0; core < cores_; ++core)
+            do_part(*jobs_.front(), core);
         return done();
     }
     if (spins_) spin_until([&] { return done_count_ > 0; }, kSpin);
@@ -77,29 +72,23 @@ NpuLane::Job* NpuLane::wait() {
     return done();
 }
 
-// The thread's next core that has a job; cores_: none.
-size_t NpuLane::core_with_job(size_t thread) const {
-    for (size_t core = thread; core < cores_ && threads_ > 0; core += threads_) {
-        if (queues_[core].first != nullptr) return core;
+// The next job for one of the thread's cores; null: there is none.
+NpuLane::Job* NpuLane::take_job(size_t thread, size_t& core) {
+    for (core = thread; core < cores_ && threads_ > 0; core += threads_) {
+        for (Job* const job : jobs_)
+            if (!std::exchange(job->begun[core], true)) return job;
     }
-    return cores_;
-}
-
-NpuLane::Job* NpuLane::take_job(size_t core) {
-    Job* const job = queues_[core].first;
-    queues_[core].first = job->next[core];
-    return job;
+    return nullptr;
 }
 
 void NpuLane::work(size_t thread) {
     while (true) {
-        size_t core = cores_;
+        size_t core = 0;
         Job* job = nullptr;
         {
             std::unique_lock lock(mutex_);
-            submitted_.wait(lock, [&] { return (core = core_with_job(thread)) < cores_ || stop_; });
-            if (core == cores_) return;
-            job = take_job(core);
+            submitted_.wait(lock, [&] { return (job = take_job(thread, core)) != nullptr || stop_; });
+            if (job == nullptr) return;
         }
         do_part(*job, core);
     }
@@ -109,8 +98,6 @@ void NpuLane::do_part(Job& job, size_t core) {
     run_all(job, core);
     const std::lock_guard lock(mutex_);
     if (--job.cores_left > 0) return;
-    (done_.first == nullptr ? done_.first : done_.last->next_done) = &job;
-    done_.last = &job;
     ++done_count_;
     finished_.notify_one();
 }
@@ -119,7 +106,7 @@ void NpuLane::run_all(Job& job, size_t core) {
     for (const BoundRun& next : job.runs[core]) {
         Status status;
         if (!sync(next, job, status)) return;
-        if (status.ok()) status = executor_.run(next, job.failed);
+        if (status.ok()) status = execute(next, counters_, job.failed);
         if (status.ok()) continue;
         const std::lock_guard lock(mutex_);
         if (job.status.ok()) job.status = std::move(status);
@@ -140,7 +127,7 @@ bool NpuLane::sync(const BoundRun& run, Job& job, Status& status) {
         if (!job.status.ok()) return false;
     }
     if (state == CubeSync::State::kDone) return true;
-    status = executor_.tell(run, job.failed);
+    status = tell(run, job.failed);
     const std::lock_guard lock(mutex_);
     job.synced.end(run.cube, status.ok());
     synced_.notify_all();

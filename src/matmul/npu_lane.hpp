@@ -1,23 +1,18 @@
 // SPDX-License-Identifier: MIT
 // Threads that do the NPU's runs, one for each core, while another thread goes on with the CPU's work.
 //
-// A job is a list of runs for each core. Jobs are begun in the order in which they were submitted; a core
-// goes on to the next job when it has done its part of one, whatever the others do. A job is done when all
-// cores are; when a run of it fails, the runs that are left are skipped. A cube of activations is made
-// visible to the device once, by the first run that reads it. submit(), done() and wait() belong to one
-// thread. The threads sleep while there is nothing to do, and make neither contexts nor imports. An exception
-// in a run is a failure of that run.
+// A job is a list of runs for each core. A core begins jobs in the order in which they were submitted,
+// whatever the others do. A job is done when all cores are; when a run of it fails, the runs that are left
+// are skipped. The first run that reads a cube makes it visible to the device. submit(), done() and wait()
+// belong to one thread. The lane's threads sleep while there is nothing to do; they allocate nothing, and
+// make no contexts or imports.
 //
-// When there are fewer threads to be had than cores, those there are share the cores; without any, wait()
-// does the runs.
+// When there are fewer threads to be had than cores, they share the cores; without any, wait() does the runs.
 #pragma once
 
-#include <array>
 #include <atomic>
 #include <condition_variable>
-#include <cstddef>
 #include <mutex>
-#include <vector>
 
 #include "counters/counters.hpp"
 #include "device/cube_sync.hpp"
@@ -38,9 +33,8 @@ class NpuLane {
 
       private:
         friend class NpuLane;
+        std::array<bool, rk3588::kCores> begun{};
         size_t cores_left = 0;
-        std::array<Job*, rk3588::kCores> next{};  // in the queue of each core
-        Job* next_done = nullptr;
     };
 
     // `spins`: wait() looks for a while before it sleeps. `cpus`: that the threads may run on, empty for all.
@@ -57,29 +51,20 @@ class NpuLane {
     Job* wait();
 
   private:
-    // Jobs one after the other, linked by themselves: a thread of the lane allocates nothing.
-    struct Queue {
-        Job* first = nullptr;
-        Job* last = nullptr;  // while there is a first
-    };
-
     void work(size_t thread);
-    size_t core_with_job(size_t thread) const;
-    Job* take_job(size_t core);
+    Job* take_job(size_t thread, size_t& core);
     void do_part(Job& job, size_t core);
     void run_all(Job& job, size_t core);
     bool sync(const BoundRun& run, Job& job, Status& status);
 
-    const RunExecutor executor_;
+    Counters& counters_;
     const size_t cores_;
     const bool spins_;
-    size_t jobs_ = 0;   // of the submitting thread
     std::mutex mutex_;  // guards what follows
     std::condition_variable submitted_;
     std::condition_variable synced_;
     std::condition_variable finished_;
-    std::array<Queue, rk3588::kCores> queues_;
-    Queue done_;
+    std::vector<Job*> jobs_;  // submitted and not returned yet, in their order; the submitting thread's alone
     std::atomic<size_t> done_count_{0};
     bool stop_ = false;
     size_t threads_ = 0;  // thread i of them serves the cores i, i + threads_, ...

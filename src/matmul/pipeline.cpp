@@ -34,12 +34,8 @@ void Pipeline::begin(const Shape& shape, CubeSync& synced) {
     parts_left_ = shape.chunk_parts;
     if (shape.quantised) std::fill(parts_left_.begin(), parts_left_.end(), 0);
     progress_.clear();
-    for (const Round& round : shape.rounds) {
-        size_t runs = 0;
-        for (const auto& of_core : shape.strips[round.strip].segments)
-            runs += of_core.size();
-        progress_.push_back({runs, 0, round.parts});
-    }
+    for (const Round& round : shape.rounds)
+        progress_.push_back({round.strip->runs.size(), 0, round.parts});
     next_chunk_ = shape.quantised ? shape.chunk_parts.size() : 0;
     next_part_ = completed_ = running_ = 0;
     cpu_tasks_ = overlapped_ = 0;
@@ -88,22 +84,30 @@ bool Pipeline::pick(Task& task) {
 // The core's next run, if its activations are there and there is a place for its result.
 bool Pipeline::pick_run(size_t core, Task& task) {
     Core& at = cores_[core];
-    const auto runs_of = [&](size_t round) -> const std::vector<size_t>& {
-        return shape_->strips[shape_->rounds[round].strip].segments[core];
+    const std::vector<Round>& rounds = shape_->rounds;
+    const auto runs_of = [&](const Round& round) {
+        return round.strip->first_run[core + 1] - round.strip->first_run[core];
     };
-    while (at.round < shape_->rounds.size() && at.run == runs_of(at.round).size()) {
+    while (at.round < rounds.size() && at.runs == runs_of(rounds[at.round])) {
         ++at.round;
-        at.run = 0;
+        at.runs = 0;
     }
-    if (at.round >= std::min(shape_->rounds.size(), completed_ + kResultSlots)) return false;
-    const size_t chunk = shape_->rounds[at.round].chunk;
-    if (parts_left_[chunk] > 0) return false;
-    const CubeSync::State state = synced_->begin(chunk * shape_->segments + runs_of(at.round)[at.run]);
+    if (at.round >= std::min(rounds.size(), completed_ + kResultSlots)) return false;
+    if (parts_left_[rounds[at.round].chunk] > 0) return false;
+    task = {Kind::kRun, at.round, rounds[at.round].strip->first_run[core] + at.runs, false};
+    const CubeSync::State state = synced_->begin(cube_of(task));
     if (state == CubeSync::State::kOthers) return false;
-    task = {Kind::kRun, at.round, core, at.run++, state == CubeSync::State::kMine};
+    task.sync = state == CubeSync::State::kMine;
+    ++at.runs;
     at.busy = true;
     ++running_;
     return true;
+}
+
+// That a run reads.
+size_t Pipeline::cube_of(const Task& task) const {
+    const Round& round = shape_->rounds[task.round];
+    return round.chunk * shape_->segments + round.strip->runs[task.index].segment;
 }
 
 bool Pipeline::pick_dequantisation(Task& task) {
@@ -111,7 +115,7 @@ bool Pipeline::pick_dequantisation(Task& task) {
     for (size_t round = completed_; round < end; ++round) {
         Progress& progress = progress_[round];
         if (progress.runs_left > 0 || progress.next_part == shape_->rounds[round].parts) continue;
-        task = {Kind::kDequantise, round, 0, progress.next_part++, false};
+        task = {Kind::kDequantise, round, progress.next_part++, false};
         return true;
     }
     return false;
@@ -120,7 +124,7 @@ bool Pipeline::pick_dequantisation(Task& task) {
 bool Pipeline::pick_quantisation(Task& task) {
     const std::vector<size_t>& parts = shape_->chunk_parts;
     if (next_chunk_ == parts.size()) return false;
-    task = {Kind::kQuantise, next_chunk_, 0, next_part_++, false};
+    task = {Kind::kQuantise, next_chunk_, next_part_++, false};
     if (next_part_ == parts[next_chunk_]) {
         ++next_chunk_;
         next_part_ = 0;
@@ -163,22 +167,20 @@ Status Pipeline::run(Work& work, const Task& task, std::unique_lock<std::mutex>&
     lock.unlock();
     Status status;
     if (task.sync) {
-        status = without_exception([&] { return work.sync(task.round, task.core, task.index); });
+        status = without_exception([&] { return work.sync(task.round, task.index); });
         lock.lock();
-        const Round& round = shape_->rounds[task.round];
-        const size_t segment = shape_->strips[round.strip].segments[task.core][task.index];
-        synced_->end(round.chunk * shape_->segments + segment, status.ok());
+        synced_->end(cube_of(task), status.ok());
         tell_waiting();
         lock.unlock();
     }
-    if (status.ok()) status = without_exception([&] { return work.run(task.round, task.core, task.index); });
+    if (status.ok()) status = without_exception([&] { return work.run(task.round, task.index); });
     lock.lock();
     return status;
 }
 
 void Pipeline::end_run(const Task& task, Status status) {
     --running_;
-    cores_[task.core].busy = false;
+    cores_[shape_->rounds[task.round].strip->runs[task.index].core].busy = false;
     --progress_[task.round].runs_left;
     if (status.ok()) return tell_waiting();
     fail(std::move(status));

@@ -3,8 +3,8 @@
 // planes.
 //
 // Pure functions on memory; threads may convert different rows or cells at the same time. Segments and planes
-// of a cell's columns must be added in ascending order, as RunStrip::cells lists them: then the bits depend
-// on nothing else.
+// of a cell's columns must be added in ascending order, as RunStrip::cells lists them, for the bits to be the
+// same.
 #pragma once
 
 #include <cstddef>

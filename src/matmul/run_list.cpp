@@ -2,7 +2,6 @@
 #include "matmul/run_list.hpp"
 
 #include <algorithm>
-#include <tuple>
 
 namespace rknpu2 {
 namespace {
@@ -12,8 +11,52 @@ size_t strips_of(const WeightPlan& plan) {
 }
 
 // Does `cell` begin where the run ends?
-bool continues(const Run& run, const DeviceMemoryPool::Slice& cell) {
+bool continues(const Run& run, const Slice& cell) {
     return cell.slab == run.weights.slab && cell.offset == run.weights.offset + run.weight_bytes;
+}
+
+// The cells of one core and segment.
+void add_cells(const std::vector<const PackedWeight*>& weights, size_t strip, size_t core, size_t segment,
+               RunStrip& out) {
+    const size_t first_run = out.runs.size();
+    for (size_t product = 0; product < weights.size(); ++product) {
+        const WeightPlan& plan = weights[product]->plan;
+        const auto tiles = static_cast<size_t>(plan.cores);
+        const size_t end = std::min((strip + 1) * tiles, plan.tiles.size());
+        for (size_t t = strip * tiles; t < end; ++t) {
+            if (plan.core_of(segment, t) != core) continue;
+            const NTile& tile = plan.tiles[t];
+            const Slice& cell = (*weights[product]->cells)[segment][t];
+            const bool joins = out.runs.size() > first_run && continues(out.runs.back(), cell) &&
+                               out.runs.back().N + tile.N_padded <= plan.most_columns;
+            if (!joins) out.runs.push_back({core, segment, 0, cell, 0});
+            Run& run = out.runs.back();
+            out.cells.push_back({product, t, segment, out.runs.size() - 1, run.N});
+            run.N += tile.N_padded;
+            run.weight_bytes += plan.cell_bytes(plan.segments[segment], tile);
+            if (segment == 0) out.columns += tile.n_count;
+        }
+    }
+}
+
+void fill_strip(const std::vector<const PackedWeight*>& weights, size_t strip, RunStrip& out) {
+    out.runs.clear();
+    out.cells.clear();
+    out.columns = 0;
+    const auto cores = static_cast<size_t>(weights[0]->plan.cores);
+    out.first_tile = strip * cores;
+    out.tiles = 0;
+    for (const PackedWeight* const weight : weights) {
+        const size_t end = std::min(out.first_tile + cores, weight->plan.tiles.size());
+        out.tiles = std::max(out.tiles, end > out.first_tile ? end - out.first_tile : 0);
+    }
+    for (size_t core = 0; core < rk3588::kCores; ++core) {
+        out.first_run[core] = out.runs.size();
+        for (size_t segment = 0; segment < weights[0]->plan.segments.size(); ++segment)
+            add_cells(weights, strip, core, segment, out);
+    }
+    out.first_run[rk3588::kCores] = out.runs.size();
+    std::ranges::sort(out.cells);
 }
 
 }  // namespace
@@ -34,51 +77,6 @@ size_t RunList::widest() const {
             widest = std::max(widest, run.N);
     }
     return widest;
-}
-
-void RunList::fill_strip(const std::vector<const PackedWeight*>& weights, size_t strip, RunStrip& out) {
-    out.runs.clear();
-    out.cells.clear();
-    out.columns = 0;
-    const auto cores = static_cast<size_t>(weights[0]->plan.cores);
-    out.first_tile = strip * cores;
-    out.tiles = 0;
-    for (const PackedWeight* const weight : weights) {
-        const size_t end = std::min(out.first_tile + cores, weight->plan.tiles.size());
-        out.tiles = std::max(out.tiles, end > out.first_tile ? end - out.first_tile : 0);
-    }
-    for (size_t core = 0; core < rk3588::kCores; ++core) {
-        out.first_run[core] = out.runs.size();
-        for (size_t segment = 0; segment < weights[0]->plan.segments.size(); ++segment)
-            add_cells(weights, strip, core, segment, out);
-    }
-    out.first_run[rk3588::kCores] = out.runs.size();
-    std::sort(out.cells.begin(), out.cells.end(), [](const CellResult& a, const CellResult& b) {
-        return std::tie(a.product, a.tile, a.segment) < std::tie(b.product, b.tile, b.segment);
-    });
-}
-
-void RunList::add_cells(const std::vector<const PackedWeight*>& weights, size_t strip, size_t core,
-                        size_t segment, RunStrip& out) {
-    const size_t first_run = out.runs.size();
-    for (size_t product = 0; product < weights.size(); ++product) {
-        const WeightPlan& plan = weights[product]->plan;
-        const auto tiles = static_cast<size_t>(plan.cores);
-        const size_t end = std::min((strip + 1) * tiles, plan.tiles.size());
-        for (size_t t = strip * tiles; t < end; ++t) {
-            if (plan.core_of(segment, t) != core) continue;
-            const NTile& tile = plan.tiles[t];
-            const DeviceMemoryPool::Slice& cell = (*weights[product]->cells)[segment][t];
-            const bool joins = out.runs.size() > first_run && continues(out.runs.back(), cell) &&
-                               out.runs.back().N + tile.N_padded <= plan.most_columns;
-            if (!joins) out.runs.push_back({core, segment, 0, cell, 0});
-            Run& run = out.runs.back();
-            out.cells.push_back({product, t, segment, out.runs.size() - 1, run.N});
-            run.N += tile.N_padded;
-            run.weight_bytes += plan.cell_bytes(plan.segments[segment], tile);
-            if (segment == 0) out.columns += tile.n_count;
-        }
-    }
 }
 
 }  // namespace rknpu2

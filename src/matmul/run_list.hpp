@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: MIT
 // Which runs several multiplications by the same activations consist of, strip by strip.
 //
-// A strip is as many tiles of each weight as there are cores, with all their K segments. Within a strip,
-// cells of one core and one segment that lie side by side in device memory are one run, up to the widest that
-// the chip takes: native weights have their columns outermost, so the blocks of Q, K and V are together the
-// block of a wider weight, and each has its columns of the result to itself (native results have theirs
-// outermost, too). NpuDevice::reserve() puts weights that belong together side by side; if they do not lie
-// so, they are runs of their own and the result is the same.
+// Within a strip, cells of one core and one segment that lie side by side in device memory are one run, up to
+// the widest that the chip takes. Native weights have their columns outermost, so the cells of Q, K and V are
+// together the cell of a wider weight; native results have theirs outermost, too. NpuDevice::reserve() puts
+// weights that belong together side by side; where they do not lie so, they are runs of their own and the
+// result is the same.
 //
-// Pure arithmetic on plans and places. Filling a list again with something no larger allocates nothing.
+// Pure arithmetic. Filling a list again with something no larger allocates nothing.
 #pragma once
 
 #include <array>
@@ -22,9 +21,9 @@ namespace rknpu2 {
 struct Run {
     size_t core;
     size_t segment;
-    size_t N;                         // columns, padding included
-    DeviceMemoryPool::Slice weights;  // the first cell
-    size_t weight_bytes;              // of all of them
+    size_t N;             // columns, padding included
+    Slice weights;        // the first cell
+    size_t weight_bytes;  // of all of them
 };
 
 // Where a cell's result is.
@@ -34,6 +33,8 @@ struct CellResult {
     size_t segment;
     size_t run;     // of the strip
     size_t column;  // of the run's result, where this cell's begin
+
+    auto operator<=>(const CellResult&) const = default;  // NOLINT(modernize-use-nullptr): it trips over <=>
 };
 
 struct RunStrip {
@@ -58,10 +59,6 @@ class RunList {
     size_t widest() const;
 
   private:
-    static void fill_strip(const std::vector<const PackedWeight*>& weights, size_t strip, RunStrip& out);
-    static void add_cells(const std::vector<const PackedWeight*>& weights, size_t strip, size_t core,
-                          size_t segment, RunStrip& out);
-
     std::vector<RunStrip> strips_;
     size_t size_ = 0;
 };

@@ -16,24 +16,17 @@ constexpr size_t kColumnsOfTask = 64;
 Status multiply_stored(NpuResources& npu, const WeightSource& source, const float* a, size_t M, float* out) {
     RKNPU2_RETURN_IF_ERROR(npu.check_process());
     const PhaseTimer timer(npu.counters, Phase::kReference);
-    std::mutex mutex;
-    Status failure;
-    npu.pool.parallel_for(ceil_div(source.N, kColumnsOfTask), [&](size_t task) {
+    return npu.pool.parallel_try(ceil_div(source.N, kColumnsOfTask), [&](size_t task) {
         const size_t n0 = task * kColumnsOfTask;
         const size_t count = std::min(kColumnsOfTask, source.N - n0);
         Result<AlignedBuffer> rows = AlignedBuffer::allocate(count * source.K * sizeof(float));
-        if (!rows.ok()) {
-            const std::lock_guard lock(mutex);
-            failure = rows.status();
-            return;
-        }
+        RKNPU2_RETURN_IF_ERROR(rows.status());
         auto* const b = rows.value().as<float>();
-        for (size_t i = 0; i < count; ++i) {
+        for (size_t i = 0; i < count; ++i)
             source.dequantise(source.row(n0 + i), b + i * source.K, static_cast<int64_t>(source.K));
-        }
         matmul_reference(a, source.K, b, M, count, source.K, out + n0, source.N);
+        return Status();
     });
-    return failure;
 }
 
 Status multiply_after_fault(NpuResources& npu, const WeightSource& source, const float* a, size_t M,

@@ -8,7 +8,8 @@
 
 namespace rknpu2 {
 
-// out[m * N + n] = sum over k of a[m * K + k] * weight[n][k], m < M. Counts nothing but the time. Thread safe.
+// out[m * N + n] = sum over k of a[m * K + k] * weight[n][k], m < M. Counts nothing but the time. Thread
+// safe.
 Status multiply_stored(NpuResources& npu, const WeightSource& source, const float* a, size_t M, float* out);
 
 // After a failure of the NPU or of packing, and counted among the faults.

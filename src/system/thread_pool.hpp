@@ -23,6 +23,7 @@
 #include <mutex>
 #include <vector>
 
+#include "base/status.hpp"
 #include "system/threads.hpp"
 
 namespace rknpu2 {
@@ -48,6 +49,21 @@ class ThreadPool {
     void parallel_for(size_t count, const Body& body, uint64_t estimated_ns = UINT64_MAX) {
         run({&body, [](const void* bound, size_t index) { (*static_cast<const Body*>(bound))(index); }},
             count, estimated_ns);
+    }
+
+    // Of a body that returns a Status; returns the first failure. All indices are done.
+    template <typename Body>
+    Status parallel_try(size_t count, const Body& body, uint64_t estimated_ns = UINT64_MAX) {
+        std::mutex mutex;
+        Status first;
+        const auto try_one = [&](size_t index) {
+            Status status = body(index);
+            if (status.ok()) return;
+            const std::lock_guard lock(mutex);
+            if (first.ok()) first = std::move(status);
+        };
+        parallel_for(count, try_one, estimated_ns);
+        return first;
     }
 
   private:

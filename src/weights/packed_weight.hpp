@@ -21,7 +21,7 @@ namespace rknpu2 {
 struct ActivationStats;
 
 // [segment][tile], as in the plan; all in one domain.
-using WeightCells = std::vector<std::vector<DeviceMemoryPool::Slice>>;
+using WeightCells = std::vector<std::vector<Slice>>;
 
 // A channel of very large or very small weights (kernels/far.hpp).
 struct FarChannel {
@@ -45,8 +45,15 @@ struct ReservedWeight {
 };
 
 struct PackedWeight {
+    // With vectors that are as long as they will be, and nothing in them yet.
     PackedWeight(const ReservedWeight& reserved, bool rotate)
-        : source(reserved.source), plan(reserved.plan.with_rotation(rotate)), cells(reserved.cells) {}
+        : source(reserved.source),
+          plan(reserved.plan.with_rotation(rotate)),
+          cells(reserved.cells),
+          channel_scales(plan.segments.size(), std::vector<float>(plan.N)),
+          channel_offsets(rotate ? plan.segments.size() : 0, std::vector<float>(plan.N)),
+          input_factors(reserved.stats != nullptr ? plan.K : 0),
+          bias(reserved.stats != nullptr ? plan.N : 0) {}
 
     // What it was packed from. The bytes stay readable for as long as somebody multiplies with it: they are
     // computed with when the NPU fails (GGML_RKNPU2_ON_ERROR).

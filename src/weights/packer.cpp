@@ -37,41 +37,25 @@ std::vector<Task> cut_rows(const WeightPlan& plan) {
     return tasks;
 }
 
-// The first failure of several threads.
-class FirstFailure {
-  public:
-    void note(Status status) {
-        if (status.ok()) return;
-        const std::lock_guard lock(mutex_);
-        if (first_.ok()) first_ = std::move(status);
-    }
-    Status take() { return std::move(first_); }
-
-  private:
-    std::mutex mutex_;
-    Status first_;
-};
-
 // Calls body(task, float rows [count, K], room for the rows of one segment when the plan rotates) for every
 // task.
 template <typename Body>
 Status for_each_task(const WeightSource& source, const WeightPlan& plan, ThreadPool& pool, const Body& body) {
     const std::vector<Task> tasks = cut_rows(plan);
-    FirstFailure failure;
-    pool.parallel_for(tasks.size(), [&](size_t index) {
+    return pool.parallel_try(tasks.size(), [&](size_t index) {
         const Task& task = tasks[index];
         const size_t plain = task.count * source.K;
         const size_t rotated = plan.recipe.rotate ? task.count * plan.longest_segment() : 0;
         Result<AlignedBuffer> scratch = AlignedBuffer::allocate((plain + rotated) * sizeof(float));
-        if (!scratch.ok()) return failure.note(scratch.status());
+        RKNPU2_RETURN_IF_ERROR(scratch.status());
         auto* const rows = scratch.value().as<float>();
         const size_t n0 = plan.tiles[task.tile].n0 + task.first;
         for (size_t i = 0; i < task.count; ++i) {
             source.dequantise(source.row(n0 + i), rows + i * source.K, static_cast<int64_t>(source.K));
         }
         body(task, rows, rows + plain);
+        return Status();
     });
-    return failure.take();
 }
 
 float channel_scale(NpuArithmetic arithmetic, const float* row, size_t K) {
@@ -79,36 +63,28 @@ float channel_scale(NpuArithmetic arithmetic, const float* row, size_t K) {
     return arithmetic == NpuArithmetic::kInt8 ? int8_scale(absmax) : fp16_scale(absmax);
 }
 
-// The rows of one segment as they are to be stored: K values each, from `k0` on, `stride` apart.
-struct StoredRows {
-    const float* data;
-    size_t stride;
-    size_t k0;
-    size_t K;
+// One segment of a task's rows: where they are, and what their scales and zero points become.
+struct SegmentRows {
+    const KSegment& segment;
+    float* values;         // [row][stride]: the segment's part of the first one
+    size_t stride;         // of values
+    float* rotated;        // [row][K_padded], when the plan rotates
+    float* scales;         // [row]
+    float* offsets;        // [row], when the plan rotates
+    const float* factors;  // [k], or nullptr
 };
 
-void store_rows(const WeightPlan& plan, const KSegment& segment, const Task& task, const StoredRows& rows,
-                const float* scales, std::byte* cell) {
-    const NTile& tile = plan.tiles[task.tile];
-    const bool last = task.first + task.count == tile.n_count;
-    const auto store = [&](auto* native) {
-        pack_rows(RowsToBlock{.rows = rows.data,
-                              .row_stride = rows.stride,
-                              .n0 = task.first,
-                              .n_count = task.count,
-                              .k0 = rows.k0,
-                              .k_count = rows.K,
-                              .K_padded = segment.K_padded,
-                              .N_padded = tile.N_padded,
-                              .native = native},
-                  scales);
-        if (last) zero_kernels(tile.n_count, tile.N_padded, segment.K_padded, tile.N_padded, native);
-    };
-    if (plan.recipe.arithmetic == NpuArithmetic::kInt8) {
-        store(reinterpret_cast<int8_t*>(cell));
-    } else {
-        store(reinterpret_cast<uint16_t*>(cell));
-    }
+void rotate(const SegmentRows& rows, size_t first, size_t count) {
+    const KSegment& segment = rows.segment;
+    float* const rotated = rows.rotated + first * segment.K_padded;
+    rotate_rows({.x = rows.values + first * rows.stride,
+                 .row_stride = rows.stride,
+                 .M = count,
+                 .K = segment.k_count,
+                 .K_padded = segment.K_padded,
+                 .out = rotated,
+                 .factors = rows.factors});
+    mix_blocks(rotated, count, segment.K_padded);
 }
 
 // Means of very large activations can ask for a correction that no float holds; then there is none.
@@ -139,14 +115,9 @@ Correction correction_of(const ActivationStats& stats, const WeightPlan& plan,
                                  stats.mean.begin() + static_cast<ptrdiff_t>(segment.k0 + segment.k_count));
         correction.units.push_back(bring_near(means.data(), means.size()));
         std::vector<float>& rotated = correction.rotated_means.emplace_back(segment.K_padded);
-        rotate_rows({.x = means.data(),
-                     .row_stride = segment.k_count,
-                     .M = 1,
-                     .K = segment.k_count,
-                     .K_padded = segment.K_padded,
-                     .out = rotated.data(),
-                     .factors = factors.data() + segment.k0});
-        mix_blocks(rotated.data(), 1, segment.K_padded);
+        rotate({segment, means.data(), means.size(), rotated.data(), nullptr, nullptr,
+                factors.data() + segment.k0},
+               0, 1);
     }
     return correction;
 }
@@ -167,17 +138,6 @@ float centre(float* row, size_t K) {
     return middle;
 }
 
-// One segment of a task's rows: where they are, and what their scales and zero points become.
-struct SegmentRows {
-    const KSegment& segment;
-    float* values;         // [row][stride]: the segment's part of the first one
-    size_t stride;         // of values
-    float* rotated;        // [row][K_padded], when the plan rotates
-    float* scales;         // [row]
-    float* offsets;        // [row], when the plan rotates
-    const float* factors;  // [k], or nullptr
-};
-
 // The row of a segment as it is to be stored, and its scale before the rotation's factor is taken off.
 float prepare_row(const Recipe& recipe, const SegmentRows& rows, size_t i) {
     const size_t K_padded = rows.segment.K_padded;
@@ -186,19 +146,6 @@ float prepare_row(const Recipe& recipe, const SegmentRows& rows, size_t i) {
     float* const row = rows.rotated + i * K_padded;
     rows.offsets[i] = centre(row, K_padded);
     return channel_scale(recipe.arithmetic, row, K_padded);
-}
-
-void rotate(const SegmentRows& rows, size_t first, size_t count) {
-    const KSegment& segment = rows.segment;
-    float* const rotated = rows.rotated + first * segment.K_padded;
-    rotate_rows({.x = rows.values + first * rows.stride,
-                 .row_stride = rows.stride,
-                 .M = count,
-                 .K = segment.k_count,
-                 .K_padded = segment.K_padded,
-                 .out = rotated,
-                 .factors = rows.factors});
-    mix_blocks(rotated, count, segment.K_padded);
 }
 
 // Scales of the rows, as they are to be stored, and the units by which far ones were divided; 1 for others.
@@ -225,6 +172,32 @@ void prepare_rows(const Recipe& recipe, const SegmentRows& rows, size_t count, c
         if (units[i] == 1) continue;
         if (recipe.rotate) rotate(rows, i, 1);
         rows.scales[i] = prepare_row(recipe, rows, i);
+    }
+}
+
+// Once their scales are known.
+void store_rows(const WeightPlan& plan, const Task& task, const SegmentRows& rows, std::byte* cell) {
+    const NTile& tile = plan.tiles[task.tile];
+    const size_t K_padded = rows.segment.K_padded;
+    const bool rotates = plan.recipe.rotate;
+    const bool last = task.first + task.count == tile.n_count;
+    const auto store = [&](auto* native) {
+        pack_rows(RowsToBlock{.rows = rotates ? rows.rotated : rows.values,
+                              .row_stride = rotates ? K_padded : rows.stride,
+                              .n0 = task.first,
+                              .n_count = task.count,
+                              .k0 = 0,
+                              .k_count = rotates ? K_padded : rows.segment.k_count,
+                              .K_padded = K_padded,
+                              .N_padded = tile.N_padded,
+                              .native = native},
+                  rows.scales);
+        if (last) zero_kernels(tile.n_count, tile.N_padded, K_padded, tile.N_padded, native);
+    };
+    if (plan.recipe.arithmetic == NpuArithmetic::kInt8) {
+        store(reinterpret_cast<int8_t*>(cell));
+    } else {
+        store(reinterpret_cast<uint16_t*>(cell));
     }
 }
 
@@ -259,9 +232,7 @@ void pack_task(PackedWeight& packed, const Task& task, float* values, float* rot
                              correction.factors_from(segment.k0)};
         double units[kRowsPerTask];
         prepare_rows(plan.recipe, in, task.count, common_scale, units);
-        const StoredRows stored = rotates ? StoredRows{rotated, segment.K_padded, 0, segment.K_padded}
-                                          : StoredRows{values, plan.K, segment.k0, segment.k_count};
-        store_rows(plan, segment, task, stored, in.scales, (*packed.cells)[s][task.tile].data());
+        store_rows(plan, task, in, (*packed.cells)[s][task.tile].data());
         const float block = rotates ? static_cast<float>(rotation_block(segment.K_padded)) : 1.0F;
         for (size_t i = 0; i < task.count; ++i) {
             if (!packed.bias.empty()) {
@@ -304,8 +275,6 @@ Result<PackedWeight> pack_weight(const ReservedWeight& reserved, ThreadPool& poo
     }
     PackedWeight packed(reserved, rotate);
     const WeightPlan& plan = packed.plan;
-    packed.channel_scales.assign(plan.segments.size(), std::vector<float>(plan.N));
-    packed.channel_offsets.assign(rotate ? plan.segments.size() : 0, std::vector<float>(plan.N));
     float common_scale = 0.0F;
     const bool one_scale = plan.recipe.one_scale_per_tensor;
     if (one_scale) {
@@ -316,7 +285,6 @@ Result<PackedWeight> pack_weight(const ReservedWeight& reserved, ThreadPool& poo
     Correction correction;
     if (reserved.stats != nullptr) {
         packed.input_factors = smoothing_factors(*reserved.stats);
-        packed.bias.assign(plan.N, 0.0F);
         correction = correction_of(*reserved.stats, plan, packed.input_factors);
     }
     const auto pack = [&](const Task& task, float* rows, float* rotated) {

@@ -2,11 +2,10 @@
 // From a stored weight to packed cells: dequantise, choose scales, write native blocks, in parallel over
 // rows.
 //
-// Each (segment, channel) has its own scale: segments are multiplied one by one and added as floats anyway,
-// so sharing a scale would only lose accuracy. Rotated channels have a zero point each, in the middle of
-// their values: about a tenth less to be rounded. Cost: one pass over the weight (two for the naive
-// precision, which needs the largest value first) and a scratch of 32 float rows for each thread, twice that
-// when the plan rotates.
+// Each (segment, channel) has a scale: segments are multiplied one by one and added as floats anyway. Rotated
+// channels have a zero point each, in the middle of their values: about a tenth less to be rounded. Cost: one
+// pass over the weight (two for the naive precision, which needs the largest value first) and a scratch of 32
+// float rows for each thread, twice that when the plan rotates.
 #pragma once
 
 #include "calibration/activation_stats.hpp"
@@ -16,9 +15,9 @@
 
 namespace rknpu2 {
 
-// Raised whenever pack_weight() would write anything else for the same weight: the layout, the choice of
-// scales, rotation, smoothing, the plan's padding. Weights that were kept on disk with another number are not
-// used (weight_cache.hpp).
+// Must be raised whenever pack_weight() would write anything else for the same weight: the layout, the choice
+// of scales, rotation, smoothing, the plan's padding. Files with another number are not used
+// (weight_cache.hpp).
 inline constexpr uint32_t kPackingVersion = 2;
 
 // Writes the cells of a reserved weight, and returns what they are. Without statistics a weight that rotation

@@ -7,7 +7,6 @@
 #include <bit>
 #include <cerrno>
 #include <cstring>
-#include <mutex>
 #include <type_traits>
 
 #include "base/format.hpp"
@@ -71,19 +70,12 @@ class Blocks {
     template <typename Body>
     Result<Digest> digest(ThreadPool& pool, const Body& body) const {
         std::vector<Digest> digests(blocks_.size());
-        std::mutex mutex;
-        Status failure;
         const auto visit = [&](size_t i) {
-            Status status = body(blocks_[i]);
-            if (status.ok()) {
-                digests[i] = hash128(blocks_[i].data, blocks_[i].bytes);
-                return;
-            }
-            const std::lock_guard lock(mutex);
-            failure = std::move(status);
+            RKNPU2_RETURN_IF_ERROR(body(blocks_[i]));
+            digests[i] = hash128(blocks_[i].data, blocks_[i].bytes);
+            return Status();
         };
-        pool.parallel_for(blocks_.size(), visit, offset_ / kBytesPerNs);
-        RKNPU2_RETURN_IF_ERROR(failure);
+        RKNPU2_RETURN_IF_ERROR(pool.parallel_try(blocks_.size(), visit, offset_ / kBytesPerNs));
         return hash128(digests.data(), digests.size() * sizeof(Digest));
     }
 
@@ -106,20 +98,6 @@ Blocks blocks_of(const PackedWeight& packed) {
     blocks.add(packed.input_factors);
     blocks.add(packed.bias);
     return blocks;
-}
-
-// A weight with vectors as pack_weight() makes them, and nothing in them yet.
-std::shared_ptr<PackedWeight> sized(const ReservedWeight& reserved, bool rotated) {
-    const bool rotate = reserved.plan.recipe.rotate && rotated;
-    const bool with_stats = reserved.stats != nullptr;
-    auto packed = std::make_shared<PackedWeight>(reserved, rotate);
-    const WeightPlan& plan = packed->plan;
-    const size_t segments = plan.segments.size();
-    packed->channel_scales.assign(segments, std::vector<float>(plan.N));
-    packed->channel_offsets.assign(rotate ? segments : 0, std::vector<float>(plan.N));
-    packed->input_factors.assign(with_stats ? plan.K : 0, 0.0F);
-    packed->bias.assign(with_stats ? plan.N : 0, 0.0F);
-    return packed;
 }
 
 Digest digest_of(const Header& header) {
@@ -173,7 +151,8 @@ Result<std::shared_ptr<PackedWeight>> read_file(const FileCache::Opened& opened,
     if (header.version != kVersion)
         return Status(StatusCode::kIo, format("of version %u, not %u", header.version, kVersion));
     if (header.header != digest_of(header)) return bad("damaged (the checksum of its header differs)");
-    std::shared_ptr<PackedWeight> packed = sized(reserved, header.rotated == 1);
+    auto packed =
+        std::make_shared<PackedWeight>(reserved, reserved.plan.recipe.rotate && header.rotated == 1);
     const Header expected = header_of(key, *packed, header.payload);
     if (std::memcmp(&header, &expected, sizeof header) != 0) return bad("of another weight");
     const Blocks blocks = blocks_of(*packed);
@@ -206,17 +185,11 @@ void put(std::string& to, const WeightPlan& plan) {
     put(to, static_cast<int>(recipe.one_scale_per_tensor));
     put(to, recipe.planes);
     put(to, plan.segments.size());
-    for (const KSegment& segment : plan.segments) {
-        put(to, segment.k0);
-        put(to, segment.k_count);
-        put(to, segment.K_padded);
-    }
+    for (const KSegment& segment : plan.segments)
+        put(to, segment);
     put(to, plan.tiles.size());
-    for (const NTile& tile : plan.tiles) {
-        put(to, tile.n0);
-        put(to, tile.n_count);
-        put(to, tile.N_padded);
-    }
+    for (const NTile& tile : plan.tiles)
+        put(to, tile);
 }
 
 }  // namespace

@@ -1,19 +1,18 @@
 // SPDX-License-Identifier: MIT
 // Packed weights on disk: a weight that was packed once is read the next time.
 //
-// One file for each packed weight, named by a key that stands for everything its bytes follow from: the
-// stored weight (every byte), its type, shape and what the host's conversion makes of some rows, the plan,
-// the statistics of activations, and the version of the packing itself (kPackingVersion in packer.hpp). A
-// weight that changes has another key, so nothing is ever out of date; a file that is not what its key says
-// (cut short, damaged, of another version, not a file) is reported, counted, and replaced. A file that cannot
-// be written is one line in the log for the process. Packing goes on in every case.
+// A file's name is a key that stands for everything its bytes follow from: the stored weight (every byte),
+// its type, shape and what the host's conversion makes of some rows, the plan, the statistics of activations,
+// and kPackingVersion. So nothing is ever out of date. A file that is not what its key says is reported,
+// counted, and replaced. A file that cannot be written is one line in the log for the process. Packing goes
+// on in every case.
 //
 // The file, little endian: a header (Header in weight_cache.cpp), then the cells in the order of the plan,
 // channel scales, channel offsets, input factors and bias. The header's checksum of the payload is the digest
 // of the digests of its blocks, so that threads check while they read.
 //
-// Keys tell weights apart by accident-proof hashes, not by cryptographic ones: the directory is its owner's
-// alone. Thread safe.
+// The hashes are proof against accidents, not against attacks: the directory is its owner's alone. Thread
+// safe.
 #pragma once
 
 #include <atomic>

@@ -1,19 +1,15 @@
 // SPDX-License-Identifier: MIT
 // The packed weights of one buffer of raw weights, made when they are first needed.
 //
-// Raw bytes are the truth; packed weights are derived from them. The key is the place in the buffer, the
-// type, the shape and the form, never an address; the store belongs to the buffer and goes with it. Any write
-// to the buffer drops what it touches, and whoever is multiplying with a dropped weight keeps it alive until
-// done. Thread safe.
+// A key is an offset in the buffer, the type, the shape and the form, never an address. Any write to the
+// buffer drops what it touches; whoever multiplies with a dropped weight keeps it alive until done. Thread
+// safe.
 #pragma once
 
 #include <functional>
 #include <map>
-#include <memory>
 #include <mutex>
-#include <tuple>
 
-#include "base/status.hpp"
 #include "weights/packed_weight.hpp"
 
 namespace rknpu2 {
@@ -25,18 +21,17 @@ struct WeightKey {
     size_t K = 0;
     size_t N = 0;
     NpuArithmetic arithmetic = NpuArithmetic::kInt8;  // a weight may be wanted in both
-    auto operator<=>(const WeightKey&) const =
-        default;  // NOLINT(modernize-use-nullptr): the check trips over <=>
+
+    auto operator<=>(const WeightKey&) const = default;  // NOLINT(modernize-use-nullptr): it trips over <=>
 };
 
 class WeightStore {
   public:
     using Pack = std::function<Result<std::shared_ptr<const PackedWeight>>()>;
 
-    // The packed weight; `pack` makes it if it is not there. `made` tells whether it was called.
+    // The packed weight; `pack` makes it if it is not there, and `made` tells so.
     Result<std::shared_ptr<const PackedWeight>> get(const WeightKey& key, const Pack& pack, bool& made);
 
-    // Is there a packed weight?
     bool contains(const WeightKey& key) const;
 
     // Bytes [offset, offset + bytes) have been or are about to be written.

@@ -179,9 +179,9 @@ INSTANTIATE_TEST_SUITE_P(Precisions, CoherencyTest, ::testing::Values(Precision:
                          [](const auto& test) { return std::string(precision_name(test.param)); });
 
 // What the plug-in did before it was told how boards are; each forgets one thing.
-class Forgetful : public OwnerCoherency {
+class Forgetful : public Coherency {
   public:
-    using OwnerCoherency::OwnerCoherency;
+    using Coherency::Coherency;
     const char* name() const override { return "forgetful"; }
 };
 

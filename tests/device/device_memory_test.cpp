@@ -14,7 +14,7 @@ namespace {
 using testing::FakeRuntime;
 using testing::FakeState;
 
-Result<DeviceMemoryPool::Slice> one(DeviceMemoryPool& pool, size_t bytes) {
+Result<Slice> one(DeviceMemoryPool& pool, size_t bytes) {
     auto slices = pool.allocate_together({{bytes}});
     RKNPU2_RETURN_IF_ERROR(slices.status());
     return slices.value()[0];
@@ -26,7 +26,7 @@ TEST(DeviceMemoryPool, SlicesNeverOverlapAndAllIsGivenBack) {
     {
         DeviceMemoryPool pool(runtime);
         std::mt19937 random(7);
-        std::vector<DeviceMemoryPool::Slice> live;
+        std::vector<Slice> live;
         std::set<uint64_t> ids;
         for (int step = 0; step < 2000; ++step) {
             if (live.empty() || random() % 3 != 0) {
@@ -64,7 +64,7 @@ TEST(DeviceMemoryPool, GoesToTheNextDomainWhenOneIsFull) {
     DeviceMemoryPool pool(runtime);
     // The pool keeps its own account of 4 GiB a domain; 64 MiB pieces need the second domain for the last
     // ones. Pages that nobody touches cost nothing.
-    std::vector<DeviceMemoryPool::Slice> slices;
+    std::vector<Slice> slices;
     for (int i = 0; i < 70; ++i) {
         auto together = pool.allocate_together({{size_t{60} << 20}, {size_t{4} << 20}});
         ASSERT_TRUE(together.ok()) << together.status().to_string();
@@ -123,7 +123,7 @@ TEST(DeviceMemoryPool, AWeightMayFillADomain) {
             FakeRuntime runtime(state);
             DeviceMemoryPool pool(runtime);
             // Another model has the first domains, so that the pool asks for large buffers.
-            std::vector<DeviceMemoryPool::Slice> others;
+            std::vector<Slice> others;
             for (int i = 0; i < 2; ++i) {
                 auto other = pool.allocate_together({std::vector<size_t>(10, 300 * kMiB)});
                 ASSERT_TRUE(other.ok());
@@ -141,7 +141,7 @@ TEST(DeviceMemoryPool, AWeightMayFillADomain) {
             size_t index = 0;
             for (const auto& block : blocks) {
                 for (const size_t bytes : block) {
-                    const DeviceMemoryPool::Slice& slice = slices.value()[index++];
+                    const Slice& slice = slices.value()[index++];
                     EXPECT_EQ(slice.bytes, bytes);
                     EXPECT_EQ(slice.domain, slices.value()[0].domain);
                     std::byte* const end = slice.data() + slice.bytes - 1;

@@ -55,7 +55,7 @@ TEST_F(WorkAreasTest, WhatTheCallDoesNotUseIsGivenBackWhenMemoryIsShort) {
     ASSERT_NE(result(0, 200'000), 0U);
     const auto kept = areas_.activations(0, 7, 4096).value();
     areas_.begin_call();
-    areas_.use_again(kept);
+    areas_.use_again(7, kept);
     const uint64_t now = result(1, 100'000);
     const uint64_t large = result(2, 250'000);
     EXPECT_NE(large, 0U) << "the area of the call before makes room";

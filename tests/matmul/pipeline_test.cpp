@@ -29,16 +29,17 @@ class Watcher final : public Pipeline::Work {
         ++quantised_[chunk];
     }
 
-    Status sync(size_t round, size_t core, size_t run) override {
+    Status sync(size_t round, size_t run) override {
         expect_ready(round);
-        dawdle(round + core);
-        EXPECT_EQ(synced_[cube(round, core, run)].fetch_add(1), 0) << "told twice";
+        dawdle(round + run_of(round, run).core);
+        EXPECT_EQ(synced_[cube(round, run)].fetch_add(1), 0) << "told twice";
         return {};
     }
 
-    Status run(size_t round, size_t core, size_t run) override {
+    Status run(size_t round, size_t run) override {
+        const size_t core = run_of(round, run).core;
         expect_ready(round);
-        EXPECT_EQ(synced_[cube(round, core, run)], 1) << "the device does not know the cube";
+        EXPECT_EQ(synced_[cube(round, run)], 1) << "the device does not know the cube";
         EXPECT_FALSE(busy_[core].exchange(true)) << "two runs on one core";
         // The slot's former results are used up.
         if (round >= kResultSlots) {
@@ -55,10 +56,7 @@ class Watcher final : public Pipeline::Work {
     void dequantise(size_t round, size_t part) override {
         EXPECT_LT(part, shape_.rounds[round].parts);
         EXPECT_NE(round, failed_round_);
-        size_t runs = 0;
-        for (const auto& of_core : shape_.strips[shape_.rounds[round].strip].segments)
-            runs += of_core.size();
-        EXPECT_EQ(runs_[round], runs);
+        EXPECT_EQ(runs_[round], shape_.rounds[round].strip->runs.size());
         dawdle(13 * round + part);
         ++dequantised_[round];
     }
@@ -74,9 +72,9 @@ class Watcher final : public Pipeline::Work {
     size_t total_runs() const { return total_runs_; }
 
   private:
-    size_t cube(size_t round, size_t core, size_t run) const {
-        const Pipeline::Round& at = shape_.rounds[round];
-        return at.chunk * shape_.segments + shape_.strips[at.strip].segments[core][run];
+    const Run& run_of(size_t round, size_t run) const { return shape_.rounds[round].strip->runs[run]; }
+    size_t cube(size_t round, size_t run) const {
+        return shape_.rounds[round].chunk * shape_.segments + run_of(round, run).segment;
     }
     void expect_ready(size_t round) const {
         const size_t chunk = shape_.rounds[round].chunk;
@@ -101,26 +99,43 @@ class Watcher final : public Pipeline::Work {
     std::atomic<size_t> failed_round_{SIZE_MAX};
 };
 
-Pipeline::Shape random_shape(std::minstd_rand& random) {
+// `segments`: of the runs of each core.
+RunStrip strip_of(const std::array<std::vector<size_t>, rk3588::kCores>& segments) {
+    RunStrip strip;
+    for (size_t core = 0; core < segments.size(); ++core) {
+        for (const size_t segment : segments[core])
+            strip.runs.push_back({core, segment, 0, {}, 0});
+        strip.first_run[core + 1] = strip.runs.size();
+    }
+    return strip;
+}
+
+struct Work {
     Pipeline::Shape shape;
+    std::vector<RunStrip> strips;
+};
+
+Work random_work(std::minstd_rand& random) {
+    Work work;
+    Pipeline::Shape& shape = work.shape;
     shape.segments = 1 + random() % 3;
     const size_t chunks = 1 + random() % 5;
     for (size_t c = 0; c < chunks; ++c)
         shape.chunk_parts.push_back(1 + random() % 6);
-    const size_t strips = 1 + random() % 3;
-    for (size_t s = 0; s < strips; ++s) {
-        Pipeline::Strip strip;
-        strip.segments[random() % 3].push_back(random() % shape.segments);  // at least one
-        for (auto& of_core : strip.segments) {
+    work.strips.resize(1 + random() % 3);
+    for (RunStrip& strip : work.strips) {
+        std::array<std::vector<size_t>, rk3588::kCores> segments;
+        segments[random() % 3].push_back(random() % shape.segments);  // at least one
+        for (auto& of_core : segments) {
             for (size_t runs = random() % 3; runs > 0; --runs)
                 of_core.push_back(random() % shape.segments);
         }
-        shape.strips.push_back(strip);
+        strip = strip_of(segments);
         for (size_t c = 0; c < chunks; ++c)
-            shape.rounds.push_back({c, s, 1 + random() % 4});
+            shape.rounds.push_back({c, &strip, 1 + random() % 4});
     }
     shape.quantised = random() % 4 == 0;
-    return shape;
+    return work;
 }
 
 void work_together(Pipeline& pipeline, Watcher& watcher, size_t threads) {
@@ -148,7 +163,8 @@ TEST_P(PipelineTest, NoMoreThreadsLookForTasksThanThereAreCores) {
     for (uint32_t seed = 1; seed <= 60; ++seed) {
         SCOPED_TRACE(::testing::Message() << "seed " << seed);
         std::minstd_rand random(seed);
-        const Pipeline::Shape shape = random_shape(random);
+        const Work work = random_work(random);
+        const Pipeline::Shape& shape = work.shape;
         CubeSync synced(shape.chunk_parts.size() * shape.segments);
         Watcher watcher(shape, seed);
         pipeline.begin(shape, synced);
@@ -169,7 +185,8 @@ TEST_P(PipelineTest, EveryTaskFindsWhatItNeeds) {
     for (uint32_t seed = 1; seed <= 60; ++seed) {
         SCOPED_TRACE(::testing::Message() << "seed " << seed);
         std::minstd_rand random(seed);
-        const Pipeline::Shape shape = random_shape(random);
+        const Work work = random_work(random);
+        const Pipeline::Shape& shape = work.shape;
         CubeSync synced(shape.chunk_parts.size() * shape.segments);
         Watcher watcher(shape, seed);
         pipeline.begin(shape, synced);
@@ -184,7 +201,8 @@ TEST_P(PipelineTest, AFailureEndsItAndTheNextCallWorks) {
     for (uint32_t seed = 1; seed <= 30; ++seed) {
         SCOPED_TRACE(::testing::Message() << "seed " << seed);
         std::minstd_rand random(seed);
-        const Pipeline::Shape shape = random_shape(random);
+        const Work work = random_work(random);
+        const Pipeline::Shape& shape = work.shape;
         CubeSync synced(shape.chunk_parts.size() * shape.segments);
         Watcher failing(shape, seed);
         failing.fails_at = 0;
@@ -209,7 +227,8 @@ TEST_P(PipelineTest, ATaskThatThrowsEndsItAndTheNextCallWorks) {
     for (uint32_t seed = 1; seed <= 60; ++seed) {
         SCOPED_TRACE(::testing::Message() << "seed " << seed);
         std::minstd_rand random(seed);
-        const Pipeline::Shape shape = random_shape(random);
+        const Work work = random_work(random);
+        const Pipeline::Shape& shape = work.shape;
         CubeSync synced(shape.chunk_parts.size() * shape.segments);
         Watcher failing(shape, seed);
         failing.throws_at = random() % 12;
@@ -238,8 +257,8 @@ class Waiting final : public Pipeline::Work {
         ++quantised_;
         changed_.notify_all();
     }
-    Status sync(size_t, size_t, size_t) override { return {}; }
-    Status run(size_t round, size_t, size_t) override {
+    Status sync(size_t, size_t) override { return {}; }
+    Status run(size_t round, size_t) override {
         {
             const std::lock_guard lock(mutex_);
             ++begun_;
@@ -269,10 +288,9 @@ class Waiting final : public Pipeline::Work {
 TEST_P(PipelineTest, QuantisesWhileTheNpuRuns) {
     Pipeline::Shape shape;
     shape.chunk_parts.assign(Waiting::kChunks, 1);
-    shape.strips.resize(1);
-    shape.strips[0].segments[1] = {0};
+    const RunStrip strip = strip_of({{{}, {0}, {}}});
     for (size_t chunk = 0; chunk < Waiting::kChunks; ++chunk)
-        shape.rounds.push_back({chunk, 0, 1});
+        shape.rounds.push_back({chunk, &strip, 1});
     CubeSync synced(Waiting::kChunks);
     Pipeline pipeline(GetParam());
     Waiting work;
