@@ -10,9 +10,17 @@ namespace rknpu2 {
 namespace {
 
 const char* what_follows(OnError remedy) {
-    if (remedy == OnError::kRetry) return "trying again in new contexts";
-    if (remedy == OnError::kReset) return "trying again after dropping all contexts and work areas";
-    return "computing it on the CPU";
+    switch (remedy) {
+        case OnError::kRetry:
+            return "trying again in new contexts";
+        case OnError::kReset:
+            return "trying again after dropping all contexts and work areas";
+        case OnError::kCpu:
+            return "computing it on the CPU";
+        case OnError::kFail:
+            break;
+    }
+    return "giving up";
 }
 
 }  // namespace

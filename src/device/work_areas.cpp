@@ -6,7 +6,7 @@
 namespace rknpu2 {
 namespace {
 
-// Bytes that an area may be larger than what it is used for.
+// The size of the largest area that is used for so many bytes.
 constexpr size_t most_for(size_t bytes) {
     return bytes + std::max<size_t>(bytes / 4, 4096);
 }
@@ -25,7 +25,7 @@ bool WorkAreas::give_back(const Which& which) {
            }) > 0;
 }
 
-// False: there was none.
+// Returns false if there was none.
 bool WorkAreas::give_back_unused() {
     return give_back([&](const auto& entry) { return entry.second.call != call_; });
 }

@@ -12,7 +12,7 @@
 namespace rknpu2 {
 namespace {
 
-// As quantise_group(), of the segment's part of rows that need no care: `from` is where it begins.
+// As quantise_group(), for rows that need no care.
 void quantise_near(const PackedWeight& weight, const KSegment& segment, const Cube& cube, const float* from,
                    size_t stride, size_t m, size_t count, float* rotated) {
     const Recipe& recipe = weight.plan.recipe;

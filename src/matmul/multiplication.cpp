@@ -12,8 +12,8 @@
 namespace rknpu2 {
 namespace {
 
-// What a CPU that simulates the NPU streams and multiplies in a nanosecond, roughly, and what it quantises.
-// Only tells whether other threads are worth waking.
+// What a CPU that simulates the NPU does in a nanosecond, roughly: tells whether other threads are worth
+// waking.
 constexpr uint64_t kBytesPerNs = 10;
 constexpr uint64_t kMacsPerNs = 50;
 constexpr uint64_t kQuantisedPerNs = 1;
@@ -37,7 +37,7 @@ float scale_of_rows(const float* a, size_t M, size_t K) {
     return int8_tensor_scale(largest);
 }
 
-// Do the strips of all of them have the same columns?
+// Do the strips of all weights have the same columns?
 bool same_tiles(const std::vector<const PackedWeight*>& weights) {
     return std::all_of(weights.begin(), weights.end(), [&](const PackedWeight* weight) {
         return weight->plan.N == weights[0]->plan.N &&
@@ -67,7 +67,7 @@ Status Multiplication::multiply(Epilogue* epilogue) {
     return {};
 }
 
-// The result says who did it.
+// Returns who did it.
 Result<Target> Multiplication::multiply_batch() {
     Recovery recovery = npu_.recovery();
     const auto again_after = [&](Status& failure) {
@@ -86,7 +86,7 @@ Result<Target> Multiplication::multiply_batch() {
     return Target::kCpu;
 }
 
-// While no other process multiplies: its turn comes between attempts, so that nobody waits long.
+// Keeps other processes out for one attempt only, so that nobody waits long.
 Status Multiplication::attempt() {
     const Result<DeviceLock::Turn> turn = DeviceLock::Turn::take(npu_.lock.get());
     RKNPU2_RETURN_IF_ERROR(turn.status());
@@ -110,7 +110,7 @@ Status Multiplication::attempt() {
     return {};
 }
 
-// Chunks of as many rows as let CPU and NPU work side by side without too many runs.
+// Cuts chunks so long that CPU and NPU work side by side, without too many runs.
 ActivationStore::Form Multiplication::form() const {
     const WeightPlan& plan = batch_->plan();
     ActivationStore::Form form;
@@ -139,8 +139,7 @@ Status Multiplication::multiply_cubes() {
     return pipeline.status();
 }
 
-// As the pipeline sees it. A core goes through all rows with one strip of the weights before it takes the
-// next.
+// A core goes through all rows with one strip of the weights before it takes the next.
 void Multiplication::lay_out() {
     Pipeline::Shape& shape = buffers_.shape;
     shape.segments = batch_->plan().segments.size();
@@ -159,7 +158,7 @@ void Multiplication::lay_out() {
     }
 }
 
-// Finds the context and the memory of every run, so that the threads touch nothing shared.
+// Threads then touch nothing shared.
 Status Multiplication::bind() {
     const PackedWeight& weight = *batch_->weights[0];
     buffers_.bound.clear();
@@ -180,7 +179,7 @@ Status Multiplication::bind() {
     return {};
 }
 
-// Few activations, such as those of a single token, before other threads are asked to take part.
+// Quantises few activations, such as a token's, before other threads are asked to take part.
 void Multiplication::quantise_alone() {
     const bool few =
         cubes_->chunks.size() == 1 && cubes_->chunks[0].count * batch_->plan().K <= kElementsAlone;
@@ -191,8 +190,7 @@ void Multiplication::quantise_alone() {
     buffers_.shape.quantised = true;
 }
 
-// As many as can have something to do at the same time: a single token has a run for each core and little
-// else, and a thread that only waits would have to be waited for.
+// A single token has a run for each core and little else, and a thread without a task would be waited for.
 size_t Multiplication::threads_of_use() const {
     const Pipeline::Shape& shape = buffers_.shape;
     const auto all = static_cast<size_t>(npu_.pool.threads());

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: MIT
-// From a stored weight to one that the NPU can multiply: its recipe, its place in device memory, its bytes
-// from the cache of packed weights or from the packer.
+// From a stored weight to one that the NPU can multiply: its recipe, its device memory, its bytes.
 #include <algorithm>
 #include <functional>
 #include <new>
@@ -90,8 +89,8 @@ void NpuDevice::look_up(ReservedWeight& reserved, ThreadPool& pool) {
 void NpuDevice::load(std::span<ReservedWeight> weights) {
     if (cache_ == nullptr || weights.empty() || !npu_.owner.is_this_one()) return;
     PhaseTimer timer(npu_.counters, Phase::kLoad);
-    // The largest come first, so that no thread is left with one when the others are done; and those that are
-    // worth waking a team for are every thread's.
+    // The largest come first, so that no thread is left with one when the others are done. All threads share
+    // those that are worth waking a team for.
     std::vector<ReservedWeight*> order;
     for (ReservedWeight& reserved : weights)
         order.push_back(&reserved);
@@ -123,7 +122,7 @@ void NpuDevice::load(std::span<ReservedWeight> weights) {
     if (loaded == 0) timer.becomes(Phase::kPack);  // as for one weight that has no file
 }
 
-// From the cache, or packed and kept there.
+// Takes it from the cache, or packs it and keeps it there.
 Result<std::shared_ptr<const PackedWeight>> NpuDevice::load_or_pack(ReservedWeight& reserved) {
     std::optional<PackedWeight> packed;
     {
@@ -190,7 +189,7 @@ Result<std::vector<ReservedWeight>> NpuDevice::reserve(std::span<const WeightSou
                          stats});
         bytes += group.back().plan.packed_bytes();
     }
-    // What no domain can hold together has its place one by one.
+    // Weights that no domain can hold together get their memory one by one.
     const size_t together = bytes > kMostWeightBytes ? 1 : group.size();
     for (size_t i = 0; i < group.size(); i += together) {
         const std::span part(group.begin() + static_cast<std::ptrdiff_t>(i), together);
@@ -228,7 +227,7 @@ Result<std::shared_ptr<const PackedWeight>> NpuDevice::pack(ReservedWeight reser
     return packed;
 }
 
-// A weight has its memory, and what packing needs besides is not there.
+// Packing has failed for want of something other than the weight's device memory.
 void NpuDevice::note_unpacked(const Status& failure, const std::string& name) {
     const std::lock_guard lock(npu_.mutex);
     FaultCounters& faults = npu_.counters.faults;
@@ -241,7 +240,7 @@ void NpuDevice::note_unpacked(const Status& failure, const std::string& name) {
     }
 }
 
-// The first multiplication after it tells the NPU.
+// The next multiplication tells the NPU.
 void NpuDevice::note_written(const WeightCells& cells) {
     const std::lock_guard lock(npu_.mutex);
     for (const auto& row : cells)

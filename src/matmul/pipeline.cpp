@@ -14,7 +14,7 @@ namespace {
 // About as long as a run of a few rows takes.
 constexpr std::chrono::microseconds kSpin{200};
 
-// Threads wait for what the task of another one has promised, so no task may end in any other way.
+// Other threads wait for what a task promises, so it must not end by an exception.
 template <typename Task>
 Status without_exception(const Task& task) noexcept {
     try {
@@ -55,7 +55,7 @@ void Pipeline::work(Work& work) {
     }
 }
 
-// Until something has changed.
+// Waits until something has changed.
 void Pipeline::wait(std::unique_lock<std::mutex>& lock) {
     const uint64_t seen = changes_;
     if (spinning_ + computing_ < most_awake_) {
@@ -104,7 +104,7 @@ bool Pipeline::pick_run(size_t core, Task& task) {
     return true;
 }
 
-// That a run reads.
+// The cube that a run reads.
 size_t Pipeline::cube_of(const Task& task) const {
     const Round& round = shape_->rounds[task.round];
     return round.chunk * shape_->segments + round.strip->runs[task.index].segment;

@@ -37,8 +37,7 @@ std::vector<Task> cut_rows(const WeightPlan& plan) {
     return tasks;
 }
 
-// Calls body(task, float rows [count, K], room for the rows of one segment when the plan rotates) for every
-// task.
+// Calls body(task, float rows [count, K], room for the rotated rows of one segment) for every task.
 template <typename Body>
 Status for_each_task(const WeightSource& source, const WeightPlan& plan, ThreadPool& pool, const Body& body) {
     const std::vector<Task> tasks = cut_rows(plan);
@@ -122,8 +121,8 @@ Correction correction_of(const ActivationStats& stats, const WeightPlan& plan,
     return correction;
 }
 
-// Moves the values so that the largest and the smallest are as far from zero; gives what was taken off. 0 for
-// a row that is not finite.
+// Moves the values so that the largest and the smallest are as far from zero. Returns what was taken off: 0
+// for a row that is not finite.
 float centre(float* row, size_t K) {
     float least = row[0];
     float most = row[0];
@@ -175,7 +174,7 @@ void prepare_rows(const Recipe& recipe, const SegmentRows& rows, size_t count, c
     }
 }
 
-// Once their scales are known.
+// Writes rows whose scales are known.
 void store_rows(const WeightPlan& plan, const Task& task, const SegmentRows& rows, std::byte* cell) {
     const NTile& tile = plan.tiles[task.tile];
     const size_t K_padded = rows.segment.K_padded;
