@@ -69,14 +69,14 @@ std::string strategy_text(const char* name, const Strategy& strategy) {
 
 Status probe_sync_cost(Bench& bench, Reading& reading) {
     std::unique_ptr<NpuContext> context;
-    RKNPU2_RETURN_IF_ERROR(create(bench.runtime, {.K = 64, .N = 64, .rows = {1}}, context));
+    RKNPU2_RETURN_IF_ERROR(take(bench.runtime.create_context({.K = 64, .N = 64, .rows = {1}}), context));
     const CacheLines lines = bench.runtime.cache_lines();
     double owner_us = 0;
     double lines_us = 0;
     for (const size_t bytes : kSyncSizes) {
-        const Result<std::unique_ptr<NpuMemory>> allocated = context->allocate(bytes);
-        RKNPU2_RETURN_IF_ERROR(allocated.status());
-        NpuMemory& memory = *allocated.value();
+        std::unique_ptr<NpuMemory> allocated;
+        RKNPU2_RETURN_IF_ERROR(take(context->allocate(bytes), allocated));
+        NpuMemory& memory = *allocated;
         for (const bool to_device : {true, false}) {
             const auto sync = [&] {
                 return to_device ? context->sync_to_device(memory) : context->sync_from_device(memory);

@@ -116,7 +116,7 @@ Status go_up(Bench& bench, Reading& reading, NpuArithmetic type, const std::vect
 // One more context with the operands of the first, run once.
 Status add_context(Bench& bench, Product& first, std::vector<std::unique_ptr<NpuContext>>& alive) {
     std::unique_ptr<NpuContext> context;
-    RKNPU2_RETURN_IF_ERROR(create(bench.runtime, first.spec, context));
+    RKNPU2_RETURN_IF_ERROR(take(bench.runtime.create_context(first.spec), context));
     RKNPU2_RETURN_IF_ERROR(context->select_rows(0));
     RKNPU2_RETURN_IF_ERROR(first.bind_to(*context));
     RKNPU2_RETURN_IF_ERROR(context->run());
@@ -159,7 +159,8 @@ Result<double> create_us(Bench& bench, size_t row_counts) {
         spec.rows.push_back(4 * i);
     std::unique_ptr<NpuContext> context;
     return median_us(
-        bench.clock, 5, [&] { context.reset(); }, [&] { return create(bench.runtime, spec, context); });
+        bench.clock, 5, [&] { context.reset(); },
+        [&] { return take(bench.runtime.create_context(spec), context); });
 }
 
 // Keeps every CPU busy with reading memory while it lives.

@@ -12,19 +12,13 @@ constexpr Operand kOperands[] = {Operand::kActivations, Operand::kWeights, Opera
 
 }  // namespace
 
-Status create(NpuRuntime& runtime, const ContextSpec& spec, std::unique_ptr<NpuContext>& to) {
-    Result<std::unique_ptr<NpuContext>> made = runtime.create_context(spec);
-    if (made.ok()) to = made.take();
-    return made.status();
-}
-
 Status Product::make(NpuRuntime& runtime, const ContextSpec& of, bool slices) {
     spec = of;
     ContextSpec small = of;
     small.K = small.N = 64;
     small.rows = {1};
-    if (slices) RKNPU2_RETURN_IF_ERROR(create(runtime, small, lender));
-    return create(runtime, spec, context);
+    if (slices) RKNPU2_RETURN_IF_ERROR(take(runtime.create_context(small), lender));
+    return take(runtime.create_context(spec), context);
 }
 
 Status Product::allocate(size_t index) {
@@ -33,17 +27,13 @@ Status Product::allocate(size_t index) {
         size_t bytes = offset;
         for (const Operand operand : kOperands)
             bytes += round_up(context->operand_bytes(operand, index), kSliceAlign);
-        Result<std::unique_ptr<NpuMemory>> made = lender->allocate(bytes);
-        RKNPU2_RETURN_IF_ERROR(made.status());
-        whole = made.take();
+        RKNPU2_RETURN_IF_ERROR(take(lender->allocate(bytes), whole));
     }
     std::unique_ptr<NpuMemory>* const to[] = {&a, &b, &c};
     for (size_t i = 0; i < 3; ++i) {
         const size_t bytes = context->operand_bytes(kOperands[i], index);
-        Result<std::unique_ptr<NpuMemory>> made =
-            lender ? context->import_slice(*whole, offset, bytes) : context->allocate(bytes);
-        RKNPU2_RETURN_IF_ERROR(made.status());
-        *to[i] = made.take();
+        RKNPU2_RETURN_IF_ERROR(
+            take(lender ? context->import_slice(*whole, offset, bytes) : context->allocate(bytes), *to[i]));
         offset += round_up(bytes, kSliceAlign);
     }
     return {};

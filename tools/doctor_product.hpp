@@ -10,7 +10,12 @@
 
 namespace rknpu2 {
 
-Status create(NpuRuntime& runtime, const ContextSpec& spec, std::unique_ptr<NpuContext>& to);
+// The value goes to `to`, when there is one.
+template <typename T>
+Status take(Result<T> from, T& to) {
+    if (from.ok()) to = from.take();
+    return from.status();
+}
 
 struct Product {
     using Fill = std::function<void(NpuMemory& a, NpuMemory& b)>;

@@ -219,6 +219,14 @@ Check check_files(const RootFolder& root) {
     return files < kGoodFiles ? line.warning(found, advice) : line.ok(found);
 }
 
+// The NPU's folder in /sys/class/devfreq, such as "fdab0000.npu"; empty when there is none.
+std::string npu_devfreq(const RootFolder& root) {
+    for (const std::string& name : root.list("/sys/class/devfreq")) {
+        if (name.find("npu") != std::string::npos) return name;
+    }
+    return {};
+}
+
 }  // namespace
 
 std::optional<Version> find_version(const std::string& text) {
@@ -246,13 +254,6 @@ std::string board_model(const RootFolder& root) {
 
 std::string kernel_release(const RootFolder& root) {
     return root.first_line("/proc/sys/kernel/osrelease").value_or("");
-}
-
-std::string npu_devfreq(const RootFolder& root) {
-    for (const std::string& name : root.list("/sys/class/devfreq")) {
-        if (name.find("npu") != std::string::npos) return name;
-    }
-    return {};
 }
 
 std::vector<Check> check_board(const RootFolder& root, const std::string& runtime_driver) {

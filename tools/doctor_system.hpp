@@ -40,7 +40,4 @@ std::vector<Check> check_host(const RootFolder& root);
 // was a library to open.
 Check check_runtime(const RuntimeInfo& info, const std::string& error, bool located);
 
-// The NPU's folder in /sys/class/devfreq, such as "fdab0000.npu"; empty when there is none.
-std::string npu_devfreq(const RootFolder& root);
-
 }  // namespace rknpu2

@@ -69,8 +69,9 @@ class CoherencyTrials {
     explicit CoherencyTrials(Bench& bench) : bench_(bench), lines_(bench.runtime.cache_lines()) {}
 
     Status make() {
-        RKNPU2_RETURN_IF_ERROR(create(bench_.runtime, {.K = 64, .N = 64, .rows = {1}}, lender_));
-        RKNPU2_RETURN_IF_ERROR(create(bench_.runtime, {.K = kK, .N = kN, .rows = {kM}}, context_));
+        RKNPU2_RETURN_IF_ERROR(take(bench_.runtime.create_context({.K = 64, .N = 64, .rows = {1}}), lender_));
+        RKNPU2_RETURN_IF_ERROR(
+            take(bench_.runtime.create_context({.K = kK, .N = kN, .rows = {kM}}), context_));
         RKNPU2_RETURN_IF_ERROR(context_->select_rows(0));
         a_.resize(1), b_.resize(1), c_.resize(1);
         RKNPU2_RETURN_IF_ERROR(make_spots(Operand::kActivations, Place::kOwn, a_));
@@ -107,19 +108,16 @@ class CoherencyTrials {
         const size_t bytes = bytes_of(operand);
         const size_t apart = round_up(bytes, kSliceAlign);
         if (place == Place::kSlice) {  // nothing at the front: an offset that is ignored is seen
-            Result<std::unique_ptr<NpuMemory>> slab = lender_->allocate(kSliceAlign + spots.size() * apart);
-            RKNPU2_RETURN_IF_ERROR(slab.status());
-            slab_ = slab.take();
+            RKNPU2_RETURN_IF_ERROR(take(lender_->allocate(kSliceAlign + spots.size() * apart), slab_));
             fill(*slab_, 0);
         }
         for (size_t i = 0; i < spots.size(); ++i) {
-            Result<std::unique_ptr<NpuMemory>> memory =
-                place == Place::kOwn ? lender_->allocate(bytes)
-                : place == Place::kNonCacheable
-                    ? context_->allocate_non_cacheable(bytes)
-                    : context_->import_slice(*slab_, kSliceAlign + i * apart, bytes);
-            RKNPU2_RETURN_IF_ERROR(memory.status());
-            spots[i].memory = memory.take();
+            const size_t offset = kSliceAlign + i * apart;
+            RKNPU2_RETURN_IF_ERROR(take(place == Place::kOwn ? lender_->allocate(bytes)
+                                        : place == Place::kNonCacheable
+                                            ? context_->allocate_non_cacheable(bytes)
+                                            : context_->import_slice(*slab_, offset, bytes),
+                                        spots[i].memory));
             if (place == Place::kOwn) spots[i].owner = spots[i].memory.get();
             if (place == Place::kSlice) spots[i].owner = slab_.get();
         }
