@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 # Options and the flags that every target shares.
 
-set(RKNPU2_LLAMA_DIR "" CACHE PATH "Source tree of llama.cpp (its ggml headers); scripts/host-llama.sh --source-dir prints one")
+set(RKNPU2_LLAMA_DIR "" CACHE PATH "Source tree of llama.cpp, for tests of the plug-in; scripts/host-llama.sh --source-dir prints one")
 set(RKNPU2_LLAMA_BIN_DIR "" CACHE PATH "Programs of a built llama.cpp, for the end-to-end tests; empty: those tests are skipped")
 set(RKNPU2_MODEL "" CACHE FILEPATH "The default GGUF model, for the end-to-end tests; empty: those tests are skipped")
 # Debian wants a name and an address. The name .invalid is reserved for addresses that reach nobody: who gives packages to others

@@ -4,10 +4,9 @@
 #
 #   scripts/host-llama.sh [options]
 #
-#   --ggml VERSION         0.25.3 (default) or 0.25.1: which pinned llama.cpp, by the version of its ggml
 #   --target rk3588        a cross build instead of this machine's: the libraries and llama-simple for an RK3588, with Debian's
 #                          g++-aarch64-linux-gnu; 2.5 minutes on two cores
-#   --source-only          no build: the sources are enough to compile the plug-in
+#   --source-only          no build: the sources are enough for the unit tests
 #   --llama-dir DIR        your own source tree of llama.cpp instead; it is built in the cache, or not at all with:
 #   --llama-build-dir DIR  your own build of it (with bin/); alone, its source is the one it was configured from
 #   --source-dir, --bin-dir, --build-dir
@@ -21,7 +20,9 @@
 # shellcheck source=scripts/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
+# The pinned archive. The hash stands in the stamps, so a new pin replaces what is in the cache.
 GGML_VERSION=0.25.3
+SOURCE_HASH=832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e
 LLAMA_DIR=${RKNPU2_LLAMA_DIR:-}
 LLAMA_BUILD_DIR=${RKNPU2_LLAMA_BUILD_DIR:-}
 TARGET=
@@ -41,7 +42,6 @@ FLAGS=(CMAKE_BUILD_TYPE=Release BUILD_SHARED_LIBS=ON GGML_BACKEND_DL=ON GGML_RPC
 parse_options() {
     while (($#)); do
         case $1 in
-            --ggml) need_value "$@" && GGML_VERSION=$2 && shift ;;
             --llama-dir) need_value "$@" && LLAMA_DIR=$2 && shift ;;
             --llama-build-dir) need_value "$@" && LLAMA_BUILD_DIR=$2 && shift ;;
             --target) need_value "$@" && TARGET=$2 && shift ;;
@@ -53,7 +53,6 @@ parse_options() {
         shift
     done
     [[ -z $TARGET || $TARGET == rk3588 ]] || die "no build for $TARGET: --target takes rk3588"
-    [[ $GGML_VERSION == 0.25.[13] ]] || die "no pinned llama.cpp has ggml $GGML_VERSION: --ggml takes 0.25.3 or 0.25.1"
 }
 
 # --- Sources -----------------------------------------------------------------------------------------------------------
@@ -82,34 +81,6 @@ PYTHON
     rm -f "$temp/src/.git" # points to a repository that is not in the package
 }
 
-# fetch_npm TEMP: ggml 0.25.1 out of the git bundle in a Node package, into TEMP/src.
-fetch_npm() {
-    local temp=$1 log head
-    local commit=de3ff815ea7d559ee917f063901b8986f038abc6
-    need_packages npm:npm git:git
-    log=$CACHE/logs/download-node-llama-cpp.log
-    DOWNLOAD_DIR=$temp
-    run_logged "downloading llama.cpp (36 MB)" "$log" progress_download \
-        npm pack node-llama-cpp@3.22.1 --ignore-scripts --cache "$temp/npm" --pack-destination "$temp" ||
-        die_of_log "downloading llama.cpp" "$log" "$temp"
-    verify_sha256 "$temp/node-llama-cpp-3.22.1.tgz" "$SOURCE_HASH" node-llama-cpp-3.22.1.tgz
-    {
-        tar -xzf "$temp/node-llama-cpp-3.22.1.tgz" -C "$temp" package/llama/gitRelease.bundle &&
-            git clone -q "$temp/package/llama/gitRelease.bundle" "$temp/src"
-    } 2>"$temp/log" || die_of_log "unpacking llama.cpp" "$temp/log" "$temp"
-    head=$(git -C "$temp/src" rev-parse HEAD)
-    [[ $head == "$commit" ]] || die "the bundle's commit is $head, not the pinned $commit"
-    rm -rf "$temp/src/.git"
-}
-
-# SOURCE_HASH names the pinned archive; it stands in the stamps, so a new pin replaces what is in the cache.
-pick_source() {
-    case $GGML_VERSION in
-        0.25.3) SOURCE_HASH=832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e FETCH=fetch_sdist ;;
-        0.25.1) SOURCE_HASH=a0d9dd80eacd2ab1cfe71aee57ac8a806487fd70b3d2a38fbec637752d9e5c5f FETCH=fetch_npm ;;
-    esac
-}
-
 # Makes HOME_DIR/src when it is not there in full.
 obtain_source() {
     local stamp=$HOME_DIR/source.stamp
@@ -121,7 +92,7 @@ obtain_source() {
     need_space "$HOME_DIR" 500 "unpacking llama.cpp"
     make_temp "$HOME_DIR"
     local temp=$REPLY
-    "$FETCH" "$temp"
+    fetch_sdist "$temp"
     check_source "$temp/src"
     rm -rf "$SOURCE_DIR" "$stamp"
     mv "$temp/src" "$SOURCE_DIR"
@@ -220,7 +191,6 @@ main() {
     find_cache
     CACHE=$REPLY
     HOME_DIR=$CACHE/host/ggml-$GGML_VERSION
-    pick_source
     [[ -z $LLAMA_BUILD_DIR ]] || use_own_build
     [[ -z $TARGET ]] || LLAMA_BUILD_DIR= # it is this machine's, and has told its source
     if [[ -n $LLAMA_DIR ]]; then use_own_source; else obtain_source; fi

@@ -257,12 +257,11 @@ build_project() {
 build_plugin() {
     need_packages cmake:cmake ninja:ninja-build g++:g++ git:git pip:python3-pip \
         /usr/include/nlohmann/json.hpp:nlohmann-json3-dev /usr/include/CLI/CLI.hpp:libcli11-dev
-    local bin source_dir
+    local bin
     bin=$("$RKNPU2_ROOT/scripts/host-llama.sh" --bin-dir)
-    source_dir=$("$RKNPU2_ROOT/scripts/host-llama.sh" --source-dir)
     mkdir -p "$RKNPU2_ROOT/build"
     take_lock "$RKNPU2_ROOT/build/.lock" "the build folder"
-    configure_project release "RKNPU2_LLAMA_DIR=$source_dir" RKNPU2_SIM_ONLY=OFF
+    configure_project release RKNPU2_SIM_ONLY=OFF
     build_project release ggml-rknpu2 rknpu2-info rknnrt
     drop_locks
     REPLY=$bin

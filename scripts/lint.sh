@@ -90,9 +90,7 @@ check_tidy() {
 prepare_tidy() {
     need_packages clang-tidy:clang-tidy
     [[ ! -f $RKNPU2_ROOT/build/tidy/compile_commands.json ]] || return 0
-    local source_dir
-    source_dir=$("$RKNPU2_ROOT/scripts/host-llama.sh" --source-dir)
-    configure_project tidy "RKNPU2_LLAMA_DIR=$source_dir"
+    configure_project tidy
 }
 
 need_packages clang-format:clang-format shellcheck:shellcheck python3:python3 git:git

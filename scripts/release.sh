@@ -68,15 +68,14 @@ make_source() {
 
 # make_binaries ARCH
 make_binaries() {
-    local arch=$1 preset=release name=ggml-rknpu2-$VERSION-linux-$1 component log settings=()
+    local arch=$1 preset=release name=ggml-rknpu2-$VERSION-linux-$1 component log
     if [[ $arch == arm64 ]]; then
         preset=rk3588
         [[ $OWN_ARCH == arm64 ]] || need_packages aarch64-linux-gnu-g++:g++-aarch64-linux-gnu
     fi
-    settings=("RKNPU2_LLAMA_DIR=$("$RKNPU2_ROOT/scripts/host-llama.sh" --source-only --source-dir)")
     mkdir -p "$RKNPU2_ROOT/build"
     take_lock "$RKNPU2_ROOT/build/.lock" "the build folder"
-    configure_project "$preset" "${settings[@]}"
+    configure_project "$preset"
     build_project "$preset" "${TARGETS[@]}"
     drop_locks
     make_temp "${TMPDIR:-/tmp}"

@@ -75,22 +75,15 @@ obtain_all() {
     need_packages pkg-config:pkg-config
     SETTINGS+=("RKNPU2_LLAMA_BIN_DIR=$("$RKNPU2_ROOT/scripts/host-llama.sh" --bin-dir)")
     SETTINGS+=("RKNPU2_MODEL=$("$RKNPU2_ROOT/scripts/model.sh")")
-    if [[ $MODE == default ]]; then
-        # A second plug-in is a minute of compiling.
-        SETTINGS+=(RKNPU2_LLAMA_0_25_1_DIR=)
-    else
-        obtain_older_ggml
-    fi
+    obtain_prebuilt_hosts
 }
 
-# One test runs a plug-in that was built from an older ggml. Its source comes by npm; where that fails the test is skipped.
-obtain_older_ggml() {
-    local older
-    if older=$("$RKNPU2_ROOT/scripts/host-llama.sh" --ggml 0.25.1 --source-only --source-dir); then
-        SETTINGS+=("RKNPU2_LLAMA_0_25_1_DIR=$older")
-    else
-        say "going on without the source of ggml 0.25.1: the test of a plug-in built from it is skipped"
-    fi
+# Hosts that others have built come by npm; the test of one that cannot be had is skipped.
+obtain_prebuilt_hosts() {
+    local versions=(3.14.5 3.16.2 3.19.1 3.22.1)
+    [[ $MODE == default ]] || versions=()
+    "$RKNPU2_ROOT/scripts/prebuilt_hosts.py" "${versions[@]}" >&2 ||
+        say "going on without some hosts that others have built: their tests are skipped"
 }
 
 # count_junit FILE: adds the file's tests to the totals. A test that ctest could not start is a failure, not a skip.

@@ -242,9 +242,6 @@ constexpr std::array kSettings = {
         auto_none_or_file<&Config::profile>},
     Setting{"GGML_RKNPU2_FUSE", "switch", "1", "0 or 1",
             "0: compute every operation by itself, to compare results; slower", zero_or_one<&Config::fuse>},
-    Setting{"GGML_RKNPU2_ALLOW_ABI_MISMATCH", "switch", "0", "0 or 1",
-            "1: load into a ggml whose structures may differ; may crash",
-            zero_or_one<&Config::allow_abi_mismatch>},
 };
 
 const char* environment_of(const Setting& setting) {

@@ -78,7 +78,6 @@ struct Config {
     MallocMmap malloc_mmap = MallocMmap::kAuto;
     std::string lock = "auto";  // keeps other processes from the NPU: auto, none, or the path of a file
     bool fuse = true;           // may several operations share work
-    bool allow_abi_mismatch = false;
 
     // Names of GGML_RKNPU2_* variables that are set but unknown.
     std::vector<std::string> unknown;

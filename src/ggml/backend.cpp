@@ -28,6 +28,14 @@ namespace {
 ggml_guid kGuid = {0x72, 0x6b, 0x6e, 0x70, 0x75, 0x32, 0x2d, 0x67,
                    0x67, 0x6d, 0x6c, 0x2d, 0x33, 0x35, 0x38, 0x38};
 
+struct Backend;
+
+// The object that the host sees, laid out as the host has it, and where to find ours behind it.
+struct Handle {
+    ggml_backend object;
+    Backend* ours;
+};
+
 struct Backend {
     explicit Backend(Host& owner)
         : host(owner),
@@ -53,11 +61,11 @@ struct Backend {
     uint64_t version = 0;                    // of what the last group has read (Activations::version)
     bool computed = false;                   // an idle backend writes nothing
     const ggml_tensor* one_plane = nullptr;  // a weight whose activations go without their second plane
-    ggml_backend object{};
+    Handle handle{};
 };
 
 Backend& of(ggml_backend_t backend) {
-    return *static_cast<Backend*>(backend->context);
+    return *reinterpret_cast<Handle*>(backend)->ours;
 }
 
 void free_backend(ggml_backend_t backend) noexcept {
@@ -74,7 +82,7 @@ void free_backend(ggml_backend_t backend) noexcept {
 Status prepare(const Backend& backend, const Step& step) {
     for (int i = step.first; i < step.last; ++i) {
         const ggml_tensor* const node = backend.plan.graph->nodes[i];
-        if (is_no_op(node)) continue;
+        if (is_no_op(backend.host.ggml.op(node))) continue;
         for (const ggml_tensor* const source : node->src) {
             const Buffer* const buffer =
                 source != nullptr ? our_buffer(backend.host, source->buffer) : nullptr;
@@ -82,7 +90,8 @@ Status prepare(const Backend& backend, const Step& step) {
             return {StatusCode::kInvalidArgument,
                     format("%s: an earlier write to its buffer failed; load the model again", source->name)};
         }
-        for_each_written(node, [&](const ggml_tensor* tensor) { note_write(backend.host, tensor); });
+        for_each_written(backend.host.ggml, node,
+                         [&](const ggml_tensor* tensor) { note_write(backend.host, tensor); });
     }
     return {};
 }
@@ -91,7 +100,7 @@ Status prepare(const Backend& backend, const Step& step) {
 void count_on_cpu(Host& host, const ggml_tensor* node, const NodeDecision& decision) {
     if (decision.reason != Reason::kSupported) {
         host.counters->add_refusal(decision.reason);
-    } else if (node->op == GGML_OP_MUL_MAT) {
+    } else if (host.ggml.op(node) == Op::kMatMul) {
         ++host.counters->matrices_on_cpu;
     } else {
         host.counters->add_choice(decision.choice);
@@ -106,8 +115,8 @@ Status run_on_cpu(Backend& backend, const Step& step) {
     const std::span<const NodeDecision> decisions = backend.plan.decisions_of(step);
     for (size_t i = 0; i < decisions.size(); ++i) {
         const ggml_tensor* const node = graph->nodes[step.first + static_cast<int>(i)];
-        if (!is_no_op(node)) ++host.counters->cpu_nodes;
-        if (is_matmul(node)) count_on_cpu(host, node, decisions[i]);
+        if (!is_no_op(host.ggml.op(node))) ++host.counters->cpu_nodes;
+        if (is_matmul(host.ggml.op(node))) count_on_cpu(host, node, decisions[i]);
     }
     return status_of_cpu(backend.cpu.compute(graph, step.first, step.last, decisions),
                          graph->nodes[step.first]);
@@ -273,14 +282,17 @@ void graph_optimize(ggml_backend_t backend, ggml_cgraph* graph,
 
 ggml_backend_t new_backend(Host& host) {
     auto backend = std::make_unique<Backend>(host);
-    backend->object.guid = &kGuid;
-    backend->object.iface.get_name = [](ggml_backend_t) noexcept { return kDeviceName; };
-    backend->object.iface.free = free_backend;
-    backend->object.iface.graph_compute = graph_compute;
-    backend->object.iface.graph_optimize = graph_optimize;
-    backend->object.device = &host.device;
-    backend->object.context = backend.get();
-    return &backend.release()->object;
+    ggml_backend object{};
+    object.guid = &kGuid;
+    object.iface.get_name = [](ggml_backend_t) noexcept { return kDeviceName; };
+    object.iface.free = free_backend;
+    object.iface.graph_compute = graph_compute;
+    object.iface.graph_optimize = graph_optimize;
+    object.device = &host.device;
+    object.context = backend.get();
+    host.abi->write_backend(object, &backend->handle.object);
+    backend->handle.ours = backend.get();
+    return &backend.release()->handle.object;
 }
 
 void backend_set_n_threads(ggml_backend_t backend, int n_threads) noexcept {

@@ -71,8 +71,9 @@ void note_weight(Host& host, const ggml_tensor* weight, const MatmulProblem& pro
 bool supports_op(ggml_backend_dev_t device, const ggml_tensor* op) noexcept {
     Host& host = host_of(device);
     return guard(host, "asking for support", false, [&] {
-        if (is_no_op(op)) return true;
-        if (is_matmul(op)) {
+        const Op kind = host.ggml.op(op);
+        if (is_no_op(kind)) return true;
+        if (is_matmul(kind)) {
             const MatmulProblem problem = describe(host, op);
             if (support(problem) == Reason::kSupported) {
                 note_weight(host, op->src[0], problem);

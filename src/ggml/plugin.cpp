@@ -11,10 +11,11 @@
 #include "base/format.hpp"
 #include "ggml/diagnostics/checksums.hpp"
 #include "ggml/diagnostics/sensitivity.hpp"
-#include "ggml/host/abi.hpp"
 #include "ggml/host/entry.hpp"
 #include "ggml/host/guard.hpp"
 #include "ggml/host/host.hpp"
+#include "ggml/host/proof.hpp"
+#include "ggml/host/releases.hpp"
 #include "ggml/plugin.hpp"
 #include "runtime/board_profile.hpp"
 #include "runtime/locate.hpp"
@@ -104,32 +105,30 @@ class Plugin {
 
     // Nobody has told us where to log, so this one line goes to stderr.
     static ggml_backend_reg_t refuse(const Status& status) {
-        std::fprintf(stderr, "ggml-rknpu2: not loaded: %s\n", status.message().c_str());
+        const bool another = status.code() == StatusCode::kUnsupported;
+        std::fprintf(stderr, "ggml-rknpu2: not loaded: %s%s\n", status.message().c_str(),
+                     another ? "; use another release of the host, or of the plug-in" : "");
         return nullptr;
     }
 
     KnownHost meet(const HostLibrary& library) {
-        const std::string version = host_ggml_version(library);
         Result<Config> config = Config::from_environment();
-        const bool allow = config.ok() && config.value().allow_abi_mismatch;
         KnownHost known;
-        if (!is_known_ggml(version) && !allow) {
-            known.refusal = {
-                StatusCode::kUnsupported,
-                format("the host's ggml (%s) is version %s, and the layouts of its structures are known for "
-                       "%s only; use a plug-in built for it, or set GGML_RKNPU2_ALLOW_ABI_MISMATCH=1 at your "
-                       "own risk",
-                       library.path.c_str(), version.empty() ? "unknown" : version.c_str(),
-                       known_ggml_versions().c_str())};
-            return known;
-        }
         Result<GgmlFunctions> functions = import_functions(library);
         known.refusal = functions.status();
         if (!functions.ok()) return known;
+        const GgmlFunctions& ggml = functions.value();
+        const char* const said = ggml.ggml_version != nullptr ? ggml.ggml_version() : nullptr;
+        const std::string version = said != nullptr ? said : "unknown";
+        Result<const Abi*> abi = prove_abi(ggml);
+        known.refusal = abi.status().with_context(
+            format("the host's ggml (%s), version %s", library.path.c_str(), version.c_str()));
+        if (!abi.ok()) return known;
         known.host = std::make_unique<Host>();  // also if it gets no registry: the log may point at it
         Host& host = *known.host;
         host.library = library;
-        host.ggml = functions.value();
+        host.ggml = ggml;
+        host.abi = abi.value();
         host.counters = &counters_;
         if (!first_host_) {
             first_host_ = &host;
@@ -140,6 +139,13 @@ class Plugin {
             log(LogLevel::kError, "not loaded: %s", config.status().message().c_str());
             if (first_host_ == &host) first_host_ = nullptr;
             return known;
+        }
+        if (!is_tested_release(version)) {
+            log(LogLevel::kInfo,
+                "the host's ggml is of version %s, with which nobody has tried this plug-in; its structures "
+                "are "
+                "those of %s",
+                version.c_str(), host.abi->releases);
         }
         host.config = config.take();
         open_npu(host);

@@ -51,7 +51,6 @@ TEST_F(ConfigTest, ReadsEachSetting) {
     setenv("GGML_RKNPU2_EXPERTS", "npu", 1);
     setenv("GGML_RKNPU2_COHERENCY", "lines", 1);
     setenv("GGML_RKNPU2_FUSE", "0", 1);
-    setenv("GGML_RKNPU2_ALLOW_ABI_MISMATCH", "1", 1);
     const Result<Config> config = Config::from_environment();
     ASSERT_TRUE(config.ok());
     EXPECT_EQ(config.value().runtime, "sim");
@@ -65,7 +64,6 @@ TEST_F(ConfigTest, ReadsEachSetting) {
     EXPECT_EQ(config.value().experts, Experts::kNpu);
     EXPECT_EQ(config.value().coherency, CoherencyChoice::kLines);
     EXPECT_FALSE(config.value().fuse);
-    EXPECT_TRUE(config.value().allow_abi_mismatch);
 }
 
 TEST_F(ConfigTest, TheWeightCacheIsOffOrADirectory) {
@@ -198,7 +196,6 @@ TEST_F(ConfigTest, RefusesWhatIsOutOfRangeByName) {
         {"GGML_RKNPU2_LOCK", "off"},
         {"GGML_RKNPU2_PROFILE", "lines"},
         {"GGML_RKNPU2_FUSE", "off"},
-        {"GGML_RKNPU2_ALLOW_ABI_MISMATCH", "yes"},
     };
     for (const auto& [name, value] : bad) {
         clear();

@@ -41,6 +41,8 @@ NOT_ON_THE_PAGE = {
     "-n takes a number, not '…'": USAGE,
     "--chunks takes a number of at least 1, not '…'": USAGE,
     "(--help lists the options)": USAGE,
+    "ggml-rknpu2: …": PART,
+    "use another release of the host, or of the plug-in": PART,
     "…: warning: …": PART,
     "and … more by the same activations": PART,
     "…: unknown exception": INTERNAL,

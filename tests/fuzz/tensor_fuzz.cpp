@@ -3,11 +3,10 @@
 // support() accepts has operands that fit each other and are stored where its sizes say.
 //
 // The input starts from a sound product and names changes of single fields: which tensor, which field, value.
-#include <ggml.h>
-
 #include "fuzz/input.hpp"
 #include "fuzz/plan_properties.hpp"
 #include "ggml/node/describe.hpp"
+#include "gguf/tensor_types.hpp"
 
 using namespace rknpu2;  // NOLINT: this is its program
 
@@ -16,6 +15,8 @@ namespace {
 const Host& host() {
     static Host* const the_host = [] {
         auto* const made = new Host;
+        made->ggml.operations.read(ggml_op_name);
+        made->abi = &kAbis[0];
         made->ggml.ggml_is_contiguous = ggml_is_contiguous;
         made->ggml.ggml_get_type_traits = ggml_get_type_traits;
         made->ggml.ggml_type_name = ggml_type_name;
@@ -24,11 +25,15 @@ const Host& host() {
     return *the_host;
 }
 
+ggml_op number_of(Op op) {
+    return host().ggml.operations.number_of(op);
+}
+
 // Sets the strides of a tensor whose type exists, and no others.
 void set_strides(ggml_tensor& t) {
     int32_t type = 0;
     std::memcpy(&type, &t.type, sizeof type);
-    if (type < 0 || type >= GGML_TYPE_COUNT) return;
+    if (type < 0 || find_ggml_type(static_cast<uint32_t>(type)) == nullptr) return;
     const ggml_type_traits* const traits = ggml_get_type_traits(t.type);
     if (traits->blck_size <= 0) return;
     t.nb[0] = traits->type_size;
@@ -37,7 +42,7 @@ void set_strides(ggml_tensor& t) {
     t.nb[3] = t.nb[2] * static_cast<size_t>(t.ne[2]);
 }
 
-// The tensors of one product; `experts` makes it a GGML_OP_MUL_MAT_ID.
+// The tensors of one product; `experts` makes it a MUL_MAT_ID.
 struct Product {
     ggml_tensor weight{}, activations{}, choice{}, result{};
     ggml_backend_buffer buffer{};
@@ -50,7 +55,7 @@ struct Product {
         buffer.buft = const_cast<ggml_backend_buffer_type*>(&host().buffer_type);
         weight.buffer = &buffer;
         choice.type = GGML_TYPE_I32;
-        result.op = experts ? GGML_OP_MUL_MAT_ID : GGML_OP_MUL_MAT;
+        result.op = number_of(experts ? Op::kMatMulExperts : Op::kMatMul);
         const auto shape = [](ggml_tensor& t, int64_t a, int64_t b, int64_t c) {
             t.ne[0] = a, t.ne[1] = b, t.ne[2] = c, t.ne[3] = 1;
             set_strides(t);
@@ -82,7 +87,7 @@ void change(Product& product, fuzz::Input& input) {
     if (field == 8) std::memcpy(&tensor.type, &number, sizeof number);
     if (field == 9) product.result.src[what / 64 % 3] = nullptr;
     if (field == 10) tensor.view_src = &product.choice;
-    if (field == 11 && value % 2 == 0) tensor.op = GGML_OP_ADD;
+    if (field == 11 && value % 2 == 0) tensor.op = number_of(Op::kAdd);
     // Consistent with the shape again: what an attacker would do.
     if (field >= 12) set_strides(tensor);
 }
@@ -110,7 +115,7 @@ long double end_of(const ggml_tensor& t) {
 
 void check(const Product& product, const MatmulProblem& p) {
     const ggml_tensor& weight = product.weight;
-    const bool experts = product.result.op == GGML_OP_MUL_MAT_ID;
+    const bool experts = host().ggml.op(&product.result) == Op::kMatMulExperts;
     FUZZ_CHECK(weight.ne[0] == product.activations.ne[0] && weight.ne[1] == product.result.ne[0]);
     FUZZ_CHECK(p.K == static_cast<size_t>(weight.ne[0]) && p.N == static_cast<size_t>(weight.ne[1]));
     FUZZ_CHECK(bytes_of(product.result) == static_cast<long double>(p.M) * static_cast<long double>(p.N) * 4);
@@ -136,16 +141,17 @@ void check(const Product& product, const MatmulProblem& p) {
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     fuzz::Input input(data, size);
     const auto first = input.number<uint8_t>();
-    constexpr ggml_type kTypes[] = {GGML_TYPE_F32, GGML_TYPE_Q4_0, GGML_TYPE_Q6_K, GGML_TYPE_F16};
+    constexpr ggml_type kTypes[] = {GGML_TYPE_F32, static_cast<ggml_type>(2), static_cast<ggml_type>(14),
+                                    GGML_TYPE_F16};  // q4_0, q6_K
     Product product((first & 1) != 0, kTypes[first / 2 % 4]);
     while (input.left() > 0)
         change(product, input);
-    product.result.op = (first & 1) != 0 ? GGML_OP_MUL_MAT_ID : GGML_OP_MUL_MAT;
+    product.result.op = number_of((first & 1) != 0 ? Op::kMatMulExperts : Op::kMatMul);
     const MatmulProblem p = describe(host(), &product.result);
     const Reason reason = support(p);
     if (reason == Reason::kSupported) check(product, p);
     if (size <= 1) FUZZ_CHECK(reason == Reason::kSupported);
     FUZZ_CHECK(can_multiply_on_npu(host(), &product.result) ==
-               (reason == Reason::kSupported && product.result.op == GGML_OP_MUL_MAT));
+               (reason == Reason::kSupported && host().ggml.op(&product.result) == Op::kMatMul));
     return 0;
 }

@@ -28,8 +28,8 @@ class FlowWaitsTest : public PlanFixture {
         places_ = input("places", {kRows}, GGML_TYPE_I64);
         mask_ = input("mask", {kCells, kRows}, GGML_TYPE_F16);
         writer_ = set_rows("set", cache_, input("rows", {kWidth, kRows}), places_);
-        shown_ = view(GGML_OP_VIEW, "shown", cache_, {kWidth, kCells, 1}, {});
-        attention_ = node(GGML_OP_FLASH_ATTN_EXT, "attention", {kWidth, 1, kRows},
+        shown_ = view(Op::kView, "shown", cache_, {kWidth, kCells, 1}, {});
+        attention_ = node(Op::kFlashAttention, "attention", {kWidth, 1, kRows},
                           {input("q", {kWidth, kRows}), shown_, shown_, mask_});
         set_places([](int64_t row) { return row; });
     }

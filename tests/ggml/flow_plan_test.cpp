@@ -16,20 +16,19 @@ class FlowPlanTest : public PlanFixture {
     ggml_tensor* square(const char* name) { return weight(name, kK, kK); }
     // A second product and an end, which make a stretch worth it.
     ggml_tensor* ending(ggml_tensor* x) {
-        ggml_tensor* const s = like(GGML_OP_SQR, "s", {x});
+        ggml_tensor* const s = like(Op::kSqr, "s", {x});
         ggml_tensor* const p = matmul("p", weight("wp", x->ne[0], kK), s);
-        like(GGML_OP_SOFT_MAX, "end", {p});
+        like(Op::kOther, "end", {p});
         return p;
     }
     // [head, cells] of a cache, as attention wants it.
     ggml_tensor* shown(const char* name, ggml_tensor* cache) {
-        return view(GGML_OP_VIEW, name, cache, {cache->ne[0], cache->ne[1], 1}, {});
+        return view(Op::kView, name, cache, {cache->ne[0], cache->ne[1], 1}, {});
     }
     ggml_tensor* attention(const char* name, ggml_tensor* q, ggml_tensor* k, ggml_tensor* v,
                            ggml_tensor* mask) {
-        ggml_tensor* const queries =
-            view(GGML_OP_PERMUTE, "queries", q, {q->ne[0], kRows, 1}, {4, q->nb[1], 4});
-        return node(GGML_OP_FLASH_ATTN_EXT, name, {v->ne[0], 1, kRows}, {queries, k, v, mask});
+        ggml_tensor* const queries = view(Op::kPermute, "queries", q, {q->ne[0], kRows, 1}, {4, q->nb[1], 4});
+        return node(Op::kFlashAttention, name, {v->ne[0], 1, kRows}, {queries, k, v, mask});
     }
 };
 
@@ -39,17 +38,17 @@ TEST_F(FlowPlanTest, ALayer) {
     ggml_tensor* const places = input("places", {kRows}, GGML_TYPE_I64);
     ggml_tensor* const kc = state("kc", {kK, kCells}, GGML_TYPE_F16);
     ggml_tensor* const vc = state("vc", {kK, kCells}, GGML_TYPE_F16);
-    ggml_tensor* const norm = like(GGML_OP_RMS_NORM, "norm", {x});
-    ggml_tensor* const h = like(GGML_OP_MUL, "mul", {norm, vector("norm weight", kK)});
+    ggml_tensor* const norm = like(Op::kRmsNorm, "norm", {x});
+    ggml_tensor* const h = like(Op::kMul, "mul", {norm, vector("norm weight", kK)});
     ggml_tensor* const q = matmul("q", square("wq"), h);
     ggml_tensor* const k = matmul("k", square("wk"), h);
     ggml_tensor* const v = matmul("v", square("wv"), h);
     set_rows("set_k", kc, k, places);
     set_rows("set_v", vc, v, places);
     ggml_tensor* const o = attention("attn", q, shown("ks", kc), shown("vs", vc), mask);
-    ggml_tensor* const y = matmul("o", square("wo"), view(GGML_OP_RESHAPE, "flat", o, {kK, kRows}, {}));
-    ggml_tensor* const sum = like(GGML_OP_ADD, "sum", {y, x});
-    like(GGML_OP_SOFT_MAX, "end", {sum});
+    ggml_tensor* const y = matmul("o", square("wo"), view(Op::kReshape, "flat", o, {kK, kRows}, {}));
+    ggml_tensor* const sum = like(Op::kAdd, "sum", {y, x});
+    like(Op::kOther, "end", {sum});
     EXPECT_EQ(steps(), "flow(norm..sum) cpu(end)");
     EXPECT_EQ(stages(),
               "pass(norm mul) product(q k v) pass(set_k set_v) attention(attn after 2) pass() product(o) "
@@ -89,7 +88,7 @@ TEST_F(FlowPlanTest, SettingsAndDiagnosticsThatNeedSingleMultiplications) {
 
 TEST_F(FlowPlanTest, AResultThatNobodyReadsIsTheHosts) {
     ggml_tensor* const q = matmul("q", square("wq"), rows("x"));
-    ggml_tensor* const unread = like(GGML_OP_SCALE, "unread", {q});
+    ggml_tensor* const unread = like(Op::kScale, "unread", {q});
     ending(q);
     EXPECT_EQ(home(unread), "graph");
     EXPECT_EQ(home(q), "block");
@@ -97,7 +96,7 @@ TEST_F(FlowPlanTest, AResultThatNobodyReadsIsTheHosts) {
 
 TEST_F(FlowPlanTest, AnUnreadViewKeepsItsTensor) {
     ggml_tensor* const q = matmul("q", square("wq"), rows("x"));
-    view(GGML_OP_VIEW, "part", q, {kK / 2, kRows}, {4, q->nb[1]});
+    view(Op::kView, "part", q, {kK / 2, kRows}, {4, q->nb[1]});
     ending(q);
     EXPECT_EQ(home(q), "graph");
 }
@@ -120,8 +119,8 @@ TEST_F(FlowPlanTest, AnOutputWhereTheInputIsGoesThereAtTheEnd) {
 
 TEST_F(FlowPlanTest, TwoResultsInOnePlaceDoNotFlow) {
     ggml_tensor* const q = matmul("q", square("wq"), rows("x"));
-    ggml_tensor* const a = like(GGML_OP_SQR, "a", {q});
-    like(GGML_OP_SQR, "b", {q})->data = a->data;  // neither is read
+    ggml_tensor* const a = like(Op::kSqr, "a", {q});
+    like(Op::kSqr, "b", {q})->data = a->data;  // neither is read
     ending(q);
     EXPECT_EQ(steps(), "group(q) cpu(a b s) group(p) cpu(end)");
 }
@@ -131,10 +130,10 @@ TEST_F(FlowPlanTest, TwoResultsInOnePlaceDoNotFlow) {
 TEST_F(FlowPlanTest, AStateThatWasReadRowByRowIsNotWritten) {
     ggml_tensor* const kept = state("kept", {kK, kRows});
     ggml_tensor* const q = matmul("q", square("wq"), rows("x"));
-    ggml_tensor* const sum = like(GGML_OP_ADD, "sum", {q, kept});
+    ggml_tensor* const sum = like(Op::kAdd, "sum", {q, kept});
     ggml_tensor* const p = matmul("p", square("wp"), sum);
     set_rows("set", kept, p, input("places", {kRows}, GGML_TYPE_I64));
-    like(GGML_OP_SQR, "end", {p});
+    like(Op::kSqr, "end", {p});
     EXPECT_EQ(steps(), "flow(q..p) cpu(set end)");
 }
 
@@ -143,7 +142,7 @@ TEST_F(FlowPlanTest, ActivationsFromAStateAreReadRowByRow) {
     ggml_tensor* const q = matmul("q", square("wq"), kept);
     ggml_tensor* const p = matmul("p", square("wp"), q);
     set_rows("set", kept, p, input("places", {kRows}, GGML_TYPE_I64));
-    like(GGML_OP_SQR, "end", {p});
+    like(Op::kSqr, "end", {p});
     EXPECT_EQ(steps(), "flow(q..p) cpu(set end)");
 }
 
@@ -153,7 +152,7 @@ TEST_F(FlowPlanTest, AWeightThatIsWrittenIsNotMultipliedByInTheSameFlow) {
     ggml_tensor* const p = matmul("p", square("wp"), q);
     set_rows("set", stored, p, input("places", {kRows}, GGML_TYPE_I64));
     ggml_tensor* const r = matmul("r", stored, p);
-    like(GGML_OP_SOFT_MAX, "end", {r});
+    like(Op::kOther, "end", {r});
     EXPECT_EQ(steps(), "flow(q..set) group(r) cpu(end)");
 }
 
@@ -162,7 +161,7 @@ TEST_F(FlowPlanTest, AWeightThatWasMultipliedByIsNotWrittenInTheSameFlow) {
     ggml_tensor* const q = matmul("q", stored, rows("x"));
     ggml_tensor* const p = matmul("p", square("wp"), q);
     set_rows("set", stored, p, input("places", {kRows}, GGML_TYPE_I64));
-    like(GGML_OP_SQR, "end", {p});
+    like(Op::kSqr, "end", {p});
     EXPECT_EQ(steps(), "flow(q..p) cpu(set end)");
 }
 
@@ -172,7 +171,7 @@ TEST_F(FlowPlanTest, NothingIsWrittenTwice) {
     ggml_tensor* const p = matmul("p", square("wp"), q);
     set_rows("first", kept, q, input("places", {kRows}, GGML_TYPE_I64));
     set_rows("second", kept, p, input("others", {kRows}, GGML_TYPE_I64));
-    like(GGML_OP_SQR, "end", {p});
+    like(Op::kSqr, "end", {p});
     EXPECT_EQ(steps(), "flow(q..first) cpu(second end)");
 }
 
@@ -181,8 +180,8 @@ TEST_F(FlowPlanTest, WhatWasWrittenIsReadByAttentionOnly) {
     ggml_tensor* const q = matmul("q", square("wq"), rows("x"));
     ggml_tensor* const p = matmul("p", square("wp"), q);
     set_rows("set", kept, q, input("places", {kRows}, GGML_TYPE_I64));
-    ggml_tensor* const sum = like(GGML_OP_ADD, "sum", {p, kept});
-    like(GGML_OP_SOFT_MAX, "end", {sum});
+    ggml_tensor* const sum = like(Op::kAdd, "sum", {p, kept});
+    like(Op::kOther, "end", {sum});
     EXPECT_EQ(steps(), "flow(q..set) cpu(sum end)");
 }
 
@@ -191,10 +190,10 @@ TEST_F(FlowPlanTest, TheBytesCountNotTheTensor) {
     ggml_tensor* const other = state("other", {kK, kRows});
     other->data = static_cast<std::byte*>(kept->data) + kept->nb[1];
     ggml_tensor* const q = matmul("q", square("wq"), rows("x"));
-    ggml_tensor* const sum = like(GGML_OP_ADD, "sum", {q, other});
+    ggml_tensor* const sum = like(Op::kAdd, "sum", {q, other});
     ggml_tensor* const p = matmul("p", square("wp"), sum);
     set_rows("set", kept, p, input("places", {kRows}, GGML_TYPE_I64));
-    like(GGML_OP_SQR, "end", {p});
+    like(Op::kSqr, "end", {p});
     EXPECT_EQ(steps(), "flow(q..p) cpu(set end)");
 }
 
@@ -213,7 +212,7 @@ TEST_F(FlowPlanTest, AttentionWaitsForKeysAndValuesOnly) {
         }
         ggml_tensor* const k = shown("ks", kc);
         ggml_tensor* const o = attention("attn", p, k, k, mask);
-        like(GGML_OP_SOFT_MAX, "end", {o});
+        like(Op::kOther, "end", {o});
         EXPECT_EQ(steps(), mask_is_written ? "flow(q..set_mask) cpu(attn end)" : "flow(q..attn) cpu(end)");
     }
 }
@@ -224,9 +223,9 @@ TEST_F(FlowPlanTest, KeysAndValuesOfOneCacheAreTwoReadsOfOneWrite) {
     ggml_tensor* const q = matmul("q", square("wq"), rows("x"));
     ggml_tensor* const p = matmul("p", square("wp"), q);
     set_rows("set", kc, q, input("places", {kRows}, GGML_TYPE_I64));
-    ggml_tensor* const v = view(GGML_OP_VIEW, "vs", kc, {kK / 2, kCells, 1}, {2, kc->nb[1], 2});
+    ggml_tensor* const v = view(Op::kView, "vs", kc, {kK / 2, kCells, 1}, {2, kc->nb[1], 2});
     attention("attn", p, shown("ks", kc), v, input("mask", {kCells, kRows}, GGML_TYPE_F16));
-    like(GGML_OP_SOFT_MAX, "end", {p});
+    like(Op::kOther, "end", {p});
     EXPECT_EQ(steps(), "flow(q..attn) cpu(end)");
     const FlowPlan& flow = *flows().at(0);
     EXPECT_EQ(flow.stages.back().cache_reads.size(), 2U);
@@ -239,20 +238,20 @@ TEST_F(FlowPlanTest, WhatTheFlowComputesIsNotReadAsAWhole) {
     ggml_tensor* const q = matmul("q", square("wq"), rows("x"));
     ggml_tensor* const p = matmul("p", square("wp"), q);
     // Frequencies of a rotary embedding, taken from the first row.
-    ggml_tensor* const frequencies = view(GGML_OP_VIEW, "first row", p, {kK}, {});
-    ggml_tensor* const heads = view(GGML_OP_VIEW, "heads", p, {kK, 1, kRows}, {4, 4, p->nb[1]});
-    ggml_tensor* const r = node(GGML_OP_ROPE, "rope", {kK, 1, kRows},
+    ggml_tensor* const frequencies = view(Op::kView, "first row", p, {kK}, {});
+    ggml_tensor* const heads = view(Op::kView, "heads", p, {kK, 1, kRows}, {4, 4, p->nb[1]});
+    ggml_tensor* const r = node(Op::kRope, "rope", {kK, 1, kRows},
                                 {heads, input("positions", {kRows}, GGML_TYPE_I32), frequencies});
-    like(GGML_OP_SOFT_MAX, "end", {r});
+    like(Op::kOther, "end", {r});
     EXPECT_EQ(steps(), "flow(q..p) cpu(rope end)");
 }
 
 TEST_F(FlowPlanTest, KeysThatTheFlowComputesEndIt) {
     ggml_tensor* const q = matmul("q", square("wq"), rows("x"));
     ggml_tensor* const p = matmul("p", square("wp"), q);
-    ggml_tensor* const k = view(GGML_OP_VIEW, "ks", p, {kK, kRows, 1}, {4, p->nb[1], 4});
+    ggml_tensor* const k = view(Op::kView, "ks", p, {kK, kRows, 1}, {4, p->nb[1], 4});
     attention("attn", q, k, k, input("mask", {kRows, kRows}, GGML_TYPE_F16));
-    like(GGML_OP_SOFT_MAX, "end", {p});
+    like(Op::kOther, "end", {p});
     EXPECT_EQ(steps(), "flow(q..p) cpu(attn end)");
 }
 
@@ -261,9 +260,9 @@ TEST_F(FlowPlanTest, ChunksOfResultsThatLiveAtTheSameTimeDoNotOverlap) {
     std::vector<ggml_tensor*> kept;
     for (int i = 0; i < 6; ++i) {
         kept.push_back(x = matmul("m", square("w"), x));
-        if (i >= 2) x = like(GGML_OP_ADD, "add", {x, kept[static_cast<size_t>(i - 2)]});
+        if (i >= 2) x = like(Op::kAdd, "add", {x, kept[static_cast<size_t>(i - 2)]});
     }
-    like(GGML_OP_SOFT_MAX, "end", {x});
+    like(Op::kOther, "end", {x});
     const FlowPlan& flow = *flows().at(0);
     size_t pairs = 0;
     for (const auto& [one, a] : flow.tensors) {

@@ -2,14 +2,11 @@
 #include "ggml/plan_fixture.hpp"
 
 #include <algorithm>
-#include <cstdlib>
+#include <map>
 
 #include "base/format.hpp"
-
-// Helpers in ggml-impl.h name this function.
-void ggml_abort(const char* /*file*/, int /*line*/, const char* /*format*/, ...) {
-    std::abort();
-}
+#include "ggml/made_operations.hpp"
+#include "gguf/tensor_types.hpp"
 
 namespace rknpu2::test {
 namespace {
@@ -44,10 +41,13 @@ bool is_contiguous(const ggml_tensor* tensor) {
 }
 
 const ggml_type_traits* traits_of(ggml_type type) {
-    static ggml_type_traits traits[GGML_TYPE_COUNT] = {};
-    traits[type].blck_size = 1;
-    traits[type].type_size = type_size(type);
-    return &traits[type];
+    static std::map<ggml_type, ggml_type_traits> traits;
+    ggml_type_traits& found = traits[type];
+    const GgmlType* const known = find_ggml_type(type);
+    found.type_name = known->name;
+    found.blck_size = known->block;
+    found.type_size = known->bytes;
+    return &found;
 }
 
 std::string names(const std::vector<std::string>& list) {
@@ -61,6 +61,8 @@ std::string names(const std::vector<std::string>& list) {
 
 PlanFixture::PlanFixture() : memory_(new std::byte[kMemory]) {
     GgmlFunctions& ggml = host_.ggml;
+    ggml.operations = made_operations();
+    host_.abi = &kAbis[0];
     ggml.ggml_nbytes = bytes_of;
     ggml.ggml_is_contiguous = is_contiguous;
     ggml.ggml_get_type_traits = traits_of;
@@ -78,6 +80,7 @@ PlanFixture::~PlanFixture() = default;
 ggml_tensor* PlanFixture::make(const char* name, const Shape& shape, ggml_type type) {
     ggml_tensor& tensor = tensors_.emplace_back();
     tensor = {};
+    tensor.op = host_.ggml.operations.number_of(Op::kNone);
     tensor.type = type;
     size_t stride = type_size(type);
     for (size_t d = 0; d < GGML_MAX_DIMS; ++d) {
@@ -112,25 +115,25 @@ ggml_tensor* PlanFixture::input(const char* name, const Shape& shape, ggml_type 
     return leaf(name, shape, type, results_);
 }
 
-ggml_tensor* PlanFixture::node(ggml_op op, const char* name, const Shape& shape,
+ggml_tensor* PlanFixture::node(Op op, const char* name, const Shape& shape,
                                std::initializer_list<ggml_tensor*> sources) {
     ggml_tensor* const tensor = leaf(name, shape, GGML_TYPE_F32, results_);
-    tensor->op = op;
+    tensor->op = host_.ggml.operations.number_of(op);
     std::copy(sources.begin(), sources.end(), tensor->src);
     nodes_.push_back(tensor);
     return tensor;
 }
 
 ggml_tensor* PlanFixture::matmul(const char* name, ggml_tensor* weight, ggml_tensor* activations) {
-    return node(GGML_OP_MUL_MAT, name, {weight->ne[1], activations->ne[1]}, {weight, activations});
+    return node(Op::kMatMul, name, {weight->ne[1], activations->ne[1]}, {weight, activations});
 }
 
-ggml_tensor* PlanFixture::like(ggml_op op, const char* name, std::initializer_list<ggml_tensor*> sources) {
+ggml_tensor* PlanFixture::like(Op op, const char* name, std::initializer_list<ggml_tensor*> sources) {
     const ggml_tensor* const first = *sources.begin();
     return node(op, name, Shape(first->ne, first->ne + GGML_MAX_DIMS), sources);
 }
 
-ggml_tensor* PlanFixture::view(ggml_op op, const char* name, ggml_tensor* of, const Shape& shape,
+ggml_tensor* PlanFixture::view(Op op, const char* name, ggml_tensor* of, const Shape& shape,
                                const std::vector<size_t>& strides, size_t offset) {
     ggml_tensor* const tensor = node(op, name, shape, {of});
     tensor->type = of->type;
@@ -149,7 +152,7 @@ ggml_tensor* PlanFixture::view(ggml_op op, const char* name, ggml_tensor* of, co
 ggml_tensor* PlanFixture::set_rows(const char* name, ggml_tensor* into, ggml_tensor* rows,
                                    ggml_tensor* places) {
     ggml_tensor* const written =
-        view(GGML_OP_SET_ROWS, name, into, {into->ne[0], into->ne[1]}, {into->nb[0], into->nb[1]});
+        view(Op::kSetRows, name, into, {into->ne[0], into->ne[1]}, {into->nb[0], into->nb[1]});
     written->src[0] = rows;
     written->src[1] = places;
     written->src[2] = into;
@@ -164,11 +167,18 @@ void PlanFixture::count_uses() {
     uses_.assign(size, 0);
     graph_.visited_hash_set = {size, slots_.data(), keys_.data()};
     graph_.use_counts = uses_.data();
-    for (ggml_tensor& tensor : tensors_)
-        ggml_hash_insert(&graph_.visited_hash_set, &tensor);
-    for (const ggml_tensor* const node : nodes_) {
-        for (const ggml_tensor* const source : node->src)
-            if (source != nullptr) ++uses_[ggml_hash_find(&graph_.visited_hash_set, source)];
+    const auto index_of = [&](ggml_tensor* tensor) {
+        size_t index = ggml_hash(tensor) % size;
+        while (keys_[index] != nullptr && keys_[index] != tensor)
+            index = (index + 1) % size;
+        keys_[index] = tensor;
+        ggml_bitset_set(slots_.data(), index);
+        return index;
+    };
+    for (ggml_tensor* const node : nodes_) {
+        index_of(node);
+        for (ggml_tensor* const source : node->src)
+            if (source != nullptr) ++uses_[index_of(source)];
     }
 }
 
@@ -193,7 +203,7 @@ std::string PlanFixture::steps(bool knows_uses) {
         }
         const bool cpu = step.kind == Step::Kind::kCpu;
         for (int i = step.first; cpu && i < step.last; ++i)
-            if (!is_no_op(nodes_[static_cast<size_t>(i)]))
+            if (!is_no_op(host_.ggml.op(nodes_[static_cast<size_t>(i)])))
                 parts.emplace_back(nodes_[static_cast<size_t>(i)]->name);
         for (const ggml_tensor* const member : step.members)
             parts.emplace_back(member->name);

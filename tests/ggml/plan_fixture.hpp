@@ -33,12 +33,12 @@ class PlanFixture : public ::testing::Test {
     ggml_tensor* input(const char* name, const Shape& shape, ggml_type type = GGML_TYPE_F32);
 
     // Nodes, in the order of the calls.
-    ggml_tensor* node(ggml_op op, const char* name, const Shape& shape,
+    ggml_tensor* node(Op op, const char* name, const Shape& shape,
                       std::initializer_list<ggml_tensor*> sources);
     ggml_tensor* matmul(const char* name, ggml_tensor* weight, ggml_tensor* activations);
-    ggml_tensor* like(ggml_op op, const char* name,
+    ggml_tensor* like(Op op, const char* name,
                       std::initializer_list<ggml_tensor*> sources);  // as the first
-    ggml_tensor* view(ggml_op op, const char* name, ggml_tensor* of, const Shape& shape,
+    ggml_tensor* view(Op op, const char* name, ggml_tensor* of, const Shape& shape,
                       const std::vector<size_t>& strides, size_t offset = 0);
     ggml_tensor* set_rows(const char* name, ggml_tensor* into, ggml_tensor* rows, ggml_tensor* places);
 

@@ -13,13 +13,13 @@ class PlanTest : public PlanFixture {
 
 TEST_F(PlanTest, ALayerOfFewRows) {
     ggml_tensor* const x = input("x", {kK, kRows});
-    ggml_tensor* const h = like(GGML_OP_RMS_NORM, "norm", {x});
+    ggml_tensor* const h = like(Op::kRmsNorm, "norm", {x});
     ggml_tensor* const q = matmul("q", weight("wq", kK, 96), h);
     matmul("k", weight("wk", kK, 32), h);
-    ggml_tensor* const r = like(GGML_OP_ROPE, "rope", {q});
+    ggml_tensor* const r = like(Op::kRope, "rope", {q});
     ggml_tensor* const g = matmul("g", weight("wg", 96, 128), r);
     ggml_tensor* const u = matmul("u", weight("wu", 96, 128), r);
-    ggml_tensor* const a = like(GGML_OP_GLU, "glu", {g, u});
+    ggml_tensor* const a = like(Op::kGlu, "glu", {g, u});
     matmul("down", weight("wd", 128, kK), a);
     EXPECT_EQ(steps(), "cpu(norm) group(q k) cpu(rope) group(g u gate=glu) group(down)");
     host_.config.fuse = false;
@@ -29,7 +29,7 @@ TEST_F(PlanTest, ALayerOfFewRows) {
 TEST_F(PlanTest, AMatrixThatIsComputedIsTheCpus) {
     ggml_tensor* const x = input("x", {kK, kRows});
     matmul("q", weight("wq", kK, 32), x);
-    ggml_tensor* const computed = like(GGML_OP_SQR, "computed", {input("y", {kK, 32})});
+    ggml_tensor* const computed = like(Op::kSqr, "computed", {input("y", {kK, 32})});
     ggml_tensor* const scores = matmul("scores", computed, x);
     EXPECT_EQ(decision(scores).target, Target::kCpu);
     EXPECT_EQ(decision(scores).reason, Reason::kWeightIsComputed);
@@ -55,9 +55,9 @@ TEST_F(PlanTest, AResultInAWeightOfTheGroupDoesNotJoin) {
 TEST_F(PlanTest, ActivationsAreReadAgainUntilSomebodyWritesThere) {
     ggml_tensor* const x = input("x", {kK, kRows});
     ggml_tensor* const q = matmul("q", weight("wq", kK, 32), x);
-    like(GGML_OP_SQR, "elsewhere", {q});
+    like(Op::kSqr, "elsewhere", {q});
     matmul("k", weight("wk", kK, 32), x);
-    ggml_tensor* const in_place = view(GGML_OP_SCALE, "scaled", x, {kK, kRows}, {});
+    ggml_tensor* const in_place = view(Op::kScale, "scaled", x, {kK, kRows}, {});
     matmul("v", weight("wv", kK, 32), x);
     matmul("w", weight("ww", kK, 32), in_place);
     // Another tensor that shows the same bytes counts as the same.
@@ -67,7 +67,7 @@ TEST_F(PlanTest, ActivationsAreReadAgainUntilSomebodyWritesThere) {
 TEST_F(PlanTest, AFunctionOfTheUsersMayHaveWrittenThem) {
     ggml_tensor* const x = input("x", {kK, kRows});
     ggml_tensor* const q = matmul("q", weight("wq", kK, 32), x);
-    like(GGML_OP_MAP_CUSTOM1, "custom", {q});
+    like(Op::kMapCustom1, "custom", {q});
     matmul("k", weight("wk", kK, 32), x);
     EXPECT_EQ(steps(), "group(q) cpu(custom) group(k)");
 }
@@ -77,10 +77,10 @@ TEST_F(PlanTest, AGateNeedsBothForItself) {
         ggml_tensor* const x = input("x", {128, kRows});
         ggml_tensor* const g = matmul("g", weight("wg", 128, 128), x);
         ggml_tensor* const u = matmul("u", weight("wu", 128, 128), x);
-        ggml_tensor* const glu = like(GGML_OP_GLU, "glu", {g, u});
+        ggml_tensor* const glu = like(Op::kGlu, "glu", {g, u});
         if (output) g->flags |= GGML_TENSOR_FLAG_OUTPUT;
         if (over_input) glu->data = x->data;
-        if (!last) like(GGML_OP_SQR, "end", {read_again ? u : glu});
+        if (!last) like(Op::kSqr, "end", {read_again ? u : glu});
     };
     make(false, false, false, false);
     EXPECT_EQ(steps(), "group(g u gate=glu) cpu(end)");
@@ -111,7 +111,7 @@ TEST_F(PlanTest, ExpertsThatChooseAlikeAreOneStepUnlessOneWritesWhatAnotherReads
         return made;
     };
     const auto multiply = [&](const char* name, ggml_tensor* by) {
-        return node(GGML_OP_MUL_MAT_ID, name, {32, 2, kRows}, {by, x, choice});
+        return node(Op::kMatMulExperts, name, {32, 2, kRows}, {by, x, choice});
     };
     multiply("up", stack("wu"));
     multiply("gate", stack("wg"));
@@ -127,21 +127,21 @@ TEST_F(PlanTest, TheCpuBeginsANewStepBeforeAStackThatItWrites) {
     ggml_tensor* const stack = weight("w", kK, 32);
     ggml_tensor* const x = input("x", {kK, 1, kRows});
     ggml_tensor* const choice = input("choice", {1, kRows}, GGML_TYPE_I32);
-    ggml_tensor* const rows = like(GGML_OP_SQR, "rows", {input("y", {kK, 4})});
-    node(GGML_OP_MUL_MAT_ID, "before", {32, 1, kRows}, {stack, x, choice});
+    ggml_tensor* const rows = like(Op::kSqr, "rows", {input("y", {kK, 4})});
+    node(Op::kMatMulExperts, "before", {32, 1, kRows}, {stack, x, choice});
     set_rows("write", stack, rows, input("places", {4}, GGML_TYPE_I64));
-    node(GGML_OP_MUL_MAT_ID, "after", {32, 1, kRows}, {stack, x, choice});
+    node(Op::kMatMulExperts, "after", {32, 1, kRows}, {stack, x, choice});
     EXPECT_EQ(steps(), "cpu(rows before write) cpu(after)");
 }
 
 TEST_F(PlanTest, StepsHaveEveryNodeThatComputesOnceAndInOrder) {
     ggml_tensor* const x = input("x", {kK, kRows});
-    ggml_tensor* const shown = view(GGML_OP_RESHAPE, "shown", x, {kK, kRows}, {});
+    ggml_tensor* const shown = view(Op::kReshape, "shown", x, {kK, kRows}, {});
     ggml_tensor* const q = matmul("q", weight("wq", kK, 32), shown);
-    view(GGML_OP_VIEW, "part", q, {16, kRows}, {4, q->nb[1]});
+    view(Op::kView, "part", q, {16, kRows}, {4, q->nb[1]});
     matmul("k", weight("wk", kK, 32), shown);
-    like(GGML_OP_SQR, "s", {q});
-    view(GGML_OP_VIEW, "tail", q, {16, kRows}, {4, q->nb[1]});
+    like(Op::kSqr, "s", {q});
+    view(Op::kView, "tail", q, {16, kRows}, {4, q->nb[1]});
     EXPECT_EQ(steps(), "group(q k) cpu(s)");
 }
 

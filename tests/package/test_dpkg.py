@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 """dpkg-buildpackage on a copy of the sources: the packages, and in them the files that cpack's packages have.
 
-    test_dpkg.py BUILD_DIRECTORY LLAMA_DIRECTORY
+    test_dpkg.py BUILD_DIRECTORY
 
 Builds the project once more (some minutes). Exits with 77 (skipped) where Debian's tools are missing.
 """
@@ -39,7 +39,7 @@ def files_of(deb):
 
 
 def main():
-    build, llama = (pathlib.Path(word).resolve() for word in sys.argv[1:3])
+    build = pathlib.Path(sys.argv[1]).resolve()
     for tool, package in (("dpkg-buildpackage", "dpkg-dev"), ("dh", "debhelper"), ("cpack", "cmake")):
         if shutil.which(tool) is None:
             print(f"skipped: there is no {tool} here (Debian's package {package})")
@@ -50,7 +50,7 @@ def main():
         source.mkdir()
         copy_sources(source)
         environment = {k: v for k, v in os.environ.items() if not k.startswith(("DEB_", "RKNPU2_"))}
-        run("dpkg-buildpackage", "-us", "-uc", "-b", f"-j{os.cpu_count()}", cwd=source, env=environment | {"RKNPU2_LLAMA_DIR": str(llama)})
+        run("dpkg-buildpackage", "-us", "-uc", "-b", f"-j{os.cpu_count()}", cwd=source, env=environment)
         made = {file.name.split("_")[0]: file for file in folder.glob("*.deb") if "-dbgsym" not in file.name}
         if sorted(made) != PACKAGES:
             sys.exit(f"dpkg-buildpackage made {sorted(made)}, not {PACKAGES}")

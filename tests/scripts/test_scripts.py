@@ -154,10 +154,6 @@ class Options(ScriptCase):
             with self.subTest(script=script):
                 self.assert_one_line(self.run_script(script, "--no-such-option"), script, "--no-such-option", "--help")
 
-    def test_version_that_is_not_pinned(self):
-        result = self.run_script("host-llama.sh", "--ggml", "0.9.11")
-        self.assert_one_line(result, "host-llama.sh", "no pinned llama.cpp has ggml 0.9.11", "0.25.3 or 0.25.1")
-
     def test_target_that_does_not_exist(self):
         result = self.run_script("host-llama.sh", "--target", "rk3399")
         self.assert_one_line(result, "host-llama.sh", "no build for rk3399", "rk3588")

@@ -13,8 +13,10 @@
 namespace rknpu2 {
 namespace {
 
+// The functions that a host calls are told only its object: they exist for each layout that it may have.
+template <const Abi& kAbi>
 Buffer& of(ggml_backend_buffer_t buffer) {
-    return *static_cast<Buffer*>(buffer->context);
+    return *static_cast<Buffer*>(kAbi.buffer_context(buffer));
 }
 
 // Runs a write to the buffer; one that fails poisons it, so that no graph computes with half-written weights.
@@ -34,28 +36,31 @@ std::byte* bytes_of(const ggml_tensor* tensor, size_t offset) {
     return static_cast<std::byte*>(tensor->data) + offset;
 }
 
+template <const Abi& kAbi>
 void free_buffer(ggml_backend_buffer_t buffer) noexcept {
-    Host& host = *of(buffer).host;
+    Host& host = *of<kAbi>(buffer).host;
     guard(host, "freeing a buffer", false, [&] {
         {
             const std::lock_guard lock(host.buffers_mutex);
             host.buffers.erase(buffer);
         }
-        delete &of(buffer);
+        delete &of<kAbi>(buffer);
         return true;
     });
 }
 
+template <const Abi& kAbi>
 void memset_tensor(ggml_backend_buffer_t buffer, ggml_tensor* tensor, uint8_t value, size_t offset,
                    size_t size) noexcept {
     std::byte* const at = bytes_of(tensor, offset);
-    write_guarded(of(buffer), "filling a tensor", at, size, [&] { std::memset(at, value, size); });
+    write_guarded(of<kAbi>(buffer), "filling a tensor", at, size, [&] { std::memset(at, value, size); });
 }
 
+template <const Abi& kAbi>
 void set_tensor(ggml_backend_buffer_t buffer, ggml_tensor* tensor, const void* data, size_t offset,
                 size_t size) noexcept {
     std::byte* const at = bytes_of(tensor, offset);
-    write_guarded(of(buffer), "writing a tensor", at, size, [&] { std::memcpy(at, data, size); });
+    write_guarded(of<kAbi>(buffer), "writing a tensor", at, size, [&] { std::memcpy(at, data, size); });
 }
 
 void get_tensor(ggml_backend_buffer_t, const ggml_tensor* tensor, void* data, size_t offset,
@@ -64,32 +69,40 @@ void get_tensor(ggml_backend_buffer_t, const ggml_tensor* tensor, void* data, si
 }
 
 // From any memory that the CPU can address; false sends ggml the long way round.
+template <const Abi& kAbi>
 bool cpy_tensor(ggml_backend_buffer_t buffer, const ggml_tensor* from, ggml_tensor* to) noexcept {
-    const Host& host = *of(buffer).host;
+    const Host& host = *of<kAbi>(buffer).host;
     if (our_buffer(host, from->buffer) == nullptr && !host.ggml.ggml_backend_buffer_is_host(from->buffer))
         return false;
     const size_t size = host.ggml.ggml_nbytes(from);
-    return write_guarded(of(buffer), "copying a tensor", to->data, size,
+    return write_guarded(of<kAbi>(buffer), "copying a tensor", to->data, size,
                          [&] { std::memmove(to->data, from->data, size); });
 }
 
+template <const Abi& kAbi>
 void clear(ggml_backend_buffer_t buffer, uint8_t value) noexcept {
-    Buffer& ours = of(buffer);
-    write_guarded(ours, "clearing a buffer", ours.base, buffer->size,
-                  [&] { std::memset(ours.base, value, buffer->size); });
+    Buffer& ours = of<kAbi>(buffer);
+    write_guarded(ours, "clearing a buffer", ours.base, kAbi.buffer_size(buffer),
+                  [&] { std::memset(ours.base, value, kAbi.buffer_size(buffer)); });
+}
+
+template <const Abi& kAbi>
+ggml_backend_buffer_i table() {
+    ggml_backend_buffer_i i{};
+    i.free_buffer = free_buffer<kAbi>;
+    i.get_base = [](ggml_backend_buffer_t buffer) noexcept -> void* { return of<kAbi>(buffer).base; };
+    i.memset_tensor = memset_tensor<kAbi>;
+    i.set_tensor = set_tensor<kAbi>;
+    i.get_tensor = get_tensor;
+    i.cpy_tensor = cpy_tensor<kAbi>;
+    i.clear = clear<kAbi>;
+    return i;
 }
 
 ggml_backend_buffer_t wrap(Host& host, std::unique_ptr<Buffer> buffer, size_t size) {
-    ggml_backend_buffer_i i{};
-    i.free_buffer = free_buffer;
-    i.get_base = [](ggml_backend_buffer_t ours) noexcept -> void* { return of(ours).base; };
-    i.memset_tensor = memset_tensor;
-    i.set_tensor = set_tensor;
-    i.get_tensor = get_tensor;
-    i.cpy_tensor = cpy_tensor;
-    i.clear = clear;
+    const ggml_backend_buffer_i i = host.abi == &kAbis[0] ? table<kAbis[0]>() : table<kAbis[1]>();
     const ggml_backend_buffer_t made =
-        host.ggml.ggml_backend_buffer_init(&host.buffer_type, i, buffer.get(), size);
+        host.abi->new_buffer(host.ggml.ggml_backend_buffer_init, &host.buffer_type, i, buffer.get(), size);
     if (made == nullptr) return nullptr;
     const std::lock_guard lock(host.buffers_mutex);
     host.buffers.insert(made);
@@ -185,15 +198,16 @@ size_t unpacked_weight_bytes(Host& host) {
     const std::lock_guard lock(host.buffers_mutex);
     size_t bytes = 0;
     for (const ggml_backend_buffer_t buffer : host.buffers) {
-        if (buffer->usage == GGML_BACKEND_BUFFER_USAGE_WEIGHTS)
-            bytes += buffer->size - std::min(buffer->size, of(buffer).weights.raw_bytes());
+        if (host.abi->buffer_usage(buffer) != GGML_BACKEND_BUFFER_USAGE_WEIGHTS) continue;
+        const size_t size = host.abi->buffer_size(buffer);
+        bytes += size - std::min(size, our_buffer(host, buffer)->weights.raw_bytes());
     }
     return bytes;
 }
 
 Buffer* our_buffer(const Host& host, const ggml_backend_buffer* buffer) {
-    if (buffer == nullptr || buffer->buft != &host.buffer_type) return nullptr;
-    return static_cast<Buffer*>(buffer->context);
+    if (buffer == nullptr || host.abi->buffer_type(buffer) != &host.buffer_type) return nullptr;
+    return static_cast<Buffer*>(host.abi->buffer_context(buffer));
 }
 
 void note_write(const Host& host, const ggml_tensor* tensor) {

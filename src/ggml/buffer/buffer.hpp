@@ -55,7 +55,7 @@ bool is_packed(const Host& host, const ggml_tensor* op);
 // before, they are packed side by side, so that one run of the NPU can do several of them.
 Status pack_together(Host& host, Nodes matmuls, std::vector<std::shared_ptr<const PackedWeight>>& weights);
 
-// The copy of a stack of experts for the CPU; `node` is a GGML_OP_MUL_MAT_ID. Null if there is none.
+// The copy of a stack of experts for the CPU; `node` is a MUL_MAT_ID. Null if there is none.
 CpuCopy cpu_copy(Host& host, const ggml_tensor* node);
 
 // May a stack of experts be packed, to `packed_bytes` in all, by the memory that is left? Decided once for

@@ -65,7 +65,7 @@ CpuCopy make_copy(Host& host, const ggml_tensor* node) {
     if (copy->buffer == nullptr) return nullptr;
     copy->data = ggml.ggml_backend_buffer_get_base(copy->buffer);
     if (ggml.ggml_backend_buffer_init_tensor(copy->buffer, copy.get()) != GGML_STATUS_SUCCESS) return nullptr;
-    copy->buffer->iface.set_tensor(copy->buffer, copy.get(), stack->data, 0, ggml.ggml_nbytes(stack));
+    ggml.ggml_backend_tensor_set(copy.get(), stack->data, 0, ggml.ggml_nbytes(stack));
     ++host.counters->cpu_copies;
     host.counters->cpu_copy_bytes += bytes;
     return copy;

@@ -28,7 +28,7 @@ using CpuCopy = std::shared_ptr<const ggml_tensor>;
 
 class CpuCopies {
   public:
-    // For the weight of a GGML_OP_MUL_MAT_ID that has data, `offset` bytes into the buffer. Null where the
+    // For the weight of a MUL_MAT_ID that has data, `offset` bytes into the buffer. Null where the
     // CPU backend computes with the raw weight as fast, or there is no memory for a copy (a warning, once).
     // `mapped`: the raw bytes are those of a shared mapping of a file; their pages are given back once they
     // are copied.

@@ -29,10 +29,11 @@ bool is_matrix_like(const ggml_tensor* tensor, const ggml_tensor* other) {
 
 }  // namespace
 
-bool is_gate_of(const ggml_tensor* node, const ggml_tensor* a, const ggml_tensor* b) {
+bool is_gate_of(const GgmlFunctions& ggml, const ggml_tensor* node, const ggml_tensor* a,
+                const ggml_tensor* b) {
     const bool operands =
         (node->src[0] == a && node->src[1] == b) || (node->src[0] == b && node->src[1] == a);
-    return node->op == GGML_OP_GLU && operands && a != b && is_matrix_like(a, node) &&
+    return ggml.op(node) == Op::kGlu && operands && a != b && is_matrix_like(a, node) &&
            is_matrix_like(b, node) && is_matrix_like(node, node);
 }
 
@@ -49,7 +50,7 @@ void GatedEpilogue::apply(const ResultBlock& block) noexcept {
     const auto N = static_cast<size_t>(node_->ne[0]);
     ggml_tensor first = part_of(*node_->src[0], block, block.products[swapped_ ? 1 : 0], block.stride);
     ggml_tensor second = part_of(*node_->src[1], block, block.products[swapped_ ? 0 : 1], block.stride);
-    first.op = second.op = GGML_OP_NONE;
+    first.op = second.op = host_.ggml.operations.number_of(Op::kNone);
     ggml_tensor out = part_of(*node_, block, static_cast<float*>(node_->data) + block.m * N + block.n, N);
     out.src[0] = &first;
     out.src[1] = &second;

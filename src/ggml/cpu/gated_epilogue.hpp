@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The gate of a feed-forward block (GGML_OP_GLU: SiLU of one matrix times another, and its kin), computed on
+// The gate of a feed-forward block (GLU: SiLU of one matrix times another, and its kin), computed on
 // the results of two multiplications while they are in a cache.
 //
 // The function is the host's own, called for the rows and columns at hand through CPU backends of one thread
@@ -16,7 +16,8 @@ namespace rknpu2 {
 
 // Is `node` such an operation, on two matrices like `a` and `b`, of which it reads one as its first and the
 // other as its second operand?
-bool is_gate_of(const ggml_tensor* node, const ggml_tensor* a, const ggml_tensor* b);
+bool is_gate_of(const GgmlFunctions& ggml, const ggml_tensor* node, const ggml_tensor* a,
+                const ggml_tensor* b);
 
 // One object for each multiplication.
 class GatedEpilogue final : public Epilogue {

@@ -8,7 +8,7 @@
 
 #include "base/log.hpp"
 #include "device/cpu_team.hpp"
-#include "ggml-cpu.h"
+#include "ggml/api/tensors.hpp"
 #include "ggml/buffer/buffer.hpp"
 #include "ggml/cpu/one_thread_cpus.hpp"
 #include "system/threads.hpp"
@@ -27,8 +27,8 @@ int64_t elements_of(const GgmlFunctions& ggml, const ggml_tensor* node) {
         if (source != nullptr) elements = std::max(elements, ggml.ggml_nelements(source));
     }
     // A product does work for every row of its second operand, attention for every query.
-    const bool attention = node->op == GGML_OP_FLASH_ATTN_EXT;
-    if (!attention && !is_matmul(node)) return elements;
+    const bool attention = ggml.op(node) == Op::kFlashAttention;
+    if (!attention && !is_matmul(ggml.op(node))) return elements;
     return elements * std::max<int64_t>(1, node->src[attention ? 0 : 1]->ne[1]);
 }
 
@@ -99,12 +99,13 @@ void InnerCpu::give_threads_back() {
     set_cpu_threads(host_, backend_, team_threads_);  // as many as there are: none is started for this
     float number = 0;
     ggml_tensor one{};
+    one.op = host_.ggml.operations.number_of(Op::kNone);
     one.type = GGML_TYPE_F32;
     std::fill_n(one.ne, GGML_MAX_DIMS, 1);
     std::fill_n(one.nb, GGML_MAX_DIMS, sizeof number);
     one.data = &number;
     ggml_tensor sum = one;
-    sum.op = GGML_OP_ADD;
+    sum.op = host_.ggml.operations.number_of(Op::kAdd);
     sum.src[0] = sum.src[1] = &one;
     const KeepAffinity keep(true);
     static_cast<void>(compute_node(host_, backend_, &sum));
@@ -167,7 +168,7 @@ void InnerCpu::use_copies(ggml_cgraph& part, std::span<const NodeDecision> decis
     stand_ins_.clear();
     for (size_t i = 0; i < decisions.size(); ++i) {
         const ggml_tensor* const node = part.nodes[i];
-        if (node->op != GGML_OP_MUL_MAT_ID || decisions[i].reason != Reason::kSupported) continue;
+        if (host_.ggml.op(node) != Op::kMatMulExperts || decisions[i].reason != Reason::kSupported) continue;
         CpuCopy copy = cpu_copy(host_, node);
         if (copy == nullptr) continue;
         if (stand_ins_.empty()) {
@@ -189,7 +190,7 @@ ggml_status InnerCpu::compute(ggml_cgraph* graph, int first, int last,
     }
     int64_t elements = 0;
     for (int i = first; i < last; ++i)
-        if (!is_no_op(graph->nodes[i])) elements += elements_of(host_.ggml, graph->nodes[i]);
+        if (!is_no_op(host_.ggml.op(graph->nodes[i]))) elements += elements_of(host_.ggml, graph->nodes[i]);
     const auto threads =
         static_cast<int>(std::clamp<int64_t>(elements / kElementsPerThread, 1, granted_threads_));
     if (threads != current_threads_) set_cpu_threads(host_, backend_, threads);

@@ -42,7 +42,7 @@ void Checksums::add(Nodes matmuls, const ggml_tensor* gate) {
 
 void Checksums::add_rows(const std::string& weight, const ggml_tensor* matmul, const ggml_tensor* result) {
     const ggml_tensor* const in = matmul->src[1];
-    const ggml_tensor* const choice = matmul->op == GGML_OP_MUL_MAT_ID ? matmul->src[2] : nullptr;
+    const ggml_tensor* const choice = matmul->src[2];
     const auto K = static_cast<size_t>(matmul->src[0]->ne[0]);
     const auto N = static_cast<size_t>(matmul->src[0]->ne[1]);
     const int64_t* const ne = result->ne;

@@ -16,8 +16,9 @@ namespace {
 
 constexpr std::chrono::seconds kProgressEvery{10};
 
-bool is_weight(const ggml_tensor* tensor) {
-    return tensor->buffer != nullptr && tensor->buffer->usage == GGML_BACKEND_BUFFER_USAGE_WEIGHTS;
+bool is_weight(const Host& host, const ggml_tensor* tensor) {
+    return tensor->buffer != nullptr &&
+           host.abi->buffer_usage(tensor->buffer) == GGML_BACKEND_BUFFER_USAGE_WEIGHTS;
 }
 
 // The bytes of what a graph reads and does not produce, weights excepted: inputs, and memories that it also
@@ -26,10 +27,11 @@ std::map<const ggml_tensor*, std::vector<std::byte>> save_inputs(const Host& hos
     std::map<const ggml_tensor*, std::vector<std::byte>> saved;
     const auto save = [&](const ggml_tensor* tensor) {
         const ggml_tensor* const base = tensor != nullptr ? memory_of(tensor) : nullptr;
-        if (base == nullptr || base->op != GGML_OP_NONE || base->data == nullptr || base->buffer == nullptr)
+        if (base == nullptr || host.ggml.op(base) != Op::kNone || base->data == nullptr ||
+            base->buffer == nullptr)
             return;
         const auto* const data = static_cast<const std::byte*>(base->data);
-        if (!is_weight(base)) saved.try_emplace(base, data, data + host.ggml.ggml_nbytes(base));
+        if (!is_weight(host, base)) saved.try_emplace(base, data, data + host.ggml.ggml_nbytes(base));
     };
     for (int i = 0; i < graph->n_nodes; ++i) {
         save(graph->nodes[i]);
@@ -38,9 +40,10 @@ std::map<const ggml_tensor*, std::vector<std::byte>> save_inputs(const Host& hos
     return saved;
 }
 
-bool writes_a_weight(const ggml_tensor* node) {
-    bool found = writes_anywhere(node);
-    for_each_written(node, [&](const ggml_tensor* tensor) { found = found || is_weight(memory_of(tensor)); });
+bool writes_a_weight(const Host& host, const ggml_tensor* node) {
+    bool found = writes_anywhere(host.ggml, node);
+    for_each_written(host.ggml, node,
+                     [&](const ggml_tensor* tensor) { found = found || is_weight(host, memory_of(tensor)); });
     return found;
 }
 
@@ -51,9 +54,9 @@ std::vector<const ggml_tensor*> measured_matmuls(const Host& host, const GraphPl
     bool output = false;  // the last multiplication, or what is made of it, is one
     for (int i = 0; i < plan.graph->n_nodes; ++i) {
         const ggml_tensor* const node = plan.graph->nodes[i];
-        if (writes_a_weight(node)) return {};  // the graph cannot be computed again
+        if (writes_a_weight(host, node)) return {};  // the graph cannot be computed again
         const bool on_npu = plan.decisions[static_cast<size_t>(i)].target == Target::kNpu;
-        if (on_npu && node->op == GGML_OP_MUL_MAT) {
+        if (on_npu && host.ggml.op(node) == Op::kMatMul) {
             matmuls.push_back(node);
             output = false;
         }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "ggml/flow/flow_homes.hpp"
+#include "ggml/host/uses.hpp"
 
 #include <algorithm>
 #include <unordered_set>
@@ -27,8 +28,8 @@ std::unordered_set<const ggml_tensor*> find_escaping(const ggml_cgraph* graph, c
         const ggml_tensor* const node = graph->nodes[i];
         if (!plan.tensors.contains(memory_of(node))) continue;
         const int inside = uses[node];
-        const bool stays = inside > 0 && ggml_node_get_use_count(graph, i) == inside &&
-                           (node->flags & GGML_TENSOR_FLAG_OUTPUT) == 0;
+        const bool stays =
+            inside > 0 && uses_of(graph, node) == inside && (node->flags & GGML_TENSOR_FLAG_OUTPUT) == 0;
         if (!stays) escaping.insert(memory_of(node));
     }
     return escaping;

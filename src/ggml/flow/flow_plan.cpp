@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "ggml/flow/flow_plan.hpp"
+#include "ggml/host/uses.hpp"
 
 #include <algorithm>
 
@@ -23,7 +24,7 @@ class Planner {
   public:
     Planner(const Host& host, const ggml_cgraph* graph, std::span<const NodeDecision> decisions, int first,
             int64_t rows)
-        : ggml_(host.ggml), graph_(graph), decisions_(decisions), rows_of_(plan_.tensors, rows) {
+        : ggml_(host.ggml), graph_(graph), decisions_(decisions), rows_of_(host.ggml, plan_.tensors, rows) {
         plan_.first = plan_.last = first;
         plan_.rows = rows;
     }
@@ -33,7 +34,7 @@ class Planner {
         while (knows_uses(graph_) && plan_.last + 1 < graph_->n_nodes && add(plan_.last))
             ++plan_.last;
         // Views at the end belong to what comes next.
-        while (plan_.last > plan_.first && is_no_op(graph_->nodes[plan_.last - 1]))
+        while (plan_.last > plan_.first && is_no_op(ggml_.op(graph_->nodes[plan_.last - 1])))
             --plan_.last;
         if (ends_with_product()) open_pass();
         if (plan_.worth_it() && !find_homes(ggml_, graph_, outside_, plan_)) plan_.products.clear();
@@ -45,10 +46,10 @@ class Planner {
         ggml_tensor* const node = graph_->nodes[index];
         const Target target = decisions_[static_cast<size_t>(index)].target;
         if (target == Target::kNone) return true;
-        if (target == Target::kNpu && node->op == GGML_OP_MUL_MAT) return add_product(node);
+        if (target == Target::kNpu && ggml_.op(node) == Op::kMatMul) return add_product(node);
         RowMap mapped;
         if (target == Target::kNpu || !rows_of_.map(node, mapped)) return false;
-        return node->op == GGML_OP_FLASH_ATTN_EXT ? add_attention(mapped) : add_to_pass(mapped);
+        return ggml_.op(node) == Op::kFlashAttention ? add_attention(mapped) : add_to_pass(mapped);
     }
 
     int last_stage() const { return static_cast<int>(plan_.stages.size()) - 1; }
@@ -62,7 +63,7 @@ class Planner {
     bool reads_what_is_written(const ggml_tensor* node) const {
         for (int i = 0; i < GGML_MAX_SRC; ++i) {
             const ggml_tensor* const source = node->src[i];
-            const bool waits = node->op == GGML_OP_FLASH_ATTN_EXT && (i == kKeys || i == kValues);
+            const bool waits = ggml_.op(node) == Op::kFlashAttention && (i == kKeys || i == kValues);
             if (source == nullptr || waits || !is_outside(source)) continue;
             if (outside_.is_written(range_of(ggml_, source))) return true;
         }

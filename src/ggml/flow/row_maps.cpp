@@ -8,9 +8,9 @@ namespace {
 
 // Operations that compute every element, or every row of dimension 0, from the same one of each source. A
 // source of one row serves all rows.
-constexpr ggml_op kElementwise[] = {
-    GGML_OP_ADD,   GGML_OP_SUB,   GGML_OP_MUL, GGML_OP_DIV,  GGML_OP_SCALE,    GGML_OP_SQR,     GGML_OP_SQRT,
-    GGML_OP_CLAMP, GGML_OP_UNARY, GGML_OP_GLU, GGML_OP_NORM, GGML_OP_RMS_NORM, GGML_OP_L2_NORM,
+constexpr Op kElementwise[] = {
+    Op::kAdd,   Op::kSub,   Op::kMul, Op::kDiv,  Op::kScale,   Op::kSqr,    Op::kSqrt,
+    Op::kClamp, Op::kUnary, Op::kGlu, Op::kNorm, Op::kRmsNorm, Op::kL2Norm,
 };
 
 }  // namespace
@@ -19,12 +19,13 @@ bool RowMaps::map(ggml_tensor* node, RowMap& mapped) const {
     mapped.node = node;
     mapped.source_dims.fill(kWhole);
     if ((node->flags & GGML_TENSOR_FLAG_PARAM) != 0) return false;
-    if (node->op == GGML_OP_SET_ROWS) return map_set_rows(node, mapped) && cuts_what_is_computed(mapped);
+    const Op op = ggml_.op(node);
+    if (op == Op::kSetRows) return map_set_rows(node, mapped) && cuts_what_is_computed(mapped);
     const auto* const end = std::end(kElementwise);
-    const bool elementwise = std::find(std::begin(kElementwise), end, node->op) != end;
+    const bool elementwise = std::find(std::begin(kElementwise), end, op) != end;
     const bool known = (elementwise && map_elementwise(node, mapped)) ||
-                       (node->op == GGML_OP_ROPE && map_rope(node, mapped)) ||
-                       (node->op == GGML_OP_FLASH_ATTN_EXT && map_attention(node, mapped));
+                       (op == Op::kRope && map_rope(node, mapped)) ||
+                       (op == Op::kFlashAttention && map_attention(node, mapped));
     return known && can_be_computed(node, mapped.dim) && cuts_what_is_computed(mapped);
 }
 
@@ -102,9 +103,12 @@ bool RowMaps::map_elementwise(const ggml_tensor* node, RowMap& mapped) const {
     return mapped.source_dims[0] == mapped.dim;
 }
 
+// The flag of a mode of ROPE (MROPE): several positions a token.
+constexpr int kManyPositions = 8;
+
 // Heads by tokens. One position a token, not several (MROPE), and frequencies for all.
 bool RowMaps::map_rope(const ggml_tensor* node, RowMap& mapped) const {
-    if ((node->op_params[2] & GGML_ROPE_TYPE_MROPE) != 0 || is_computed(node->src[1])) return false;
+    if ((node->op_params[2] & kManyPositions) != 0 || is_computed(node->src[1])) return false;
     mapped.dim = mapped.source_dims[0] = dim_of(node->src[0], 2);
     mapped.source_dims[1] = dim_of(node->src[1], 0);
     return mapped.dim == 2 && mapped.source_dims[1] == 0;

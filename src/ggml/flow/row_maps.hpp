@@ -14,8 +14,9 @@ namespace rknpu2 {
 class RowMaps {
   public:
     // Enters what is computed into `tensors`, which must stay.
-    RowMaps(std::unordered_map<const ggml_tensor*, FlowTensor>& tensors, int64_t rows)
-        : tensors_(tensors), rows_(rows) {}
+    RowMaps(const GgmlFunctions& ggml, std::unordered_map<const ggml_tensor*, FlowTensor>& tensors,
+            int64_t rows)
+        : ggml_(ggml), tensors_(tensors), rows_(rows) {}
 
     // Can a chunk of the node's rows be computed from the same rows of its sources? Then `mapped` says which
     // dimensions are cut; sources that the flow computes always are. A node that writes rows where another
@@ -43,6 +44,7 @@ class RowMaps {
     bool map_set_rows(const ggml_tensor* node, RowMap& mapped) const;
     bool map_attention(const ggml_tensor* node, RowMap& mapped) const;
 
+    const GgmlFunctions& ggml_;
     std::unordered_map<const ggml_tensor*, FlowTensor>& tensors_;
     const int64_t rows_;
 };

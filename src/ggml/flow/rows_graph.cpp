@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "ggml/flow/rows_graph.hpp"
 
+#include "ggml/host/uses.hpp"
+
 namespace rknpu2 {
 
 std::byte* rows_at(const FlowPlan& plan, const ggml_tensor* tensor, int dim, const FlowBlock& block) {
@@ -40,8 +42,8 @@ ggml_tensor* RowsGraph::copy_of(const ggml_tensor* original, int dim) {
 }
 
 // Where the tensor's key is in the graph's hash set, or is put. There is always a free one.
-size_t RowsGraph::key_index(ggml_tensor* tensor) {
-    const size_t index = ggml_hash_find(&graph_.visited_hash_set, tensor);
+size_t RowsGraph::add_key(ggml_tensor* tensor) {
+    const size_t index = key_index(graph_.visited_hash_set, tensor);
     ggml_bitset_set(used_.data(), index);
     keys_[index] = tensor;
     return index;
@@ -58,9 +60,9 @@ void RowsGraph::count_uses(const FlowStage& stage) {
     graph_.nodes = nodes_.data();
     graph_.size = graph_.n_nodes = static_cast<int>(nodes_.size());
     for (ggml_tensor* const node : nodes_) {
-        key_index(node);
+        add_key(node);
         for (ggml_tensor* const source : node->src) {
-            if (source != nullptr) ++uses_[key_index(source)];
+            if (source != nullptr) ++uses_[add_key(source)];
         }
     }
     // What others read, too, must be written.
@@ -70,7 +72,7 @@ void RowsGraph::count_uses(const FlowStage& stage) {
         const auto found = plan_.tensors.find(copy.original);
         if (found == plan_.tensors.end()) continue;
         if (found->second.home == FlowTensor::Home::kBlock && found->first != quantised) continue;
-        ++uses_[key_index(&copy.tensor)];
+        ++uses_[add_key(&copy.tensor)];
     }
 }
 

@@ -44,7 +44,7 @@ class RowsGraph {
     };
 
     ggml_tensor* copy_of(const ggml_tensor* original, int dim);
-    size_t key_index(ggml_tensor* tensor);
+    size_t add_key(ggml_tensor* tensor);
     void count_uses(const FlowStage& stage);
 
     const FlowPlan& plan_;

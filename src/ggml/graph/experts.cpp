@@ -141,9 +141,10 @@ TargetChoice experts_choice(Host& host, const ggml_tensor* node) {
     return choice;
 }
 
-bool choose_alike(const ggml_tensor* node, const ggml_tensor* next) {
-    return next->op == GGML_OP_MUL_MAT_ID && next->src[1] == node->src[1] && next->src[2] == node->src[2] &&
-           next->src[0]->ne[0] == node->src[0]->ne[0] && next->src[0]->ne[2] == node->src[0]->ne[2];
+bool choose_alike(const GgmlFunctions& ggml, const ggml_tensor* node, const ggml_tensor* next) {
+    return ggml.op(next) == Op::kMatMulExperts && next->src[1] == node->src[1] &&
+           next->src[2] == node->src[2] && next->src[0]->ne[0] == node->src[0]->ne[0] &&
+           next->src[0]->ne[2] == node->src[0]->ne[2];
 }
 
 Status multiply_experts(Host& host, ExpertsMemory& memory, Nodes matmuls) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Multiplies by the experts of a mixture-of-experts layer: GGML_OP_MUL_MAT_ID.
+// Multiplies by the experts of a mixture-of-experts layer: MUL_MAT_ID.
 //
 // Each expert is a weight of its own, packed when the first row chooses it. The rows that chose one are
 // gathered, multiplied together, and scattered to where they belong; a single row is multiplied in place. Up
@@ -13,12 +13,12 @@
 
 namespace rknpu2 {
 
-// Where `node`, a GGML_OP_MUL_MAT_ID that support() says yes to, is computed, and why. Follows from its shape
+// Where `node`, a MUL_MAT_ID that support() says yes to, is computed, and why. Follows from its shape
 // alone (plan/policy.hpp), and from the memory that is left when its stack is first asked about.
 TargetChoice experts_choice(Host& host, const ggml_tensor* node);
 
-// Can `next` be computed together with `node`, a GGML_OP_MUL_MAT_ID?
-bool choose_alike(const ggml_tensor* node, const ggml_tensor* next);
+// Can `next` be computed together with `node`, a MUL_MAT_ID?
+bool choose_alike(const GgmlFunctions& ggml, const ggml_tensor* node, const ggml_tensor* next);
 
 // Kept from call to call; used by one thread.
 struct ExpertsMemory {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "ggml/graph/graph_plan.hpp"
+#include "ggml/host/uses.hpp"
 
 #include <algorithm>
 
@@ -15,11 +16,12 @@ namespace {
 
 NodeDecision decide(Host& host, const ggml_tensor* node) {
     NodeDecision decision;
-    if (is_no_op(node)) decision.target = Target::kNone;
-    if (!is_matmul(node)) return decision;
+    const Op op = host.ggml.op(node);
+    if (is_no_op(op)) decision.target = Target::kNone;
+    if (!is_matmul(op)) return decision;
     decision.reason = support(describe(host, node));
     if (decision.reason != Reason::kSupported) return decision;
-    if (node->op == GGML_OP_MUL_MAT_ID) {
+    if (op == Op::kMatMulExperts) {
         decision.choice = experts_choice(host, node);
         decision.target = decision.choice.target;
         return decision;
@@ -55,7 +57,7 @@ class StepPlanner {
   private:
     ggml_tensor* node(int i) const { return plan_.graph->nodes[i]; }
     Target target(int i) const { return plan_.decisions[static_cast<size_t>(i)].target; }
-    bool is_product(int i) const { return target(i) == Target::kNpu && node(i)->op == GGML_OP_MUL_MAT; }
+    bool is_product(int i) const { return target(i) == Target::kNpu && ggml_.op(node(i)) == Op::kMatMul; }
 
     // Returns the first node that is not planned then: `first` if no flow begins here.
     int add_flow(int first, int& no_flow_before) {
@@ -131,12 +133,14 @@ class StepPlanner {
             !knows_uses(plan_.graph))
             return;
         ggml_tensor* const gate = node(at);
-        if (!is_gate_of(gate, step.members[0], step.members[1])) return;
+        if (!is_gate_of(ggml_, gate, step.members[0], step.members[1])) return;
         for (int i = step.first; i < step.last; ++i) {
             if (!is_product(i)) continue;
             for (const ggml_tensor* const operand : node(i)->src)
                 if (operand != nullptr && writes(ggml_, gate, range_of(ggml_, operand))) return;
-            if (!ggml_node_has_n_uses(plan_.graph, i, 1)) return;
+            const bool seen_by_others = node(i)->view_src != nullptr || uses_of(plan_.graph, node(i)) != 1 ||
+                                        (node(i)->flags & GGML_TENSOR_FLAG_OUTPUT) != 0;
+            if (seen_by_others) return;
         }
         step.gate = gate;
         step.last = at + 1;
@@ -152,7 +156,7 @@ class StepPlanner {
         Step& step = begin(Step::Kind::kExperts, first);
         add_member(step, first);
         for (int i = first + 1; host_.config.fuse && i < last_ && target(i) == Target::kNpu; ++i) {
-            if (!choose_alike(node(first), node(i)) || !may_join(step, i)) break;
+            if (!choose_alike(ggml_, node(first), node(i)) || !may_join(step, i)) break;
             add_member(step, i);
         }
         note_writes(step.first, step.last);
@@ -170,7 +174,7 @@ class StepPlanner {
     }
 
     bool writes_stack_of(const Step& step, int i) const {
-        if (node(i)->op != GGML_OP_MUL_MAT_ID || node(i)->src[0] == nullptr) return false;
+        if (ggml_.op(node(i)) != Op::kMatMulExperts || node(i)->src[0] == nullptr) return false;
         const MemoryRange stack = range_of(ggml_, node(i)->src[0]);
         const auto* const nodes = plan_.graph->nodes;
         return std::any_of(nodes + step.first, nodes + i,

@@ -26,7 +26,7 @@ void bring_together(const GgmlFunctions& ggml, ggml_cgraph* graph, const RunsOnN
         int next = first + 1;  // where another one goes
         for (int i = next; i < graph->n_nodes && i - next < kLookAhead; ++i) {
             ggml_tensor* const node = graph->nodes[i];
-            if (node->op != GGML_OP_MUL_MAT || node->src[1] != activations || !runs_on_npu(node)) continue;
+            if (ggml.op(node) != Op::kMatMul || node->src[1] != activations || !runs_on_npu(node)) continue;
             const auto in_the_way = [&](const ggml_tensor* passed) { return conflict(ggml, passed, node); };
             // What is in the way of this one may not be in the way of the next one: another weight.
             if (std::any_of(graph->nodes + next, graph->nodes + i, in_the_way)) continue;

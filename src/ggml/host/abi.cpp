@@ -1,51 +1,55 @@
 // SPDX-License-Identifier: MIT
 #include "ggml/host/abi.hpp"
 
-#include <array>
-#include <cstddef>
-
-#include "ggml-backend-impl.h"
-#include "ggml-impl.h"
+#include <bit>
 
 namespace rknpu2 {
 namespace {
 
-// 0.25.1 and 0.25.3: ggml.h, ggml-backend.h, ggml-impl.h and ggml-backend-impl.h are identical, byte for
-// byte. 0.25.2 lies between.
-constexpr std::array kKnownVersions = {"0.25.1", "0.25.2", "0.25.3"};
+// The table of a buffer as 0.9.3 to 0.9.11 have it.
+struct BufferTable09 {
+    decltype(ggml_backend_buffer_i::free_buffer) free_buffer;
+    decltype(ggml_backend_buffer_i::get_base) get_base;
+    decltype(ggml_backend_buffer_i::init_tensor) init_tensor;
+    decltype(ggml_backend_buffer_i::memset_tensor) memset_tensor;
+    decltype(ggml_backend_buffer_i::set_tensor) set_tensor;
+    decltype(ggml_backend_buffer_i::get_tensor) get_tensor;
+    decltype(ggml_backend_buffer_i::cpy_tensor) cpy_tensor;
+    decltype(ggml_backend_buffer_i::clear) clear;
+    decltype(ggml_backend_buffer_i::reset) reset;
+};
+static_assert(sizeof(BufferTable09) == kAbis[1].buffer_table());
 
-static_assert(GGML_BACKEND_API_VERSION == 2);
-static_assert(GGML_MAX_DIMS == 4 && GGML_MAX_SRC == 10);
-static_assert(GGML_MAX_OP_PARAMS == 64);
-static_assert(GGML_MAX_NAME == 64);
-static_assert(sizeof(ggml_tensor) == 336);
-static_assert(offsetof(ggml_tensor, buffer) == 8 && offsetof(ggml_tensor, ne) == 16 &&
-              offsetof(ggml_tensor, nb) == 48);
-static_assert(offsetof(ggml_tensor, op) == 80 && offsetof(ggml_tensor, flags) == 148);
-static_assert(offsetof(ggml_tensor, src) == 152 && offsetof(ggml_tensor, view_src) == 232);
-static_assert(offsetof(ggml_tensor, data) == 248 && offsetof(ggml_tensor, name) == 256);
-static_assert(sizeof(ggml_cgraph) == 96 && offsetof(ggml_cgraph, nodes) == 16);
-static_assert(sizeof(ggml_backend_buffer_i) == 88 && sizeof(ggml_backend_buffer) == 120);
-static_assert(sizeof(ggml_backend_buffer_type_i) == 48 && sizeof(ggml_backend_buffer_type) == 64);
-static_assert(sizeof(ggml_backend_i) == 128 && sizeof(ggml_backend) == 152);
-static_assert(sizeof(ggml_backend_device_i) == 120 && sizeof(ggml_backend_device) == 136);
-static_assert(sizeof(ggml_backend_reg_i) == 32 && sizeof(ggml_backend_reg) == 48);
-static_assert(sizeof(ggml_backend_dev_props) == 56);
+using BufferInit09 = ggml_backend_buffer_t (*)(ggml_backend_buffer_type_t type, BufferTable09 table,
+                                               void* context, size_t size);
+
+// Copies an object without the two pointers at `hole`.
+void copy_without_two(const void* from, void* to, size_t hole, size_t bytes) {
+    constexpr size_t kTwo = 2 * sizeof(void*);
+    std::memcpy(to, from, hole);
+    std::memcpy(static_cast<std::byte*>(to) + hole, static_cast<const std::byte*>(from) + hole + kTwo,
+                bytes - hole - kTwo);
+}
 
 }  // namespace
 
-bool is_known_ggml(const std::string& version) {
-    for (const char* const known : kKnownVersions) {
-        if (version == known) return true;
+void Abi::write_backend(const ggml_backend& backend, ggml_backend* memory) const {
+    if (tables_have_2d) {
+        *memory = backend;
+        return;
     }
-    return false;
+    constexpr size_t kHole = offsetof(ggml_backend, iface) + offsetof(ggml_backend_i, set_tensor_2d_async);
+    copy_without_two(&backend, memory, kHole, sizeof backend);
 }
 
-std::string known_ggml_versions() {
-    std::string list;
-    for (const char* const known : kKnownVersions)
-        list += (list.empty() ? "" : ", ") + std::string(known);
-    return list;
+ggml_backend_buffer_t Abi::new_buffer(decltype(&::ggml_backend_buffer_init) init,
+                                      ggml_backend_buffer_type_t type, const ggml_backend_buffer_i& table,
+                                      void* context, size_t size) const {
+    if (tables_have_2d) return init(type, table, context, size);
+    const BufferTable09 old{table.free_buffer,   table.get_base,   table.init_tensor,
+                            table.memset_tensor, table.set_tensor, table.get_tensor,
+                            table.cpy_tensor,    table.clear,      table.reset};
+    return std::bit_cast<BufferInit09>(init)(type, old, context, size);
 }
 
 }  // namespace rknpu2

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "base/status.hpp"
-#include "ggml.h"
+#include "ggml/api/tensors.hpp"
 
 namespace rknpu2 {
 

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <cstdio>
 
 namespace rknpu2 {
 namespace {
@@ -51,6 +52,10 @@ bool is_forked_child(const Host& host) {
 void log_to_hosts(Host& first) {
     set_log_sink([first = &first](LogLevel level, const std::string& line) {
         const Host& host = current_host != nullptr ? *current_host : *first;
+        if (host.ggml.ggml_log_internal == nullptr) {
+            std::fprintf(stderr, "ggml-rknpu2: %s\n", line.c_str());
+            return;
+        }
         host.ggml.ggml_log_internal(to_ggml(level), "ggml-rknpu2: %s\n", line.c_str());
     });
 }

@@ -15,6 +15,7 @@
 #include "base/aligned_buffer.hpp"
 #include "calibration/calibration.hpp"
 #include "config/config.hpp"
+#include "ggml/host/abi.hpp"
 #include "ggml/host/imports.hpp"
 #include "matmul/npu_device.hpp"
 #include "plan/target_memo.hpp"
@@ -47,6 +48,7 @@ class Sensitivity;  // sensitivity.hpp
 struct Host {
     HostLibrary library;
     GgmlFunctions ggml;
+    const Abi* abi = nullptr;  // one of kAbis, proven
     Config config;
     Counters* counters = nullptr;        // of the process
     Calibration* calibration = nullptr;  // of the process; null unless activations are to be gathered

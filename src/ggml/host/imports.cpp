@@ -25,23 +25,24 @@ Result<HostLibrary> find_host(const void* address) {
     return host;
 }
 
-std::string host_ggml_version(const HostLibrary& host) {
-    const auto version = reinterpret_cast<decltype(&::ggml_version)>(dlsym(host.handle, "ggml_version"));
-    const char* const text = version != nullptr ? version() : nullptr;
-    return text != nullptr ? text : "";
-}
-
 Result<GgmlFunctions> import_functions(const HostLibrary& host) {
     GgmlFunctions functions;
     const char* missing = nullptr;
 #define X(name)                                                                      \
     functions.name = reinterpret_cast<decltype(&::name)>(dlsym(host.handle, #name)); \
     if (functions.name == nullptr && missing == nullptr) missing = #name;
+#define OPTIONAL(name) functions.name = reinterpret_cast<decltype(&::name)>(dlsym(host.handle, #name));
 #include "ggml/host/ggml_imports.inc"
+#undef OPTIONAL
 #undef X
     if (missing != nullptr) {
         return Status(StatusCode::kUnsupported,
                       format("the host's ggml (%s) has no function %s", host.path.c_str(), missing));
+    }
+    const std::string operation = functions.operations.read(functions.ggml_op_name);
+    if (!operation.empty()) {
+        return Status(StatusCode::kUnsupported, format("the host's ggml (%s) has no operation %s",
+                                                       host.path.c_str(), operation.c_str()));
     }
     return functions;
 }

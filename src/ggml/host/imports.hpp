@@ -9,15 +9,22 @@
 #include <string>
 
 #include "base/status.hpp"
-#include "ggml-backend-impl.h"
-#include "ggml-impl.h"
+#include "ggml/api/backends.hpp"
+#include "ggml/host/operations.hpp"
 
 namespace rknpu2 {
 
 struct GgmlFunctions {
+    Operations operations;
 #define X(name) decltype(&::name) name = nullptr;
+#define OPTIONAL(name) X(name)
 #include "ggml/host/ggml_imports.inc"
+#undef OPTIONAL
 #undef X
+
+    Op op(const ggml_tensor* node) const {
+        return operations.of(node);
+    }
 };
 
 // The shared library (or program) that holds an address.
@@ -30,10 +37,7 @@ struct HostLibrary {
 // Fails when `address` lies in no loaded library.
 Result<HostLibrary> find_host(const void* address);
 
-// The host's own statement of its version, or empty if it has no ggml_version() or cannot be asked.
-std::string host_ggml_version(const HostLibrary& host);
-
-// Fails with the name of the first function that the host does not have.
+// Fails with the name of the first function, or of the first operation, that the host does not have.
 Result<GgmlFunctions> import_functions(const HostLibrary& host);
 
 }  // namespace rknpu2

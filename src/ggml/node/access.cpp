@@ -11,7 +11,7 @@ bool writes_what_it_touches(const GgmlFunctions& ggml, const ggml_tensor* writer
     const auto look = [&](const ggml_tensor* tensor) {
         found = found || (tensor != nullptr && writes(ggml, writer, range_of(ggml, tensor)));
     };
-    for_each_written(other, look);
+    for_each_written(ggml, other, look);
     std::for_each(std::begin(other->src), std::end(other->src), look);
     return found;
 }
@@ -27,21 +27,22 @@ MemoryRange range_of(const GgmlFunctions& ggml, const ggml_tensor* tensor) {
     return {has_memory ? nullptr : owner, begin, begin + ggml.ggml_nbytes(tensor)};
 }
 
-bool writes_anywhere(const ggml_tensor* node) {
-    return node->op == GGML_OP_MAP_CUSTOM1 || node->op == GGML_OP_MAP_CUSTOM2 ||
-           node->op == GGML_OP_MAP_CUSTOM3 || node->op == GGML_OP_CUSTOM;
+bool writes_anywhere(const GgmlFunctions& ggml, const ggml_tensor* node) {
+    const Op op = ggml.op(node);
+    return op == Op::kMapCustom1 || op == Op::kMapCustom2 || op == Op::kMapCustom3 || op == Op::kCustom;
 }
 
 bool writes(const GgmlFunctions& ggml, const ggml_tensor* node, const MemoryRange& range) {
-    if (writes_anywhere(node)) return true;
+    if (writes_anywhere(ggml, node)) return true;
     bool found = false;
-    for_each_written(
-        node, [&](const ggml_tensor* tensor) { found = found || overlap(range_of(ggml, tensor), range); });
+    for_each_written(ggml, node, [&](const ggml_tensor* tensor) {
+        found = found || overlap(range_of(ggml, tensor), range);
+    });
     return found;
 }
 
 bool conflict(const GgmlFunctions& ggml, const ggml_tensor* a, const ggml_tensor* b) {
-    if (is_no_op(a) || is_no_op(b)) return false;
+    if (is_no_op(ggml.op(a)) || is_no_op(ggml.op(b))) return false;
     return writes_what_it_touches(ggml, a, b) || writes_what_it_touches(ggml, b, a);
 }
 

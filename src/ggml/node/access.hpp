@@ -37,15 +37,16 @@ inline bool overlap(const MemoryRange& a, const MemoryRange& b) {
 MemoryRange range_of(const GgmlFunctions& ggml, const ggml_tensor* tensor);
 
 // May the node write outside of the tensors that it names? A custom operation calls a function of the user's.
-bool writes_anywhere(const ggml_tensor* node);
+bool writes_anywhere(const GgmlFunctions& ggml, const ggml_tensor* node);
 
 // Calls visit(const ggml_tensor*) for each tensor that the node writes: itself, and what an optimiser step
 // updates in place. Operations that move no data write nothing.
 template <typename Visit>
-void for_each_written(const ggml_tensor* node, const Visit& visit) {
-    if (is_no_op(node)) return;
+void for_each_written(const GgmlFunctions& ggml, const ggml_tensor* node, const Visit& visit) {
+    const Op op = ggml.op(node);
+    if (is_no_op(op)) return;
     visit(node);
-    if (node->op != GGML_OP_OPT_STEP_ADAMW && node->op != GGML_OP_OPT_STEP_SGD) return;
+    if (op != Op::kAdamwStep && op != Op::kSgdStep) return;
     for (const ggml_tensor* const source : node->src) {
         if (source != nullptr) visit(source);
     }
@@ -57,10 +58,5 @@ bool writes(const GgmlFunctions& ggml, const ggml_tensor* node, const MemoryRang
 // Must the two be computed in their order, since one of them writes what the other one reads or writes?
 // Operations that move no data conflict with nothing.
 bool conflict(const GgmlFunctions& ggml, const ggml_tensor* a, const ggml_tensor* b);
-
-// Does the graph tell how often its nodes are read? Views of a graph have the counts of the whole.
-inline bool knows_uses(const ggml_cgraph* graph) {
-    return graph->use_counts != nullptr && graph->visited_hash_set.size > 0;
-}
 
 }  // namespace rknpu2

