@@ -67,7 +67,7 @@ Status write_board_profile(const BoardProfilePlace& place, DoctorReport& report,
     const std::string replaced = replaced_text(place.path, chosen);
     std::error_code ignored;  // what is missing shows when the file is written
     std::filesystem::create_directories(std::filesystem::path(place.path).parent_path(), ignored);
-    const Status status = write_file_atomically(place.path, board_profile_text(report, root));
+    Status status = write_file_atomically(place.path, board_profile_text(report, root));
     report.board_profile = status.ok()
                                ? line.ok("coherency = " + chosen + ", written to " + place.path + replaced)
                                : line.warning(status.message(), "--board-profile names another file");

@@ -99,7 +99,7 @@ Status go_up(Bench& bench, Reading& reading, NpuArithmetic type, const std::vect
     std::string end;
     for (size_t i = 0; i < sizes.size() && end.empty(); ++i) {
         for (const SpeedShape& shape : shapes_of(sizes[i])) {
-            const Status status = multiply(bench, shape);
+            Status status = multiply(bench, shape);
             if (status.code() == StatusCode::kTimeout) return status;
             if (status.ok()) continue;
             end = format(", and at %zu %s", sizes[i], status.message().c_str());

@@ -80,7 +80,7 @@ bool RootFolder::usable_by_group(const std::string& path) const {
 std::string RootFolder::group_of(const std::string& path) const {
     struct stat status = {};
     if (stat(real(path).c_str(), &status) != 0) return "?";
-    const std::string number = std::to_string(status.st_gid);
+    std::string number = std::to_string(status.st_gid);
     std::istringstream groups(read("/etc/group").value_or(""));
     for (std::string line; std::getline(groups, line);) {
         std::istringstream fields(line);
