@@ -65,8 +65,9 @@ void examine_runtime(const Options& options, const Config& config, DoctorReport&
     report.runtime_located = true;
     keep_malloc_from_mapping(is_simulator(path.value()), config.malloc_mmap);
     const StdoutToStderr guard;
-    examine_npu({path.value(), config, std::chrono::seconds(options.patience), open_rknn_runtime}, report,
-                watch);
+    examine_npu({path.value(), config, std::chrono::seconds(options.patience),
+                 [](const std::string& library) { return open_rknn_runtime(library); }},
+                report, watch);
     if (!report.measurements.speeds.empty() && report.measure_error.empty() && report.lock_error.empty())
         report.profile = fit_profile(report.measurements, simulator_profile(), report.readings);
 }

@@ -16,9 +16,8 @@ Result<AlignedBuffer> AlignedBuffer::allocate(size_t bytes, size_t alignment) {
     const size_t rounded = (bytes + alignment - 1) / alignment * alignment;
     if (rounded > 0) {
         buffer.data_.reset(static_cast<std::byte*>(std::aligned_alloc(alignment, rounded)));
-        if (!buffer.data_) {
+        if (!buffer.data_)
             return Status(StatusCode::kOutOfMemory, format("no %zu bytes of host memory", rounded));
-        }
     }
     buffer.size_ = bytes;
     return buffer;

@@ -20,7 +20,7 @@ class AlignedBuffer {
     // `bytes` may be 0; the size is rounded up to a multiple of `alignment` (a power of two).
     static Result<AlignedBuffer> allocate(size_t bytes, size_t alignment = kHostAlignment);
 
-    // Room for at least `bytes`: as it is when there is, else anew, and what was in it is gone.
+    // Makes room for at least `bytes`. Where there was less, the content is lost.
     Status grow(size_t bytes);
 
     std::byte* data() const { return data_.get(); }

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Arithmetic on sizes that somebody else wrote: in a file, in a tensor, in a message from another machine.
 //
-// Either the overflow is told (checked_mul), or the result stays at SIZE_MAX, which then stands for "too
-// large" through all that is computed from it (saturating_*), so that one comparison with a limit at the end
-// is enough.
+// checked_mul() tells of an overflow. The result of saturating_*() stays SIZE_MAX, which stands for "too large"
+// in all that is computed from it, so one comparison with a limit at the end is enough.
 #pragma once
 
 #include <cstddef>
@@ -11,7 +10,7 @@
 
 namespace rknpu2 {
 
-// False, and `product` is of no use, when a * b does not fit.
+// Returns false when a * b does not fit; `product` is then of no use.
 constexpr bool checked_mul(uint64_t a, uint64_t b, uint64_t& product) {
     return !__builtin_mul_overflow(a, b, &product);
 }

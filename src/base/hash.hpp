@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT
 // Numbers that tell data apart: two hashes for two needs.
 //
-// hash_step() folds one word into a state; it is a bijection of the state for each word and of the word for
-// each state, so a change of one word alone always shows. Chains of it are what fingerprints of samples are
-// made of, and they are written to files: its arithmetic must stay as it is.
+// hash_step() folds one word into a state. It is a bijection of the state for each word and of the word for each
+// state, so a change of one word alone always shows. Fingerprints in files are chains of it: its arithmetic
+// must stay as it is.
 //
-// hash128() looks at every byte, at about the speed of memory: eight lanes of eight bytes, each word in two
-// of them, so that two lanes have to agree by chance before different data do (one time in 2^128).
+// hash128() looks at every byte, at about the speed of memory. It has eight lanes of eight bytes, and each word
+// is in two of them, so two lanes must agree by chance before different data do (one time in 2^128).
 //
 // Both guard against accident, not against somebody who looks for data that agree.
 #pragma once

@@ -13,7 +13,7 @@ namespace rknpu2 {
 namespace {
 
 // Leaked on purpose: threads may log while the process ends. Sinks that were replaced stay, too, since
-// somebody may be calling one: so who logs takes no lock, which a forked child might find held for ever.
+// somebody may be calling one. So logging takes no lock, which a forked child might find held for ever.
 struct SinkSlot {
     std::mutex mutex;
     std::list<LogSink> sinks;

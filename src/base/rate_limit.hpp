@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: MIT
 // How many lines may be logged about something that can happen thousands of times a second.
 //
-// The first kBurst are, then one a second, which says how many were left out. Counters count all of them.
-// Not thread safe.
+// The first kBurst lines are logged, then one a second, which says how many were left out. Not thread safe.
 #pragma once
 
 #include <chrono>

@@ -6,31 +6,18 @@
 
 namespace rknpu2 {
 
-const char* status_code_name(StatusCode code) {
-    switch (code) {
-        case StatusCode::kOk:
-            return "ok";
-        case StatusCode::kInvalidArgument:
-            return "invalid argument";
-        case StatusCode::kUnsupported:
-            return "unsupported";
-        case StatusCode::kOutOfMemory:
-            return "out of memory";
-        case StatusCode::kDeviceUnavailable:
-            return "device unavailable";
-        case StatusCode::kDeviceError:
-            return "device error";
-        case StatusCode::kTimeout:
-            return "timeout";
-        case StatusCode::kIo:
-            return "input/output error";
-        case StatusCode::kAborted:
-            return "aborted";
-        case StatusCode::kInternal:
-            return "internal error";
-    }
-    return "unknown status";
+namespace {
+
+// By code.
+constexpr const char* kCodeNames[] = {
+    "ok",           "invalid argument", "unsupported",        "out of memory", "device unavailable",
+    "device error", "timeout",          "input/output error", "aborted",       "internal error"};
+
+const char* name_of(StatusCode code) {
+    return kCodeNames[static_cast<size_t>(code)];
 }
+
+}  // namespace
 
 const std::string& Status::message() const {
     static const auto* const empty = new std::string;  // see no_memory()
@@ -38,13 +25,12 @@ const std::string& Status::message() const {
 }
 
 std::string Status::to_string() const {
-    if (ok()) return status_code_name(StatusCode::kOk);
-    return std::string(status_code_name(code())) + ": " + message();
+    return ok() ? name_of(code()) : std::string(name_of(code())) + ": " + message();
 }
 
 Status Status::no_memory() noexcept {
     // Short enough to lie in the string itself; the pointer owns nothing.
-    // Never destroyed, since threads may still be at work while the process ends; in memory that is there.
+    // Never destroyed, since threads may still work while the process ends; static, since no memory is left.
     alignas(Rep) static std::byte memory[sizeof(Rep)];
     static const auto* const rep = new (memory) Rep{StatusCode::kOutOfMemory, "host memory"};
     Status status;

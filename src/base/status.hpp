@@ -2,9 +2,9 @@
 // How our code reports failure: a value, never an exception and never an abort.
 //
 // Status is a code and a text; Result<T> is a Status or a T. Both are [[nodiscard]]: dropping one is a
-// compiler warning. Whoever passes a failure on adds what only it knows
-// (`std::move(status).with_context("packing blk.0.ffn_up")`), so that the line a user reads at the edge names
-// the tensor and the cause. Cost: one pointer when all is well.
+// compiler warning. A caller that passes a failure on adds what only it knows
+// (`std::move(status).with_context("packing blk.0.ffn_up")`), so the line that a user reads names the tensor and
+// the cause. Cost: one pointer when all is well.
 #pragma once
 
 #include <memory>
@@ -27,9 +27,6 @@ enum class StatusCode {
     kInternal,           // a bug of ours
 };
 
-// A short name such as "out of memory", for messages.
-const char* status_code_name(StatusCode code);
-
 class [[nodiscard]] Status {
   public:
     Status() = default;  // ok
@@ -44,7 +41,7 @@ class [[nodiscard]] Status {
 
     // kOutOfMemory of the host's memory; makes itself without any.
     static Status no_memory() noexcept;
-    // What the exception that is being handled says: no_memory(), or kInternal. Call from a catch block.
+    // Of the exception that is being handled: no_memory(), or kInternal. Call it from a catch block.
     static Status of_exception() noexcept;
 
     // Puts "context: " in front of the message; does nothing to an ok status.

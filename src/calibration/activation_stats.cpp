@@ -8,6 +8,7 @@
 
 #include "base/format.hpp"
 #include "base/hash.hpp"
+#include "gguf/byte_reader.hpp"
 #include "system/file.hpp"
 
 namespace rknpu2 {
@@ -43,38 +44,6 @@ void put(std::string& to, const std::vector<float>& values) {
     to.append(reinterpret_cast<const char*>(values.data()), values.size() * sizeof(float));
 }
 
-// Takes values off the front of a text; `ok` turns false, and stays so, when there are not enough.
-struct Reader {
-    const char* at;
-    size_t left;
-    bool ok = true;
-
-    const char* take(size_t bytes) {
-        if (!ok || bytes > left) {
-            ok = false;
-            return nullptr;
-        }
-        const char* const here = at;
-        at += bytes;
-        left -= bytes;
-        return here;
-    }
-    template <typename T>
-    T number() {
-        T value{};
-        if (const char* const from = take(sizeof value)) std::memcpy(&value, from, sizeof value);
-        return value;
-    }
-    std::vector<float> floats(size_t count) {
-        std::vector<float> values;
-        if (const char* const from = take(count * sizeof(float))) {
-            values.resize(count);
-            std::memcpy(values.data(), from, count * sizeof(float));
-        }
-        return values;
-    }
-};
-
 Status bad(std::string what) {
     return {StatusCode::kInvalidArgument, std::move(what)};
 }
@@ -83,39 +52,41 @@ bool all_finite(const std::vector<float>& values) {
     return std::all_of(values.begin(), values.end(), [](float x) { return std::isfinite(x); });
 }
 
-Status decode_entry(Reader& reader, ModelStats& statistics) {
-    const auto length = reader.number<uint32_t>();
-    if (!reader.ok || length == 0 || length > kLongestName) return bad("an entry without a proper name");
-    const char* const name_at = reader.take(length);
-    if (name_at == nullptr) return bad("cut short");
-    const std::string name(name_at, length);
-    const std::string shown = printable(name);
+bool read_floats(ByteReader& reader, uint64_t count, std::vector<float>& values) {
+    if (count * sizeof(float) > reader.remaining()) return false;
+    values.resize(count);
+    return reader.read(values.data(), count * sizeof(float), "values").ok();
+}
+
+Status decode_entry(ByteReader& reader, ModelStats& statistics) {
+    const auto number = [&](auto& value) { return reader.read_number(value, "a number").ok(); };
+    uint32_t length = 0;
+    if (!number(length) || length == 0 || length > kLongestName) return bad("an entry without a proper name");
+    std::string name(length, '\0');
     ActivationStats entry;
-    entry.N = reader.number<uint64_t>();
-    const auto K = reader.number<uint64_t>();
-    entry.K = K;
-    entry.fingerprint = reader.number<uint64_t>();
-    entry.rows = reader.number<uint64_t>();
-    if (!reader.ok) return bad("cut short");
-    if (entry.N == 0 || K == 0 || K > kLargestK || entry.rows == 0)
+    uint64_t N = 0, K = 0;
+    uint32_t output = 0;
+    const bool whole = reader.read(name.data(), length, "a name").ok() && number(N) && number(K) &&
+                       number(entry.fingerprint) && number(entry.rows);
+    if (!whole) return bad("cut short");
+    const std::string shown = printable(name);
+    if (N == 0 || K == 0 || K > kLargestK || entry.rows == 0)
         return bad(format("%s has an impossible shape", shown.c_str()));
-    const auto output = reader.number<uint32_t>();
-    entry.output = output == 1;
-    entry.one_plane_divergence = reader.number<float>();
+    if (!number(output) || !number(entry.one_plane_divergence)) return bad("cut short");
     if (output > 1 || !(entry.measured() || entry.one_plane_divergence == ActivationStats::kNotMeasured) ||
         !std::isfinite(entry.one_plane_divergence))
         return bad(format("%s has a sensitivity that cannot be", shown.c_str()));
-    entry.mean = reader.floats(K);
-    entry.mean_square = reader.floats(K);
-    if (!reader.ok) return bad("cut short");
+    if (!read_floats(reader, K, entry.mean) || !read_floats(reader, K, entry.mean_square))
+        return bad("cut short");
     const bool positive =
         std::none_of(entry.mean_square.begin(), entry.mean_square.end(), [](float x) { return x < 0; });
-    if (!all_finite(entry.mean) || !all_finite(entry.mean_square) || !positive) {
+    if (!all_finite(entry.mean) || !all_finite(entry.mean_square) || !positive)
         return bad(format("%s has values that are no statistics", shown.c_str()));
-    }
-    if (!statistics.emplace(name, std::move(entry)).second) {
+    entry.N = N;
+    entry.K = K;
+    entry.output = output == 1;
+    if (!statistics.emplace(name, std::move(entry)).second)
         return bad(format("%s stands in it twice", shown.c_str()));
-    }
     return {};
 }
 
@@ -168,18 +139,23 @@ Result<ModelStats> decode_stats(const std::string& content) {
     if (content.compare(0, kMagicBytes, kMagic) != 0) return bad("not a file of activation statistics");
     if (content.size() < kMagicBytes + 2 * sizeof(uint32_t) + kSumBytes) return bad("cut short");
     const size_t body = content.size() - kSumBytes;
-    Reader reader{content.data() + kMagicBytes, body - kMagicBytes};
-    if (const auto version = reader.number<uint32_t>(); version != kVersion) {
-        return bad(format("version %u, not %u", version, kVersion));
-    }
+    const auto source = [&](uint64_t offset, void* out, size_t bytes) {
+        std::memcpy(out, content.data() + offset, bytes);
+        return true;
+    };
+    ByteReader reader(source, body);
+    uint32_t version = 0, count = 0;
+    RKNPU2_RETURN_IF_ERROR(reader.skip(kMagicBytes, "the magic number"));
+    RKNPU2_RETURN_IF_ERROR(reader.read_number(version, "the version"));
+    RKNPU2_RETURN_IF_ERROR(reader.read_number(count, "the number of entries"));
+    if (version != kVersion) return bad(format("version %u, not %u", version, kVersion));
     uint64_t sum = 0;
     std::memcpy(&sum, content.data() + body, kSumBytes);
     if (sum != hash_bytes(content.data(), body)) return bad("cut short or damaged (the checksum differs)");
-    const auto count = reader.number<uint32_t>();
     ModelStats statistics;
     for (uint32_t i = 0; i < count; ++i)
         RKNPU2_RETURN_IF_ERROR(decode_entry(reader, statistics));
-    if (reader.left != 0) return bad("longer than its entries");
+    if (reader.remaining() != 0) return bad("longer than its entries");
     return statistics;
 }
 

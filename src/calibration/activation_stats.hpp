@@ -3,8 +3,8 @@
 // holds them for a model.
 //
 // Gathered once while some text runs through the model (calibration.hpp), read when weights are packed. An
-// entry belongs to one tensor: name, shape and a fingerprint of its bytes must agree, so that the statistics
-// of another model, or of another quantisation of the same one, are never taken for this one's.
+// entry belongs to one tensor by name, shape and a fingerprint of its bytes, so statistics of another model or
+// quantisation are never taken for this one's.
 //
 // The file, little endian: "RKNPUCAL", version (u32, 2), number of entries (u32); for each entry the length
 // of its name (u32, 1 to 255) and the name, N, K, fingerprint and rows (u64 each), output (u32, 0 or 1) and
@@ -37,8 +37,8 @@ struct ActivationStats {
     static constexpr uint64_t kAnyWeight = 0;  // N and the bytes are not known: from another program's file
 };
 
-// Rows of activations that statistics need at least to be used: those of a few rows, such as a host's warm-up
-// of two, make results worse than none do (docs/quality.md).
+// Statistics of fewer rows, such as a host's warm-up of two, make results worse than none do
+// (docs/quality.md), and are not used.
 inline constexpr uint64_t kFewestRows = 32;
 
 // By tensor name.
@@ -56,7 +56,7 @@ std::string encode_stats(const ModelStats& statistics);
 // kInvalidArgument with one line that says what is wrong with the content.
 Result<ModelStats> decode_stats(const std::string& content);
 
-// The same from a file; kIo when it cannot be read. The message names the file.
+// decode_stats() of a file; kIo when it cannot be read. The message names the file.
 Result<ModelStats> read_stats(const std::string& path);
 
 }  // namespace rknpu2

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: MIT
 // Gathers channel statistics while a model runs: GGML_RKNPU2_CALIBRATE.
 //
-// Sums are kept in float64. Rows that are not finite are left out, and so is a warm-up: hosts let a model
-// compute one or two tokens that stand for nothing (llama.cpp: BOS and EOS) before they read any text, which
-// is the first that a weight multiplies and has a few rows. Cost: two additions for each activation,
-// and 16 bytes for each input channel of each weight. Thread safe.
+// Sums are kept in float64. Rows that are not finite are left out. So is a warm-up: before they read any text,
+// hosts let a model compute one or two tokens that stand for nothing (llama.cpp: BOS and EOS). Cost: two
+// additions for each activation, and 16 bytes for each input channel of each weight. Thread safe.
 #pragma once
 
 #include <mutex>
@@ -41,7 +40,7 @@ class Calibration {
     std::map<std::string, Sums> sums_;
 };
 
-// Ok, or one line that says why what was gathered is not to be used as it is, and what to do.
+// Ok, or one line: why the statistics must not be used as they are, and what to do.
 Status enough_rows(const ModelStats& gathered);
 
 }  // namespace rknpu2

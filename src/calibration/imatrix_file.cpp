@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "calibration/imatrix_file.hpp"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <cmath>
 #include <fstream>
@@ -85,11 +83,11 @@ Result<ModelStats> read_imatrix(const std::string& path) {
 }
 
 Result<ModelStats> read_stats_of_any_kind(const std::string& path) {
-    const Result<FileDescriptor> file = open_regular_file(path);
-    RKNPU2_RETURN_IF_ERROR(file.status());
+    const Result<OpenedFile> opened = open_regular_file(path);
+    RKNPU2_RETURN_IF_ERROR(opened.status());
     char magic[4] = {};
-    static_cast<void>(::pread(file.value().number(), magic, sizeof magic, 0));
-    return std::string(magic, sizeof magic) == "GGUF" ? read_imatrix(path) : read_stats(path);
+    const Status status = read_at(opened.value().file.number(), magic, sizeof magic, 0);
+    return status.ok() && std::string(magic, sizeof magic) == "GGUF" ? read_imatrix(path) : read_stats(path);
 }
 
 }  // namespace rknpu2

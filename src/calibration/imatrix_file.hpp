@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Statistics of activations out of a file of llama.cpp's importance matrices (llama-imatrix, GGUF format).
 //
-// A substitute for our own statistics: it has mean squares, which smoothing needs, and no means, so nothing
-// is corrected by them; and it does not say which weights it was made from, so a weight's name and K are all
-// that is compared.
+// A substitute for our own statistics. It has mean squares, which smoothing needs, but no means, so nothing is
+// corrected by them. It does not say which weights it was made from: only a weight's name and K are compared.
 //
 // Source of the format: tools/imatrix/imatrix.cpp of llama.cpp with ggml 0.25.3: general.type "imatrix", and
 // for each weight NAME the tensors NAME.in_sum2 [K, matrices] and NAME.counts [1, matrices], both F32.

@@ -11,22 +11,15 @@ double work(const ActivationStats& entry) {
     return static_cast<double>(entry.N) * static_cast<double>(entry.K);
 }
 
+// By PlaneReason.
+constexpr const char* kReasons[] = {"output head: one row of a prompt", "measured: worth a second plane",
+                                    "measured: others gain more", "its sensitivity was not measured",
+                                    "no statistics"};
+
 }  // namespace
 
 const char* plane_reason_text(PlaneReason reason) {
-    switch (reason) {
-        case PlaneReason::kOutput:
-            return "output head: one row of a prompt";
-        case PlaneReason::kWorthIt:
-            return "measured: worth a second plane";
-        case PlaneReason::kBudget:
-            return "measured: others gain more";
-        case PlaneReason::kNotMeasured:
-            return "its sensitivity was not measured";
-        case PlaneReason::kWithoutStats:
-            return "no statistics";
-    }
-    return "?";
+    return kReasons[static_cast<size_t>(reason)];
 }
 
 PlaneChoice choose_planes(const ModelStats& statistics, double budget) {

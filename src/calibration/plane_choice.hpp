@@ -1,15 +1,13 @@
 // SPDX-License-Identifier: MIT
 // Which weights of a model get their activations in two planes.
 //
-// A second plane (Recipe::planes) takes away the rounding of the activations and doubles the NPU's work on
-// the weight's rows. At decode that costs next to nothing (the weights are streamed once for both), when a
-// prompt is processed it costs time. So it goes where it brings most for its work, by measurement: each
-// weight has a divergence that was measured when it alone had one plane (ggml/diagnostics/sensitivity.hpp),
-// and the weights with the largest divergence for each multiplication come first, until the budget is spent.
+// A second plane takes away the rounding of the activations and doubles the NPU's work on the weight's rows:
+// next to nothing at decode, where the weights are streamed once for both, but time for a prompt. So it goes
+// where it brings most for its work. For each weight the divergence was measured that one plane alone costs
+// (ggml/diagnostics/sensitivity.hpp); the largest for each multiplication come first, until the budget is spent.
 //
-// The output head is a case of its own: of a prompt, only the last row goes through it, so it costs nothing
-// there and always has two planes. The number of planes does not depend on the number of rows: a row's result
-// is the same in a prompt and alone.
+// The output head always has two planes: of a prompt, only the last row goes through it. The number of planes
+// does not depend on the number of rows, so a row's result in a prompt is its result alone.
 #pragma once
 
 #include <string>
@@ -18,7 +16,7 @@
 
 namespace rknpu2 {
 
-// More work for the NPU than with one plane everywhere, as a share of it, when a prompt is processed.
+// The NPU's additional work for a prompt, as a share of what it is with one plane everywhere.
 inline constexpr double kPlaneBudget = 0.25;
 
 enum class PlaneReason {

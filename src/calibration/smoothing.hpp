@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT
 // What activation statistics are good for when a weight is packed.
 //
-// *Smoothing*: a channel whose activations are large is made smaller before it is rounded, and its weights
-// larger, by factors that cancel in the product. With the root of each channel's root mean square as the
-// factor, activations and weights share what one of them would have to bear. Matmuls that read the same
-// activations have the same statistics, hence the same factors.
+// *Smoothing*: a channel of large activations is made smaller before it is rounded, and its weights larger, by
+// factors that cancel in the product. The factor is the root of the channel's root mean square, so activations
+// and weights share what one of them would have to bear. Weights that read the same activations have equal
+// statistics, hence equal factors.
 //
-// *Bias correction*: rounding changes each weight by a known amount; times the mean of the activations, that
+// *Bias correction*: rounding changes each weight by a known amount. Times the mean of the activations, that
 // is a known error of every result, which is taken off again.
 #pragma once
 

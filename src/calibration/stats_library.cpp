@@ -2,6 +2,7 @@
 #include "calibration/stats_library.hpp"
 
 #include <algorithm>
+#include <cinttypes>
 
 #include "base/format.hpp"
 #include "base/log.hpp"
@@ -22,41 +23,41 @@ std::vector<fs::path> files_of(const fs::path& directory) {
     }
     std::sort(found.begin(), found.end(), std::greater<>());
     std::vector<fs::path> paths;
-    paths.reserve(found.size());
     for (auto& [written, path] : found)
         paths.push_back(std::move(path));
     return paths;
 }
 
-// Without those of too few rows; kInvalidArgument when none is left. `left_out` counts.
-Result<ModelStats> without_thin(ModelStats statistics, size_t& left_out) {
+// Without those of too few rows; kInvalidArgument with the path when none is left. `tell`: of what was left out.
+Result<ModelStats> without_thin(ModelStats statistics, const std::string& path, bool tell) {
     uint64_t most = 0;
-    left_out = 0;
-    for (auto at = statistics.begin(); at != statistics.end();) {
-        most = std::max(most, at->second.rows);
-        const bool thin = at->second.rows < kFewestRows;
-        left_out += thin ? 1 : 0;
-        at = thin ? statistics.erase(at) : std::next(at);
+    const size_t all = statistics.size();
+    const size_t thin = std::erase_if(statistics, [&](const auto& item) {
+        most = std::max(most, item.second.rows);
+        return item.second.rows < kFewestRows;
+    });
+    if (statistics.empty()) {
+        Status none(StatusCode::kInvalidArgument,
+                    format("at most %" PRIu64 " rows of activations were seen of any weight, and %" PRIu64
+                           " are needed: let the model read a longer text, or let scripts/calibrate.sh do it",
+                           most, kFewestRows));
+        return std::move(none).with_context(path);
     }
-    if (!statistics.empty()) return statistics;
-    return Status(
-        StatusCode::kInvalidArgument,
-        format("at most %llu rows of activations were seen of any weight, and %llu are needed: let the "
-               "model read a longer text, or let scripts/calibrate.sh do it",
-               static_cast<unsigned long long>(most), static_cast<unsigned long long>(kFewestRows)));
+    if (thin > 0 && tell) {
+        log(LogLevel::kWarning,
+            "%s: statistics of %zu of %zu weights are of fewer than %" PRIu64 " rows, and not used",
+            path.c_str(), thin, all, kFewestRows);
+    }
+    return statistics;
 }
 
-Result<ModelStats> without_thin(ModelStats statistics, const std::string& path) {
-    size_t left_out = 0;
-    const size_t all = statistics.size();
-    Result<ModelStats> kept = without_thin(std::move(statistics), left_out);
-    if (!kept.ok()) return kept.status().with_context(path);
-    if (left_out > 0) {
-        log(LogLevel::kWarning,
-            "%s: statistics of %zu of %zu weights are of fewer than %llu rows, and not used", path.c_str(),
-            left_out, all, static_cast<unsigned long long>(kFewestRows));
-    }
-    return kept;
+// What a file of ours holds; one line when that cannot be used.
+std::optional<ModelStats> read_usable(const std::string& path, bool tell) {
+    Result<ModelStats> statistics = read_stats(path);
+    if (statistics.ok()) statistics = without_thin(statistics.take(), path, tell);
+    if (statistics.ok()) return statistics.take();
+    log(LogLevel::kWarning, "activation statistics are not used: %s", statistics.status().message().c_str());
+    return std::nullopt;
 }
 
 }  // namespace
@@ -68,16 +69,11 @@ StatsLibrary::StatsLibrary(ModelStats statistics) : of_one_model_(true) {
 // What a file holds is looked at once, and kept only when a weight asks for it.
 StatsLibrary::StatsLibrary(const fs::path& directory) : of_one_model_(false) {
     for (const fs::path& path : files_of(directory)) {
-        Result<ModelStats> statistics = read_stats(path.string());
-        if (statistics.ok()) statistics = without_thin(statistics.take(), path.string());
-        if (!statistics.ok()) {
-            log(LogLevel::kWarning, "activation statistics are not used: %s",
-                statistics.status().message().c_str());
-            continue;
-        }
+        const std::optional<ModelStats> statistics = read_usable(path.string(), true);
+        if (!statistics) continue;
         auto model = std::make_unique<Model>();
         model->path = path.string();
-        for (const auto& [name, entry] : statistics.value())
+        for (const auto& [name, entry] : *statistics)
             model->fingerprints.insert(entry.fingerprint);
         models_.push_back(std::move(model));
     }
@@ -107,16 +103,12 @@ std::optional<StatsLibrary::Found> StatsLibrary::find(const WeightSource& weight
     for (const auto& model : models_) {
         if (!model->loaded) {
             if (model->fingerprints.count(fingerprint) == 0) continue;
-            size_t left_out = 0;  // reported when the file was looked at
-            Result<ModelStats> statistics = read_stats(model->path);
-            if (statistics.ok()) statistics = without_thin(statistics.take(), left_out);
-            if (!statistics.ok()) {
-                log(LogLevel::kWarning, "activation statistics are not used: %s",
-                    statistics.status().message().c_str());
+            std::optional<ModelStats> statistics = read_usable(model->path, false);
+            if (!statistics) {
                 model->fingerprints.clear();
                 continue;
             }
-            load(*model, statistics.take());
+            load(*model, std::move(*statistics));
         }
         if (std::optional<Found> found = find_in(*model, weight, fingerprint)) return found;
     }
@@ -133,7 +125,7 @@ Result<std::unique_ptr<StatsLibrary>> open_stats_library(const Config& config) {
         return std::make_unique<StatsLibrary>(fs::path(config.activation_stats_directory));
     }
     Result<ModelStats> read = read_stats_of_any_kind(config.activation_stats);
-    if (read.ok()) read = without_thin(read.take(), config.activation_stats);
+    if (read.ok()) read = without_thin(read.take(), config.activation_stats, true);
     RKNPU2_RETURN_IF_ERROR(read.status().with_context("GGML_RKNPU2_STATISTICS"));
     return std::make_unique<StatsLibrary>(read.take());
 }

@@ -2,9 +2,8 @@
 // The files of activation statistics that weights may be packed with, and the plane choice that follows from
 // each.
 //
-// An entry is found by the weight itself (name, shape, fingerprint of its bytes), so the files of any number
-// of models can lie in one directory and none is ever used for another model. A file is read when the first
-// weight that it knows is packed. Thread safe.
+// An entry is found by the weight itself (name, shape, fingerprint of its bytes), so files of any number of
+// models can lie in one directory. A file is read when the first weight that it knows is packed. Thread safe.
 #pragma once
 
 #include <filesystem>

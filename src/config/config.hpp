@@ -2,9 +2,8 @@
 // Every setting of the plug-in, in one table; the one place in src/ that reads the environment.
 //
 // Config::from_environment() reads all GGML_RKNPU2_* variables once. A value out of range is a Status that
-// names the variable, what it was and what it may be: a typo never silently becomes a default. Unknown
-// GGML_RKNPU2_* names are reported, since a misspelt name is a setting that does nothing. `rknpu2-info`
-// prints the table.
+// names the variable, its value and what it may be: a typo never silently becomes a default. Unknown
+// GGML_RKNPU2_* names are reported. `rknpu2-info` prints the table.
 #pragma once
 
 #include <map>
@@ -60,13 +59,13 @@ struct Config {
     int threads = 0;      // 0: decided from the machine
     std::vector<int> affinity;
     std::string counters_file;
-    std::string calibrate_file;  // where to write statistics of activations; empty: do not gather any
-    std::string activation_stats = "auto";  // where to read them: auto (the directory below), none, or a file
+    std::string calibrate_file;              // for statistics of activations; empty: gather none
+    std::string sensitivity_file;            // for those with sensitivities; empty: measure none
+    std::string activation_stats = "auto";   // to read: auto (the directory below), none, or a file
     std::string activation_stats_directory;  // empty: there is no home
-    std::string checksums_file;              // where to write checksums of multiplications; empty: nowhere
-    std::string sensitivity_file;        // where to write them with sensitivities; empty: do not measure any
-    std::string weight_cache_directory;  // where packed weights are kept; empty: nowhere
-    int weight_cache_mb = 8192;          // and how many MiB of them
+    std::string checksums_file;              // of multiplications; empty: none
+    std::string weight_cache_directory;      // for packed weights; empty: none
+    int weight_cache_mb = 8192;
     Experts experts = Experts::kAuto;
     Matrices matrices = Matrices::kNpu;
     std::vector<OnError> on_error = {OnError::kRetry, OnError::kReset, OnError::kFail};

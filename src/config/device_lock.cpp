@@ -78,13 +78,13 @@ bool is_for(const struct stat& info, const DeviceUsers& users) {
     return !some_may_only_read(info.st_mode) && (users.everybody || !others);
 }
 
-// A file that we have made, or somebody like us by an older version: empty, and nothing else by another name.
+// A file that we or an older version have made: empty, and without another name.
 bool is_ours_to_mend(const struct stat& info) {
     return (info.st_uid == geteuid() || geteuid() == 0) && info.st_size == 0 && info.st_nlink == 1;
 }
 
 void give_to(int descriptor, const DeviceUsers& users) {
-    // Who is not in the group cannot give it the file: it stays with a group of the maker's.
+    // A user outside the group cannot give it the file, which then stays with a group of the maker's.
     if (users.group) static_cast<void>(fchown(descriptor, static_cast<uid_t>(-1), *users.group));
     static_cast<void>(fchmod(descriptor, users.mode()));  // whatever the umask
 }
@@ -249,8 +249,8 @@ Status DeviceLock::take_both() {
     return status;
 }
 
-// Somebody may have removed a file (cleaning /tmp does), also while we waited for it: who comes later makes
-// another, and would not meet us.
+// Somebody may have removed a file, also while we waited for it (cleaning /tmp does). A process that comes later
+// makes another, and would not meet us.
 Status DeviceLock::acquire() {
     Status status = take_both();
     while (status.ok() && (device_.replaced() || queue_.replaced())) {
@@ -285,7 +285,7 @@ void DeviceLock::start_watching() {
     }
 }
 
-// A blocked flock() can tell nothing, hence a thread that looks now and then.
+// A blocked flock() can tell nothing, so a thread looks now and then.
 void DeviceLock::watch() {
     int64_t told = 0;  // of which wait
     std::unique_lock lock(mutex_);

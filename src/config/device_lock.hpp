@@ -2,19 +2,18 @@
 // Keeps processes from using one device at the same time: two that submit to an RK3588's NPU at once can
 // freeze the board.
 //
-// Advisory locks (flock) on two files. A process that wants the device locks the queue first, then the
-// device, then unlocks the queue. So at most one process waits for the device itself, and one that has just
-// given it back cannot take it again before the waiting one has had it. The kernel drops the locks of a
-// process that dies. A wait of more than a second is a line that names who holds the device.
+// Advisory locks (flock) on two files. A process first locks the queue file, then the device file, then
+// unlocks the queue. So at most one process waits for the device itself, and one that gave it back cannot take
+// it again before the waiting one has had it. The kernel drops the locks of a process that dies. A wait of
+// more than a second is a line that names who holds the device.
 //
-// Whoever can open a file can hold its lock for ever, so the files are for those who may use the device
-// itself: they get the group of its node in /dev (DeviceUsers), and nobody may only read them. They are only
-// ever opened for reading and nothing in them is believed, so they may belong to another user; a link,
-// anything else but a file, or a file that more users could hold is refused, or mended where it is ours to
-// mend.
+// Whoever can open a file can hold its lock for ever, so the files are for those who may use the device: they
+// get the group of its node in /dev (DeviceUsers), and nobody may only read them. They are opened for reading
+// alone and nothing in them is believed, so they may belong to another user. A link, anything else but a
+// file, and a file that more users could hold are refused, or mended where the file is ours.
 //
-// A lock belongs to the process that opened it. A forked child has no part in it: its descriptors are closed
-// by the fork, so that it neither keeps nor drops the parent's lock. There the object must be left alone.
+// A lock belongs to the process that opened it. fork() closes the child's descriptors, so that the child
+// neither keeps nor drops the parent's lock; there the object must be left alone.
 #pragma once
 
 #include <sys/types.h>
@@ -124,8 +123,7 @@ class DeviceLock {
     std::thread watcher_;
 };
 
-// Returns the path of the lock of this machine's NPU. All users must share it, or it would keep nobody out;
-// hence it is not in XDG_RUNTIME_DIR.
+// Returns the path of the lock of this machine's NPU. All users must share it, so it is not in XDG_RUNTIME_DIR.
 std::string default_lock_path();
 
 }  // namespace rknpu2

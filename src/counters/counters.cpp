@@ -23,6 +23,16 @@ nlohmann::json maintenance(const MaintenanceCounter& counter) {
     return {{"calls", counter.calls.load()}, {"bytes", counter.bytes.load()}};
 }
 
+// Those that are not 0, by their reason's text.
+template <typename Counts, typename Reason>
+nlohmann::json by_reason(const Counts& counts, const char* (*text)(Reason)) {
+    nlohmann::json found = nlohmann::json::object();
+    for (size_t r = 0; r < counts.size(); ++r) {
+        if (const uint64_t count = counts[r]; count > 0) found[text(static_cast<Reason>(r))] = count;
+    }
+    return found;
+}
+
 }  // namespace
 
 PhaseTimer::PhaseTimer(Counters& counters, Phase phase)
@@ -59,16 +69,6 @@ std::string Counters::to_json(const Config& config, const RuntimeInfo& runtime,
                                {"planes", w.planes},
                                {"rotated", w.rotated}});
         }
-    }
-    json refused = json::object();
-    for (int r = 0; r < kReasons; ++r) {
-        const uint64_t count = refusals_[static_cast<size_t>(r)].load();
-        if (count > 0) refused[reason_text(static_cast<Reason>(r))] = count;
-    }
-    json placed = json::object();
-    for (int r = 0; r < kTargetReasons; ++r) {
-        const uint64_t count = choices_[static_cast<size_t>(r)].load();
-        if (count > 0) placed[target_reason_text(static_cast<TargetReason>(r))] = count;
     }
     json time = json::object();
     for (size_t p = 0; p < kPhases; ++p)
@@ -109,12 +109,12 @@ std::string Counters::to_json(const Config& config, const RuntimeInfo& runtime,
          {{"taken", device_lock.taken.load()},
           {"waits", device_lock.waits.load()},
           {"waited_us", device_lock.waited_ns.load() / 1000}}},
-        {"refused", refused},
+        {"refused", by_reason(refusals_, reason_text)},
         {"matrices_on_cpu", matrices_on_cpu.load()},
         {"experts",
          {{"npu", experts_npu_.load()},
           {"cpu", experts_cpu_.load()},
-          {"reasons", placed},
+          {"reasons", by_reason(choices_, target_reason_text)},
           {"cpu_copies", cpu_copies.load()},
           {"cpu_copy_bytes", cpu_copy_bytes.load()},
           {"cpu_copies_refused", cpu_copies_refused.load()}}},

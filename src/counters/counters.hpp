@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 // What happened in this process, as numbers: matmuls, runs, bytes, refusals, time by phase.
 //
-// These are the figures behind GGML_RKNPU2_STATS, the quickstart's summary and the tests that prove where
-// something ran. Counting costs an atomic add; weights and refusals are rare and take a lock. Times are sums
-// of wall time in each phase, to be read as shares.
+// They are behind GGML_RKNPU2_STATS, the quickstart's summary and the tests that prove where something ran.
+// Counting costs an atomic add; weights and refusals are rare and take a lock. Times are sums of wall time in
+// each phase, to be read as shares.
 #pragma once
 
 #include <array>
@@ -94,8 +94,7 @@ class Counters {
     std::atomic<uint64_t> flows{0};                 // stretches of graphs whose rows went through in chunks
     std::atomic<uint64_t> flow_nodes{0};            // their nodes, multiplications among them
     std::atomic<uint64_t> flows_without_memory{0};  // given up for want of memory, the device's or the host's
-    std::atomic<uint64_t> flows_without_contexts{
-        0};  // and for more shapes than the device keeps contexts for
+    std::atomic<uint64_t> flows_without_contexts{0};  // given up for want of contexts
     std::atomic<uint64_t> failures{0};
     std::atomic<uint64_t> activations_quantised{0};  // matrices made ready for the NPU
     std::atomic<uint64_t> activations_shared{0};     // and those that another multiplication had left

@@ -199,7 +199,7 @@ class Plugin {
         const std::vector<std::string> nodes = npu_device_nodes();
         const bool patient = !simulated && (nodes.empty() || may_use_any(nodes));
         auto wait = std::make_unique<StartWait>(std::chrono::seconds(patient ? config_.start_wait : 0));
-        Result<std::unique_ptr<NpuRuntime>> runtime = wait_for_rknn_runtime(path.value(), *wait);
+        Result<std::unique_ptr<NpuRuntime>> runtime = open_rknn_runtime(path.value(), wait.get());
         RKNPU2_RETURN_IF_ERROR(runtime.status());
         const BoardProfileChoice profile = choose_board_profile(config_, runtime.value()->info());
         for (const std::string& warning : profile.warnings)

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 // Reads a file front to back in small pieces, and never past its end.
 //
-// A window of 64 KiB moves over the file, so many small reads and skips cost few system calls, and nothing
-// in a file can make the reader allocate more. Every read and skip first asks whether that much is left; the
-// failure names the offset and what was being read. Little-endian numbers only, as in GGUF.
+// A window of 64 KiB moves over the file, so many small reads and skips cost few system calls, and nothing in a
+// file can make the reader allocate more. A read or skip of more than is left fails with the offset and what
+// was being read. Little-endian numbers only, as in GGUF.
 #pragma once
 
 #include <bit>

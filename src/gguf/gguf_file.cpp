@@ -1,15 +1,12 @@
 // SPDX-License-Identifier: MIT
 #include "gguf/gguf_file.hpp"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
+#include <array>
 #include <bit>
-#include <cerrno>
 #include <cinttypes>
 #include <cstring>
+#include <iterator>
 #include <set>
 
 #include "base/checked.hpp"
@@ -19,22 +16,10 @@
 namespace rknpu2 {
 namespace {
 
-// Type numbers of metadata values, from enum gguf_type.
-enum ValueType : uint32_t {
-    kUint8 = 0,
-    kInt8 = 1,
-    kUint16 = 2,
-    kInt16 = 3,
-    kUint32 = 4,
-    kInt32 = 5,
-    kFloat32 = 6,
-    kBool = 7,
-    kString = 8,
-    kArray = 9,
-    kUint64 = 10,
-    kInt64 = 11,
-    kFloat64 = 12,
-};
+// Those type numbers of metadata values (enum gguf_type) that need care.
+constexpr uint32_t kUint32 = 4;
+constexpr uint32_t kString = 8;
+constexpr uint32_t kArray = 9;
 
 // The least that one entry takes in a file; a count that needs more than the rest of the file is refused.
 constexpr uint64_t kLeastPair = 8 + 1 + 4 + 1;          // key length, key, type, value
@@ -49,28 +34,8 @@ Status malformed(std::string what) {
     return {StatusCode::kInvalidArgument, "malformed: " + std::move(what)};
 }
 
-// Bytes of one value; 0 for strings, arrays and unknown numbers.
-uint64_t value_bytes(uint32_t type) {
-    switch (type) {
-        case kUint8:
-        case kInt8:
-        case kBool:
-            return 1;
-        case kUint16:
-        case kInt16:
-            return 2;
-        case kUint32:
-        case kInt32:
-        case kFloat32:
-            return 4;
-        case kUint64:
-        case kInt64:
-        case kFloat64:
-            return 8;
-        default:
-            return 0;
-    }
-}
+// Bytes of one value, by its type; 0 for strings and arrays.
+constexpr std::array<uint64_t, 13> kValueBytes = {1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8};
 
 class Parser {
   public:
@@ -88,25 +53,21 @@ class Parser {
     Status read_header() {
         char magic[4];
         RKNPU2_RETURN_IF_ERROR(reader_.read(magic, sizeof(magic), "the magic number"));
-        if (std::memcmp(magic, "GGUF", 4) != 0) {
+        if (std::memcmp(magic, "GGUF", 4) != 0)
             return {StatusCode::kInvalidArgument, "not a GGUF file: it does not begin with \"GGUF\""};
-        }
         RKNPU2_RETURN_IF_ERROR(reader_.read_number(file_.version, "the version"));
-        if (file_.version != 0 && (file_.version & 0xffff) == 0) {
+        if (file_.version != 0 && (file_.version & 0xffff) == 0)
             return {StatusCode::kUnsupported, "a big-endian GGUF file; only little-endian ones can be used"};
-        }
         if (file_.version != 2 && file_.version != 3) {
             return {StatusCode::kUnsupported,
                     format("GGUF version %" PRIu32 "; only 2 and 3 can be read", file_.version)};
         }
         RKNPU2_RETURN_IF_ERROR(reader_.read_number(tensor_count_, "the number of tensors"));
         RKNPU2_RETURN_IF_ERROR(reader_.read_number(pair_count_, "the number of metadata entries"));
-        if (pair_count_ > reader_.remaining() / kLeastPair) {
+        if (pair_count_ > reader_.remaining() / kLeastPair)
             return malformed(format("%" PRIu64 " metadata entries do not fit in the file", pair_count_));
-        }
-        if (tensor_count_ > reader_.remaining() / kLeastTensor) {
+        if (tensor_count_ > reader_.remaining() / kLeastTensor)
             return malformed(format("%" PRIu64 " tensors do not fit in the file", tensor_count_));
-        }
         return {};
     }
 
@@ -149,36 +110,24 @@ class Parser {
         RKNPU2_RETURN_IF_ERROR(reader_.read_number(type, "a value's type"));
         if (key == "general.alignment" && type != kUint32)
             return malformed("its value is not of type uint32");
-        switch (type) {
-            case kUint8:
-                return keep<uint8_t, uint64_t>(key);
-            case kUint16:
-                return keep<uint16_t, uint64_t>(key);
-            case kUint32:
-                return keep<uint32_t, uint64_t>(key);
-            case kUint64:
-                return keep<uint64_t, uint64_t>(key);
-            case kInt8:
-                return keep<int8_t, int64_t>(key);
-            case kInt16:
-                return keep<int16_t, int64_t>(key);
-            case kInt32:
-                return keep<int32_t, int64_t>(key);
-            case kInt64:
-                return keep<int64_t, int64_t>(key);
-            case kFloat32:
-                return keep<float, double>(key);
-            case kFloat64:
-                return keep<double, double>(key);
-            case kBool:
-                return keep<uint8_t, bool>(key);
-            case kString:
-                return read_text(key);
-            case kArray:
-                return skip_array();
-            default:
-                return malformed(format("its value has the unknown type %" PRIu32, type));
-        }
+        if (type == kString) return read_text(key);
+        if (type == kArray) return skip_array();
+        // By type number: the ten kinds of numbers, and bool.
+        constexpr Status (Parser::*kKeep[])(const std::string&) = {&Parser::keep<uint8_t, uint64_t>,
+                                                                   &Parser::keep<int8_t, int64_t>,
+                                                                   &Parser::keep<uint16_t, uint64_t>,
+                                                                   &Parser::keep<int16_t, int64_t>,
+                                                                   &Parser::keep<uint32_t, uint64_t>,
+                                                                   &Parser::keep<int32_t, int64_t>,
+                                                                   &Parser::keep<float, double>,
+                                                                   &Parser::keep<uint8_t, bool>,
+                                                                   nullptr,
+                                                                   nullptr,
+                                                                   &Parser::keep<uint64_t, uint64_t>,
+                                                                   &Parser::keep<int64_t, int64_t>,
+                                                                   &Parser::keep<double, double>};
+        if (type < std::size(kKeep)) return (this->*kKeep[type])(key);
+        return malformed(format("its value has the unknown type %" PRIu32, type));
     }
 
     template <typename Stored, typename Kept>
@@ -204,14 +153,14 @@ class Parser {
         uint64_t count = 0;
         RKNPU2_RETURN_IF_ERROR(reader_.read_number(type, "an array's type"));
         RKNPU2_RETURN_IF_ERROR(reader_.read_number(count, "an array's length"));
-        const uint64_t least = type == kString ? sizeof(uint64_t) : value_bytes(type);
+        const uint64_t least =
+            type == kString ? sizeof(uint64_t) : (type < kValueBytes.size() ? kValueBytes[type] : 0);
         if (least == 0) {
             return malformed(
                 format("its array has elements of the type %" PRIu32 ", which ggml refuses", type));
         }
-        if (count > kMaxLength || count > reader_.remaining() / least) {
+        if (count > kMaxLength || count > reader_.remaining() / least)
             return malformed(format("its array of %" PRIu64 " elements does not fit in the file", count));
-        }
         if (type != kString) return reader_.skip(count * least, "an array");
         for (uint64_t i = 0; i < count; ++i) {
             uint64_t length = 0;
@@ -262,9 +211,8 @@ class Parser {
                                     " as %s needs them",
                                     tensor.ne[0], tensor.type->block, tensor.type->name));
         }
-        if (!checked_mul(elements / tensor.type->block, tensor.type->bytes, tensor.bytes)) {
+        if (!checked_mul(elements / tensor.type->block, tensor.type->bytes, tensor.bytes))
             return malformed("its size in bytes is too large");
-        }
         return {};
     }
 
@@ -305,19 +253,6 @@ class Parser {
     uint64_t pair_count_ = 0;
 };
 
-bool read_at(int fd, uint64_t offset, void* out, size_t bytes) {
-    auto* to = static_cast<char*>(out);
-    while (bytes > 0) {
-        const ssize_t count = pread(fd, to, bytes, static_cast<off_t>(offset));
-        if (count < 0 && errno == EINTR) continue;
-        if (count <= 0) return false;  // 0: the file became shorter while it was read
-        to += count;
-        offset += static_cast<uint64_t>(count);
-        bytes -= static_cast<size_t>(count);
-    }
-    return true;
-}
-
 }  // namespace
 
 Result<GgufFile> GgufFile::parse(ByteReader reader) {
@@ -325,18 +260,12 @@ Result<GgufFile> GgufFile::parse(ByteReader reader) {
 }
 
 Result<GgufFile> GgufFile::open(const std::string& path) {
-    // O_NONBLOCK: a named pipe must give a message, not wait for a writer.
-    const FileDescriptor opened = open_file(path.c_str(), O_RDONLY | O_NONBLOCK);
-    const int fd = opened.number();
-    if (fd < 0) return Status(StatusCode::kIo, format("%s: %s", path.c_str(), std::strerror(errno)));
-    struct stat info {};
-    if (fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)) {
-        return Status(StatusCode::kIo, format("%s: not a regular file", path.c_str()));
-    }
-    const auto source = [fd](uint64_t offset, void* out, size_t bytes) {
-        return read_at(fd, offset, out, bytes);
+    const Result<OpenedFile> opened = open_regular_file(path);
+    RKNPU2_RETURN_IF_ERROR(opened.status());
+    const auto source = [number = opened.value().file.number()](uint64_t offset, void* out, size_t bytes) {
+        return read_at(number, out, bytes, offset).ok();
     };
-    Result<GgufFile> file = parse(ByteReader(source, static_cast<uint64_t>(info.st_size)));
+    Result<GgufFile> file = parse(ByteReader(source, opened.value().bytes));
     if (file.ok()) return file;
     return file.status().with_context(path);
 }
@@ -347,24 +276,25 @@ const GgufTensor* GgufFile::find(const std::string& name) const {
     return found != tensors.end() ? &*found : nullptr;
 }
 
-std::string GgufFile::text(const std::string& key, const std::string& missing) const {
+template <typename T>
+const T* GgufFile::value_of(const std::string& key) const {
     const auto entry = metadata.find(key);
-    if (entry == metadata.end()) return missing;
-    const auto* const value = std::get_if<std::string>(&entry->second);
+    return entry == metadata.end() ? nullptr : std::get_if<T>(&entry->second);
+}
+
+std::string GgufFile::text(const std::string& key, const std::string& missing) const {
+    const auto* const value = value_of<std::string>(key);
     return value != nullptr ? *value : missing;
 }
 
 uint64_t GgufFile::number(const std::string& key, uint64_t missing) const {
-    const auto entry = metadata.find(key);
-    if (entry == metadata.end()) return missing;
-    if (const auto* const value = std::get_if<uint64_t>(&entry->second)) return *value;
-    const auto* const value = std::get_if<int64_t>(&entry->second);
+    if (const auto* const value = value_of<uint64_t>(key)) return *value;
+    const auto* const value = value_of<int64_t>(key);
     return value != nullptr && *value >= 0 ? static_cast<uint64_t>(*value) : missing;
 }
 
 bool GgufFile::flag(const std::string& key, bool missing) const {
-    const auto entry = metadata.find(key);
-    const auto* const value = entry == metadata.end() ? nullptr : std::get_if<bool>(&entry->second);
+    const auto* const value = value_of<bool>(key);
     return value != nullptr ? *value : missing;
 }
 

@@ -2,10 +2,10 @@
 // What a GGUF file says about itself: scalar metadata, and name, type, shape and place of every tensor.
 //
 // The reader trusts nothing: every count, length, dimension and offset is checked against the size of the
-// file before it is used, so a truncated or hostile file gives a Status of one line and never a crash or an
-// allocation out of proportion. Arrays (vocabularies) are stepped over, long strings (chat templates) too.
-// It accepts what ggml accepts, versions 2 and 3 in little endian, and refuses what ggml refuses, so that a
-// file that passes here can be loaded there. Tensor data is never read; it must only be there.
+// file before it is used, so a truncated or hostile file gives one line and never a crash or an allocation out
+// of proportion. It steps over arrays (vocabularies) and long strings (chat templates). Tensor data is never
+// read; it must only be there. It accepts what ggml accepts, versions 2 and 3 in little endian, and refuses
+// what ggml refuses.
 //
 // Source of the format: ggml/include/gguf.h and ggml/src/gguf.cpp of ggml 0.25.3.
 #pragma once
@@ -53,6 +53,10 @@ struct GgufFile {
     std::string text(const std::string& key, const std::string& missing = "") const;
     uint64_t number(const std::string& key, uint64_t missing = 0) const;
     bool flag(const std::string& key, bool missing) const;
+
+  private:
+    template <typename T>
+    const T* value_of(const std::string& key) const;
 };
 
 }  // namespace rknpu2

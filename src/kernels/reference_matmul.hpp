@@ -3,12 +3,11 @@
 //
 // The product of two floats is exact in double; products are summed in double and the sum is rounded once to
 // float. The order of the sum is fixed: four running sums s0 .. s3, s_j taking k = j, j+4, j+8, ... upwards
-// from 0.0, and then (s0 + s1) + (s2 + s3). It does not depend on M, n_count, blocking, tier or threads: an
-// output has the same bits whatever is computed beside it. The relative error against the sum of magnitudes
-// is below K * 2^-53, less than the final rounding for any K in use.
+// from 0.0, and then (s0 + s1) + (s2 + s3). So an output has the same bits whatever is computed beside it, in
+// any tier. The relative error against the sum of magnitudes is below K * 2^-53, less than the final rounding.
 //
-// Cost: blocked for the cache, 128 KiB of stack, no allocation. NaN and infinity behave as in
-// arithmetic: they reach the outputs of their own row or column only.
+// Cost: blocked for the cache, 128 KiB of stack, no allocation. NaN and infinity reach the outputs of their own
+// row or column only.
 #pragma once
 
 #include <cstddef>

@@ -9,8 +9,8 @@
 //   * Storing goes through the reciprocal, x * (1 / scale), never a division: part of the definition.
 //
 //   int8:  scale = absmax / 127, rounded to float. A row whose scale would not be a *normal* float (absmax
-//          below 127 * 2^-126, about 1.5e-36; an all-zero row) counts as zero: scale 0, values 0. Thus the
-//          reciprocal of a scale is always finite, and zero rows cost no special case later: 0 * acc = 0.
+//          below 127 * 2^-126, about 1.5e-36; an all-zero row) counts as zero: scale 0, values 0. So the
+//          reciprocal of a scale is always finite, and zero rows need no special case later: 0 * acc = 0.
 //   fp16:  scale = 1 wherever halves can hold the row, which is everywhere in practice. Else a power of two,
 //          so that scaling adds no rounding: when absmax > 65504, the smallest that brings it to 65504 or
 //          less; when 0 < absmax < 2^-14 (all the row would be subnormal halves) the one that brings it into

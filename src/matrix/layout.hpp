@@ -54,8 +54,6 @@ constexpr size_t kernel_group(DType type) {
     return kTileK * 8 / static_cast<size_t>(dtype_bits(type));
 }
 
-// ---- A
-
 constexpr size_t a_index_normal(size_t m, size_t k, size_t K) {
     return m * K + k;
 }
@@ -64,8 +62,6 @@ constexpr size_t a_index_native(size_t m, size_t k, size_t M, DType type) {
     const size_t a = atom_elements(type);
     return ((k / a) * M + m) * a + k % a;
 }
-
-// ---- B
 
 constexpr size_t b_index_normal(size_t k, size_t n, size_t N) {
     return k * N + n;
@@ -85,8 +81,6 @@ constexpr size_t b_index_native(size_t k, size_t n, size_t K, size_t N, DType ty
     return first * N + in_segment;
 }
 
-// ---- C
-
 constexpr size_t c_index_normal(size_t m, size_t n, size_t N) {
     return m * N + n;
 }
@@ -95,9 +89,6 @@ constexpr size_t c_index_native(size_t m, size_t n, size_t M, DType type) {
     const size_t c = atom_elements(type);
     return ((n / c) * M + m) * c + n % c;
 }
-
-// ---- by layout
-// ----------------------------------------------------------------------------------------------------
 
 constexpr size_t a_index(size_t m, size_t k, size_t M, size_t K, DType type, Layout layout) {
     return layout == Layout::kNative ? a_index_native(m, k, M, type) : a_index_normal(m, k, K);
@@ -112,10 +103,7 @@ constexpr size_t c_index(size_t m, size_t n, size_t M, size_t N, DType type, Lay
     return layout == Layout::kNative ? c_index_native(m, n, M, type) : c_index_normal(m, n, N);
 }
 
-// ---- int4
-// ----------------------------------------------------------------------------------------------------------
-
-// Signed value of element `index`.
+// Signed value of int4 element `index`.
 constexpr int int4_get(const uint8_t* data, size_t index) {
     const int nibble = (data[index / 2] >> ((index % 2) * 4)) & 0xF;
     return nibble >= 8 ? nibble - 16 : nibble;

@@ -3,11 +3,10 @@
 //
 // The NPU's part follows the rule that sim/timing models in more detail: a tile of activations sits in the
 // core's buffer, the weights stream past it once for every tile, and a core is as slow as the slower of its
-// multipliers and its share of the memory. The CPU's part is the bytes that its loops touch. Nothing here was
-// measured by this project on a board. The rates are made of the two profiles that the simulator and
-// rknpu2-bench predict read; each number has its source there. docs/performance.md says how far the same rule
-// is from published measurements. Only comparisons are made with these figures, so a wrong one
-// costs time, never a result.
+// multipliers and its share of the memory. The CPU's part is the bytes that its loops touch. The rates are
+// made of the two profiles that the simulator and rknpu2-bench predict read; each number has its source there.
+// Nothing was measured by this project on a board; docs/performance.md says how far the rule is from published
+// measurements. A wrong figure costs time, never a result.
 //
 // Pure functions; times in nanoseconds.
 #pragma once

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// How much one multiplication may hold of an address space of the NPU, and how many pieces of it exist at the
-// same time. The executor goes by these numbers, and support() refuses what would not fit them.
+// How much one multiplication may hold of an address space of the NPU, and in how many pieces. The executor goes
+// by these numbers, and support() refuses what would not fit them.
 #pragma once
 
 #include <cstddef>
@@ -19,7 +19,8 @@ inline constexpr uint64_t kMostWeightBytes = rk3588::kDomainBytes - kWorkAreaByt
 // Pieces of the rows of one multiplication whose activations lie in device memory at the same time.
 inline constexpr size_t kMostRowChunks = 16;
 
-// Rounds of a multiplication (matmul/pipeline.hpp) whose results may exist at the same time: one that is written, one that is read.
+// Rounds of a multiplication (matmul/pipeline.hpp) whose results may exist at once: one that is written, one
+// that is read.
 inline constexpr size_t kResultSlots = 2;
 
 }  // namespace rknpu2

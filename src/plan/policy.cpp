@@ -2,6 +2,7 @@
 #include "plan/policy.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 #include "plan/cost_model.hpp"
@@ -61,6 +62,20 @@ double cpu_us(double matrices, size_t raw_bytes, size_t rows, size_t K, size_t N
     return (kRates.region_ns + std::max(bytes / kRates.cpu_read_gbps, macs / rate)) / kNsPerUs;
 }
 
+// By TargetReason.
+constexpr std::array<const char*, kTargetReasons> kTargetReasonTexts = {
+    "experts: faster on the NPU by the cost model",
+    "experts: faster on the CPU by the cost model",
+    "experts: GGML_RKNPU2_EXPERTS=npu",
+    "experts: GGML_RKNPU2_EXPERTS=cpu",
+    "experts: precision reference",
+    "plain matrices: the NPU, so that a row's result does not depend on other rows",
+    "plain matrices: the NPU, where a prompt's rows flow through whole layers",
+    "plain matrices: faster on the NPU by the cost model",
+    "plain matrices: faster on the CPU by the cost model",
+    "experts: no memory to hold them packed",
+};
+
 }  // namespace
 
 double ExpertsCall::active() const {
@@ -70,29 +85,7 @@ double ExpertsCall::active() const {
 }
 
 const char* target_reason_text(TargetReason reason) {
-    switch (reason) {
-        case TargetReason::kFasterOnNpu:
-            return "experts: faster on the NPU by the cost model";
-        case TargetReason::kFasterOnCpu:
-            return "experts: faster on the CPU by the cost model";
-        case TargetReason::kSettingNpu:
-            return "experts: GGML_RKNPU2_EXPERTS=npu";
-        case TargetReason::kSettingCpu:
-            return "experts: GGML_RKNPU2_EXPERTS=cpu";
-        case TargetReason::kReference:
-            return "experts: precision reference";
-        case TargetReason::kPlainMatrix:
-            return "plain matrices: the NPU, so that a row's result does not depend on other rows";
-        case TargetReason::kMatrixFlows:
-            return "plain matrices: the NPU, where a prompt's rows flow through whole layers";
-        case TargetReason::kMatrixFasterOnNpu:
-            return "plain matrices: faster on the NPU by the cost model";
-        case TargetReason::kMatrixFasterOnCpu:
-            return "plain matrices: faster on the CPU by the cost model";
-        case TargetReason::kNoMemory:
-            return "experts: no memory to hold them packed";
-    }
-    return "unknown reason";
+    return kTargetReasonTexts[static_cast<size_t>(reason)];
 }
 
 TargetChoice matrix_target(const MatrixCall& call, const Config& config) {

@@ -1,16 +1,14 @@
 // SPDX-License-Identifier: MIT
 // Where multiplications are computed: on the NPU or by the CPU backend.
 //
-// support() says what the NPU can do; this is about what is worth it. For plain matrices the answer is the
-// NPU, unless GGML_RKNPU2_MATRICES asks for the cost model (docs/adr/0007-plain-matrices.md says why).
-// Experts are different: a token uses few of them, so each gets a run call of its own for a row or two, and
-// int8 is twice the bytes of four bits. So a prompt's rows, which come to dozens for each expert, go to the
-// NPU, and a single token's mostly do not.
+// support() says what the NPU can do; this is about what is worth it. Plain matrices go to the NPU, unless
+// GGML_RKNPU2_MATRICES asks for the cost model (docs/adr/0007-plain-matrices.md). Experts are different: a token
+// uses few of them, so each gets a run of its own for a row or two, and int8 is twice the bytes of four bits.
+// So a prompt's rows, dozens for each expert, go to the NPU, and a single token's mostly do not.
 //
-// The model is that of docs/performance.md reduced to one call: NPU time is run calls, bytes and
-// multiply-adds of the cells, and what the CPU quantises and adds before and after; CPU time is the larger of
-// bytes and multiply-adds. Pure arithmetic; the constants stand in cost_model.hpp with their sources. Nobody
-// has measured any of it on a board: GGML_RKNPU2_EXPERTS decides for itself.
+// The model is that of docs/performance.md for one call. NPU time is run calls, bytes and multiply-adds of the
+// cells, and what the CPU does before and after; CPU time is the larger of bytes and multiply-adds. Pure
+// arithmetic over the rates of cost_model.hpp; nobody has measured it on a board.
 #pragma once
 
 #include <compare>
@@ -68,7 +66,7 @@ enum class TargetReason {
 };
 inline constexpr int kTargetReasons = static_cast<int>(TargetReason::kNoMemory) + 1;
 
-// One short phrase, the same in logs, statistics and rknpu2-info.
+// One short phrase, for logs, statistics and rknpu2-info.
 const char* target_reason_text(TargetReason reason);
 
 struct TargetChoice {

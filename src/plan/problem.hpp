@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: MIT
 // A matrix multiplication as a value: what was asked, without any tensor of a host.
 //
-// C[M,N] = A[M,K] * B[K,N]. B, the weights, is stored as N rows of K elements, the order of a GGUF file. The
-// flags are the facts on which support() decides; whoever makes a problem sets all of them. Sizes may come
-// from anywhere, another machine included (ggml's RPC server): a product that overflowed is SIZE_MAX
-// (base/checked.hpp).
+// C[M,N] = A[M,K] * B[K,N]. B, the weights, is stored as N rows of K elements, as in a GGUF file. Whoever makes a
+// problem sets all flags; support() decides by them. Sizes may come from another machine (ggml's RPC server): a
+// product that overflowed is SIZE_MAX (base/checked.hpp).
 #pragma once
 
 #include <cstddef>

@@ -2,6 +2,7 @@
 #include "plan/support.hpp"
 
 #include <algorithm>
+#include <array>
 
 #include "base/checked.hpp"
 #include "plan/cost_model.hpp"
@@ -21,8 +22,7 @@ size_t packed_bytes_of(const MatmulProblem& p) {
     return elements == SIZE_MAX ? SIZE_MAX : saturating_mul(elements, dtype_bytes(type, 2) / 2);
 }
 
-// Activations and results that lie there at the same time: those of a piece of the rows, at most. They must
-// be in the weight's address space.
+// Activations and results that lie in the weight's address space at once: those of a piece of the rows, at most.
 size_t work_area_bytes(const MatmulProblem& p) {
     const DType type = operand_type(p.arithmetic);
     const size_t planes = p.arithmetic == NpuArithmetic::kInt8 ? 2 : 1;
@@ -44,38 +44,27 @@ bool too_large(const MatmulProblem& p) {
     return saturating_mul(packed, p.experts) > kMostOperandBytes || rows > kMostOperandBytes / sizeof(float);
 }
 
+// By Reason.
+constexpr std::array<const char*, kReasons> kReasonTexts = {
+    "runs on the NPU",
+    "a dimension is zero",
+    "first operand is computed, not a stored weight",
+    "weight lies in another device's memory",
+    "first operand lies in a compute buffer",
+    "rotation of a quantised KV cache",
+    "weight has more than two dimensions",
+    "weight rows are not contiguous",
+    "weight type has no conversion to float",
+    "activations or result are not float32",
+    "activations are not contiguous",
+    "shapes of the operands and the result do not fit each other",
+    "larger than what one address space of the NPU has for weights",
+};
+
 }  // namespace
 
 const char* reason_text(Reason reason) {
-    switch (reason) {
-        case Reason::kSupported:
-            return "runs on the NPU";
-        case Reason::kEmpty:
-            return "a dimension is zero";
-        case Reason::kWeightIsComputed:
-            return "first operand is computed, not a stored weight";
-        case Reason::kWeightElsewhere:
-            return "weight lies in another device's memory";
-        case Reason::kWeightIsTemporary:
-            return "first operand lies in a compute buffer";
-        case Reason::kWeightIsRotation:
-            return "rotation of a quantised KV cache";
-        case Reason::kWeightHasMoreDimensions:
-            return "weight has more than two dimensions";
-        case Reason::kWeightHasGaps:
-            return "weight rows are not contiguous";
-        case Reason::kWeightType:
-            return "weight type has no conversion to float";
-        case Reason::kActivationsType:
-            return "activations or result are not float32";
-        case Reason::kActivationsHaveGaps:
-            return "activations are not contiguous";
-        case Reason::kShapesDiffer:
-            return "shapes of the operands and the result do not fit each other";
-        case Reason::kTooLarge:
-            return "larger than what one address space of the NPU has for weights";
-    }
-    return "unknown reason";
+    return kReasonTexts[static_cast<size_t>(reason)];
 }
 
 Reason support(const MatmulProblem& p) {

@@ -2,9 +2,7 @@
 // Whether the NPU takes a multiplication, and if not, why.
 //
 // A yes is a promise: plan and run succeed then, short of a failing device or exhausted memory, because a
-// ggml scheduler that heard yes has no second choice. This is capability only; whether it is worth it is a
-// matter of policy, which says yes to every plain matrix: a whole layer that stays on one device beats any
-// single product that would be faster elsewhere. For experts see policy.hpp.
+// ggml scheduler that heard yes has no second choice. Whether it is worth it is another question (policy.hpp).
 //
 // After a yes, sizes may be multiplied without a thought: every operand, packed weight and stack of experts
 // is below kMostOperandBytes.
@@ -36,7 +34,7 @@ inline constexpr int kReasons = static_cast<int>(Reason::kTooLarge) + 1;
 // No operand can take more: an address of a program has 47 bits.
 inline constexpr size_t kMostOperandBytes = size_t{1} << 47;
 
-// One short phrase, the same in logs, statistics and rknpu2-info.
+// One short phrase, for logs, statistics and rknpu2-info.
 const char* reason_text(Reason reason);
 
 Reason support(const MatmulProblem& problem);

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: MIT
-// What the policy said before: a graph asks the same several times for each node, and each answer takes a
-// plan.
+// What the policy said before: a graph asks about a node several times, and each answer takes a plan.
 //
-// Thread safe. The configuration must be the same at every call.
+// Thread safe. All calls must have one configuration.
 #pragma once
 
 #include <map>

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT
-// How one weight is cut for the NPU, and how the rows of one call are: pure arithmetic, immutable once made.
+// How one weight is cut for the NPU, and how the rows of one call are: pure arithmetic.
 //
-// A weight [N,K] becomes a grid: K in segments of at most 8192 (a limit of one run), and shorter where that
-// spares the NPU reading weights again and again; N in tiles of at most GGML_RKNPU2_COLUMNS columns, cells
-// dealt to the cores. Every cell is one native block with K and N padded to the chip's alignment, and one run
-// computes rows x cell. How N is cut decides how many runs there are, never a bit of a result. M is cut in
-// chunks of at most kMaxRows, and each chunk is rounded up to one of row_buckets(), so that one context per
-// cell shape serves every M. Nothing is padded in the caller's tensors.
+// A weight [N,K] becomes a grid. K is cut into segments of at most 8192 (a limit of one run), shorter where that
+// spares the NPU reading weights again and again. N is cut into tiles of at most GGML_RKNPU2_COLUMNS columns.
+// The cells are dealt to the cores; each is one native block, with K and N padded to the chip's alignment, and
+// one run computes rows x cell. How N is cut decides how many runs there are, never a bit of a result. M is cut
+// into chunks of at most kMaxRows, and each is rounded up to one of row_buckets(), so that one context for a
+// cell's shape serves every M. Nothing is padded in the caller's tensors.
 #pragma once
 
 #include <cstddef>
@@ -34,7 +34,7 @@ struct Recipe {
 //   balanced  the same with two planes: the error of the activations is gone, that of the weights remains
 //   exact     fp16
 // `float_activations`: the host wants the activations as floats, which the NPU has as fp16 only. Then `fast`
-// and `balanced` compute as `exact` does; `naive` is there to compare with, and stays as it is.
+// and `balanced` compute as `exact` does; `naive`, for comparison, stays as it is.
 Recipe recipe_of(Precision precision, bool float_activations = false);
 
 struct KSegment {
@@ -60,8 +60,8 @@ struct WeightPlan {
     std::vector<KSegment> segments;  // ascending, covering 0 .. K
     std::vector<NTile> tiles;        // ascending, covering 0 .. N
 
-    // The cells are dealt to the cores one by one, segment after segment: with as many tiles as cores a core
-    // has the same columns of every segment, and with one tile the segments go to different cores.
+    // Cells go to the cores one by one, segment after segment: with as many tiles as cores, a core has its
+    // columns of every segment; with one tile, the segments go to different cores.
     size_t core_of(size_t segment, size_t tile) const {
         return (segment * tiles.size() + tile) % static_cast<size_t>(cores);
     }
@@ -77,9 +77,8 @@ struct WeightPlan {
 // where the segments can be dealt to the cores.
 size_t tile_count(size_t N, size_t segments, int cores, size_t most_columns = rk3588::kWideN);
 
-// N, K >= 1; cores 1 .. 3; most_columns: a multiple of 64. The segments depend on K and the arithmetic alone
-// (docs/adr/0004-segments.md): a result's bits depend on them, so nothing else may decide, such as what else
-// is multiplied.
+// N, K >= 1; cores 1 .. 3; most_columns: a multiple of 64. A result's bits depend on the segments, so these
+// depend on K and the arithmetic alone (docs/adr/0004-segments.md).
 WeightPlan plan_weight(size_t N, size_t K, const Recipe& recipe, int cores,
                        size_t most_columns = rk3588::kWideN);
 

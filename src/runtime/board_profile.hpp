@@ -1,19 +1,18 @@
 // SPDX-License-Identifier: MIT
 // What rknpu2-doctor has found out about a board, for the plug-in that runs on it.
 //
-// A board profile is a small text of `name = value  # where it comes from` lines. Sources disagree on how a
-// board behaves where no documentation says; the doctor tries it and writes the answer down, and the plug-in
-// reads it when it is loaded. Without a profile the plug-in keeps its defaults, which rely on the fewest
-// guesses.
+// Sources disagree on how a board behaves where no documentation says. The doctor tries it and writes the answer
+// down; the plug-in reads it when it is loaded. Without a profile the defaults rely on the fewest guesses. A
+// board profile is a small text of `name = value  # where it comes from` lines:
 //
-//   board = radxa-rock-5b        whose answers these are: both as in the file's name; a profile of another
-//   runtime = 2.3.2-429f97ae6b   board or another runtime is not taken. Optional, for profiles by hand.
+//   board = radxa-rock-5b        whose answers these are, as in the file's name. A profile of another board or
+//   runtime = 2.3.2-429f97ae6b   runtime is not taken. Optional, for profiles by hand.
 //   coherency = owner            how the CPU's cache is kept in step with the NPU: owner or lines
 //                                (device/coherency.hpp)
 //   columns = 4096               of a run, at most, where wider ones are not right
 //
-// It is another file than the profile of times that RKNNSIM_PROFILE and rknpu2-bench read: that one is
-// complete and describes a chip to a model, this one has what the plug-in acts on and nothing else.
+// The profile of times that RKNNSIM_PROFILE and rknpu2-bench read is another file: it describes a whole chip to
+// a model.
 //
 // A name that is not known is one warning, since it may be from a newer doctor. Everything else that is wrong
 // is one error with file and line, and nothing of that file is taken.
@@ -29,8 +28,8 @@
 
 namespace rknpu2 {
 
-// Which board and which runtime, made safe for the name of a file: letters, digits, dots and underscores,
-// with a dash for any run of others.
+// Which board and which runtime, for the name of a file: letters, digits, dots and underscores, with a dash for
+// any run of others.
 struct BoardKey {
     std::string board;    // "radxa-rock-5b"; "simulator" for a simulator, "unknown" when it cannot be told
     std::string runtime;  // "2.3.2-429f97ae6b-2025-04-09"
@@ -63,9 +62,8 @@ struct BoardProfileChoice {
     std::vector<std::string> warnings;  // lines for the log
 };
 
-// By GGML_RKNPU2_PROFILE: auto looks for board_profile_name() in the user's folder and in
-// /etc/ggml-rknpu2. The first file that is there counts, right or broken. `root`: where /etc and the device
-// tree are.
+// By GGML_RKNPU2_PROFILE. auto looks for board_profile_name() in the user's folder and in /etc/ggml-rknpu2: the
+// first file counts, right or broken. `root`: where /etc and the device tree are.
 BoardProfileChoice choose_board_profile(const Config& config, const RuntimeInfo& info,
                                         const std::string& root = "");
 

@@ -21,13 +21,12 @@ uintptr_t line_bytes() {
 void apply_here(CacheLines::Operation operation, const void* address, size_t bytes) {
     static const uintptr_t line = line_bytes();
     const auto begin = reinterpret_cast<uintptr_t>(address);
-    const uintptr_t end = begin + bytes;
-    if (operation == CacheLines::Operation::kClean) {
-        for (uintptr_t at = begin & ~(line - 1); at < end; at += line)
+    for (uintptr_t at = begin & ~(line - 1); at < begin + bytes; at += line) {
+        if (operation == CacheLines::Operation::kClean) {
             asm volatile("dc cvac, %0" : : "r"(at) : "memory");
-    } else {
-        for (uintptr_t at = begin & ~(line - 1); at < end; at += line)
+        } else {
             asm volatile("dc civac, %0" : : "r"(at) : "memory");
+        }
     }
     asm volatile("dsb sy" : : : "memory");
 }

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
 // Maintenance of the CPU's data cache line by line, from user space.
 //
-// Linux lets AArch64 programs clean lines to memory (`dc cvac`) and clean and invalidate them (`dc civac`) by
-// address; a `dsb` waits until that is done. Others have measured 1.7 us for 256 lines of device memory of an
-// RK3588, and right results 20 times of 20 after `dc cvac` (rk-llama.cpp, RKNPU2-decode-research.md, section
-// 1o); `dc civac` there is documented and not measured. A simulator has the cache of its own model: a library
-// that exports `rknnsim_cache_lines` is asked instead. Other machines have no such instructions.
+// Linux lets AArch64 programs clean lines to memory (`dc cvac`), and clean and invalidate them (`dc civac`), by
+// address; a `dsb` waits until that is done. Others measured 1.7 us for 256 lines of an RK3588's device memory,
+// and right results 20 times of 20 after `dc cvac` (rk-llama.cpp, RKNPU2-decode-research.md, section 1o);
+// `dc civac` is documented there and not measured. A simulator has a cache of its own: a library that exports
+// `rknnsim_cache_lines` is asked instead. Other machines have no such instructions.
 //
 // A line that both a range and something else touch is maintained as a whole. Thread safe.
 #pragma once

@@ -3,12 +3,12 @@
 //
 // Everything above this file sees three small interfaces and no vendor name: a runtime makes contexts, a
 // context holds one (type, K, N, set of row counts, core, domain) and multiplies, memory is what the device
-// can address. The implementation over the vendor library is in this folder; the simulator is such a library
-// too, so there is no second path; tests put fakes here.
+// can address. This folder implements them over the vendor's library; the simulator is such a library, too, so
+// there is no second path; tests put fakes here.
 //
 // Layouts (matrix/layout.hpp) are native on all three sides unless the context is made otherwise, which only
-// rknpu2-doctor does. One context runs on one core, so parallel work means several contexts on several
-// threads. A context must not be used by two threads at once; memory must not outlive its context.
+// rknpu2-doctor does. A context runs on one core, so parallel work means several contexts on several threads.
+// Two threads must not use one context at once; memory must not outlive its context.
 #pragma once
 
 #include <cstddef>
@@ -26,7 +26,7 @@ namespace rknpu2 {
 struct RuntimeInfo {
     std::string library;         // where it was found
     std::string api_version;     // as the library reports it; "unknown" when it does not
-    std::string driver_version;  // the same
+    std::string driver_version;  // likewise
     bool simulated = false;
 };
 
@@ -45,19 +45,8 @@ constexpr DType operand_type(NpuArithmetic a) {
     return a == NpuArithmetic::kInt8 || a == NpuArithmetic::kInt8Narrow ? DType::kInt8 : DType::kFloat16;
 }
 constexpr DType result_type(NpuArithmetic a) {
-    switch (a) {
-        case NpuArithmetic::kInt8:
-            return DType::kInt32;
-        case NpuArithmetic::kFloat16:
-            return DType::kFloat32;
-        case NpuArithmetic::kInt4:
-            return DType::kInt16;
-        case NpuArithmetic::kInt8Narrow:
-            return DType::kInt8;
-        case NpuArithmetic::kFloat16Narrow:
-            return DType::kFloat16;
-    }
-    return DType::kInt32;
+    constexpr DType kTypes[] = {DType::kInt32, DType::kFloat32, DType::kInt16, DType::kInt8, DType::kFloat16};
+    return kTypes[static_cast<size_t>(a)];
 }
 
 enum class Operand : uint8_t { kActivations, kWeights, kResult };
@@ -98,8 +87,8 @@ class NpuContext {
 
     // New device memory in the context's domain.
     virtual Result<std::unique_ptr<NpuMemory>> allocate(size_t bytes) = 0;
-    // Device memory without a CPU cache in front of it, as the runtime promises; for rknpu2-doctor, which
-    // looks whether that is so. kUnsupported where there is no such memory.
+    // Device memory that the runtime promises to be without a CPU cache; for rknpu2-doctor. kUnsupported
+    // where there is none.
     virtual Result<std::unique_ptr<NpuMemory>> allocate_non_cacheable(size_t bytes) {
         static_cast<void>(bytes);
         return Status(StatusCode::kUnsupported, "the runtime has no memory without a cache");
@@ -113,8 +102,8 @@ class NpuContext {
     virtual Status bind(Operand operand, NpuMemory& memory) = 0;
 
     // Makes what the CPU wrote visible to the device, and back: the whole of a memory that allocate() gave.
-    // Whether that works for an import, and whether a bind of activations or weights does the former too,
-    // sources disagree about (docs/hardware.csv): rely on neither.
+    // Sources disagree (docs/hardware.csv) on whether that works for an import, and on whether bind() of
+    // activations or weights does the former, too: rely on neither.
     virtual Status sync_to_device(NpuMemory& memory) = 0;
     virtual Status sync_from_device(NpuMemory& memory) = 0;
 
@@ -134,9 +123,9 @@ class NpuRuntime {
     virtual Result<std::unique_ptr<NpuContext>> create_context(const ContextSpec& spec) = 0;
     // The CPU's cache in front of this device's memory, by lines. Thread safe.
     virtual CacheLines cache_lines() const { return {}; }
-    // The runtime's own conversion of weights from rows [K, N] to the native layout, for rknpu2-doctor.
-    // `from` has K * N bytes whatever the type, since sources disagree on whether int4 is read from bytes or
-    // nibbles; `to` has as many. kUnsupported where the runtime has none.
+    // The runtime's own conversion of weights from rows [K, N] to the native layout, for rknpu2-doctor. Both
+    // have K * N bytes whatever the type, since sources disagree on whether int4 is read from bytes or
+    // nibbles. kUnsupported where the runtime has none.
     virtual Status convert_weights(NpuArithmetic arithmetic, size_t K, size_t N, void* from, void* to) {
         static_cast<void>(arithmetic), static_cast<void>(K), static_cast<void>(N);
         static_cast<void>(from), static_cast<void>(to);

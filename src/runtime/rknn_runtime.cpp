@@ -5,7 +5,7 @@
 #include <link.h>
 
 #include <climits>
-#include <cstring>
+#include <iterator>
 #include <utility>
 
 #include "base/format.hpp"
@@ -30,69 +30,44 @@ Status check_descriptors() {
                    kDescriptorsToLeave, static_cast<size_t>(descriptor_limit()))};
 }
 
-// What a code of the runtime means; the numbers are part of the ABI.
-const char* error_text(int code) {
-    switch (code) {
-        case -1:
-            return "failed";
-        case -2:
-            return "timed out";
-        case -3:
-            return "device unavailable";
-        case -4:
-            return "no memory";
-        case -5:
-            return "invalid parameter";
-        case -6:
-            return "invalid model";
-        case -7:
-            return "invalid context";
-        case -8:
-            return "invalid input";
-        case -9:
-            return "invalid output";
-        case -10:
-            return "wrong device";
-        default:
-            return "unknown error";
-    }
-}
+// What a code of the runtime means, from -1 down; the numbers are part of the ABI.
+struct Answer {
+    const char* text;
+    StatusCode kind = StatusCode::kDeviceError;
+};
+constexpr Answer kAnswers[] = {{"failed"},
+                               {"timed out", StatusCode::kTimeout},
+                               {"device unavailable", StatusCode::kDeviceUnavailable},
+                               {"no memory", StatusCode::kOutOfMemory},
+                               {"invalid parameter"},
+                               {"invalid model"},
+                               {"invalid context"},
+                               {"invalid input"},
+                               {"invalid output"},
+                               {"wrong device"}};
 
 Status check(int code, const char* call) {
     if (code == 0) return {};
-    StatusCode kind = StatusCode::kDeviceError;
-    if (code == -2) kind = StatusCode::kTimeout;
-    if (code == -3) kind = StatusCode::kDeviceUnavailable;
-    if (code == -4) kind = StatusCode::kOutOfMemory;
-    return {kind, format("%s: the runtime answered %d (%s)", call, code, error_text(code))};
+    const bool known = code < 0 && code >= -static_cast<int>(std::size(kAnswers));
+    const auto [text, kind] = known ? kAnswers[-1 - code] : Answer{"unknown error"};
+    return {kind, format("%s: the runtime answered %d (%s)", call, code, text)};
 }
 
-int type_code(NpuArithmetic arithmetic) {
-    switch (arithmetic) {
-        case NpuArithmetic::kInt8:
-            return rknn::kTypeInt8ToInt32;
-        case NpuArithmetic::kFloat16:
-            return rknn::kTypeFloat16ToFloat32;
-        case NpuArithmetic::kInt4:
-            return rknn::kTypeInt4ToInt16;
-        case NpuArithmetic::kInt8Narrow:
-            return rknn::kTypeInt8ToInt8;
-        case NpuArithmetic::kFloat16Narrow:
-            return rknn::kTypeFloat16ToFloat16;
-    }
-    return 0;
-}
+// By NpuArithmetic.
+constexpr int kTypes[] = {rknn::kTypeInt8ToInt32, rknn::kTypeFloat16ToFloat32, rknn::kTypeInt4ToInt16,
+                          rknn::kTypeInt8ToInt8, rknn::kTypeFloat16ToFloat16};
+// By Layout.
+constexpr int16_t kLayouts[] = {rknn::kLayoutNormal, rknn::kLayoutNative, rknn::kLayoutTransposed};
 
-int16_t layout_code(Layout layout) {
-    switch (layout) {
-        case Layout::kNormal:
-            return rknn::kLayoutNormal;
-        case Layout::kNative:
-            return rknn::kLayoutNative;
-        case Layout::kTransposed:
-            return rknn::kLayoutTransposed;
-    }
-    return rknn::kLayoutNative;
+rknn::MatmulInfo matmul_info(NpuArithmetic arithmetic, size_t M, size_t K, size_t N, Layout b, Layout ac) {
+    rknn::MatmulInfo info{};
+    info.M = static_cast<int32_t>(M);
+    info.K = static_cast<int32_t>(K);
+    info.N = static_cast<int32_t>(N);
+    info.type = kTypes[static_cast<size_t>(arithmetic)];
+    info.B_layout = kLayouts[static_cast<size_t>(b)];
+    info.AC_layout = kLayouts[static_cast<size_t>(ac)];
+    return info;
 }
 
 class RknnMemory final : public NpuMemory {
@@ -121,13 +96,8 @@ class RknnContext final : public NpuContext {
 
     Status create(const ContextSpec& spec) {
         RKNPU2_RETURN_IF_ERROR(check_descriptors());
-        rknn::MatmulInfo info{};
-        info.M = static_cast<int32_t>(spec.rows.back());
-        info.K = static_cast<int32_t>(spec.K);
-        info.N = static_cast<int32_t>(spec.N);
-        info.type = type_code(spec.arithmetic);
-        info.B_layout = layout_code(spec.b_layout);
-        info.AC_layout = layout_code(spec.ac_layout);
+        rknn::MatmulInfo info =
+            matmul_info(spec.arithmetic, spec.rows.back(), spec.K, spec.N, spec.b_layout, spec.ac_layout);
         info.iommu_domain_id = spec.domain;
         for (const size_t rows : spec.rows)
             shapes_.push_back({static_cast<int32_t>(rows), info.K, info.N});
@@ -207,9 +177,8 @@ class RknnContext final : public NpuContext {
     }
 
     Result<std::unique_ptr<NpuMemory>> wrap(rknn::TensorMem* memory, const char* call, size_t bytes) {
-        if (memory == nullptr) {
+        if (memory == nullptr)
             return Status(StatusCode::kOutOfMemory, format("%s: no %zu bytes of device memory", call, bytes));
-        }
         return std::unique_ptr<NpuMemory>(std::make_unique<RknnMemory>(functions_, context_, memory));
     }
 
@@ -239,17 +208,10 @@ class RknnRuntime final : public NpuRuntime {
     Status convert_weights(NpuArithmetic arithmetic, size_t K, size_t N, void* from, void* to) override {
         const auto convert = optional_.b_normal_layout_to_native_layout;
         if (convert == nullptr) return NpuRuntime::convert_weights(arithmetic, K, N, from, to);
-        rknn::MatmulInfo info{};
-        info.M = 1;
-        info.K = static_cast<int32_t>(K);
-        info.N = static_cast<int32_t>(N);
-        info.type = type_code(arithmetic);
-        info.B_layout = rknn::kLayoutNative;
-        info.AC_layout = rknn::kLayoutNative;
+        rknn::MatmulInfo info = matmul_info(arithmetic, 1, K, N, Layout::kNative, Layout::kNative);
         return check(convert(from, to, info.K, info.N, &info), "rknn_B_normal_layout_to_native_layout");
     }
 
-    // `wait` may be null.
     Status open(const std::string& library, StartWait* wait) {
         info_.library = library;
         void* const handle = dlopen(library.c_str(), RTLD_NOW | RTLD_LOCAL);
@@ -262,9 +224,6 @@ class RknnRuntime final : public NpuRuntime {
         if (link_map* map = nullptr; dlinfo(handle, RTLD_DI_LINKMAP, &map) == 0 && map->l_name[0] != '\0')
             info_.library = map->l_name;
         RKNPU2_RETURN_IF_ERROR(find_functions(handle));
-        find_optional("rknn_create_mem2", handle, optional_.create_mem2);
-        find_optional("rknn_B_normal_layout_to_native_layout", handle,
-                      optional_.b_normal_layout_to_native_layout);
         cache_lines_ = CacheLines(handle);
         Status status = ask_version();
         while (!status.ok() && wait != nullptr && wait->again_after(status))
@@ -274,34 +233,31 @@ class RknnRuntime final : public NpuRuntime {
 
   private:
     template <typename F>
-    static Status find(void* handle, const char* name, F& function) {
-        function = reinterpret_cast<F>(dlsym(handle, name));
-        if (function != nullptr) return {};
-        return {StatusCode::kDeviceUnavailable,
-                format("it has no function %s: not a librknnrt.so of version 2.0 or later", name)};
-    }
-
-    template <typename F>
-    static void find_optional(const char* name, void* handle, F& function) {
+    static void find(void* handle, const char* name, F& function) {
         function = reinterpret_cast<F>(dlsym(handle, name));
     }
 
     Status find_functions(void* handle) {
-        rknn::Functions& f = functions_;
-        Status status = [&]() -> Status {
-            RKNPU2_RETURN_IF_ERROR(
-                find(handle, "rknn_matmul_create_dynamic_shape", f.matmul_create_dynamic_shape));
-            RKNPU2_RETURN_IF_ERROR(find(handle, "rknn_matmul_set_dynamic_shape", f.matmul_set_dynamic_shape));
-            RKNPU2_RETURN_IF_ERROR(find(handle, "rknn_matmul_set_io_mem", f.matmul_set_io_mem));
-            RKNPU2_RETURN_IF_ERROR(find(handle, "rknn_matmul_set_core_mask", f.matmul_set_core_mask));
-            RKNPU2_RETURN_IF_ERROR(find(handle, "rknn_matmul_run", f.matmul_run));
-            RKNPU2_RETURN_IF_ERROR(find(handle, "rknn_matmul_destroy", f.matmul_destroy));
-            RKNPU2_RETURN_IF_ERROR(find(handle, "rknn_create_mem", f.create_mem));
-            RKNPU2_RETURN_IF_ERROR(find(handle, "rknn_create_mem_from_fd", f.create_mem_from_fd));
-            RKNPU2_RETURN_IF_ERROR(find(handle, "rknn_destroy_mem", f.destroy_mem));
-            RKNPU2_RETURN_IF_ERROR(find(handle, "rknn_mem_sync", f.mem_sync));
-            return find(handle, "rknn_query", f.query);
-        }();
+        Status status;
+        const auto need = [&](const char* name, auto& function) {
+            find(handle, name, function);
+            if (function != nullptr || !status.ok()) return;
+            status = {StatusCode::kDeviceUnavailable,
+                      format("it has no function %s: not a librknnrt.so of version 2.0 or later", name)};
+        };
+        need("rknn_matmul_create_dynamic_shape", functions_.matmul_create_dynamic_shape);
+        need("rknn_matmul_set_dynamic_shape", functions_.matmul_set_dynamic_shape);
+        need("rknn_matmul_set_io_mem", functions_.matmul_set_io_mem);
+        need("rknn_matmul_set_core_mask", functions_.matmul_set_core_mask);
+        need("rknn_matmul_run", functions_.matmul_run);
+        need("rknn_matmul_destroy", functions_.matmul_destroy);
+        need("rknn_create_mem", functions_.create_mem);
+        need("rknn_create_mem_from_fd", functions_.create_mem_from_fd);
+        need("rknn_destroy_mem", functions_.destroy_mem);
+        need("rknn_mem_sync", functions_.mem_sync);
+        need("rknn_query", functions_.query);
+        find(handle, "rknn_create_mem2", optional_.create_mem2);
+        find(handle, "rknn_B_normal_layout_to_native_layout", optional_.b_normal_layout_to_native_layout);
         return std::move(status).with_context(info_.library);
     }
 
@@ -339,18 +295,10 @@ class RknnRuntime final : public NpuRuntime {
 
 }  // namespace
 
-static Result<std::unique_ptr<NpuRuntime>> open(const std::string& library, StartWait* wait) {
+Result<std::unique_ptr<NpuRuntime>> open_rknn_runtime(const std::string& library, StartWait* wait) {
     auto runtime = std::make_unique<RknnRuntime>();
     RKNPU2_RETURN_IF_ERROR(runtime->open(library, wait));
     return std::unique_ptr<NpuRuntime>(std::move(runtime));
-}
-
-Result<std::unique_ptr<NpuRuntime>> open_rknn_runtime(const std::string& library) {
-    return open(library, nullptr);
-}
-
-Result<std::unique_ptr<NpuRuntime>> wait_for_rknn_runtime(const std::string& library, StartWait& wait) {
-    return open(library, &wait);
 }
 
 }  // namespace rknpu2

@@ -45,7 +45,4 @@ inline constexpr int kDomains = 16;
 inline constexpr size_t kContextsOfFailure = 150;
 inline constexpr size_t kContextsSeen = 1277;
 
-// Shapes of one dynamic-shape context [W].
-inline constexpr int kMaxDynamicShapes = 512;
-
 }  // namespace rknpu2::rk3588

@@ -39,7 +39,7 @@ Status write_file(const std::string& path, const std::string& name, const std::s
         written += static_cast<size_t>(count);
     }
     if (::fsync(file.number()) != 0 && errno != EINVAL && errno != EROFS) return cannot_write(name);
-    return file.close() ? ok_status() : cannot_write(name);
+    return file.close() ? Status() : cannot_write(name);
 }
 
 // The directory has the new name only once it is on the disk itself. Not every file system can do that.
@@ -97,6 +97,20 @@ Status write_at(int file, const void* from, size_t bytes, uint64_t offset) {
     return {};
 }
 
+Status read_at(int file, void* to, size_t bytes, uint64_t offset) {
+    auto* at = static_cast<char*>(to);
+    while (bytes > 0) {
+        const ssize_t got = ::pread(file, at, bytes, static_cast<off_t>(offset));
+        if (got < 0 && errno == EINTR) continue;
+        if (got < 0) return {StatusCode::kIo, format("cannot be read: %s", std::strerror(errno))};
+        if (got == 0) return {StatusCode::kIo, "cut short"};
+        at += got;
+        offset += static_cast<uint64_t>(got);
+        bytes -= static_cast<size_t>(got);
+    }
+    return {};
+}
+
 FileDescriptor open_file(const char* path, int flags, mode_t mode) {
     return above_standard(::open(path, flags | O_CLOEXEC, mode));
 }
@@ -120,32 +134,24 @@ bool FileDescriptor::close() {
     return ::close(std::exchange(number_, -1)) == 0;
 }
 
-Result<FileDescriptor> open_regular_file(const std::string& path) {
-    FileDescriptor file = open_file(path.c_str(), O_RDONLY | O_NONBLOCK);
+Result<OpenedFile> open_regular_file(const std::string& path) {
+    OpenedFile opened{open_file(path.c_str(), O_RDONLY | O_NONBLOCK)};
     struct stat info {};
-    if (!file.is_open() || ::fstat(file.number(), &info) != 0) return cannot_read(path, std::strerror(errno));
+    if (!opened.file.is_open() || ::fstat(opened.file.number(), &info) != 0)
+        return cannot_read(path, std::strerror(errno));
     if (!S_ISREG(info.st_mode)) return cannot_read(path, "it is not a regular file");
-    return file;
+    opened.bytes = static_cast<uint64_t>(info.st_size);
+    return opened;
 }
 
 Result<std::string> read_regular_file(const std::string& path, uint64_t most) {
-    const Result<FileDescriptor> opened = open_regular_file(path);
+    const Result<OpenedFile> opened = open_regular_file(path);
     RKNPU2_RETURN_IF_ERROR(opened.status());
-    const FileDescriptor& file = opened.value();
-    struct stat info {};
-    if (::fstat(file.number(), &info) != 0) return cannot_read(path, std::strerror(errno));
-    if (static_cast<uint64_t>(info.st_size) > most)
+    const auto& [file, bytes] = opened.value();
+    if (bytes > most)
         return cannot_read(path, format("it is larger than %" PRIu64 " MiB", most >> 20).c_str());
-    std::string content(static_cast<size_t>(info.st_size), '\0');
-    size_t filled = 0;
-    while (filled < content.size()) {
-        const ssize_t got = ::read(file.number(), content.data() + filled, content.size() - filled);
-        if (got < 0 && errno == EINTR) continue;
-        if (got < 0) return cannot_read(path, std::strerror(errno));
-        if (got == 0) break;  // it became shorter meanwhile
-        filled += static_cast<size_t>(got);
-    }
-    content.resize(filled);
+    std::string content(static_cast<size_t>(bytes), '\0');
+    RKNPU2_RETURN_IF_ERROR(read_at(file.number(), content.data(), content.size(), 0).with_context(path));
     return content;
 }
 

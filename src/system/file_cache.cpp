@@ -19,31 +19,25 @@ namespace rknpu2 {
 namespace {
 
 constexpr const char* kUnfinished = ".unfinished-";
-constexpr time_t kUnfinishedSeconds = 3600;
+constexpr std::chrono::hours kUnfinishedFor{1};
 
 Status failed(const char* what, const std::string& path) {
     return {StatusCode::kIo, format("cannot %s %s: %s", what, path.c_str(), std::strerror(errno))};
 }
 
-bool earlier(const timespec& a, const timespec& b) {
-    return a.tv_sec != b.tv_sec ? a.tv_sec < b.tv_sec : a.tv_nsec < b.tv_nsec;
-}
-
-timespec before(const timespec& time, std::chrono::nanoseconds by) {
-    const std::chrono::nanoseconds then =
-        std::chrono::seconds(time.tv_sec) + std::chrono::nanoseconds(time.tv_nsec) - by;
-    const auto seconds = std::chrono::floor<std::chrono::seconds>(then);
-    return {static_cast<time_t>(seconds.count()), static_cast<long>((then - seconds).count())};
+// Since 1970.
+std::chrono::nanoseconds time_of(const timespec& time) {
+    return std::chrono::seconds(time.tv_sec) + std::chrono::nanoseconds(time.tv_nsec);
 }
 
 struct Entry {
     std::string name;
     uint64_t bytes;
-    timespec used;
+    std::chrono::nanoseconds used;
 };
 
 // The regular files of ours. Unfinished ones that nobody will finish are removed on the way.
-std::vector<Entry> entries_of(int directory, const std::string& suffix, time_t now) {
+std::vector<Entry> entries_of(int directory, const std::string& suffix, std::chrono::nanoseconds now) {
     std::vector<Entry> entries;
     FileDescriptor again = open_file_at(directory, ".", O_RDONLY | O_DIRECTORY);
     DIR* const listing = again.is_open() ? ::fdopendir(again.number()) : nullptr;
@@ -55,9 +49,9 @@ std::vector<Entry> entries_of(int directory, const std::string& suffix, time_t n
         if (::fstatat(directory, name.c_str(), &info, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISREG(info.st_mode))
             continue;
         if (name.starts_with(kUnfinished)) {
-            if (info.st_mtim.tv_sec + kUnfinishedSeconds < now) ::unlinkat(directory, name.c_str(), 0);
+            if (time_of(info.st_mtim) + kUnfinishedFor < now) ::unlinkat(directory, name.c_str(), 0);
         } else if (name.ends_with(suffix)) {
-            entries.push_back({name, static_cast<uint64_t>(info.st_size), info.st_mtim});
+            entries.push_back({name, static_cast<uint64_t>(info.st_size), time_of(info.st_mtim)});
         }
     }
     ::closedir(listing);
@@ -125,17 +119,16 @@ Status FileCache::open_directory() {
         return {StatusCode::kIo, format("%s belongs to somebody else (user %u): name a directory of your own",
                                         path_.c_str(), info.st_uid)};
     }
-    if (others_may_write(info)) {
+    if (others_may_write(info))
         return {StatusCode::kIo, format("others may write to %s: chmod go-w makes it safe", path_.c_str())};
-    }
     directory_ = std::move(directory);
     return {};
 }
 
-Result<FileCache::Opened> FileCache::open(const std::string& name) {
-    if (!prepare().ok()) return Opened{};
+Result<OpenedFile> FileCache::open(const std::string& name) {
+    if (!prepare().ok()) return OpenedFile{};
     // Opening a pipe must not wait for somebody who writes to it.
-    Opened opened{
+    OpenedFile opened{
         open_file_at(directory_.number(), (name + suffix_).c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK)};
     if (!opened.file.is_open()) {
         if (errno == ENOENT) return opened;
@@ -160,19 +153,17 @@ bool FileCache::make_room(uint64_t bytes) {
         *used_bytes_ += bytes;
         return true;
     }
-    timespec now{};
-    clock_gettime(CLOCK_REALTIME, &now);
-    // Other processes that run beside this one may still want what was used since it began. A board without a
-    // battery gets the time after it has started, hence by today's clock; times to come are from a clock that
-    // was wrong.
-    const timespec since = before(now, std::chrono::steady_clock::now() - since_);
+    timespec clock{};
+    clock_gettime(CLOCK_REALTIME, &clock);
+    const std::chrono::nanoseconds now = time_of(clock);
+    // Other processes may still want what was used since this one began. A board without a battery gets the time
+    // after it has started, so that moment is told by today's clock; times to come are from a wrong clock.
+    const std::chrono::nanoseconds since = now - (std::chrono::steady_clock::now() - since_);
     const auto is_in_use = [&](const Entry& entry) {
-        return used_names_.count(entry.name) > 0 ||
-               (!earlier(entry.used, since) && !earlier(now, entry.used));
+        return used_names_.count(entry.name) > 0 || (entry.used >= since && entry.used <= now);
     };
-    std::vector<Entry> entries = entries_of(directory_.number(), suffix_, now.tv_sec);
-    std::sort(entries.begin(), entries.end(),
-              [](const Entry& a, const Entry& b) { return earlier(a.used, b.used); });
+    std::vector<Entry> entries = entries_of(directory_.number(), suffix_, now);
+    std::sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) { return a.used < b.used; });
     uint64_t used = 0;
     for (const Entry& entry : entries)
         used = saturating_add(used, entry.bytes);
@@ -194,12 +185,7 @@ Result<std::optional<FileCache::Unfinished>> FileCache::start(uint64_t bytes) {
     }
     // Other processes may use the same number in another name space; then the next one is free.
     for (;;) {
-        uint64_t number = 0;
-        {
-            const std::lock_guard lock(mutex_);
-            number = started_++;
-        }
-        std::string name = format("%s%d-%" PRIu64, kUnfinished, static_cast<int>(::getpid()), number);
+        std::string name = format("%s%d-%" PRIu64, kUnfinished, static_cast<int>(::getpid()), started_++);
         FileDescriptor file =
             open_file_at(directory_.number(), name.c_str(), O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
         if (file.is_open())

@@ -1,25 +1,25 @@
 // SPDX-License-Identifier: MIT
 // A directory of files that can be made again, with a bound on what they take together.
 //
-// Files are known by name and never change: one is written under a name of its own and renamed when it is
-// whole, so any number of processes may read and write at once and the last rename wins. There is no index.
+// Files are known by name and never change. One is written under another name and renamed when it is whole,
+// so any number of processes may read and write at once, and the last rename wins. There is no index.
 //
-// What lies there is taken for ours, so nobody else may put anything there: the directory is made for its
-// owner alone, and one that belongs to somebody else, or that others may write to, is not used; nor is a file
-// of which that is true. (The superuser counts as ourselves.) A link on the way to the directory is followed
-// if it is ours; one in the place of a file is not. The directory is opened once and held, and all files are
-// reached through it: moving it, or putting another in its place, changes nothing.
+// What lies there is taken for ours, so nobody else may put anything there. The directory is made for its
+// owner alone. A directory or file that belongs to somebody else (the superuser counts as ourselves), or that
+// others may write to, is not used. A link on the way to the directory is followed if it is ours; one in the
+// place of a file is not. The directory is opened once and held: moving or replacing it changes nothing.
 //
-// Room is made when the directory is used for the first time, since the bound may be a lower one than before,
-// and for each file that is written: by removing files that were longest unused (reading a file sets its
-// time), but never one that was used since this object was made: a model that is larger than the bound keeps
-// a part of itself here, instead of each of its weights driving out the next. Only names that end in the
+// Room is made at the first use, since the bound may be lower than before, and for each file that is written.
+// The longest unused files go first (reading a file sets its time), but never one that was used since this
+// object was made: of a model that is larger than the bound, a part stays here. Only names that end in the
 // suffix are ever removed, and unfinished files an hour old. Thread safe.
 #pragma once
 
 #include <sys/types.h>
 #include <time.h>
 
+#include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <mutex>
 #include <optional>
@@ -38,13 +38,9 @@ class FileCache {
 
     std::string path_of(const std::string& name) const { return path_ + "/" + name + suffix_; }
 
-    struct Opened {
-        FileDescriptor file;  // not open: there is none
-        uint64_t bytes = 0;
-    };
-    // For reading. Fails when there is something else of that name, or it cannot be read; a directory that
-    // cannot be used has no files (start() says why).
-    Result<Opened> open(const std::string& name);
+    // For reading; not open if there is no such file. Fails when there is something else of that name, or it
+    // cannot be read. A directory that cannot be used has no files (start() says why).
+    Result<OpenedFile> open(const std::string& name);
 
     // A file that is being written; it goes when nobody commits it. Does not outlive the directory.
     class Unfinished {
@@ -80,10 +76,10 @@ class FileCache {
     const uint64_t limit_bytes_;
     const std::chrono::steady_clock::time_point since_ = std::chrono::steady_clock::now();
 
+    std::atomic<uint64_t> started_{0};
     std::mutex mutex_;  // guards what follows
     std::optional<Status> prepared_;
-    FileDescriptor directory_;  // does not change once it is prepared
-    uint64_t started_ = 0;
+    FileDescriptor directory_;            // does not change once it is prepared
     std::set<std::string> used_names_;    // of files, by this object
     std::optional<uint64_t> used_bytes_;  // about: other processes write, too
 };

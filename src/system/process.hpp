@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 // Tells a process from the copies of itself that fork() makes.
 //
-// A forked child has the memory of its parent and only the thread that called fork(): threads of ours are not
-// there to do anything, locks may be held by threads that are gone, and a descriptor of the NPU is the
-// parent's. So whoever owns such things remembers whose they are, and touches nothing in a child.
+// A forked child has its parent's memory and only the thread that called fork(). Our threads are not there,
+// locks may be held by threads that are gone, and a descriptor of the NPU is the parent's. So whoever owns
+// such things remembers the process, and touches nothing in a child.
 #pragma once
 
 #include <unistd.h>

@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: MIT
-// Waiting for another thread without sleeping, for a little while: waking up takes longer than what is waited
-// for.
+// Waiting for another thread without sleeping, for a little while: waking up takes longer than the wait.
 #pragma once
 
 #include <chrono>
 
 namespace rknpu2 {
 
-// Looks at `condition` until it holds or the time for it is over; true if it holds. The condition is
-// evaluated without any lock, so it may look at atomics only.
+// Returns true once `condition` holds, false when the time is over. The condition is evaluated without any
+// lock, so it may look at atomics only.
 template <typename Condition>
 bool spin_until(const Condition& condition, std::chrono::microseconds time) {
     const auto end = std::chrono::steady_clock::now() + time;

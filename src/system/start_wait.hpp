@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT
 // Patience with an NPU that is not free yet when the process starts (GGML_RKNPU2_START_WAIT).
 //
-// What a process that was killed holds of the NPU is given back seconds later, and whoever starts meanwhile
-// was seen to be refused memory or the device itself (docs/hardware.csv). So the very first context and the
-// very first buffer are asked for again, after waits that grow, and for no longer in all than the setting
-// allows. Once something was given, a refusal means that the NPU is full, and nobody waits for that.
+// What a killed process holds of the NPU is given back seconds later, and whoever starts meanwhile was seen to
+// be refused memory or the device itself (docs/hardware.csv). So the very first context and the very first
+// buffer are asked for again, after waits that grow. Once something was given, a refusal means that the NPU
+// is full, and nobody waits.
 //
-// Thread safe: who waits makes others that were refused meanwhile wait for the same.
+// Thread safe: others that are refused meanwhile wait as well.
 #pragma once
 
 #include <chrono>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// What the operating system says about memory: how much there is, and who may take pages back.
+// What the operating system says about memory, and pages that it may take back.
 #pragma once
 
 #include <cstddef>
@@ -15,17 +15,15 @@ struct SystemMemory {
 // From /proc/meminfo below `root`; zeros where that cannot be read.
 SystemMemory system_memory(const std::string& root = "");
 
-// True if [data, data + bytes) lies in one or more *shared* mappings of a file, as a memory-mapped model
-// does. Only such pages may be given back: they can always be read again, whereas dropping private pages
-// would lose what was written to them.
+// True if [data, data + bytes) lies in *shared* mappings of a file, as a memory-mapped model does. Only such
+// pages may be given back: they can be read again, while private ones would lose what was written to them.
 bool is_shared_file_mapping(const void* data, size_t bytes);
 
-// Lets the OS take back the whole pages inside [data, data + bytes); the caller has checked
-// is_shared_file_mapping(). A later read brings them back from the file. Locked pages stay.
+// Lets the OS take back the whole pages inside [data, data + bytes), which is_shared_file_mapping(). A later
+// read brings them back from the file. Locked pages stay.
 void give_back_pages(const void* data, size_t bytes);
 
-// Brings the pages of [data, data + bytes) in at once, where the OS can: cheaper than one fault for each when
-// all are about to be read or written. No more than a hint.
+// A hint: brings the pages of [data, data + bytes) in at once, which is cheaper than a fault for each.
 enum class PageUse { kRead, kWrite };
 void bring_pages(const void* data, size_t bytes, PageUse use);
 

@@ -98,7 +98,7 @@ void ThreadPool::work() {
 void ThreadPool::run(const BodyRef& body, size_t count, uint64_t estimated_ns) {
     if (count == 0) return;
     const std::lock_guard one_call(call_mutex_);
-    if (team_.size() == 0 || count == 1 || (!spins() && estimated_ns < kWakeNs)) {
+    if (team_.size() == 0 || count == 1 || (most_spinning_ == 0 && estimated_ns < kWakeNs)) {
         for (size_t i = 0; i < count; ++i)
             body.call(body.bound, i);
         return;

@@ -1,18 +1,14 @@
 // SPDX-License-Identifier: MIT
 // A fixed team of threads for short, equal pieces of work (packing, quantising, one task per NPU core).
 //
-// A thread that runs out of work looks for more for some tens of microseconds before it sleeps: matmuls
-// follow each other that closely, and waking a thread takes longer. No more threads than there are CPUs for
-// the team do so at a time, and none where there are fewer than four: they would stand in their own way.
-//
 // parallel_for(n, f) calls f(0) .. f(n-1), each once, on the caller and the team, and returns when all are
 // done. Calls from several threads are served one after the other; f must not call parallel_for of the same
 // pool. When f throws, on whatever thread, indices that nobody has begun are left out; parallel_for waits for
-// those that are begun, and throws the first exception on the caller. So nothing of the caller's is in use
-// when it returns, whichever way.
+// the others, and throws the first exception on the caller.
 //
-// A pool that gets fewer threads than it asks for (system/threads.hpp) does with those; threads() says how
-// many.
+// A thread without work looks for more for some tens of microseconds before it sleeps: multiplications follow
+// each other that closely, and waking a thread takes longer. At most as many threads as the team has CPUs do
+// so, and none where there are fewer than four CPUs: they would stand in their own way.
 #pragma once
 
 #include <atomic>
@@ -30,21 +26,20 @@ namespace rknpu2 {
 
 class ThreadPool {
   public:
-    // `threads` counts the caller: 1 means no extra thread. `cpus`: CPU numbers that the team may run on,
-    // empty for all. There may be fewer threads than that to be had.
+    // `threads` counts the caller: 1 means no extra thread. There may be fewer (system/threads.hpp); threads()
+    // says how many. `cpus`: numbers of the CPUs that the team may run on, empty for all.
     explicit ThreadPool(int threads, const std::vector<int>& cpus = {});
     ~ThreadPool();
     ThreadPool(const ThreadPool&) = delete;
     ThreadPool& operator=(const ThreadPool&) = delete;
 
     int threads() const { return static_cast<int>(team_.size()) + 1; }
-    // Do threads look for work for a while before they sleep?
-    bool spins() const { return most_spinning_ > 0; }
-    // And how many at most.
+    // Threads that look for work before they sleep, at most.
     int most_spinning() const { return most_spinning_; }
+    bool spins() const { return most_spinning_ > 0; }
 
-    // `estimated_ns`: what all the work takes one thread, if the caller knows. Work that is done sooner than
-    // a sleeping thread wakes up is done by the caller alone.
+    // `estimated_ns`: what all the work takes one thread, if the caller knows. The caller alone does what
+    // takes less than waking a thread.
     template <typename Body>
     void parallel_for(size_t count, const Body& body, uint64_t estimated_ns = UINT64_MAX) {
         run({&body, [](const void* bound, size_t index) { (*static_cast<const Body*>(bound))(index); }},

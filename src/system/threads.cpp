@@ -3,10 +3,8 @@
 
 #include <pthread.h>
 
-#include <condition_variable>
 #include <csignal>
 #include <exception>
-#include <mutex>
 
 #include "base/log.hpp"
 
@@ -55,20 +53,12 @@ void ThreadTeam::join() {
 }
 
 size_t startable_threads(size_t count) {
-    std::mutex mutex;
-    std::condition_variable counted;
-    bool end = false;
+    std::atomic<bool> end{false};
     ThreadTeam team;
     // All of them at the same time: threads that have ended do not count towards a limit.
-    team.start(count, [&](size_t) {
-        std::unique_lock lock(mutex);
-        counted.wait(lock, [&] { return end; });
-    });
-    {
-        const std::lock_guard lock(mutex);
-        end = true;
-    }
-    counted.notify_all();
+    team.start(count, [&](size_t) { end.wait(false); });
+    end = true;
+    end.notify_all();
     const size_t started = team.size();
     team.join();
     return started;
@@ -79,8 +69,7 @@ void tell_of_few_threads(size_t got, size_t wanted) {
     if (told.exchange(true)) return;
     log(LogLevel::kWarning,
         "only %zu of %zu threads could be started: fewer do the work, which is slower; ulimit -u, or a limit "
-        "of "
-        "the container (pids), says how many there may be",
+        "of the container (pids), says how many there may be",
         got, wanted);
 }
 

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
 // Threads of a team that may get fewer of them than it wants.
 //
+// A process has a limit of threads (RLIMIT_NPROC, the pids limit of a container). What needs threads here
+// works with what there is, down to none, and says so in one line for the whole process.
+//
 // Signals for the process are the host's: no handler of its runs on a thread of ours, where it would meet
 // locks that only we know.
-//
-// A process has a limit of threads (RLIMIT_NPROC, the pids limit of a container). What needs threads here
-// does with what there is, down to none, and says so: one line for the whole process.
 #pragma once
 
 #include <atomic>
@@ -16,8 +16,8 @@
 
 namespace rknpu2 {
 
-// Owns the threads that have been started. Whoever owns it tells them to end and then calls join(), or
-// destroys it, which waits for them as well. Not thread safe.
+// Owns the threads that have been started. The owner tells them to end, and then calls join() or destroys the
+// team, which waits as well. Not thread safe.
 class ThreadTeam {
   public:
     ThreadTeam() = default;
@@ -35,11 +35,11 @@ class ThreadTeam {
     std::vector<std::thread> threads_;
 };
 
-// How many of `count` threads there could be now, at most. They are started, and ended at once. For teams of
-// others, who end the process when they get fewer than they ask for.
+// Returns how many of `count` threads there could be now: it starts and ends them. For teams of others, who
+// end the process when they get fewer than they ask for.
 size_t startable_threads(size_t count);
 
-// The one line. `got` of `wanted` threads could be had.
+// Logs the one line: `got` of `wanted` threads could be had.
 void tell_of_few_threads(size_t got, size_t wanted);
 
 }  // namespace rknpu2

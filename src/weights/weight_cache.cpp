@@ -126,23 +126,9 @@ Status bad(const char* what) {
     return {StatusCode::kIo, what};
 }
 
-Status read_at(int file, void* to, size_t bytes, uint64_t offset) {
-    auto* at = static_cast<std::byte*>(to);
-    while (bytes > 0) {
-        const ssize_t got = ::pread(file, at, bytes, static_cast<off_t>(offset));
-        if (got < 0 && errno == EINTR) continue;
-        if (got < 0) return {StatusCode::kIo, format("cannot be read: %s", std::strerror(errno))};
-        if (got == 0) return bad("cut short");
-        at += got;
-        offset += static_cast<uint64_t>(got);
-        bytes -= static_cast<size_t>(got);
-    }
-    return {};
-}
-
 // Nothing in the file decides how much is read, or where to: it has to be what is expected. What the file may
 // decide is to leave out a rotation that the plan has.
-Result<std::shared_ptr<PackedWeight>> read_file(const FileCache::Opened& opened, const Digest& key,
+Result<std::shared_ptr<PackedWeight>> read_file(const OpenedFile& opened, const Digest& key,
                                                 const ReservedWeight& reserved, ThreadPool& pool) {
     const int file = opened.file.number();
     Header header{};
@@ -231,7 +217,7 @@ Digest WeightCache::key_of(const ReservedWeight& reserved, ThreadPool& pool) {
 
 std::shared_ptr<const PackedWeight> WeightCache::load(const Digest& key, const ReservedWeight& reserved,
                                                       ThreadPool& pool) {
-    const Result<FileCache::Opened> opened = directory_.open(key.hex());
+    const Result<OpenedFile> opened = directory_.open(key.hex());
     if (opened.ok() && !opened.value().file.is_open()) return nullptr;
     Status status = opened.status();
     if (status.ok()) {

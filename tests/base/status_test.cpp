@@ -11,9 +11,9 @@ Status fails() {
 }
 
 Status passes_on() {
-    RKNPU2_RETURN_IF_ERROR(ok_status());
+    RKNPU2_RETURN_IF_ERROR(Status());
     RKNPU2_RETURN_IF_ERROR(fails().with_context("packing w"));
-    return ok_status();
+    return Status();
 }
 
 TEST(Status, CarriesContextUpward) {
@@ -24,7 +24,7 @@ TEST(Status, CarriesContextUpward) {
 }
 
 TEST(Status, OkHasNoMessageAndIgnoresContext) {
-    const Status status = ok_status().with_context("anything");
+    const Status status = Status().with_context("anything");
     EXPECT_TRUE(status.ok());
     EXPECT_EQ(status.message(), "");
 }

@@ -27,14 +27,7 @@ INTERNAL = "a mistake of ours, not of the user's"
 ELSEWHERE = "sim_vs_blas, a measurement of the simulator for who works on it; progress of a measurement"
 SILENT = "never shown: the caller goes on in another way"
 ASKED = "an answer to the doctor, which reports it as what it has found"
-KIND = "the kind of a failure; the failure itself follows"
 NOT_ON_THE_PAGE = {
-    "device error": KIND,
-    "device unavailable": KIND,
-    "input/output error": KIND,
-    "internal error": KIND,
-    "invalid argument": KIND,
-    "out of memory": KIND,
     "unknown option …; --help lists them": USAGE,
     "unknown option …; --help lists them, and options of llama.cpp stand after --": USAGE,
     "… needs a value; --help explains it": USAGE,

@@ -315,7 +315,7 @@ TEST(RknnRuntime, ANpuThatIsFreeLaterIsWaitedFor) {
         slept.push_back(static_cast<int>(time.count()));
     };
     StartWait wait(std::chrono::seconds(5), sleep);
-    const Result<std::unique_ptr<NpuRuntime>> runtime = wait_for_rknn_runtime(STAND_INS "/late.so", wait);
+    const Result<std::unique_ptr<NpuRuntime>> runtime = open_rknn_runtime(STAND_INS "/late.so", &wait);
     set_log_sink({});
     ASSERT_TRUE(runtime.ok()) << runtime.status().message();
     EXPECT_EQ(slept, (std::vector<int>{100, 200, 400}));
@@ -330,11 +330,11 @@ TEST(RknnRuntime, TheWaitHasAnEnd) {
     int slept = 0;
     const auto sleep = [&](std::chrono::milliseconds time) { slept += static_cast<int>(time.count()); };
     StartWait wait(std::chrono::seconds(5), sleep);
-    EXPECT_THAT(wait_for_rknn_runtime(test::missing_path("librknnrt.so"), wait).status().message(),
+    EXPECT_THAT(open_rknn_runtime(test::missing_path("librknnrt.so"), &wait).status().message(),
                 HasSubstr("No such file"));
-    EXPECT_FALSE(wait_for_rknn_runtime(STAND_INS "/without_rknn_query.so", wait).ok());
+    EXPECT_FALSE(open_rknn_runtime(STAND_INS "/without_rknn_query.so", &wait).ok());
     EXPECT_EQ(slept, 0);
-    EXPECT_THAT(wait_for_rknn_runtime(STAND_INS "/no_device.so", wait).status().message(),
+    EXPECT_THAT(open_rknn_runtime(STAND_INS "/no_device.so", &wait).status().message(),
                 HasSubstr("-3 (device unavailable)"));
     EXPECT_EQ(slept, 5000);
 }

@@ -172,7 +172,7 @@ TEST(OpenFile, NeverStandsForAStandardStream) {
                       const FileDescriptor folders = open_file(folder.c_str(), O_RDONLY | O_DIRECTORY);
                       if (folders.number() < 3) return 3;
                       if (open_file_at(folders.number(), "file", O_RDONLY).number() < 3) return 4;
-                      if (open_regular_file(path).value().number() < 3) return 5;
+                      if (open_regular_file(path).value().file.number() < 3) return 5;
                       std::FILE* const stream = open_stream_to(path);
                       if (stream == nullptr || ::fileno(stream) < 3) return 6;
                       std::fclose(stream);

@@ -87,7 +87,7 @@ TEST_F(InfoProgram, UnknownSettingIsAWarning) {
 TEST_F(InfoProgram, BadSettingsFilesAndOptionsFailInOneLine) {
     expect_one_line_failure(run("", "GGML_RKNPU2_CORES=9"), "GGML_RKNPU2_CORES=9: must be 1 to 3");
     expect_one_line_failure(run(test::missing_path("none.gguf")),
-                            test::missing_path("none.gguf") + ": No such file");
+                            test::missing_path("none.gguf") + ": cannot be read: No such file");
     expect_one_line_failure(run("'" + directory_ + "'"), "not a regular file");
     expect_one_line_failure(run("'" + write("empty.gguf", "") + "'"), "truncated");
     expect_one_line_failure(run("'" + write("text.gguf", "hello, world") + "' --json"), "not a GGUF file");

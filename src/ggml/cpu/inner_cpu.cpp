@@ -139,7 +139,7 @@ Status InnerCpu::create() {
         if (const auto set = host_.cpu_function<Set>("ggml_backend_set_abort_callback"))
             set(backend_, abort_, abort_data_);
     }
-    return pool_threads_ == threads_ ? ok_status() : create_pool();
+    return pool_threads_ == threads_ ? Status() : create_pool();
 }
 
 // Without a pool, a CPU backend built without OpenMP makes and joins its threads for every run of nodes.
