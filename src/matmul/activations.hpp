@@ -18,8 +18,8 @@
 #include "counters/counters.hpp"
 #include "device/cube_sync.hpp"
 #include "device/work_areas.hpp"
-#include "matmul/cube_rows.hpp"
 #include "plan/limits.hpp"
+#include "runs/cube_rows.hpp"
 
 namespace rknpu2 {
 

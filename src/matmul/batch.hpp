@@ -7,7 +7,7 @@
 #pragma once
 
 #include "counters/counters.hpp"
-#include "matmul/run_list.hpp"
+#include "runs/run_list.hpp"
 #include "weights/packed_weight.hpp"
 
 namespace rknpu2 {

@@ -16,11 +16,11 @@
 
 #include "matmul/activations.hpp"
 #include "matmul/batch.hpp"
-#include "matmul/bound_run.hpp"
-#include "matmul/epilogue.hpp"
 #include "matmul/npu_resources.hpp"
 #include "matmul/pipeline.hpp"
 #include "plan/policy.hpp"
+#include "runs/bound_run.hpp"
+#include "runs/epilogue.hpp"
 
 namespace rknpu2 {
 

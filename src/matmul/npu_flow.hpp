@@ -21,10 +21,10 @@
 #include <span>
 
 #include "matmul/batch.hpp"
-#include "matmul/cube_rows.hpp"
 #include "matmul/npu_lane.hpp"
 #include "matmul/npu_resources.hpp"
-#include "matmul/result_rows.hpp"
+#include "runs/cube_rows.hpp"
+#include "runs/result_rows.hpp"
 
 namespace rknpu2 {
 

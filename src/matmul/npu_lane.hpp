@@ -16,7 +16,7 @@
 
 #include "counters/counters.hpp"
 #include "device/cube_sync.hpp"
-#include "matmul/bound_run.hpp"
+#include "runs/bound_run.hpp"
 #include "soc/rk3588.hpp"
 #include "system/threads.hpp"
 

@@ -22,7 +22,7 @@
 
 #include "base/status.hpp"
 #include "device/cube_sync.hpp"
-#include "matmul/run_list.hpp"
+#include "runs/run_list.hpp"
 
 namespace rknpu2 {
 

@@ -10,7 +10,7 @@
 #include <atomic>
 
 #include "ggml/cpu/one_thread_cpus.hpp"
-#include "matmul/epilogue.hpp"
+#include "runs/epilogue.hpp"
 
 namespace rknpu2 {
 

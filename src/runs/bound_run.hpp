@@ -10,8 +10,8 @@
 #include "counters/counters.hpp"
 #include "device/context_cache.hpp"
 #include "device/work_areas.hpp"
-#include "matmul/result_rows.hpp"
-#include "matmul/run_list.hpp"
+#include "runs/result_rows.hpp"
+#include "runs/run_list.hpp"
 
 namespace rknpu2 {
 

@@ -9,7 +9,7 @@
 
 #include <cstddef>
 
-#include "matmul/run_list.hpp"
+#include "runs/run_list.hpp"
 
 namespace rknpu2 {
 

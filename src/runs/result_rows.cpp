@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "matmul/result_rows.hpp"
+#include "runs/result_rows.hpp"
 
 #include <algorithm>
 #include <span>

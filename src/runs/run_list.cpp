@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "matmul/run_list.hpp"
+#include "runs/run_list.hpp"
 
 #include <algorithm>
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "matmul/cube_rows.hpp"
+#include "runs/cube_rows.hpp"
 
 #include <algorithm>
 

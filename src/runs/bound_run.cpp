@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "matmul/bound_run.hpp"
+#include "runs/bound_run.hpp"
 
 #include <utility>
 
