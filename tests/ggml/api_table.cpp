@@ -1,13 +1,22 @@
 // SPDX-License-Identifier: MIT
-#include "ggml/api/backends.hpp"
+// Compiled twice: with our declarations, and with GGMLS_HEADERS.
+#include "ggml/api_table.hpp"
 
 #include <cstddef>
 
-#include "ggml/api_table.hpp"
+#ifdef GGMLS_HEADERS
+#include "ggml-backend-impl.h"
+#include "ggml-cpu.h"
+#include "ggml-impl.h"
+#define TABLE ggmls_api
+#else
+#include "ggml/api/backends.hpp"
+#define TABLE our_api
+#endif
 
 namespace rknpu2::test {
 
-std::vector<ApiFact> our_api() {
+std::vector<ApiFact> TABLE() {
     return {
 #define FIELD(structure, field)                                                 \
     {#structure "." #field, static_cast<long long>(offsetof(structure, field)), \
