@@ -126,7 +126,10 @@ class Parser {
                                                                    &Parser::keep<uint64_t, uint64_t>,
                                                                    &Parser::keep<int64_t, int64_t>,
                                                                    &Parser::keep<double, double>};
-        if (type < std::size(kKeep)) return (this->*kKeep[type])(key);
+        if (type < std::size(kKeep)) {
+            const auto keep_number = kKeep[type];
+            return (this->*keep_number)(key);
+        }
         return malformed(format("its value has the unknown type %" PRIu32, type));
     }
 
