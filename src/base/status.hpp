@@ -41,7 +41,7 @@ class [[nodiscard]] Status {
 
     // kOutOfMemory of the host's memory; makes itself without any.
     static Status no_memory() noexcept;
-    // Of the exception that is being handled: no_memory(), or kInternal. Call it from a catch block.
+    // What the exception that is being handled says: no_memory(), or kInternal. Call it from a catch block.
     static Status of_exception() noexcept;
 
     // Puts "context: " in front of the message; does nothing to an ok status.

@@ -91,7 +91,7 @@ class Multiplication final : public Pipeline::Work {
     Buffers& buffers_;
     const std::span<const Product> products_;
     const Activations input_;
-    // Of the running batch:
+    // The running batch:
     const Batch* batch_ = nullptr;
     Epilogue* epilogue_ = nullptr;  // null: results go to the products
     ActivationStore::Cubes* cubes_ = nullptr;

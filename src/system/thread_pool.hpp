@@ -46,7 +46,7 @@ class ThreadPool {
             count, estimated_ns);
     }
 
-    // Of a body that returns a Status; returns the first failure. All indices are done.
+    // For a body that returns a Status: returns the first failure. All indices are done.
     template <typename Body>
     Status parallel_try(size_t count, const Body& body, uint64_t estimated_ns = UINT64_MAX) {
         std::mutex mutex;

@@ -90,7 +90,7 @@ class Statistics(HostTest):
         """The same graph is computed for every weight; here of three layers, 21 matrices, and the head."""
         path, measured = self.gathered(), self.folder / "measured"
         text = self.text()
-        # Of 256 tokens the second half has logits; in parts of 24 there is a part of which all tokens have.
+        # The second half of 256 tokens has logits; in parts of 24 there is a part of which all tokens have.
         run = self.host("llama-perplexity", "-m", harness.MODEL, "-ngl", 4, "-f", text, "-c", 256, "-b", 256, "-ub", 24, "--chunks", 1,
                         "--no-warmup", "-lv", 4, extra={"GGML_RKNPU2_STATISTICS": str(path), "GGML_RKNPU2_SENSITIVITY": str(measured)}, says="sensitivity: 22")
         self.assertIn("sensitivity: 22 of 22 weights", run.out + run.log)
