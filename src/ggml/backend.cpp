@@ -115,8 +115,9 @@ Status run_on_cpu(Backend& backend, const Step& step) {
     const std::span<const NodeDecision> decisions = backend.plan.decisions_of(step);
     for (size_t i = 0; i < decisions.size(); ++i) {
         const ggml_tensor* const node = graph->nodes[step.first + static_cast<int>(i)];
-        if (!is_no_op(host.ggml.op(node))) ++host.counters->cpu_nodes;
-        if (is_matmul(host.ggml.op(node))) count_on_cpu(host, node, decisions[i]);
+        const Op op = host.ggml.op(node);
+        if (!is_no_op(op)) ++host.counters->cpu_nodes;
+        if (is_matmul(op)) count_on_cpu(host, node, decisions[i]);
     }
     return status_of_cpu(backend.cpu.compute(graph, step.first, step.last, decisions),
                          graph->nodes[step.first]);

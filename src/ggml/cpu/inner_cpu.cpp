@@ -27,8 +27,9 @@ int64_t elements_of(const GgmlFunctions& ggml, const ggml_tensor* node) {
         if (source != nullptr) elements = std::max(elements, ggml.ggml_nelements(source));
     }
     // A product does work for every row of its second operand, attention for every query.
-    const bool attention = ggml.op(node) == Op::kFlashAttention;
-    if (!attention && !is_matmul(ggml.op(node))) return elements;
+    const Op op = ggml.op(node);
+    const bool attention = op == Op::kFlashAttention;
+    if (!attention && !is_matmul(op)) return elements;
     return elements * std::max<int64_t>(1, node->src[attention ? 0 : 1]->ne[1]);
 }
 

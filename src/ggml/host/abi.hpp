@@ -43,8 +43,6 @@ struct Abi {
     ggml_backend_dev_t backend_device(const ggml_backend* backend) const {
         return field<ggml_backend_dev_t>(backend, sizeof(void*) + backend_table());
     }
-    // 0: the host gives graphs no number, or not this one.
-    uint64_t graph_uid(const ggml_cgraph* graph) const { return graph_has_uid ? graph->uid : 0; }
 
     // Writes a backend as the host has it into `memory`, which has room for a ggml_backend.
     void write_backend(const ggml_backend& backend, ggml_backend* memory) const;

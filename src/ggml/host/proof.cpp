@@ -7,8 +7,8 @@
 
 #include "base/format.hpp"
 #include "ggml/host/proof_of_tables.hpp"
+#include "ggml/host/types.hpp"
 #include "ggml/host/uses.hpp"
-#include "gguf/tensor_types.hpp"
 
 namespace rknpu2 {
 namespace {
@@ -77,17 +77,21 @@ Status prove_node(const Made& made) {
     return {};
 }
 
+// The nodes lie behind the graph: so that is its size.
+bool graph_fits(const ggml_cgraph* graph, const Abi& abi) {
+    return reinterpret_cast<const std::byte*>(graph->nodes) ==
+           reinterpret_cast<const std::byte*>(graph) + abi.graph();
+}
+
 Status prove_graph(const Made& made) {
     const GgmlFunctions& ggml = made.ggml;
     const ggml_cgraph* const graph = made.graph;
     RKNPU2_FACT(graph->n_nodes == 2 && ggml.ggml_graph_n_nodes(made.graph) == 2 && graph->size > 2 &&
                     graph->n_leafs == 2,
                 "a graph's count of nodes");
-    // The nodes lie behind the graph: so that is its size.
-    const auto* const nodes = reinterpret_cast<const std::byte*>(graph->nodes);
-    const auto bytes = static_cast<size_t>(nodes - reinterpret_cast<const std::byte*>(graph));
-    RKNPU2_FACT(std::any_of(kAbis.begin(), kAbis.end(), [&](const Abi& abi) { return abi.graph() == bytes; }),
-                "the size of a graph");
+    RKNPU2_FACT(
+        std::any_of(kAbis.begin(), kAbis.end(), [&](const Abi& abi) { return graph_fits(graph, abi); }),
+        "the size of a graph");
     RKNPU2_FACT(graph->nodes[1] == made.product && ggml.ggml_graph_node(made.graph, 1) == made.product,
                 "a graph's nodes");
     RKNPU2_FACT(knows_uses(graph) && uses_of(graph, made.weight) == 1 &&
@@ -99,20 +103,13 @@ Status prove_graph(const Made& made) {
     return {};
 }
 
-bool graph_fits(const Made& made, const Abi& abi) {
-    return reinterpret_cast<const std::byte*>(made.graph->nodes) ==
-           reinterpret_cast<const std::byte*>(made.graph) + abi.graph();
-}
-
 Status prove_types(const GgmlFunctions& ggml) {
     for (const GgmlType& type : kGgmlTypes) {
         if (type.id >= kTypesOfOldest) continue;
         const auto id = static_cast<ggml_type>(type.id);
-        const ggml_type_traits* const traits = ggml.ggml_get_type_traits(id);
-        const bool fits = std::string(ggml.ggml_type_name(id)) == type.name &&
-                          ggml.ggml_blck_size(id) == type.block && ggml.ggml_type_size(id) == type.bytes &&
-                          std::string(traits->type_name) == type.name && traits->blck_size == type.block &&
-                          traits->type_size == type.bytes;
+        const bool fits = traits_of(ggml, type.id) != nullptr &&
+                          std::string(ggml.ggml_type_name(id)) == type.name &&
+                          ggml.ggml_blck_size(id) == type.block && ggml.ggml_type_size(id) == type.bytes;
         if (!fits) return differs(format("type %u (%s)", type.id, type.name).c_str());
     }
     const ggml_type_traits* const f16 = ggml.ggml_get_type_traits(GGML_TYPE_F16);
@@ -156,7 +153,7 @@ Result<const Abi*> prove_abi(const GgmlFunctions& ggml) {
     RKNPU2_RETURN_IF_ERROR(prove_graph(made));
     Status last;
     for (const Abi& abi : kAbis) {
-        if (!graph_fits(made, abi)) continue;
+        if (!graph_fits(made.graph, abi)) continue;
         const char* const table = first_table_that_differs(ggml, abi, made.activations, made.graph);
         if (table == nullptr) return &abi;
         last = differs(table);

@@ -5,7 +5,7 @@
 #include <cstring>
 
 #include "base/checked.hpp"
-#include "gguf/tensor_types.hpp"
+#include "ggml/host/types.hpp"
 #include "plan/support.hpp"
 #include "plan/weight_plan.hpp"
 
@@ -20,16 +20,8 @@ int32_t type_of(const ggml_tensor* tensor) {
     return type;
 }
 
-// Null for a number that is no type, or none that we know: the host's table has no end that could be asked for.
-// What stands behind the end of an older host's table is not the type's sizes and name.
 const ggml_type_traits* traits_of(const Host& host, const ggml_tensor* tensor) {
-    const auto number = static_cast<uint32_t>(type_of(tensor));
-    const GgmlType* const type = find_ggml_type(number);
-    if (type == nullptr) return nullptr;
-    const ggml_type_traits* const traits = host.ggml.ggml_get_type_traits(static_cast<ggml_type>(number));
-    const bool is_it = traits->blck_size == type->block && traits->type_size == type->bytes &&
-                       std::strcmp(traits->type_name, type->name) == 0;
-    return is_it ? traits : nullptr;
+    return traits_of(host.ggml, static_cast<uint32_t>(type_of(tensor)));
 }
 
 DequantiseRow dequantise_of(const Host& host, const ggml_tensor* weight) {
