@@ -47,7 +47,7 @@ if [[ -z $VERSION ]]; then
     newest
     VERSION=$REPLY
 fi
-if grep -F "$PACKAGE,$VERSION," "$RKNPU2_ROOT/tests/hosts/packages.csv" >/dev/null; then
+if grep -F "$PACKAGE,$VERSION," "$RKNPU2_ROOT/tests/e2e/prebuilt_hosts.csv" >/dev/null; then
     say "known: $PACKAGE $VERSION is among the tested hosts"
     exit 0
 fi
@@ -59,8 +59,8 @@ make_temp "${TMPDIR:-/tmp}"
 TEMP=$REPLY
 obtain "$TEMP"
 export RKNPU2_E2E_HOST=$REPLY
-if python3 "$RKNPU2_ROOT/tests/hosts/test_hosts.py" Named >"$TEMP/log" 2>&1; then
-    say "new: $PACKAGE $VERSION fits; add it to tests/hosts/packages.csv and its ggml to src/ggml/host/releases.hpp"
+if python3 "$RKNPU2_ROOT/tests/e2e/test_hosts.py" Named >"$TEMP/log" 2>&1; then
+    say "new: $PACKAGE $VERSION fits; add it to tests/e2e/prebuilt_hosts.csv and its ggml to src/ggml/host/releases.hpp"
     exit 0
 fi
 tail -n 40 "$TEMP/log" >&2

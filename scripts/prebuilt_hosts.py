@@ -2,11 +2,10 @@
 # SPDX-License-Identifier: MIT
 """Obtains hosts that others have built: packages of npm with a ggml and a llama.cpp in them, pinned by hash.
 
-    scripts/prebuilt_hosts.py [--missing] [VERSION...]    all of tests/hosts/packages.csv for this machine, or these versions
+    scripts/prebuilt_hosts.py [VERSION...]    all of tests/e2e/prebuilt_hosts.csv for this machine, or these versions
 
 A package is fetched by its name with npm, verified, and unpacked to hosts/PACKAGE-VERSION in the cache ($RKNPU2_CACHE, or
 ggml-rknpu2 in the user's cache folder); what is there costs nothing. Prints one line for each: the version, ggml's, the folder.
-With --missing nothing is fetched: the exit code is 1 if one is missing, and its version is printed.
 """
 
 import argparse
@@ -23,7 +22,7 @@ import tarfile
 import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-TABLE = ROOT / "tests" / "hosts" / "packages.csv"
+TABLE = ROOT / "tests" / "e2e" / "prebuilt_hosts.csv"
 MACHINES = {"x86_64": "linux-x64", "aarch64": "linux-arm64"}
 
 
@@ -82,16 +81,11 @@ def obtain(row):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--missing", action="store_true", help="fetch nothing; say what is missing")
     parser.add_argument("versions", nargs="*", metavar="VERSION")
     options = parser.parse_args()
     rows = [row for row in packages() if not options.versions or row["version"] in options.versions]
     if not rows or len(rows) < len(options.versions):
-        parser.error("no such version for this machine; tests/hosts/packages.csv has: " + ", ".join(row["version"] for row in packages()))
-    if options.missing:
-        missing = [row["version"] for row in rows if not folder(row).is_dir()]
-        print(*missing)
-        return 1 if missing else 0
+        parser.error("no such version for this machine; tests/e2e/prebuilt_hosts.csv has: " + ", ".join(row["version"] for row in packages()))
     if shutil.which("npm") is None:
         sys.exit("prebuilt_hosts.py: npm is missing; install it, for instance: sudo apt-get install npm")
     for row in rows:

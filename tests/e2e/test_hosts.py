@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""One libggml-rknpu2.so in hosts that others have built (tests/hosts/packages.csv): the device is listed, the greedy text in `exact` is
+"""One libggml-rknpu2.so in hosts that others have built (prebuilt_hosts.csv): the device is listed, the greedy text in `exact` is
 the one that the host's CPU alone writes, the matrices are on the NPU, and nothing is left at the end.
 
 The model is the default one in F16, whose products the CPU rounds as little as `exact` does, so that both write one text. A host
@@ -11,16 +11,13 @@ import os
 import pathlib
 import shutil
 import subprocess
-import sys
 import unittest
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "e2e"))
+import harness
+import made_models
+from harness import ALL_WEIGHTS, HostTest, english
 
-import harness  # noqa: E402
-import made_models  # noqa: E402
-from harness import ALL_WEIGHTS, HostTest, english  # noqa: E402
-
-import prebuilt_hosts  # noqa: E402  of scripts/, which harness makes known
+import prebuilt_hosts  # of scripts/, which harness makes known
 
 DRIVER = pathlib.Path(__file__).with_name("node_host.cjs")
 DEVICE = "Rockchip RK3588 NPU (simulated)"
