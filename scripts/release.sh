@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# release.sh - makes what a release consists of: source and binary archives, Debian packages, and their checksums.
+# release.sh - makes what a release consists of: source and binary archives, Debian packages, Python wheels, and their
+# checksums.
 #
 #   scripts/release.sh [--arch amd64|arm64]... [--out DIR] [--dirty]
 #
@@ -19,7 +20,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 ARCHS=()
 OUT=$RKNPU2_ROOT/dist
 DIRTY=0
-TARGETS=(ggml-rknpu2 rknpu2-info rknpu2-bench rknpu2-doctor rknnrt rknpu2-man)
+TARGETS=(ggml-rknpu2 rknpu2-info rknpu2-bench rknpu2-doctor rknnrt rknnsim_dma_heap rknpu2-man)
 COMPONENTS=(ggml-rknpu2 rknpu2-tools rknnsim)
 
 parse_options() {
@@ -87,6 +88,7 @@ make_binaries() {
     archive "$REPLY" "$name" "$OUT/$name.tar.gz"
     (cd "$RKNPU2_ROOT/build/$preset" && cpack -G DEB -B "$REPLY/deb" >"$log" 2>&1) || die_of_log "making the packages" "$log" "$REPLY"
     cp "$REPLY"/deb/*.deb "$OUT/"
+    "$RKNPU2_ROOT/packaging/wheel.sh" "$RKNPU2_ROOT/build/$preset" "$OUT" >"$log" 2>&1 || die_of_log "making the wheel" "$log" "$REPLY"
 }
 
 main() {
@@ -94,7 +96,7 @@ main() {
     parse_options "$@"
     check_commit
     need_packages cmake:cmake ninja:ninja-build g++:g++ git:git /usr/include/nlohmann/json.hpp:nlohmann-json3-dev \
-        /usr/include/CLI/CLI.hpp:libcli11-dev
+        /usr/include/CLI/CLI.hpp:libcli11-dev /usr/lib/python3/dist-packages/wheel:python3-wheel
     # Only what this script made is removed.
     [[ ! -d $OUT || -z $(ls -A "$OUT") || -f $OUT/SHA256SUMS ]] || die "$OUT holds other things than a release: choose another --out"
     rm -rf "$OUT"
@@ -102,7 +104,7 @@ main() {
     OUT=$(cd "$OUT" && pwd)
     make_source
     for arch in "${ARCHS[@]}"; do make_binaries "$arch"; done
-    (cd "$OUT" && sha256sum -- *.tar.gz *.deb >SHA256SUMS)
+    (cd "$OUT" && sha256sum -- *.tar.gz *.deb *.whl >SHA256SUMS)
     say "the release $VERSION is in $OUT:"
     cat "$OUT/SHA256SUMS" >&2
 }

@@ -8,6 +8,7 @@ Exits with 77 (skipped) where there is no git checkout or no dpkg. The folder bu
 """
 import hashlib
 import pathlib
+import re
 import shlex
 import shutil
 import subprocess
@@ -39,7 +40,9 @@ def make(architecture, out):
 def check_names(names, architecture, version):
     wanted = {f"ggml-rknpu2-{version}.tar.gz", f"ggml-rknpu2-{version}-linux-{architecture}.tar.gz"}
     wanted |= {f"{package}_{version}_{architecture}.deb" for package in PACKAGES}
-    if set(names) != wanted:
+    machine = {"amd64": "x86_64", "arm64": "aarch64"}[architecture]
+    wanted |= {name for name in names if re.fullmatch(rf"ggml_rknpu2-{version}-py3-none-manylinux_2_\d+_{machine}\.whl", name)}
+    if set(names) != wanted or len(wanted) != 6:
         sys.exit(f"the release is {sorted(names)}, not {sorted(wanted)}")
 
 
