@@ -12,6 +12,7 @@
 #include <memory>
 
 #include "base/format.hpp"
+#include "hosts.hpp"
 #include "machine_report.hpp"
 #include "model_report.hpp"
 #include "program.hpp"
@@ -27,6 +28,8 @@ struct Options {
     std::string model;
     int64_t ngl = kDefaultNgl;
     bool json = false;
+    bool hosts = false;
+    std::string folder;
 };
 
 // The bytes of a model file's tensors.
@@ -60,6 +63,17 @@ class MappedModel {
 int show_machine(const Options& options, const Config& config) {
     const MachineReport report = look_at_machine(config, own_directory());
     return kProgram.show(options.json ? to_json(report) : to_text(report));
+}
+
+int show_hosts(const Options& options) {
+    const Result<std::string> plugin = locate_plugin(own_directory());
+    if (!plugin.ok()) return kProgram.fail(plugin.status().message());
+    const Result<std::vector<std::string>> libraries = find_ggml(options.folder);
+    if (!libraries.ok()) return kProgram.fail(libraries.status().message());
+    std::vector<GgmlHost> hosts;
+    for (const std::string& library : libraries.value())
+        hosts.push_back(ask_host(library, plugin.value()));
+    return kProgram.show(options.json ? to_json(hosts) : to_text(hosts));
 }
 
 int show_model(const Options& options, const Config& config) {
@@ -99,6 +113,7 @@ int run(const Options& options) {
     for (const std::string& name : config.value().unknown) {
         kProgram.warn(format("%s is not a setting", name.c_str()));
     }
+    if (options.hosts) return show_hosts(options);
     return options.model.empty() ? show_machine(options, config.value())
                                  : show_model(options, config.value());
 }
@@ -112,8 +127,16 @@ int parse_and_run(int argc, char** argv) {
     app.add_option("model", options.model, "a GGUF file");
     app.add_option("--ngl", options.ngl, "as llama.cpp's -ngl: how many layers go to the NPU; negative: all")
         ->capture_default_str();
+    CLI::Option* const hosts =
+        app.add_option("--hosts", options.folder,
+                       "which ggml of this machine, or in FOLDER, will load the plug-in")
+            ->expected(0, 1)
+            ->type_name("[FOLDER]");
     app.add_flag("--json", options.json, "for programs");
-    return kProgram.run(app, argc, argv, [&] { return run(options); });
+    return kProgram.run(app, argc, argv, [&] {
+        options.hosts = hosts->count() > 0;
+        return run(options);
+    });
 }
 
 }  // namespace

@@ -140,13 +140,10 @@ class Plugin {
             if (first_host_ == &host) first_host_ = nullptr;
             return known;
         }
-        if (!is_tested_release(version)) {
-            log(LogLevel::kInfo,
-                "the host's ggml is of version %s, with which nobody has tried this plug-in; its structures "
-                "are "
-                "those of %s",
-                version.c_str(), host.abi->releases);
-        }
+        const bool tested = is_tested_release(version);
+        log(tested ? LogLevel::kDebug : LogLevel::kInfo,
+            "the host's ggml is of version %s%s; its structures are those of %s", version.c_str(),
+            tested ? "" : ", with which nobody has tried this plug-in", host.abi->releases);
         host.config = config.take();
         open_npu(host);
         init_registry(host);
