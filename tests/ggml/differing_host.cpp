@@ -38,6 +38,18 @@ T* with_a_hole(const T& object, size_t at, size_t bytes) {
     return reinterpret_cast<T*>(memory.data());
 }
 
+// An object as a ggml sees it whose table has one entry more at its begin, the table's first word being `first`.
+template <typename T>
+T* of_larger_table(T* object, const char* kind, size_t first = 0) {
+    if (!differs((std::string("a larger table of a ") + kind).c_str())) return object;
+    static std::array<std::byte, sizeof(T)> memory;
+    const size_t at = first * sizeof(void*);
+    std::memcpy(memory.data(), object, at);
+    std::memcpy(memory.data() + at, reinterpret_cast<const std::byte*>(object) + at + sizeof(void*),
+                sizeof(T) - at);
+    return reinterpret_cast<T*>(memory.data());
+}
+
 }  // namespace
 
 EXPORT size_t ggml_tensor_overhead(void) {
@@ -48,7 +60,8 @@ EXPORT const char* ggml_op_name(enum ggml_op op) {
     if (differs("no MUL_MAT") && op == GGML_OP_MUL_MAT) return "MATRIX_PRODUCT";
     if (differs("no last operation") && op == GGML_OP_GLU) return "GATE";
     if (differs("an operation twice") && op == GGML_OP_ADD_ID) return "ADD";
-    if (op >= GGML_OP_COUNT) return "none";  // as behind the end of the stock table
+    // Behind the end of a table may be anything.
+    if (op >= GGML_OP_COUNT) return reinterpret_cast<const char*>(uintptr_t{op});
     return REAL(ggml_op_name)(op);
 }
 
@@ -63,8 +76,12 @@ EXPORT int64_t ggml_blck_size(enum ggml_type type) {
 EXPORT const struct ggml_type_traits* ggml_get_type_traits(enum ggml_type type) {
     const ggml_type_traits* const traits = REAL(ggml_get_type_traits)(type);
     if (differs("the traits")) return with_a_hole(*traits, offsetof(ggml_type_traits, type_size), 8);
+    if (differs("a moved conversion"))
+        return with_a_hole(*traits, offsetof(ggml_type_traits, to_float), sizeof(void*));
     static ggml_type_traits changed;
     changed = *traits;
+    if (differs("another function for a conversion"))
+        changed.to_float = reinterpret_cast<ggml_to_float_t>(traits->from_float_ref);
     if (differs("no conversion")) changed.to_float = nullptr;
     if (differs("another conversion")) {
         changed.to_float = [](const void*, float* out, int64_t) { *out = 2; };
@@ -122,6 +139,11 @@ EXPORT void ggml_build_forward_expand(struct ggml_cgraph* graph, struct ggml_ten
     if (differs("the count of nodes")) ++graph->n_nodes;
     if (differs("the nodes")) std::swap(graph->nodes[0], graph->nodes[1]);
     if (differs("a larger graph")) ++graph->nodes;
+    if (differs("another order of a set"))
+        std::swap(graph->visited_hash_set.used,
+                  reinterpret_cast<ggml_bitset_t*&>(graph->visited_hash_set.size));
+    if (differs("another order of a set's pointers"))
+        std::swap(graph->visited_hash_set.used, reinterpret_cast<ggml_bitset_t*&>(graph->use_counts));
     if (differs("no counts of uses")) graph->use_counts = nullptr;
     if (differs("the counts of uses")) std::memset(graph->use_counts, 0, 4 * graph->visited_hash_set.size);
 }
@@ -134,7 +156,7 @@ EXPORT struct ggml_cgraph ggml_graph_view(struct ggml_cgraph* graph, int first, 
 
 EXPORT ggml_backend_buffer_t ggml_backend_buft_alloc_buffer(ggml_backend_buffer_type_t type, size_t size) {
     const ggml_backend_buffer_t buffer = REAL(ggml_backend_buft_alloc_buffer)(type, size);
-    if (buffer == nullptr || !differs("the CPU's buffer")) return buffer;
+    if (type != ggml_backend_cpu_buffer_type() || !differs("the CPU's buffer")) return buffer;
     return with_a_hole(*buffer, offsetof(ggml_backend_buffer, buft), 8);
 }
 
@@ -144,7 +166,8 @@ EXPORT void ggml_backend_buffer_set_usage(ggml_backend_buffer_t buffer,
 }
 
 EXPORT void ggml_backend_buffer_free(ggml_backend_buffer_t buffer) {
-    if (!differs("the CPU's buffer")) REAL(ggml_backend_buffer_free)(buffer);
+    const bool has_a_hole = reinterpret_cast<uintptr_t>(buffer->buft) == 0x5a5a5a5a5a5a5a5a;
+    if (!has_a_hole) REAL(ggml_backend_buffer_free)(buffer);
 }
 
 EXPORT void ggml_backend_tensor_set(struct ggml_tensor* tensor, const void* data, size_t offset,
@@ -156,9 +179,50 @@ EXPORT void ggml_backend_tensor_set(struct ggml_tensor* tensor, const void* data
     }
 }
 
+EXPORT enum ggml_status ggml_backend_tensor_alloc(ggml_backend_buffer_t buffer, struct ggml_tensor* tensor,
+                                                  void* address) {
+    const ggml_status status = REAL(ggml_backend_tensor_alloc)(buffer, tensor, address);
+    if (differs("a tensor's buffer")) std::swap(tensor->extra, reinterpret_cast<void*&>(tensor->buffer));
+    return status;
+}
+
+EXPORT ggml_backend_buffer_t ggml_backend_buffer_init(ggml_backend_buffer_type_t type,
+                                                      struct ggml_backend_buffer_i table, void* context,
+                                                      size_t size) {
+    if (differs("another order of a buffer"))
+        std::swap(table.free_buffer, reinterpret_cast<decltype(table.free_buffer)&>(table.get_base));
+    const ggml_backend_buffer_t buffer = REAL(ggml_backend_buffer_init)(type, table, context, size);
+    return differs("a larger table of a buffer")
+               ? with_a_hole(*buffer, offsetof(ggml_backend_buffer, iface.clear), sizeof(void*))
+               : buffer;
+}
+
 EXPORT ggml_backend_dev_t ggml_backend_get_device(ggml_backend_t backend) {
-    return differs("a backend's device") ? static_cast<ggml_backend_dev_t>(backend->context)
-                                         : REAL(ggml_backend_get_device)(backend);
+    return differs("a backend's device")
+               ? static_cast<ggml_backend_dev_t>(backend->context)
+               : REAL(ggml_backend_get_device)(of_larger_table(backend, "backend", 1));
+}
+
+EXPORT void ggml_backend_dev_get_props(ggml_backend_dev_t device, struct ggml_backend_dev_props* props) {
+    REAL(ggml_backend_dev_get_props)(device, props);
+    if (differs("a device's properties")) std::memset(props + 1, 0, sizeof(void*));
+}
+
+EXPORT ggml_backend_reg_t ggml_backend_dev_backend_reg(ggml_backend_dev_t device) {
+    return REAL(ggml_backend_dev_backend_reg)(of_larger_table(device, "device"));
+}
+
+EXPORT void ggml_backend_dev_memory(ggml_backend_dev_t device, size_t* free, size_t* total) {
+    REAL(ggml_backend_dev_memory)(of_larger_table(device, "device that hides it"), free, total);
+}
+
+EXPORT void* ggml_backend_reg_get_proc_address(ggml_backend_reg_t reg, const char* name) {
+    return REAL(ggml_backend_reg_get_proc_address)(of_larger_table(reg, "registry", 1), name);
+}
+
+EXPORT size_t ggml_backend_buft_get_alloc_size(ggml_backend_buffer_type_t type,
+                                               const struct ggml_tensor* tensor) {
+    return REAL(ggml_backend_buft_get_alloc_size)(of_larger_table(type, "buffer type"), tensor);
 }
 
 EXPORT void ggml_backend_synchronize(ggml_backend_t backend) {

@@ -116,12 +116,16 @@ rknnsim_live_counts simulator_counts() {
 
 int run_in_child(const std::function<int()>& body) {
     constexpr int kFailed = 101;
+    const auto failures = [] {
+        return ::testing::UnitTest::GetInstance()->current_test_info()->result()->total_part_count();
+    };
+    const int before = failures();
     std::fflush(nullptr);
     const pid_t child = fork();
     if (child == 0) {
         const int result = body();
         std::fflush(nullptr);
-        _exit(::testing::Test::HasFailure() ? kFailed : result);
+        _exit(failures() != before ? kFailed : result);
     }
     int status = 0;
     EXPECT_TRUE(child > 0 && waitpid(child, &status, 0) == child);

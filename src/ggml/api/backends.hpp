@@ -185,6 +185,9 @@ void ggml_backend_cpu_set_threadpool(ggml_backend_t backend, ggml_threadpool_t p
 ggml_backend_buffer_type_t ggml_backend_cpu_buffer_type();
 const char* ggml_backend_buft_name(ggml_backend_buffer_type_t type);
 ggml_backend_buffer_t ggml_backend_buft_alloc_buffer(ggml_backend_buffer_type_t type, size_t size);
+size_t ggml_backend_buft_get_alignment(ggml_backend_buffer_type_t type);
+size_t ggml_backend_buft_get_max_size(ggml_backend_buffer_type_t type);
+bool ggml_backend_buft_is_host(ggml_backend_buffer_type_t type);
 size_t ggml_backend_buft_get_alloc_size(ggml_backend_buffer_type_t type, const ggml_tensor* tensor);
 ggml_backend_buffer_t ggml_backend_buffer_init(ggml_backend_buffer_type_t type, ggml_backend_buffer_i iface,
                                                void* context, size_t size);
@@ -197,6 +200,7 @@ void ggml_backend_buffer_clear(ggml_backend_buffer_t buffer, uint8_t value);
 void ggml_backend_buffer_reset(ggml_backend_buffer_t buffer);
 void ggml_backend_buffer_set_usage(ggml_backend_buffer_t buffer, ggml_backend_buffer_usage usage);
 ggml_backend_buffer_type_t ggml_backend_buffer_get_type(ggml_backend_buffer_t buffer);
+ggml_status ggml_backend_tensor_alloc(ggml_backend_buffer_t buffer, ggml_tensor* tensor, void* address);
 void ggml_backend_tensor_memset(ggml_tensor* tensor, uint8_t value, size_t offset, size_t size);
 void ggml_backend_tensor_set(ggml_tensor* tensor, const void* data, size_t offset, size_t size);
 void ggml_backend_tensor_get(const ggml_tensor* tensor, void* data, size_t offset, size_t size);
@@ -205,6 +209,7 @@ ggml_backend_dev_t ggml_backend_dev_by_type(ggml_backend_dev_type type);
 const char* ggml_backend_dev_name(ggml_backend_dev_t device);
 const char* ggml_backend_dev_description(ggml_backend_dev_t device);
 void ggml_backend_dev_memory(ggml_backend_dev_t device, size_t* free, size_t* total);
+void ggml_backend_dev_get_props(ggml_backend_dev_t device, ggml_backend_dev_props* props);
 bool ggml_backend_dev_supports_op(ggml_backend_dev_t device, const ggml_tensor* node);
 bool ggml_backend_dev_supports_buft(ggml_backend_dev_t device, ggml_backend_buffer_type_t type);
 ggml_backend_buffer_type_t ggml_backend_dev_buffer_type(ggml_backend_dev_t device);

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "ggml/host/operations.hpp"
 
+#include <dlfcn.h>
+
 #include <algorithm>
 #include <string_view>
 
@@ -38,15 +40,20 @@ constexpr std::array<const char*, kOps> kNames = {"",
                                                   "UNARY",
                                                   "VIEW"};
 
-// The table of names has no length that a plug-in could ask for. It ends where another one begins: no string
-// behind it is the name of an operation (that of the symbols begins with "none").
+// The table of names has no length that a plug-in could ask for. It ends where another one begins: what is behind
+// it is no string, or not the name of an operation (that of the symbols begins with "none").
 bool is_operation_name(const char* text) {
-    if (text == nullptr || *text == '\0') return false;
+    if (!is_in_a_library(text) || *text == '\0') return false;
     return std::all_of(text, text + std::char_traits<char>::length(text),
                        [](char c) { return (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_'; });
 }
 
 }  // namespace
+
+bool is_in_a_library(const void* pointer) {
+    Dl_info info{};
+    return dladdr(pointer, &info) != 0;
+}
 
 const char* ggml_name_of(Op op) {
     return kNames[static_cast<size_t>(op)];

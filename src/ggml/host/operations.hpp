@@ -56,6 +56,9 @@ inline bool is_no_op(Op op) {
            op == Op::kTranspose;
 }
 
+// Does a pointer that a host's table is thought to have point into something that is loaded? Else it is not followed.
+bool is_in_a_library(const void* pointer);
+
 // ggml's name of an operation ("MUL_MAT"); "" for kOther.
 const char* ggml_name_of(Op op);
 

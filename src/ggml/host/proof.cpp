@@ -2,8 +2,8 @@
 #include "ggml/host/proof.hpp"
 
 #include <algorithm>
+#include <cstring>
 #include <memory>
-#include <vector>
 
 #include "base/format.hpp"
 #include "ggml/host/proof_of_tables.hpp"
@@ -13,7 +13,8 @@
 namespace rknpu2 {
 namespace {
 
-constexpr size_t kObjectBytes = 32;      // of ggml's list of objects, before each tensor and graph
+constexpr size_t kObjectBytes = 32;  // of ggml's list of objects, before each tensor and graph
+constexpr const char* kName = "a name for a proof";
 constexpr uint32_t kTypesOfOldest = 40;  // in ggml 0.9.3; a later one is checked when a tensor has it
 
 Status differs(const char* fact) {
@@ -52,7 +53,7 @@ Status prove_shape(const Made& made) {
     RKNPU2_FACT(std::equal(std::begin(nb), std::end(nb), weight.nb), "a tensor's strides");
     RKNPU2_FACT(weight.data == nullptr && weight.buffer == nullptr && weight.view_src == nullptr,
                 "a tensor's memory");
-    RKNPU2_FACT(std::string(weight.name) == "a name for a proof", "a tensor's name");
+    RKNPU2_FACT(std::strncmp(weight.name, kName, sizeof weight.name) == 0, "a tensor's name");
     RKNPU2_FACT(ggml.ggml_nbytes(&weight) == 384 && ggml.ggml_nrows(&weight) == 3 &&
                     ggml.ggml_nelements(&weight) == 192 && ggml.ggml_is_contiguous(&weight),
                 "a tensor's size");
@@ -83,6 +84,17 @@ bool graph_fits(const ggml_cgraph* graph, const Abi& abi) {
            reinterpret_cast<const std::byte*>(graph) + abi.graph();
 }
 
+// All of a graph is one piece of memory: where its counts of uses point is known before it is read.
+bool counts_are_within(const ggml_cgraph* graph, size_t bytes) {
+    const auto within = [&](const auto* first, size_t count) {
+        const size_t offset = reinterpret_cast<uintptr_t>(first) - reinterpret_cast<uintptr_t>(graph);
+        return offset < bytes && count <= (bytes - offset) / sizeof *first;
+    };
+    const ggml_hash_set& set = graph->visited_hash_set;
+    return knows_uses(graph) && within(graph->use_counts, set.size) && within(set.keys, set.size) &&
+           within(set.used, (set.size + 31) / 32);
+}
+
 Status prove_graph(const Made& made) {
     const GgmlFunctions& ggml = made.ggml;
     const ggml_cgraph* const graph = made.graph;
@@ -94,7 +106,7 @@ Status prove_graph(const Made& made) {
         "the size of a graph");
     RKNPU2_FACT(graph->nodes[1] == made.product && ggml.ggml_graph_node(made.graph, 1) == made.product,
                 "a graph's nodes");
-    RKNPU2_FACT(knows_uses(graph) && uses_of(graph, made.weight) == 1 &&
+    RKNPU2_FACT(counts_are_within(graph, ggml.ggml_graph_overhead()) && uses_of(graph, made.weight) == 1 &&
                     uses_of(graph, made.activations) == 2 && uses_of(graph, made.product) == 0,
                 "a graph's counts of uses");
     const ggml_cgraph part = ggml.ggml_graph_view(made.graph, 1, 2);
@@ -113,18 +125,19 @@ Status prove_types(const GgmlFunctions& ggml) {
         if (!fits) return differs(format("type %u (%s)", type.id, type.name).c_str());
     }
     const ggml_type_traits* const f16 = ggml.ggml_get_type_traits(GGML_TYPE_F16);
-    const uint16_t half = 0x3c00;
-    float one = 0;
-    RKNPU2_FACT(f16->to_float != nullptr, "the conversion of a type");
-    f16->to_float(&half, &one, 1);
-    RKNPU2_FACT(one == 1.0F, "the conversion of a type");
+    // Room for what another function in this place would read and write.
+    const std::array<uint16_t, 32> half = {0x3c00};
+    std::array<float, 16> one{};
+    RKNPU2_FACT(is_in_a_library(reinterpret_cast<const void*>(f16->to_float)), "the conversion of a type");
+    f16->to_float(half.data(), one.data(), 1);
+    RKNPU2_FACT(one[0] == 1.0F, "the conversion of a type");
     return {};
 }
 
 void make_leaves(Made& made) {
     made.weight = made.ggml.ggml_new_tensor_2d(made.context.get(), GGML_TYPE_F16, 64, 3);
     made.activations = made.ggml.ggml_new_tensor_2d(made.context.get(), GGML_TYPE_F32, 64, 5);
-    made.ggml.ggml_set_name(made.weight, "a name for a proof");
+    made.ggml.ggml_set_name(made.weight, kName);
 }
 
 // A view of the activations' rows from the second one on, and the product.
