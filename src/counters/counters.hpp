@@ -16,13 +16,13 @@
 #include <vector>
 
 #include "base/status.hpp"
-#include "config/config.hpp"
 #include "config/device_lock.hpp"
 #include "plan/policy.hpp"
 #include "plan/support.hpp"
-#include "runtime/npu_runtime.hpp"
 
 namespace rknpu2 {
+
+struct RuntimeInfo;
 
 enum class Phase { kMemory, kPack, kLoad, kStore, kQuantise, kNpu, kDequantise, kReference, kCpu, kPlan };
 inline constexpr int kPhases = static_cast<int>(Phase::kPlan) + 1;

@@ -64,7 +64,6 @@ class DeviceMemoryPool {
     NpuContext& allocator(int domain);
 
     size_t bytes_in_use() const { return bytes_in_use_; }
-    size_t bytes_reserved() const { return bytes_reserved_; }
 
   private:
     struct Domain;

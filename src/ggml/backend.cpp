@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/format.hpp"
+#include "calibration/calibration.hpp"
 #include "ggml/buffer/buffer.hpp"
 #include "ggml/cpu/gated_epilogue.hpp"
 #include "ggml/diagnostics/checksums.hpp"
@@ -21,6 +22,7 @@
 #include "ggml/host/process_end.hpp"
 #include "ggml/node/describe.hpp"
 #include "ggml/plugin.hpp"
+#include "matmul/npu_device.hpp"
 
 namespace rknpu2 {
 namespace {

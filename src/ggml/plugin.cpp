@@ -9,6 +9,7 @@
 #include <mutex>
 
 #include "base/format.hpp"
+#include "calibration/calibration.hpp"
 #include "ggml/diagnostics/checksums.hpp"
 #include "ggml/diagnostics/sensitivity.hpp"
 #include "ggml/host/entry.hpp"
@@ -17,6 +18,7 @@
 #include "ggml/host/proof.hpp"
 #include "ggml/host/releases.hpp"
 #include "ggml/plugin.hpp"
+#include "matmul/npu_device.hpp"
 #include "runtime/board_profile.hpp"
 #include "runtime/locate.hpp"
 #include "runtime/malloc_mmap.hpp"

@@ -53,7 +53,8 @@ class NpuFlow {
 
     // Another product: all weights, by the same activations. Weights must stay until the flow is destroyed.
     void add_product(std::span<const PackedWeight* const> weights);
-    // Takes the device and makes room. kUnsupported: there are more shapes than the device keeps contexts.
+    // Takes the device and makes room. The destructor gives back what a begin() that failed has taken.
+    // kUnsupported: there are more shapes than the device keeps contexts.
     // kOutOfMemory: there is not enough for a flow. What else fails is tried again as GGML_RKNPU2_ON_ERROR
     // says.
     Status begin(std::vector<FlowChunk> chunks);

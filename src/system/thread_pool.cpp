@@ -13,6 +13,7 @@
 namespace rknpu2 {
 namespace {
 
+// Longer than the pause between two products of a layer, and no longer than a wake-up (kWakeNs).
 constexpr std::chrono::microseconds kSpin{50};
 
 // With fewer CPUs, a thread that spins stands in the way of the one it waits for.

@@ -3,6 +3,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sched.h>
 
 #include <climits>
 #include <mutex>
@@ -44,6 +45,36 @@ TEST(ThreadPool, ServesSeveralCallers) {
     for (std::thread& caller : callers)
         caller.join();
     EXPECT_EQ(sum.load(), 4U * 200U * 21U);
+}
+
+TEST(ThreadPool, AThreadThatWakesLateFindsNothingToDo) {
+    ThreadPool pool(3);
+    for (int round = 0; round < 300; ++round) {
+        if (round % 10 == 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));  // the team sleeps
+        std::vector<std::atomic<int>> calls(2);
+        pool.parallel_for(calls.size(), [&](size_t i) { calls.at(i).fetch_add(1); });
+        EXPECT_EQ(calls[0] + calls[1], 2);
+    }
+}
+
+TEST(ThreadPool, TheTeamRunsWhereItMayAndTheCallerWhereItDid) {
+    cpu_set_t before;
+    ASSERT_EQ(sched_getaffinity(0, sizeof before, &before), 0);
+    int cpu = 0;
+    while (!CPU_ISSET(cpu, &before))
+        ++cpu;
+    ThreadPool pool(2, {cpu});
+    std::atomic<int> there{0};
+    std::vector<cpu_set_t> sets(2);
+    const std::thread::id caller = std::this_thread::get_id();
+    pool.parallel_for(2, [&](size_t) {
+        for (++there; there < 2;)
+            std::this_thread::yield();  // so that either thread has one
+        sched_getaffinity(0, sizeof(cpu_set_t), &sets[std::this_thread::get_id() == caller ? 0 : 1]);
+    });
+    EXPECT_TRUE(CPU_EQUAL(&sets[0], &before));
+    EXPECT_EQ(CPU_COUNT(&sets[1]), 1);
+    EXPECT_TRUE(CPU_ISSET(cpu, &sets[1]));
 }
 
 // Counts who is in a scope.

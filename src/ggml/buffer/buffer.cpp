@@ -8,6 +8,7 @@
 #include "base/format.hpp"
 #include "ggml/host/guard.hpp"
 #include "ggml/node/describe.hpp"
+#include "matmul/npu_device.hpp"
 #include "system/system_memory.hpp"
 
 namespace rknpu2 {

@@ -14,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "calibration/calibration.hpp"
 #include "ggml/graph/graph_plan.hpp"
 
 namespace rknpu2 {

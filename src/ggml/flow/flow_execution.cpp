@@ -12,6 +12,7 @@
 #include "ggml/flow/rows_graph.hpp"
 #include "ggml/host/graph_status.hpp"
 #include "kernels/quantise.hpp"
+#include "matmul/npu_device.hpp"
 #include "plan/cost_model.hpp"
 
 namespace rknpu2 {

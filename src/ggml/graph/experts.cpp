@@ -6,6 +6,7 @@
 #include "base/format.hpp"
 #include "ggml/buffer/buffer.hpp"
 #include "ggml/node/describe.hpp"
+#include "matmul/npu_device.hpp"
 
 namespace rknpu2 {
 namespace {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "ggml/host/guard.hpp"
+#include "matmul/npu_device.hpp"
 
 #include <unistd.h>
 

@@ -13,11 +13,10 @@
 #include <string>
 
 #include "base/aligned_buffer.hpp"
-#include "calibration/calibration.hpp"
 #include "config/config.hpp"
+#include "counters/counters.hpp"
 #include "ggml/host/abi.hpp"
 #include "ggml/host/imports.hpp"
-#include "matmul/npu_device.hpp"
 #include "plan/target_memo.hpp"
 
 namespace rknpu2 {
@@ -42,7 +41,9 @@ class PackingForecast {
     std::atomic<uint64_t> packed_{0};
 };
 
+class Calibration;  // calibration/calibration.hpp
 class Checksums;    // checksums.hpp
+class NpuDevice;    // matmul/npu_device.hpp
 class Sensitivity;  // sensitivity.hpp
 
 struct Host {
