@@ -44,8 +44,9 @@ struct LogLine {
 
 class GgmlHost {
   public:
-    // Opens the files and loads the CPU backend. Null, with a test failure, if that does not work.
-    static std::unique_ptr<GgmlHost> open(const HostFiles& files);
+    // Opens the files and loads the CPU backend. Null, with a test failure, if that does not work. A host older than
+    // the stock one may lack functions.
+    static std::unique_ptr<GgmlHost> open(const HostFiles& files, bool is_older = false);
     // The stock host with the plug-in in it and its device found.
     static std::unique_ptr<GgmlHost> open_with_device();
     ~GgmlHost();

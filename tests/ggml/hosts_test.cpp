@@ -41,8 +41,8 @@ class HostsTest : public ::testing::Test {
         setenv("GGML_RKNPU2_PRECISION", "exact", 1);
     }
 
-    std::unique_ptr<GgmlHost> open_renamed(const std::string& name) {
-        auto host = GgmlHost::open(renamed_files(folder_, name));
+    std::unique_ptr<GgmlHost> open_renamed(const std::string& name, const HostFiles& files = stock_files()) {
+        auto host = GgmlHost::open(renamed_files(folder_, name, files), files.base != stock_files().base);
         if (!host) return nullptr;
         host->load_plugin();
         EXPECT_THAT(host->take_lines(), IsEmpty());
@@ -148,6 +148,62 @@ TEST_F(HostsTest, TwoHostsInOneProcess) {
         expect_works(*one, again.get(), random_);
         EXPECT_THAT(one->take_lines(), IsEmpty());
         EXPECT_THAT(two->take_lines(), IsEmpty());
+    });
+}
+
+// Each is used in its own layout, whichever came first, and from two threads.
+TEST_F(HostsTest, TwoLayoutsInOneProcess) {
+    const HostFiles older = prebuilt_files("3.16.2");
+    const HostFiles newer = prebuilt_files("3.22.1");
+    if (older.registry.empty() || newer.registry.empty())
+        GTEST_SKIP() << "scripts/prebuilt_hosts.py 3.16.2 3.22.1 has not fetched two hosts";
+    for (const bool older_first : {true, false}) {
+        run_alone([&, older_first] {
+            const auto one = open_renamed("libqqml", older_first ? older : newer);
+            const auto two = open_renamed("libzzml", older_first ? newer : older);
+            ASSERT_TRUE(one && two);
+            EXPECT_STREQ((older_first ? one : two)->ggml.ggml_version(), "0.9.7");
+            EXPECT_STREQ((older_first ? two : one)->ggml.ggml_version(), "0.25.1");
+            const auto work = [](GgmlHost& host) {
+                Random random;
+                const BackendPtr backend = new_backend(host);
+                for (int round = 0; round < 5; ++round)
+                    expect_works(host, backend.get(), random);
+            };
+            std::thread other([&] { work(*two); });
+            work(*one);
+            other.join();
+            EXPECT_THAT(one->take_lines(), IsEmpty());
+            EXPECT_THAT(two->take_lines(), IsEmpty());
+        });
+    }
+}
+
+// Beside another host, one of the other layout whose libraries are in a namespace of their own, the plug-in among them.
+TEST_F(HostsTest, ALayoutInItsOwnNamespace) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    GTEST_SKIP() << "a sanitizer's library cannot be loaded twice";
+#endif
+    const HostFiles older = prebuilt_files("3.16.2");
+    if (older.registry.empty()) GTEST_SKIP() << "scripts/prebuilt_hosts.py 3.16.2 has not fetched the host";
+    run_alone([&] {
+        const auto one = GgmlHost::open_with_device();
+        ASSERT_TRUE(one);
+        Lmid_t space = LM_ID_NEWLM;
+        void* const base = dlmopen(space, older.base.c_str(), RTLD_NOW | RTLD_LOCAL);
+        ASSERT_TRUE(base != nullptr && dlinfo(base, RTLD_DI_LMID, &space) == 0) << dlerror();
+        void* const registry = dlmopen(space, older.registry.c_str(), RTLD_NOW | RTLD_LOCAL);
+        ASSERT_NE(registry, nullptr) << dlerror();
+        const auto load =
+            reinterpret_cast<decltype(&::ggml_backend_load)>(dlsym(registry, "ggml_backend_load"));
+        const auto count = reinterpret_cast<decltype(&::ggml_backend_reg_dev_count)>(
+            dlsym(registry, "ggml_backend_reg_dev_count"));
+        ASSERT_TRUE(load != nullptr && count != nullptr);
+        const ggml_backend_reg_t reg = load(PLUGIN);
+        ASSERT_NE(reg, nullptr);
+        EXPECT_NE(reg, one->plugin);
+        EXPECT_EQ(count(reg), 1U);
+        expect_works(*one, new_backend(*one).get(), random_);
     });
 }
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "ggml/renamed_host.hpp"
 
+#include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 
@@ -26,10 +28,29 @@ std::string renamed_copy(const TemporaryFolder& folder, const std::string& path,
 
 }  // namespace
 
-HostFiles renamed_files(const TemporaryFolder& folder, const std::string& name) {
-    const HostFiles stock = stock_files();
-    return {renamed_copy(folder, stock.base, name), renamed_copy(folder, stock.registry, name),
-            renamed_copy(folder, stock.cpu, name)};
+HostFiles renamed_files(const TemporaryFolder& folder, const std::string& name, const HostFiles& files) {
+    return {renamed_copy(folder, files.base, name), renamed_copy(folder, files.registry, name),
+            renamed_copy(folder, files.cpu, name)};
+}
+
+HostFiles prebuilt_files(const std::string& version) {
+    namespace fs = std::filesystem;
+    const auto setting = [](const char* variable) {
+        const char* const value = std::getenv(variable);
+        return fs::path(value != nullptr ? value : "");
+    };
+    fs::path cache = setting("RKNPU2_CACHE");
+    const fs::path users = setting("XDG_CACHE_HOME");
+    if (cache.empty()) cache = (users.empty() ? setting("HOME") / ".cache" : users) / "ggml-rknpu2";
+    const fs::path folder = cache / "hosts" / ("linux-x64-" + version);
+    HostFiles files{folder / "libggml-base.so", "", folder / "libggml-cpu-x64.so"};
+    std::error_code missing;
+    for (const fs::directory_entry& file : fs::directory_iterator(folder, missing)) {
+        const std::string name = file.path().filename();
+        if (name.compare(0, 8, "libggml.") == 0 && file.path().extension() == ".so")
+            files.registry = file.path();
+    }
+    return files;
 }
 
 }  // namespace rknpu2::test
