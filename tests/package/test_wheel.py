@@ -31,6 +31,7 @@ import prebuilt_hosts
 TOOLS = ["rknpu2-bench", "rknpu2-doctor", "rknpu2-info"]
 SCRIPTS = ["rknnsim-run", *TOOLS]
 LIBRARIES = ["libggml-rknpu2.so", "rknnsim/librknnrt.so", "rknnsim/librknnsim-dma-heap.so"]
+PROMPT = {"prompt": "The capital of France is", "tokens": 8}
 WEIGHTS = 211  # matrices of SmolLM2-135M
 
 
@@ -110,23 +111,28 @@ def check_scripts(package, env, version):
         sys.exit(f"rknpu2-info does not find the wheel's simulator\n{report}")
 
 
-def check_text(package, env, model, folder):
+def check_made(said, stats, who):
+    """`said` is the output of tests/e2e/node_host.cjs, `stats` the file of GGML_RKNPU2_STATS."""
+    made = json.loads(said.splitlines()[-1])
+    if made["devices"] != ["Rockchip RK3588 NPU (simulated)"] or "Paris" not in made["text"]:
+        sys.exit(f"{who}: {said}")
+    if (weights := len(json.loads(stats.read_text())["weights"])) != WEIGHTS:
+        sys.exit(f"{who}: {weights} matrices are on the NPU, not {WEIGHTS}")
+
+
+def check_text(env, model, folder):
     """The oldest and the newest prebuilt host that is here write text, with all matrices on the simulated NPU."""
     hosts = [row for row in prebuilt_hosts.packages() if prebuilt_hosts.folder(row).is_dir()]
     if not model or not hosts or shutil.which("node") is None:
         print("no text: there is no model, no node, or no host (scripts/prebuilt_hosts.py)")
         return
-    wanted = json.dumps({"model": str(model), "prompt": "The capital of France is", "tokens": 8})
+    wanted = json.dumps({"model": str(model), **PROMPT})
     for row in {host["version"]: host for host in (hosts[0], hosts[-1])}.values():
         stats = folder / f"stats-{row['version']}.json"
         said = run("sh", "-c", 'GGML_BACKEND_PATH=$(python -m ggml_rknpu2) exec node "$@"', "sh", ROOT / "tests/e2e/node_host.cjs",
                    prebuilt_hosts.folder(row) / "llama-addon.node", wanted,
                    env=env | {"GGML_RKNPU2_RUNTIME": "sim", "RKNNSIM_CHECK": "strict", "GGML_RKNPU2_STATS": str(stats)})
-        made = json.loads(said.splitlines()[-1])
-        if made["devices"] != ["Rockchip RK3588 NPU (simulated)"] or "Paris" not in made["text"]:
-            sys.exit(f"node-llama-cpp {row['version']} with the wheel's plug-in: {said}")
-        if (weights := len(json.loads(stats.read_text())["weights"])) != WEIGHTS:
-            sys.exit(f"node-llama-cpp {row['version']}: {weights} matrices are on the NPU, not {WEIGHTS}")
+        check_made(said, stats, f"node-llama-cpp {row['version']} with the wheel's plug-in")
 
 
 def main():
@@ -153,7 +159,7 @@ def main():
         else:
             package, env = make_environment(wheel, folder / "venv")
             check_scripts(package, env, version)
-            check_text(package, env, options.model, folder)
+            check_text(env, options.model, folder)
         check_binaries(package, int(named[1]), named[2])
     print("wheel: all checks passed")
 
