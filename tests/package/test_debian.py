@@ -9,6 +9,7 @@ the emulator's command. --host: programs of a built llama.cpp, one of which list
 77 (skipped) where Debian's tools are missing.
 """
 import argparse
+import configparser
 import gzip
 import hashlib
 import os
@@ -16,6 +17,7 @@ import pathlib
 import re
 import shlex
 import shutil
+import string
 import subprocess
 import sys
 import tempfile
@@ -238,6 +240,34 @@ class User:
         run("cmake", "--build", folder, env=self.env)
         return folder
 
+    def check_service(self, directory):
+        """The systemd unit is well-formed and no root's; its environment's names are known, and make a server show the device."""
+        folder = self.usr / "share/ggml-rknpu2/systemd"
+        unit = configparser.ConfigParser(interpolation=None)
+        unit.optionxform = str
+        unit.read(folder / "llama-server-rknpu2.service")
+        service = unit["Service"]
+        if service["DynamicUser"] != "yes" or "User" in service or service["SupplementaryGroups"].split() != ["video", "render"]:
+            sys.exit(f"the unit's user is none of its own with the device's groups: {dict(service)}")
+        if shutil.which("systemd-analyze") and (said := run("systemd-analyze", "verify", "--recursive-errors=no",
+                                                            folder / "llama-server-rknpu2.service")):
+            sys.exit(f"systemd-analyze has something to say about the unit\n{said}")
+        variables = dict(line.split("=", 1) for line in (folder / "llama-server.env").read_text().splitlines() if not line.startswith("#"))
+        if pathlib.Path(variables["GGML_BACKEND_PATH"]) != pathlib.Path("/usr") / self.plugin.relative_to(self.usr):
+            sys.exit(f"the unit's plug-in is {variables['GGML_BACKEND_PATH']}")
+        if unknown := [name for name in variables if name.startswith("GGML_RKNPU2_") and name not in (ROOT / "docs/settings.md").read_text()]:
+            sys.exit(f"no settings: {unknown}")
+        if not directory:
+            return
+        server = pathlib.Path(directory) / "llama-server"
+        variables |= {"LLAMA_SERVER": str(server), "GGML_BACKEND_PATH": str(self.plugin), "GGML_RKNPU2_RUNTIME": "sim"}
+        text = run(server, "--help")
+        if unknown := [name for name in variables if name.startswith("LLAMA_ARG_") and not re.search(rf"env: {name}\b", text)]:
+            sys.exit(f"llama-server knows no {unknown}")
+        command = [string.Template(word).substitute(variables) for word in service["ExecStart"].split()]
+        if "RKNPU0" not in (text := run(*command, "--list-devices", env=clean_environment() | variables)):
+            sys.exit(f"the unit's server does not show the device\n{text}")
+
     def check_host(self, directory):
         text = self.run(pathlib.Path(directory) / "llama-bench", "--list-devices", GGML_BACKEND_PATH=str(self.plugin),
                         GGML_RKNPU2_RUNTIME="sim")
@@ -286,6 +316,7 @@ def main():
         user.check_tools()
         user.check_manual_pages()
         user.check_consumers()
+        user.check_service(options.host)
         if options.host:
             user.check_host(options.host)
         tree.check_removal()
