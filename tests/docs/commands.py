@@ -12,8 +12,8 @@ import pages
 from pages import ROOT
 
 # Programs of a board's or a PC's system that commands may name; whether they are installed is not asked.
-SYSTEM = set("apt apt-get cat cc chmod cmake cp ctest cut dpkg echo g++ getent git grep groups id ls mkdir ninja perf pip pkg-config "
-             "python3 rm scp sha256sum ssh stat sudo sysctl tee uname usermod".split())
+SYSTEM = set("apt apt-get cat cc chmod cmake cp ctest cut dpkg echo g++ getent git grep groups id install ls mkdir ninja perf pip pkg-config "
+             "python3 rm scp sha256sum ssh stat sudo sysctl systemctl tee uname usermod".split())
 BUILTINS = set("cd export exit set source test true false ulimit unset".split())
 # A user's own: the page says "your program".
 USERS = {"./program"}

@@ -10,6 +10,7 @@ REVIEWED = {
     ("CONTRIBUTING.md", "an hour or more, and it is what runs these tests"): 1,
     ("docs/design.md", "minutes on an idle machine, with three models"): 1,
     ("docs/fuzzing.md", "needs clang, which nothing else here does, and minutes"): 1,
+    ("docs/install.md", "starts a service of a board"): 1,
     ("docs/measurements/architectures.md", "it is what runs these tests; with the long ones, hours"): 1,
     ("docs/measurements/host-speed.md", "half an hour on an idle machine, which is the point of it"): 1,
     ("docs/measurements/instructions.md", "builds for AArch64 once more; the test it names runs in every whole test"): 1,
