@@ -59,6 +59,36 @@ TEST_F(HazardsTest, AMatrixIsWrittenAndThenMultipliedBy) {
     }
 }
 
+// A host's function may write its operands through pointers of its own.
+TEST_F(HazardsTest, AFunctionOfTheHostsWritesAWeight) {
+    const auto negate_weight = [](ggml_tensor* out, int ith, int /*nth*/, void* /*data*/) {
+        if (ith != 0) return;
+        auto* const values = static_cast<float*>(out->src[0]->data);
+        std::transform(values, values + kK * kK, values, std::negate<>());
+        std::memcpy(out->data, out->src[1]->data, sizeof(float) * kK * static_cast<size_t>(out->ne[1]));
+    };
+    for (const int64_t rows : {int64_t{3}, kRows}) {
+        SCOPED_TRACE(rows);
+        begin();
+        const HostFunctions& ggml = host_->ggml;
+        ggml_context* const c = nodes_.get();
+        ggml_tensor* const stored = state(kK, kK);
+        ggml_tensor* const x = input(kK, rows);
+        end(ggml.ggml_mul_mat(c, stored, x));  // packed before it is written
+        ggml_tensor* sources[] = {stored, x};
+        end(ggml.ggml_mul_mat(
+            c, stored,
+            ggml.ggml_custom_4d(c, GGML_TYPE_F32, kK, rows, 1, 1, sources, 2, negate_weight, 1, nullptr)));
+        end(ggml.ggml_mul_mat(c, weight(kK, kK), x));
+        check();
+        const Bytes all = results();
+        const auto* const before = reinterpret_cast<const float*>(all[1].data());
+        const auto* const after = reinterpret_cast<const float*>(all[2].data());
+        for (int64_t i = 0; i < kK * rows; ++i)
+            ASSERT_EQ(after[i], -before[i]) << i;
+    }
+}
+
 // Names must not decide how weights that are placed together are cut.
 TEST_F(HazardsTest, WeightsByTheSameActivationsWhateverTheirNamesAndWidths) {
     struct Pair {

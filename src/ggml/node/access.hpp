@@ -39,14 +39,15 @@ MemoryRange range_of(const GgmlFunctions& ggml, const ggml_tensor* tensor);
 // May the node write outside of the tensors that it names? A custom operation calls a function of the user's.
 bool writes_anywhere(const GgmlFunctions& ggml, const ggml_tensor* node);
 
-// Calls visit(const ggml_tensor*) for each tensor that the node writes: itself, and what an optimiser step
-// updates in place. Operations that move no data write nothing.
+// Calls visit(const ggml_tensor*) for each tensor that the node writes: itself, what an optimiser step updates
+// in place, and whatever a host's own function finds in the node (GGML_OP_CUSTOM; ggml_map_custom1() and its
+// like get constant operands). Operations that move no data write nothing.
 template <typename Visit>
 void for_each_written(const GgmlFunctions& ggml, const ggml_tensor* node, const Visit& visit) {
     const Op op = ggml.op(node);
     if (is_no_op(op)) return;
     visit(node);
-    if (op != Op::kAdamwStep && op != Op::kSgdStep) return;
+    if (op != Op::kAdamwStep && op != Op::kSgdStep && op != Op::kCustom) return;
     for (const ggml_tensor* const source : node->src) {
         if (source != nullptr) visit(source);
     }

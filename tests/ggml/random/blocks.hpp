@@ -13,16 +13,26 @@ void draw_lora(Draw& draw);
 void draw_feed_forward(Draw& draw);
 void draw_experts(Draw& draw);
 
-// blocks_attention.cpp: a cache that is written, and looked at through a mask.
+// blocks_attention.cpp: a cache that is written, and looked at through a mask; latent vectors.
 void draw_attention(Draw& draw);
+void draw_latent_attention(Draw& draw);
 
 // blocks_states.cpp: memory that stays, read and written in any order, rows or all of it; weights that are
 // written.
 void draw_state(Draw& draw);
 void draw_written_weight(Draw& draw);
 
-// blocks_recurrent.cpp: Mamba, RWKV, gated linear attention, delta nets.
+// blocks_recurrent.cpp: Mamba, RWKV, gated linear attention, delta nets, of one sequence or several.
 void draw_recurrence(Draw& draw);
+
+// blocks_far.cpp: operands of all magnitudes.
+void draw_far_products(Draw& draw);
+
+// blocks_custom.cpp: the host's own functions between products, and what it asks of products.
+void draw_custom(Draw& draw);
+void draw_rotation(Draw& draw);
+// Of the products that are there.
+void draw_hints(Draw& draw);
 
 // blocks_rows.cpp: operations row by row, which flows know.
 void draw_row_operations(Draw& draw);

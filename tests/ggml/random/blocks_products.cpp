@@ -165,22 +165,35 @@ void draw_experts(Draw& draw) {
         return draw.leaf("weight", {double(K), double(N), double(experts)}, draw.weight_type(K),
                          draw.chance(70) ? name : "");
     };
+    // As llama.cpp's build_lora_mm_id() writes it.
+    const auto product = [&](size_t weights, size_t of, int64_t K, int64_t N) {
+        const size_t made = draw.add("mul_mat_id", {weights, of, choice});
+        if (!draw.chance(10)) return made;
+        const auto adapter = [&](int64_t columns, int64_t rows, const char* which) {
+            const std::string& name = draw.recipe.steps[weights].name;
+            return draw.leaf("weight", {double(columns), double(rows), double(experts)}, "f16",
+                             name.empty() ? "" : name + which);
+        };
+        const size_t a = draw.add("mul_mat_id", {adapter(K, 8, ".lora_a"), of, choice});
+        const size_t b = draw.add("mul_mat_id", {adapter(8, N, ".lora_b"), a, choice});
+        return draw.add("add", {made, draw.add("scale", {b}, {0.5})});
+    };
     const size_t each = draw.add("reshape", {x}, {double(from.width), 1, double(draw.rows)});
     const size_t up_stack = stack(from.width, hidden, "blk.0.ffn_up_exps.weight");
     if (draw.chance(15)) write_expert(draw, up_stack, from.width, hidden);
-    const size_t up = draw.add("mul_mat_id", {up_stack, each, choice});
+    const size_t up = product(up_stack, each, from.width, hidden);
     if (draw.chance(5)) write_expert(draw, up_stack, from.width, hidden);
     size_t middle = up;
     if (draw.chance(70)) {
         const size_t gate =
-            draw.add("mul_mat_id", {stack(from.width, hidden, "blk.0.ffn_gate_exps.weight"), each, choice});
+            product(stack(from.width, hidden, "blk.0.ffn_gate_exps.weight"), each, from.width, hidden);
         middle = draw.add("glu.swiglu", {gate, up});
     } else if (draw.chance(50)) {
         const size_t biases = draw.leaf("weight", {double(hidden), double(experts)}, "f32");
         middle = draw.add("unary.silu", {draw.add("add_id", {up, biases, choice})});
     }
     const size_t down =
-        draw.add("mul_mat_id", {stack(hidden, from.width, "blk.0.ffn_down_exps.weight"), middle, choice});
+        product(stack(hidden, from.width, "blk.0.ffn_down_exps.weight"), middle, hidden, from.width);
     const size_t shared = draw.add("mul", {down, share});
     const size_t sum = sum_of_experts(draw, shared, from.width, used);
     draw.keep(draw.chance(60) ? draw.add("add", {sum, from.step}) : sum, from.width);

@@ -92,6 +92,31 @@ void draw_state(Draw& draw) {
     draw.keep(draw.normalised(x, from.width), from.width);
 }
 
+// What only matrices of float32 can have done to them: by a function of the host's, or an optimiser, whose
+// gradients are as many as the matrix. Returns what goes on.
+size_t write_floats(Draw& draw, size_t matrix, int64_t K, int64_t N, size_t x) {
+    const double size = 1.0 / std::sqrt(double(K));
+    const bool exact = N == draw.rows;
+    const int64_t kind = draw.random.range(1, exact ? 6 : 1);
+    if (kind == 1) return draw.add("custom_turn", {matrix, x});
+    if (kind == 2) {
+        draw.add("custom_inplace", {matrix, x});
+        return x;
+    }
+    const size_t gradients = draw.normalised(draw.any_of(K), K);
+    const auto moments = [&](double content) {
+        return draw.leaf("state", {double(K), double(N), 1, 1, content, 0.5});
+    };
+    if (kind <= 4) {
+        draw.add("opt_step_sgd", {matrix, gradients, draw.leaf("step_sizes", {2, 0.3 * size})});
+    } else {
+        const size_t first = moments(1);
+        draw.add("opt_step_adamw",
+                 {matrix, gradients, first, moments(3), draw.leaf("step_sizes", {7, 0.3 * size})});
+    }
+    return x;
+}
+
 // A stored matrix that the graph multiplies by and writes, in any order.
 void draw_written_weight(Draw& draw) {
     const Value from = draw.any();
@@ -99,7 +124,7 @@ void draw_written_weight(Draw& draw) {
     const bool exact = draw.chance(70);
     const int64_t N = draw.rows + (exact ? 0 : draw.random.skewed(1, 40));
     if (N > 320 || !draw.may_multiply(K, N, 3)) return;
-    const std::string type = draw.written_type(K);
+    const std::string type = draw.chance(40) ? "f32" : draw.written_type(K);
     const bool is_state = draw.chance(60);
     const size_t matrix =
         is_state ? draw.leaf("state", {double(K), double(N), 1, 1, 1, 1.0 / std::sqrt(double(K))}, type)
@@ -109,7 +134,11 @@ void draw_written_weight(Draw& draw) {
     for (int64_t i = 0; i < events; ++i) {
         const size_t rows =
             draw.add("scale", {draw.normalised(draw.any_of(K), K)}, {1.0 / std::sqrt(double(K))});
-        switch (draw.random.range(1, 5)) {
+        switch (draw.random.range(type == "f32" ? -1 : 1, 5)) {
+            case -1:
+            case 0:
+                x = write_floats(draw, matrix, K, N, x);
+                break;
             case 1:
                 draw.add("set_rows", {matrix, rows, draw_places(draw, N)});
                 break;

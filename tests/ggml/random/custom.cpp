@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
-// The operands are contiguous. What the host's threads wrote and how they are woken, a sanitizer of threads
+// What the host's threads wrote and how they are woken, a sanitizer of threads
 // does not see: the host is not instrumented.
 #include "ggml/random/custom.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 
 #include "sim/random/rng.hpp"
@@ -20,6 +21,23 @@ int64_t elements_of(const ggml_tensor* tensor) {
 
 __attribute__((no_sanitize("thread"))) float element(const ggml_tensor* tensor, int64_t i) {
     return static_cast<const float*>(tensor->data)[i];
+}
+
+// Row i of the tensor's rows.
+__attribute__((no_sanitize("thread"))) float* row_of(const ggml_tensor* tensor, int64_t i) {
+    const int64_t plane = i / tensor->ne[1];
+    const size_t offset = static_cast<size_t>(i % tensor->ne[1]) * tensor->nb[1] +
+                          static_cast<size_t>(plane % tensor->ne[2]) * tensor->nb[2] +
+                          static_cast<size_t>(plane / tensor->ne[2]) * tensor->nb[3];
+    return reinterpret_cast<float*>(static_cast<char*>(tensor->data) + offset);
+}
+
+__attribute__((no_sanitize("thread"))) float number(const float* row, const ggml_tensor* tensor, int64_t i) {
+    return row[i * static_cast<int64_t>(tensor->nb[0] / sizeof(float))];
+}
+
+int64_t rows_of(const ggml_tensor* tensor) {
+    return tensor->ne[1] * tensor->ne[2] * tensor->ne[3];
 }
 
 }  // namespace
@@ -45,6 +63,44 @@ __attribute__((no_sanitize("thread"))) void custom_mix3(ggml_tensor* out, const 
                                                         int /*ith*/, int /*nth*/, void* /*data*/) {
     for (int64_t i = 0; i < elements_of(a); ++i)
         static_cast<float*>(out->data)[i] = element(a, i) + 0.5F * element(b, i) - 0.5F * element(c, i);
+}
+
+__attribute__((no_sanitize("thread"))) void custom_sum(ggml_tensor* out, int ith, int nth, void* /*data*/) {
+    for (int64_t row = ith; row < rows_of(out); row += nth) {
+        float* const to = row_of(out, row);
+        std::fill_n(to, out->ne[0], 0.125F);
+        for (const ggml_tensor* const source : out->src) {
+            if (source == nullptr) continue;
+            const float* const from = row_of(source, row);
+            for (int64_t i = 0; i < out->ne[0]; ++i)
+                to[i] += 0.5F * number(from, source, i);
+        }
+    }
+}
+
+__attribute__((no_sanitize("thread"))) void custom_turn(ggml_tensor* out, int ith, int /*nth*/,
+                                                        void* /*data*/) {
+    if (ith != 0) return;
+    const ggml_tensor* const written = out->src[0];
+    for (int64_t i = 0; i < rows_of(written); ++i) {
+        float* const row = row_of(written, i);
+        std::rotate(row, row + 1, row + written->ne[0]);
+    }
+    for (int64_t row = 0; row < rows_of(out); ++row) {
+        const float* const from = row_of(out->src[1], row);
+        for (int64_t i = 0; i < out->ne[0]; ++i)
+            row_of(out, row)[i] = number(from, out->src[1], i);
+    }
+}
+
+__attribute__((no_sanitize("thread"))) void custom_blend(ggml_tensor* out, int ith, int nth, void* /*data*/) {
+    const float part = 0.5F / std::sqrt(static_cast<float>(out->ne[0]));
+    for (int64_t row = ith; row < rows_of(out); row += nth) {
+        float* const to = row_of(out, row);
+        const float* const from = row_of(out->src[1], row);
+        for (int64_t i = 0; i < out->ne[0]; ++i)
+            to[i] = 0.5F * to[i] + part * number(from, out->src[1], i);
+    }
 }
 
 void choose_shaking(uint32_t seed, double size) {

@@ -51,9 +51,10 @@ struct Weighted {
 
 constexpr Weighted kBlocks[] = {
     {draw_products, 20},  {draw_long_products, 2},   {draw_lora, 6},   {draw_feed_forward, 12},
-    {draw_experts, 5},    {draw_attention, 12},      {draw_state, 10}, {draw_written_weight, 7},
-    {draw_recurrence, 4}, {draw_row_operations, 20}, {draw_unread, 4}, {draw_other, 9},
-    {draw_views, 6},
+    {draw_experts, 5},    {draw_attention, 12},      {draw_state, 10}, {draw_written_weight, 10},
+    {draw_recurrence, 6}, {draw_row_operations, 20}, {draw_unread, 4}, {draw_other, 9},
+    {draw_views, 6},      {draw_far_products, 5},    {draw_custom, 5}, {draw_latent_attention, 3},
+    {draw_rotation, 1},
 };
 
 void draw_block(Draw& draw) {
@@ -210,6 +211,7 @@ Recipe draw_recipe(uint64_t seed, uint64_t graph) {
         if (draw.chance(5)) draw.recipe.steps[draw.values.back().step].output = true;
     }
     if (draw.chance(15)) draw_fewer_rows(draw);
+    if (draw.chance(20)) draw_hints(draw);
     // A model's last node is an output; hosts look at others too.
     const Value last = draw.any();
     const bool computed = draw.recipe.steps[last.step].op != "input";

@@ -104,6 +104,13 @@ class InjectedFaults {
     uint64_t seen_;
 };
 
+// ggml writes no numbers to blocks of zeros in IQ4_NL, only their scale.
+void clear_unwritten(std::vector<uint8_t>& blocks) {
+    constexpr size_t kBlock = 18;
+    for (size_t at = 0; at + kBlock <= blocks.size(); at += kBlock)
+        if (blocks[at] == 0 && (blocks[at + 1] & 0x7F) == 0) std::fill_n(blocks.data() + at, kBlock, 0);
+}
+
 class Run {
   public:
     Run(GgmlHost& host, const Recipe& recipe, Way way, InjectedFaults& faults, Outcome& outcome)
@@ -239,6 +246,7 @@ class Run {
                                     {}};
             observation.bytes.resize(ggml_.ggml_nbytes(tensor));
             ggml_.ggml_backend_tensor_get(tensor, observation.bytes.data(), 0, observation.bytes.size());
+            if (tensor->type == GGML_TYPE_IQ4_NL) clear_unwritten(observation.bytes);
             outcome_.observations.push_back(std::move(observation));
         }
         for (Observation& watched : memory_->take_watched())

@@ -25,17 +25,22 @@ bool jumps_itself(const Step& step) {
     return false;
 }
 
+// A product by a matrix for each head, which the CPU computes: it rounds activations to 8 bits then.
+bool rounds_on_cpu(const Recipe& recipe, const Step& step) {
+    if (step.op != "mul_mat") return false;
+    const Step& weight = recipe.steps[step.sources[0]];
+    return weight.op == "weight" && whole(weight, 2, 1) > 1 && weight.type != "f32" && weight.type != "f16";
+}
+
 // What the step writes besides its own tensor, through views down to the leaf; itself if nothing.
 size_t written_by(const Recipe& recipe, size_t step) {
-    const auto passes = [](const std::string& op) {
-        return op == "view" || op == "set_rows" || op == "reshape" || op == "cpy" || op == "permute" ||
-               op.find("inplace") != std::string::npos;
+    const auto passes = [](const Step& at) {
+        return writes_operand(at) || at.op == "view" || at.op == "reshape" || at.op == "permute";
     };
     size_t at = step;
-    const bool writes = recipe.steps[at].op == "set_rows" || recipe.steps[at].op == "cpy" ||
-                        recipe.steps[at].op.find("inplace") != std::string::npos;
-    while (writes && passes(recipe.steps[at].op) && !recipe.steps[at].sources.empty())
-        at = recipe.steps[at].op == "cpy" ? recipe.steps[at].sources.back() : recipe.steps[at].sources[0];
+    const bool writes = writes_operand(recipe.steps[at]);
+    while (writes && passes(recipe.steps[at]) && !recipe.steps[at].sources.empty())
+        at = written_operand(recipe.steps[at]);
     return at;
 }
 
@@ -116,7 +121,9 @@ double distance(const Observation& seen, const Observation& reference) {
         difference += (double(x) - y) * (double(x) - y);
         total += double(y) * y;
     }
-    if (total == 0) return difference == 0 ? 0 : INFINITY;
+    // Numbers below all normal ones may be zeros.
+    const double least = 1e-74 * static_cast<double>(reference.bytes.size() / sizeof(float));
+    if (total <= least) return difference <= least ? 0 : INFINITY;
     return difference / total;
 }
 
@@ -230,12 +237,17 @@ std::vector<Path> paths_of(const Recipe& recipe) {
                 products = std::max(products, paths[source].products);
             }
             path.products = std::max(path.products, products + (step.op.rfind("mul_mat", 0) == 0 ? 1 : 0));
+            path.coarse = path.coarse || rounds_on_cpu(recipe, step);
             // A thousandth of a jump that is as rare as a last bit is nothing.
             if (step.op == "scale" && std::abs(parameter(step, 0)) <= 1e-3) path.jumps = false;
             const size_t written = written_by(recipe, i);
             const std::string& type = recipe.steps[written].type;
             if (written != i && !type.empty() && type != "f32" && type != "f16") path.coarse = true;
-            for (const size_t at : {i, written}) {
+            std::vector<size_t> all = {i, written};
+            // AdamW keeps what it has seen.
+            if (step.op == "opt_step_adamw" && step.sources.size() > 3)
+                all.insert(all.end(), {step.sources[2], step.sources[3]});
+            for (const size_t at : all) {
                 paths[at].jumps = paths[at].jumps || path.jumps;
                 paths[at].coarse = paths[at].coarse || path.coarse;
                 paths[at].products = std::max(paths[at].products, path.products);

@@ -6,6 +6,7 @@
 //     3 three sequences side by side, causal    4 causal with holes  5 causal, every seventh row sees nothing
 // `old`: of 1000 other cells so many are seen, too. Half of the masks carry finite biases.
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -116,7 +117,78 @@ std::vector<uint8_t> state(GgmlHost& host, ggml_type type, const Step& step, Rng
             value = random.pick(bad);
         return bytes_of(values);
     }
+    if (content == 3) {
+        std::vector<float> values(count);
+        for (float& value : values)
+            value = static_cast<float>(parameter(step, 5, 1)) * (1.0F + 0.5F * uniform(random));
+        return bytes_of(values);
+    }
     return matrix(host, type, columns, rows, 0.0F, random);
+}
+
+// What each row of far numbers is multiplied by. Of float32, products of two such stay finite.
+std::vector<float> far_scales(const Step& step) {
+    const bool weight = step.op == "weight";
+    Rng random(step.data + 77);
+    std::vector<float> scales(static_cast<size_t>(std::max<int64_t>(1, whole(step, 1, 1))));
+    for (float& scale : scales)
+        scale = std::pow(10.0F, static_cast<float>(weight ? random.range(-12, 12) : random.range(-20, 20)));
+    return scales;
+}
+
+// Content 1 to 4 of inputs and weights.
+void put_far_numbers(const Step& step, int64_t content, Rng& random, std::vector<float>& values) {
+    const auto columns = static_cast<size_t>(whole(step, 0, 1));
+    const std::vector<float> scales = far_scales(step);
+    for (size_t row = 0; row * columns < values.size(); ++row) {
+        float* const numbers = values.data() + row * columns;
+        const auto any = static_cast<size_t>(random.range(0, static_cast<int64_t>(columns) - 1));
+        const bool plain = random.one_in(3);
+        const float kept = numbers[any];
+        const auto multiply = [&](float scale) {
+            for (size_t i = 0; i < columns; ++i)
+                numbers[i] *= scale;
+        };
+        if (content == 1) multiply(scales[row % scales.size()]);
+        if (content == 2 && !plain) multiply(1e-40F);
+        if (content == 3 && !plain) numbers[any] = 1e5F * (kept < 0 ? -1.0F : 1.0F);
+        if (content == 4 && !plain) multiply(0);
+        if (content == 4 && random.one_in(3)) numbers[any] = kept;
+    }
+}
+
+// Element (i, j): 1 over the root of the columns, negative where i and j have an odd number of bits in common.
+std::vector<float> rotation(uint64_t columns, uint64_t rows) {
+    std::vector<float> values(columns * rows);
+    const float size = 1.0F / std::sqrt(static_cast<float>(columns));
+    for (uint64_t at = 0; at < values.size(); ++at) {
+        const uint64_t common = (at / columns) & (at % columns);
+        values[at] = std::popcount(common) % 2 == 0 ? size : -size;
+    }
+    return values;
+}
+
+std::vector<uint8_t> weight(GgmlHost& host, ggml_type type, const Step& step, Rng& random) {
+    const int64_t columns = whole(step, 0, 1);
+    const int64_t rows = whole(step, 1, 1) * whole(step, 2, 1);
+    const int64_t content = whole(step, 3);
+    const float scale = 1.0F / std::sqrt(static_cast<float>(columns));
+    if (content == 0) return matrix(host, type, columns, rows, scale, random);
+    std::vector<float> values = content == 5
+                                    ? rotation(static_cast<uint64_t>(columns), static_cast<uint64_t>(rows))
+                                    : normal_numbers(random, static_cast<size_t>(columns * rows), scale);
+    if (content != 5) put_far_numbers(step, content, random, values);
+    if (type == GGML_TYPE_F32) return bytes_of(values);
+    std::vector<uint8_t> data(host.ggml.ggml_row_size(type, columns) * static_cast<size_t>(rows));
+    host.ggml.ggml_quantize_chunk(type, values.data(), data.data(), 0, rows, columns, nullptr);
+    return data;
+}
+
+std::vector<float> step_sizes(const Step& step, Rng& random) {
+    const auto size = static_cast<float>(parameter(step, 1, 0.1)) * (1.0F + 0.5F * uniform(random));
+    // AdamW: the step, two shares of what was before, a least divisor, decay, two corrections.
+    if (whole(step, 0) == 7) return {size, 0.9F, 0.95F, 1e-5F, 0.1F, 1.5F, 1.2F};
+    return {size, 0.1F};
 }
 
 bool sees(int64_t kind, int64_t row, int64_t other, int64_t rows, Rng& random) {
@@ -203,13 +275,23 @@ std::vector<uint8_t> leaf_data(GgmlHost& host, const Recipe& recipe, size_t inde
         return static_cast<size_t>(whole(step, 0, 1) * whole(step, 1, 1) * whole(step, 2, 1) *
                                    whole(step, 3, 1));
     };
-    if (step.op == "weight") {
-        const auto scale = 1.0F / std::sqrt(static_cast<float>(whole(step, 0, 1)));
-        return matrix(host, type, whole(step, 0, 1), whole(step, 1, 1) * whole(step, 2, 1), scale, random);
-    }
+    if (step.op == "weight") return weight(host, type, step, random);
     if (step.op == "state") return state(host, type, step, random);
     if (step.op == "mask") return mask(recipe, step, round, random);
-    if (step.op == "input") return bytes_of(normal_numbers(random, count(), 1.0F));
+    if (step.op == "input") {
+        std::vector<float> values = normal_numbers(random, count(), 1.0F);
+        if (whole(step, 4) != 0) put_far_numbers(step, whole(step, 4), random, values);
+        return bytes_of(values);
+    }
+    if (step.op == "step_sizes") return bytes_of(step_sizes(step, random));
+    if (step.op == "inverse") {
+        std::vector<float> values(static_cast<size_t>(whole(step, 0, 1) * whole(step, 1, 1)), 1.0F);
+        const std::vector<float> scales =
+            step.sources.empty() ? values : far_scales(recipe.steps[step.sources[0]]);
+        for (size_t i = 0; i < values.size(); ++i)
+            values[i] = 1.0F / scales[i % scales.size()];
+        return bytes_of(values);
+    }
     if (step.op == "vector" || step.op == "positive") {
         std::vector<float> values(step.op == "vector" ? static_cast<size_t>(whole(step, 0, 1)) : count());
         for (float& value : values)

@@ -20,7 +20,7 @@ const std::map<std::string, LeafKind>& kinds() {
         {"weight", LeafKind::kWeight},   {"vector", LeafKind::kWeight},  {"state", LeafKind::kState},
         {"input", LeafKind::kInput},     {"positive", LeafKind::kInput}, {"rows", LeafKind::kInput},
         {"positions", LeafKind::kInput}, {"choice", LeafKind::kInput},   {"indices", LeafKind::kInput},
-        {"mask", LeafKind::kInput},
+        {"mask", LeafKind::kInput},      {"inverse", LeafKind::kInput},  {"step_sizes", LeafKind::kInput},
     };
     return table;
 }
@@ -43,13 +43,22 @@ LeafKind leaf_kind(const Step& step) {
     return kinds().at(step.op);
 }
 
+bool writes_operand(const Step& step) {
+    return step.op == "set_rows" || step.op == "cpy" || step.op == "custom_turn" ||
+           step.op.rfind("opt_step", 0) == 0 || step.op.find("inplace") != std::string::npos;
+}
+
+size_t written_operand(const Step& step) {
+    return step.op == "cpy" ? step.sources.back() : step.sources[0];
+}
+
 ggml_tensor* make_leaf(const HostFunctions& ggml, ggml_context* context, const Step& step) {
     int64_t ne[4] = {whole(step, 0, 1), 1, 1, 1};
     if (step.op == "mask") {
         ne[1] = whole(step, 1, 1);
         ne[2] = whole(step, 4, 1);
         ne[3] = whole(step, 5, 1);
-    } else if (step.op == "choice") {
+    } else if (step.op == "choice" || step.op == "inverse") {
         ne[1] = whole(step, 1, 1);
     } else if (step.op == "positions") {
         ne[0] *= whole(step, 1, 1);

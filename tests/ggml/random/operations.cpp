@@ -43,6 +43,38 @@ void require_alike(const Call& c, size_t first, size_t last) {
     }
 }
 
+// A product, and what its hints ask for: how exact sums must be, whether the weight is a rotation, how exact
+// activations.
+ggml_tensor* hinted(const Call& c, ggml_tensor* product) {
+    if (c.i(0) != 0) c.ggml.ggml_prec_set_acc(product, static_cast<ggml_prec>(c.i(0)));
+    if (c.i(1) != 0) c.ggml.ggml_mul_mat_set_hint(product, static_cast<ggml_op_hint>(c.i(1)));
+    if (c.i(2) != 0) c.ggml.ggml_prec_set_src(product, static_cast<ggml_prec>(c.i(2)), 1);
+    return product;
+}
+
+// Only a matrix of float32 is updated; ggml does not check the kinds of the others.
+ggml_tensor* optimiser_step(const Call& c) {
+    for (size_t i = 0; i < c.sources.size(); ++i)
+        if (c.source(i)->type != GGML_TYPE_F32) throw BuildError("not float32: " + text_of(c.step));
+    if (c.source(0)->op != GGML_OP_NONE) throw BuildError("no parameter: " + text_of(c.step));
+    c.ggml.ggml_set_param(c.source(0));
+    return c.step.op == "opt_step_sgd"
+               ? c.ggml.ggml_opt_step_sgd(c.context, c.source(0), c.source(1), c.source(2))
+               : c.ggml.ggml_opt_step_adamw(c.context, c.source(0), c.source(1), c.source(2), c.source(3),
+                                            c.source(4));
+}
+
+// A result as source `like` is.
+ggml_tensor* custom(const Call& c, size_t like, ggml_custom_op_t function) {
+    const ggml_tensor* const shape = c.source(like);
+    std::vector<ggml_tensor*> sources = c.sources;
+    for (const ggml_tensor* const source : sources)
+        if (source->type != GGML_TYPE_F32) throw BuildError("not float32: " + text_of(c.step));
+    return c.ggml.ggml_custom_4d(c.context, GGML_TYPE_F32, shape->ne[0], shape->ne[1], shape->ne[2],
+                                 shape->ne[3], sources.data(), static_cast<int>(sources.size()), function,
+                                 GGML_N_TASKS_MAX, nullptr);
+}
+
 #define UNARY_CALL(function) [](const Call& c) { return c.ggml.function(c.context, c.source(0)); }
 #define BINARY_CALL(function) \
     [](const Call& c) { return c.ggml.function(c.context, c.source(0), c.source(1)); }
@@ -57,6 +89,7 @@ ggml_tensor* flash_attention(const Call& c) {
     if (!fits) throw BuildError("operands that do not fit: " + text_of(c.step));
     ggml_tensor* const result = c.ggml.ggml_flash_attn_ext(c.context, c.source(0), c.source(1), c.source(2),
                                                            c.maybe(3), c.f(0), c.f(1), c.f(2));
+    if (c.i(3) != 0) c.ggml.ggml_prec_set_acc(result, static_cast<ggml_prec>(c.i(3)));
     if (c.maybe(4) != nullptr) c.ggml.ggml_flash_attn_ext_add_sinks(result, c.source(4));
     return result;
 }
@@ -112,10 +145,11 @@ ggml_tensor* view(const Call& c) {
 
 const std::map<std::string, Make>& plain_operations() {
     static const std::map<std::string, Make> table = {
-        {"mul_mat", BINARY_CALL(ggml_mul_mat)},
+        {"mul_mat",
+         [](const Call& c) { return hinted(c, c.ggml.ggml_mul_mat(c.context, c.source(0), c.source(1))); }},
         {"mul_mat_id",
          [](const Call& c) {
-             return c.ggml.ggml_mul_mat_id(c.context, c.source(0), c.source(1), c.source(2));
+             return hinted(c, c.ggml.ggml_mul_mat_id(c.context, c.source(0), c.source(1), c.source(2)));
          }},
         {"add_id",
          [](const Call& c) { return c.ggml.ggml_add_id(c.context, c.source(0), c.source(1), c.source(2)); }},
@@ -205,7 +239,7 @@ const std::map<std::string, Make>& other_operations() {
         {"ssm_conv", BINARY_CALL(ggml_ssm_conv)},
         {"ssm_scan",
          [](const Call& c) {
-             if (c.source(0)->ne[3] != c.source(1)->ne[3])
+             if (c.source(0)->ne[3] < c.source(1)->ne[3])
                  throw BuildError("other states: " + text_of(c.step));
              return c.ggml.ggml_ssm_scan(c.context, c.source(0), c.source(1), c.source(2), c.source(3),
                                          c.source(4), c.source(5), c.source(6), 1);
@@ -233,10 +267,33 @@ const std::map<std::string, Make>& other_operations() {
         {"gated_delta_net",
          [](const Call& c) {
              require_alike(c, 0, 3);
-             if (c.source(3)->ne[2] != c.source(0)->ne[2] || c.source(4)->ne[2] != c.source(0)->ne[2])
-                 throw BuildError("gates of other rows: " + text_of(c.step));
+             const auto alike = [&](size_t i) {
+                 return std::equal(c.source(0)->ne + 1, c.source(0)->ne + GGML_MAX_DIMS, c.source(i)->ne + 1);
+             };
+             if (!alike(3) || !alike(4)) throw BuildError("gates of other rows: " + text_of(c.step));
              return c.ggml.ggml_gated_delta_net(c.context, c.source(0), c.source(1), c.source(2), c.source(3),
                                                 c.source(4), c.source(5), 1);
+         }},
+        {"opt_step_adamw", optimiser_step},
+        {"opt_step_sgd", optimiser_step},
+        {"custom",
+         [](const Call& c) {
+             require_alike(c, 0, c.sources.size());
+             return custom(c, 0, custom_sum);
+         }},
+        {"custom_turn", [](const Call& c) { return custom(c, 1, custom_turn); }},
+        {"custom_inplace",
+         [](const Call& c) {
+             require_alike(c, 0, 2);
+             if (c.source(0)->type != GGML_TYPE_F32) throw BuildError("not float32: " + text_of(c.step));
+             ggml_tensor* operand = c.source(1);
+             return c.ggml.ggml_custom_inplace(c.context, c.source(0), &operand, 1, custom_blend,
+                                               GGML_N_TASKS_MAX, nullptr);
+         }},
+        {"map_custom1_inplace",
+         [](const Call& c) {
+             return c.ggml.ggml_map_custom1_inplace(c.context, c.source(0), custom_half, GGML_N_TASKS_MAX,
+                                                    nullptr);
          }},
         {"map_custom1",
          [](const Call& c) {
