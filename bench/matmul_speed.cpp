@@ -17,7 +17,6 @@
 #include "config/device_lock.hpp"
 #include "matmul/npu_device.hpp"
 #include "runtime/locate.hpp"
-#include "runtime/malloc_mmap.hpp"
 #include "runtime/rknn_runtime.hpp"
 #include "soc/rk3588.hpp"
 #include "turns.hpp"

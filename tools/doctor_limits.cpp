@@ -12,7 +12,7 @@
 #include "doctor_product.hpp"
 #include "doctor_profile.hpp"
 #include "matrix/float16.hpp"
-#include "system/descriptors.hpp"
+#include "system/process.hpp"
 #include "system/threads.hpp"
 
 namespace rknpu2 {

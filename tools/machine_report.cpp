@@ -8,7 +8,6 @@
 #include "gguf/gguf_file.hpp"
 #include "matmul/npu_device.hpp"
 #include "runtime/locate.hpp"
-#include "runtime/malloc_mmap.hpp"
 #include "runtime/rknn_runtime.hpp"
 #include "soc/rk3588.hpp"
 #include "stdout_to_stderr.hpp"

@@ -13,7 +13,6 @@
 #include "doctor_system.hpp"
 #include "program.hpp"
 #include "runtime/locate.hpp"
-#include "runtime/malloc_mmap.hpp"
 #include "runtime/rknn_runtime.hpp"
 #include "stdout_to_stderr.hpp"
 

@@ -4,8 +4,10 @@
 // Only the form is checked here. What the names mean, and which there must be, is for whoever reads them.
 #pragma once
 
+#include <charconv>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/status.hpp"
@@ -26,5 +28,14 @@ Status wrong_line(const std::string& file, int line, const std::string& what);
 
 // The whole text as a finite number.
 std::optional<double> parse_number(const std::string& text);
+
+// The whole text as an int: decimal digits, with a minus in front if need be, and nothing else; nullopt for any other text, and for a
+// number that an int does not hold.
+inline std::optional<int> parse_int(std::string_view text) {
+    int value = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+    if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
+    return value;
+}
 
 }  // namespace rknpu2

@@ -8,6 +8,8 @@
 // ours: it may wait for another thread that logs, and may log itself.
 #pragma once
 
+#include <chrono>
+#include <cstdint>
 #include <functional>
 #include <string>
 
@@ -22,5 +24,25 @@ using LogSink = std::function<void(LogLevel, const std::string&)>;
 void set_log_sink(LogSink sink);
 
 [[gnu::format(printf, 2, 3)]] void log(LogLevel level, const char* pattern, ...);
+
+// How many lines may be logged about something that can happen thousands of times a second: the first kBurst,
+// then one a second, which says how many were left out. Not thread safe.
+class RateLimit {
+  public:
+    using Time = std::chrono::steady_clock::time_point;
+    static constexpr uint64_t kBurst = 20;
+    static constexpr std::chrono::seconds kPause{1};
+
+    // Is this line to be logged? If so, left_out() is what to put at its end.
+    bool allows(Time now = std::chrono::steady_clock::now());
+    // Such as " (and 12 lines like this one before it)", or nothing.
+    const std::string& left_out() const { return left_out_; }
+
+  private:
+    uint64_t logged_ = 0;
+    uint64_t suppressed_ = 0;
+    Time last_{};
+    std::string left_out_;
+};
 
 }  // namespace rknpu2

@@ -59,4 +59,13 @@ Result<ModelStats> decode_stats(const std::string& content);
 // decode_stats() of a file; kIo when it cannot be read. The message names the file.
 Result<ModelStats> read_stats(const std::string& path);
 
+// Smoothing: a channel of large activations is made smaller before it is rounded, and its weights larger, by
+// factors that cancel in the product. The factor is the root of the channel's root mean square, so activations
+// and weights share what one of them would have to bear. Weights that read the same activations have equal
+// statistics, hence equal factors. Returns what activations are multiplied by and weights are divided by: [K],
+// positive, finite, with a geometric mean of about 1. Channels that were (almost) never active count as
+// kQuietest times the loudest.
+inline constexpr float kQuietest = 1e-5F;
+std::vector<float> smoothing_factors(const ActivationStats& statistics);
+
 }  // namespace rknpu2

@@ -10,6 +10,7 @@
 // does not depend on the number of rows, so a row's result in a prompt is its result alone.
 #pragma once
 
+#include <cstddef>
 #include <string>
 
 #include "calibration/activation_stats.hpp"
@@ -36,5 +37,9 @@ struct PlaneDecision {
 // By tensor name, for every entry. `budget`: 0 or more.
 using PlaneChoice = std::map<std::string, PlaneDecision>;
 PlaneChoice choose_planes(const ModelStats& statistics, double budget = kPlaneBudget);
+
+// The Kullback-Leibler divergence of softmax(other) from softmax(base), in nats, averaged over `rows` rows of
+// N logits; 0 when they are equal, never negative. NaN when a logit is NaN. Sums are float64.
+double mean_divergence(const float* base, const float* other, size_t rows, size_t N);
 
 }  // namespace rknpu2

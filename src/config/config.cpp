@@ -11,7 +11,7 @@
 #include <type_traits>
 
 #include "base/format.hpp"
-#include "base/parse_int.hpp"
+#include "base/key_values.hpp"
 
 namespace rknpu2 {
 namespace {

@@ -45,7 +45,7 @@ const char* on_error_name(OnError step);
 // Such as "retry,fail".
 std::string on_error_text(const std::vector<OnError>& steps);
 
-// Do large blocks of malloc have mappings of their own (runtime/malloc_mmap.hpp)?
+// Do large blocks of malloc have mappings of their own (runtime/locate.hpp)?
 enum class MallocMmap { kAuto, kKeep, kOff };
 
 // May runs have so many columns (GGML_RKNPU2_COLUMNS)? 64 to 131072, whole groups of kernels of any type.
@@ -71,7 +71,7 @@ struct Config {
     std::vector<OnError> on_error = {OnError::kRetry, OnError::kReset, OnError::kFail};
     std::string profile = "auto";   // what the doctor has found out about the board: auto, none, or a file
     std::string profile_directory;  // the user's own; empty: there is no home
-    int contexts = 0;               // of the NPU, to keep; 0: device/context_limit.hpp
+    int contexts = 0;               // of the NPU, to keep; 0: device/recovery.hpp
     CoherencyChoice coherency = CoherencyChoice::kAuto;
     int start_wait = 5;  // seconds; system/start_wait.hpp
     MallocMmap malloc_mmap = MallocMmap::kAuto;

@@ -2,7 +2,7 @@
 // The contexts we keep: one for each (arithmetic, K, N, core, domain) in use; the least recently used goes
 // first.
 //
-// Making a context is slow, and a process may not have any number of them (context_limit.hpp), so weights of
+// Making a context is slow, and a process may not have any number of them (recovery.hpp), so weights of
 // a shape share one. It remembers the parts of device memory that it has imported and what is bound to it, by
 // slice id and length, never by an address. Not thread safe as a whole; different contexts may be used by
 // different threads.

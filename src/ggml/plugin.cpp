@@ -21,7 +21,6 @@
 #include "matmul/npu_device.hpp"
 #include "runtime/board_profile.hpp"
 #include "runtime/locate.hpp"
-#include "runtime/malloc_mmap.hpp"
 #include "runtime/rknn_runtime.hpp"
 #include "system/file.hpp"
 #include "system/process.hpp"

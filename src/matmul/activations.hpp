@@ -16,9 +16,9 @@
 #include <vector>
 
 #include "counters/counters.hpp"
-#include "device/cube_sync.hpp"
 #include "device/work_areas.hpp"
 #include "plan/limits.hpp"
+#include "runs/bound_run.hpp"
 #include "runs/cube_rows.hpp"
 
 namespace rknpu2 {

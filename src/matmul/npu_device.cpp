@@ -4,7 +4,7 @@
 #include <algorithm>
 
 #include "device/cpu_team.hpp"
-#include "matmul/stored_product.hpp"
+#include "matmul/npu_resources.hpp"
 
 namespace rknpu2 {
 namespace {

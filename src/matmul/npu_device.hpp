@@ -22,7 +22,7 @@
 #include "matmul/multiplication.hpp"
 #include "matmul/npu_resources.hpp"
 #include "system/start_wait.hpp"
-#include "weights/packing_progress.hpp"
+#include "weights/packer.hpp"
 #include "weights/weight_cache.hpp"
 
 namespace rknpu2 {

@@ -5,8 +5,8 @@
 #include <chrono>
 #include <utility>
 
-#include "system/spin.hpp"
 #include "system/thread_pool.hpp"
+#include "system/threads.hpp"
 
 namespace rknpu2 {
 namespace {

@@ -15,7 +15,6 @@
 #include <mutex>
 
 #include "counters/counters.hpp"
-#include "device/cube_sync.hpp"
 #include "runs/bound_run.hpp"
 #include "soc/rk3588.hpp"
 #include "system/threads.hpp"

@@ -11,18 +11,18 @@
 #include <memory>
 #include <mutex>
 
-#include "base/rate_limit.hpp"
+#include "base/log.hpp"
 #include "base/status.hpp"
 #include "config/config.hpp"
 #include "config/device_lock.hpp"
 #include "counters/counters.hpp"
 #include "device/context_cache.hpp"
-#include "device/context_limit.hpp"
 #include "device/device_memory.hpp"
 #include "device/recovery.hpp"
 #include "device/work_areas.hpp"
 #include "matmul/activations.hpp"
 #include "matmul/npu_lane.hpp"
+#include "plan/weight_source.hpp"
 #include "runtime/npu_runtime.hpp"
 #include "system/process.hpp"
 #include "system/thread_pool.hpp"
@@ -64,5 +64,13 @@ struct NpuResources {
     std::unique_ptr<NpuLane> lane;  // of flows; made by the first one
     RateLimit fault_lines;
 };
+
+// Multiplies by a weight as it is stored, on the CPU, with sums in float64: out[m * N + n] = sum over k of
+// a[m * K + k] * weight[n][k], m < M. Counts nothing but the time. Thread safe.
+Status multiply_stored(NpuResources& npu, const WeightSource& source, const float* a, size_t M, float* out);
+
+// As multiply_stored(), after a failure of the NPU or of packing, and counted among the faults.
+Status multiply_after_fault(NpuResources& npu, const WeightSource& source, const float* a, size_t M,
+                            float* out);
 
 }  // namespace rknpu2

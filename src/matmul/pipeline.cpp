@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "plan/limits.hpp"
-#include "system/spin.hpp"
+#include "system/threads.hpp"
 
 namespace rknpu2 {
 namespace {

@@ -21,7 +21,7 @@
 #include <mutex>
 
 #include "base/status.hpp"
-#include "device/cube_sync.hpp"
+#include "runs/bound_run.hpp"
 #include "runs/run_list.hpp"
 
 namespace rknpu2 {

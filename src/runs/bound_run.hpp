@@ -6,6 +6,8 @@
 #pragma once
 
 #include <array>
+#include <cstddef>
+#include <vector>
 
 #include "counters/counters.hpp"
 #include "device/context_cache.hpp"
@@ -43,5 +45,29 @@ void drop_failed(ContextCache& contexts, const FailedContexts& failed);
 // Tells the device that the CPU has written the run's activations. Once for each cube (CubeSync).
 Status tell(const BoundRun& run, FailedContexts& failed);
 Status execute(const BoundRun& run, Counters& counters, FailedContexts& failed);
+
+// Which cubes of activations the device has been told of: one thread tells it, and others that read the cube
+// wait. Not thread safe: a scheduler's lock guards it. The device is told without that lock.
+class CubeSync {
+  public:
+    enum class State : char {
+        kMine,    // the caller must tell the device, and then call end()
+        kOthers,  // another thread is at it: wait until it has called end()
+        kDone,
+    };
+
+    explicit CubeSync(size_t cubes = 0) { reset(cubes); }
+    // Cubes that the CPU has just written. Allocates only if there are more than ever before.
+    void reset(size_t cubes) { states_.assign(cubes, State::kMine); }
+    State begin(size_t cube) {
+        const State state = states_[cube];
+        if (state == State::kMine) states_[cube] = State::kOthers;
+        return state;
+    }
+    void end(size_t cube, bool told) { states_[cube] = told ? State::kDone : State::kMine; }
+
+  private:
+    std::vector<State> states_;  // what the next begin() returns
+};
 
 }  // namespace rknpu2

@@ -6,7 +6,6 @@
 
 #include "base/format.hpp"
 #include "base/key_values.hpp"
-#include "base/parse_int.hpp"
 #include "system/file.hpp"
 
 namespace rknpu2 {

@@ -11,7 +11,7 @@
 #include "base/format.hpp"
 #include "base/log.hpp"
 #include "runtime/rknn_abi.hpp"
-#include "system/descriptors.hpp"
+#include "system/process.hpp"
 
 namespace rknpu2 {
 namespace {

@@ -8,7 +8,7 @@
 #include <chrono>
 #include <thread>
 
-#include "system/spin.hpp"
+#include "system/threads.hpp"
 
 namespace rknpu2 {
 namespace {

@@ -9,6 +9,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <cstddef>
 #include <functional>
 #include <thread>
@@ -41,5 +42,24 @@ size_t startable_threads(size_t count);
 
 // Logs the one line: `got` of `wanted` threads could be had.
 void tell_of_few_threads(size_t got, size_t wanted);
+
+// Waits for another thread without sleeping, for a little while: waking up takes longer than the wait. Returns
+// true once `condition` holds, false when the time is over. The condition is evaluated without any
+// lock, so it may look at atomics only.
+template <typename Condition>
+bool spin_until(const Condition& condition, std::chrono::microseconds time) {
+    const auto end = std::chrono::steady_clock::now() + time;
+    do {
+        for (int i = 0; i < 64; ++i) {
+            if (condition()) return true;
+#if defined(__x86_64__)
+            __builtin_ia32_pause();
+#elif defined(__aarch64__)
+            asm volatile("yield");
+#endif
+        }
+    } while (std::chrono::steady_clock::now() < end);
+    return false;
+}
 
 }  // namespace rknpu2

@@ -68,7 +68,7 @@ struct PackedWeight {
     std::vector<std::vector<float>> channel_offsets;
     // [segment], ascending; usually empty. Their scales and offsets above are 0.
     std::vector<std::vector<FarChannel>> far_channels;
-    // With activation statistics (smoothing.hpp), else empty: what activations are multiplied by before they
+    // With activation statistics (activation_stats.hpp), else empty: what activations are multiplied by before they
     // are rotated, [K]; and what is added to each result, [N].
     std::vector<float> input_factors;
     std::vector<float> bias;

@@ -3,11 +3,10 @@
 
 #include <algorithm>
 #include <cmath>
-#include <mutex>
 
 #include "base/aligned_buffer.hpp"
+#include "base/log.hpp"
 #include "calibration/rotation_choice.hpp"
-#include "calibration/smoothing.hpp"
 #include "kernels/far.hpp"
 #include "kernels/mix.hpp"
 #include "kernels/pack.hpp"
@@ -262,6 +261,8 @@ Result<float> scale_of_tensor(const WeightSource& source, const WeightPlan& plan
     return int8_tensor_scale(largest);
 }
 
+constexpr std::chrono::seconds kInterval{2};
+
 }  // namespace
 
 Result<PackedWeight> pack_weight(const ReservedWeight& reserved, ThreadPool& pool) {
@@ -305,6 +306,22 @@ void separate_far_channels(PackedWeight& packed) {
             if (offset != nullptr) *offset = 0.0F;
         }
     }
+}
+
+void PackingProgress::add(size_t packed_bytes) {
+    const std::lock_guard lock(mutex_);
+    const Clock::time_point now = Clock::now();
+    if (now - last_done_ > kInterval) {
+        weights_ = 0;
+        bytes_ = 0;
+        last_line_ = now;
+    }
+    last_done_ = now;
+    ++weights_;
+    bytes_ += packed_bytes;
+    if (now - last_line_ < kInterval) return;
+    last_line_ = now;
+    log(LogLevel::kInfo, "%s: %zu so far, %zu MiB", doing_, weights_, bytes_ >> 20);
 }
 
 }  // namespace rknpu2

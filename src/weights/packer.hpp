@@ -8,6 +8,10 @@
 // float rows for each thread, twice that when the plan rotates.
 #pragma once
 
+#include <chrono>
+#include <cstddef>
+#include <mutex>
+
 #include "calibration/activation_stats.hpp"
 #include "plan/weight_source.hpp"
 #include "system/thread_pool.hpp"
@@ -28,5 +32,25 @@ Result<PackedWeight> pack_weight(const ReservedWeight& reserved, ThreadPool& poo
 // Makes packed.far_channels of the far ones among the scales that pack_weight() or a file gave, and so makes
 // the weight whole. Files hold weights as they were before.
 void separate_far_channels(PackedWeight& packed);
+
+// A line in the log now and then while many weights are packed or loaded, so that a long first token is no
+// mystery. Thread safe.
+class PackingProgress {
+  public:
+    // `doing`: what the line begins with; a literal.
+    explicit PackingProgress(const char* doing) : doing_(doing) {}
+
+    // A weight is done. Logs at most once in two seconds of work; a pause of that length starts a new count.
+    void add(size_t packed_bytes);
+
+  private:
+    using Clock = std::chrono::steady_clock;
+    const char* const doing_;
+    std::mutex mutex_;
+    Clock::time_point last_done_{};
+    Clock::time_point last_line_{};
+    size_t weights_ = 0;
+    size_t bytes_ = 0;
+};
 
 }  // namespace rknpu2

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "base/rate_limit.hpp"
+#include "base/log.hpp"
 
 #include <gtest/gtest.h>
 

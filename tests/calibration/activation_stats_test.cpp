@@ -11,7 +11,6 @@
 #include <limits>
 
 #include "calibration/calibration.hpp"
-#include "calibration/smoothing.hpp"
 #include "matmul/matrices.hpp"
 #include "support/missing_path.hpp"
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "calibration/divergence.hpp"
+#include "calibration/plane_choice.hpp"
 
 #include <gtest/gtest.h>
 

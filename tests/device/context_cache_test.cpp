@@ -6,7 +6,7 @@
 #include <gtest/gtest.h>
 
 #include "base/log.hpp"
-#include "device/context_limit.hpp"
+#include "device/recovery.hpp"
 #include "support/fake_runtime.hpp"
 
 namespace rknpu2 {

@@ -212,7 +212,7 @@ TEST_P(PipelineTest, AFailureEndsItAndTheNextCallWorks) {
         if (seed % 6 == 0) {
             EXPECT_EQ(failing.total_runs(), 1U) << "a lone thread ran on after the failure";
         }
-        synced.reset(synced.size());
+        synced.reset(shape.chunk_parts.size() * shape.segments);
         Watcher watcher(shape, seed);
         pipeline.begin(shape, synced);
         work_together(pipeline, watcher, 1 + seed % 6);
@@ -236,7 +236,7 @@ TEST_P(PipelineTest, ATaskThatThrowsEndsItAndTheNextCallWorks) {
         work_together(pipeline, failing, 1 + seed % 6);
         EXPECT_EQ(pipeline.status().code(),
                   failing.has_thrown() ? StatusCode::kOutOfMemory : StatusCode::kOk);
-        synced.reset(synced.size());
+        synced.reset(shape.chunk_parts.size() * shape.segments);
         Watcher watcher(shape, seed);
         pipeline.begin(shape, synced);
         work_together(pipeline, watcher, 1 + seed % 6);

@@ -8,8 +8,6 @@
 #include <string>
 #include <utility>
 
-#include "plan/target_memo.hpp"
-
 namespace rknpu2 {
 namespace {
 

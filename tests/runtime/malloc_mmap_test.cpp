@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Large blocks of malloc before and after the vendor's library is opened. Each case is a process of its own,
 // since what it sets stays.
-#include "runtime/malloc_mmap.hpp"
+#include "runtime/locate.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -19,7 +19,7 @@
 #include "matrix/layout.hpp"
 #include "support/missing_path.hpp"
 #include "support/random.hpp"
-#include "system/descriptors.hpp"
+#include "system/process.hpp"
 
 namespace rknpu2 {
 namespace {

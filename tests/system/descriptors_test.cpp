@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "system/descriptors.hpp"
+#include "system/process.hpp"
 
 #include <gtest/gtest.h>
 

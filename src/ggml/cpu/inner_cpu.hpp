@@ -20,7 +20,7 @@
 #include <vector>
 
 #include "ggml/buffer/cpu_copies.hpp"
-#include "ggml/node/decision.hpp"
+#include "ggml/node/node.hpp"
 
 namespace rknpu2 {
 

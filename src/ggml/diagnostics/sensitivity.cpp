@@ -7,7 +7,7 @@
 #include <cstring>
 
 #include "base/log.hpp"
-#include "calibration/divergence.hpp"
+#include "calibration/plane_choice.hpp"
 #include "ggml/buffer/buffer.hpp"
 #include "ggml/node/access.hpp"
 

@@ -24,7 +24,7 @@ struct FlowTools {
 
 // `abort` is asked between stages; its yes leads to kAborted. Returns kUnsupported if a flow needs more than
 // there is (counted, and told once): the caller must compute the nodes one by one. It may, whatever chunks
-// have done by then: a flow never writes what it has still to read (flow_homes.hpp).
+// have done by then: a flow never writes what it has still to read (flow_plan.cpp).
 Status run_flow(FlowTools& tools, const FlowPlan& plan, ggml_abort_callback abort, void* abort_data);
 
 }  // namespace rknpu2

@@ -5,7 +5,7 @@
 // rotary embeddings, gates, writing K and V to the cache. Attention reads the whole cache, but writes row by
 // row, too. So rows, which are tokens, can go through many nodes in chunks, and while the NPU multiplies some
 // rows the CPU computes attention for others (flow_execution.hpp). A stretch goes on for as long as nodes are
-// known to work so (row_maps.hpp) and keep the rules of flow_homes.hpp.
+// known to work so (row_maps.hpp) and keep the rules of FlowOutside (flow_plan.cpp).
 //
 // What nobody outside the stretch reads is never written to the graph's memory: it lives in memory of a
 // chunk, or, if it is used up within a pass, in a few rows of a thread's own. That also keeps chunks out of
@@ -18,7 +18,6 @@
 #include <vector>
 
 #include "ggml/host/host.hpp"
-#include "ggml/node/decision.hpp"
 #include "ggml/node/node.hpp"
 
 namespace rknpu2 {

@@ -17,7 +17,7 @@
 #include "counters/counters.hpp"
 #include "ggml/host/abi.hpp"
 #include "ggml/host/imports.hpp"
-#include "plan/target_memo.hpp"
+#include "plan/policy.hpp"
 
 namespace rknpu2 {
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Whose memory a tensor shows.
+// A node of a graph: whose memory a tensor shows, who computes it, and why.
 #pragma once
 
 #include <cstddef>
@@ -7,6 +7,8 @@
 #include <span>
 
 #include "ggml/api/tensors.hpp"
+#include "plan/policy.hpp"
+#include "plan/support.hpp"
 
 namespace rknpu2 {
 
@@ -24,5 +26,13 @@ Element* row_of(const ggml_tensor* tensor, int64_t i1, int64_t i2 = 0, int64_t i
     return reinterpret_cast<Element*>(static_cast<std::byte*>(tensor->data) + at(i1, 1) + at(i2, 2) +
                                       at(i3, 3));
 }
+
+struct NodeDecision {
+    Target target = Target::kCpu;
+    // Why the NPU can or cannot do a multiplication; any other node keeps the default, which means nothing.
+    Reason reason = Reason::kSupported;
+    // Where a multiplication by experts that the NPU can do is computed, and why.
+    TargetChoice choice;
+};
 
 }  // namespace rknpu2

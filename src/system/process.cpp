@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: MIT
-#include "system/descriptors.hpp"
+#include "system/process.hpp"
 
 #include <fcntl.h>
 #include <sys/resource.h>
-#include <unistd.h>
 
 #include <cerrno>
 
