@@ -6,6 +6,7 @@ from harness import HostTest
 
 PROGRAM = harness.BUILD_DIR / "bin" / "sequence_digests"
 USES = 11 + 8 + 2  # prompts, numbers of sequences, a shift, a cache used again
+STREAMS = 11  # numbers and lengths of sequences
 
 
 class Fusion(HostTest):
@@ -13,13 +14,13 @@ class Fusion(HostTest):
 
     longest = 700  # tokens of a prompt: a micro-batch of 512 and the rest
 
-    def digests(self, precision, fuse):
+    def digests(self, precision, fuse, *options, uses=USES):
         """One line for each use, as tests/ggml/sequence_digests.cpp prints them."""
-        run = self.host(PROGRAM, self.longest, precision=precision, extra={"GGML_RKNPU2_FUSE": str(fuse)})
+        run = self.host(PROGRAM, self.longest, *options, precision=precision, extra={"GGML_RKNPU2_FUSE": str(fuse)})
         self.assert_ran_on_npu(run)
         lines = [line for line in run.out.splitlines() if line.count(",") == 1 and ":" in line]
-        self.assertEqual(len(lines), USES, run.out)
-        self.assertEqual(len({line.rpartition(",")[2] for line in lines}), USES, "different uses have the same logits")
+        self.assertEqual(len(lines), uses, run.out)
+        self.assertEqual(len({line.rpartition(",")[2] for line in lines}), uses, "different uses have the same logits")
         return lines, run.stats.document
 
     def check(self, precision):
@@ -44,6 +45,21 @@ class Fusion(HostTest):
 
     def test_balanced(self):
         self.check("balanced")
+
+    def test_streams(self):
+        """Sequences with a cache each go through whole layers together."""
+        apart, _ = self.digests("fast", 0, "f16", "streams", uses=STREAMS)
+        together, shared = self.digests("fast", 1, "f16", "streams", uses=STREAMS)
+        self.assertEqual(together, apart)
+        self.assertGreaterEqual(shared["flows"], STREAMS)
+        self.assertGreater(shared["flow_nodes"], 29 * 25 * shared["flows"])
+
+    def test_quantised_cache(self):
+        """So do queries, keys, values and results that are rotated for it."""
+        apart, _ = self.digests("fast", 0, "q8_0")
+        together, shared = self.digests("fast", 1, "q8_0")
+        self.assertEqual(together, apart)
+        self.assertGreater(shared["flow_nodes"], 29 * 29 * shared["flows"])
 
 
 class LongFusion(Fusion):

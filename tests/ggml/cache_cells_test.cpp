@@ -62,7 +62,7 @@ class FlowWaitsTest : public PlanFixture {
     }
 
     std::vector<FlowChunk> chunks_;
-    std::optional<FlowWaits> waits_{std::in_place, chunks_};
+    std::optional<FlowWaits> waits_{std::in_place, chunks_, kRows};
     ggml_tensor *cache_ = nullptr, *places_ = nullptr, *mask_ = nullptr, *writer_ = nullptr,
                 *shown_ = nullptr, *attention_ = nullptr;
 };
@@ -83,7 +83,7 @@ TEST_F(FlowWaitsTest, ShuffledPlaces) {
 TEST_F(FlowWaitsTest, OneCellOfALaterChunk) {
     set_mask([](int64_t i, int64_t j) { return j <= i || (i == 63 && j == 70); });
     EXPECT_EQ(last_seen(), (Chunks{1, 1, 2}));
-    waits_.emplace(chunks_);
+    waits_.emplace(chunks_, kRows);
     set_mask([](int64_t i, int64_t j) { return j <= i || (i == 0 && j == 255); });
     EXPECT_EQ(last_seen(), (Chunks{2, 1, 2}));
 }
@@ -104,7 +104,7 @@ TEST_F(FlowWaitsTest, WhatCannotBeToldWaitsForAll) {
     set_mask([](int64_t i, int64_t j) { return j <= i; });
     const auto check = [&](const auto& change, const auto& back) {
         change();
-        waits_.emplace(chunks_);
+        waits_.emplace(chunks_, kRows);
         EXPECT_EQ(last_seen(), all);
         back();
     };
@@ -115,7 +115,7 @@ TEST_F(FlowWaitsTest, WhatCannotBeToldWaitsForAll) {
     check([&] { shown_->nb[1] *= 2; }, [&] { shown_->nb[1] /= 2; });
     check([&] { shown_->data = static_cast<char*>(shown_->data) + 2; },
           [&] { shown_->data = static_cast<char*>(shown_->data) - 2; });
-    waits_.emplace(chunks_);
+    waits_.emplace(chunks_, kRows);
     EXPECT_EQ(last_seen(), (Chunks{0, 1, 2}));
 }
 
@@ -128,6 +128,36 @@ TEST_F(FlowWaitsTest, AnotherPartOfTheCacheIsLookedAtAnew) {
     EXPECT_EQ(last_seen(), (Chunks{1, 2, 2}));
     shown_->ne[1] = 32;  // cells 64 to 95
     EXPECT_EQ(last_seen(), (Chunks{1, 1, 2}));
+}
+
+// Two streams of 128 rows; each sees only its own part of the cache, by columns of its own.
+TEST_F(FlowWaitsTest, StreamsDoNotWaitForEachOther) {
+    constexpr int64_t kEach = kRows / 2;
+    chunks_ = {{0, 64}, {64, 64}, {128, 64}, {192, 64}};
+    waits_.emplace(chunks_, kEach);
+    shown_->ne[1] = kCells / 2;
+    shown_->ne[3] = 2;
+    shown_->nb[3] = kCells / 2 * shown_->nb[1];
+    mask_->ne[0] = kCells / 2;
+    mask_->ne[1] = kEach;
+    mask_->ne[3] = 2;
+    mask_->nb[1] = kCells / 2 * sizeof(uint16_t);
+    mask_->nb[2] = mask_->nb[3] = mask_->nb[1] * kEach;
+    set_places([](int64_t row) { return row / kEach * (kCells / 2) + row % kEach; });
+    auto* const mask = static_cast<uint16_t*>(mask_->data);
+    std::fill_n(mask, kRows * kCells / 2, kHidden);
+    for (int64_t row = 0; row < kRows; ++row)
+        std::fill_n(mask + row * (kCells / 2), row % kEach + 1, kShown);  // causal
+    EXPECT_EQ(last_seen(), (Chunks{0, 1, 2, 3}));
+    mask[5 * (kCells / 2) + 100] = kShown;  // row 5 sees row 100, of its own stream
+    waits_.emplace(chunks_, kEach);
+    EXPECT_EQ(last_seen(), (Chunks{1, 1, 2, 3}));
+    mask[(kEach + 5) * (kCells / 2) + 100] = kShown;
+    waits_.emplace(chunks_, kEach);
+    EXPECT_EQ(last_seen(), (Chunks{1, 1, 3, 3}));
+    mask[5 * (kCells / 2) + 200] = kShown;  // a cell that nobody writes
+    waits_.emplace(chunks_, kEach);
+    EXPECT_EQ(last_seen(), (Chunks{1, 1, 3, 3}));
 }
 
 TEST_F(FlowWaitsTest, AsOneWouldLook) {
@@ -149,7 +179,7 @@ TEST_F(FlowWaitsTest, AsOneWouldLook) {
             size_t& last = expected[chunk_of(at / kRows)];
             last = std::max(last, chunk_of(at % kRows));
         }
-        waits_.emplace(chunks_);
+        waits_.emplace(chunks_, kRows);
         EXPECT_EQ(last_seen(), expected) << "seed " << seed;
     }
 }

@@ -64,6 +64,31 @@ TEST_F(FlowPlanTest, ALayer) {
     EXPECT_EQ(flow.stages[3].cache_reads.size(), 2U);
 }
 
+// Heads of a token are rows of their own in between, as llama.cpp shows them.
+TEST_F(FlowPlanTest, TheRotationOfAQuantisedCacheFlows) {
+    constexpr int64_t kHead = kK / 4;
+    ggml_tensor* const q = matmul("q", square("wq"), rows("x"));
+    ggml_tensor* const heads = view(Op::kReshape, "heads", q, {kHead, 4 * kRows}, {});
+    ggml_tensor* const turned = matmul("turned", weight("rotation", kHead, kHead), heads);
+    ggml_tensor* const flat = view(Op::kReshape, "flat", turned, {kK, kRows}, {});
+    ending(flat);
+    EXPECT_EQ(steps(), "group(q) group(turned) cpu(s) group(p) cpu(end)");  // it may be any weight
+    turned->op_params[1] = GGML_HINT_SRC0_IS_HADAMARD;
+    EXPECT_EQ(steps(), "flow(q..p) cpu(end)");
+    EXPECT_EQ(stages(), "pass() product(q) pass(turned s) product(p) pass()");
+    EXPECT_EQ(home(turned), "block");
+    EXPECT_EQ(flows().at(0)->tensors.at(turned).row_bytes, kK * sizeof(float));
+}
+
+// A row of the flow is four rows of the result, which no other operation knows.
+TEST_F(FlowPlanTest, HeadsThatAreRowsOfTheirOwnEndAFlow) {
+    ggml_tensor* const q = matmul("q", square("wq"), rows("x"));
+    ggml_tensor* const p = matmul("p", square("wp"), q);
+    ggml_tensor* const heads = view(Op::kReshape, "heads", p, {kK / 4, 4 * kRows}, {});
+    like(Op::kSqr, "s", {heads});
+    EXPECT_EQ(steps(), "flow(q..p) cpu(s)");
+}
+
 TEST_F(FlowPlanTest, FewerRowsDoNotFlow) {
     ggml_tensor* const x = input("x", {kK, kRows - 1});
     ending(matmul("q", square("wq"), x));
@@ -214,6 +239,31 @@ TEST_F(FlowPlanTest, AttentionWaitsForKeysAndValuesOnly) {
         ggml_tensor* const o = attention("attn", p, k, k, mask);
         like(Op::kOther, "end", {o});
         EXPECT_EQ(steps(), mask_is_written ? "flow(q..set_mask) cpu(attn end)" : "flow(q..attn) cpu(end)");
+    }
+}
+
+// Rows of four sequences, each with its part of the cache.
+TEST_F(FlowPlanTest, AttentionOverStreams) {
+    constexpr int64_t kStreams = 4, kEach = kRows / kStreams;
+    for (const bool of_all_streams : {true, false}) {
+        nodes_clear();
+        ggml_tensor* const kc = state("kc", {kK, kCells * kStreams}, GGML_TYPE_F16);
+        ggml_tensor* const q = matmul("q", square("wq"), rows("x"));
+        ggml_tensor* const p = matmul("p", square("wp"), q);
+        set_rows("set", kc, q, input("places", {kRows}, GGML_TYPE_I64));
+        const size_t row = p->nb[1];
+        ggml_tensor* const queries =
+            view(Op::kPermute, "queries", p, {kK, kEach, 1, kStreams}, {4, row, 4, row * kEach});
+        ggml_tensor* const k = view(Op::kView, "ks", kc, {kK, kCells, 1, of_all_streams ? kStreams : 1},
+                                    {2, kc->nb[1], 2, kc->nb[1] * kCells});
+        ggml_tensor* const mask = input("mask", {kCells, kEach, 1, kStreams}, GGML_TYPE_F16);
+        ggml_tensor* const o =
+            node(Op::kFlashAttention, "attn", {kK, 1, kEach, kStreams}, {queries, k, k, mask});
+        matmul("o", square("wo"), view(Op::kReshape, "flat", o, {kK, kRows}, {}));
+        like(Op::kOther, "end", {o});
+        EXPECT_EQ(steps(),
+                  of_all_streams ? "flow(q..o) cpu(end)" : "flow(q..set) cpu(attn) group(o) cpu(end)");
+        EXPECT_EQ(flows().at(0)->stream_rows, of_all_streams ? kEach : kRows);
     }
 }
 

@@ -3,12 +3,16 @@
 // a context that is shifted, a cache that is used again. Each line is the tokens that follow, and a digest of
 // all logits on the way. tests/e2e/test_fusion.py runs it with and without fusion and compares.
 //
-//   sequence_digests LONGEST    tokens of the longest prompt, up to 2048
+//   sequence_digests LONGEST [CACHE] [streams]
+//
+// LONGEST: tokens of the longest prompt, up to 2048. CACHE: the type of the cache, f16 or q8_0. streams: each
+// sequence has a cache of its own; then only the uses of several sequences are done, with long ones.
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <string>
+#include <vector>
 
 #include "ggml/llama_session.hpp"
 
@@ -18,10 +22,11 @@ namespace {
 constexpr int kSteps = 3;
 constexpr llama_pos kMostTokens = 2048;
 constexpr int kSequences = 8;
+constexpr uint32_t kCells = 512;  // of a stream
 
 class Uses {
   public:
-    explicit Uses(Llama& llama) : api_(llama.api) {
+    Uses(Llama& llama, ggml_type cache, bool streams) : api_(llama.api) {
         llama_model_params model = api_.llama_model_default_params();
         model.n_gpu_layers = 99;
         model_ = api_.llama_model_load_from_file(MODEL, model);
@@ -31,7 +36,9 @@ class Uses {
         context.n_batch = static_cast<uint32_t>(kMostTokens);
         context.n_ubatch = 512;
         context.n_seq_max = kSequences;
-        context.kv_unified = true;
+        context.kv_unified = !streams;
+        context.type_k = context.type_v = cache;
+        if (streams) context.n_ctx = kSequences * kCells;
         context.n_threads = context.n_threads_batch = 2;
         context_ = api_.llama_init_from_model(model_, context);
         vocabulary_ = static_cast<size_t>(api_.llama_vocab_n_tokens(api_.llama_model_get_vocab(model_)));
@@ -54,17 +61,21 @@ class Uses {
                finish("prompt of " + std::to_string(count));
     }
 
-    // Sequences of different lengths in every batch.
-    bool sequences(int count) {
+    // Sequences in every batch, each `more` tokens longer than the one before it.
+    bool sequences(int count, int first = 5, int more = 3) {
         start();
         std::vector<Piece> pieces;
         std::vector<llama_pos> ends;
         for (int s = 0; s < count; ++s) {
-            pieces.push_back({s, 0, some_tokens(static_cast<size_t>(5 + 3 * s))});
+            const int length = first + more * s;
+            pieces.push_back({s, 0, some_tokens(static_cast<size_t>(length))});
             pieces.back().tokens[0] += s;
-            ends.push_back(5 + 3 * s);
+            ends.push_back(length);
         }
-        return feed(pieces) && follow(ends) && finish("sequences: " + std::to_string(count));
+        std::string name = "sequences: ";
+        name.append(std::to_string(count)).append(" of ").append(std::to_string(first));
+        name.append(" + ").append(std::to_string(more));
+        return feed(pieces) && follow(ends) && finish(name);
     }
 
     // Fifty tokens are cut out and the rest moves up.
@@ -133,7 +144,7 @@ class Uses {
         for (int step = 0; step < kSteps; ++step) {
             std::vector<Piece> pieces;
             for (size_t s = 0; s < ends.size(); ++s) {
-                text_ += " " + std::to_string(next_[s % next_.size()]);
+                text_.append(1, ' ').append(std::to_string(next_[s % next_.size()]));
                 pieces.push_back({static_cast<llama_seq_id>(s), ends[s]++, {next_[s % next_.size()]}});
             }
             if (!feed(pieces)) return false;
@@ -165,17 +176,29 @@ class Uses {
     std::vector<llama_token> next_;
 };
 
-int run(size_t longest) {
-    const std::unique_ptr<Llama> llama = Llama::open();
-    if (!llama) return 1;
-    Uses uses(*llama);
-    bool ok = uses.ok();
+bool of_one_cache(Uses& uses, size_t longest) {
+    bool ok = true;
     for (const size_t count : {1U, 2U, 7U, 31U, 32U, 33U, 127U, 511U, 512U, 513U})
         ok = ok && uses.prompt(count);
     ok = ok && uses.prompt(longest);
     for (int count = 1; count <= kSequences; ++count)
         ok = ok && uses.sequences(count);
-    ok = ok && uses.shift() && uses.reuse();
+    return ok && uses.shift() && uses.reuse();
+}
+
+// Shorter than a chunk of a flow, about one, and several; equal lengths and others.
+bool of_streams(Uses& uses) {
+    return uses.sequences(8, 17, 0) && uses.sequences(3, 50, 0) && uses.sequences(5, 40, 0) &&
+           uses.sequences(2, 64, 0) && uses.sequences(3, 100, 0) && uses.sequences(2, 127, 0) &&
+           uses.sequences(2, 128, 0) && uses.sequences(3, 170, 0) && uses.sequences(2, 300, 0) &&
+           uses.sequences(4, 70, 11) && uses.sequences(2, 200, 150);
+}
+
+int run(size_t longest, ggml_type cache, bool streams) {
+    const std::unique_ptr<Llama> llama = Llama::open();
+    if (!llama) return 1;
+    Uses uses(*llama, cache, streams);
+    const bool ok = uses.ok() && (streams ? of_streams(uses) : of_one_cache(uses, longest));
     if (!ok) std::fprintf(stderr, "llama.cpp failed:\n%s\n", llama->host->take_log().c_str());
     return ok ? 0 : 1;
 }
@@ -184,10 +207,14 @@ int run(size_t longest) {
 }  // namespace rknpu2::test
 
 int main(int argc, char** argv) {
-    const long longest = argc == 2 ? std::atol(argv[1]) : 0;
-    if (longest < 1 || longest > rknpu2::test::kMostTokens) {
-        std::fprintf(stderr, "usage: sequence_digests LONGEST, 1 to %d\n", rknpu2::test::kMostTokens);
+    const std::vector<std::string> words(argv + 1, argv + argc);
+    const long longest = words.empty() ? 0 : std::atol(words[0].c_str());
+    const bool known = words.size() < 2 || words[1] == "f16" || words[1] == "q8_0";
+    if (longest < 1 || longest > rknpu2::test::kMostTokens || !known || words.size() > 3) {
+        std::fprintf(stderr, "usage: sequence_digests LONGEST [f16|q8_0] [streams], LONGEST 1 to %d\n",
+                     rknpu2::test::kMostTokens);
         return 2;
     }
-    return rknpu2::test::run(static_cast<size_t>(longest));
+    const ggml_type cache = words.size() > 1 && words[1] == "q8_0" ? GGML_TYPE_Q8_0 : GGML_TYPE_F16;
+    return rknpu2::test::run(static_cast<size_t>(longest), cache, words.size() > 2);
 }

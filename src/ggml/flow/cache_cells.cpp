@@ -2,6 +2,7 @@
 #include "ggml/flow/cache_cells.hpp"
 
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
 
 namespace rknpu2 {
@@ -12,6 +13,11 @@ constexpr uint16_t kMinusInfinity = 0xFC00;  // as fp16
 // From where it is shown to where it is written, in bytes.
 std::ptrdiff_t distance_of(const FlowStage::CacheRead& read) {
     return static_cast<const char*>(read.writer->data) - static_cast<const char*>(read.shown->data);
+}
+
+// From one stream's cells to the next one's.
+int64_t stream_bytes_of(const FlowStage::CacheRead& read) {
+    return read.shown->ne[3] > 1 ? static_cast<int64_t>(read.shown->nb[3]) : 0;
 }
 
 // The cell that a SET_ROWS writes a row of the flow to; -1: none, or it cannot be told.
@@ -32,18 +38,20 @@ int64_t cell_of(const ggml_tensor* writer, int64_t row) {
 
 }  // namespace
 
-// For each row of the flow: the column of the mask for the cell that it is written to; -1 if that is not
-// shown. Empty when that cannot be told.
+// For each row of the flow: the column of its stream's mask for the cell that it is written to; -1 if that is
+// not shown. Empty when that cannot be told.
 std::vector<int64_t> FlowWaits::columns_of(const FlowStage::CacheRead& read) const {
     const auto stride = static_cast<int64_t>(read.writer->nb[1]);
     const std::ptrdiff_t distance = distance_of(read);
+    const int64_t stream_bytes = stream_bytes_of(read);
     if (read.writer->src[1]->type != GGML_TYPE_I64 || read.shown->nb[1] != read.writer->nb[1] ||
-        distance % stride != 0)
+        distance % stride != 0 || stream_bytes % stride != 0)
         return {};
     std::vector<int64_t> columns(chunks_.back().m0 + chunks_.back().count, -1);
     for (size_t m = 0; m < columns.size(); ++m) {
         const int64_t cell = cell_of(read.writer, static_cast<int64_t>(m));
-        const int64_t column = cell + distance / stride;
+        const int64_t stream = static_cast<int64_t>(m) / stream_rows_;
+        const int64_t column = cell + (distance - stream * stream_bytes) / stride;
         if (cell >= 0 && column >= 0 && column < read.shown->ne[1]) columns[m] = column;
     }
     return columns;
@@ -51,15 +59,18 @@ std::vector<int64_t> FlowWaits::columns_of(const FlowStage::CacheRead& read) con
 
 // For each chunk: the last one whose cells some row of it sees.
 std::vector<size_t> FlowWaits::look(const ggml_tensor* mask, const FlowStage::CacheRead& read) const {
-    const bool known = mask != nullptr && mask->type == GGML_TYPE_F16 && mask->ne[2] == 1 && mask->ne[3] == 1;
+    const bool known = mask != nullptr && mask->type == GGML_TYPE_F16 && mask->ne[2] == 1;
     const std::vector<int64_t> columns = known ? columns_of(read) : std::vector<int64_t>{};
     std::vector<size_t> last(chunks_.size(), chunks_.size() - 1);
     if (columns.empty()) return last;
     const auto sees = [&](const FlowChunk& chunk, const FlowChunk& other) {
         for (size_t m = chunk.m0; m < chunk.m0 + chunk.count; ++m) {
-            const auto* const row = row_of<const uint16_t>(mask, static_cast<int64_t>(m));
-            for (size_t n = other.m0; n < other.m0 + other.count; ++n)
-                if (columns[n] >= 0 && row[columns[n]] != kMinusInfinity) return true;
+            const auto [stream, t] = std::lldiv(static_cast<int64_t>(m), stream_rows_);
+            const auto* const row = row_of<const uint16_t>(mask, t, 0, stream);
+            for (size_t n = other.m0; n < other.m0 + other.count; ++n) {
+                const bool same_cache = static_cast<int64_t>(n) / stream_rows_ == stream;
+                if (same_cache && columns[n] >= 0 && row[columns[n]] != kMinusInfinity) return true;
+            }
         }
         return false;
     };
@@ -77,6 +88,7 @@ size_t FlowWaits::last_seen(const FlowStage& stage, size_t chunk) {
         const Key key{mask,
                       read.writer->src[1],
                       distance_of(read),
+                      stream_bytes_of(read),
                       read.writer->nb[1],
                       read.shown->nb[1],
                       read.shown->ne[1]};

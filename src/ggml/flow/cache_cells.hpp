@@ -27,21 +27,25 @@ namespace rknpu2 {
 // One object for each run of a flow, used by one thread.
 class FlowWaits {
   public:
-    // The chunks must stay.
-    explicit FlowWaits(const std::vector<FlowChunk>& chunks) : chunks_(chunks) {}
+    // The chunks must stay. stream_rows: FlowPlan::stream_rows.
+    FlowWaits(const std::vector<FlowChunk>& chunks, int64_t stream_rows)
+        : chunks_(chunks), stream_rows_(stream_rows) {}
 
     // Returns the last chunk that must have done stage.after before attention of `chunk` may begin, as all
     // chunks before it must: `chunk` or a later one.
     size_t last_seen(const FlowStage& stage, size_t chunk);
 
   private:
-    // What look() depends on: mask, indices, distance, strides of what is written and shown, shown cells.
-    using Key = std::tuple<const ggml_tensor*, const ggml_tensor*, std::ptrdiff_t, size_t, size_t, int64_t>;
+    // What look() depends on: mask, indices, distance, distance of streams, strides of what is written and shown,
+    // shown cells.
+    using Key =
+        std::tuple<const ggml_tensor*, const ggml_tensor*, std::ptrdiff_t, int64_t, size_t, size_t, int64_t>;
 
     std::vector<size_t> look(const ggml_tensor* mask, const FlowStage::CacheRead& read) const;
     std::vector<int64_t> columns_of(const FlowStage::CacheRead& read) const;
 
     const std::vector<FlowChunk>& chunks_;
+    const int64_t stream_rows_;
     std::map<Key, std::vector<size_t>> known_;  // layers share their mask and their indices
 };
 

@@ -31,14 +31,28 @@ size_t block_rows(size_t bytes_a_row) {
 
 static_assert(2 * kFlowChunkRows - 1 <= static_cast<int64_t>(kMaxFlowRows));
 
-// Chunks have kFlowChunkRows rows each; the last one has the rest, too.
-std::vector<FlowChunk> cut_rows(int64_t rows) {
-    const auto size = static_cast<size_t>(kFlowChunkRows);
-    std::vector<FlowChunk> chunks(static_cast<size_t>(rows) / size);
-    for (size_t c = 0; c < chunks.size(); ++c)
-        chunks[c] = {c * size, size};
-    chunks.back().count = static_cast<size_t>(rows) - chunks.back().m0;
+// Chunks have kFlowChunkRows rows each, and the last one of a stream has the rest, too. Streams that are
+// shorter are whole, and as many as make kFlowChunkRows rows go together. So attention gets fewer rows of a
+// stream at a time only if the stream has no more: the host's function for few rows is another one.
+std::vector<FlowChunk> cut_rows(int64_t rows, int64_t stream_rows) {
+    std::vector<FlowChunk> chunks;
+    const int64_t whole = stream_rows < kFlowChunkRows
+                              ? (kFlowChunkRows + stream_rows - 1) / stream_rows * stream_rows
+                              : stream_rows;
+    for (int64_t first = 0; first < rows; first += whole) {
+        const int64_t end = std::min(first + whole, rows);
+        for (int64_t m = first; m < end;) {
+            const int64_t left = end - m;
+            const int64_t count = left < 2 * kFlowChunkRows ? left : kFlowChunkRows;
+            chunks.push_back({static_cast<size_t>(m), static_cast<size_t>(count)});
+            m += count;
+        }
+    }
     return chunks;
+}
+
+size_t most_rows(const std::vector<FlowChunk>& chunks) {
+    return std::ranges::max(chunks, {}, &FlowChunk::count).count;
 }
 
 // A thread's own; null if there is no memory.
@@ -55,16 +69,17 @@ class FlowExecution {
         : host_(tools.host),
           tools_(tools),
           plan_(plan),
-          chunks_(cut_rows(plan.rows)),
+          chunks_(cut_rows(plan.rows, plan.stream_rows)),
+          chunk_room_(most_rows(chunks_)),
           progress_(chunks_.size()),
           begun_(plan.stages.size()),
           packed_(plan.products.size()),
           npu_(host_.npu->resources()),
           flow_(npu_),
-          waits_(chunks_) {}
+          waits_(chunks_, plan.stream_rows) {}
 
     Status run(ggml_abort_callback abort, void* abort_data) {
-        RKNPU2_RETURN_IF_ERROR(tools_.chunk_memory.grow(plan_.chunk_bytes * chunk_room() * chunks_.size()));
+        RKNPU2_RETURN_IF_ERROR(tools_.chunk_memory.grow(plan_.chunk_bytes * chunk_room_ * chunks_.size()));
         for (size_t i = 0; i < packed_.size(); ++i)
             RKNPU2_RETURN_IF_ERROR(pack_together(host_, plan_.products[i], packed_[i]));
         for (const auto& product : packed_) {
@@ -85,13 +100,11 @@ class FlowExecution {
         bool in_lane = false;  // its product was submitted
     };
 
-    size_t chunk_room() const { return chunks_.back().count; }
-
     FlowBlock rows_of(size_t chunk) const {
         const auto first = static_cast<int64_t>(chunks_[chunk].m0);
-        std::byte* const memory = tools_.chunk_memory.data() + chunk * chunk_room() * plan_.chunk_bytes;
+        std::byte* const memory = tools_.chunk_memory.data() + chunk * chunk_room_ * plan_.chunk_bytes;
         return {first, static_cast<int64_t>(chunks_[chunk].count), memory, first,
-                static_cast<int64_t>(chunk_room())};
+                static_cast<int64_t>(chunk_room_)};
     }
 
     Status lead(ggml_abort_callback abort, void* abort_data) {
@@ -166,8 +179,16 @@ class FlowExecution {
     Status attention(const FlowStage& stage, size_t chunk) {
         const PhaseTimer timer(*host_.counters, Phase::kCpu);
         RowsGraph graph(plan_, stage);
-        ggml_cgraph* const shown = graph.show(rows_of(chunk));
-        return status_of_cpu(tools_.cpu.compute(shown, 0, shown->n_nodes), stage.nodes[0].node);
+        FlowBlock rows = rows_of(chunk);
+        const int64_t end = rows.first + rows.count;
+        for (; rows.first < end; rows.first += rows.count) {
+            const int64_t left_of_stream = plan_.stream_rows - rows.first % plan_.stream_rows;
+            rows.count = std::min(end - rows.first, left_of_stream);
+            ggml_cgraph* const shown = graph.show(rows);
+            RKNPU2_RETURN_IF_ERROR(
+                status_of_cpu(tools_.cpu.compute(shown, 0, shown->n_nodes), stage.nodes[0].node));
+        }
+        return {};
     }
 
     Status pass(const FlowStage& stage, size_t chunk) {
@@ -256,6 +277,7 @@ class FlowExecution {
     FlowTools& tools_;
     const FlowPlan& plan_;
     const std::vector<FlowChunk> chunks_;
+    const size_t chunk_room_;  // rows that each chunk's memory is for
     std::vector<Progress> progress_;
     std::vector<char> begun_;  // by stage: some chunk has begun it
     // Held for this run only, since their buffer may be freed before the next graph comes. Let go after the

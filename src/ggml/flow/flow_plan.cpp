@@ -144,7 +144,7 @@ class Planner {
             int64_t rows)
         : ggml_(host.ggml), graph_(graph), decisions_(decisions), rows_of_(host.ggml, plan_.tensors, rows) {
         plan_.first = plan_.last = first;
-        plan_.rows = rows;
+        plan_.rows = plan_.stream_rows = rows;
     }
 
     FlowPlan make() {
@@ -239,6 +239,10 @@ class Planner {
 
     bool add_attention(const RowMap& mapped) {
         if (reads_what_is_written(mapped.node)) return false;
+        const int64_t stream_rows = plan_.rows / mapped.node->ne[3];
+        if (attends_ && stream_rows != plan_.stream_rows) return false;
+        attends_ = true;
+        plan_.stream_rows = stream_rows;
         if (ends_with_product()) open_pass();
         FlowStage stage;
         stage.kind = Kind::kAttention;
@@ -286,7 +290,8 @@ class Planner {
     FlowPlan plan_;
     RowMaps rows_of_;
     FlowOutside outside_;
-    int64_t columns_ = 0;  // of the last product
+    int64_t columns_ = 0;   // of the last product
+    bool attends_ = false;  // plan_.stream_rows is known
 };
 
 }  // namespace

@@ -70,6 +70,8 @@ struct FlowTensor {
 struct FlowPlan {
     int first = 0, last = 0;  // nodes of the graph: first .. last - 1
     int64_t rows = 0;
+    // Sequences that have a cache each are streams: the rows of the first one, then those of the next.
+    int64_t stream_rows = 0;  // of each; all rows where there is one stream
     std::vector<FlowStage> stages;
     std::vector<std::vector<ggml_tensor*>> products;  // multiplications by the same activations
     // By the tensor that owns the memory, of which others are views.

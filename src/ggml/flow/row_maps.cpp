@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "ggml/node/describe.hpp"
+
 namespace rknpu2 {
 namespace {
 
@@ -21,12 +23,14 @@ bool RowMaps::map(ggml_tensor* node, RowMap& mapped) const {
     if ((node->flags & GGML_TENSOR_FLAG_PARAM) != 0) return false;
     const Op op = ggml_.op(node);
     if (op == Op::kSetRows) return map_set_rows(node, mapped) && cuts_what_is_computed(mapped);
+    if (is_rotation(ggml_, node)) return map_rotation(node, mapped);
     const auto* const end = std::end(kElementwise);
     const bool elementwise = std::find(std::begin(kElementwise), end, op) != end;
     const bool known = (elementwise && map_elementwise(node, mapped)) ||
                        (op == Op::kRope && map_rope(node, mapped)) ||
                        (op == Op::kFlashAttention && map_attention(node, mapped));
-    return known && can_be_computed(node, mapped.dim) && cuts_what_is_computed(mapped);
+    const int64_t streams = op == Op::kFlashAttention ? node->ne[3] : 1;
+    return known && can_be_computed(node, mapped.dim, 1, streams) && cuts_what_is_computed(mapped);
 }
 
 // A chunk has only its own rows of what the flow computes, so no node may read such a result as a whole.
@@ -43,13 +47,15 @@ bool RowMaps::is_matrix(const ggml_tensor* node) const {
 }
 
 // Is it a tensor of floats with memory of its own, rows outermost and without gaps?
-bool RowMaps::can_be_computed(const ggml_tensor* node, int dim) const {
-    if (node->view_src != nullptr || node->type != GGML_TYPE_F32 || dim < 1 || node->ne[dim] != rows_)
+bool RowMaps::can_be_computed(const ggml_tensor* node, int dim, int64_t parts, int64_t streams) const {
+    if (node->view_src != nullptr || node->type != GGML_TYPE_F32 || dim < 1 ||
+        node->ne[dim] * streams != rows_ * parts)
         return false;
     size_t bytes = sizeof(float);
     for (int d = 0; d < GGML_MAX_DIMS; ++d) {
-        if (d > dim && node->ne[d] != 1) return false;
-        if (d <= dim && node->nb[d] != bytes) return false;
+        const bool outer = d > dim;
+        if (outer && node->ne[d] != (d == GGML_MAX_DIMS - 1 ? streams : 1)) return false;
+        if ((!outer || node->ne[d] != 1) && node->nb[d] != bytes) return false;
         bytes *= static_cast<size_t>(node->ne[d]);
     }
     return true;
@@ -59,6 +65,7 @@ void RowMaps::compute(const ggml_tensor* node, int dim) {
     FlowTensor& tensor = tensors_[node];
     tensor.dim = dim;
     tensor.row_bytes = node->nb[dim];
+    if (node->ne[dim] > rows_) tensor.row_bytes *= static_cast<size_t>(node->ne[dim] / rows_);
 }
 
 int RowMaps::dim_of(const ggml_tensor* tensor, int expected) const {
@@ -68,14 +75,17 @@ int RowMaps::dim_of(const ggml_tensor* tensor, int expected) const {
     return tensor->ne[expected] == 1 ? kWhole : kNoRows;
 }
 
-// A view must show whole rows, or the same part of each.
+// A view must show whole rows, or the same part of each. It may show each row as several rows of its own.
 int RowMaps::dim_of_computed(const ggml_tensor* tensor, const FlowTensor& memory) const {
     if (tensor->view_src == nullptr) return memory.dim;
     int dim = kNoRows;
     size_t end = tensor->view_offs + sizeof(float);  // of a row's part
     for (int d = 0; d < GGML_MAX_DIMS; ++d) {
-        if (tensor->ne[d] == rows_ && tensor->nb[d] == memory.row_bytes && dim == kNoRows) {
+        const size_t parts = d > 0 && tensor->nb[d] > 0 ? memory.row_bytes / tensor->nb[d] : 1;
+        if (tensor->ne[d] == rows_ * static_cast<int64_t>(parts) &&
+            tensor->nb[d] * parts == memory.row_bytes && dim == kNoRows) {
             dim = d;
+            end += (parts - 1) * tensor->nb[d];
         } else if (tensor->ne[d] != 1) {
             end += static_cast<size_t>(tensor->ne[d] - 1) * tensor->nb[d];
         }
@@ -103,6 +113,16 @@ bool RowMaps::map_elementwise(const ggml_tensor* node, RowMap& mapped) const {
     return mapped.source_dims[0] == mapped.dim;
 }
 
+// Each head of a token is a row of its own, turned by the host's transform of single rows.
+bool RowMaps::map_rotation(const ggml_tensor* node, RowMap& mapped) const {
+    const ggml_tensor* const from = node->src[1];
+    if (is_computed(node->src[0]) || !is_computed(from) || dim_of(from, 1) != 1 ||
+        from->nb[1] != static_cast<size_t>(from->ne[0]) * sizeof(float))
+        return false;
+    mapped.dim = mapped.source_dims[1] = 1;
+    return can_be_computed(node, 1, node->ne[1] / rows_);
+}
+
 // The flag of a mode of ROPE (MROPE): several positions a token.
 constexpr int kManyPositions = 8;
 
@@ -127,15 +147,24 @@ bool RowMaps::map_set_rows(const ggml_tensor* node, RowMap& mapped) const {
 }
 
 // Queries by heads, each query with its row of the mask. Keys and values as a whole. Results are heads by
-// queries.
+// queries. Streams, each with keys and values of its own, are outermost in all of them.
 bool RowMaps::map_attention(const ggml_tensor* node, RowMap& mapped) const {
-    if (node->src[0]->ne[3] != 1 || is_computed(node->src[1]) || is_computed(node->src[2])) return false;
-    mapped.source_dims[0] = dim_of(node->src[0], 1);
+    ggml_tensor queries = *node->src[0];  // of all streams, one behind the other
+    const int64_t streams = queries.ne[3];
+    if (streams < 1 || rows_ % streams != 0) return false;
+    if (streams > 1 && queries.nb[3] != queries.nb[1] * static_cast<size_t>(queries.ne[1])) return false;
+    queries.ne[1] *= streams;
+    queries.ne[3] = 1;
+    for (const int operand : {1, 2}) {
+        const ggml_tensor* const shown = node->src[operand];
+        if (is_computed(shown) || shown->ne[3] != streams) return false;
+    }
     if (const ggml_tensor* const mask = node->src[3]; mask != nullptr) {
-        if (is_computed(mask) || mask->ne[1] < rows_) return false;
+        if (is_computed(mask) || mask->ne[1] < rows_ / streams || mask->ne[3] != streams) return false;
         mapped.source_dims[3] = 1;
     }
     mapped.dim = 2;
+    mapped.source_dims[0] = streams > 1 && queries.view_src == nullptr ? kNoRows : dim_of(&queries, 1);
     return mapped.source_dims[0] == 1;
 }
 

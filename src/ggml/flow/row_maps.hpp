@@ -3,7 +3,8 @@
 // each row of the result depends on the same rows of the sources only.
 //
 // A result that the flow computes has its rows outermost, one behind the other without gaps; a view of it
-// shows them in the one dimension whose stride is the distance of two rows. Which dimension of a tensor from
+// shows them in the one dimension whose stride is the distance of two rows, or a whole part of it: then each
+// row of the flow is several rows of the view, such as the heads of a token. Which dimension of a tensor from
 // outside counts rows follows from the operation.
 #pragma once
 
@@ -38,8 +39,11 @@ class RowMaps {
     int dim_of_computed(const ggml_tensor* tensor, const FlowTensor& memory) const;
     bool is_computed(const ggml_tensor* tensor) const { return tensors_.contains(memory_of(tensor)); }
     bool cuts_what_is_computed(const RowMap& mapped) const;
-    bool can_be_computed(const ggml_tensor* node, int dim) const;
+    // parts: rows of the node for each row of the flow. streams: elements of its last dimension, which count
+    // rows, too.
+    bool can_be_computed(const ggml_tensor* node, int dim, int64_t parts = 1, int64_t streams = 1) const;
     bool map_elementwise(const ggml_tensor* node, RowMap& mapped) const;
+    bool map_rotation(const ggml_tensor* node, RowMap& mapped) const;
     bool map_rope(const ggml_tensor* node, RowMap& mapped) const;
     bool map_set_rows(const ggml_tensor* node, RowMap& mapped) const;
     bool map_attention(const ggml_tensor* node, RowMap& mapped) const;

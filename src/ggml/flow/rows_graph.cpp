@@ -17,7 +17,8 @@ std::byte* rows_at(const FlowPlan& plan, const ggml_tensor* tensor, int dim, con
         home = block.block + memory.offset * static_cast<size_t>(block.block_room) + tensor->view_offs;
         first = block.first;
     }
-    return home + static_cast<size_t>(block.first - first) * tensor->nb[dim];
+    const size_t row_bytes = found != plan.tensors.end() ? memory.row_bytes : tensor->nb[dim];
+    return home + static_cast<size_t>(block.first - first) * row_bytes;
 }
 
 RowsGraph::RowsGraph(const FlowPlan& plan, const FlowStage& stage) : plan_(plan) {
@@ -38,7 +39,10 @@ ggml_tensor* RowsGraph::copy_of(const ggml_tensor* original, int dim) {
     for (Copy& copy : copies_) {
         if (copy.original == original && copy.dim == dim) return &copy.tensor;
     }
-    return &copies_.emplace_back(Copy{original, dim, *original}).tensor;
+    const auto found = plan_.tensors.find(memory_of(original));
+    const bool computed = dim != kWhole && found != plan_.tensors.end();
+    const size_t parts = computed ? found->second.row_bytes / original->nb[dim] : 1;
+    return &copies_.emplace_back(Copy{original, dim, static_cast<int64_t>(parts), *original}).tensor;
 }
 
 // Where the tensor's key is in the graph's hash set, or is put. There is always a free one.
@@ -76,12 +80,25 @@ void RowsGraph::count_uses(const FlowStage& stage) {
     }
 }
 
+// Of an operand of attention that has every stream: the stream at hand.
+void RowsGraph::show_stream(Copy& copy, const FlowBlock& block) const {
+    const int64_t stream = block.first / plan_.stream_rows;
+    const bool computed = plan_.tensors.contains(memory_of(copy.original));
+    copy.tensor.ne[3] = 1;
+    if (computed) return;
+    copy.tensor.data = row_of<std::byte>(copy.original, 0, 0, stream);
+    if (copy.dim == kWhole) return;
+    const auto row = static_cast<size_t>(block.first - stream * plan_.stream_rows);
+    copy.tensor.data = static_cast<std::byte*>(copy.tensor.data) + row * copy.original->nb[copy.dim];
+}
+
 ggml_cgraph* RowsGraph::show(const FlowBlock& block) {
     if (nodes_.empty()) return nullptr;
     for (Copy& copy : copies_) {
+        if (copy.dim != kWhole) copy.tensor.data = rows_at(plan_, copy.original, copy.dim, block);
+        if (copy.original->ne[3] > 1) show_stream(copy, block);
         if (copy.dim == kWhole) continue;
-        copy.tensor.data = rows_at(plan_, copy.original, copy.dim, block);
-        copy.tensor.ne[copy.dim] = block.count;
+        copy.tensor.ne[copy.dim] = block.count * copy.parts;
         for (int d = copy.dim + 1; d < GGML_MAX_DIMS; ++d) {
             // Further out are only dimensions of one element, or heads of queries.
             if (copy.tensor.ne[d] == 1)

@@ -12,7 +12,7 @@
 
 namespace rknpu2 {
 
-// Some rows of a flow, and the memory of their chunk and block.
+// Some rows of a flow, and the memory of their chunk and block. Those of attention are of one stream.
 struct FlowBlock {
     int64_t first = 0;  // row
     int64_t count = 0;
@@ -40,9 +40,11 @@ class RowsGraph {
     struct Copy {
         const ggml_tensor* original = nullptr;
         int dim = kWhole;
+        int64_t parts = 1;  // rows of the tensor for each row of the flow
         ggml_tensor tensor{};
     };
 
+    void show_stream(Copy& copy, const FlowBlock& block) const;
     ggml_tensor* copy_of(const ggml_tensor* original, int dim);
     size_t add_key(ggml_tensor* tensor);
     void count_uses(const FlowStage& stage);

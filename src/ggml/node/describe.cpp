@@ -116,8 +116,7 @@ MatmulProblem describe(const Host& host, const ggml_tensor* op) {
         p.weight_in_our_memory = host.abi->buffer_type(buffer) == &host.buffer_type;
         p.weight_in_compute_buffer = host.abi->buffer_usage(buffer) == GGML_BACKEND_BUFFER_USAGE_COMPUTE;
     }
-    // The second parameter of MUL_MAT is a hint; the rotations of a quantised KV cache are leaves, too.
-    p.weight_is_rotation = host.ggml.op(op) == Op::kMatMul && op->op_params[1] == GGML_HINT_SRC0_IS_HADAMARD;
+    p.weight_is_rotation = is_rotation(host.ggml, op);
     p.weight_is_matrix = (chooses || weight->ne[2] == 1) && weight->ne[3] == 1;
     p.weight_is_contiguous = stored_without_gaps(host, weight);
     p.weight_can_be_dequantised = dequantise_of(host, weight) != nullptr;
@@ -126,6 +125,10 @@ MatmulProblem describe(const Host& host, const ggml_tensor* op) {
                                    host.ggml.ggml_is_contiguous(op);
     if (chooses) describe_choice(host, op, p);
     return p;
+}
+
+bool is_rotation(const GgmlFunctions& ggml, const ggml_tensor* node) {
+    return ggml.op(node) == Op::kMatMul && node->op_params[1] == GGML_HINT_SRC0_IS_HADAMARD;
 }
 
 bool can_multiply_on_npu(const Host& host, const ggml_tensor* node) {

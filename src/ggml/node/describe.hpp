@@ -18,6 +18,11 @@ MatmulProblem describe(const Host& host, const ggml_tensor* op);
 // the number of rows; data need not be allocated.
 bool can_multiply_on_npu(const Host& host, const ggml_tensor* node);
 
+// Is the node the fixed rotation of a quantised KV cache? It is a MUL_MAT by a leaf, as those by weights are; a
+// hint in its second parameter tells. The host's CPU backend transforms each row of src[1] by itself. Source:
+// ggml_mul_mat_set_hint() and ggml-cpu of ggml 0.25.3.
+bool is_rotation(const GgmlFunctions& ggml, const ggml_tensor* node);
+
 // `op` is a MUL_MAT that the NPU can compute.
 MatrixCall matrix_call(const Host& host, const ggml_tensor* op);
 
