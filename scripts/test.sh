@@ -79,11 +79,11 @@ obtain_all() {
     obtain_prebuilt_hosts
 }
 
-# Hosts that others have built come by npm; the test of one that cannot be had is skipped.
+# Hosts that others have built come by npm; the test of one that cannot be had is skipped. Arguments: which, else those that are tested.
 obtain_prebuilt_hosts() {
-    local versions=(3.14.5 3.16.2 3.19.1 3.22.1)
-    [[ $MODE == default ]] || versions=()
-    "$RKNPU2_ROOT/scripts/prebuilt_hosts.py" "${versions[@]}" >&2 ||
+    local which=("$@")
+    (($# > 0)) || [[ $MODE != default ]] || which=(3.14.5 3.16.2 3.19.1 3.22.1)
+    "$RKNPU2_ROOT/scripts/prebuilt_hosts.py" "${which[@]}" >&2 ||
         say "going on without some hosts that others have built: their tests are skipped"
 }
 
@@ -170,8 +170,10 @@ run_cross() {
         return
     fi
     local SETTINGS=("${SETTINGS[@]:0:2}") without=()
-    [[ $MODE == quick ]] ||
+    if [[ $MODE != quick ]]; then
         SETTINGS+=("RKNPU2_CROSS_LLAMA_BIN_DIR=$("$RKNPU2_ROOT/scripts/host-llama.sh" --target rk3588 --bin-dir)")
+        obtain_prebuilt_hosts --machine aarch64
+    fi
     # Most of QEMU's time goes into these, which are about more numbers of the same kind, or more whole runs of the doctor, which
     # take a minute or two each (package.debian has one); the PC's own build has them.
     local slow='Rotate\.EveryTierEqualsTheReference|CheckerTest\.TwoThreads|BehaviourTest\.OneContextOnTwoThreadsIsAnError'

@@ -9,6 +9,7 @@ that scripts/prebuilt_hosts.py has not fetched is skipped. The row of each host 
 import json
 import os
 import pathlib
+import platform
 import shutil
 import subprocess
 import unittest
@@ -50,6 +51,7 @@ class Prebuilt(HostTest):
     """What the classes of one host share."""
 
     version = ""
+    machine = platform.machine()
 
     @classmethod
     def setUpClass(cls):
@@ -61,7 +63,7 @@ class Prebuilt(HostTest):
             return
         if not cls.version:
             raise unittest.SkipTest("no host: a base of others")
-        cls.row = next(row for row in prebuilt_hosts.packages() if row["version"] == cls.version)
+        cls.row = next(row for row in prebuilt_hosts.packages(cls.machine) if row["version"] == cls.version)
         cls.libraries = prebuilt_hosts.folder(cls.row)
         if not cls.libraries.is_dir():
             raise unittest.SkipTest(f"not fetched: scripts/prebuilt_hosts.py {cls.version}")
@@ -80,7 +82,7 @@ class Prebuilt(HostTest):
         expected, _ = self.generate(prompt, precision=None, layers=0, **wanted)
         self.assertEqual(expected["devices"], [])
         made, run = self.generate(prompt, **wanted)
-        self.assertEqual(made["devices"], [DEVICE])
+        self.assertEqual(made["devices"], [DEVICE], run.log)
         self.assertEqual(made["tokens"], expected["tokens"], (made["text"], expected["text"]))
         return made, run
 
