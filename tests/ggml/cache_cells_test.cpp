@@ -158,6 +158,9 @@ TEST_F(FlowWaitsTest, StreamsDoNotWaitForEachOther) {
     mask[5 * (kCells / 2) + 200] = kShown;  // a cell that nobody writes
     waits_.emplace(chunks_, kEach);
     EXPECT_EQ(last_seen(), (Chunks{1, 1, 3, 3}));
+    place(kRows - 1) = 200;  // but the other stream
+    waits_.emplace(chunks_, kEach);
+    EXPECT_EQ(last_seen(), (Chunks{3, 1, 3, 3}));
 }
 
 TEST_F(FlowWaitsTest, AsOneWouldLook) {

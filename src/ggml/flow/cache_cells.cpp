@@ -9,6 +9,7 @@ namespace rknpu2 {
 namespace {
 
 constexpr uint16_t kMinusInfinity = 0xFC00;  // as fp16
+constexpr int64_t kNoColumn = INT64_MIN;
 
 // From where it is shown to where it is written, in bytes.
 std::ptrdiff_t distance_of(const FlowStage::CacheRead& read) {
@@ -38,8 +39,8 @@ int64_t cell_of(const ggml_tensor* writer, int64_t row) {
 
 }  // namespace
 
-// For each row of the flow: the column of its stream's mask for the cell that it is written to; -1 if that is
-// not shown. Empty when that cannot be told.
+// For each row of the flow: the column of the first stream's mask for the cell that it is written to, whether
+// it is shown there or not; kNoColumn if it is written to none. Empty when that cannot be told.
 std::vector<int64_t> FlowWaits::columns_of(const FlowStage::CacheRead& read) const {
     const auto stride = static_cast<int64_t>(read.writer->nb[1]);
     const std::ptrdiff_t distance = distance_of(read);
@@ -47,12 +48,10 @@ std::vector<int64_t> FlowWaits::columns_of(const FlowStage::CacheRead& read) con
     if (read.writer->src[1]->type != GGML_TYPE_I64 || read.shown->nb[1] != read.writer->nb[1] ||
         distance % stride != 0 || stream_bytes % stride != 0)
         return {};
-    std::vector<int64_t> columns(chunks_.back().m0 + chunks_.back().count, -1);
+    std::vector<int64_t> columns(chunks_.back().m0 + chunks_.back().count, kNoColumn);
     for (size_t m = 0; m < columns.size(); ++m) {
         const int64_t cell = cell_of(read.writer, static_cast<int64_t>(m));
-        const int64_t stream = static_cast<int64_t>(m) / stream_rows_;
-        const int64_t column = cell + (distance - stream * stream_bytes) / stride;
-        if (cell >= 0 && column >= 0 && column < read.shown->ne[1]) columns[m] = column;
+        if (cell >= 0) columns[m] = cell + distance / stride;
     }
     return columns;
 }
@@ -63,13 +62,16 @@ std::vector<size_t> FlowWaits::look(const ggml_tensor* mask, const FlowStage::Ca
     const std::vector<int64_t> columns = known ? columns_of(read) : std::vector<int64_t>{};
     std::vector<size_t> last(chunks_.size(), chunks_.size() - 1);
     if (columns.empty()) return last;
+    const int64_t stream_cells = stream_bytes_of(read) / static_cast<int64_t>(read.shown->nb[1]);
     const auto sees = [&](const FlowChunk& chunk, const FlowChunk& other) {
         for (size_t m = chunk.m0; m < chunk.m0 + chunk.count; ++m) {
             const auto [stream, t] = std::lldiv(static_cast<int64_t>(m), stream_rows_);
             const auto* const row = row_of<const uint16_t>(mask, t, 0, stream);
             for (size_t n = other.m0; n < other.m0 + other.count; ++n) {
-                const bool same_cache = static_cast<int64_t>(n) / stream_rows_ == stream;
-                if (same_cache && columns[n] >= 0 && row[columns[n]] != kMinusInfinity) return true;
+                // The cell may be another stream's.
+                const int64_t column = columns[n] - stream * stream_cells;
+                const bool shown = columns[n] != kNoColumn && column >= 0 && column < read.shown->ne[1];
+                if (shown && row[column] != kMinusInfinity) return true;
             }
         }
         return false;
