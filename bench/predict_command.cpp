@@ -4,7 +4,7 @@
 
 #include "commands.hpp"
 #include "predict/check.hpp"
-#include "predict/embedded.hpp"
+#include "predict/csv.hpp"
 #include "predict/report.hpp"
 #include "system/file.hpp"
 

@@ -23,7 +23,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 SCRIPTS = ROOT / "scripts"
 sys.path[:0] = [str(SCRIPTS), str(ROOT / "tests/e2e")]
 
-from report import Svg, machine, output_of, plain_environment, say, write_files  # noqa: E402
+from report import machine, output_of, plain_environment, say, write_files  # noqa: E402
 
 
 def with_plugin(options, **settings):
@@ -39,7 +39,7 @@ def llama_bench(options, environment, *arguments):
 
 
 def host(options):
-    """compares prompt and generation speed with llama.cpp's CPU backend; writes host_speed.md, .json and .svg"""
+    """compares prompt and generation speed with llama.cpp's CPU backend; writes host_speed.md and .json"""
     model = options.model or output_of(SCRIPTS / "model.sh")
     rounds = []
     for index in range(options.rounds):
@@ -56,37 +56,15 @@ def host(options):
     for kind in ("pp", "tg"):
         ratios = [speeds[f"npu_{kind}"] / speeds[f"cpu_{kind}"] for speeds in rounds]
         result[f"ratio_{kind}"] = {"median": statistics.median(ratios), "all": ratios}
-    markdown = host_markdown(result)
-    write_files(options.out, "host_speed", {"md": markdown, "json": json.dumps(result, indent=2) + "\n", "svg": host_svg(result)})
-    print(markdown)
-
-
-def host_markdown(result):
     lines = ["# Simulated NPU against llama.cpp's CPU backend", "",
              f"{result['date']}, {result['machine']}, {result['model']}; `bench/speed.py host`. Ratio 1 is the CPU backend's speed.", "",
              "| | median ratio | lowest | highest |", "|---|---|---|---|"]
-    for kind, name in (("pp", f"prompt of {result['prompt']} tokens"), ("tg", f"generating {result['generate']} tokens")):
+    for kind, name in (("pp", f"prompt of {options.prompt} tokens"), ("tg", f"generating {options.generate} tokens")):
         ratios = result[f"ratio_{kind}"]
         lines.append(f"| {name} | {ratios['median']:.2f} | {min(ratios['all']):.2f} | {max(ratios['all']):.2f} |")
-    return "\n".join(lines) + "\n"
-
-
-def host_svg(result):
-    """One bar for each ratio, a tick for every round, and the bars that the project set itself: 1/2 and 1/3."""
-    left, scale, most = 150, 220, 2.2
-    title = "Speed with the simulated NPU, CPU backend = 1 (bar: median; ticks: rounds; dashed: goal)"
-    drawing = Svg(640, 130, title)
-    drawing.text(10, 20, title)
-    for y, name, ratio, goal in ((40, "prompt", result["ratio_pp"], 1 / 2), (80, "generation", result["ratio_tg"], 1 / 3)):
-        drawing.text(10, y + 16, f'{name} {ratio["median"]:.2f}')
-        drawing.add("rect", x=left, y=y, width=min(ratio["median"], most) * scale, height=22, fill="#4a7ab5")
-        for value in ratio["all"]:
-            x = left + min(value, most) * scale
-            drawing.line(x, y + 4, x, y + 18)
-        x = left + goal * scale
-        drawing.line(x, y - 4, x, y + 26, stroke="#b03030", stroke_dasharray="4 3")
-    drawing.line(left + scale, 34, left + scale, 118, stroke="#888")
-    return str(drawing)
+    markdown = "\n".join(lines) + "\n"
+    write_files(options.out, "host_speed", {"md": markdown, "json": json.dumps(result, indent=2) + "\n"})
+    print(markdown)
 
 
 def experts(options):

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT
 // The probes of the CPU's cache, and what follows from them.
-#include "doctor_coherency.hpp"
+#include "doctor_reading.hpp"
 
 #include <algorithm>
 #include <cstring>
 
 #include "base/format.hpp"
-#include "doctor_product.hpp"
+#include "doctor_measure.hpp"
 
 namespace rknpu2 {
 namespace {

@@ -112,7 +112,7 @@ Status use_runtime(const Examination& examination, NpuRuntime& runtime, const Li
     const auto lock =
         DeviceLock::open(examination.config, runtime.info().simulated, npu_device_nodes(), counters);
     RKNPU2_RETURN_IF_ERROR(lock.status());
-    const DoctorClock clock(examination.library);
+    const RuntimeClock clock(examination.library);
     return run_steps({runtime, clock, report.quick}, lock.value().get(), link, report);
 }
 

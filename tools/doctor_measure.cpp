@@ -1,21 +1,20 @@
 // SPDX-License-Identifier: MIT
 #include "doctor_measure.hpp"
 
-#include <dlfcn.h>
-
 #include <algorithm>
 #include <barrier>
-#include <chrono>
+#include <cstring>
 #include <future>
 
-#include "api/rknnsim_time.h"
 #include "base/format.hpp"
-#include "doctor_product.hpp"
+#include "matrix/float16.hpp"
 #include "system/threads.hpp"
 #include "timing/work.hpp"
 
 namespace rknpu2 {
 namespace {
+
+constexpr Operand kOperands[] = {Operand::kActivations, Operand::kWeights, Operand::kResult};
 
 constexpr int kRunsInRound = 4;
 constexpr double kFarOff = 1.5;
@@ -27,7 +26,7 @@ struct Thread {
 };
 
 // `runs` on all cores at once; microseconds of one.
-Result<double> round_us(std::vector<Product>& cores, const DoctorClock& clock, int runs) {
+Result<double> round_us(std::vector<Product>& cores, const RuntimeClock& clock, int runs) {
     const uint64_t start = clock.join();
     std::barrier<> together(static_cast<std::ptrdiff_t>(cores.size()));
     std::promise<bool> all_there;
@@ -67,31 +66,82 @@ Result<double> round_us(std::vector<Product>& cores, const DoctorClock& clock, i
 
 }  // namespace
 
-DoctorClock::DoctorClock(const std::string& library) {
-    void* const handle = dlopen(library.c_str(), RTLD_NOW | RTLD_NOLOAD);
-    if (handle == nullptr) return;
-    void* const now = dlsym(handle, "rknnsim_time_now");
-    join_ = dlsym(handle, "rknnsim_time_join");
-    advance_to_ = dlsym(handle, "rknnsim_time_advance_to");
-    if (join_ != nullptr && advance_to_ != nullptr) now_ = now;
-    dlclose(handle);  // it stays loaded: the runtime has it
+Status Product::make(NpuRuntime& runtime, const ContextSpec& of, bool slices) {
+    spec = of;
+    ContextSpec small = of;
+    small.K = small.N = 64;
+    small.rows = {1};
+    if (slices) RKNPU2_RETURN_IF_ERROR(take(runtime.create_context(small), lender));
+    return take(runtime.create_context(spec), context);
 }
 
-uint64_t DoctorClock::now() const {
-    if (simulated()) return reinterpret_cast<decltype(&rknnsim_time_now)>(now_)();
-    return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(
-                                     std::chrono::steady_clock::now().time_since_epoch())
-                                     .count());
+Status Product::allocate(size_t index) {
+    size_t offset = kSliceAlign;  // nothing at the front: an offset that is ignored is seen
+    if (lender) {
+        size_t bytes = offset;
+        for (const Operand operand : kOperands)
+            bytes += round_up(context->operand_bytes(operand, index), kSliceAlign);
+        RKNPU2_RETURN_IF_ERROR(take(lender->allocate(bytes), whole));
+    }
+    std::unique_ptr<NpuMemory>* const to[] = {&a, &b, &c};
+    for (size_t i = 0; i < 3; ++i) {
+        const size_t bytes = context->operand_bytes(kOperands[i], index);
+        RKNPU2_RETURN_IF_ERROR(
+            take(lender ? context->import_slice(*whole, offset, bytes) : context->allocate(bytes), *to[i]));
+        offset += round_up(bytes, kSliceAlign);
+    }
+    return {};
 }
 
-uint64_t DoctorClock::join() const {
-    if (simulated()) static_cast<void>(reinterpret_cast<decltype(&rknnsim_time_join)>(join_)());
-    return now();
+Status Product::prepare(size_t index, const Fill& fill) {
+    RKNPU2_RETURN_IF_ERROR(context->select_rows(index));
+    fill(*a, *b);
+    std::memset(c->data(), kPattern, c->size());
+    // Results, too: else the cache may write the pattern back later. What is not native is copied by bind().
+    // A sync of an import is a question of its own (doctor_trials.cpp).
+    if (lender) {
+        RKNPU2_RETURN_IF_ERROR(lender->sync_to_device(*whole));
+    } else {
+        RKNPU2_RETURN_IF_ERROR(context->sync_to_device(*c));
+        if (spec.ac_layout == Layout::kNative) RKNPU2_RETURN_IF_ERROR(context->sync_to_device(*a));
+        if (spec.b_layout == Layout::kNative) RKNPU2_RETURN_IF_ERROR(context->sync_to_device(*b));
+    }
+    return bind_to(*context);
 }
 
-void DoctorClock::start_at(uint64_t time) const {
-    if (simulated())
-        static_cast<void>(reinterpret_cast<decltype(&rknnsim_time_advance_to)>(advance_to_)(time));
+Status Product::bind_to(NpuContext& to) {
+    RKNPU2_RETURN_IF_ERROR(to.bind(Operand::kActivations, *a));
+    RKNPU2_RETURN_IF_ERROR(to.bind(Operand::kWeights, *b));
+    return to.bind(Operand::kResult, *c);
+}
+
+Status Product::run() {
+    RKNPU2_RETURN_IF_ERROR(context->run());
+    return lender ? lender->sync_from_device(*whole) : context->sync_from_device(*c);
+}
+
+double load(const std::byte* from, DType type, size_t index) {
+    switch (type) {
+        case DType::kInt8:
+            return reinterpret_cast<const int8_t*>(from)[index];
+        case DType::kInt16:
+            return reinterpret_cast<const int16_t*>(from)[index];
+        case DType::kInt32:
+            return reinterpret_cast<const int32_t*>(from)[index];
+        case DType::kFloat16:
+            return static_cast<double>(float16_to_float(reinterpret_cast<const uint16_t*>(from)[index]));
+        default:
+            return static_cast<double>(reinterpret_cast<const float*>(from)[index]);
+    }
+}
+
+Status prepare_ones(NpuRuntime& runtime, const ContextSpec& spec, Product& product) {
+    RKNPU2_RETURN_IF_ERROR(product.make(runtime, spec));
+    RKNPU2_RETURN_IF_ERROR(product.allocate(0));
+    return product.prepare(0, [](NpuMemory& a, NpuMemory& b) {
+        std::memset(a.data(), 1, a.size());
+        std::memset(b.data(), 1, b.size());
+    });
 }
 
 double median(std::vector<double> values) {
@@ -99,7 +149,7 @@ double median(std::vector<double> values) {
     return values[values.size() / 2];
 }
 
-Result<double> median_us(const DoctorClock& clock, size_t rounds, const std::function<void()>& before,
+Result<double> median_us(const RuntimeClock& clock, size_t rounds, const std::function<void()>& before,
                          const std::function<Status()>& work) {
     std::vector<double> times;
     while (times.size() < rounds) {

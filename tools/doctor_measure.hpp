@@ -9,41 +9,61 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <vector>
 
+#include "base/status.hpp"
 #include "doctor_check.hpp"
 #include "runtime/npu_runtime.hpp"
+#include "runtime_clock.hpp"
 #include "timing/profile.hpp"
 
 namespace rknpu2 {
 
-// The clock that measurements go by: this machine's on a board, the simulator's virtual one on the simulator,
-// since the wall time of a simulated run is a PC's and means nothing. The simulator tells by functions of its
-// own (sim/api/rknnsim_time.h) what each call would take. Every thread has a virtual time of its own.
-class DoctorClock {
-  public:
-    // `library`: the runtime's path, which is loaded already.
-    explicit DoctorClock(const std::string& library);
+// One product on the NPU: a context with its operands, made ready and run.
+inline constexpr int kPattern = 0x55;  // not the simulator's own 0xAA
+inline constexpr size_t kSliceAlign = 4096;
 
-    bool simulated() const { return now_ != nullptr; }
+// The value goes to `to`, when there is one.
+template <typename T>
+Status take(Result<T> from, T& to) {
+    if (from.ok()) to = from.take();
+    return from.status();
+}
 
-    // Nanoseconds, of the calling thread.
-    uint64_t now() const;
-    // The calling thread has waited for all that was done so far, and gets the time.
-    uint64_t join() const;
-    // The calling thread begins at that time; nothing on a real clock, which does so by itself.
-    void start_at(uint64_t time) const;
+struct Product {
+    using Fill = std::function<void(NpuMemory& a, NpuMemory& b)>;
 
-  private:
-    void* now_ = nullptr;
-    void* join_ = nullptr;
-    void* advance_to_ = nullptr;
+    ContextSpec spec;
+    std::unique_ptr<NpuContext> lender;  // has made `whole`; null: the operands are the context's own
+    std::unique_ptr<NpuContext> context;
+    std::unique_ptr<NpuMemory> whole;  // what the operands are slices of
+    std::unique_ptr<NpuMemory> a, b, c;
+
+    // Makes the context, and the lender when the operands are to be `slices`. What was made stays after a
+    // failure; this holds for all that follow.
+    Status make(NpuRuntime& runtime, const ContextSpec& of, bool slices = false);
+    // Memory for the operands of row count number `index`.
+    Status allocate(size_t index);
+    // Writes the operands, makes them visible and binds them. The result's memory gets a pattern, so that a
+    // run which never happened is seen.
+    Status prepare(size_t index, const Fill& fill);
+    // The operands, to this or a context like it.
+    Status bind_to(NpuContext& to);
+    // Multiplies, and makes the result visible.
+    Status run();
 };
+
+// Returns element `index` of a matrix: int8, int16, int32, fp16 or fp32.
+double load(const std::byte* from, DType type, size_t index);
+
+// make(), allocate() and prepare() with one row count. All bytes of A and B are 1.
+Status prepare_ones(NpuRuntime& runtime, const ContextSpec& spec, Product& product);
 
 // What a step works with.
 struct Bench {
     NpuRuntime& runtime;
-    const DoctorClock& clock;
+    const RuntimeClock& clock;
     bool quick = false;
 };
 
@@ -89,7 +109,7 @@ Result<Speed> measure_shape(Bench& bench, const SpeedShape& shape, size_t rounds
 // The median of at least one value.
 double median(std::vector<double> values);
 // Microseconds of `work`, the median of `rounds` times; before() is done before each and not timed.
-Result<double> median_us(const DoctorClock& clock, size_t rounds, const std::function<void()>& before,
+Result<double> median_us(const RuntimeClock& clock, size_t rounds, const std::function<void()>& before,
                          const std::function<Status()>& work);
 
 // int8 or fp16 and native, on that core.

@@ -5,7 +5,7 @@
 #include <cmath>
 
 #include "base/format.hpp"
-#include "doctor_coherency.hpp"
+#include "doctor_reading.hpp"
 #include "timing/work.hpp"
 
 namespace rknpu2 {

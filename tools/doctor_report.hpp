@@ -5,8 +5,9 @@
 
 #include <optional>
 
-#include "doctor_coherency.hpp"
+#include "config/config.hpp"
 #include "doctor_profile.hpp"
+#include "doctor_reading.hpp"
 #include "doctor_self_test.hpp"
 
 namespace rknpu2 {
@@ -74,5 +75,22 @@ std::string to_text(const DoctorReport& report);
 
 // The head of a measured profile: where its numbers come from.
 std::vector<std::string> provenance_of(const DoctorReport& report);
+
+// The board profile (src/runtime/board_profile.hpp) that comes of the readings.
+// Where it goes and whose it is.
+struct BoardProfilePlace {
+    std::string path;  // empty: nowhere
+    std::string why;   // it goes nowhere
+};
+
+// `option`: a path, "none", or empty for the user's folder, which only answers of a board get, and only when
+// all trials were made: a simulator's and those of --quick go where somebody says.
+BoardProfilePlace board_profile_place(const std::string& option, const Config& config,
+                                      const DoctorReport& report, const std::string& root = "");
+
+// Writes it there, says so in report.board_profile, and what it replaced. A warning there, and the status,
+// when it cannot be written. `root`: where the device tree is.
+Status write_board_profile(const BoardProfilePlace& place, DoctorReport& report,
+                           const std::string& root = "");
 
 }  // namespace rknpu2

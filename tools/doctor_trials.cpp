@@ -8,7 +8,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "doctor_product.hpp"
+#include "doctor_measure.hpp"
 #include "doctor_reading.hpp"
 
 namespace rknpu2 {
@@ -16,10 +16,8 @@ namespace {
 
 using LineOperation = CacheLines::Operation;
 
-constexpr size_t kSliceAlign = 4096;
 constexpr size_t kLargerThanAnyCache = size_t{8} << 20;  // an RK3588 has 3 MiB in all
-constexpr int kPattern = 0x55;
-constexpr size_t kM = 4, kK = 1024, kN = 64;  // A: 4 KiB, B: 64 KiB, C: 1 KiB
+constexpr size_t kM = 4, kK = 1024, kN = 64;             // A: 4 KiB, B: 64 KiB, C: 1 KiB
 
 size_t bytes_of(Operand operand) {
     if (operand == Operand::kActivations) return kM * kK;

@@ -10,7 +10,6 @@
 #include "runtime/locate.hpp"
 #include "runtime/rknn_runtime.hpp"
 #include "soc/rk3588.hpp"
-#include "stdout_to_stderr.hpp"
 #include "text_table.hpp"
 
 namespace rknpu2 {

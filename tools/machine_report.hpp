@@ -6,10 +6,14 @@
 // opened is an answer, not a failure: the reason stands in `runtime_error`.
 #pragma once
 
+#include <fcntl.h>
+#include <unistd.h>
+#include <cstdio>
 #include <string>
 
 #include "config/config.hpp"
 #include "runtime/npu_runtime.hpp"
+#include "system/file.hpp"
 #include "system/system_memory.hpp"
 
 namespace rknpu2 {
@@ -27,5 +31,23 @@ MachineReport look_at_machine(const Config& config, const std::string& own_direc
 
 std::string to_json(const MachineReport& report);
 std::string to_text(const MachineReport& report);
+
+// Vendor libraries print to stdout, where our JSON goes: while one of these lives, stdout is stderr.
+class StdoutToStderr {
+  public:
+    StdoutToStderr() : saved_(fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3)) {
+        std::fflush(stdout);
+        if (saved_.is_open()) dup2(STDERR_FILENO, STDOUT_FILENO);
+    }
+    ~StdoutToStderr() {
+        std::fflush(stdout);
+        if (saved_.is_open()) dup2(saved_.number(), STDOUT_FILENO);
+    }
+    StdoutToStderr(const StdoutToStderr&) = delete;
+    StdoutToStderr& operator=(const StdoutToStderr&) = delete;
+
+  private:
+    const FileDescriptor saved_;
+};
 
 }  // namespace rknpu2

@@ -8,13 +8,13 @@
 #include <filesystem>
 
 #include "base/format.hpp"
-#include "doctor_board_profile.hpp"
 #include "doctor_examination.hpp"
+#include "doctor_report.hpp"
 #include "doctor_system.hpp"
+#include "machine_report.hpp"
 #include "program.hpp"
 #include "runtime/locate.hpp"
 #include "runtime/rknn_runtime.hpp"
-#include "stdout_to_stderr.hpp"
 
 namespace {
 

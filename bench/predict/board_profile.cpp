@@ -6,7 +6,7 @@
 
 #include "base/format.hpp"
 #include "base/key_values.hpp"
-#include "predict/embedded.hpp"
+#include "predict/csv.hpp"
 #include "system/file.hpp"
 
 namespace rknpu2 {

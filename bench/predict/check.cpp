@@ -6,7 +6,6 @@
 
 #include "base/format.hpp"
 #include "predict/csv.hpp"
-#include "predict/embedded.hpp"
 #include "text_table.hpp"
 #include "timing/work.hpp"
 

@@ -8,7 +8,6 @@
 #include "base/checked.hpp"
 #include "base/format.hpp"
 #include "predict/csv.hpp"
-#include "predict/embedded.hpp"
 #include "system/file.hpp"
 
 namespace rknpu2 {

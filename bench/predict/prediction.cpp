@@ -104,15 +104,6 @@ std::vector<Operation> operations_of(const Setting& setting, const Rows& rows) {
     return builder.take();
 }
 
-void add(PhaseTimes* times, const std::string& phase, double ns) {
-    for (auto& [name, sum] : *times) {
-        if (name != phase) continue;
-        sum += ns;
-        return;
-    }
-    times->emplace_back(phase, ns);
-}
-
 PassResult run_pass(const Setting& setting, const Rows& rows) {
     PassResult result;
     const Machine machine{setting.board.dram_gbps, setting.board.cpu_threads, setting.board.cpu_beside_npu};
@@ -122,16 +113,21 @@ PassResult run_pass(const Setting& setting, const Rows& rows) {
     const double elapsed = result.schedule.elapsed_ns;
     result.seconds = elapsed * 1e-9;
     result.tokens_per_second = static_cast<double>(rows.count) / result.seconds;
-    const auto account = [&](size_t i, PhaseTimes* times) {
+    const auto add = [&](const char* phase, double PhaseTime::*sum, double ns) {
+        auto at = std::ranges::find(result.phases, phase, &PhaseTime::phase);
+        if (at == result.phases.end()) at = result.phases.insert(at, {phase});
+        (*at).*sum += ns;
+    };
+    const auto account = [&](size_t i, double PhaseTime::*sum) {
         const Span& span = result.schedule.spans[i];
-        if (operations[i].server == Server::kNpu) add(times, "run calls", span.body_ns - span.start_ns);
-        const double from = operations[i].server == Server::kNpu ? span.body_ns : span.start_ns;
-        add(times, operations[i].phase, span.end_ns - from);
+        const bool npu = operations[i].server == Server::kNpu;
+        if (npu) add("run calls", sum, span.body_ns - span.start_ns);
+        add(operations[i].phase, sum, span.end_ns - (npu ? span.body_ns : span.start_ns));
     };
     for (size_t i = 0; i < operations.size(); ++i)
-        account(i, &result.busy_ns);
+        account(i, &PhaseTime::busy_ns);
     for (const size_t i : critical_path(result.schedule))
-        account(i, &result.critical_ns);
+        account(i, &PhaseTime::critical_ns);
     result.whole = utilisation(operations, result.schedule, machine, 0, elapsed);
     result.steady = utilisation(operations, result.schedule, machine, elapsed / 4, elapsed * 3 / 4);
     return result;

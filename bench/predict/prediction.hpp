@@ -2,8 +2,6 @@
 // What the model says of one language model under one design: prefill and decode, and where the time goes.
 #pragma once
 
-#include <utility>
-
 #include "predict/stages.hpp"
 
 namespace rknpu2 {
@@ -13,14 +11,16 @@ struct Goal {
     int64_t context = 512;  // tokens before the one that decode is modelled for
 };
 
-// Time by phase, in the order in which the phases first appear.
-using PhaseTimes = std::vector<std::pair<std::string, double>>;
+struct PhaseTime {
+    std::string phase;
+    double busy_ns = 0;      // by what the servers did; phases overlap
+    double critical_ns = 0;  // of the critical path: all phases add up to the time of the pass
+};
 
 struct PassResult {
     double seconds = 0;
     double tokens_per_second = 0;
-    PhaseTimes busy_ns;                 // by what the servers did; overlapping
-    PhaseTimes critical_ns;             // of the critical path: adds up to the time of the pass
+    std::vector<PhaseTime> phases;      // in the order in which they first appear
     Utilisation whole;                  // of the pass
     Utilisation steady;                 // of its middle half
     std::vector<Operation> operations;  // the layer is -1 before the first one, and `layers` after the last

@@ -30,14 +30,10 @@ std::string plan_text(const Setting& setting) {
 std::string phases_text(const PassResult& pass) {
     TextTable table("lrrrr");
     table.add({"phase", "busy ms", "share", "on the critical path, ms", "share"});
-    for (const auto& [phase, busy] : pass.busy_ns) {
-        double critical = 0;
-        for (const auto& [name, ns] : pass.critical_ns)
-            if (name == phase) critical = ns;
-        const double all = pass.seconds * 1e9;
+    const double all = pass.seconds * 1e9;
+    for (const auto& [phase, busy, critical] : pass.phases)
         table.add({phase, format("%.2f", busy * 1e-6), percent(busy / all), format("%.2f", critical * 1e-6),
                    percent(critical / all)});
-    }
     return table.to_string(4);
 }
 
@@ -84,10 +80,10 @@ Json json_of(const Utilisation& u) {
 
 Json json_of(const PassResult& pass) {
     Json busy = Json::object(), critical = Json::object();
-    for (const auto& [phase, ns] : pass.busy_ns)
-        busy[phase] = ns * 1e-6;
-    for (const auto& [phase, ns] : pass.critical_ns)
-        critical[phase] = ns * 1e-6;
+    for (const PhaseTime& time : pass.phases) {
+        busy[time.phase] = time.busy_ns * 1e-6;
+        if (time.critical_ns > 0) critical[time.phase] = time.critical_ns * 1e-6;
+    }
     return {{"tokens_per_second", pass.tokens_per_second},
             {"seconds", pass.seconds},
             {"busy_ms", busy},
@@ -127,73 +123,6 @@ Json json_of(const Prediction& p, const std::vector<PublishedEngine>& engines) {
             {"share_of_memory_with_kv_cache", p.needed_share},
             {"published", published}};
 }
-
-// Events of Chrome's trace format.
-class Trace {
-  public:
-    explicit Trace(const PassResult& pass, int64_t layer) : from_(pass.schedule.elapsed_ns) {
-        for (size_t i = 0; i < pass.operations.size(); ++i) {
-            if (pass.operations[i].layer != layer) continue;
-            from_ = std::min(from_, pass.schedule.spans[i].start_ns);
-            to_ = std::max(to_, pass.schedule.spans[i].end_ns);
-        }
-        for (size_t i = 0; i < pass.operations.size(); ++i)
-            add_operation(pass.operations[i], pass.schedule.spans[i]);
-        for (const Bandwidth& piece : pass.schedule.bandwidth) {
-            const double ns = piece.end_ns - piece.start_ns;
-            add("C", kMemory, "GB/s", 0, piece.start_ns, piece.end_ns,
-                {{"args", {{"GB/s", piece.bytes / ns}}}});
-        }
-    }
-
-    std::string text(const std::string& model) {
-        Json events = {label("process_name", kNpu, 0, "NPU: " + model),
-                       label("process_name", kCpu, 0, "CPU, four A76"),
-                       label("process_name", kMemory, 0, "memory")};
-        for (int core = 0; core < 3; ++core)
-            events.push_back(label("thread_name", kNpu, core, format("core %d", core)));
-        events.push_back(label("thread_name", kCpu, 0, "team"));
-        events.insert(events.end(), events_.begin(), events_.end());
-        return Json{{"displayTimeUnit", "ms"}, {"traceEvents", events}}.dump() + "\n";
-    }
-
-  private:
-    enum Process { kNpu = 1, kCpu = 2, kMemory = 3 };
-
-    static Json label(const char* kind, Process process, int lane, const std::string& name) {
-        return {{"ph", "M"}, {"name", kind}, {"pid", process}, {"tid", lane}, {"args", {{"name", name}}}};
-    }
-
-    void add_operation(const Operation& operation, const Span& span) {
-        const auto slice = [&](const std::string& name, Process process, int lane, double start, double end) {
-            add("X", process, name, lane, start, end,
-                {{"cat", operation.phase},
-                 {"dur", (end - start) * 1e-3},
-                 {"args",
-                  {{"layer", operation.layer},
-                   {"chunk", operation.chunk},
-                   {"MB", operation.bytes() * 1e-6}}}});
-        };
-        if (operation.server == Server::kCpu) slice(operation.what, kCpu, 0, span.start_ns, span.end_ns);
-        for (int core = 0; core < operation.cores; ++core) {
-            slice("run call", kNpu, core, span.start_ns, span.body_ns);
-            slice(operation.what, kNpu, core, span.body_ns, span.end_ns);
-        }
-    }
-
-    // What lies in the drawn time, at least in part.
-    void add(const char* kind, Process process, const std::string& name, int lane, double start, double end,
-             const Json& more) {
-        if (end <= from_ || start >= to_ || end <= start) return;
-        Json event = {
-            {"ph", kind}, {"name", name}, {"pid", process}, {"tid", lane}, {"ts", (start - from_) * 1e-3}};
-        event.update(more);
-        events_.push_back(std::move(event));
-    }
-
-    double from_, to_ = 0;
-    Json events_ = Json::array();
-};
 
 }  // namespace
 
@@ -242,10 +171,60 @@ std::string predictions_json(const std::vector<Prediction>& predictions,
     return Json{{"schema", 1}, {"modelled", true}, {"predictions", all}}.dump(2) + "\n";
 }
 
+// Events of Chrome's trace format.
 std::string layer_trace_json(const Prediction& prediction) {
+    enum Process { kNpu = 1, kCpu = 2, kMemory = 3 };
     const Setting& s = prediction.setting;
-    return Trace(prediction.prefill, s.model.layers / 2)
-        .text(s.model.name + ", design " + name_of(s.design) + ", modelled");
+    const std::vector<Operation>& operations = prediction.prefill.operations;
+    const Schedule& schedule = prediction.prefill.schedule;
+    double from = schedule.elapsed_ns, to = 0;
+    for (size_t i = 0; i < operations.size(); ++i) {
+        if (operations[i].layer != s.model.layers / 2) continue;
+        from = std::min(from, schedule.spans[i].start_ns);
+        to = std::max(to, schedule.spans[i].end_ns);
+    }
+    Json events = Json::array();
+    const auto label = [&](const char* kind, Process process, int lane, const std::string& name) {
+        events.push_back(
+            {{"ph", "M"}, {"name", kind}, {"pid", process}, {"tid", lane}, {"args", {{"name", name}}}});
+    };
+    label("process_name", kNpu, 0, "NPU: " + s.model.name + ", design " + name_of(s.design) + ", modelled");
+    label("process_name", kCpu, 0, "CPU, four A76");
+    label("process_name", kMemory, 0, "memory");
+    for (int core = 0; core < rknnsim::kCores; ++core)
+        label("thread_name", kNpu, core, format("core %d", core));
+    label("thread_name", kCpu, 0, "team");
+    // What lies in the drawn time, at least in part.
+    const auto add = [&](const std::string& name, Process process, int lane, double start, double end,
+                         const Json& more) {
+        if (end <= from || start >= to || end <= start) return;
+        Json& event = events.emplace_back(
+            Json{{"name", name}, {"pid", process}, {"tid", lane}, {"ts", (start - from) * 1e-3}});
+        event.update(more);
+    };
+    for (size_t i = 0; i < operations.size(); ++i) {
+        const Operation& operation = operations[i];
+        const Span& span = schedule.spans[i];
+        const auto slice = [&](const std::string& name, Process process, int lane, double start, double end) {
+            add(name, process, lane, start, end,
+                {{"ph", "X"},
+                 {"cat", operation.phase},
+                 {"dur", (end - start) * 1e-3},
+                 {"args",
+                  {{"layer", operation.layer},
+                   {"chunk", operation.chunk},
+                   {"MB", operation.bytes() * 1e-6}}}});
+        };
+        if (operation.server == Server::kCpu) slice(operation.what, kCpu, 0, span.start_ns, span.end_ns);
+        for (int core = 0; core < operation.cores; ++core) {
+            slice("run call", kNpu, core, span.start_ns, span.body_ns);
+            slice(operation.what, kNpu, core, span.body_ns, span.end_ns);
+        }
+    }
+    for (const Bandwidth& piece : schedule.bandwidth)
+        add("GB/s", kMemory, 0, piece.start_ns, piece.end_ns,
+            {{"ph", "C"}, {"args", {{"GB/s", piece.bytes / (piece.end_ns - piece.start_ns)}}}});
+    return Json{{"displayTimeUnit", "ms"}, {"traceEvents", events}}.dump() + "\n";
 }
 
 }  // namespace rknpu2

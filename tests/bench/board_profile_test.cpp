@@ -11,7 +11,7 @@
 
 #include "base/key_values.hpp"
 #include "plan/cost_model.hpp"
-#include "predict/embedded.hpp"
+#include "predict/csv.hpp"
 #include "support/missing_path.hpp"
 
 namespace rknpu2 {

@@ -5,7 +5,6 @@
 
 #include "bench/predict_cases.hpp"
 #include "predict/csv.hpp"
-#include "predict/embedded.hpp"
 #include "predict/report.hpp"
 
 namespace rknpu2 {

@@ -8,7 +8,6 @@
 #include <nlohmann/json.hpp>
 
 #include "predict/csv.hpp"
-#include "predict/embedded.hpp"
 
 namespace rknpu2 {
 namespace {

@@ -56,10 +56,9 @@ NOT_ON_THE_PAGE = {
     "chunks of rows wait for each other; please report the model": INTERNAL,
     "this CPU has no cache maintenance for programs": INTERNAL,
     '"…" is no MxKxN': ELSEWHERE,
-    "cannot copy": ELSEWHERE,
-    "no memory": ELSEWHERE,
     "only … threads can be had": ELSEWHERE,
     "rknn_create_mem gave NULL": ELSEWHERE,
+    "… gave …": ELSEWHERE,
     "… …, threads: … ...": ELSEWHERE,
     "… of …: … ...": ELSEWHERE,
 }

@@ -10,7 +10,7 @@
 #include "config/config.hpp"
 #include "fuzz/weight_cache_case.hpp"
 #include "gguf/gguf_writer.hpp"
-#include "predict/embedded.hpp"
+#include "predict/csv.hpp"
 #include "timing/default_profile.hpp"
 
 namespace {

@@ -124,7 +124,7 @@ TEST(DoctorProfile, TheFileIsReadBackByTheSimulatorAndByPredict) {
 }
 
 // As the examination does it with --quick.
-Status measure_all(NpuRuntime& runtime, const DoctorClock& clock, Measurements& all) {
+Status measure_all(NpuRuntime& runtime, const RuntimeClock& clock, Measurements& all) {
     Bench bench{runtime, clock, true};
     for (const SpeedShape& shape : speed_shapes(true))
         RKNPU2_RETURN_IF_ERROR(measure(bench, shape, all));
@@ -135,7 +135,7 @@ Status measure_all(NpuRuntime& runtime, const DoctorClock& clock, Measurements& 
 TEST(DoctorMeasure, TheSimulatorsTimesAreItsPredictions) {
     Result<std::unique_ptr<NpuRuntime>> runtime = open_rknn_runtime(RKNPU2_SIMULATOR);
     ASSERT_TRUE(runtime.ok()) << runtime.status().message();
-    const DoctorClock clock(RKNPU2_SIMULATOR);
+    const RuntimeClock clock(RKNPU2_SIMULATOR);
     ASSERT_TRUE(clock.simulated());
     Measurements measured;
     const Status status = measure_all(*runtime.value(), clock, measured);
@@ -148,8 +148,8 @@ TEST(DoctorMeasure, TheSimulatorsTimesAreItsPredictions) {
             << speed_text(speed.shape);
         EXPECT_EQ(speed.low_us, speed.high_us) << speed_text(speed.shape);
     }
-    EXPECT_FALSE(DoctorClock(test::missing_path("none.so")).simulated());
-    EXPECT_GT(DoctorClock(test::missing_path("none.so")).now(), 0U);
+    EXPECT_FALSE(RuntimeClock(test::missing_path("none.so")).simulated());
+    EXPECT_GT(RuntimeClock(test::missing_path("none.so")).now(), 0U);
 }
 
 // Without a simulator it is the wall clock; and a core that fails among others ends the round.
@@ -158,7 +158,7 @@ TEST(DoctorMeasure, ElsewhereTimesAreRealOnes) {
     flaw.no_run = true;
     flaw.lasts_us = 300;
     test::FlawedRuntime runtime(flaw);
-    const DoctorClock clock(test::missing_path("none.so"));
+    const RuntimeClock clock(test::missing_path("none.so"));
     Measurements measured;
     const Status status = measure_all(runtime, clock, measured);
     ASSERT_TRUE(status.ok()) << status.message();
@@ -185,7 +185,7 @@ TEST(DoctorMeasure, ThreadsThatCannotBeHadAreAFailure) {
         test::FlawedRuntime runtime(flaw);
         fail_threads(first, INT_MAX);
         Measurements measured;
-        const Status status = measure_all(runtime, DoctorClock(test::missing_path("none.so")), measured);
+        const Status status = measure_all(runtime, RuntimeClock(test::missing_path("none.so")), measured);
         fail_threads(0, 0);
         EXPECT_THAT(status.message(), HasSubstr("cannot start a thread for each NPU core"));
     }

@@ -7,8 +7,8 @@
 #include <fstream>
 #include <sstream>
 
-#include "doctor_board_profile.hpp"
-#include "doctor_coherency.hpp"
+#include "doctor_reading.hpp"
+#include "doctor_report.hpp"
 #include "fake_board.hpp"
 #include "flawed_runtime.hpp"
 #include "runtime/board_profile.hpp"
@@ -145,7 +145,7 @@ const Probe& probe(const std::string& id) {
 // A device with a cache that does nothing is right in every way, which tells nothing.
 TEST(DoctorProbes, WithoutACacheTheControlSaysThatNothingCanBeTold) {
     test::FlawedRuntime runtime;
-    const DoctorClock clock(test::missing_path("none.so"));
+    const RuntimeClock clock(test::missing_path("none.so"));
     Bench bench{runtime, clock, true};
     for (const char* const id : {"owner-sync", "bind-cleans"}) {
         const Reading reading = run_probe(probe(id), bench);
@@ -163,7 +163,7 @@ TEST(DoctorProbes, OneWrongResultIsCounted) {
         if (++runs == 10) result.data()[5] ^= std::byte{1};
     };
     test::FlawedRuntime runtime(flaw);
-    const DoctorClock clock(test::missing_path("none.so"));
+    const RuntimeClock clock(test::missing_path("none.so"));
     Bench bench{runtime, clock, true};
     const Reading reading = run_probe(probe("results-visible"), bench);
     ASSERT_TRUE(reading.ran()) << reading.error;
@@ -173,7 +173,7 @@ TEST(DoctorProbes, OneWrongResultIsCounted) {
 }
 
 TEST(DoctorProbes, ALimitIsWhereTheFirstShapeFails) {
-    const DoctorClock clock(test::missing_path("none.so"));
+    const RuntimeClock clock(test::missing_path("none.so"));
     test::Flaw narrow;
     narrow.misread = [](ContextSpec& spec) { spec.N = spec.N > 8192 ? 0 : spec.N; };  // which is refused
     test::FlawedRuntime refuses(narrow);
@@ -212,7 +212,7 @@ TEST(DoctorProbes, WhatTakesLongIsTimed) {
     flaw.lasts_us = 300;
     flaw.misread = [](ContextSpec& spec) { spec.N = std::min<size_t>(spec.N, 8192); };  // as the fake takes
     test::FlawedRuntime runtime(flaw);
-    const DoctorClock clock(test::missing_path("none.so"));
+    const RuntimeClock clock(test::missing_path("none.so"));
     Bench bench{runtime, clock, false};
     Reading cores;
     ASSERT_TRUE(probe_int8_three_cores(bench, cores).ok());

@@ -10,7 +10,7 @@
 #include <fstream>
 #include <string>
 
-#include "doctor_root.hpp"
+#include "doctor_system.hpp"
 
 namespace rknpu2::test {
 
