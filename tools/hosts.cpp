@@ -103,7 +103,9 @@ void load_plugin(const std::string& library, const std::string& plugin, const Wa
     link.tell(said != nullptr ? said : "");
     const auto load = reinterpret_cast<void* (*)(const char*)>(dlsym(host, "ggml_backend_load"));
     if (load == nullptr) {
-        link.tell("it has no function ggml_backend_load; only its program can tell");
+        link.tell(rank_of(fs::path(library).filename()) == 1
+                      ? "it has no function ggml_backend_load: a ggml of 2024, which takes no plug-ins"
+                      : "it has no function ggml_backend_load: its program has it, and only that can tell");
     } else {
         link.tell(load(plugin.c_str()) != nullptr ? "" : "it refuses the plug-in");
     }
@@ -139,6 +141,7 @@ Result<std::vector<std::string>> find_ggml(const std::string& folder) {
     for (std::string root; std::getline(roots, root);)
         look_below(root, found);
     std::vector<std::string> libraries;
+    libraries.reserve(found.size());
     for (const auto& [path, name] : found)
         libraries.push_back((path / name).string());
     return libraries;
