@@ -77,6 +77,7 @@ obtain_all() {
     SETTINGS+=("RKNPU2_LLAMA_BIN_DIR=$("$RKNPU2_ROOT/scripts/host-llama.sh" --bin-dir)")
     SETTINGS+=("RKNPU2_MODEL=$("$RKNPU2_ROOT/scripts/model.sh")")
     obtain_prebuilt_hosts
+    obtain_python_hosts
 }
 
 # Hosts that others have built come by npm; the test of one that cannot be had is skipped. Arguments: which, else those that are tested.
@@ -85,6 +86,12 @@ obtain_prebuilt_hosts() {
     (($# > 0)) || [[ $MODE != default ]] || which=(3.14.5 3.16.2 3.19.1 3.22.1)
     "$RKNPU2_ROOT/scripts/prebuilt_hosts.py" "${which[@]}" >&2 ||
         say "going on without some hosts that others have built: their tests are skipped"
+}
+
+obtain_python_hosts() {
+    local which=()
+    [[ $MODE != default ]] || which=(1.5.1)
+    "$RKNPU2_ROOT/scripts/python_hosts.py" "${which[@]}" >&2 || say "going on without some hosts of pip: their tests are skipped"
 }
 
 # count_junit FILE: adds the file's tests to the totals. A test that ctest could not start is a failure, not a skip.

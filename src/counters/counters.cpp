@@ -33,6 +33,11 @@ nlohmann::json by_reason(const Counts& counts, const char* (*text)(Reason)) {
     return found;
 }
 
+// whisper.cpp names no tensor; in each graph ggml calls the first leaf_0, so that a name stands for several.
+bool is_named_by_ggml(const std::string& name) {
+    return name.empty() || name.starts_with("leaf_") || name.starts_with("node_");
+}
+
 }  // namespace
 
 PhaseTimer::PhaseTimer(Counters& counters, Phase phase)
@@ -42,8 +47,8 @@ PhaseTimer::~PhaseTimer() {
 }
 
 void Counters::add_weight(const WeightRecord& record) {
-    const std::string key =
-        format("%s %s %zux%zu", record.name.c_str(), record.type.c_str(), record.K, record.N);
+    std::string key = format("%s %s %zux%zu", record.name.c_str(), record.type.c_str(), record.K, record.N);
+    if (is_named_by_ggml(record.name) && record.expert < 0) key += format(" %p", record.data);
     const std::lock_guard lock(mutex_);
     Listed& listed = weights_[key];
     listed.record = record;

@@ -77,7 +77,8 @@ struct WeightRecord {
     bool with_stats = false;  // of activations, when it was packed
     size_t planes = 1;        // of activations
     bool rotated = false;
-    int expert = -1;  // which of a stack of experts; the others have records of the same name
+    int expert = -1;             // which of a stack of experts; the others have records of the same name
+    const void* data = nullptr;  // tells apart those that only ggml has named; never read
 };
 
 class Counters {

@@ -56,6 +56,7 @@ Status NpuDevice::multiply_reference(const WeightSource& source, const float* a,
     RKNPU2_RETURN_IF_ERROR(rknpu2::multiply_stored(npu_, source, a, M, out));
     WeightRecord record{source.name, source.type_name, source.K, source.N, "reference"};
     record.expert = source.expert;
+    record.data = source.data;
     npu_.counters.add_weight(record);
     ++npu_.counters.reference_matmuls;
     return {};

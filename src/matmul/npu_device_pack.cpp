@@ -223,7 +223,8 @@ Result<std::shared_ptr<const PackedWeight>> NpuDevice::pack(ReservedWeight reser
     const Recipe& recipe = packed->plan.recipe;
     npu_.counters.add_weight({source.name, source.type_name, source.K, source.N,
                               dtype_name(operand_type(recipe.arithmetic)), packed->plan.packed_bytes(),
-                              !packed->bias.empty(), recipe.planes, recipe.rotate, source.expert});
+                              !packed->bias.empty(), recipe.planes, recipe.rotate, source.expert,
+                              source.data});
     return packed;
 }
 

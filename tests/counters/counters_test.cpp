@@ -47,5 +47,23 @@ TEST(Counters, JsonHasWhatWasCounted) {
     EXPECT_EQ(json["runtime"]["simulated"], true);
 }
 
+// whisper.cpp names none.
+TEST(Counters, WeightsThatOnlyGgmlHasNamedAreToldApart) {
+    Counters counters;
+    WeightRecord weight{"leaf_7", "f16", 32, 64, "fp16", 4096};
+    for (const char& byte : {'a', 'b'}) {
+        weight.data = &byte;
+        counters.add_weight(weight);
+        counters.add_weight(weight);
+    }
+    weight.name = "blk.0.attn_q.weight";
+    for (const char& byte : {'c', 'd'}) {
+        weight.data = &byte;
+        counters.add_weight(weight);
+    }
+    const auto json = nlohmann::json::parse(counters.to_json(Config(), RuntimeInfo(), ""));
+    EXPECT_EQ(json["weights"].size(), 3U);
+}
+
 }  // namespace
 }  // namespace rknpu2

@@ -9,8 +9,8 @@
 
 namespace rknpu2 {
 
-inline constexpr std::array<std::string_view, 9> kTestedReleases = {
-    "0.9.4", "0.9.5", "0.9.7", "0.17.0", "0.19.0", "0.23.0", "0.25.1", "0.25.2", "0.25.3"};
+inline constexpr std::array<std::string_view, 11> kTestedReleases = {
+    "0.9.4", "0.9.5", "0.9.7", "0.9.8", "0.13.1", "0.17.0", "0.19.0", "0.23.0", "0.25.1", "0.25.2", "0.25.3"};
 
 inline bool is_tested_release(std::string_view version) {
     return std::find(kTestedReleases.begin(), kTestedReleases.end(), version) != kTestedReleases.end();

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: MIT
+"""One libggml-rknpu2.so in hosts of the Python index (prebuilt_hosts.csv): llama-cpp-python has the tests of test_hosts.py,
+whisper.cpp listens, and a ggml of 2024 refuses in one line. One that scripts/python_hosts.py has not installed is skipped.
+"""
+
+import pathlib
+import sys
+import unittest
+
+import harness
+import test_hosts
+import whisper_model
+
+import python_hosts  # of scripts/, which harness makes known
+
+HERE = pathlib.Path(__file__).parent
+
+
+class OfPip(test_hosts.Prebuilt):
+    """What the classes of one host share."""
+
+    driver = "python_host.py"
+
+    @classmethod
+    def setUpClass(cls):
+        cls.row = next(row for row in python_hosts.packages() if row["version"] == cls.version)
+        if not python_hosts.is_here(cls.row):
+            raise unittest.SkipTest(f"not installed: scripts/python_hosts.py {cls.version}")
+
+    def start(self, wanted, **options):
+        return self.host(sys.executable, HERE / self.driver, wanted, extra={"PYTHONPATH": python_hosts.python_path(self.row)}, **options)
+
+
+class Listens:
+    """The test of a whisper.cpp."""
+
+    driver = "whisper_host.py"
+
+    def test_text(self):
+        wanted = {"model": str(self.folder / "model.bin"), "tokens": 16}
+        whisper_model.write(wanted["model"])
+        expected, _ = self.drive(wanted, None)
+        made, run = self.drive(wanted, "exact")
+        self.assertEqual((expected["devices"], made["devices"]), ([], [test_hosts.DEVICE]))
+        self.assertEqual(made["tokens"], expected["tokens"])
+        self.assertGreater(len(set(made["tokens"])), 8, made["text"])
+        for ours, theirs in zip(made["probabilities"], expected["probabilities"]):
+            self.assertAlmostEqual(ours, theirs, delta=0.01 * theirs)
+        self.assert_ran_on_npu(run, whisper_model.MATRICES)
+        self.assertGreater(run.stats.document["flows"], 0)
+        self.record(made, run)
+
+
+class Refused:
+    """The test of a ggml of 2024."""
+
+    def test_one_line(self):
+        made, run = self.generate()
+        self.assertEqual(made["devices"], [])
+        self.assertRegex(made["text"], "Paris")
+        said = [line for line in run.log.splitlines() if "ggml-rknpu2:" in line]
+        self.assertEqual(len(said), 1, said)
+        self.assertRegex(said[0], "not loaded: the host's ggml .* has no function .*; use another release of the host")
+        self.assertIsNone(run.stats)
+
+
+def checks_of(row):
+    if row["layout"] == "refused":
+        return Refused
+    return Listens if row["package"] == "pywhispercpp" else test_hosts.Checks
+
+
+for _row in python_hosts.packages():
+    _name = "Host_" + _row["version"].replace(".", "_")
+    globals()[_name] = type(_name, (checks_of(_row), OfPip), {"version": _row["version"], "__module__": __name__})
+del OfPip  # a base of others, without tests
+
+if __name__ == "__main__":
+    harness.main()
