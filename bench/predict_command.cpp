@@ -17,7 +17,6 @@ struct Options {
     std::vector<std::string> precisions = {"fast"};
     std::string sync = "owner";
     std::string profile;
-    int banks = 0;
     Goal goal;
     std::string format = "text";
     std::string trace;
@@ -64,7 +63,7 @@ void show_check(const BoardProfile& board) {
 }
 
 void run(const Options& options) {
-    const BoardProfile board = value_of(load_board_profile(options.profile, options.banks));
+    const BoardProfile board = value_of(load_board_profile(options.profile));
     if (options.check) return show_check(board);
     const std::vector<PublishedEngine> engines =
         value_of(published_engines(embedded_engines(), "engines.csv"));
@@ -105,10 +104,6 @@ void add_predict(CLI::App& app) {
     command->add_option(
         "--profile", options->profile,
         "a file like bench/profiles/board.profile, or one that rknpu2-doctor --profile has written");
-    command
-        ->add_option("--banks", options->banks,
-                     "of the core's buffer for a tile of activations; default: the profile's")
-        ->check(CLI::Range(1, 11));
     command->add_option("--prompt", options->goal.prompt, "tokens")
         ->check(CLI::Range(1, 8192))
         ->capture_default_str();

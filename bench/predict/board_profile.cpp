@@ -37,16 +37,13 @@ Status bad(const std::string& what) {
     return {StatusCode::kInvalidArgument, what};
 }
 
-Status set_npu(const std::string& name, double value, const std::string& file, rknnsim::Profile* npu) {
-    const rknnsim::Outcome outcome = rknnsim::set_parameter(name, value, npu);
-    return outcome.ok() ? Status() : bad(file + ": npu." + printable(name) + ": " + printable(outcome.text));
-}
-
 Status set_value(const KeyValue& entry, const std::string& file, BoardProfile* board) {
     constexpr std::string_view kNpu = "npu.";
     const double value = parse_number(entry.value).value_or(std::nan(""));
-    if (entry.name.starts_with(kNpu))
-        return set_npu(entry.name.substr(kNpu.size()), value, file, &board->npu);
+    if (entry.name.starts_with(kNpu)) {
+        const auto set = rknnsim::set_parameter(entry.name.substr(kNpu.size()), value, &board->npu);
+        return set.ok() ? Status() : bad(file + ": " + printable(entry.name) + ": " + printable(set.text));
+    }
     const auto* const field = std::find_if(std::begin(kFields), std::end(kFields),
                                            [&](const Field& one) { return entry.name == one.name; });
     if (field == std::end(kFields))
@@ -61,15 +58,6 @@ Status set_value(const KeyValue& entry, const std::string& file, BoardProfile* b
     return {};
 }
 
-// `text` is a profile of the simulator.
-Result<BoardProfile> with_npu_of(const std::string& text, const std::string& file) {
-    Result<BoardProfile> board = parse_board_profile(embedded_board(), "the compiled-in profile");
-    if (!board.ok()) return board;
-    const rknnsim::Outcome outcome = rknnsim::parse_profile(text, file, &board.value().npu);
-    if (!outcome.ok()) return bad(outcome.text);
-    return board;
-}
-
 }  // namespace
 
 Result<BoardProfile> parse_board_profile(const std::string& text, const std::string& file) {
@@ -79,7 +67,11 @@ Result<BoardProfile> parse_board_profile(const std::string& text, const std::str
         return std::any_of(entries.value().begin(), entries.value().end(),
                            [&](const KeyValue& entry) { return entry.name == name; });
     };
-    if (has("clock_mhz")) return with_npu_of(text, file);
+    if (has("clock_mhz")) {  // a profile of the simulator
+        Result<BoardProfile> ours = load_board_profile();
+        const auto parsed = rknnsim::parse_profile(text, file, &ours.value().npu);
+        return parsed.ok() ? std::move(ours) : bad(parsed.text);
+    }
     BoardProfile board;
     const rknnsim::Outcome simulated = rknnsim::load_profile("", &board.npu);
     if (!simulated.ok()) return Status(StatusCode::kInternal, simulated.text);
@@ -94,18 +86,12 @@ Result<BoardProfile> parse_board_profile(const std::string& text, const std::str
     return board;
 }
 
-Result<BoardProfile> load_board_profile(const std::string& path, int banks) {
-    std::string text = embedded_board();
-    if (!path.empty()) {
-        constexpr uint64_t kMostBytes = 16 << 20;
-        Result<std::string> read = read_regular_file(path, kMostBytes);
-        if (!read.ok()) return read.status();
-        text = read.take();
-    }
-    Result<BoardProfile> board = parse_board_profile(text, path.empty() ? "the compiled-in profile" : path);
-    if (!board.ok() || banks == 0) return board;
-    RKNPU2_RETURN_IF_ERROR(set_npu("data_banks.native.int8", banks, "--banks", &board.value().npu));
-    return board;
+Result<BoardProfile> load_board_profile(const std::string& path) {
+    if (path.empty()) return parse_board_profile(embedded_board(), "the compiled-in profile");
+    constexpr uint64_t kMostBytes = 16 << 20;
+    const Result<std::string> text = read_regular_file(path, kMostBytes);
+    if (!text.ok()) return text.status();
+    return parse_board_profile(text.value(), path);
 }
 
 }  // namespace rknpu2

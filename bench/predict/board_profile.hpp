@@ -38,8 +38,7 @@ struct BoardProfile {
 // ddr_mhz.
 Result<BoardProfile> parse_board_profile(const std::string& text, const std::string& file);
 
-// The one compiled in when `path` is empty. `banks`: of the core's buffer, for a tile of int8 activations in
-// native layout; 0 leaves them as they are.
-Result<BoardProfile> load_board_profile(const std::string& path, int banks);
+// The one compiled in when `path` is empty.
+Result<BoardProfile> load_board_profile(const std::string& path = "");
 
 }  // namespace rknpu2

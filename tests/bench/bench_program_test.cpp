@@ -135,7 +135,6 @@ TEST(BenchProgram, WhatIsWrongIsOneLine) {
         {"predict --design engine", "--design: engine not in"},
         {"predict --precision exact", "--precision: exact not in {fast,balanced+statistics,balanced}"},
         {"predict --profile " + missing, missing + ": cannot be read"},
-        {"predict --banks 12", "--banks"},
         {"predict --format xml", "--format"},
         {"predict --model SmolLM2-135M --trace " + missing + "/a.json",
          "cannot write " + missing + "/a.json"},

@@ -26,7 +26,7 @@ std::string error_of(const std::string& text) {
 }
 
 TEST(BoardProfile, TheShippedOneLoads) {
-    const Result<BoardProfile> board = load_board_profile("", 0);
+    const Result<BoardProfile> board = load_board_profile();
     ASSERT_TRUE(board.ok()) << board.status().message();
     EXPECT_NEAR(board.value().int8_peak(3), 6.144e12, 1e6);
     EXPECT_EQ(board.value().npu.mac_efficiency, 0.92);
@@ -37,7 +37,7 @@ TEST(BoardProfile, TheShippedOneLoads) {
 }
 
 TEST(BoardProfile, RatesAreThoseOfTheMemoryClock) {
-    const BoardProfile board = load_board_profile("", 0).value();
+    const BoardProfile board = load_board_profile().value();
     const Result<BoardProfile> slow =
         parse_board_profile(std::string(embedded_board()) + "npu.ddr_mhz = 1200\n", "b.profile");
     ASSERT_TRUE(slow.ok()) << slow.status().message();
@@ -47,7 +47,8 @@ TEST(BoardProfile, RatesAreThoseOfTheMemoryClock) {
 }
 
 TEST(BoardProfile, BanksAreSet) {
-    EXPECT_EQ(load_board_profile("", 8).value().npu.native_banks[rknnsim::kInt8], 8);
+    const std::string text = std::string(embedded_board()) + "npu.data_banks.native.int8 = 8\n";
+    EXPECT_EQ(parse_board_profile(text, "b.profile").value().npu.native_banks[rknnsim::kInt8], 8);
 }
 
 // What RKNNSIM_PROFILE takes, rknpu2-doctor's files among it: the NPU is the file's, the rest ours.
@@ -62,13 +63,13 @@ TEST(BoardProfile, AProfileOfTheSimulatorReplacesTheNpu) {
     ASSERT_TRUE(board.ok()) << board.status().message();
     EXPECT_EQ(board.value().npu.stream_gbps[2], 12.5);
     EXPECT_EQ(board.value().npu.mac_efficiency, simulated.mac_efficiency);  // not board.profile's
-    EXPECT_EQ(board.value().dram_gbps, load_board_profile("", 0).value().dram_gbps);
+    EXPECT_EQ(board.value().dram_gbps, load_board_profile().value().dram_gbps);
     EXPECT_THAT(error_of("clock_mhz = 1000\n"), HasSubstr("b.profile: ddr_mhz is missing"));
 }
 
 // The planner, the simulator's clock and this program have one model of the chip.
 TEST(BoardProfile, ThePlannersRatesAreTheProfiles) {
-    const BoardProfile board = load_board_profile("", 0).value();
+    const BoardProfile board = load_board_profile().value();
     const rknnsim::Profile& npu = board.npu;
     constexpr BoardRates kRates = kBoardRates;
     EXPECT_EQ(kRates.run_ns, (npu.submit_us + npu.bind_us) * 1e3);
@@ -140,7 +141,7 @@ TEST(BoardProfile, ErrorsNameFileAndCause) {
                   std::string("b.profile:1: dram_gbps is \"") + wrong +
                       "\", but must be a number from 0.1 to 1000");
     }
-    EXPECT_THAT(load_board_profile(test::missing_path(), 0).status().message(),
+    EXPECT_THAT(load_board_profile(test::missing_path()).status().message(),
                 HasSubstr(test::missing_path() + ": cannot be read: No such file"));
 }
 

@@ -11,7 +11,7 @@
 namespace rknpu2 {
 
 inline BoardProfile shipped_board() {
-    const Result<BoardProfile> board = load_board_profile("", 0);
+    const Result<BoardProfile> board = load_board_profile();
     EXPECT_TRUE(board.ok()) << board.status().message();
     return board.value();
 }

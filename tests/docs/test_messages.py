@@ -24,7 +24,7 @@ SCRIPTS = ("calibrate", "host-llama", "in-tree", "lib", "model", "quality", "qui
 USAGE = "a wrong option: the line says it, and --help lists the right ones"
 PART = "a part of a line that says nothing by itself"
 INTERNAL = "a mistake of ours, not of the user's"
-ELSEWHERE = "sim_vs_blas, a measurement of the simulator for who works on it; progress of a measurement"
+ELSEWHERE = "progress of a measurement"
 SILENT = "never shown: the caller goes on in another way"
 ASKED = "an answer to the doctor, which reports it as what it has found"
 NOT_ON_THE_PAGE = {
@@ -55,11 +55,6 @@ NOT_ON_THE_PAGE = {
     "a step of no kind": INTERNAL,
     "chunks of rows wait for each other; please report the model": INTERNAL,
     "this CPU has no cache maintenance for programs": INTERNAL,
-    '"…" is no MxKxN': ELSEWHERE,
-    "only … threads can be had": ELSEWHERE,
-    "rknn_create_mem gave NULL": ELSEWHERE,
-    "… gave …": ELSEWHERE,
-    "… …, threads: … ...": ELSEWHERE,
     "… of …: … ...": ELSEWHERE,
 }
 
