@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
@@ -66,13 +67,15 @@ int show_machine(const Options& options, const Config& config) {
 }
 
 int show_hosts(const Options& options) {
-    const Result<std::string> plugin = locate_plugin(own_directory());
-    if (!plugin.ok()) return kProgram.fail(plugin.status().message());
-    const Result<std::vector<std::string>> libraries = find_ggml(options.folder);
-    if (!libraries.ok()) return kProgram.fail(libraries.status().message());
+    std::string plugin = own_directory() + "/libggml-rknpu2.so";  // in a build
+    if (access(plugin.c_str(), R_OK) != 0)
+        plugin = own_directory() + "/../" RKNPU2_INSTALL_LIBDIR "/ggml-rknpu2/libggml-rknpu2.so";
+    if (access(plugin.c_str(), R_OK) != 0)
+        return kProgram.fail(
+            "libggml-rknpu2.so is not there: install the package ggml-rknpu2 beside this program");
     std::vector<GgmlHost> hosts;
-    for (const std::string& library : libraries.value())
-        hosts.push_back(ask_host(library, plugin.value()));
+    for (const std::string& library : find_ggml(options.folder))
+        hosts.push_back(ask_host(library, plugin));
     return kProgram.show(options.json ? to_json(hosts) : to_text(hosts));
 }
 
@@ -131,6 +134,7 @@ int parse_and_run(int argc, char** argv) {
         app.add_option("--hosts", options.folder,
                        "which ggml of this machine, or in FOLDER, will load the plug-in")
             ->expected(0, 1)
+            ->check(CLI::ExistingDirectory)
             ->type_name("[FOLDER]");
     app.add_flag("--json", options.json, "for programs");
     return kProgram.run(app, argc, argv, [&] {
