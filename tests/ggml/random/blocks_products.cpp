@@ -159,7 +159,9 @@ void draw_experts(Draw& draw) {
     if (!draw.may_multiply(from.width, 3 * hidden, used)) return;
     size_t choice = 0;
     size_t share = 0;
-    const size_t x = draw.normalised(from.step, from.width);
+    // Where the CPU has the experts, it keeps sums of 8 bits in float16.
+    const size_t x =
+        from.width < 8 ? draw.add("clamp", {from.step}, {-20, 20}) : draw.normalised(from.step, from.width);
     draw_choice(draw, {x, from.width}, experts, used, choice, share);
     const auto stack = [&](int64_t K, int64_t N, const char* name) {
         return draw.leaf("weight", {double(K), double(N), double(experts)}, draw.weight_type(K),
