@@ -55,6 +55,9 @@ void draw_far_products(Draw& draw) {
         if (of_weight == kAllMagnitudes) bring_back({double(N)}, weight);
         const bool huge = content == kOutliers || of_weight == kOutliers;
         if (huge) product = N < 8 ? draw.add("clamp", {product}, {-9, 9}) : draw.normalised(product, N);
+        // Nothing would be left of products of these, where 8 bits have scales in float16.
+        if (content == kSubnormal || of_weight == kSubnormal)
+            product = draw.add("add", {product, draw.vector(N)});
         draw.keep(product, N);
     }
 }
