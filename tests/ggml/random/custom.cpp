@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <vector>
 
 #include "sim/random/rng.hpp"
 
@@ -110,12 +111,18 @@ void choose_shaking(uint32_t seed, double size) {
 
 void custom_shake(ggml_tensor* out, const ggml_tensor* a, int /*ith*/, int /*nth*/, void* /*data*/) {
     rknnsim_random::Rng random(shaking_seed);
-    for (int64_t i = 0; i < elements_of(a); ++i) {
-        double noise = -2;  // four uniform numbers
+    const auto noise = [&] {
+        double sum = -2;  // of four uniform numbers
         for (int j = 0; j < 4; ++j)
-            noise += double(random.bits() >> 11) * 0x1p-53;
-        static_cast<float*>(out->data)[i] =
-            static_cast<float>(element(a, i) * (1 + shaking_size * 1.732 * noise));
+            sum += double(random.bits() >> 11) * 0x1p-53;
+        return sum * 1.732 * shaking_size;
+    };
+    // A weight that was rounded errs alike in every row.
+    std::vector<double> of_columns(static_cast<size_t>(a->ne[0]));
+    std::generate(of_columns.begin(), of_columns.end(), noise);
+    for (int64_t i = 0; i < elements_of(a); ++i) {
+        const double of_column = of_columns[static_cast<size_t>(i % a->ne[0])];
+        static_cast<float*>(out->data)[i] = static_cast<float>(element(a, i) * (1 + of_column + noise()));
     }
 }
 

@@ -292,16 +292,6 @@ std::string counters_path() {
     return "/tmp/rknpu2-random-" + std::to_string(getpid()) + ".json";
 }
 
-namespace {
-
-std::string setting(const Environment& environment, const std::string& name) {
-    for (const auto& [key, value] : environment)
-        if (key == name) return value;
-    return "";
-}
-
-}  // namespace
-
 bool multiplies_exactly(const Environment& environment) {
     return setting(environment, "GGML_RKNPU2_PRECISION") == "exact" &&
            setting(environment, "GGML_RKNPU2_MATRICES") != "auto" &&

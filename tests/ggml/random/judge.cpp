@@ -12,12 +12,6 @@
 namespace rknpu2::test {
 namespace {
 
-std::string setting(const Environment& environment, const std::string& name) {
-    for (const auto& [key, value] : environment)
-        if (key == name) return value;
-    return "";
-}
-
 bool jumps_itself(const Step& step) {
     for (const char* const op : {"argsort_top_k", "unary.sgn", "unary.step", "unary.floor", "unary.ceil",
                                  "unary.round", "unary.trunc"})

@@ -129,6 +129,12 @@ Step read_step(const std::string& text, size_t number) {
 
 }  // namespace
 
+std::string setting(const Environment& environment, const std::string& name) {
+    for (const auto& [key, value] : environment)
+        if (key == name) return value;
+    return "";
+}
+
 std::string text_of(const Step& step) {
     std::string text = step.op;
     if (!step.type.empty()) text += ":" + step.type;

@@ -38,6 +38,8 @@ enum class Allocation {
 
 // The environment of the process that computes: read once, when the plug-in is loaded.
 using Environment = std::vector<std::pair<std::string, std::string>>;
+// "" where the variable is not set.
+std::string setting(const Environment& environment, const std::string& name);
 
 struct Recipe {
     Environment environment;
