@@ -5,7 +5,7 @@
 #include "commands.hpp"
 #include "predict/check.hpp"
 #include "predict/csv.hpp"
-#include "predict/report.hpp"
+#include "predict/prediction.hpp"
 #include "system/file.hpp"
 
 namespace rknpu2 {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "doctor_examination.hpp"
+#include "doctor_report.hpp"
 
 #include "config/device_lock.hpp"
 #include "runtime/locate.hpp"

@@ -20,7 +20,6 @@
 
 namespace rknpu2 {
 
-// One product on the NPU: a context with its operands, made ready and run.
 inline constexpr int kPattern = 0x55;  // not the simulator's own 0xAA
 inline constexpr size_t kSliceAlign = 4096;
 
@@ -31,6 +30,7 @@ Status take(Result<T> from, T& to) {
     return from.status();
 }
 
+// One product on the NPU: a context with its operands, made ready and run.
 struct Product {
     using Fill = std::function<void(NpuMemory& a, NpuMemory& b)>;
 

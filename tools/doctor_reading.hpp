@@ -58,13 +58,13 @@ const Figure* find_figure(const std::vector<Reading>& readings, const std::strin
 // themselves. When the probe ended badly, what the vendor documents.
 size_t fewer_columns(const Reading& wide);
 
-// Names of figures that decide about a strategy (doctor_coherency.hpp). The control: when even doing nothing
+// Names of figures that decide about a strategy (see below). The control: when even doing nothing
 // was right each time, nothing can be told.
 inline constexpr const char* kNothingDone = "without it";
 inline constexpr const char* kCleanedWhole = "results over cleaned memory";
 inline constexpr const char* kCleanedLines = "results over memory cleaned by lines";
 
-// The probes, in doctor_trials.cpp, doctor_coherency.cpp and doctor_limits.cpp.
+// The probes, here and in doctor_trials.cpp and doctor_limits.cpp.
 Status probe_cache(Bench& bench, Reading& reading);  // the one of the reading's id
 Status probe_sync_cost(Bench& bench, Reading& reading);
 Status probe_bind_cost(Bench& bench, Reading& reading);

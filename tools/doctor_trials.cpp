@@ -51,6 +51,7 @@ enum class Way {
 };
 
 struct Trial {
+    const char* probe;   // its id
     const char* figure;  // the name of what it counts
     Question question;
     Operand operand;  // that is looked at: of kReadBack and kKept the result
@@ -219,82 +220,68 @@ class CoherencyTrials {
     std::vector<char> other_memory_;
 };
 
-// What the probe of that id tries. It answers `yes` when all of its trials were right: without a control,
-// those that did nothing, and with one all others.
-struct CacheProbe {
-    const char* id;
-    const char *yes, *no;
-    std::vector<Trial> trials;
+// A probe answers `yes` when all of its trials were right: without a control, those that did nothing, and with
+// one all others.
+struct Answers {
+    const char *probe, *yes, *no;
+};
+constexpr Answers kAnswers[] = {
+    {"owner-sync", "works", "does nothing"},
+    {"slab-sync", "works", "does nothing"},
+    {"import-sync", "works", "does nothing"},
+    {"bind-cleans", "cleans", "leaves the cache as it is"},
+    {"cache-lines", "work", "do nothing"},
+    {"results-visible", "visible", "old until synced"},
+    {"dirty-lines", "harmless", "overwrite results"},
+    {"non-cacheable", "coherent", "old"},
 };
 
-const std::vector<CacheProbe>& cache_probes() {
+// A probe's control comes first.
+std::vector<Trial> trials_of(const std::string& probe) {
     using enum Question;
     using enum Operand;
     using enum Place;
     using enum Way;
-    static const std::vector<CacheProbe> all = {
-        {"owner-sync",
-         "works",
-         "does nothing",
-         {{kNothingDone, kWritten, kActivations, kOwn, kNothing},
-          {"activations", kWritten, kActivations, kOwn, kSync},
-          {"results", kReadBack, kResult, kOwn, kSync}}},
-        {"slab-sync",
-         "works",
-         "does nothing",
-         {{kNothingDone, kWritten, kWeights, kSlice, kNothing},
-          {"weights", kWritten, kWeights, kSlice, kOwner}}},
-        {"import-sync",
-         "works",
-         "does nothing",
-         {{kNothingDone, kWritten, kActivations, kSlice, kNothing},
-          {"activations", kWritten, kActivations, kSlice, kSync},
-          {"results", kReadBack, kResult, kSlice, kSync}}},
-        {"bind-cleans",
-         "cleans",
-         "leaves the cache as it is",
-         {{kNothingDone, kWritten, kActivations, kOwn, kNothing},
-          {"activations", kWritten, kActivations, kOwn, kBind},
-          {"activations in slices", kWritten, kActivations, kSlice, kBind},
-          {"weights in slices", kWritten, kWeights, kSlice, kBind}}},
-        {"cache-lines",
-         "work",
-         "do nothing",
-         {{kNothingDone, kWritten, kActivations, kOwn, kNothing},
-          {"activations", kWritten, kActivations, kOwn, kLines},
-          {"weights", kWritten, kWeights, kSlice, kLines},
-          {"results", kReadBack, kResult, kOwn, kLines}}},
-        {"results-visible",
-         "visible",
-         "old until synced",
-         {{"results", kReadBack, kResult, kOwn, kNothing},
-          {"results in slices", kReadBack, kResult, kSlice, kNothing}}},
-        {"dirty-lines",
-         "harmless",
-         "overwrite results",
-         {{"results over memory as the CPU left it", kKept, kResult, kOwn, kNothing},
-          {kCleanedWhole, kKept, kResult, kOwn, kOwner},
-          {kCleanedLines, kKept, kResult, kOwn, kLines}}},
-        {"non-cacheable",
-         "coherent",
-         "old",
-         {{"activations", kWritten, kActivations, kNonCacheable, kNothing},
-          {"results", kReadBack, kResult, kNonCacheable, kNothing}}},
+    constexpr Trial kTrials[] = {
+        {"owner-sync", kNothingDone, kWritten, kActivations, kOwn, kNothing},
+        {"owner-sync", "activations", kWritten, kActivations, kOwn, kSync},
+        {"owner-sync", "results", kReadBack, kResult, kOwn, kSync},
+        {"slab-sync", kNothingDone, kWritten, kWeights, kSlice, kNothing},
+        {"slab-sync", "weights", kWritten, kWeights, kSlice, kOwner},
+        {"import-sync", kNothingDone, kWritten, kActivations, kSlice, kNothing},
+        {"import-sync", "activations", kWritten, kActivations, kSlice, kSync},
+        {"import-sync", "results", kReadBack, kResult, kSlice, kSync},
+        {"bind-cleans", kNothingDone, kWritten, kActivations, kOwn, kNothing},
+        {"bind-cleans", "activations", kWritten, kActivations, kOwn, kBind},
+        {"bind-cleans", "activations in slices", kWritten, kActivations, kSlice, kBind},
+        {"bind-cleans", "weights in slices", kWritten, kWeights, kSlice, kBind},
+        {"cache-lines", kNothingDone, kWritten, kActivations, kOwn, kNothing},
+        {"cache-lines", "activations", kWritten, kActivations, kOwn, kLines},
+        {"cache-lines", "weights", kWritten, kWeights, kSlice, kLines},
+        {"cache-lines", "results", kReadBack, kResult, kOwn, kLines},
+        {"results-visible", "results", kReadBack, kResult, kOwn, kNothing},
+        {"results-visible", "results in slices", kReadBack, kResult, kSlice, kNothing},
+        {"dirty-lines", "results over memory as the CPU left it", kKept, kResult, kOwn, kNothing},
+        {"dirty-lines", kCleanedWhole, kKept, kResult, kOwn, kOwner},
+        {"dirty-lines", kCleanedLines, kKept, kResult, kOwn, kLines},
+        {"non-cacheable", "activations", kWritten, kActivations, kNonCacheable, kNothing},
+        {"non-cacheable", "results", kReadBack, kResult, kNonCacheable, kNothing},
     };
-    return all;
+    std::vector<Trial> trials;
+    std::ranges::copy_if(kTrials, std::back_inserter(trials),
+                         [&](const Trial& trial) { return trial.probe == probe; });
+    return trials;
 }
 
 }  // namespace
 
 Status probe_cache(Bench& bench, Reading& reading) {
-    const std::vector<CacheProbe>& all = cache_probes();
-    const CacheProbe& probe =
-        *std::find_if(all.begin(), all.end(), [&](const CacheProbe& p) { return p.id == reading.id; });
-    const bool has_control = probe.trials[0].figure == kNothingDone;
+    const std::vector<Trial> all = trials_of(reading.id);
+    const bool has_control = all.front().figure == kNothingDone;
     CoherencyTrials trials(bench);
     RKNPU2_RETURN_IF_ERROR(trials.make());
     bool right = true;
-    for (const Trial& trial : probe.trials) {
+    for (const Trial& trial : all) {
         const Result<Count> count = trials.count(trial);
         const bool may_be_missing = trial.way == Way::kLines || trial.place == Place::kNonCacheable;
         if (may_be_missing && count.status().code() == StatusCode::kUnsupported) continue;
@@ -302,7 +289,9 @@ Status probe_cache(Bench& bench, Reading& reading) {
         reading.add_count(trial.figure, count.value().right, count.value().of);
         if (has_control != (trial.way == Way::kNothing)) right = right && reading.figures.back().all();
     }
-    reading.answer = right ? probe.yes : probe.no;
+    const Answers& answers =
+        *std::ranges::find_if(kAnswers, [&](const Answers& one) { return one.probe == reading.id; });
+    reading.answer = right ? answers.yes : answers.no;
     const Figure* const control = reading.find(kNothingDone);
     if (right && control != nullptr && control->all())
         reading.answer = "cannot be told: nothing was ever old";

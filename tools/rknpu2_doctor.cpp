@@ -8,7 +8,6 @@
 #include <filesystem>
 
 #include "base/format.hpp"
-#include "doctor_examination.hpp"
 #include "doctor_report.hpp"
 #include "doctor_system.hpp"
 #include "machine_report.hpp"

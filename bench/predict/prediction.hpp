@@ -42,4 +42,19 @@ inline constexpr double kDecodeReferenceGbps = 28.6;
 
 Prediction predict(const Setting& setting, const Goal& goal);
 
+struct PublishedEngine;  // check.hpp
+
+// With published figures of other engines beside them.
+std::string predictions_text(const std::vector<Prediction>& predictions,
+                             const std::vector<PublishedEngine>& engines);
+std::string predictions_csv(const std::vector<Prediction>& predictions);
+std::string predictions_json(const std::vector<Prediction>& predictions,
+                             const std::vector<PublishedEngine>& engines);
+
+// The timeline of one layer of prefill in the form that Perfetto (https://ui.perfetto.dev) and Chrome's tracing
+// read: a lane for each NPU core, one for the CPU's team and a curve of the memory's bandwidth. The layer is one
+// in the middle, from its first operation's start to its last one's end, with whatever of its neighbours falls
+// into that time.
+std::string layer_trace_json(const Prediction& prediction);
+
 }  // namespace rknpu2

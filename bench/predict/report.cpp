@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT
-#include "predict/report.hpp"
+#include "predict/prediction.hpp"
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "base/format.hpp"
+#include "predict/check.hpp"
 #include "predict/csv.hpp"
 #include "text_table.hpp"
 

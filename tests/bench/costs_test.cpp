@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Costs of single steps: the grid of a weight, and that runs follow the simulator's rule.
-#include "predict/costs.hpp"
+#include "predict/stages.hpp"
 
 #include "bench/predict_cases.hpp"
 #include "timing/work.hpp"

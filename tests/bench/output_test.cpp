@@ -4,8 +4,9 @@
 #include <sstream>
 
 #include "bench/predict_cases.hpp"
+#include "predict/check.hpp"
 #include "predict/csv.hpp"
-#include "predict/report.hpp"
+#include "predict/prediction.hpp"
 
 namespace rknpu2 {
 namespace {

@@ -12,7 +12,7 @@
 #include <string>
 #include <vector>
 
-#include "doctor_examination.hpp"
+#include "doctor_report.hpp"
 #include "flawed_runtime.hpp"
 #include "support/missing_path.hpp"
 
