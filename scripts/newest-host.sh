@@ -7,8 +7,8 @@
 #   --version VERSION  this version of @node-llama-cpp/linux-x64 (or -arm64) instead of the newest
 #   --help
 #
-# The last line says it: known, fits, or the line with which the plug-in refused it or the test that failed. Exit code 0 unless
-# it does not fit. Needs node and npm; what is missing of the build, of llama.cpp and of the model is made first.
+# The last line says it: known; fits, with its ggml and layout; or the line with which the plug-in refused it (what moved), or the test
+# that failed. Exit code 0 unless it does not fit. Needs node and npm; what is missing of the build, of llama.cpp and of the model is made first.
 
 # shellcheck source=scripts/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -60,7 +60,8 @@ TEMP=$REPLY
 obtain "$TEMP"
 export RKNPU2_E2E_HOST=$REPLY
 if python3 "$RKNPU2_ROOT/tests/e2e/test_hosts.py" Named >"$TEMP/log" 2>&1; then
-    say "new: $PACKAGE $VERSION fits; add it to tests/e2e/prebuilt_hosts.csv and its ggml to src/ggml/host/releases.hpp"
+    found=$(grep -o -m 1 'found: .*' "$TEMP/log")
+    say "new: $PACKAGE $VERSION fits (${found#found: }); add it to tests/e2e/prebuilt_hosts.csv and its ggml to src/ggml/host/releases.hpp"
     exit 0
 fi
 tail -n 40 "$TEMP/log" >&2

@@ -89,6 +89,7 @@ class There(test_hosts.Prebuilt):
         made, run = self.assert_as_the_cpu(harness.CAPITAL, tokens=4)
         self.assert_ran_on_npu(run)
         self.assertRegex(made["text"], "Paris")
+        self.found_text(made, run)
 
 
 for _row in prebuilt_hosts.packages("aarch64"):

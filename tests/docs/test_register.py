@@ -1,17 +1,23 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
 """The register of assumptions (docs/hardware.csv) has no gap, and names steps of the doctor and settings of the simulator that there are.
+The tables of published facts and of hosts have what they must.
 
     test_register.py [Class or Class.test ...]
 """
 
 import csv
 import io
+import json
 import pathlib
 import re
+import sys
+import tempfile
 import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+sys.path.insert(0, str(ROOT / "tests/e2e"))
+import hosts_table  # noqa: E402
 CODE = re.compile(r"`([^`]+)`")
 COLUMNS = ["id", "part", "fact, and our value", "who says so", "if it is false", "doctor", "simulator"]
 LETTER = re.compile(r"\[[^\]]*\b[DWMGC]\b[^\]]*\]")
@@ -132,6 +138,35 @@ class Published(unittest.TestCase):
             found = list(published_findings([{**good, name: value}], ids))
             self.assertEqual(len(found), 1, (name, found))
             self.assertIn(what, found[0])
+
+
+class Hosts(unittest.TestCase):
+    def setUp(self):
+        self.table, self.pins = hosts_table.read(hosts_table.TABLE), hosts_table.read(hosts_table.PINS)
+
+    def test_each_pinned_host_was_run(self):
+        self.assertGreater(len(self.table), 8)
+        self.assertEqual(list(hosts_table.faults(self.table, self.pins)), [])
+
+    def test_a_mistake_is_a_finding(self):
+        for name, value, what in (("ggml", "1.0", "other hosts"), ("flow", "", "an empty field"), ("text", "-", "no text"), ("date", "today", "no date")):
+            found = list(hosts_table.faults([{**self.table[0], name: value}, *self.table[1:]], self.pins))
+            self.assertEqual(len(found), 1, (name, found))
+            self.assertIn(what, found[0])
+
+    def test_what_was_found_is_written(self):
+        first = self.table[0]
+        files = [{hosts_table.key(first): {"lora": "no", "date": "2027-01-01"}}]
+        rows = hosts_table.brought_up_to_date(self.table, self.pins, files)
+        self.assertEqual(rows, [{**first, "lora": "no", "date": "2027-01-01"}, *self.table[1:]])
+        new = {**self.pins[0], "version": "99.0"}
+        with tempfile.TemporaryDirectory() as folder:
+            file = pathlib.Path(folder, "hosts.json")
+            [said] = hosts_table.record(file, first, {"text": first["text"], "matrices": "1"})
+            self.assertIn(f"matrices is {first['matrices']}; the test found 1", said)
+            self.assertEqual(json.loads(file.read_text())[hosts_table.key(first)]["matrices"], "1")
+        [row] = hosts_table.brought_up_to_date(self.table, [new], [])
+        self.assertEqual([row[name] for name in hosts_table.FOUND], ["-"] * len(hosts_table.FOUND))
 
 
 if __name__ == "__main__":

@@ -3,18 +3,21 @@
 the one that the host's CPU alone writes, the matrices are on the NPU, and nothing is left at the end.
 
 The model is the default one in F16, whose products the CPU rounds as little as `exact` does, so that both write one text. A host
-that scripts/prebuilt_hosts.py has not fetched is skipped. The row of each host goes to hosts.json of the output folder.
+that scripts/prebuilt_hosts.py has not fetched is skipped. What is found of each host goes to hosts.json of the output folder, and must
+be what docs/hosts.csv says (hosts_table.py).
 """
 
 import json
 import os
 import pathlib
 import platform
+import re
 import shutil
 import subprocess
 import unittest
 
 import harness
+import hosts_table
 import made_models
 from harness import ALL_WEIGHTS, HostTest, english
 
@@ -22,18 +25,7 @@ import prebuilt_hosts  # of scripts/, which harness makes known
 
 DRIVER = pathlib.Path(__file__).with_name("node_host.cjs")
 DEVICE = "Rockchip RK3588 NPU (simulated)"
-TABLE = harness.OUT_DIR / "hosts.json"
 LONG = 300  # tokens of the prompt that flows, and more
-
-
-def record(row):
-    """Adds a row to the table in the file; tests of hosts may run in processes of their own."""
-    TABLE.parent.mkdir(parents=True, exist_ok=True)
-    rows = json.loads(TABLE.read_text()) if TABLE.exists() else {}
-    rows[row["version"]] = row
-    partial = TABLE.with_suffix(".part")
-    partial.write_text(json.dumps(dict(sorted(rows.items())), indent=2) + "\n")
-    os.replace(partial, TABLE)
 
 
 def f16_model():
@@ -91,13 +83,22 @@ class Prebuilt(HostTest):
         self.assertEqual(made["tokens"], expected["tokens"], (made["text"], expected["text"]))
         return made, run
 
-
-    def record(self, made, run):
-        """A host that is in the tables was tried."""
+    def found(self, **facts):
+        """For the table of hosts, which must say so, too."""
         if self.version != "named":
-            self.assertNotIn("nobody has tried", run.log + "".join(made.get("log", [])))
-        record({"version": self.version, "package": self.row["package"], "ggml": self.row["ggml"], "layout": self.row["layout"],
-                "text": made["text"], "weights": len(run.stats.weights), "npu": run.stats.npu})
+            self.assertEqual(hosts_table.record(harness.OUT_DIR / "hosts.json", self.row, facts), [])
+
+    def found_text(self, made, run):
+        """What a host that works has said of itself, if it tells what it debugs."""
+        log = run.log + "\n".join(made.get("log", []))
+        said = re.search(r"the host's ggml is of version (.*?)[,;].* those of (\S+ to \S+)", log)
+        if self.version == "named":
+            print(f"found: ggml {said[1]} with the structures of {said[2]}")
+            return
+        self.assertNotIn("nobody has tried", log)
+        if said:
+            self.assertEqual((said[1], "older" if said[2].startswith("0.9.") else "newer"), (self.row["ggml"], self.row["layout"]))
+        self.found(text="yes", matrices=str(len(run.stats.weights)))
 
 
 class Checks:
@@ -107,7 +108,7 @@ class Checks:
         made, run = self.assert_as_the_cpu(harness.CAPITAL)
         self.assert_ran_on_npu(run)
         self.assertRegex(made["text"], "Paris")
-        self.record(made, run)
+        self.found_text(made, run)
 
     def test_a_prompt_that_flows(self):
         prompt = english(self.folder, 3000).read_text()
@@ -115,6 +116,7 @@ class Checks:
         self.assertGreater(made["prompt"], LONG)
         self.assert_ran_on_npu(run)
         self.assertGreater(run.stats.document["flows"], 0)
+        self.found(flow="yes")
 
     def test_some_layers(self):
         made, run = self.assert_as_the_cpu(harness.CAPITAL, tokens=4)
@@ -123,6 +125,7 @@ class Checks:
         self.assertEqual(some["tokens"], made["tokens"])
         self.assertGreater(len(run.stats.weights), 0)
         self.assertLess(len(run.stats.weights), 80)
+        self.found(ngl="yes")
 
     def test_a_lora(self):
         adapter = self.folder / "adapter.gguf"
@@ -131,11 +134,13 @@ class Checks:
         made, run = self.assert_as_the_cpu(harness.CAPITAL, lora=str(adapter))
         self.assertNotEqual(made["tokens"], plain["tokens"])
         self.assertEqual(len(run.stats.names(r"\.lora_[ab]$")), matrices)
+        self.found(lora="yes")
 
     def test_a_state_in_a_file(self):
         plain, _ = self.generate()
         made, _ = self.generate(state=str(self.folder / "state"))
         self.assertEqual(made["tokens"], plain["tokens"])
+        self.found(state="yes")
 
 
 for _row in prebuilt_hosts.packages():

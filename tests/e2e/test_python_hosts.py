@@ -48,7 +48,8 @@ class Listens:
             self.assertAlmostEqual(ours, theirs, delta=0.01 * theirs)
         self.assert_ran_on_npu(run, whisper_model.MATRICES)
         self.assertGreater(run.stats.document["flows"], 0)
-        self.record(made, run)
+        self.found_text(made, run)
+        self.found(flow="yes")
 
 
 class Refused:
@@ -62,6 +63,7 @@ class Refused:
         self.assertEqual(len(said), 1, said)
         self.assertRegex(said[0], "not loaded: the host's ggml .* has no function .*; use another release of the host")
         self.assertIsNone(run.stats)
+        self.found(text="refused")
 
 
 def checks_of(row):
