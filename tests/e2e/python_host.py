@@ -11,7 +11,6 @@ this asks the ggml that libllama.so holds: the wheel has another copy of libggml
 import ctypes
 import json
 import os
-import pickle
 import sys
 
 
@@ -36,21 +35,25 @@ def call_from(library):
     return []
 
 
-def through_a_file(llama, path):
+def through_a_file(llama, tokens, path):
     """The state goes to a file, is dropped, and comes back."""
-    with open(path, "wb") as file:
-        pickle.dump(llama.save_state(), file)
-    llama.reset()
+    import llama_cpp
+
+    context, file = llama._ctx.ctx, path.encode()
+    written = (llama_cpp.llama_token * len(tokens))(*tokens)
+    read, count = (llama_cpp.llama_token * len(tokens))(), ctypes.c_size_t()
+    if llama_cpp.llama_state_seq_save_file(context, file, 0, written, len(tokens)) == 0:
+        sys.exit(f"cannot write {path}")
     llama._ctx.kv_cache_clear()
-    with open(path, "rb") as file:
-        llama.load_state(pickle.load(file))
+    if llama_cpp.llama_state_seq_load_file(context, file, 0, read, len(tokens), ctypes.byref(count)) == 0 or list(read) != tokens:
+        sys.exit(f"cannot read {path}")
 
 
 def generate(llama, wanted):
     prompt = llama.tokenize(wanted["prompt"].encode())
     llama.eval(prompt[:-1] if "state" in wanted else prompt)
     if "state" in wanted:
-        through_a_file(llama, wanted["state"])
+        through_a_file(llama, prompt[:-1], wanted["state"])
         llama.eval(prompt[-1:])
     tokens = []
     while len(tokens) < wanted["tokens"]:
