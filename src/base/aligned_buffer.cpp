@@ -26,9 +26,7 @@ Result<AlignedBuffer> AlignedBuffer::allocate(size_t bytes, size_t alignment) {
 Status AlignedBuffer::grow(size_t bytes) {
     if (size_ >= bytes) return {};
     *this = {};
-    Result<AlignedBuffer> larger = allocate(bytes);
-    RKNPU2_RETURN_IF_ERROR(larger.status());
-    *this = larger.take();
+    *this = RKNPU2_TAKE(allocate(bytes));
     return {};
 }
 

@@ -82,3 +82,12 @@ class [[nodiscard]] Result {
     do {                                                                            \
         if (::rknpu2::Status status_ = (expression); !status_.ok()) return status_; \
     } while (false)
+
+// The value of a Result: a right-hand side, or an only argument. Returns the status from the calling function
+// unless it is ok.
+#define RKNPU2_TAKE(expression)                                 \
+    __extension__({                                             \
+        auto taken_result_ = (expression);                      \
+        if (!taken_result_.ok()) return taken_result_.status(); \
+        taken_result_.take();                                   \
+    })

@@ -160,9 +160,7 @@ Result<ModelStats> decode_stats(const std::string& content) {
 }
 
 Result<ModelStats> read_stats(const std::string& path) {
-    const Result<std::string> content = read_regular_file(path, kLargestFile);
-    RKNPU2_RETURN_IF_ERROR(content.status());
-    Result<ModelStats> statistics = decode_stats(content.value());
+    Result<ModelStats> statistics = decode_stats(RKNPU2_TAKE(read_regular_file(path, kLargestFile)));
     if (!statistics.ok()) return statistics.status().with_context(path);
     return statistics;
 }

@@ -45,18 +45,16 @@ Result<ModelStats> convert(std::ifstream& file, const GgufFile& header) {
                           format("%s has no proper sums and counts", printable(name).c_str()));
         }
         if (squares.ne[1] != 1 || counts->bytes != sizeof(float)) continue;  // a stack of experts
-        Result<std::vector<float>> sums = read_floats(file, header, squares);
-        RKNPU2_RETURN_IF_ERROR(sums.status());
-        Result<std::vector<float>> count = read_floats(file, header, *counts);
-        RKNPU2_RETURN_IF_ERROR(count.status());
-        const float rows = count.value()[0];
+        const std::vector<float> sums = RKNPU2_TAKE(read_floats(file, header, squares));
+        const std::vector<float> count = RKNPU2_TAKE(read_floats(file, header, *counts));
+        const float rows = count[0];
         if (rows == 0) continue;
         // As a float, the count is exact to 2^24 and rounded beyond; there are no more tokens than this.
         const bool countable = rows > 0 && rows <= kMostRows;
         ActivationStats entry;
-        entry.K = sums.value().size();
+        entry.K = sums.size();
         entry.mean.assign(entry.K, 0.0F);
-        for (const float sum : sums.value())
+        for (const float sum : sums)
             entry.mean_square.push_back(sum / rows);
         const bool sound = countable && std::all_of(entry.mean_square.begin(), entry.mean_square.end(),
                                                     [](float x) { return std::isfinite(x) && x >= 0; });
@@ -74,19 +72,17 @@ Result<ModelStats> convert(std::ifstream& file, const GgufFile& header) {
 }  // namespace
 
 Result<ModelStats> read_imatrix(const std::string& path) {
-    const Result<GgufFile> header = GgufFile::open(path);
-    RKNPU2_RETURN_IF_ERROR(header.status());
+    const GgufFile header = RKNPU2_TAKE(GgufFile::open(path));
     std::ifstream file(path, std::ios::binary);
-    Result<ModelStats> statistics = convert(file, header.value());
+    Result<ModelStats> statistics = convert(file, header);
     if (!statistics.ok()) return statistics.status().with_context(path);
     return statistics;
 }
 
 Result<ModelStats> read_stats_of_any_kind(const std::string& path) {
-    const Result<OpenedFile> opened = open_regular_file(path);
-    RKNPU2_RETURN_IF_ERROR(opened.status());
+    const OpenedFile opened = RKNPU2_TAKE(open_regular_file(path));
     char magic[4] = {};
-    const Status status = read_at(opened.value().file.number(), magic, sizeof magic, 0);
+    const Status status = read_at(opened.file.number(), magic, sizeof magic, 0);
     return status.ok() && std::string(magic, sizeof magic) == "GGUF" ? read_imatrix(path) : read_stats(path);
 }
 

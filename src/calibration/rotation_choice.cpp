@@ -20,9 +20,8 @@ constexpr size_t kRows = 32;  // looked at, evenly spaced
 
 Result<double> cost_of_rotation(const WeightSource& weight) {
     const size_t K_padded = round_up(weight.K, rk3588::kAlignK);
-    Result<AlignedBuffer> buffer = AlignedBuffer::allocate((weight.K + K_padded) * sizeof(float));
-    RKNPU2_RETURN_IF_ERROR(buffer.status());
-    auto* const row = buffer.value().as<float>();
+    const AlignedBuffer buffer = RKNPU2_TAKE(AlignedBuffer::allocate((weight.K + K_padded) * sizeof(float)));
+    auto* const row = buffer.as<float>();
     float* const rotated = row + weight.K;
     const size_t rows = std::min(kRows, weight.N);
     double before = 0;

@@ -14,10 +14,7 @@ Result<View> CachedContext::view(Operand operand, size_t row_index, const Slice&
                       format("the runtime wants %zu bytes where the layout has %zu", view.bytes, bytes));
     }
     if (view.whole || imports_.contains(view)) return view;
-    Result<std::unique_ptr<NpuMemory>> imported =
-        context_->import_slice(slice.memory(), slice.offset, view.bytes);
-    RKNPU2_RETURN_IF_ERROR(imported.status());
-    imports_.emplace(view, imported.take());
+    imports_[view] = RKNPU2_TAKE(context_->import_slice(slice.memory(), slice.offset, view.bytes));
     return view;
 }
 
@@ -73,10 +70,10 @@ Result<CachedContext*> ContextCache::get(const ContextKey& key) {
     auto known = kept_.find(key);
     if (known == kept_.end()) {
         if (kept_.size() >= capacity_ && oldest()->second.used <= uses_before_) kept_.erase(oldest());
-        Result<std::unique_ptr<NpuContext>> made =
-            runtime_.create_context({key.arithmetic, key.K, key.N, rows_, key.core, key.domain});
-        RKNPU2_RETURN_IF_ERROR(made.status());
-        known = kept_.emplace(key, Kept{std::make_unique<CachedContext>(key, made.take(), coherency_)}).first;
+        std::unique_ptr<NpuContext> made =
+            RKNPU2_TAKE(runtime_.create_context({key.arithmetic, key.K, key.N, rows_, key.core, key.domain}));
+        known =
+            kept_.emplace(key, Kept{std::make_unique<CachedContext>(key, std::move(made), coherency_)}).first;
     }
     known->second.used = ++uses_;
     return known->second.context.get();

@@ -163,9 +163,7 @@ Status DeviceMemoryPool::allocate_block(Domain& where, const std::vector<size_t>
         offset = home->take(bytes);
     }
     if (offset == SIZE_MAX) {
-        const Result<Slab*> added = add_slab(where, bytes);
-        RKNPU2_RETURN_IF_ERROR(added.status());
-        home = added.value();
+        home = RKNPU2_TAKE(add_slab(where, bytes));
         offset = home->take(bytes);
     }
     for (const size_t size : sizes) {
@@ -181,9 +179,7 @@ Result<Slice> DeviceMemoryPool::allocate_alone(int index, size_t bytes) {
     Domain& where = domains_[static_cast<size_t>(index)];
     const size_t rounded = round_up(std::max<size_t>(bytes, 1), kPage);
     if (where.reserved + rounded > kMostOfAll) return domain_is_full(index);
-    Result<Slab*> added = add_slab_of(where, rounded);
-    RKNPU2_RETURN_IF_ERROR(added.status());
-    Slab& slab = *added.value();
+    Slab& slab = *RKNPU2_TAKE(add_slab_of(where, rounded));
     slab.alone = true;
     slab.take(rounded);
     bytes_in_use_ += rounded;
@@ -234,9 +230,7 @@ Result<Slab*> DeviceMemoryPool::add_slab_of(Domain& where, size_t size) {
         smallest.N = rk3588::align_n(operand_type(smallest.arithmetic));
         smallest.rows = {1};
         smallest.domain = where.index;
-        Result<std::unique_ptr<NpuContext>> context = runtime_.create_context(smallest);
-        RKNPU2_RETURN_IF_ERROR(context.status());
-        where.allocator = context.take();
+        where.allocator = RKNPU2_TAKE(runtime_.create_context(smallest));
     }
     Result<std::unique_ptr<NpuMemory>> memory = where.allocator->allocate(size);
     if (!memory.ok() && where.slabs.empty()) where.allocator.reset();

@@ -59,10 +59,9 @@ Result<Slice> WorkAreas::area(const Use& use, size_t bytes) {
         if (fits && (best == nullptr || size < best->slice.bytes)) best = &known->second;
     }
     if (best == nullptr) {
-        const Result<Slice> made = allocate(use, bytes);
-        RKNPU2_RETURN_IF_ERROR(made.status());
-        best = &areas_.emplace(use, Area{made.value(), call_})->second;
-        bytes_ += made.value().bytes;
+        const Slice made = RKNPU2_TAKE(allocate(use, bytes));
+        best = &areas_.emplace(use, Area{made, call_})->second;
+        bytes_ += made.bytes;
     }
     best->call = call_;
     return best->slice;

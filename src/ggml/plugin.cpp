@@ -187,19 +187,16 @@ class Plugin {
     }
 
     Status open_runtime() {
-        Result<std::string> path = locate_runtime(config_.runtime, own_directory());
-        RKNPU2_RETURN_IF_ERROR(path.status());
-        Result<std::unique_ptr<StatsLibrary>> library = open_stats();
-        RKNPU2_RETURN_IF_ERROR(library.status());
-        const bool simulated = is_simulator(path.value());
+        const std::string path = RKNPU2_TAKE(locate_runtime(config_.runtime, own_directory()));
+        std::unique_ptr<StatsLibrary> library = RKNPU2_TAKE(open_stats());
+        const bool simulated = is_simulator(path);
         keep_malloc_from_mapping(simulated, config_.malloc_mmap);
         // Nodes that this user may not open do not become so by waiting.
         const std::vector<std::string> nodes = npu_device_nodes();
         const bool patient = !simulated && (nodes.empty() || may_use_any(nodes));
         auto wait = std::make_unique<StartWait>(std::chrono::seconds(patient ? config_.start_wait : 0));
-        Result<std::unique_ptr<NpuRuntime>> runtime = open_rknn_runtime(path.value(), wait.get());
-        RKNPU2_RETURN_IF_ERROR(runtime.status());
-        const BoardProfileChoice profile = choose_board_profile(config_, runtime.value()->info());
+        std::unique_ptr<NpuRuntime> runtime = RKNPU2_TAKE(open_rknn_runtime(path, wait.get()));
+        const BoardProfileChoice profile = choose_board_profile(config_, runtime->info());
         for (const std::string& warning : profile.warnings)
             log(LogLevel::kWarning, "%s", warning.c_str());
         if (profile.columns != 0 && !config_.given.contains("GGML_RKNPU2_COLUMNS")) {
@@ -207,21 +204,17 @@ class Plugin {
             log(LogLevel::kInfo, "runs have up to %d columns, by the board profile", config_.columns);
         }
         auto lock =
-            DeviceLock::open(config_, runtime.value()->info().simulated, nodes, counters_.device_lock);
-        RKNPU2_RETURN_IF_ERROR(lock.status());
-        Result<std::unique_ptr<Checksums>> checksums = Checksums::open(config_);
-        RKNPU2_RETURN_IF_ERROR(checksums.status());
-        checksums_ = checksums.take();
+            RKNPU2_TAKE(DeviceLock::open(config_, runtime->info().simulated, nodes, counters_.device_lock));
+        checksums_ = RKNPU2_TAKE(Checksums::open(config_));
         auto coherency =
-            make_coherency(config_.coherency, profile.coherency, *runtime.value(), counters_.coherency);
-        RKNPU2_RETURN_IF_ERROR(coherency.status());
+            RKNPU2_TAKE(make_coherency(config_.coherency, profile.coherency, *runtime, counters_.coherency));
         const bool said = config_.coherency != CoherencyChoice::kAuto;
-        log(LogLevel::kInfo, "the CPU's cache is maintained by the strategy %s: %s",
-            coherency.value()->name(), said ? "GGML_RKNPU2_COHERENCY" : profile.info.c_str());
-        npu_ = std::make_shared<NpuDevice>(runtime.take(), config_, counters_, coherency.take());
-        npu_->use_lock(lock.take());
+        log(LogLevel::kInfo, "the CPU's cache is maintained by the strategy %s: %s", coherency->name(),
+            said ? "GGML_RKNPU2_COHERENCY" : profile.info.c_str());
+        npu_ = std::make_shared<NpuDevice>(std::move(runtime), config_, counters_, std::move(coherency));
+        npu_->use_lock(std::move(lock));
         npu_->use_start_wait(std::move(wait));
-        npu_->use_stats(library.take());
+        npu_->use_stats(std::move(library));
         return {};
     }
 

@@ -263,12 +263,11 @@ Result<GgufFile> GgufFile::parse(ByteReader reader) {
 }
 
 Result<GgufFile> GgufFile::open(const std::string& path) {
-    const Result<OpenedFile> opened = open_regular_file(path);
-    RKNPU2_RETURN_IF_ERROR(opened.status());
-    const auto source = [number = opened.value().file.number()](uint64_t offset, void* out, size_t bytes) {
+    const OpenedFile opened = RKNPU2_TAKE(open_regular_file(path));
+    const auto source = [number = opened.file.number()](uint64_t offset, void* out, size_t bytes) {
         return read_at(number, out, bytes, offset).ok();
     };
-    Result<GgufFile> file = parse(ByteReader(source, opened.value().bytes));
+    Result<GgufFile> file = parse(ByteReader(source, opened.bytes));
     if (file.ok()) return file;
     return file.status().with_context(path);
 }

@@ -77,9 +77,8 @@ Status ActivationStore::make_room(const PackedWeight& weight) {
     for (const RowChunk& chunk : cubes_.chunks) {
         for (size_t s = 0; s < plan.segments.size(); ++s) {
             const size_t bytes = cube_bytes(plan, s, chunk.bucket);
-            const auto area = areas_.activations(weight.domain(), cubes_.slices.size(), bytes);
-            RKNPU2_RETURN_IF_ERROR(area.status());
-            cubes_.slices.push_back(area.value());
+            cubes_.slices.push_back(
+                RKNPU2_TAKE(areas_.activations(weight.domain(), cubes_.slices.size(), bytes)));
             counters_.activation_bytes += bytes;
         }
         cubes_.chunk_parts.push_back(plan.segments.size() * ceil_div(chunk.count, kRowsPerPart));

@@ -57,9 +57,8 @@ Status Multiplication::multiply(Epilogue* epilogue) {
         batch_ = &batch;
         const bool all = batches.size() == 1 && same_tiles(batch.weights);
         epilogue_ = all ? epilogue : nullptr;
-        const Result<Target> target = multiply_batch();
-        RKNPU2_RETURN_IF_ERROR(target.status());
-        if (target.value() == Target::kCpu) continue;
+        const Target target = RKNPU2_TAKE(multiply_batch());
+        if (target == Target::kCpu) continue;
         count_matmuls(batch, npu_.counters);
         if (all) epilogue = nullptr;  // it has had everything
     }
@@ -88,17 +87,13 @@ Result<Target> Multiplication::multiply_batch() {
 
 // Keeps other processes out for one attempt only, so that nobody waits long.
 Status Multiplication::attempt() {
-    const Result<DeviceLock::Turn> turn = DeviceLock::Turn::take(npu_.lock.get());
-    RKNPU2_RETURN_IF_ERROR(turn.status());
+    const DeviceLock::Turn turn = RKNPU2_TAKE(DeviceLock::Turn::take(npu_.lock.get()));
     npu_.begin_call();
     const ActivationStore::Form form = this->form();
     const size_t most = kMostRowChunks * (form.chunk_rows / form.planes);
     for (first_row_ = 0; first_row_ < input_.M; first_row_ += cubes_->rows) {
         const size_t M = std::min(most, input_.M - first_row_);
-        const Result<ActivationStore::Cubes*> cubes =
-            npu_.activations.get(*batch_->weights[0], input_, first_row_, M, form);
-        RKNPU2_RETURN_IF_ERROR(cubes.status());
-        cubes_ = cubes.value();
+        cubes_ = RKNPU2_TAKE(npu_.activations.get(*batch_->weights[0], input_, first_row_, M, form));
         if (first_row_ == 0) {
             const size_t quantised = cubes_->quantised ? 0 : 1;
             npu_.counters.activations_quantised += quantised;
@@ -166,14 +161,11 @@ Status Multiplication::bind() {
         const size_t chunk = buffers_.shape.rounds[round].chunk;
         const std::vector<Run>& runs = buffers_.shape.rounds[round].strip->runs;
         for (size_t r = 0; r < runs.size(); ++r) {
-            const Result<CachedContext*> context = npu_.contexts.get(context_key(weight, runs[r]));
-            RKNPU2_RETURN_IF_ERROR(context.status());
+            CachedContext* const context = RKNPU2_TAKE(npu_.contexts.get(context_key(weight, runs[r])));
             const size_t cube = chunk * weight.plan.segments.size() + runs[r].segment;
-            const Result<BoundRun> bound =
-                bind_run(npu_.areas, *context.value(), weight, runs[r], cubes_->chunks[chunk].bucket, cube,
-                         cubes_->slices[cube], r * kResultSlots + round % kResultSlots);
-            RKNPU2_RETURN_IF_ERROR(bound.status());
-            buffers_.bound.push_back(bound.value());
+            buffers_.bound.push_back(
+                RKNPU2_TAKE(bind_run(npu_.areas, *context, weight, runs[r], cubes_->chunks[chunk].bucket,
+                                     cube, cubes_->slices[cube], r * kResultSlots + round % kResultSlots)));
         }
     }
     return {};

@@ -59,10 +59,9 @@ Status NpuDevice::allocate_cells(std::span<ReservedWeight> group) {
     }
     {
         const std::lock_guard lock(npu_.mutex);
-        const Result<std::vector<Slice>> slices = npu_.memory.allocate_together(blocks);
-        RKNPU2_RETURN_IF_ERROR(slices.status());
+        const std::vector<Slice> slices = RKNPU2_TAKE(npu_.memory.allocate_together(blocks));
         for (size_t i = 0; i < cells.size(); ++i)
-            *cells[i] = slices.value()[i];
+            *cells[i] = slices[i];
         packed_weights_ += group.size();
     }
     const auto give_back = [device = shared_from_this()](const WeightCells* gone) {
@@ -133,9 +132,7 @@ Result<std::shared_ptr<const PackedWeight>> NpuDevice::load_or_pack(ReservedWeig
             loading_.add(reserved.plan.packed_bytes());
             return reserved.loaded;
         }
-        Result<PackedWeight> made = pack_weight(reserved, npu_.pool);
-        RKNPU2_RETURN_IF_ERROR(made.status());
-        packed.emplace(made.take());
+        packed.emplace(RKNPU2_TAKE(pack_weight(reserved, npu_.pool)));
         packing_.add(reserved.plan.packed_bytes());
     }
     if (cache_ != nullptr) {
@@ -250,9 +247,8 @@ void NpuDevice::note_written(const WeightCells& cells) {
 }
 
 Result<std::shared_ptr<const PackedWeight>> NpuDevice::pack(const WeightSource& source) {
-    auto reserved = reserve({&source, 1});
-    RKNPU2_RETURN_IF_ERROR(reserved.status());
-    return pack(std::move(reserved.value().front()));
+    auto reserved = RKNPU2_TAKE(reserve({&source, 1}));
+    return pack(std::move(reserved.front()));
 }
 
 }  // namespace rknpu2

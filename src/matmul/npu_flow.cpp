@@ -131,11 +131,10 @@ Status NpuFlow::find_contexts() {
                 const ContextKey key = context_key(*batch.weights[0], *run);
                 if (keys.insert(key).second && keys.size() > npu_.contexts.capacity())
                     return {StatusCode::kUnsupported, "too many shapes for one flow"};
-                const Result<CachedContext*> context = npu_.contexts.get(key);
-                RKNPU2_RETURN_IF_ERROR(context.status());
-                product.contexts.push_back(context.value());
+                CachedContext* const context = RKNPU2_TAKE(npu_.contexts.get(key));
+                product.contexts.push_back(context);
                 RKNPU2_RETURN_IF_ERROR(
-                    context.value()->view(Operand::kWeights, 0, run->weights, run->weight_bytes).status());
+                    context->view(Operand::kWeights, 0, run->weights, run->weight_bytes).status());
             }
         }
     }
@@ -225,9 +224,7 @@ void NpuFlow::let_others() {
 
 Status NpuFlow::take_turn() {
     if (among_processes_.held()) return {};
-    Result<DeviceLock::Turn> turn = DeviceLock::Turn::take(npu_.lock.get());
-    RKNPU2_RETURN_IF_ERROR(turn.status());
-    among_processes_ = turn.take();
+    among_processes_ = RKNPU2_TAKE(DeviceLock::Turn::take(npu_.lock.get()));
     since_ = std::chrono::steady_clock::now();
     return {};
 }
@@ -265,12 +262,11 @@ Status NpuFlow::fill_job(size_t chunk) {
             const Run& run = *batch.runs[i];
             const size_t result = batch.first_result + i;
             const size_t cube = batch.first_cube + run.segment;
-            const Result<BoundRun> bound =
-                bind_run(npu_.areas, *product.contexts[result], *batch.weights[0], run, row_index, cube,
-                         state.cubes[cube], result * kSlots + state.slot);
-            RKNPU2_RETURN_IF_ERROR(bound.status());
-            state.job.runs[run.core].push_back(bound.value());
-            state.results[result] = bound.value().written;
+            const BoundRun bound =
+                RKNPU2_TAKE(bind_run(npu_.areas, *product.contexts[result], *batch.weights[0], run, row_index,
+                                     cube, state.cubes[cube], result * kSlots + state.slot));
+            state.job.runs[run.core].push_back(bound);
+            state.results[result] = bound.written;
         }
         for (size_t s = 0; s < batch.plan().segments.size(); ++s)
             npu_.counters.activation_bytes += cube_bytes(batch.plan(), s, row_index);

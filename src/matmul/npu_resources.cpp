@@ -58,9 +58,8 @@ Status multiply_stored(NpuResources& npu, const WeightSource& source, const floa
     return npu.pool.parallel_try(ceil_div(source.N, kColumnsOfTask), [&](size_t task) {
         const size_t n0 = task * kColumnsOfTask;
         const size_t count = std::min(kColumnsOfTask, source.N - n0);
-        Result<AlignedBuffer> rows = AlignedBuffer::allocate(count * source.K * sizeof(float));
-        RKNPU2_RETURN_IF_ERROR(rows.status());
-        auto* const b = rows.value().as<float>();
+        const AlignedBuffer rows = RKNPU2_TAKE(AlignedBuffer::allocate(count * source.K * sizeof(float)));
+        auto* const b = rows.as<float>();
         for (size_t i = 0; i < count; ++i)
             source.dequantise(source.row(n0 + i), b + i * source.K, static_cast<int64_t>(source.K));
         matmul_reference(a, source.K, b, M, count, source.K, out + n0, source.N);

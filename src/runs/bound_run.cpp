@@ -41,9 +41,7 @@ Result<Slice> result_area(WorkAreas& areas, const PackedWeight& weight, const Ru
 Result<BoundRun> bind_run(WorkAreas& areas, CachedContext& context, const PackedWeight& weight,
                           const Run& run, size_t bucket, size_t cube, const Slice& activations,
                           size_t index) {
-    const Result<Slice> area = result_area(areas, weight, run, bucket, index);
-    RKNPU2_RETURN_IF_ERROR(area.status());
-    const Slice& result = area.value();
+    const Slice result = RKNPU2_TAKE(result_area(areas, weight, run, bucket, index));
     const Result<View> a = context.view(Operand::kActivations, bucket, activations, activations.bytes);
     const Result<View> b = context.view(Operand::kWeights, bucket, run.weights, run.weight_bytes);
     const Result<View> c = context.view(Operand::kResult, bucket, result, result.bytes);

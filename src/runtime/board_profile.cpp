@@ -88,11 +88,9 @@ Status check_key(const BoardAnswers& answers, const BoardKey& key) {
 }
 
 Result<BoardAnswers> read_answers(const std::string& path, const BoardKey& key) {
-    const Result<std::string> text = read_regular_file(path, kMostBytes);
-    RKNPU2_RETURN_IF_ERROR(text.status());
-    Result<BoardAnswers> answers = parse_board_answers(text.value(), path);
-    RKNPU2_RETURN_IF_ERROR(answers.status());
-    RKNPU2_RETURN_IF_ERROR(check_key(answers.value(), key).with_context(path));
+    const std::string text = RKNPU2_TAKE(read_regular_file(path, kMostBytes));
+    BoardAnswers answers = RKNPU2_TAKE(parse_board_answers(text, path));
+    RKNPU2_RETURN_IF_ERROR(check_key(answers, key).with_context(path));
     return answers;
 }
 
@@ -137,10 +135,9 @@ std::string board_profile_name(const BoardKey& key) {
 }
 
 Result<BoardAnswers> parse_board_answers(const std::string& text, const std::string& file) {
-    const Result<std::vector<KeyValue>> entries = parse_key_values(text, file);
-    RKNPU2_RETURN_IF_ERROR(entries.status());
+    const std::vector<KeyValue> entries = RKNPU2_TAKE(parse_key_values(text, file));
     BoardAnswers answers;
-    for (const KeyValue& entry : entries.value()) {
+    for (const KeyValue& entry : entries) {
         if (const Status status = take(entry, answers); !status.ok())
             return wrong_line(file, entry.line, status.message());
     }

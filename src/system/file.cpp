@@ -145,9 +145,7 @@ Result<OpenedFile> open_regular_file(const std::string& path) {
 }
 
 Result<std::string> read_regular_file(const std::string& path, uint64_t most) {
-    const Result<OpenedFile> opened = open_regular_file(path);
-    RKNPU2_RETURN_IF_ERROR(opened.status());
-    const auto& [file, bytes] = opened.value();
+    const auto [file, bytes] = RKNPU2_TAKE(open_regular_file(path));
     if (bytes > most)
         return cannot_read(path, format("it is larger than %" PRIu64 " MiB", most >> 20).c_str());
     std::string content(static_cast<size_t>(bytes), '\0');

@@ -44,9 +44,8 @@ Status for_each_task(const WeightSource& source, const WeightPlan& plan, ThreadP
         const Task& task = tasks[index];
         const size_t plain = task.count * source.K;
         const size_t rotated = plan.recipe.rotate ? task.count * plan.longest_segment() : 0;
-        Result<AlignedBuffer> scratch = AlignedBuffer::allocate((plain + rotated) * sizeof(float));
-        RKNPU2_RETURN_IF_ERROR(scratch.status());
-        auto* const rows = scratch.value().as<float>();
+        const AlignedBuffer scratch = RKNPU2_TAKE(AlignedBuffer::allocate((plain + rotated) * sizeof(float)));
+        auto* const rows = scratch.as<float>();
         const size_t n0 = plan.tiles[task.tile].n0 + task.first;
         for (size_t i = 0; i < task.count; ++i) {
             source.dequantise(source.row(n0 + i), rows + i * source.K, static_cast<int64_t>(source.K));
@@ -269,19 +268,14 @@ Result<PackedWeight> pack_weight(const ReservedWeight& reserved, ThreadPool& poo
     const WeightSource& source = reserved.source;
     bool rotate = reserved.plan.recipe.rotate;
     if (rotate && reserved.stats == nullptr) {
-        const Result<double> cost = cost_of_rotation(source);
-        RKNPU2_RETURN_IF_ERROR(cost.status());
-        rotate = cost.value() <= kRotationMayCost;
+        const double cost = RKNPU2_TAKE(cost_of_rotation(source));
+        rotate = cost <= kRotationMayCost;
     }
     PackedWeight packed(reserved, rotate);
     const WeightPlan& plan = packed.plan;
     float common_scale = 0.0F;
     const bool one_scale = plan.recipe.one_scale_per_tensor;
-    if (one_scale) {
-        Result<float> scale = scale_of_tensor(source, plan, pool);
-        RKNPU2_RETURN_IF_ERROR(scale.status());
-        common_scale = scale.value();
-    }
+    if (one_scale) common_scale = RKNPU2_TAKE(scale_of_tensor(source, plan, pool));
     Correction correction;
     if (reserved.stats != nullptr) {
         packed.input_factors = smoothing_factors(*reserved.stats);

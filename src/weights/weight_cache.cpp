@@ -146,9 +146,8 @@ Result<std::shared_ptr<PackedWeight>> read_file(const OpenedFile& opened, const 
     const auto read = [&](const Block& block) {
         return read_at(file, block.data, block.bytes, block.offset);
     };
-    const Result<Digest> payload = blocks.digest(pool, read);
-    RKNPU2_RETURN_IF_ERROR(payload.status());
-    if (payload.value() != header.payload) return bad("damaged (the checksum differs)");
+    const Digest payload = RKNPU2_TAKE(blocks.digest(pool, read));
+    if (payload != header.payload) return bad("damaged (the checksum differs)");
     separate_far_channels(*packed);
     return packed;
 }
@@ -237,14 +236,13 @@ std::shared_ptr<const PackedWeight> WeightCache::load(const Digest& key, const R
 
 Status WeightCache::write(const Digest& key, const PackedWeight& packed, ThreadPool& pool) {
     const Blocks blocks = blocks_of(packed);
-    Result<std::optional<FileCache::Unfinished>> started = directory_.start(blocks.end());
-    RKNPU2_RETURN_IF_ERROR(started.status());
-    if (!started.value()) {
+    std::optional<FileCache::Unfinished> started = RKNPU2_TAKE(directory_.start(blocks.end()));
+    if (!started) {
         return {StatusCode::kIo,
                 "its files in use fill the cache of packed weights; GGML_RKNPU2_WEIGHT_CACHE_MB says how "
                 "large it may be"};
     }
-    FileCache::Unfinished file = std::move(*started.value());
+    FileCache::Unfinished file = std::move(*started);
     const int number = file.number();
     const Result<Digest> payload = blocks.digest(
         pool, [&](const Block& block) { return write_at(number, block.data, block.bytes, block.offset); });

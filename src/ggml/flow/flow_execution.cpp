@@ -115,10 +115,9 @@ class FlowExecution {
             const bool wait = chunk == SIZE_MAX;
             if (wait && !flow_.is_waiting()) break;
             // Chunks that have come back are looked at before the CPU is given something else.
-            const Result<size_t> done = flow_.next_done(wait);
-            RKNPU2_RETURN_IF_ERROR(done.status());
-            if (done.value() != SIZE_MAX) {
-                Progress& progress = progress_[done.value()];
+            const size_t done = RKNPU2_TAKE(flow_.next_done(wait));
+            if (done != SIZE_MAX) {
+                Progress& progress = progress_[done];
                 progress.in_lane = false;
                 ++progress.stage;
             } else if (!wait) {
