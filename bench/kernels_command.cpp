@@ -13,7 +13,6 @@
 #include "base/format.hpp"
 #include "commands.hpp"
 #include "kernels/dequantise.hpp"
-#include "kernels/mix.hpp"
 #include "kernels/quantise.hpp"
 #include "kernels/rotate.hpp"
 #include "matrix/layout.hpp"

@@ -5,17 +5,12 @@
 #include <new>
 
 namespace rknpu2 {
-
 namespace {
 
 // By code.
 constexpr const char* kCodeNames[] = {
     "ok",           "invalid argument", "unsupported",        "out of memory", "device unavailable",
     "device error", "timeout",          "input/output error", "aborted",       "internal error"};
-
-const char* name_of(StatusCode code) {
-    return kCodeNames[static_cast<size_t>(code)];
-}
 
 }  // namespace
 
@@ -25,7 +20,8 @@ const std::string& Status::message() const {
 }
 
 std::string Status::to_string() const {
-    return ok() ? name_of(code()) : std::string(name_of(code())) + ": " + message();
+    const std::string name = kCodeNames[static_cast<size_t>(code())];
+    return ok() ? name : name + ": " + message();
 }
 
 Status Status::no_memory() noexcept {

@@ -70,6 +70,10 @@ class [[nodiscard]] Result {
     T& value() { return std::get<T>(value_); }
     const T& value() const { return std::get<T>(value_); }
     T take() { return std::move(std::get<T>(value_)); }
+    // As Status::with_context(); does nothing to a value.
+    Result with_context(const std::string& context) && {
+        return ok() ? std::move(*this) : Result(status().with_context(context));
+    }
 
   private:
     std::variant<Status, T> value_;

@@ -160,9 +160,7 @@ Result<ModelStats> decode_stats(const std::string& content) {
 }
 
 Result<ModelStats> read_stats(const std::string& path) {
-    Result<ModelStats> statistics = decode_stats(RKNPU2_TAKE(read_regular_file(path, kLargestFile)));
-    if (!statistics.ok()) return statistics.status().with_context(path);
-    return statistics;
+    return decode_stats(RKNPU2_TAKE(read_regular_file(path, kLargestFile))).with_context(path);
 }
 
 std::vector<float> smoothing_factors(const ActivationStats& statistics) {

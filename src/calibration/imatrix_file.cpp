@@ -74,9 +74,7 @@ Result<ModelStats> convert(std::ifstream& file, const GgufFile& header) {
 Result<ModelStats> read_imatrix(const std::string& path) {
     const GgufFile header = RKNPU2_TAKE(GgufFile::open(path));
     std::ifstream file(path, std::ios::binary);
-    Result<ModelStats> statistics = convert(file, header);
-    if (!statistics.ok()) return statistics.status().with_context(path);
-    return statistics;
+    return convert(file, header).with_context(path);
 }
 
 Result<ModelStats> read_stats_of_any_kind(const std::string& path) {

@@ -10,7 +10,6 @@
 
 #include <string>
 
-#include "base/status.hpp"
 #include "calibration/activation_stats.hpp"
 
 namespace rknpu2 {

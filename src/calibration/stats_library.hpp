@@ -14,7 +14,6 @@
 #include <unordered_set>
 #include <vector>
 
-#include "calibration/activation_stats.hpp"
 #include "calibration/plane_choice.hpp"
 #include "config/config.hpp"
 

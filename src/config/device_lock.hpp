@@ -30,7 +30,6 @@
 #include <utility>
 #include <vector>
 
-#include "base/status.hpp"
 #include "config/config.hpp"
 #include "system/file.hpp"
 

@@ -15,7 +15,6 @@
 #include <string>
 #include <vector>
 
-#include "base/status.hpp"
 #include "config/device_lock.hpp"
 #include "plan/policy.hpp"
 #include "plan/support.hpp"

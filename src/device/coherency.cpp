@@ -51,21 +51,18 @@ Status Coherency::result_needed(NpuContext& context, NpuMemory& memory, size_t b
     return from_device(context, memory, {0, bytes}, counters_.results);
 }
 
-std::unique_ptr<Coherency> make_owner_coherency(CoherencyCounters& counters) {
-    return std::make_unique<Coherency>(counters);
-}
-
 Result<std::unique_ptr<Coherency>> make_coherency(CoherencyChoice choice, const std::string& of_profile,
                                                   const NpuRuntime& runtime, CoherencyCounters& counters) {
     const bool profile_wants_lines = choice == CoherencyChoice::kAuto && of_profile == "lines";
-    if (choice != CoherencyChoice::kLines && !profile_wants_lines) return make_owner_coherency(counters);
+    if (choice != CoherencyChoice::kLines && !profile_wants_lines)
+        return std::make_unique<Coherency>(counters);
     const CacheLines lines = runtime.cache_lines();
     if (lines.available()) return std::make_unique<Coherency>(counters, lines);
     if (profile_wants_lines) {
         log(LogLevel::kWarning,
             "the board profile says coherency lines, and this CPU lets programs maintain no cache lines: "
             "owner is used");
-        return make_owner_coherency(counters);
+        return std::make_unique<Coherency>(counters);
     }
     return Status(StatusCode::kUnsupported,
                   "GGML_RKNPU2_COHERENCY=lines: this CPU lets programs maintain no cache lines; use owner");

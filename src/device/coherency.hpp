@@ -18,7 +18,6 @@
 #include <span>
 
 #include "counters/counters.hpp"
-#include "runtime/npu_runtime.hpp"
 
 namespace rknpu2 {
 
@@ -60,7 +59,6 @@ class Coherency {
     const std::optional<CacheLines> lines_;
 };
 
-std::unique_ptr<Coherency> make_owner_coherency(CoherencyCounters& counters);
 // What the setting says; with kAuto what the board's profile does: "lines", or else owner. Where this CPU
 // lets programs maintain no lines, a setting that wants them is kUnsupported; a profile is one warning, and
 // owner.

@@ -83,10 +83,6 @@ void ContextCache::drop(const CachedContext* context) {
     std::erase_if(kept_, [&](const auto& entry) { return entry.second.context.get() == context; });
 }
 
-void ContextCache::clear() {
-    kept_.clear();
-}
-
 void ContextCache::keep_at_most(size_t capacity) {
     capacity_ = capacity;
     while (kept_.size() > capacity_)

@@ -89,7 +89,7 @@ class ContextCache {
     // After a failed run a context is not trusted any more.
     void drop(const CachedContext* context);
     void forget(const Slice& slice);
-    void clear();
+    void clear() { kept_.clear(); }
     // From now on; those beyond, the least recently used, are dropped.
     void keep_at_most(size_t capacity);
     size_t size() const { return kept_.size(); }

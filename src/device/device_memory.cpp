@@ -121,8 +121,7 @@ Result<std::vector<Slice>> DeviceMemoryPool::allocate_together(const Blocks& blo
     Status last;
     for (Domain& where : domains_) {
         std::vector<Slice> slices;
-        last = where.slabs.empty() && total > kLargestSlab ? fill_empty(where, pieces, slices)
-                                                           : allocate_blocks(where, pieces, slices);
+        last = allocate_blocks(where, pieces, where.slabs.empty() && total > kLargestSlab, slices);
         if (last.ok()) return slices;
         for (const Slice& slice : slices)
             give_back(slice);
@@ -132,21 +131,18 @@ Result<std::vector<Slice>> DeviceMemoryPool::allocate_together(const Blocks& blo
     return std::move(last).with_context(format("%zu bytes for the NPU", total));
 }
 
-Status DeviceMemoryPool::allocate_blocks(Domain& where, const Blocks& blocks, std::vector<Slice>& slices) {
-    for (const auto& block : blocks)
-        RKNPU2_RETURN_IF_ERROR(allocate_block(where, block, slices));
-    return {};
-}
-
-// Slabs that the blocks fill to the last byte, so that a domain holds as much as its limit says.
-Status DeviceMemoryPool::fill_empty(Domain& where, const Blocks& blocks, std::vector<Slice>& slices) {
+// `fills`: into slabs that the blocks fill to the last byte, so that a domain holds as much as its limit says.
+Status DeviceMemoryPool::allocate_blocks(Domain& where, const Blocks& blocks, bool fills,
+                                         std::vector<Slice>& slices) {
     for (auto first = blocks.begin(); first != blocks.end();) {
-        size_t bytes = size_of(*first);
         auto end = std::next(first);
-        for (; end != blocks.end() && bytes + size_of(*end) <= kLargestSlab; ++end)
-            bytes += size_of(*end);
-        if (where.reserved + bytes > kMostWeightBytes) return domain_is_full(where.index);
-        RKNPU2_RETURN_IF_ERROR(add_slab_of(where, bytes).status());
+        if (fills) {
+            size_t bytes = size_of(*first);
+            for (; end != blocks.end() && bytes + size_of(*end) <= kLargestSlab; ++end)
+                bytes += size_of(*end);
+            if (where.reserved + bytes > kMostWeightBytes) return domain_is_full(where.index);
+            RKNPU2_RETURN_IF_ERROR(add_slab_of(where, bytes).status());
+        }
         for (; first != end; ++first)
             RKNPU2_RETURN_IF_ERROR(allocate_block(where, *first, slices));
     }

@@ -16,11 +16,8 @@
 #include <memory>
 #include <vector>
 
-#include "base/status.hpp"
 #include "device/coherency.hpp"
 #include "plan/limits.hpp"
-#include "runtime/npu_runtime.hpp"
-#include "soc/rk3588.hpp"
 
 namespace rknpu2 {
 
@@ -67,9 +64,8 @@ class DeviceMemoryPool {
 
   private:
     struct Domain;
-    Status allocate_blocks(Domain& where, const Blocks& blocks, std::vector<Slice>& slices);
+    Status allocate_blocks(Domain& where, const Blocks& blocks, bool fills, std::vector<Slice>& slices);
     Status allocate_block(Domain& where, const std::vector<size_t>& sizes, std::vector<Slice>& slices);
-    Status fill_empty(Domain& where, const Blocks& blocks, std::vector<Slice>& slices);
     Result<Slab*> add_slab(Domain& where, size_t bytes);
     Result<Slab*> add_slab_of(Domain& where, size_t size);
 

@@ -5,26 +5,16 @@
 #include <utility>
 
 #include "base/format.hpp"
-#include "soc/rk3588.hpp"
 
 namespace rknpu2 {
 namespace {
 
 static_assert(kFewContexts < rk3588::kContextsOfFailure && kManyContexts < rk3588::kContextsSeen);
 
-const char* what_follows(OnError remedy) {
-    switch (remedy) {
-        case OnError::kRetry:
-            return "trying again in new contexts";
-        case OnError::kReset:
-            return "trying again after dropping all contexts and work areas";
-        case OnError::kCpu:
-            return "computing it on the CPU";
-        case OnError::kFail:
-            break;
-    }
-    return "giving up";
-}
+// By OnError.
+constexpr const char* kWhatFollows[] = {"trying again in new contexts",
+                                        "trying again after dropping all contexts and work areas",
+                                        "computing it on the CPU", "giving up"};
 
 }  // namespace
 
@@ -49,7 +39,7 @@ OnError Recovery::next(Status& failure, const std::string& what) {
     }
     if (lines_.allows()) {
         log(LogLevel::kWarning, "%s: %s; %s%s", what.c_str(), failure.to_string().c_str(),
-            what_follows(remedy), lines_.left_out().c_str());
+            kWhatFollows[static_cast<size_t>(remedy)], lines_.left_out().c_str());
     }
     if (remedy == OnError::kCpu) return remedy;
     ++(remedy == OnError::kRetry ? counters_.retried : counters_.reset);

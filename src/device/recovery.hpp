@@ -6,7 +6,6 @@
 #include <string>
 
 #include "base/log.hpp"
-#include "counters/counters.hpp"
 #include "device/context_cache.hpp"
 
 namespace rknpu2 {

@@ -14,14 +14,12 @@
 #include "ggml/diagnostics/sensitivity.hpp"
 #include "ggml/flow/flow_execution.hpp"
 #include "ggml/graph/experts.hpp"
-#include "ggml/graph/graph_plan.hpp"
 #include "ggml/graph/order.hpp"
 #include "ggml/graph/weights_ahead.hpp"
 #include "ggml/host/graph_status.hpp"
 #include "ggml/host/guard.hpp"
 #include "ggml/host/process_end.hpp"
 #include "ggml/node/describe.hpp"
-#include "ggml/plugin.hpp"
 #include "matmul/npu_device.hpp"
 
 namespace rknpu2 {

@@ -6,8 +6,6 @@
 #include "ggml/buffer/buffer.hpp"
 #include "ggml/host/guard.hpp"
 #include "ggml/node/describe.hpp"
-#include "plan/support.hpp"
-#include "plan/weight_plan.hpp"
 #include "system/system_memory.hpp"
 
 namespace rknpu2 {

@@ -14,16 +14,12 @@
 #include "ggml/diagnostics/sensitivity.hpp"
 #include "ggml/host/entry.hpp"
 #include "ggml/host/guard.hpp"
-#include "ggml/host/host.hpp"
 #include "ggml/host/proof.hpp"
 #include "ggml/host/releases.hpp"
-#include "ggml/plugin.hpp"
 #include "matmul/npu_device.hpp"
 #include "runtime/board_profile.hpp"
 #include "runtime/locate.hpp"
 #include "runtime/rknn_runtime.hpp"
-#include "system/file.hpp"
-#include "system/process.hpp"
 
 namespace rknpu2 {
 namespace {
@@ -230,9 +226,8 @@ class Plugin {
                 return Status(StatusCode::kInvalidArgument,
                               "GGML_RKNPU2_SENSITIVITY needs GGML_RKNPU2_PRECISION=balanced");
             }
-            Result<ModelStats> base = read_stats(config_.activation_stats);
-            RKNPU2_RETURN_IF_ERROR(base.status().with_context("GGML_RKNPU2_STATISTICS"));
-            sensitivity_base_ = base.take();
+            sensitivity_base_ =
+                RKNPU2_TAKE(read_stats(config_.activation_stats).with_context("GGML_RKNPU2_STATISTICS"));
         }
         return open_stats_library(config_);
     }

@@ -2,7 +2,6 @@
 #include "gguf/gguf_file.hpp"
 
 #include <algorithm>
-#include <array>
 #include <bit>
 #include <cinttypes>
 #include <cstring>
@@ -267,9 +266,7 @@ Result<GgufFile> GgufFile::open(const std::string& path) {
     const auto source = [number = opened.file.number()](uint64_t offset, void* out, size_t bytes) {
         return read_at(number, out, bytes, offset).ok();
     };
-    Result<GgufFile> file = parse(ByteReader(source, opened.bytes));
-    if (file.ok()) return file;
-    return file.status().with_context(path);
+    return parse(ByteReader(source, opened.bytes)).with_context(path);
 }
 
 const GgufTensor* GgufFile::find(const std::string& name) const {

@@ -17,7 +17,6 @@
 #include <variant>
 #include <vector>
 
-#include "base/status.hpp"
 #include "gguf/byte_reader.hpp"
 #include "gguf/tensor_types.hpp"
 

@@ -2,7 +2,6 @@
 #include "kernels/rotate.hpp"
 
 #include "kernels/lanes/generic.hpp"
-#include "kernels/quantise.hpp"
 
 namespace rknpu2 {
 namespace {
@@ -40,10 +39,37 @@ void rotate_rows_reference(const RowsToRotate& rows) {
     }
 }
 
+// The p blocks of `step` elements from `first` on and their successors: every element of each p-th block.
+void reflect_blocks_reference(float* rows, size_t M, size_t K, size_t p, size_t step) {
+    for (size_t m = 0; m < M; ++m) {
+        float* const row = rows + m * K;
+        for (size_t k = 0; k < K; ++k) {
+            if (k / step % p != 0) continue;
+            float sum = row[k];
+            for (size_t b = 1; b < p; ++b)
+                sum += row[k + b * step];
+            sum *= 2.0F / static_cast<float>(p);
+            for (size_t b = 0; b < p; ++b)
+                row[k + b * step] -= sum;
+        }
+    }
+}
+
 }  // namespace
 
 void rotate_rows(const RowsToRotate& rows, KernelTier tier) {
     of_tier(tier, rotate_rows_reference, generic::rotate_rows, avx2::rotate_rows)(rows);
+}
+
+void mix_blocks(float* rows, size_t M, size_t K_padded, KernelTier tier, float* absmax) {
+    const size_t block = rotation_block(K_padded);
+    size_t step = block;
+    for (size_t p = 1; (p = mix_factor(K_padded / step)) != 1; step *= p) {
+        of_tier(tier, reflect_blocks_reference, generic::reflect_blocks, avx2::reflect_blocks)(
+            rows, M, K_padded, p, step);
+    }
+    for (size_t m = 0; absmax != nullptr && step != block && m < M; ++m)
+        absmax[m] = row_absmax(rows + m * K_padded, K_padded, tier);
 }
 
 }  // namespace rknpu2

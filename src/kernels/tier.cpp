@@ -1,26 +1,16 @@
 // SPDX-License-Identifier: MIT
 #include "kernels/tier.hpp"
 
-#include <array>
-
 namespace rknpu2 {
-namespace {
-
-constexpr std::array kTiers = {KernelTier::kReference, KernelTier::kGeneric, KernelTier::kAvx2};
-
-bool has_avx2() {
-#if defined(__x86_64__)
-    return __builtin_cpu_supports("avx2") != 0;
-#else
-    return false;
-#endif
-}
-
-}  // namespace
 
 std::span<const KernelTier> available_tiers() {
-    static const bool avx2 = has_avx2();
-    return std::span(kTiers).first(avx2 ? kTiers.size() : kTiers.size() - 1);
+    static constexpr KernelTier kTiers[] = {KernelTier::kReference, KernelTier::kGeneric, KernelTier::kAvx2};
+#if defined(__x86_64__)
+    static const bool avx2 = __builtin_cpu_supports("avx2") != 0;
+#else
+    constexpr bool avx2 = false;
+#endif
+    return std::span(kTiers).first(avx2 ? 3 : 2);
 }
 
 KernelTier default_tier() {

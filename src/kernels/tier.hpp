@@ -21,9 +21,4 @@ std::span<const KernelTier> available_tiers();
 // The fastest of them.
 KernelTier default_tier();
 
-constexpr const char* kernel_tier_name(KernelTier tier) {
-    constexpr const char* kNames[] = {"reference", "generic", "avx2"};
-    return kNames[static_cast<size_t>(tier)];
-}
-
 }  // namespace rknpu2

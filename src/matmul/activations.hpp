@@ -15,9 +15,6 @@
 #include <cstdint>
 #include <vector>
 
-#include "counters/counters.hpp"
-#include "device/work_areas.hpp"
-#include "plan/limits.hpp"
 #include "runs/bound_run.hpp"
 #include "runs/cube_rows.hpp"
 

@@ -6,9 +6,7 @@
 // nothing.
 #pragma once
 
-#include "counters/counters.hpp"
 #include "runs/run_list.hpp"
-#include "weights/packed_weight.hpp"
 
 namespace rknpu2 {
 

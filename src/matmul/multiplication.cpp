@@ -5,9 +5,7 @@
 
 #include "kernels/far.hpp"
 #include "kernels/quantise.hpp"
-#include "matmul/npu_resources.hpp"
 #include "plan/cost_model.hpp"
-#include "plan/limits.hpp"
 
 namespace rknpu2 {
 namespace {

@@ -14,12 +14,9 @@
 #include <span>
 #include <vector>
 
-#include "matmul/activations.hpp"
 #include "matmul/batch.hpp"
 #include "matmul/npu_resources.hpp"
 #include "matmul/pipeline.hpp"
-#include "plan/policy.hpp"
-#include "runs/bound_run.hpp"
 #include "runs/epilogue.hpp"
 
 namespace rknpu2 {

@@ -4,28 +4,16 @@
 #include <algorithm>
 
 #include "device/cpu_team.hpp"
-#include "matmul/npu_resources.hpp"
 
 namespace rknpu2 {
-namespace {
-
-std::unique_ptr<WeightCache> weight_cache_of(const Config& config, Counters& counters) {
-    if (config.weight_cache_directory.empty()) return nullptr;
-    return std::make_unique<WeightCache>(config.weight_cache_directory,
-                                         static_cast<uint64_t>(config.weight_cache_mb) << 20, counters);
-}
-
-}  // namespace
 
 NpuDevice::NpuDevice(std::unique_ptr<NpuRuntime> runtime, const Config& config, Counters& counters,
                      std::unique_ptr<Coherency> coherency)
     : npu_(std::move(runtime), config, counters, std::move(coherency)),
-      cache_(weight_cache_of(config, counters)),
-      buffers_(std::min(npu_.pool.most_spinning(), cpu_threads(config))) {}
-
-size_t NpuDevice::device_bytes() {
-    const std::lock_guard lock(npu_.mutex);
-    return npu_.memory.bytes_in_use();
+      buffers_(std::min(npu_.pool.most_spinning(), cpu_threads(config))) {
+    if (config.weight_cache_directory.empty()) return;
+    cache_ = std::make_unique<WeightCache>(config.weight_cache_directory,
+                                           static_cast<uint64_t>(config.weight_cache_mb) << 20, counters);
 }
 
 bool NpuDevice::is_full() {

@@ -20,7 +20,6 @@
 
 #include "calibration/stats_library.hpp"
 #include "matmul/multiplication.hpp"
-#include "matmul/npu_resources.hpp"
 #include "system/start_wait.hpp"
 #include "weights/packer.hpp"
 #include "weights/weight_cache.hpp"
@@ -96,8 +95,6 @@ class NpuDevice : public std::enable_shared_from_this<NpuDevice> {
 
     // A version for Activations that no other matrix has, at any time.
     uint64_t new_version() { return ++last_version_; }
-    // Device memory that packed weights and work areas hold now, in bytes.
-    size_t device_bytes();
 
   private:
     Recipe recipe_for(const WeightSource& source, const std::optional<StatsLibrary::Found>& found) const;

@@ -4,12 +4,8 @@
 #include <functional>
 #include <new>
 
-#include "base/log.hpp"
-#include "device/recovery.hpp"
 #include "matmul/npu_device.hpp"
-#include "soc/rk3588.hpp"
 #include "system/system_memory.hpp"
-#include "weights/packer.hpp"
 
 namespace rknpu2 {
 namespace {

@@ -21,10 +21,7 @@
 #include <span>
 
 #include "matmul/batch.hpp"
-#include "matmul/npu_lane.hpp"
 #include "matmul/npu_resources.hpp"
-#include "runs/cube_rows.hpp"
-#include "runs/result_rows.hpp"
 
 namespace rknpu2 {
 

@@ -6,7 +6,6 @@
 #include <utility>
 
 #include "system/thread_pool.hpp"
-#include "system/threads.hpp"
 
 namespace rknpu2 {
 namespace {

@@ -14,9 +14,7 @@
 #include <condition_variable>
 #include <mutex>
 
-#include "counters/counters.hpp"
 #include "runs/bound_run.hpp"
-#include "soc/rk3588.hpp"
 #include "system/threads.hpp"
 
 namespace rknpu2 {

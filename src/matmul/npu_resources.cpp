@@ -3,7 +3,6 @@
 
 #include <algorithm>
 
-#include "base/aligned_buffer.hpp"
 #include "base/format.hpp"
 #include "device/cpu_team.hpp"
 #include "kernels/reference_matmul.hpp"
@@ -15,7 +14,8 @@ NpuResources::NpuResources(std::unique_ptr<NpuRuntime> own_runtime, const Config
     : runtime(std::move(own_runtime)),
       config(settings),
       counters(counts),
-      coherency(own_coherency != nullptr ? std::move(own_coherency) : make_owner_coherency(counts.coherency)),
+      coherency(own_coherency != nullptr ? std::move(own_coherency)
+                                         : std::make_unique<Coherency>(counts.coherency)),
       pool(team_size(config, runtime->info().simulated), cpu_affinity(config)),
       memory(*runtime),
       contexts(*runtime, *coherency, row_buckets(), contexts_to_keep(config, descriptor_limit())),

@@ -11,19 +11,9 @@
 #include <memory>
 #include <mutex>
 
-#include "base/log.hpp"
-#include "base/status.hpp"
-#include "config/config.hpp"
-#include "config/device_lock.hpp"
-#include "counters/counters.hpp"
-#include "device/context_cache.hpp"
-#include "device/device_memory.hpp"
 #include "device/recovery.hpp"
-#include "device/work_areas.hpp"
 #include "matmul/activations.hpp"
 #include "matmul/npu_lane.hpp"
-#include "plan/weight_source.hpp"
-#include "runtime/npu_runtime.hpp"
 #include "system/process.hpp"
 #include "system/thread_pool.hpp"
 

@@ -5,7 +5,6 @@
 #include <chrono>
 #include <utility>
 
-#include "plan/limits.hpp"
 #include "system/threads.hpp"
 
 namespace rknpu2 {

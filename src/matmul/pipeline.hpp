@@ -20,9 +20,7 @@
 #include <condition_variable>
 #include <mutex>
 
-#include "base/status.hpp"
 #include "runs/bound_run.hpp"
-#include "runs/run_list.hpp"
 
 namespace rknpu2 {
 

@@ -5,7 +5,6 @@
 #include <cmath>
 
 #include "kernels/rotate.hpp"
-#include "soc/rk3588.hpp"
 
 namespace rknpu2 {
 namespace {

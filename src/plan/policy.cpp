@@ -6,8 +6,6 @@
 #include <cmath>
 
 #include "plan/cost_model.hpp"
-#include "plan/weight_plan.hpp"
-#include "soc/rk3588.hpp"
 
 namespace rknpu2 {
 namespace {

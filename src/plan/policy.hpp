@@ -16,7 +16,6 @@
 #include <map>
 #include <mutex>
 
-#include "config/config.hpp"
 #include "plan/weight_plan.hpp"
 
 namespace rknpu2 {

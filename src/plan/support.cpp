@@ -7,8 +7,6 @@
 #include "base/checked.hpp"
 #include "plan/cost_model.hpp"
 #include "plan/limits.hpp"
-#include "plan/weight_plan.hpp"
-#include "soc/rk3588.hpp"
 
 namespace rknpu2 {
 namespace {

@@ -6,7 +6,6 @@
 
 #include "kernels/rotate.hpp"
 #include "plan/cost_model.hpp"
-#include "soc/rk3588.hpp"
 
 namespace rknpu2 {
 namespace {
@@ -91,19 +90,11 @@ WeightPlan plan_weight(size_t N, size_t K, const Recipe& recipe, int cores, size
 
 Recipe recipe_of(Precision precision, bool float_activations) {
     constexpr Recipe kFloats = {.arithmetic = NpuArithmetic::kFloat16};
+    // By Precision.
+    constexpr Recipe kRecipes[] = {
+        {.rotate = true, .planes = 2}, {.rotate = true}, kFloats, kFloats, {.one_scale_per_tensor = true}};
     if (float_activations && precision != Precision::kNaive) return kFloats;
-    switch (precision) {
-        case Precision::kNaive:
-            return {.one_scale_per_tensor = true};
-        case Precision::kFast:
-            return {.rotate = true};
-        case Precision::kBalanced:
-            return {.rotate = true, .planes = 2};
-        case Precision::kExact:
-        case Precision::kReference:
-            break;
-    }
-    return kFloats;
+    return kRecipes[static_cast<size_t>(precision)];
 }
 
 const std::vector<size_t>& row_buckets() {

@@ -9,11 +9,8 @@
 #include <cstddef>
 #include <vector>
 
-#include "counters/counters.hpp"
-#include "device/context_cache.hpp"
 #include "device/work_areas.hpp"
 #include "runs/result_rows.hpp"
-#include "runs/run_list.hpp"
 
 namespace rknpu2 {
 

@@ -4,10 +4,8 @@
 #include <algorithm>
 
 #include "kernels/far.hpp"
-#include "kernels/mix.hpp"
 #include "kernels/quantise.hpp"
 #include "kernels/rotate.hpp"
-#include "matrix/layout.hpp"
 
 namespace rknpu2 {
 namespace {

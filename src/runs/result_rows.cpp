@@ -4,9 +4,7 @@
 #include <algorithm>
 #include <span>
 
-#include "kernels/dequantise.hpp"
 #include "kernels/far.hpp"
-#include "matrix/layout.hpp"
 
 namespace rknpu2 {
 namespace {

@@ -13,7 +13,6 @@
 #include <array>
 #include <vector>
 
-#include "soc/rk3588.hpp"
 #include "weights/packed_weight.hpp"
 
 namespace rknpu2 {

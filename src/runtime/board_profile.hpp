@@ -22,7 +22,6 @@
 #include <string>
 #include <vector>
 
-#include "base/status.hpp"
 #include "config/config.hpp"
 #include "runtime/npu_runtime.hpp"
 

@@ -5,7 +5,6 @@
 #include <string>
 #include <vector>
 
-#include "base/status.hpp"
 #include "config/config.hpp"
 
 namespace rknpu2 {

@@ -17,7 +17,6 @@
 #include <string>
 #include <vector>
 
-#include "base/status.hpp"
 #include "matrix/layout.hpp"
 #include "runtime/cache_lines.hpp"
 

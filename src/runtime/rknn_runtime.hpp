@@ -6,7 +6,6 @@
 #include <memory>
 #include <string>
 
-#include "base/status.hpp"
 #include "runtime/npu_runtime.hpp"
 #include "system/start_wait.hpp"
 

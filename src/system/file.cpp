@@ -8,8 +8,6 @@
 #include <cerrno>
 #include <cinttypes>
 #include <climits>
-#include <csignal>
-#include <cstdio>
 #include <cstring>
 #include <filesystem>
 

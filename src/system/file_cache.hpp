@@ -27,7 +27,6 @@
 #include <string>
 #include <utility>
 
-#include "base/status.hpp"
 #include "system/file.hpp"
 
 namespace rknpu2 {

@@ -2,24 +2,10 @@
 #include "system/start_wait.hpp"
 
 #include <algorithm>
-#include <thread>
-#include <utility>
 
 #include "base/log.hpp"
 
 namespace rknpu2 {
-namespace {
-
-constexpr std::chrono::milliseconds kFirst{100};
-
-void sleep_for(std::chrono::milliseconds time) {
-    std::this_thread::sleep_for(time);
-}
-
-}  // namespace
-
-StartWait::StartWait(std::chrono::milliseconds in_all, Sleep sleep)
-    : in_all_(in_all), sleep_(sleep ? std::move(sleep) : Sleep(sleep_for)), next_(kFirst) {}
 
 bool StartWait::again_after(const Status& refusal) {
     const std::lock_guard lock(mutex_);

@@ -12,6 +12,7 @@
 #include <chrono>
 #include <functional>
 #include <mutex>
+#include <thread>
 
 #include "base/status.hpp"
 
@@ -22,7 +23,10 @@ class StartWait {
     using Sleep = std::function<void(std::chrono::milliseconds)>;
 
     // `in_all`: 0 for no patience at all. `sleep`: for tests; else the calling thread sleeps.
-    explicit StartWait(std::chrono::milliseconds in_all, Sleep sleep = {});
+    explicit StartWait(
+        std::chrono::milliseconds in_all,
+        Sleep sleep = [](std::chrono::milliseconds time) { std::this_thread::sleep_for(time); })
+        : in_all_(in_all), sleep_(std::move(sleep)) {}
 
     // The first attempt at something was refused. True after a while: try again. False: no more patience.
     // The first refusal is one line in the log.
@@ -36,7 +40,7 @@ class StartWait {
     const Sleep sleep_;
     mutable std::mutex mutex_;  // guards what follows
     std::chrono::milliseconds waited_{0};
-    std::chrono::milliseconds next_{0};
+    std::chrono::milliseconds next_{100};
     bool over_ = false;
 };
 

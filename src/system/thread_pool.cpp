@@ -8,8 +8,6 @@
 #include <chrono>
 #include <thread>
 
-#include "system/threads.hpp"
-
 namespace rknpu2 {
 namespace {
 

@@ -13,7 +13,6 @@
 
 #include "base/hash.hpp"
 #include "device/device_memory.hpp"
-#include "plan/weight_plan.hpp"
 #include "plan/weight_source.hpp"
 
 namespace rknpu2 {

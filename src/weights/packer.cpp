@@ -6,13 +6,10 @@
 
 #include "base/aligned_buffer.hpp"
 #include "base/log.hpp"
-#include "calibration/rotation_choice.hpp"
 #include "kernels/far.hpp"
-#include "kernels/mix.hpp"
 #include "kernels/pack.hpp"
 #include "kernels/quantise.hpp"
 #include "kernels/rotate.hpp"
-#include "kernels/scale.hpp"
 
 namespace rknpu2 {
 namespace {
@@ -316,6 +313,30 @@ void PackingProgress::add(size_t packed_bytes) {
     if (now - last_line_ < kInterval) return;
     last_line_ = now;
     log(LogLevel::kInfo, "%s: %zu so far, %zu MiB", doing_, weights_, bytes_ >> 20);
+}
+
+Result<double> cost_of_rotation(const WeightSource& weight) {
+    constexpr size_t kRows = 32;  // looked at, evenly spaced
+    const size_t K_padded = round_up(weight.K, rk3588::kAlignK);
+    const AlignedBuffer buffer = RKNPU2_TAKE(AlignedBuffer::allocate((weight.K + K_padded) * sizeof(float)));
+    auto* const row = buffer.as<float>();
+    float* const rotated = row + weight.K;
+    const size_t rows = std::min(kRows, weight.N);
+    double before = 0;
+    double after = 0;
+    for (size_t i = 0; i < rows; ++i) {
+        weight.dequantise(weight.row(i * weight.N / rows), row, static_cast<int64_t>(weight.K));
+        const double unit = bring_near(row, weight.K);
+        rotate_rows(
+            {.x = row, .row_stride = weight.K, .M = 1, .K = weight.K, .K_padded = K_padded, .out = rotated});
+        mix_blocks(rotated, 1, K_padded);
+        const double largest = unit * static_cast<double>(row_absmax(row, weight.K));
+        const double largest_rotated = unit * static_cast<double>(row_absmax(rotated, K_padded));
+        before += largest * largest;
+        after += largest_rotated * largest_rotated / static_cast<double>(rotation_block(K_padded));
+    }
+    const double cost = after / before;
+    return std::isfinite(cost) ? cost : 1.0;
 }
 
 }  // namespace rknpu2

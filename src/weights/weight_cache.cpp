@@ -11,9 +11,7 @@
 
 #include "base/format.hpp"
 #include "base/log.hpp"
-#include "calibration/rotation_choice.hpp"
 #include "kernels/rotate.hpp"
-#include "system/file.hpp"
 #include "system/system_memory.hpp"
 #include "weights/packer.hpp"
 

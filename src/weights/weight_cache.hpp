@@ -17,10 +17,7 @@
 
 #include <atomic>
 
-#include "base/hash.hpp"
 #include "calibration/activation_stats.hpp"
-#include "counters/counters.hpp"
-#include "plan/weight_source.hpp"
 #include "system/file_cache.hpp"
 #include "system/thread_pool.hpp"
 #include "weights/packed_weight.hpp"

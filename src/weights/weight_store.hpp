@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: MIT
-// The packed weights of one buffer of raw weights, made when they are first needed.
+// What is made of the raw weights of one buffer when it is first needed: packed weights, or copies for the CPU.
 //
 // A key is an offset in the buffer, the type, the shape and the form, never an address. Any write to the
-// buffer drops what it touches; whoever multiplies with a dropped weight keeps it alive until done. Thread
-// safe.
+// buffer drops what it touches; whoever computes with a dropped form keeps it alive until done. Thread safe.
 #pragma once
 
-#include <functional>
+#include <algorithm>
 #include <map>
 #include <mutex>
 
+#include "base/checked.hpp"
 #include "weights/packed_weight.hpp"
 
 namespace rknpu2 {
@@ -25,24 +25,51 @@ struct WeightKey {
     auto operator<=>(const WeightKey&) const = default;  // NOLINT(modernize-use-nullptr): it trips over <=>
 };
 
+// Form: a pointer that shares.
+template <typename Form>
 class WeightStore {
   public:
-    using Pack = std::function<Result<std::shared_ptr<const PackedWeight>>()>;
+    // Returns the weight's form; make() makes it, a Result<Form>, if it is not there. A failure is not kept. The lock
+    // is held meanwhile: a second thread that wants the same weight waits for it instead of making it again.
+    template <typename Make>
+    Result<Form> get(const WeightKey& key, const Make& make) {
+        const std::lock_guard lock(mutex_);
+        if (const auto found = forms_.find(key); found != forms_.end()) return found->second;
+        Result<Form> made = make();
+        if (made.ok()) forms_.emplace(key, made.value());
+        return made;
+    }
 
-    // The packed weight; `pack` makes it if it is not there, and `made` tells so.
-    Result<std::shared_ptr<const PackedWeight>> get(const WeightKey& key, const Pack& pack, bool& made);
-
-    bool contains(const WeightKey& key) const;
+    bool contains(const WeightKey& key) const {
+        const std::lock_guard lock(mutex_);
+        return forms_.contains(key);
+    }
 
     // Bytes [offset, offset + bytes) have been or are about to be written.
-    void invalidate(size_t offset, size_t bytes);
+    void invalidate(size_t offset, size_t bytes) {
+        const std::lock_guard lock(mutex_);
+        std::erase_if(forms_, [&](const auto& entry) {
+            const WeightKey& key = entry.first;
+            return key.offset < saturating_add(offset, bytes) && offset < key.offset + key.bytes;
+        });
+    }
 
-    bool empty() const;
-    size_t raw_bytes() const;
+    // A weight that is kept in two forms counts once: its keys follow each other, by place.
+    size_t raw_bytes() const {
+        const std::lock_guard lock(mutex_);
+        size_t bytes = 0;
+        size_t counted_to = 0;
+        for (const auto& [key, form] : forms_) {
+            const size_t end = key.offset + key.bytes;
+            bytes += end - std::min(end, std::max(key.offset, counted_to));
+            counted_to = std::max(counted_to, end);
+        }
+        return bytes;
+    }
 
   private:
     mutable std::mutex mutex_;
-    std::map<WeightKey, std::shared_ptr<const PackedWeight>> weights_;
+    std::map<WeightKey, Form> forms_;
 };
 
 }  // namespace rknpu2

@@ -16,7 +16,6 @@
 
 #include "base/hash.hpp"
 #include "kernels/dequantise.hpp"
-#include "kernels/mix.hpp"
 #include "kernels/pack.hpp"
 #include "kernels/quantise.hpp"
 #include "kernels/reference_matmul.hpp"

@@ -156,7 +156,7 @@ Results everything(const Strategy& strategy, Precision precision, const Board& b
 }
 
 std::unique_ptr<Coherency> owner(const NpuRuntime& /*runtime*/, CoherencyCounters& counters) {
-    return make_owner_coherency(counters);
+    return std::make_unique<Coherency>(counters);
 }
 std::unique_ptr<Coherency> lines(const NpuRuntime& runtime, CoherencyCounters& counters) {
     auto made = make_coherency(CoherencyChoice::kLines, "", runtime, counters);

@@ -33,7 +33,7 @@ class ContextCacheTest : public ::testing::Test {
     Config config_;
     ContextCounters counters_;
     CoherencyCounters maintenance_;
-    const std::unique_ptr<Coherency> coherency_ = make_owner_coherency(maintenance_);
+    const std::unique_ptr<Coherency> coherency_ = std::make_unique<Coherency>(maintenance_);
 };
 
 TEST_F(ContextCacheTest, TheLeastRecentlyUsedGoFirst) {

@@ -174,7 +174,7 @@ TEST(ContextCache, KeepsToItsCapacityAndDropsTheOldest) {
     FakeState state;
     FakeRuntime runtime(state);
     CoherencyCounters counters;
-    const auto coherency = make_owner_coherency(counters);
+    const auto coherency = std::make_unique<Coherency>(counters);
     ContextCache cache(runtime, *coherency, {1, 2}, 4);
     const auto spec = [](size_t K) {
         ContextKey key;

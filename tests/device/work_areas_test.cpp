@@ -29,7 +29,7 @@ class WorkAreasTest : public ::testing::Test {
     FakeState state_;
     testing::FakeRuntime runtime_{state_};
     CoherencyCounters counters_;
-    const std::unique_ptr<Coherency> coherency_ = make_owner_coherency(counters_);
+    const std::unique_ptr<Coherency> coherency_ = std::make_unique<Coherency>(counters_);
     DeviceMemoryPool pool_{runtime_};
     ContextCache contexts_{runtime_, *coherency_, {1}, 4};
     WorkAreas areas_{pool_, contexts_, *coherency_};

@@ -9,7 +9,6 @@
 
 #include "kernels/dequantise.hpp"
 #include "kernels/kernel_cases.hpp"
-#include "kernels/mix.hpp"
 #include "kernels/pack.hpp"
 #include "kernels/quantise.hpp"
 #include "kernels/reference_matmul.hpp"

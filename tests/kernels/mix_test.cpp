@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: MIT
-#include "kernels/mix.hpp"
 
 #include <gtest/gtest.h>
 
@@ -19,8 +18,11 @@ using test::GuardedBuffer;
 using test::Random;
 
 std::vector<size_t> factors_of(size_t K) {
-    const MixFactors found = mix_factors(K);
-    return {found.factors.begin(), found.factors.begin() + static_cast<std::ptrdiff_t>(found.count)};
+    std::vector<size_t> factors;
+    size_t blocks = K / rotation_block(K);
+    for (size_t p = 1; (p = mix_factor(blocks)) != 1; blocks /= p)
+        factors.push_back(p);
+    return factors;
 }
 
 using Factors = std::vector<size_t>;

@@ -57,8 +57,9 @@ TEST(Domains, MoreThanFourGibibytesOfWeights) {
         weights.push_back(packed.take());
         domains.insert(weights.back()->domain());
     }
-    std::printf("%zu bytes on the device, in %zu domains\n", npu->device_bytes(), domains.size());
-    EXPECT_GT(npu->device_bytes(), size_t{4} << 30);
+    std::printf("%zu bytes on the device, in %zu domains\n", npu->resources().memory.bytes_in_use(),
+                domains.size());
+    EXPECT_GT(npu->resources().memory.bytes_in_use(), size_t{4} << 30);
     EXPECT_EQ(domains.size(), 2U);
     std::vector<float> a(kM * kK);
     for (size_t i = 0; i < a.size(); ++i)
@@ -80,7 +81,7 @@ TEST(Domains, MoreThanFourGibibytesOfWeights) {
         EXPECT_LT(std::sqrt(difference / total), 0.02) << "weight " << w;
     }
     weights.clear();
-    EXPECT_EQ(npu->device_bytes(), 0U);
+    EXPECT_EQ(npu->resources().memory.bytes_in_use(), 0U);
 }
 
 }  // namespace

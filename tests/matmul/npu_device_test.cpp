@@ -117,9 +117,9 @@ TEST_F(NpuDeviceTest, ManyWeightsOfOneShapeShareContextsAndAllIsGivenBack) {
             ASSERT_TRUE(npu->multiply(*weights.back(), x.a.data(), x.M, out.data()).ok());
         }
         EXPECT_LE(state_.contexts, 1 + 2 * 3);
-        EXPECT_GE(npu->device_bytes(), 100 * weights[0]->plan.packed_bytes());
+        EXPECT_GE(npu->resources().memory.bytes_in_use(), 100 * weights[0]->plan.packed_bytes());
     }
-    EXPECT_EQ(npu->device_bytes(), 0U);
+    EXPECT_EQ(npu->resources().memory.bytes_in_use(), 0U);
     EXPECT_EQ(state_.contexts, 0);
     EXPECT_EQ(state_.memories, 0);
 }
@@ -148,7 +148,7 @@ TEST_F(NpuDeviceTest, AFailedAllocationFailsCleanlyAndTheNextOneWorks) {
     const auto packed = npu->pack(x.source());
     ASSERT_FALSE(packed.ok());
     EXPECT_EQ(packed.status().code(), StatusCode::kOutOfMemory);
-    EXPECT_EQ(npu->device_bytes(), 0U);
+    EXPECT_EQ(npu->resources().memory.bytes_in_use(), 0U);
     EXPECT_LT(x.error_of(multiply(*npu, x)), 0.02);
 }
 

@@ -170,13 +170,13 @@ TEST_F(RecoverTest, AResetLeavesNoContextOfBefore) {
     const Matrices x(3, 400, 64, 3);
     const Weight weight = npu_->pack(x.source()).take();
     const std::vector<float> right = multiply(*weight, x);
-    const size_t bytes = npu_->device_bytes();
+    const size_t bytes = npu_->resources().memory.bytes_in_use();
     const int memories = state_.memories;
     const int made = state_.contexts_made;
     fail_runs(0, 1);
     EXPECT_EQ(multiply(*weight, x), right);
     EXPECT_GE(state_.contexts_made, made + 3);
-    EXPECT_EQ(npu_->device_bytes(), bytes);
+    EXPECT_EQ(npu_->resources().memory.bytes_in_use(), bytes);
     EXPECT_EQ(state_.memories, memories);
 }
 

@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <functional>
 
 #include "base/format.hpp"
 #include "ggml/host/guard.hpp"
@@ -126,28 +125,31 @@ WeightKey key_of(const Host& host, const Buffer& buffer, const ggml_tensor* op, 
     return key;
 }
 
+ggml_backend_buffer_t alloc_buffer(ggml_backend_buffer_type_t type, size_t size) noexcept {
+    Host& host = host_of(type);
+    return guard(host, "allocating a buffer", ggml_backend_buffer_t{},
+                 [&] { return new_owned_buffer(host, size); });
+}
+
 }  // namespace
 
 Result<std::shared_ptr<const PackedWeight>> packed_weight(Host& host, const ggml_tensor* op, int expert,
                                                           ReservedWeight* reserved) {
     Buffer& buffer = *our_buffer(host, op->src[0]->buffer);
-    const auto pack = [&] {
-        return reserved == nullptr ? host.npu->pack(weight_source(host, op, expert))
-                                   : host.npu->pack(std::move(*reserved));
-    };
-    bool made = false;
-    Result<std::shared_ptr<const PackedWeight>> packed =
-        buffer.weights.get(key_of(host, buffer, op, expert), std::ref(pack), made);
-    if (!made) return packed;
-    const WeightSource& source = packed.value()->source;
-    // From here on only the packed form is read; the file can bring the raw bytes back if anyone asks for
-    // them.
-    const bool kept =
-        expert >= 0 ? host.config.experts == Experts::kAuto : host.config.matrices == Matrices::kAuto;
-    if (buffer.shared_file_mapping && !kept) give_back_pages(source.data, source.bytes());
-    log(LogLevel::kDebug, "packed %s %s [%zu, %zu]: %zu bytes", source.name.c_str(), source.type_name.c_str(),
-        source.K, source.N, packed.value()->plan.packed_bytes());
-    return packed;
+    return buffer.weights.get(key_of(host, buffer, op, expert), [&] {
+        auto packed = reserved == nullptr ? host.npu->pack(weight_source(host, op, expert))
+                                          : host.npu->pack(std::move(*reserved));
+        if (!packed.ok()) return packed;
+        const WeightSource& source = packed.value()->source;
+        // From here on only the packed form is read; the file can bring the raw bytes back if anyone asks for
+        // them.
+        const bool kept =
+            expert >= 0 ? host.config.experts == Experts::kAuto : host.config.matrices == Matrices::kAuto;
+        if (buffer.shared_file_mapping && !kept) give_back_pages(source.data, source.bytes());
+        log(LogLevel::kDebug, "packed %s %s [%zu, %zu]: %zu bytes", source.name.c_str(),
+            source.type_name.c_str(), source.K, source.N, packed.value()->plan.packed_bytes());
+        return packed;
+    });
 }
 
 bool is_packed(const Host& host, const ggml_tensor* op) {
@@ -162,9 +164,7 @@ Status pack_together(Host& host, Nodes matmuls, std::vector<std::shared_ptr<cons
         std::vector<WeightSource> sources;
         for (const ggml_tensor* const matmul : matmuls)
             sources.push_back(weight_source(host, matmul));
-        auto side_by_side = host.npu->reserve(sources);
-        RKNPU2_RETURN_IF_ERROR(side_by_side.status().with_context("packing"));
-        reserved = side_by_side.take();
+        reserved = RKNPU2_TAKE(host.npu->reserve(sources).with_context("packing"));
     }
     weights.clear();
     for (size_t i = 0; i < matmuls.size(); ++i) {
@@ -192,7 +192,13 @@ bool may_hold_packed(Host& host, const ggml_tensor* stack, size_t packed_bytes) 
 CpuCopy cpu_copy(Host& host, const ggml_tensor* node) {
     const ggml_tensor* const stack = node->src[0];
     Buffer& buffer = *our_buffer(host, stack->buffer);
-    return buffer.copies.get(host, node, buffer.offset_of(stack->data), buffer.shared_file_mapping);
+    const size_t bytes = host.ggml.ggml_nbytes(stack);
+    const auto make = [&]() -> Result<CpuCopy> {
+        CpuCopy copy = make_cpu_copy(host, node);
+        if (copy != nullptr && buffer.shared_file_mapping) give_back_pages(stack->data, bytes);
+        return copy;
+    };
+    return buffer.copies.get({buffer.offset_of(stack->data), bytes}, make).take();
 }
 
 size_t unpacked_weight_bytes(Host& host) {
@@ -233,6 +239,20 @@ ggml_backend_buffer_t new_borrowed_buffer(Host& host, void* data, size_t size) {
     buffer->base = static_cast<std::byte*>(data);
     buffer->shared_file_mapping = is_shared_file_mapping(data, size);
     return wrap(host, std::move(buffer), size);
+}
+
+// Plain bytes as in a GGUF file, in memory that the CPU can address. The type does not call itself a "host" buffer
+// type, so llama.cpp books it as the device's memory, and every write from outside comes through our buffer
+// functions: so packed weights learn that they are out of date.
+void init_buffer_type(Host& host) {
+    using Type = ggml_backend_buffer_type_t;
+    ggml_backend_buffer_type_i& i = host.buffer_type.iface;
+    i.get_name = [](Type) noexcept { return kDeviceName; };
+    i.alloc_buffer = alloc_buffer;
+    i.get_alignment = [](Type) noexcept { return kHostAlignment; };
+    i.is_host = [](Type) noexcept { return false; };
+    host.buffer_type.device = &host.device;
+    host.buffer_type.context = &host;
 }
 
 }  // namespace rknpu2

@@ -8,9 +8,7 @@
 #include <mutex>
 #include <vector>
 
-#include "base/aligned_buffer.hpp"
 #include "ggml/buffer/cpu_copies.hpp"
-#include "ggml/host/host.hpp"
 #include "ggml/node/node.hpp"
 #include "weights/weight_store.hpp"
 
@@ -33,8 +31,8 @@ struct Buffer {
     std::byte* base = nullptr;
     bool shared_file_mapping = false;   // pages may be given back once they are packed
     std::atomic<bool> poisoned{false};  // a write failed: its content is not to be trusted
-    WeightStore weights;
-    CpuCopies copies;
+    WeightStore<std::shared_ptr<const PackedWeight>> weights;
+    WeightStore<CpuCopy> copies;  // of stacks of experts
     // By offset of a stack of experts: was there memory to pack it when that was first asked?
     std::mutex stacks_mutex;
     std::map<size_t, bool> stacks;

@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "ggml/buffer/cpu_copies.hpp"
 
-#include "base/checked.hpp"
 #include "base/format.hpp"
-#include "base/log.hpp"
 #include "system/system_memory.hpp"
 
 namespace rknpu2 {
@@ -40,7 +38,18 @@ ggml_backend_buffer_type_t faster_type(const Host& host, const ggml_tensor* node
     return type != nullptr ? *type : nullptr;
 }
 
-CpuCopy make_copy(Host& host, const ggml_tensor* node) {
+}  // namespace
+
+Status check_memory(size_t bytes) {
+    const SystemMemory memory = system_memory();
+    const size_t reserve = memory.total / kReservedShare;
+    if (bytes + reserve <= memory.available) return {};
+    return {StatusCode::kOutOfMemory,
+            format("needs %zu MiB; %zu MiB are free, of which %zu are kept in reserve", bytes >> 20,
+                   memory.available >> 20, reserve >> 20)};
+}
+
+CpuCopy make_cpu_copy(Host& host, const ggml_tensor* node) {
     const GgmlFunctions& ggml = host.ggml;
     const ggml_tensor* const stack = node->src[0];
     const ggml_backend_buffer_type_t type = faster_type(host, node);
@@ -69,33 +78,6 @@ CpuCopy make_copy(Host& host, const ggml_tensor* node) {
     ++host.counters->cpu_copies;
     host.counters->cpu_copy_bytes += bytes;
     return copy;
-}
-
-}  // namespace
-
-Status check_memory(size_t bytes) {
-    const SystemMemory memory = system_memory();
-    const size_t reserve = memory.total / kReservedShare;
-    if (bytes + reserve <= memory.available) return {};
-    return {StatusCode::kOutOfMemory,
-            format("needs %zu MiB; %zu MiB are free, of which %zu are kept in reserve", bytes >> 20,
-                   memory.available >> 20, reserve >> 20)};
-}
-
-CpuCopy CpuCopies::get(Host& host, const ggml_tensor* node, size_t offset, bool mapped) {
-    // Held while a copy is made: a second thread that wants the same one waits for it.
-    const std::lock_guard lock(mutex_);
-    if (const auto found = entries_.find(offset); found != entries_.end()) return found->second.copy;
-    const Entry made{host.ggml.ggml_nbytes(node->src[0]), make_copy(host, node)};
-    if (made.copy != nullptr && mapped) give_back_pages(node->src[0]->data, made.bytes);
-    return entries_.emplace(offset, made).first->second.copy;
-}
-
-void CpuCopies::invalidate(size_t offset, size_t bytes) {
-    const std::lock_guard lock(mutex_);
-    std::erase_if(entries_, [&](const auto& entry) {
-        return entry.first < saturating_add(offset, bytes) && offset < entry.first + entry.second.bytes;
-    });
 }
 
 }  // namespace rknpu2

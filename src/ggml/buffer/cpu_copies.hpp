@@ -8,12 +8,10 @@
 // without such a layout have no copy.
 //
 // Like packed weights, copies belong to the buffer of the raw weight, go with it, and are dropped when it is
-// written to. Cost: the stack's bytes once more; of a mapped file the raw pages are given back. Thread safe.
+// written to (weight_store.hpp). Cost: the stack's bytes once more; of a mapped file the raw pages are given back.
 #pragma once
 
-#include <map>
 #include <memory>
-#include <mutex>
 
 #include "ggml/host/host.hpp"
 
@@ -26,25 +24,8 @@ Status check_memory(size_t bytes);
 // Takes the place of the raw weight; owns its buffer. Null: there is none.
 using CpuCopy = std::shared_ptr<const ggml_tensor>;
 
-class CpuCopies {
-  public:
-    // For the weight of a MUL_MAT_ID that has data, `offset` bytes into the buffer. Null where the
-    // CPU backend computes with the raw weight as fast, or there is no memory for a copy (a warning, once).
-    // `mapped`: the raw bytes are those of a shared mapping of a file; their pages are given back once they
-    // are copied.
-    CpuCopy get(Host& host, const ggml_tensor* node, size_t offset, bool mapped);
-
-    // Bytes [offset, offset + bytes) of the buffer have been or are about to be written.
-    void invalidate(size_t offset, size_t bytes);
-
-  private:
-    struct Entry {
-        size_t bytes = 0;
-        CpuCopy copy;
-    };
-
-    std::mutex mutex_;
-    std::map<size_t, Entry> entries_;  // by offset
-};
+// Makes the copy of the weight of `node`, a MUL_MAT_ID, which has data. Null where the CPU backend computes with
+// the raw weight as fast, or there is no memory for a copy (a warning, once).
+CpuCopy make_cpu_copy(Host& host, const ggml_tensor* node);
 
 }  // namespace rknpu2

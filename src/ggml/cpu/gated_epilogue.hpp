@@ -10,7 +10,6 @@
 #include <atomic>
 
 #include "ggml/cpu/one_thread_cpus.hpp"
-#include "runs/epilogue.hpp"
 
 namespace rknpu2 {
 

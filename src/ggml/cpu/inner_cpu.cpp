@@ -6,12 +6,9 @@
 #include <algorithm>
 #include <cstring>
 
-#include "base/log.hpp"
 #include "device/cpu_team.hpp"
-#include "ggml/api/tensors.hpp"
 #include "ggml/buffer/buffer.hpp"
 #include "ggml/cpu/one_thread_cpus.hpp"
-#include "system/threads.hpp"
 
 namespace rknpu2 {
 namespace {

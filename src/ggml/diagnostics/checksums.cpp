@@ -5,8 +5,6 @@
 #include <cstring>
 
 #include "base/format.hpp"
-#include "base/log.hpp"
-#include "system/file.hpp"
 
 namespace rknpu2 {
 

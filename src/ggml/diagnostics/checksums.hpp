@@ -21,7 +21,6 @@
 #include <set>
 #include <string>
 
-#include "base/hash.hpp"
 #include "ggml/host/host.hpp"
 #include "ggml/node/node.hpp"
 

@@ -6,7 +6,6 @@
 #include <new>
 #include <utility>
 
-#include "base/log.hpp"
 #include "ggml/buffer/buffer.hpp"
 #include "ggml/flow/cache_cells.hpp"
 #include "ggml/flow/rows_graph.hpp"

@@ -7,7 +7,6 @@
 // The results are those of the nodes one by one, bit by bit.
 #pragma once
 
-#include "base/aligned_buffer.hpp"
 #include "ggml/cpu/inner_cpu.hpp"
 #include "ggml/cpu/one_thread_cpus.hpp"
 #include "ggml/flow/flow_plan.hpp"

@@ -7,7 +7,6 @@
 #include "ggml/flow/row_maps.hpp"
 #include "ggml/host/uses.hpp"
 #include "ggml/node/access.hpp"
-#include "soc/rk3588.hpp"
 
 namespace rknpu2 {
 namespace {

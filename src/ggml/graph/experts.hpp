@@ -7,7 +7,6 @@
 // the rows are gathered and quantised once for both.
 #pragma once
 
-#include "base/aligned_buffer.hpp"
 #include "ggml/host/host.hpp"
 #include "ggml/node/node.hpp"
 

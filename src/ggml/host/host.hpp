@@ -84,7 +84,7 @@ struct Host {
 inline constexpr const char* kDeviceName = "RKNPU0";
 inline constexpr const char* kRegistryName = "RKNPU";
 
-// Each fills its part of the host's objects (reg.cpp, device.cpp, buffer_type.cpp).
+// Each fills its part of the host's objects (reg.cpp, device.cpp, buffer.cpp).
 void init_registry(Host& host);
 void init_device(Host& host);
 void init_buffer_type(Host& host);
@@ -93,6 +93,9 @@ void init_buffer_type(Host& host);
 // no memory.
 ggml_backend_buffer_t new_owned_buffer(Host& host, size_t size);
 ggml_backend_buffer_t new_borrowed_buffer(Host& host, void* data, size_t size);
+
+// Writes the file of GGML_RKNPU2_STATS, if that is set and there is an NPU (plugin.cpp).
+void write_files();
 
 // A backend instance (backend.cpp).
 ggml_backend_t new_backend(Host& host);

@@ -6,8 +6,6 @@
 
 #include "base/checked.hpp"
 #include "ggml/host/types.hpp"
-#include "plan/support.hpp"
-#include "plan/weight_plan.hpp"
 
 namespace rknpu2 {
 namespace {

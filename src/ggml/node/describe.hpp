@@ -4,9 +4,6 @@
 
 #include "ggml/host/host.hpp"
 #include "ggml/node/node.hpp"
-#include "plan/policy.hpp"
-#include "plan/support.hpp"
-#include "plan/weight_source.hpp"
 
 namespace rknpu2 {
 

@@ -12,7 +12,7 @@
 // lines are asked for eight column groups ahead: each group of a wide result lies in another page, where
 // nothing else fetches ahead. (With ordinary stores of more than that, asking ahead makes it slower.)
 //
-// `Lanes` (four_lanes.hpp; eight_lanes_avx2.cpp) says what a vector is.
+// `Lanes` (four_lanes.cpp; eight_lanes_avx2.cpp) says what a vector is.
 #pragma once
 
 #include <cstddef>

@@ -9,7 +9,6 @@
 #include <cstring>
 
 #include "kernels/lanes/dequantise_lanes.hpp"
-#include "kernels/lanes/generic.hpp"
 #include "kernels/lanes/rotate_lanes.hpp"
 #include "kernels/lanes/store_lanes.hpp"
 

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: MIT
 #include "kernels/lanes/generic.hpp"
-#include "kernels/mix.hpp"
 
 namespace rknpu2::generic {
 namespace {

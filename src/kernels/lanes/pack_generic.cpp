@@ -5,7 +5,6 @@
 
 #include "kernels/lanes/generic.hpp"
 #include "kernels/lanes/lanes.hpp"
-#include "kernels/pack.hpp"
 #include "kernels/scale.hpp"
 #include "matrix/layout.hpp"
 

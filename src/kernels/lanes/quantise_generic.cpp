@@ -4,10 +4,8 @@
 #include <cstring>
 #include <limits>
 
-#include "kernels/lanes/four_lanes.hpp"
 #include "kernels/lanes/generic.hpp"
 #include "kernels/lanes/lanes.hpp"
-#include "kernels/lanes/store_lanes.hpp"
 #include "kernels/scale.hpp"
 #include "matrix/layout.hpp"
 
@@ -50,10 +48,6 @@ RKNPU2_CLONES float row_absmax(const float* x, size_t K) {
         largest = bits > largest ? bits : largest;
     }
     return largest < 0x7F800000 ? std::bit_cast<float>(largest) : std::numeric_limits<float>::quiet_NaN();
-}
-
-void store_rows_int8(const Int8Rows& rows, Rounding rounding) {
-    lanes::store_rows_int8<FourLanes>(rows, rounding);
 }
 
 // A cube of one row is the plain row. Otherwise groups of kRowGroup, where the loops have constant counts,

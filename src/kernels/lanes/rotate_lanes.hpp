@@ -11,7 +11,7 @@
 //
 // The largest magnitude of a row is found where the elements are in registers for the last time.
 //
-// `Lanes` (four_lanes.hpp; eight_lanes_avx2.cpp) says what a vector is.
+// `Lanes` (four_lanes.cpp; eight_lanes_avx2.cpp) says what a vector is.
 #pragma once
 
 #include <cstddef>
@@ -128,21 +128,13 @@ void rotate_blocks(const RowsToRotate rows) {
     }
 }
 
-template <typename Lanes>
+// In blocks of rotation_block().
+template <typename Lanes, size_t kBlock = kLargestRotation>
 void rotate_rows(const RowsToRotate& rows) {
-    static_assert(kLargestRotation == 512);
-    switch (rotation_block(rows.K_padded)) {
-        case 512:
-            return rotate_blocks<Lanes, 512>(rows);
-        case 256:
-            return rotate_blocks<Lanes, 256>(rows);
-        case 128:
-            return rotate_blocks<Lanes, 128>(rows);
-        case 64:
-            return rotate_blocks<Lanes, 64>(rows);
-        default:
-            return rotate_blocks<Lanes, 32>(rows);
+    if constexpr (kBlock > 32) {
+        if (rows.K_padded % kBlock != 0) return rotate_rows<Lanes, kBlock / 2>(rows);
     }
+    rotate_blocks<Lanes, kBlock>(rows);
 }
 
 }  // namespace rknpu2::lanes

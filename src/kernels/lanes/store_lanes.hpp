@@ -4,7 +4,7 @@
 // Four vectors of a row become one or two atoms, straight from the registers. The rows of a group take turns,
 // so that they write whole cache lines of the cube one after the other.
 //
-// `Lanes` (four_lanes.hpp; eight_lanes_avx2.cpp) says what a vector is.
+// `Lanes` (four_lanes.cpp; eight_lanes_avx2.cpp) says what a vector is.
 #pragma once
 
 #include <cstddef>
@@ -12,7 +12,6 @@
 #include <cstring>
 
 #include "kernels/lanes/generic.hpp"
-#include "kernels/quantise.hpp"
 #include "matrix/layout.hpp"
 
 namespace rknpu2::lanes {

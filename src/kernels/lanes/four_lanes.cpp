@@ -2,16 +2,16 @@
 // Vectors of four floats, which every machine has (NEON, SSE2), with the compiler's own vector types: what
 // the generic tier makes of rotate_lanes.hpp, store_lanes.hpp and dequantise_lanes.hpp. Wider ones would be
 // taken apart into single numbers on a machine that does not have them.
-#pragma once
-
 #include <bit>
-#include <cstddef>
-#include <cstdint>
 #include <cstring>
 
+#include "kernels/lanes/dequantise_lanes.hpp"
 #include "kernels/lanes/lanes.hpp"
+#include "kernels/lanes/rotate_lanes.hpp"
+#include "kernels/lanes/store_lanes.hpp"
 
 namespace rknpu2::generic {
+namespace {
 
 struct FourLanes {
     static constexpr size_t kLanes = 4;
@@ -93,5 +93,22 @@ struct FourLanes {
         value = __builtin_convertvector(integers, Float);
     }
 };
+
+}  // namespace
+
+void rotate_rows(const RowsToRotate& rows) {
+    lanes::rotate_rows<FourLanes>(rows);
+}
+
+void store_rows_int8(const Int8Rows& rows, Rounding rounding) {
+    lanes::store_rows_int8<FourLanes>(rows, rounding);
+}
+
+template <typename Element>
+void dequantise_rows(const CubeToRows<Element>& rows) {
+    lanes::dequantise_rows<FourLanes>(rows);
+}
+template void dequantise_rows(const CubeToRows<int32_t>&);
+template void dequantise_rows(const CubeToRows<float>&);
 
 }  // namespace rknpu2::generic

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Rotation is given up only where it hurts.
-#include "calibration/rotation_choice.hpp"
+#include "weights/packer.hpp"
 
 #include <gtest/gtest.h>
 
