@@ -8,7 +8,6 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "matrix/dtype.hpp"
 #include "matrix/layout.hpp"
 
 namespace rknnsim {

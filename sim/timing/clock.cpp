@@ -5,7 +5,7 @@
 #include <atomic>
 #include <cmath>
 
-#include "matrix/dtype.hpp"
+#include "matrix/layout.hpp"
 
 namespace rknnsim {
 namespace {

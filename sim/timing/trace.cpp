@@ -5,7 +5,7 @@
 #include <cmath>
 #include <set>
 
-#include "matrix/dtype.hpp"
+#include "matrix/layout.hpp"
 
 namespace rknnsim {
 namespace {

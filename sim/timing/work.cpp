@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-#include "matrix/dtype.hpp"
+#include "matrix/layout.hpp"
 
 namespace rknnsim {
 namespace {

@@ -25,7 +25,6 @@ inline void absorb(Lanes& lanes, const std::byte* stripe) {
         lanes[i] = hash_step(lanes[i], words[i]) + std::rotl(words[i ^ 1], 32);
 }
 
-// Spreads every bit over all of them.
 uint64_t spread(uint64_t x) {
     x = (x ^ (x >> 32)) * 0xd6e8feb86659fd93U;
     x = (x ^ (x >> 32)) * 0xd6e8feb86659fd93U;

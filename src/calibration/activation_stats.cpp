@@ -22,8 +22,7 @@ constexpr uint32_t kVersion = 2;
 constexpr size_t kLongestName = 255;
 constexpr uint64_t kLargestK = uint64_t{1} << 24;
 constexpr size_t kFingerprintWords = 256;
-// A model of 70B has some 20 MB of them.
-constexpr uint64_t kLargestFile = uint64_t{1} << 30;
+constexpr uint64_t kLargestFile = uint64_t{1} << 30;  // a model of 70B has some 20 MB of them
 
 uint64_t hash_bytes(const char* data, size_t bytes) {
     uint64_t state = bytes;

@@ -78,10 +78,8 @@ struct Config {
     std::string lock = "auto";  // keeps other processes from the NPU: auto, none, or the path of a file
     bool fuse = true;           // may several operations share work
 
-    // Names of GGML_RKNPU2_* variables that are set but unknown.
-    std::vector<std::string> unknown;
-    // The settings that are set, and to what.
-    std::map<std::string, std::string> given;
+    std::vector<std::string> unknown;          // GGML_RKNPU2_* variables that are set
+    std::map<std::string, std::string> given;  // the settings that are set, and to what
 
     static Result<Config> from_environment();
 };

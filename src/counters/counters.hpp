@@ -48,7 +48,6 @@ struct FaultCounters {
     std::atomic<uint64_t> given_up{0};     // attempts after which nothing was left to do
 };
 
-// Contexts of the NPU (recovery.hpp).
 struct ContextCounters {
     std::atomic<uint64_t> kept{0};     // at most; 0: there is no NPU
     std::atomic<uint64_t> lowered{0};  // times that a failure made it fewer

@@ -21,7 +21,6 @@
 
 namespace rknpu2 {
 
-// Bytes of a device memory.
 struct Extent {
     size_t offset = 0;
     size_t bytes = 0;

@@ -51,7 +51,6 @@ class CachedContext {
     // while the context runs.
     Result<View> view(Operand operand, size_t row_index, const Slice& slice, size_t bytes);
 
-    // The CPU has written activations to the view.
     Status activations_written(const View& view) {
         return coherency_.activations_written(*context_, *view.memory, view.bytes);
     }

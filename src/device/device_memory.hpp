@@ -17,7 +17,6 @@
 #include <vector>
 
 #include "device/coherency.hpp"
-#include "plan/limits.hpp"
 
 namespace rknpu2 {
 

@@ -7,7 +7,6 @@
 #include <utility>
 
 #include "base/format.hpp"
-#include "calibration/calibration.hpp"
 #include "ggml/buffer/buffer.hpp"
 #include "ggml/cpu/gated_epilogue.hpp"
 #include "ggml/diagnostics/checksums.hpp"

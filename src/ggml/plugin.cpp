@@ -9,7 +9,6 @@
 #include <mutex>
 
 #include "base/format.hpp"
-#include "calibration/calibration.hpp"
 #include "ggml/diagnostics/checksums.hpp"
 #include "ggml/diagnostics/sensitivity.hpp"
 #include "ggml/host/entry.hpp"
@@ -81,7 +80,6 @@ class Plugin {
     }
 
   private:
-    // A host that has asked for our registry.
     struct KnownHost {
         std::unique_ptr<Host> host;        // null: refused
         ggml_backend_reg_t reg = nullptr;  // null: refused, or its settings are wrong

@@ -3,7 +3,6 @@
 
 #include "kernels/lanes/generic.hpp"
 #include "kernels/lanes/reference_lanes.hpp"
-#include "matrix/layout.hpp"
 
 namespace rknpu2 {
 namespace {

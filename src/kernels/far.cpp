@@ -3,7 +3,6 @@
 
 #include "kernels/lanes/reference_lanes.hpp"
 #include "kernels/quantise.hpp"
-#include "matrix/layout.hpp"
 
 namespace rknpu2 {
 

@@ -8,7 +8,6 @@
 #include "kernels/lanes/generic.hpp"
 #include "kernels/lanes/reference_lanes.hpp"
 #include "kernels/scale.hpp"
-#include "matrix/layout.hpp"
 
 namespace rknpu2 {
 namespace {

@@ -28,11 +28,9 @@
 
 namespace rknpu2 {
 
-// int8 values are symmetric: -128 is never produced.
-inline constexpr float kInt8Max = 127.0F;
+inline constexpr float kInt8Max = 127.0F;  // int8 values are symmetric: -128 is never produced
 
-// The smallest half that is not subnormal.
-inline constexpr float kFloat16MinNormal = 0x1p-14F;
+inline constexpr float kFloat16MinNormal = 0x1p-14F;  // the smallest half that is not subnormal
 
 // `absmax` is what row_absmax() returned: not negative, or NaN.
 inline float int8_scale(float absmax) {

@@ -18,7 +18,6 @@ enum class KernelTier { kReference, kGeneric, kAvx2 };
 // Those that this CPU runs: the reference first, the fastest last.
 std::span<const KernelTier> available_tiers();
 
-// The fastest of them.
 KernelTier default_tier();
 
 }  // namespace rknpu2

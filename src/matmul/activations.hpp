@@ -44,7 +44,6 @@ class ActivationStore {
         std::vector<float> scales;  // [cube][kMaxRows]: rows of the cube
         std::vector<float> sums;    // [cube][kMaxRows]: rows of the chunk, of the rounded activations
     };
-    // How rows become cubes.
     struct Form {
         size_t planes = 1;
         size_t chunk_rows = 0;   // rows of a cube, at most
@@ -73,7 +72,6 @@ class ActivationStore {
     // For flows, which quantise while nothing of this store is quantised.
     RotatedRows& rotated_rows() { return rotated_; }
 
-    // Do two weights want their activations in the same form?
     static bool same_form(const PackedWeight& a, const PackedWeight& b);
 
   private:

@@ -24,7 +24,6 @@ struct Batch {
     std::string name() const;
 };
 
-// Counts the multiplications of a batch that the NPU has done.
 void count_matmuls(const Batch& batch, Counters& counters);
 
 class BatchList {

@@ -64,7 +64,6 @@ Status Multiplication::multiply(Epilogue* epilogue) {
     return {};
 }
 
-// Returns who did it.
 Result<Target> Multiplication::multiply_batch() {
     Recovery recovery = npu_.recovery();
     const auto again_after = [&](Status& failure) {

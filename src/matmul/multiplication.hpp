@@ -57,7 +57,6 @@ class Multiplication final : public Pipeline::Work {
         size_t count;
     };
     static ShareCut cut_of(const RunStrip& strip, size_t rows);
-    // Some rows of a round.
     struct RowSpan {
         size_t round;
         size_t first;  // of the chunk

@@ -55,17 +55,14 @@ class NpuDevice : public std::enable_shared_from_this<NpuDevice> {
                                                 Attempts attempts = Attempts::kAsSet);
     // Did the last weight find no device memory, and has none been given back since?
     bool is_full();
-    // Is there a cache of packed weights?
     bool has_weight_cache() const { return cache_ != nullptr; }
     // Loads what the cache has of them, each on one thread, many at a time. pack() is still to be called for
     // each. Without a cache nothing happens.
     void load(std::span<ReservedWeight> weights);
     // The precision must not be kReference, which has no packed form.
     Result<std::shared_ptr<const PackedWeight>> pack(ReservedWeight reserved);
-    // Reserves and packs one weight.
     Result<std::shared_ptr<const PackedWeight>> pack(const WeightSource& source);
 
-    // One of several multiplications by the same activations.
     using Product = Multiplication::Product;
     // All products; those that want their activations in the same form share the work on them, and runs. The
     // results do not depend on what is done together. With an epilogue, for which all weights must have the

@@ -274,7 +274,6 @@ Status NpuFlow::fill_job(size_t chunk) {
     return {};
 }
 
-// Files a job that has come back.
 void NpuFlow::take_from_lane(const NpuLane::Job& job) {
     const auto of_job = [&](size_t chunk) { return &states_[chunk].job == &job; };
     const auto at = std::find_if(running_.begin(), running_.end(), of_job);

@@ -10,8 +10,7 @@
 namespace rknpu2 {
 namespace {
 
-// About as long as a run of some rows takes.
-constexpr std::chrono::microseconds kSpin{200};
+constexpr std::chrono::microseconds kSpin{200};  // about as long as a run of some rows takes
 
 }  // namespace
 

@@ -10,8 +10,7 @@
 namespace rknpu2 {
 namespace {
 
-// About as long as a run of a few rows takes.
-constexpr std::chrono::microseconds kSpin{200};
+constexpr std::chrono::microseconds kSpin{200};  // about as long as a run of a few rows takes
 
 // Other threads wait for what a task promises, so it must not end by an exception.
 template <typename Task>

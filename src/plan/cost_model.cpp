@@ -13,8 +13,7 @@ namespace {
 constexpr size_t kPrompt = 512;
 constexpr double kGenerated = 128;
 constexpr size_t kShortestSegment = 1024;
-// Multiplications of fewer rows are not cut into chunks.
-constexpr size_t kFewestChunkRows = 64;
+constexpr size_t kFewestChunkRows = 64;  // multiplications of fewer rows are not cut into chunks
 // Rows longer than this are the middle of a feed-forward block, whose weight has about a third as many
 // columns; the others are a layer's state, which Q, K and V read together.
 constexpr size_t kLongRow = 5120;

@@ -22,8 +22,7 @@ namespace rknpu2 {
 // Rates hold at a memory clock of 2400 MHz. A slower one makes all of them slower alike, so that plans, which
 // compare, do not look at the clock.
 struct BoardRates {
-    // A run call, and binding its operands.
-    double run_ns = (chip::submit_us + chip::bind_us) * 1e3;
+    double run_ns = (chip::submit_us + chip::bind_us) * 1e3;  // a run call, and binding its operands
     // A call that syncs one operand, and how fast it goes through the buffer.
     double sync_ns = chip::sync_us * 1e3;
     double sync_gbps = chip::sync_gbps;
@@ -51,13 +50,11 @@ struct BoardRates {
     // for the Cortex-A76) on four cores at 2.26 GHz are 289 a nanosecond; unpacking and scaling leave a
     // third, an estimate.
     double cpu_macs_per_ns = 289.0 / 3;
-    // To start and end a loop on four threads.
-    double region_ns = chip::region_us * 1e3;
+    double region_ns = chip::region_us * 1e3;  // to start and end a loop on four threads
 };
 inline constexpr BoardRates kBoardRates;
 
-// K is cut into more than fewest_segments() up to here.
-inline constexpr size_t kMostSegments = 8;
+inline constexpr size_t kMostSegments = 8;  // K is cut into more than fewest_segments() up to here
 
 // One run on each of `cores` cores at the same time.
 double run_ns(const BoardRates& rates, NpuArithmetic arithmetic, size_t rows, size_t K, size_t N,

@@ -6,7 +6,6 @@
 
 #include "base/checked.hpp"
 #include "plan/cost_model.hpp"
-#include "plan/limits.hpp"
 
 namespace rknpu2 {
 namespace {

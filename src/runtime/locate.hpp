@@ -11,7 +11,6 @@ namespace rknpu2 {
 
 // Device nodes of the vendor's kernel driver (rknpu), such as /dev/dri/card1; empty on a PC.
 std::vector<std::string> npu_device_nodes();
-// May this process read and write one of them?
 bool may_use_any(const std::vector<std::string>& nodes);
 
 // Is there the mainline kernel driver (rocket, /dev/accel/accel*)? librknnrt does not work with it.

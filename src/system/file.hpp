@@ -20,7 +20,6 @@
 
 namespace rknpu2 {
 
-// Owns an open file.
 class FileDescriptor {
   public:
     FileDescriptor() = default;
@@ -34,7 +33,6 @@ class FileDescriptor {
 
     int number() const { return number_; }
     bool is_open() const { return number_ >= 0; }
-    // Leaves the file to somebody else.
     int release() { return std::exchange(number_, -1); }
     // Says whether all that was written has arrived.
     bool close();

@@ -169,7 +169,6 @@ void prepare_rows(const Recipe& recipe, const SegmentRows& rows, size_t count, c
     }
 }
 
-// Writes rows whose scales are known.
 void store_rows(const WeightPlan& plan, const Task& task, const SegmentRows& rows, std::byte* cell) {
     const NTile& tile = plan.tiles[task.tile];
     const size_t K_padded = rows.segment.K_padded;

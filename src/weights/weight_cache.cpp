@@ -38,8 +38,7 @@ static_assert(sizeof(Header) == 104 && std::has_unique_object_representations_v<
 
 // What a thread reads or hashes at a time: it is still in its cache for the second of the two.
 constexpr size_t kBlockBytes = size_t{256} << 10;
-// What a thread does of it in a nanosecond, roughly.
-constexpr uint64_t kBytesPerNs = 3;
+constexpr uint64_t kBytesPerNs = 3;  // what a thread does of it in a nanosecond, roughly
 
 struct Block {
     std::byte* data;

@@ -7,7 +7,7 @@
 #include "matmul/fake_device.hpp"
 #include "matmul/matrices.hpp"
 #include "matmul/npu_device.hpp"
-#include "plan/limits.hpp"
+#include "plan/weight_plan.hpp"
 
 namespace rknpu2 {
 namespace {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "matmul/pipeline.hpp"
-#include "plan/limits.hpp"
+#include "plan/weight_plan.hpp"
 
 #include <gtest/gtest.h>
 

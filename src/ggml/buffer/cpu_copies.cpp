@@ -2,6 +2,7 @@
 #include "ggml/buffer/cpu_copies.hpp"
 
 #include "base/format.hpp"
+#include "base/log.hpp"
 #include "system/system_memory.hpp"
 
 namespace rknpu2 {

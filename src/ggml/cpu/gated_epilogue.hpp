@@ -9,7 +9,8 @@
 
 #include <atomic>
 
-#include "ggml/cpu/one_thread_cpus.hpp"
+#include "ggml/cpu/inner_cpu.hpp"
+#include "runs/epilogue.hpp"
 
 namespace rknpu2 {
 

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "base/format.hpp"
+#include "base/log.hpp"
 
 namespace rknpu2 {
 

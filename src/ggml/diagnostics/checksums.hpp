@@ -21,6 +21,7 @@
 #include <set>
 #include <string>
 
+#include "base/hash.hpp"
 #include "ggml/host/host.hpp"
 #include "ggml/node/node.hpp"
 

@@ -6,6 +6,8 @@
 #include <cmath>
 #include <cstring>
 
+#include "base/log.hpp"
+#include "calibration/plane_choice.hpp"
 #include "ggml/buffer/buffer.hpp"
 #include "ggml/node/access.hpp"
 

@@ -21,8 +21,7 @@ namespace rknpu2 {
 
 class Sensitivity {
   public:
-    // Fewer rows of logits say little.
-    static constexpr int64_t kFewestRows = 16;
+    static constexpr int64_t kFewestRows = 16;  // fewer rows of logits say little
 
     // Computes a graph; `one_plane` is the weight that is to have one plane, or null.
     using Compute = std::function<ggml_status(const ggml_tensor* one_plane)>;

@@ -8,7 +8,6 @@
 #pragma once
 
 #include "ggml/cpu/inner_cpu.hpp"
-#include "ggml/cpu/one_thread_cpus.hpp"
 #include "ggml/flow/flow_plan.hpp"
 
 namespace rknpu2 {

@@ -18,8 +18,7 @@ using Home = FlowTensor::Home;
 // then.
 constexpr int64_t kMostColumns = 65536;
 
-// So that four rows fill whole cache lines.
-constexpr size_t kRowAlignment = 16;
+constexpr size_t kRowAlignment = 16;  // so that four rows fill whole cache lines
 
 // Sources of attention.
 constexpr int kKeys = 1;

@@ -123,8 +123,7 @@ bool RowMaps::map_rotation(const ggml_tensor* node, RowMap& mapped) const {
     return can_be_computed(node, 1, node->ne[1] / rows_);
 }
 
-// The flag of a mode of ROPE (MROPE): several positions a token.
-constexpr int kManyPositions = 8;
+constexpr int kManyPositions = 8;  // the flag of a mode of ROPE (MROPE): several positions a token
 
 // Heads by tokens. One position a token, not several (MROPE), and frequencies for all.
 bool RowMaps::map_rope(const ggml_tensor* node, RowMap& mapped) const {

@@ -98,7 +98,6 @@ class StepPlanner {
         step.last = i + 1;
     }
 
-    // Can node i be computed with the members of the step, all at once?
     bool may_join(const Step& step, int i) const {
         return std::none_of(step.members.begin(), step.members.end(),
                             [&](const ggml_tensor* member) { return conflict(ggml_, member, node(i)); });

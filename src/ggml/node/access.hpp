@@ -53,7 +53,6 @@ void for_each_written(const GgmlFunctions& ggml, const ggml_tensor* node, const 
     }
 }
 
-// Does the node write to these bytes?
 bool writes(const GgmlFunctions& ggml, const ggml_tensor* node, const MemoryRange& range);
 
 // Must the two be computed in their order, since one of them writes what the other one reads or writes?

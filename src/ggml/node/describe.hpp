@@ -4,6 +4,7 @@
 
 #include "ggml/host/host.hpp"
 #include "ggml/node/node.hpp"
+#include "plan/weight_source.hpp"
 
 namespace rknpu2 {
 

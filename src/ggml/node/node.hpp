@@ -31,8 +31,7 @@ struct NodeDecision {
     Target target = Target::kCpu;
     // Why the NPU can or cannot do a multiplication; any other node keeps the default, which means nothing.
     Reason reason = Reason::kSupported;
-    // Where a multiplication by experts that the NPU can do is computed, and why.
-    TargetChoice choice;
+    TargetChoice choice;  // where a multiplication by experts that the NPU can do is computed, and why
 };
 
 }  // namespace rknpu2

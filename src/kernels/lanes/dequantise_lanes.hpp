@@ -34,10 +34,8 @@ inline constexpr size_t kStreamedBytes = size_t{1} << 20;
 inline constexpr size_t kAheadOfStreams = kPatchN;
 inline constexpr size_t kAheadInCache = 2 * kPatchN;
 
-// What becomes of a value.
 enum class Finish { kStore, kStream, kAdd };
 
-// The atom that holds column n of row m.
 template <typename Element>
 [[gnu::always_inline]] inline const Element* first_atom(const CubeToRows<Element>& rows, size_t m, size_t n) {
     return rows.native + (n / kAtomColumns * rows.M_total + rows.m0 + m) * kAtomColumns;

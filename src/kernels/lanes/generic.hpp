@@ -23,7 +23,6 @@
 
 namespace rknpu2 {
 
-// Returns the implementation of an operation that a tier has.
 template <typename Function>
 Function* of_tier(KernelTier tier, Function* reference, Function* generic, Function* avx2) {
     if (tier == KernelTier::kReference) return reference;

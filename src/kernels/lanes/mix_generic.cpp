@@ -4,8 +4,7 @@
 namespace rknpu2::generic {
 namespace {
 
-// Sixteen neighbours of every block are one step: they stay in registers.
-constexpr size_t kLanes = 16;
+constexpr size_t kLanes = 16;  // sixteen neighbours of every block are one step: they stay in registers
 
 // The blocks whose numbers are `first`, first + distance, ...: p of them, reflected.
 template <size_t kP>

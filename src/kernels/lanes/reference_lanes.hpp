@@ -7,8 +7,8 @@
 #include <cstdint>
 #include <type_traits>
 
-#include "matrix/dtype.hpp"
 #include "matrix/float16.hpp"
+#include "matrix/layout.hpp"
 
 namespace rknpu2 {
 

@@ -12,7 +12,7 @@
 #include <string>
 #include <vector>
 
-#include "matrix/dtype.hpp"
+#include "matrix/layout.hpp"
 #include "sim/random/program.hpp"
 
 namespace rknnsim_random {
