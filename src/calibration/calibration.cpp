@@ -13,21 +13,21 @@ namespace rknpu2 {
 void Calibration::add(const WeightSource& weight, const float* a, size_t M, bool output) {
     const std::lock_guard lock(mutex_);
     Sums& sums = sums_[weight.name];
-    if (sums.sum.size() != weight.K || sums.N != weight.N) {
+    ActivationStats& entry = sums.entry;
+    if (entry.K != weight.K || entry.N != weight.N) {
         // A second model in the process has a weight of that name: the last one counts.
-        sums = {.N = weight.N,
-                .fingerprint = weight_fingerprint(weight),
+        sums = {.entry = {.N = weight.N, .K = weight.K, .fingerprint = weight_fingerprint(weight)},
                 .sum = std::vector<double>(weight.K),
                 .square = std::vector<double>(weight.K)};
     }
-    sums.output = sums.output || output;
+    entry.output = entry.output || output;
     const bool warm_up = !sums.begun && M <= kMostWarmUpRows;
     sums.begun = true;
     if (warm_up) return;
     for (size_t m = 0; m < M; ++m) {
         const float* const row = a + m * weight.K;
         if (std::isnan(row_absmax(row, weight.K))) continue;
-        ++sums.rows;
+        ++entry.rows;
         for (size_t k = 0; k < weight.K; ++k) {
             const double x = row[k];
             sums.sum[k] += x;
@@ -40,14 +40,9 @@ ModelStats Calibration::statistics() const {
     const std::lock_guard lock(mutex_);
     ModelStats statistics;
     for (const auto& [name, sums] : sums_) {
-        if (sums.rows == 0 || name.empty()) continue;
-        ActivationStats entry;
-        entry.N = sums.N;
-        entry.K = sums.sum.size();
-        entry.fingerprint = sums.fingerprint;
-        entry.rows = sums.rows;
-        entry.output = sums.output;
-        const auto rows = static_cast<double>(sums.rows);
+        if (sums.entry.rows == 0 || name.empty()) continue;
+        ActivationStats entry = sums.entry;
+        const auto rows = static_cast<double>(entry.rows);
         constexpr double kLargest = std::numeric_limits<float>::max();
         for (size_t k = 0; k < entry.K; ++k) {
             entry.mean.push_back(static_cast<float>(sums.sum[k] / rows));

@@ -27,11 +27,8 @@ class Calibration {
 
   private:
     struct Sums {
-        size_t N = 0;
-        uint64_t fingerprint = 0;
-        uint64_t rows = 0;
-        bool output = false;
-        bool begun = false;  // something was multiplied before
+        ActivationStats entry;  // without the means
+        bool begun = false;     // something was multiplied before
         std::vector<double> sum;
         std::vector<double> square;
     };

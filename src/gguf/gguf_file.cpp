@@ -95,10 +95,6 @@ class Parser {
             if (!seen.insert(key).second) return malformed(shown + " is there twice");
             RKNPU2_RETURN_IF_ERROR(read_value(key).with_context(shown));
         }
-        return check_alignment();
-    }
-
-    Status check_alignment() {
         file_.alignment = file_.number("general.alignment", file_.alignment);
         if (std::has_single_bit(file_.alignment)) return {};
         return malformed("general.alignment is not a power of two");

@@ -107,10 +107,6 @@ size_t best_chunk_rows(const BoardRates& rates, NpuArithmetic arithmetic, size_t
     return best;
 }
 
-size_t fewest_segments(size_t K) {
-    return ceil_div(K, rk3588::kMaxK);
-}
-
 size_t best_segments(const BoardRates& rates, NpuArithmetic arithmetic, size_t K) {
     const bool state = K <= kLongRow;
     const size_t weights = state ? 3 : 1;
@@ -118,7 +114,7 @@ size_t best_segments(const BoardRates& rates, NpuArithmetic arithmetic, size_t K
     const auto cost = [&](size_t segments) {
         return request_ns(rates, arithmetic, K, weights, width, segments);
     };
-    size_t best = fewest_segments(K);
+    size_t best = ceil_div(K, rk3588::kMaxK);
     double least = cost(best);
     for (size_t segments = best + 1; segments <= kMostSegments && K / segments >= kShortestSegment;
          ++segments) {

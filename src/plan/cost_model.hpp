@@ -54,7 +54,7 @@ struct BoardRates {
 };
 inline constexpr BoardRates kBoardRates;
 
-inline constexpr size_t kMostSegments = 8;  // K is cut into more than fewest_segments() up to here
+inline constexpr size_t kMostSegments = 8;  // K is cut into more than a run's largest K asks for, up to here
 
 // One run on each of `cores` cores at the same time.
 double run_ns(const BoardRates& rates, NpuArithmetic arithmetic, size_t rows, size_t K, size_t N,
@@ -96,8 +96,6 @@ inline constexpr int64_t kFlowChunkRows = 64;
 inline constexpr int64_t kFewestFlowRows = 2 * kFlowChunkRows;
 inline constexpr int64_t kFlowSkew = 2;
 
-// Into how many segments a run's largest K cuts rows of K elements, at least.
-size_t fewest_segments(size_t K);
 // Into how many segments rows of K elements are best cut, for a request of 512 tokens in and 128 out. Depends
 // on K and the arithmetic alone: weights that share their activations must be cut alike, and results must not
 // depend on how many cores there are or what is multiplied together (docs/adr/0004-segments.md).

@@ -17,7 +17,7 @@ constexpr double kNsPerUs = 1e3;
 double npu_us(const WeightPlan& plan, size_t rows) {
     const NpuArithmetic arithmetic = plan.recipe.arithmetic;
     const size_t planes = plan.recipe.planes;
-    const size_t chunk_rows = rows_per_chunk(planes);
+    const size_t chunk_rows = kMaxRows / planes;
     const size_t cells = plan.segments.size() * plan.tiles.size();
     const size_t cores = std::min(cells, static_cast<size_t>(plan.cores));
     const auto rounds = static_cast<double>(ceil_div(cells, cores));

@@ -97,11 +97,6 @@ const std::vector<size_t>& row_buckets();
 // Index of the smallest bucket that holds `rows` (1 .. kMaxRows).
 size_t bucket_for(size_t rows);
 
-// The rows of one cube each, at most.
-constexpr size_t rows_per_chunk(size_t planes) {
-    return kMaxRows / planes;
-}
-
 // What the results of one run may take, so that wide runs have few rows: a multiplication has up to 48 of
 // them at a time (24 runs, two slots each) beside the weights of a domain.
 inline constexpr size_t kMostResultBytes = size_t{4} << 20;

@@ -37,23 +37,23 @@ struct Header {
 static_assert(sizeof(Header) == 104 && std::has_unique_object_representations_v<Header>);
 
 // What a thread reads or hashes at a time: it is still in its cache for the second of the two.
-constexpr size_t kBlockBytes = size_t{256} << 10;
+constexpr size_t kPieceBytes = size_t{256} << 10;
 constexpr uint64_t kBytesPerNs = 3;  // what a thread does of it in a nanosecond, roughly
 
-struct Block {
+struct Piece {
     std::byte* data;
     size_t bytes;
     uint64_t offset;  // in the file
 };
 
-class Blocks {
+class Pieces {
   public:
-    explicit Blocks(uint64_t offset) : offset_(offset) {}
+    explicit Pieces(uint64_t offset) : offset_(offset) {}
 
     void add(std::byte* data, size_t bytes) {
-        for (size_t at = 0; at < bytes; at += kBlockBytes) {
-            const size_t count = std::min(kBlockBytes, bytes - at);
-            blocks_.push_back({data + at, count, offset_});
+        for (size_t at = 0; at < bytes; at += kPieceBytes) {
+            const size_t count = std::min(kPieceBytes, bytes - at);
+            pieces_.push_back({data + at, count, offset_});
             offset_ += count;
         }
     }
@@ -63,38 +63,38 @@ class Blocks {
     }
     uint64_t end() const { return offset_; }
 
-    // The digest of all, after body(block) was called for each of them; the first failure of a body.
+    // The digest of all, after body(piece) was called for each of them; the first failure of a body.
     template <typename Body>
     Result<Digest> digest(ThreadPool& pool, const Body& body) const {
-        std::vector<Digest> digests(blocks_.size());
+        std::vector<Digest> digests(pieces_.size());
         const auto visit = [&](size_t i) {
-            RKNPU2_RETURN_IF_ERROR(body(blocks_[i]));
-            digests[i] = hash128(blocks_[i].data, blocks_[i].bytes);
+            RKNPU2_RETURN_IF_ERROR(body(pieces_[i]));
+            digests[i] = hash128(pieces_[i].data, pieces_[i].bytes);
             return Status();
         };
-        RKNPU2_RETURN_IF_ERROR(pool.parallel_try(blocks_.size(), visit, offset_ / kBytesPerNs));
+        RKNPU2_RETURN_IF_ERROR(pool.parallel_try(pieces_.size(), visit, offset_ / kBytesPerNs));
         return hash128(digests.data(), digests.size() * sizeof(Digest));
     }
 
   private:
     uint64_t offset_;
-    std::vector<Block> blocks_;
+    std::vector<Piece> pieces_;
 };
 
-Blocks blocks_of(const PackedWeight& packed) {
-    Blocks blocks(sizeof(Header));
+Pieces pieces_of(const PackedWeight& packed) {
+    Pieces pieces(sizeof(Header));
     const WeightPlan& plan = packed.plan;
     for (size_t s = 0; s < plan.segments.size(); ++s) {
         for (size_t t = 0; t < plan.tiles.size(); ++t)
-            blocks.add((*packed.cells)[s][t].data(), plan.cell_bytes(plan.segments[s], plan.tiles[t]));
+            pieces.add((*packed.cells)[s][t].data(), plan.cell_bytes(plan.segments[s], plan.tiles[t]));
     }
     for (const std::vector<float>& scales : packed.channel_scales)
-        blocks.add(scales);
+        pieces.add(scales);
     for (const std::vector<float>& offsets : packed.channel_offsets)
-        blocks.add(offsets);
-    blocks.add(packed.input_factors);
-    blocks.add(packed.bias);
-    return blocks;
+        pieces.add(offsets);
+    pieces.add(packed.input_factors);
+    pieces.add(packed.bias);
+    return pieces;
 }
 
 Digest digest_of(const Header& header) {
@@ -138,12 +138,12 @@ Result<std::shared_ptr<PackedWeight>> read_file(const OpenedFile& opened, const 
         std::make_shared<PackedWeight>(reserved, reserved.plan.recipe.rotate && header.rotated == 1);
     const Header expected = header_of(key, *packed, header.payload);
     if (std::memcmp(&header, &expected, sizeof header) != 0) return bad("of another weight");
-    const Blocks blocks = blocks_of(*packed);
-    if (opened.bytes != blocks.end()) return bad(opened.bytes < blocks.end() ? "cut short" : "too long");
-    const auto read = [&](const Block& block) {
-        return read_at(file, block.data, block.bytes, block.offset);
+    const Pieces pieces = pieces_of(*packed);
+    if (opened.bytes != pieces.end()) return bad(opened.bytes < pieces.end() ? "cut short" : "too long");
+    const auto read = [&](const Piece& piece) {
+        return read_at(file, piece.data, piece.bytes, piece.offset);
     };
-    const Digest payload = RKNPU2_TAKE(blocks.digest(pool, read));
+    const Digest payload = RKNPU2_TAKE(pieces.digest(pool, read));
     if (payload != header.payload) return bad("damaged (the checksum differs)");
     separate_far_channels(*packed);
     return packed;
@@ -190,10 +190,10 @@ Digest WeightCache::key_of(const ReservedWeight& reserved, ThreadPool& pool) {
     put(text, source.N);
     put(text, source.K);
     put(text, reserved.plan);
-    Blocks stored(0);
+    Pieces stored(0);
     stored.add(const_cast<std::byte*>(source.data), source.bytes());  // it is only read
-    const auto look = [](const Block& block) {
-        bring_pages(block.data, block.bytes, PageUse::kRead);
+    const auto look = [](const Piece& piece) {
+        bring_pages(piece.data, piece.bytes, PageUse::kRead);
         return Status();
     };
     put(text, stored.digest(pool, look).value());
@@ -232,8 +232,8 @@ std::shared_ptr<const PackedWeight> WeightCache::load(const Digest& key, const R
 }
 
 Status WeightCache::write(const Digest& key, const PackedWeight& packed, ThreadPool& pool) {
-    const Blocks blocks = blocks_of(packed);
-    std::optional<FileCache::Unfinished> started = RKNPU2_TAKE(directory_.start(blocks.end()));
+    const Pieces pieces = pieces_of(packed);
+    std::optional<FileCache::Unfinished> started = RKNPU2_TAKE(directory_.start(pieces.end()));
     if (!started) {
         return {StatusCode::kIo,
                 "its files in use fill the cache of packed weights; GGML_RKNPU2_WEIGHT_CACHE_MB says how "
@@ -241,15 +241,15 @@ Status WeightCache::write(const Digest& key, const PackedWeight& packed, ThreadP
     }
     FileCache::Unfinished file = std::move(*started);
     const int number = file.number();
-    const Result<Digest> payload = blocks.digest(
-        pool, [&](const Block& block) { return write_at(number, block.data, block.bytes, block.offset); });
+    const Result<Digest> payload = pieces.digest(
+        pool, [&](const Piece& piece) { return write_at(number, piece.data, piece.bytes, piece.offset); });
     RKNPU2_RETURN_IF_ERROR(payload.status().with_context(directory_.path_of(key.hex())));
     const Header header = header_of(key, packed, payload.value());
     RKNPU2_RETURN_IF_ERROR(
         write_at(number, &header, sizeof header, 0).with_context(directory_.path_of(key.hex())));
     RKNPU2_RETURN_IF_ERROR(directory_.commit(std::move(file), key.hex()));
     ++counters_.written;
-    counters_.written_bytes += blocks.end();
+    counters_.written_bytes += pieces.end();
     return {};
 }
 

@@ -9,7 +9,7 @@
 //
 // The file, little endian: a header (Header in weight_cache.cpp), then the cells in the order of the plan,
 // channel scales, channel offsets, input factors and bias. The header's checksum of the payload is the digest
-// of the digests of its blocks, so that threads check while they read.
+// of the digests of its pieces, so that threads check while they read.
 //
 // The hashes are proof against accidents, not against attacks: the directory is its owner's alone. Thread
 // safe.
