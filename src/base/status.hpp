@@ -55,10 +55,6 @@ class [[nodiscard]] Status {
     std::shared_ptr<const Rep> rep_;
 };
 
-inline Status ok_status() {
-    return {};
-}
-
 template <typename T>
 class [[nodiscard]] Result {
   public:

@@ -27,9 +27,8 @@ nlohmann::json maintenance(const MaintenanceCounter& counter) {
 template <typename Counts, typename Reason>
 nlohmann::json by_reason(const Counts& counts, const char* (*text)(Reason)) {
     nlohmann::json found = nlohmann::json::object();
-    for (size_t r = 0; r < counts.size(); ++r) {
+    for (size_t r = 0; r < counts.size(); ++r)
         if (const uint64_t count = counts[r]; count > 0) found[text(static_cast<Reason>(r))] = count;
-    }
     return found;
 }
 

@@ -59,9 +59,8 @@ struct Slab {
     // Takes `bytes` from the smallest gap that holds them; SIZE_MAX if there is none.
     size_t take(size_t bytes) {
         auto best = gaps.end();
-        for (auto gap = gaps.begin(); gap != gaps.end(); ++gap) {
+        for (auto gap = gaps.begin(); gap != gaps.end(); ++gap)
             if (gap->second >= bytes && (best == gaps.end() || gap->second < best->second)) best = gap;
-        }
         if (best == gaps.end()) return SIZE_MAX;
         const auto [offset, length] = *best;
         gaps.erase(best);

@@ -4,14 +4,6 @@
 #include <algorithm>
 
 namespace rknpu2 {
-namespace {
-
-// The size of the largest area that is used for so many bytes.
-constexpr size_t most_for(size_t bytes) {
-    return bytes + std::max<size_t>(bytes / 4, 4096);
-}
-
-}  // namespace
 
 template <typename Which>
 bool WorkAreas::give_back(const Which& which) {
@@ -52,10 +44,11 @@ Result<Slice> WorkAreas::allocate(const Use& use, size_t bytes) {
 
 // The smallest that will do, or a new one.
 Result<Slice> WorkAreas::area(const Use& use, size_t bytes) {
+    const size_t most = bytes + std::max<size_t>(bytes / 4, 4096);
     Area* best = nullptr;
     for (auto [known, end] = areas_.equal_range(use); known != end; ++known) {
         const size_t size = known->second.slice.bytes;
-        const bool fits = size >= bytes && size <= most_for(bytes);
+        const bool fits = size >= bytes && size <= most;
         if (fits && (best == nullptr || size < best->slice.bytes)) best = &known->second;
     }
     if (best == nullptr) {

@@ -39,9 +39,8 @@ inline constexpr GgmlType kGgmlTypes[] = {
 
 // Null for a number that is not in the table.
 constexpr const GgmlType* find_ggml_type(uint32_t id) {
-    for (const GgmlType& type : kGgmlTypes) {
+    for (const GgmlType& type : kGgmlTypes)
         if (type.id == id) return &type;
-    }
     return nullptr;
 }
 

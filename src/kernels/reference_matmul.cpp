@@ -15,10 +15,9 @@ float dot_reference(const float* a, const float* b, size_t K) {
 
 void multiply(const float* a, size_t a_stride, const float* b_rows, size_t M, size_t n_count, size_t K,
               float* out, size_t out_stride) {
-    for (size_t m = 0; m < M; ++m) {
+    for (size_t m = 0; m < M; ++m)
         for (size_t n = 0; n < n_count; ++n)
             out[m * out_stride + n] = dot_reference(a + m * a_stride, b_rows + n * K, K);
-    }
 }
 
 }  // namespace

@@ -27,10 +27,9 @@ void NpuFlow::add_product(std::span<const PackedWeight* const> weights) {
     for (const PackedWeight* const weight : weights)
         batches.add(*weight);
     batches.lay_out();
-    for (const Batch& batch : batches) {
+    for (const Batch& batch : batches)
         if (batch.plan().recipe.rotate)
             longest_rotated_ = std::max(longest_rotated_, batch.plan().longest_segment());
-    }
     cubes_of_a_chunk_ = std::max(cubes_of_a_chunk_, batches.cubes());
     results_of_a_chunk_ = std::max(results_of_a_chunk_, batches.results());
 }
@@ -44,10 +43,9 @@ Status NpuFlow::begin(std::vector<FlowChunk> chunks) {
     npu_.begin_call();
     states_ = std::vector<ChunkState>(chunks_.size());
     for (ChunkState& state : states_) {
-        for (auto* const rows : {&state.scales, &state.sums}) {
+        for (auto* const rows : {&state.scales, &state.sums})
             for (std::vector<float>& of_product : *rows)
                 of_product.resize(cubes_of_a_chunk_ * kMaxRows);
-        }
         state.cubes.resize(cubes_of_a_chunk_);
         state.results.resize(results_of_a_chunk_);
     }
@@ -87,10 +85,9 @@ size_t NpuFlow::bucket(const Batch& batch, size_t chunk) const {
 Status NpuFlow::make_cubes() {
     for (const FlowProduct& product : products_) {
         for (const Batch& batch : product.batches) {
-            for (size_t s = 0; s < batch.plan().segments.size(); ++s) {
+            for (size_t s = 0; s < batch.plan().segments.size(); ++s)
                 for (size_t chunk = 0; chunk < chunks_.size(); ++chunk)
                     RKNPU2_RETURN_IF_ERROR(cube(batch, s, chunk).status());
-            }
         }
     }
     return {};

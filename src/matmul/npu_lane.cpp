@@ -72,10 +72,9 @@ NpuLane::Job* NpuLane::wait() {
 
 // The next job for one of the thread's cores; null: there is none.
 NpuLane::Job* NpuLane::take_job(size_t thread, size_t& core) {
-    for (core = thread; core < cores_ && threads_ > 0; core += threads_) {
+    for (core = thread; core < cores_ && threads_ > 0; core += threads_)
         for (Job* const job : jobs_)
             if (!std::exchange(job->begun[core], true)) return job;
-    }
     return nullptr;
 }
 

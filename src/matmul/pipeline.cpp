@@ -73,9 +73,8 @@ void Pipeline::wait(std::unique_lock<std::mutex>& lock) {
 }
 
 bool Pipeline::pick(Task& task) {
-    for (size_t core = 0; core < cores_.size(); ++core) {
+    for (size_t core = 0; core < cores_.size(); ++core)
         if (!cores_[core].busy && pick_run(core, task)) return true;
-    }
     return pick_dequantisation(task) || pick_quantisation(task);
 }
 

@@ -45,11 +45,6 @@ double around_us(const WeightPlan& plan, size_t rows) {
     return (2 * kRates.region_ns + (quantise + results) / kRates.cpu_gbps) / kNsPerUs;
 }
 
-// Gathering the rows of one expert, and scattering its results.
-double scatter_us(const WeightPlan& plan, size_t rows) {
-    return static_cast<double>(rows * (plan.K + plan.N) * 8) / kRates.cpu_gbps / kNsPerUs;
-}
-
 // `matrices` of K x N, and `rows` rows in all.
 double cpu_us(double matrices, size_t raw_bytes, size_t rows, size_t K, size_t N) {
     const double bytes = matrices * static_cast<double>(raw_bytes);
@@ -119,7 +114,9 @@ TargetChoice experts_target(const ExpertsCall& call, const Config& config) {
                                         config.cores, static_cast<size_t>(config.columns));
     TargetChoice choice;
     choice.packed_bytes = call.experts * plan.packed_bytes();
-    choice.npu_us = active * (npu_us(plan, rows) + around_us(plan, rows) + scatter_us(plan, rows));
+    // Gathering the rows of one expert, and scattering its results.
+    const double scatter = static_cast<double>(rows * (plan.K + plan.N) * 8) / kRates.cpu_gbps / kNsPerUs;
+    choice.npu_us = active * (npu_us(plan, rows) + around_us(plan, rows) + scatter);
     choice.cpu_us = cpu_us(active, call.raw_bytes, asked.rows(), call.K, call.N);
     if (choice.npu_us < choice.cpu_us) {
         choice.target = Target::kNpu;

@@ -53,10 +53,9 @@ WeightPlan WeightPlan::with_rotation(bool rotate) const {
 
 size_t WeightPlan::packed_bytes() const {
     size_t bytes = 0;
-    for (const KSegment& segment : segments) {
+    for (const KSegment& segment : segments)
         for (const NTile& tile : tiles)
             bytes += cell_bytes(segment, tile);
-    }
     return bytes;
 }
 

@@ -95,10 +95,9 @@ void zero_padding(const PackedWeight& weight, const KSegment& segment, const Cub
 void quantise_group(const PackedWeight& weight, const KSegment& segment, const Cube& cube, const float* from,
                     size_t stride, size_t m, size_t count, float* rotated) {
     quantise_near(weight, segment, cube, from, stride, m, count, rotated);
-    for (size_t i = 0; i < count; ++i) {
+    for (size_t i = 0; i < count; ++i)
         if (!is_near(cube.scales[m + i]))
             quantise_far(weight, segment, cube, from + i * stride, m + i, rotated);
-    }
 }
 
 }  // namespace

@@ -44,10 +44,9 @@ void add_cell(const PackedWeight& weight, const CellResult& cell, const RunResul
 template <typename ResultOf, typename TargetOf>
 void add_strip(const std::vector<const PackedWeight*>& weights, const RunStrip& strip, size_t tile,
                const ResultRows& rows, const ResultOf& result_of, const TargetOf& target_of) {
-    for (const CellResult& cell : strip.cells) {
+    for (const CellResult& cell : strip.cells)
         if (tile == SIZE_MAX || tile == cell.tile)
             add_cell(*weights[cell.product], cell, result_of(cell.run), rows, target_of(cell));
-    }
 }
 
 }  // namespace rknpu2

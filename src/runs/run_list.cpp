@@ -6,10 +6,6 @@
 namespace rknpu2 {
 namespace {
 
-size_t strips_of(const WeightPlan& plan) {
-    return ceil_div(plan.tiles.size(), static_cast<size_t>(plan.cores));
-}
-
 // Does `cell` begin where the run ends?
 bool continues(const Run& run, const Slice& cell) {
     return cell.slab == run.weights.slab && cell.offset == run.weights.offset + run.weight_bytes;
@@ -64,7 +60,7 @@ void fill_strip(const std::vector<const PackedWeight*>& weights, size_t strip, R
 void RunList::fill(const std::vector<const PackedWeight*>& weights) {
     size_ = 0;
     for (const PackedWeight* const weight : weights)
-        size_ = std::max(size_, strips_of(weight->plan));
+        size_ = std::max(size_, ceil_div(weight->plan.tiles.size(), static_cast<size_t>(weight->plan.cores)));
     if (strips_.size() < size_) strips_.resize(size_);
     for (size_t strip = 0; strip < size_; ++strip)
         fill_strip(weights, strip, strips_[strip]);
@@ -72,10 +68,9 @@ void RunList::fill(const std::vector<const PackedWeight*>& weights) {
 
 size_t RunList::widest() const {
     size_t widest = 0;
-    for (size_t strip = 0; strip < size_; ++strip) {
+    for (size_t strip = 0; strip < size_; ++strip)
         for (const Run& run : strips_[strip].runs)
             widest = std::max(widest, run.N);
-    }
     return widest;
 }
 

@@ -72,12 +72,6 @@ std::string joined(const std::vector<std::string>& texts, const char* between) {
     return all;
 }
 
-std::string none_text(const std::string& name, const std::vector<std::string>& folders) {
-    return format(
-        "no board profile (%s in %s), so the safe one; rknpu2-doctor finds out whether another is faster",
-        printable(name).c_str(), printable(joined(folders, " or ")).c_str());
-}
-
 // Is the profile for this board?
 Status check_key(const BoardAnswers& answers, const BoardKey& key) {
     if (!answers.board.empty() && answers.board != key.board)
@@ -137,10 +131,9 @@ std::string board_profile_name(const BoardKey& key) {
 Result<BoardAnswers> parse_board_answers(const std::string& text, const std::string& file) {
     const std::vector<KeyValue> entries = RKNPU2_TAKE(parse_key_values(text, file));
     BoardAnswers answers;
-    for (const KeyValue& entry : entries) {
+    for (const KeyValue& entry : entries)
         if (const Status status = take(entry, answers); !status.ok())
             return wrong_line(file, entry.line, status.message());
-    }
     return answers;
 }
 
@@ -163,7 +156,9 @@ BoardProfileChoice choose_board_profile(const Config& config, const RuntimeInfo&
         if (there) return read_profile(path, key);
     }
     BoardProfileChoice choice;
-    choice.info = none_text(board_profile_name(key), folders);
+    choice.info = format(
+        "no board profile (%s in %s), so the safe one; rknpu2-doctor finds out whether another is faster",
+        printable(board_profile_name(key)).c_str(), printable(joined(folders, " or ")).c_str());
     return choice;
 }
 

@@ -77,9 +77,8 @@ Result<std::string> locate_runtime(const std::string& setting, const std::string
             own / "rknnsim" / "librknnrt.so",
             own / ".." / RKNPU2_INSTALL_LIBDIR / "ggml-rknpu2" / "rknnsim" / "librknnrt.so",
         };
-        for (const fs::path& path : candidates) {
+        for (const fs::path& path : candidates)
             if (path_exists(path)) return fs::absolute(path).lexically_normal().string();
-        }
         return Status(
             StatusCode::kDeviceUnavailable,
             format("the simulator is neither %s nor %s; build the target rknnrt",

@@ -26,9 +26,8 @@ void pin_thread(const std::vector<int>& cpus) {
     if (cpus.empty()) return;
     cpu_set_t set;
     CPU_ZERO(&set);
-    for (const int cpu : cpus) {
+    for (const int cpu : cpus)
         if (cpu >= 0 && cpu < CPU_SETSIZE) CPU_SET(static_cast<size_t>(cpu), &set);
-    }
     // A CPU list that does not exist here leaves the thread where it is: affinity is a preference.
     pthread_setaffinity_np(pthread_self(), sizeof(set), &set);
 }

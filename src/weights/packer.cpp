@@ -26,9 +26,8 @@ struct Task {
 std::vector<Task> cut_rows(const WeightPlan& plan) {
     std::vector<Task> tasks;
     for (size_t t = 0; t < plan.tiles.size(); ++t) {
-        for (size_t first = 0; first < plan.tiles[t].n_count; first += kRowsPerTask) {
+        for (size_t first = 0; first < plan.tiles[t].n_count; first += kRowsPerTask)
             tasks.push_back({t, first, std::min(kRowsPerTask, plan.tiles[t].n_count - first)});
-        }
     }
     return tasks;
 }
@@ -44,9 +43,8 @@ Status for_each_task(const WeightSource& source, const WeightPlan& plan, ThreadP
         const AlignedBuffer scratch = RKNPU2_TAKE(AlignedBuffer::allocate((plain + rotated) * sizeof(float)));
         auto* const rows = scratch.as<float>();
         const size_t n0 = plan.tiles[task.tile].n0 + task.first;
-        for (size_t i = 0; i < task.count; ++i) {
+        for (size_t i = 0; i < task.count; ++i)
             source.dequantise(source.row(n0 + i), rows + i * source.K, static_cast<int64_t>(source.K));
-        }
         body(task, rows, rows + plain);
         return Status();
     });

@@ -84,10 +84,9 @@ class Pieces {
 Pieces pieces_of(const PackedWeight& packed) {
     Pieces pieces(sizeof(Header));
     const WeightPlan& plan = packed.plan;
-    for (size_t s = 0; s < plan.segments.size(); ++s) {
+    for (size_t s = 0; s < plan.segments.size(); ++s)
         for (size_t t = 0; t < plan.tiles.size(); ++t)
             pieces.add((*packed.cells)[s][t].data(), plan.cell_bytes(plan.segments[s], plan.tiles[t]));
-    }
     for (const std::vector<float>& scales : packed.channel_scales)
         pieces.add(scales);
     for (const std::vector<float>& offsets : packed.channel_offsets)

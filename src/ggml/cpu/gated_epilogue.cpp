@@ -38,7 +38,7 @@ bool is_gate_of(const GgmlFunctions& ggml, const ggml_tensor* node, const ggml_t
 }
 
 Status GatedEpilogue::status() const {
-    return failed_ ? status_of_cpu(GGML_STATUS_FAILED, node_) : ok_status();
+    return failed_ ? status_of_cpu(GGML_STATUS_FAILED, node_) : Status();
 }
 
 void GatedEpilogue::apply(const ResultBlock& block) noexcept {

@@ -22,9 +22,8 @@ constexpr int64_t kElementsPerThread = 65536;
 // A rough count of what a node touches.
 int64_t elements_of(const GgmlFunctions& ggml, const ggml_tensor* node) {
     int64_t elements = ggml.ggml_nelements(node);
-    for (const ggml_tensor* const source : {node->src[0], node->src[1], node->src[2]}) {
+    for (const ggml_tensor* const source : {node->src[0], node->src[1], node->src[2]})
         if (source != nullptr) elements = std::max(elements, ggml.ggml_nelements(source));
-    }
     // A product does work for every row of its second operand, attention for every query.
     const Op op = ggml.op(node);
     const bool attention = op == Op::kFlashAttention;

@@ -75,10 +75,9 @@ ggml_status Sensitivity::run(const Host& host, const GraphPlan& plan, const Comp
     const std::lock_guard lock(mutex_);
     const auto matmuls = tried_ ? std::vector<const ggml_tensor*>{} : measured_matmuls(host, plan);
     std::vector<const ggml_tensor*> weights;  // distinct
-    for (const ggml_tensor* const matmul : matmuls) {
+    for (const ggml_tensor* const matmul : matmuls)
         if (std::find(weights.begin(), weights.end(), matmul->src[0]) == weights.end())
             weights.push_back(matmul->src[0]);
-    }
     if (weights.size() < 2) return compute(nullptr);
     tried_ = true;
     const ggml_tensor* const last = matmuls.back();

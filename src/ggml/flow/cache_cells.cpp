@@ -76,10 +76,9 @@ std::vector<size_t> FlowWaits::look(const ggml_tensor* mask, const FlowStage::Ca
         }
         return false;
     };
-    for (size_t chunk = 0; chunk < chunks_.size(); ++chunk) {
+    for (size_t chunk = 0; chunk < chunks_.size(); ++chunk)
         while (last[chunk] > chunk && !sees(chunks_[chunk], chunks_[last[chunk]]))
             --last[chunk];
-    }
     return last;
 }
 

@@ -127,10 +127,9 @@ class FlowExecution {
                 ++progress.stage;
             }
         }
-        for (const Progress& progress : progress_) {
+        for (const Progress& progress : progress_)
             if (progress.stage != plan_.stages.size())
                 return {StatusCode::kInternal, "chunks of rows wait for each other; please report the model"};
-        }
         return {};
     }
 
@@ -204,7 +203,7 @@ class FlowExecution {
         if (stage.product_before >= 0) flow_.used(chunk);
         if (failure_ == StatusCode::kOutOfMemory)
             return {StatusCode::kOutOfMemory, "no memory for the rows that a thread computes at a time"};
-        return failure_ == StatusCode::kOk ? ok_status()
+        return failure_ == StatusCode::kOk ? Status()
                                            : status_of_cpu(GGML_STATUS_FAILED, stage.nodes[0].node);
     }
 

@@ -53,10 +53,9 @@ struct FlowOutside {
 // is a result that no node reads: allocators keep its memory for the host.
 std::unordered_set<const ggml_tensor*> find_escaping(const ggml_cgraph* graph, const FlowPlan& plan) {
     std::unordered_map<const ggml_tensor*, int> uses;
-    for (int i = plan.first; i < plan.last; ++i) {
+    for (int i = plan.first; i < plan.last; ++i)
         for (const ggml_tensor* const source : graph->nodes[i]->src)
             if (source != nullptr) ++uses[source];
-    }
     std::unordered_set<const ggml_tensor*> escaping;
     for (int i = plan.first; i < plan.last; ++i) {
         const ggml_tensor* const node = graph->nodes[i];

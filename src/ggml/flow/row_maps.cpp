@@ -95,9 +95,8 @@ int RowMaps::dim_of_computed(const ggml_tensor* tensor, const FlowTensor& memory
 
 bool RowMaps::map_elementwise(const ggml_tensor* node, RowMap& mapped) const {
     mapped.dim = kNoRows;
-    for (const ggml_tensor* const source : node->src) {
+    for (const ggml_tensor* const source : node->src)
         if (source != nullptr && is_computed(source)) mapped.dim = dim_of(source, 0);
-    }
     if (mapped.dim == kNoRows) {  // first nodes of a stretch, which read nothing that it computes: a matrix
         const bool matrix = node->src[0] != nullptr && !is_computed(node->src[0]) && node->ne[1] == rows_ &&
                             node->ne[2] == 1 && node->ne[3] == 1;

@@ -25,10 +25,9 @@ RowsGraph::RowsGraph(const FlowPlan& plan, const FlowStage& stage) : plan_(plan)
     copies_.reserve(stage.nodes.size() * (GGML_MAX_SRC + 1));  // pointers to them are kept
     for (const RowMap& mapped : stage.nodes) {
         ggml_tensor* const node = copy_of(mapped.node, mapped.dim);
-        for (size_t i = 0; i < mapped.source_dims.size(); ++i) {
+        for (size_t i = 0; i < mapped.source_dims.size(); ++i)
             if (mapped.node->src[i] != nullptr)
                 node->src[i] = copy_of(mapped.node->src[i], mapped.source_dims[i]);
-        }
         nodes_.push_back(node);
     }
     count_uses(stage);
@@ -36,9 +35,8 @@ RowsGraph::RowsGraph(const FlowPlan& plan, const FlowStage& stage) : plan_(plan)
 
 // One copy for each way to look at a tensor, so that nodes stay each other's sources.
 ggml_tensor* RowsGraph::copy_of(const ggml_tensor* original, int dim) {
-    for (Copy& copy : copies_) {
+    for (Copy& copy : copies_)
         if (copy.original == original && copy.dim == dim) return &copy.tensor;
-    }
     const auto found = plan_.tensors.find(memory_of(original));
     const bool computed = dim != kWhole && found != plan_.tensors.end();
     const size_t parts = computed ? found->second.row_bytes / original->nb[dim] : 1;
@@ -65,9 +63,8 @@ void RowsGraph::count_uses(const FlowStage& stage) {
     graph_.size = graph_.n_nodes = static_cast<int>(nodes_.size());
     for (ggml_tensor* const node : nodes_) {
         add_key(node);
-        for (ggml_tensor* const source : node->src) {
+        for (ggml_tensor* const source : node->src)
             if (source != nullptr) ++uses_[add_key(source)];
-        }
     }
     // What others read, too, must be written.
     const ggml_tensor* const quantised =

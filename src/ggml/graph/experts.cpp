@@ -19,9 +19,8 @@ class ExpertsMultiplication {
     Status run() {
         RKNPU2_RETURN_IF_ERROR(sort_uses());
         pack_used();
-        for (size_t expert = 0; expert < uses_.size(); ++expert) {
+        for (size_t expert = 0; expert < uses_.size(); ++expert)
             if (!uses_[expert].empty()) RKNPU2_RETURN_IF_ERROR(multiply_expert(static_cast<int>(expert)));
-        }
         for (const ggml_tensor* const matmul : matmuls_)
             prepare_for_tokens(matmul);
         return {};

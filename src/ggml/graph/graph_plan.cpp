@@ -146,9 +146,8 @@ class StepPlanner {
     }
 
     void note_writes(int first, int last) {
-        for (int i = first; i < last && !activations_.empty(); ++i) {
+        for (int i = first; i < last && !activations_.empty(); ++i)
             if (writes(ggml_, node(i), activations_)) activations_ = {};
-        }
     }
 
     int add_experts(int first) {

@@ -48,9 +48,8 @@ void for_each_written(const GgmlFunctions& ggml, const ggml_tensor* node, const 
     if (is_no_op(op)) return;
     visit(node);
     if (op != Op::kAdamwStep && op != Op::kSgdStep && op != Op::kCustom) return;
-    for (const ggml_tensor* const source : node->src) {
+    for (const ggml_tensor* const source : node->src)
         if (source != nullptr) visit(source);
-    }
 }
 
 bool writes(const GgmlFunctions& ggml, const ggml_tensor* node, const MemoryRange& range);

@@ -21,18 +21,16 @@ template <size_t kP>
     }
     for (size_t lane = 0; lane < kLanes; ++lane)
         sum[lane] *= 2.0F / static_cast<float>(kP);
-    for (size_t b = 0; b < kP; ++b) {
+    for (size_t b = 0; b < kP; ++b)
         for (size_t lane = 0; lane < kLanes; ++lane)
             row[b * step + lane] = taken[b][lane] - sum[lane];
-    }
 }
 
 template <size_t kP>
 [[gnu::always_inline]] inline void reflect_row(float* row, size_t K, size_t step) {
-    for (size_t first = 0; first < K; first += kP * step) {
+    for (size_t first = 0; first < K; first += kP * step)
         for (size_t i = 0; i < step; i += kLanes)
             reflect<kP>(row + first + i, step);
-    }
 }
 
 }  // namespace

@@ -30,10 +30,9 @@ template <typename Lanes>
         const size_t run = std::min(kRun, K_padded - k);
         for (size_t i = 0; i < count; ++i)
             convert_run<Lanes>(rows + i * row_stride, factors[i], k_count, k, run, runs[i]);
-        for (size_t t = 0; t < run; t += kTileK, tile += kTile) {
+        for (size_t t = 0; t < run; t += kTileK, tile += kTile)
             for (size_t i = 0; i < count; ++i)
                 std::memcpy(tile + i * kTileK, &runs[i][t], kTileK * sizeof(Element));
-        }
     }
 }
 
@@ -71,10 +70,9 @@ RKNPU2_CLONES void add_rounding_errors_int8(const float* row, size_t K, float sc
     double lanes[kPartialSums];
     std::copy_n(sums, kPartialSums, lanes);
     const size_t whole = K / kPartialSums * kPartialSums;
-    for (size_t k = 0; k < whole; k += kPartialSums) {
+    for (size_t k = 0; k < whole; k += kPartialSums)
         for (size_t i = 0; i < kPartialSums; ++i)
             lanes[i] += error(k + i);
-    }
     for (size_t k = whole; k < K; ++k)
         lanes[k - whole] += error(k);
     std::copy_n(lanes, kPartialSums, sums);

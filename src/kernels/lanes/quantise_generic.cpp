@@ -19,10 +19,9 @@ constexpr size_t kAtom = kAtomBytes / sizeof(uint16_t);
 template <size_t kRows>
 [[gnu::always_inline]] inline void deal_atoms(const uint16_t (*runs)[kRun], size_t count,
                                               size_t column_stride, uint16_t* column) {
-    for (size_t i = 0; i < count; i += kAtom, column += column_stride) {
+    for (size_t i = 0; i < count; i += kAtom, column += column_stride)
         for (size_t m = 0; m < kRows; ++m)
             std::memcpy(column + m * kAtom, &runs[m][i], kAtomBytes);
-    }
 }
 
 template <size_t kRows>

@@ -88,20 +88,17 @@ struct Panels {
 
 [[gnu::always_inline]] inline void add_tile(Panels& p, size_t m, size_t n, size_t vectors) {
     Double4 acc[kTileM][kTileN];
-    for (size_t i = 0; i < kTileM; ++i) {
+    for (size_t i = 0; i < kTileM; ++i)
         for (size_t j = 0; j < kTileN; ++j)
             acc[i][j] = p.sums[m + i][n + j];
-    }
     for (size_t k = 0; k < vectors; ++k) {
-        for (size_t i = 0; i < kTileM; ++i) {
+        for (size_t i = 0; i < kTileM; ++i)
             for (size_t j = 0; j < kTileN; ++j)
                 acc[i][j] += p.a[m + i][k] * p.b[n + j][k];
-        }
     }
-    for (size_t i = 0; i < kTileM; ++i) {
+    for (size_t i = 0; i < kTileM; ++i)
         for (size_t j = 0; j < kTileN; ++j)
             p.sums[m + i][n + j] = acc[i][j];
-    }
 }
 
 [[gnu::always_inline]] inline void multiply_block(const float* a, size_t a_stride, const float* b_rows,
@@ -115,15 +112,13 @@ struct Panels {
             widen_row(a + m * a_stride + k, depth, p.a[m]);
         for (size_t n = 0; n < N; ++n)
             widen_row(b_rows + n * K + k, depth, p.b[n]);
-        for (size_t n = 0; n < N; n += kTileN) {
+        for (size_t n = 0; n < N; n += kTileN)
             for (size_t m = 0; m < M; m += kTileM)
                 add_tile(p, m, n, (depth + 3) / 4);
-        }
     }
-    for (size_t m = 0; m < M; ++m) {
+    for (size_t m = 0; m < M; ++m)
         for (size_t n = 0; n < N; ++n)
             out[m * out_stride + n] = finish(p.sums[m][n]);
-    }
 }
 
 }  // namespace
