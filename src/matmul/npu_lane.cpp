@@ -8,11 +8,6 @@
 #include "system/thread_pool.hpp"
 
 namespace rknpu2 {
-namespace {
-
-constexpr std::chrono::microseconds kSpin{200};  // about as long as a run of some rows takes
-
-}  // namespace
 
 NpuLane::NpuLane(size_t cores, bool spins, const std::vector<int>& cpus, Counters& counters)
     : counters_(counters), cores_(cores), spins_(spins) {
@@ -62,7 +57,7 @@ NpuLane::Job* NpuLane::wait() {
             do_part(*jobs_.front(), core);
         return done();
     }
-    if (spins_) spin_until([&] { return done_count_ > 0; }, kSpin);
+    if (spins_) spin_until([&] { return done_count_ > 0; }, kRunSpin);
     {
         std::unique_lock lock(mutex_);
         finished_.wait(lock, [&] { return done_count_ > 0; });

@@ -10,8 +10,6 @@
 namespace rknpu2 {
 namespace {
 
-constexpr std::chrono::microseconds kSpin{200};  // about as long as a run of a few rows takes
-
 // Other threads wait for what a task promises, so it must not end by an exception.
 template <typename Task>
 Status without_exception(const Task& task) noexcept {
@@ -61,7 +59,7 @@ void Pipeline::wait(std::unique_lock<std::mutex>& lock) {
         ++waits_.spins;
         waits_.most_awake = std::max(waits_.most_awake, spinning_ + computing_);
         lock.unlock();
-        spin_until([&] { return changes_ != seen; }, kSpin);
+        spin_until([&] { return changes_ != seen; }, kRunSpin);
         lock.lock();
         --spinning_;
     }

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <array>
+#include <chrono>
 #include <cstddef>
 #include <vector>
 
@@ -42,6 +43,9 @@ void drop_failed(ContextCache& contexts, const FailedContexts& failed);
 // Tells the device that the CPU has written the run's activations. Once for each cube (CubeSync).
 Status tell(const BoundRun& run, FailedContexts& failed);
 Status execute(const BoundRun& run, Counters& counters, FailedContexts& failed);
+
+// A thread that waits for runs looks for so long before it sleeps: about as long as a run of some rows takes.
+inline constexpr std::chrono::microseconds kRunSpin{200};
 
 // Which cubes of activations the device has been told of: one thread tells it, and others that read the cube
 // wait. Not thread safe: a scheduler's lock guards it. The device is told without that lock.

@@ -51,12 +51,6 @@ struct EightLanes {
         largest = reinterpret_cast<Int>(
             _mm256_max_epi32(reinterpret_cast<__m256i>(bits), reinterpret_cast<__m256i>(largest)));
     }
-    [[gnu::always_inline]] static inline float absmax(Int largest) {
-        int32_t bits = largest[0];
-        for (size_t i = 1; i < kLanes; ++i)
-            bits = largest[i] > bits ? largest[i] : bits;
-        return bits < 0x7F800000 ? std::bit_cast<float>(bits) : __builtin_nanf("");
-    }
 
     // To nearest even, in the default rounding mode.
     [[gnu::always_inline]] static inline Int round(Float steps) {

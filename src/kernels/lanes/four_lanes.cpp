@@ -44,12 +44,6 @@ struct FourLanes {
         const Int bits = reinterpret_cast<Int>(x) & INT32_MAX;
         largest = bits > largest ? bits : largest;
     }
-    [[gnu::always_inline]] static inline float absmax(Int largest) {
-        int32_t bits = largest[0];
-        for (size_t i = 1; i < kLanes; ++i)
-            bits = greater(bits, largest[i]);
-        return bits < 0x7F800000 ? std::bit_cast<float>(bits) : __builtin_nanf("");
-    }
 
     // To nearest even, as the bits of kMagic + the integer (lanes.hpp): only the low byte of a lane counts.
     [[gnu::always_inline]] static inline Int round(Float steps) {

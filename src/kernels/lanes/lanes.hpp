@@ -59,23 +59,17 @@ inline uint16_t half_lane(float x, float factor) {
 // The element types as policies. `convert` is one long plain loop into contiguous memory: that is what g++
 // turns into full vectors. (A loop over a single 16-byte atom is unrolled before it can be vectorised, and
 // comes out ten times slower.) The callers convert into a small buffer and copy atoms from there.
-struct Int8Lanes {
-    using Element = int8_t;
+template <typename Stored, Stored (*kLane)(float x, float factor)>
+struct StoredLanes {
+    using Element = Stored;
     [[gnu::always_inline]] static inline void convert(const float* __restrict x, float factor, size_t count,
-                                                      int8_t* __restrict out) {
+                                                      Stored* __restrict out) {
         for (size_t k = 0; k < count; ++k)
-            out[k] = int8_lane(x[k], factor);
+            out[k] = kLane(x[k], factor);
     }
 };
-
-struct HalfLanes {
-    using Element = uint16_t;
-    [[gnu::always_inline]] static inline void convert(const float* __restrict x, float factor, size_t count,
-                                                      uint16_t* __restrict out) {
-        for (size_t k = 0; k < count; ++k)
-            out[k] = half_lane(x[k], factor);
-    }
-};
+using Int8Lanes = StoredLanes<int8_t, int8_lane>;
+using HalfLanes = StoredLanes<uint16_t, half_lane>;
 
 // Elements converted at once: a few KiB of buffer for all rows of a group.
 inline constexpr size_t kRun = 512;

@@ -14,7 +14,9 @@
 // `Lanes` (four_lanes.cpp; eight_lanes_avx2.cpp) says what a vector is.
 #pragma once
 
+#include <bit>
 #include <cstddef>
+#include <cstdint>
 
 #include "kernels/rotate.hpp"
 
@@ -98,6 +100,15 @@ template <typename Lanes, size_t kBlock, bool kFactors>
     if constexpr (kBlock > kNear) rotate_far<Lanes, kBlock / kNear, kNear>(out, largest);
 }
 
+// The largest magnitude that note_magnitude() was shown; NaN if one was not finite.
+template <typename Lanes>
+[[gnu::always_inline]] inline float absmax(typename Lanes::Int largest) {
+    int32_t bits = largest[0];
+    for (size_t i = 1; i < Lanes::kLanes; ++i)
+        bits = largest[i] > bits ? largest[i] : bits;
+    return bits < 0x7F800000 ? std::bit_cast<float>(bits) : __builtin_nanf("");
+}
+
 // Returns the row's absmax (quantise.hpp).
 template <typename Lanes, size_t kBlock, bool kFactors>
 float rotate_row(const RowsToRotate& rows, const float* x, float* out) {
@@ -113,7 +124,7 @@ float rotate_row(const RowsToRotate& rows, const float* x, float* out) {
             padded[i - k] = kFactors ? x[i] * factors[i] : x[i];
         rotate_block<Lanes, kBlock, false>(padded, nullptr, out + k, 0, largest);
     }
-    return Lanes::absmax(largest);
+    return absmax<Lanes>(largest);
 }
 
 // By value: what is stored cannot change a local copy.
