@@ -11,10 +11,10 @@ namespace {
 
 static_assert(kFewContexts < rk3588::kContextsOfFailure && kManyContexts < rk3588::kContextsSeen);
 
-// By OnError.
+// By OnError; nothing follows kFail.
 constexpr const char* kWhatFollows[] = {"trying again in new contexts",
                                         "trying again after dropping all contexts and work areas",
-                                        "computing it on the CPU", "giving up"};
+                                        "computing it on the CPU"};
 
 }  // namespace
 

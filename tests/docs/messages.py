@@ -9,7 +9,7 @@ import re
 
 # Where messages are made; the text of the call's arguments follows.
 SITES = re.compile(r"\blog\((?:LogLevel::k(?:Warning|Error)|expected \?)|\bStatusCode::k(?!Ok\b)\w+ *[,:]|"
-                   r"\b(?:bad|cannot|cannot_read|fail|failed|malformed|warn|kill_it|add_problem|leave_out_the_rest)\(|\bfprintf\(stderr,|\breturn \{kind,|\bOnError::k\w+:\s*return|\bkReasonTexts = |\bkTargetReasonTexts = |"
+                   r"\b(?:bad|cannot|cannot_read|fail|failed|malformed|warn|kill_it|add_problem|leave_out_the_rest)\(|\bfprintf\(stderr,|\breturn \{kind,|\bkWhatFollows\[\] = |\bkReasonTexts = |\bkTargetReasonTexts = |"
                    r"\breturn line\.(?:problem|warning)\(")
 LITERAL = re.compile(r'"((?:\\.|[^"\\])*)"')
 CONVERSION = re.compile(r"%[-+ #0]*[\d*]*(?:\.[\d*]+)?(?:hh|h|ll|l|z|j|t)?[a-zA-Z]")
