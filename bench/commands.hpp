@@ -23,13 +23,14 @@ void show(const std::string& text);                       // on stdout
     throw std::runtime_error(message);
 }
 
-inline void check(const Status& status) {
-    if (!status.ok()) fail(status.message());
+// `context`: before the message of a failure; empty: nothing.
+inline void check(const Status& status, const std::string& context = "") {
+    if (!status.ok()) fail((context.empty() ? "" : context + ": ") + status.message());
 }
 
 template <typename Value>
-Value value_of(Result<Value> result) {
-    check(result.status());
+Value value_of(Result<Value> result, const std::string& context = "") {
+    check(result.status(), context);
     return result.take();
 }
 

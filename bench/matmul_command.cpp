@@ -11,6 +11,7 @@
 #include <chrono>
 #include <cmath>
 #include <cstdio>
+#include <list>
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -19,9 +20,7 @@
 #include <vector>
 
 #include "base/format.hpp"
-#include "base/status.hpp"
 #include "commands.hpp"
-#include "config/config.hpp"
 #include "config/device_lock.hpp"
 #include "matmul/npu_device.hpp"
 #include "predict/csv.hpp"
@@ -126,9 +125,40 @@ struct Operands {
 
 // A device of its own for each setting, and what its rounds took.
 struct Contestant {
+    Contestant(const std::string& library, const Operands& operands, const Config& setting)
+        : shape(operands.shape), config(setting) {
+        config.weight_cache_directory.clear();
+        keep_malloc_from_mapping(is_simulator(library), config.malloc_mmap);
+        auto runtime = value_of(open_rknn_runtime(library), shape_text(shape));
+        lock = value_of(
+            DeviceLock::open(config, runtime->info().simulated, npu_device_nodes(), counters.device_lock),
+            shape_text(shape));
+        device = std::make_shared<NpuDevice>(std::move(runtime), config, counters);
+        weight = value_of(device->pack(operands.source()), shape_text(shape));
+    }
+
+    void play(const RuntimeClock& clock, Operands& operands) {
+        constexpr std::pair<const char*, Phase> kPhases[] = {{"quantise_ns", Phase::kQuantise},
+                                                             {"npu_ns", Phase::kNpu},
+                                                             {"dequantise_ns", Phase::kDequantise}};
+        // Other programs have their turns between multiplications; waiting for ours is not timed.
+        const DeviceLock::Turn turn = value_of(DeviceLock::Turn::take(lock.get()), shape_text(shape));
+        for (const auto& [name, phase] : kPhases)
+            times[name].push_back(-static_cast<double>(counters.time_ns(phase)));
+        const std::optional<RuntimeClock::Busy> busy = clock.busy();
+        const auto start = std::chrono::steady_clock::now();
+        check(device->multiply(*weight, operands.a.data(), shape.M, operands.out.data()), shape_text(shape));
+        const std::chrono::duration<double, std::nano> wall = std::chrono::steady_clock::now() - start;
+        times["wall_ns"].push_back(wall.count());
+        for (const auto& [name, phase] : kPhases)
+            times[name].back() += static_cast<double>(counters.time_ns(phase));
+        if (const std::optional<RuntimeClock::Busy> after = clock.busy(); busy && after)
+            times["chip_ns"].push_back(longest(*busy, *after));
+    }
+
+    const MatmulShape shape;
     Config config;
     Counters counters;
-    LockCounters lock_counters;
     std::unique_ptr<DeviceLock> lock;  // null: none is wanted
     std::shared_ptr<NpuDevice> device;
     std::shared_ptr<const PackedWeight> weight;
@@ -136,45 +166,9 @@ struct Contestant {
     std::map<std::string, std::vector<double>> times;  // nanoseconds of each round, by their names in results
 };
 
-Status prepare(const std::string& library, const Operands& operands, Contestant& contestant) {
-    contestant.config.weight_cache_directory.clear();
-    keep_malloc_from_mapping(is_simulator(library), contestant.config.malloc_mmap);
-    Result<std::unique_ptr<NpuRuntime>> runtime = open_rknn_runtime(library);
-    RKNPU2_RETURN_IF_ERROR(runtime.status());
-    auto lock = DeviceLock::open(contestant.config, runtime.value()->info().simulated, npu_device_nodes(),
-                                 contestant.lock_counters);
-    RKNPU2_RETURN_IF_ERROR(lock.status());
-    contestant.lock = lock.take();
-    contestant.device = std::make_shared<NpuDevice>(runtime.take(), contestant.config, contestant.counters);
-    Result<std::shared_ptr<const PackedWeight>> weight = contestant.device->pack(operands.source());
-    RKNPU2_RETURN_IF_ERROR(weight.status());
-    contestant.weight = weight.take();
-    return {};
-}
-
-Status play(const RuntimeClock& clock, Operands& operands, Contestant& contestant) {
-    constexpr std::pair<const char*, Phase> kPhases[] = {
-        {"quantise_ns", Phase::kQuantise}, {"npu_ns", Phase::kNpu}, {"dequantise_ns", Phase::kDequantise}};
-    // Other programs have their turns between multiplications; waiting for ours is not timed.
-    const Result<DeviceLock::Turn> turn = DeviceLock::Turn::take(contestant.lock.get());
-    RKNPU2_RETURN_IF_ERROR(turn.status());
-    for (const auto& [name, phase] : kPhases)
-        contestant.times[name].push_back(-static_cast<double>(contestant.counters.time_ns(phase)));
-    const std::optional<RuntimeClock::Busy> busy = clock.busy();
-    const auto start = std::chrono::steady_clock::now();
-    RKNPU2_RETURN_IF_ERROR(contestant.device->multiply(*contestant.weight, operands.a.data(),
-                                                       operands.shape.M, operands.out.data()));
-    const std::chrono::duration<double, std::nano> wall = std::chrono::steady_clock::now() - start;
-    contestant.times["wall_ns"].push_back(wall.count());
-    for (const auto& [name, phase] : kPhases)
-        contestant.times[name].back() += static_cast<double>(contestant.counters.time_ns(phase));
-    if (const std::optional<RuntimeClock::Busy> after = clock.busy(); busy && after)
-        contestant.times["chip_ns"].push_back(longest(*busy, *after));
-    return {};
-}
-
 // `calls`: multiplications that were counted.
-Json result_of(const MatmulShape& shape, const Contestant& contestant, size_t calls) {
+Json result_of(const Contestant& contestant, size_t calls) {
+    const MatmulShape& shape = contestant.shape;
     const Counters& counted = contestant.counters;
     const auto ns = [&](const char* name) {
         const auto found = contestant.times.find(name);
@@ -203,18 +197,16 @@ Json result_of(const MatmulShape& shape, const Contestant& contestant, size_t ca
 // (quantise_ns, npu_ns, dequantise_ns) and as chip_ns of the core that works longest (null but on the
 // simulator); runs, weight_bytes, activation_bytes and result_bytes, counted, of one multiplication; the error
 // of the first row, relative to float64 arithmetic on the stored weight (Frobenius).
-Result<std::vector<Json>> measure_matmul(const MatmulShape& shape, const std::vector<Config>& settings,
-                                         const std::string& runtime, size_t rounds) {
+std::vector<Json> measure_matmul(const MatmulShape& shape, const std::vector<Config>& settings,
+                                 const std::string& runtime, size_t rounds) {
     Operands operands(shape);
-    std::vector<Contestant> contestants(settings.size());
-    for (size_t i = 0; i < contestants.size(); ++i) {
-        contestants[i].config = settings[i];
-        RKNPU2_RETURN_IF_ERROR(prepare(runtime, operands, contestants[i]).with_context(shape_text(shape)));
-    }
+    std::list<Contestant> contestants;
+    for (const Config& setting : settings)
+        contestants.emplace_back(runtime, operands, setting);
     const RuntimeClock clock(runtime);
     for (size_t round = 0; round <= rounds; ++round) {
         for (Contestant& contestant : contestants) {
-            RKNPU2_RETURN_IF_ERROR(play(clock, operands, contestant).with_context(shape_text(shape)));
+            contestant.play(clock, operands);
             if (round > 0) continue;  // the first one makes contexts and areas
             contestant.error = operands.error();
             contestant.times.clear();
@@ -222,7 +214,7 @@ Result<std::vector<Json>> measure_matmul(const MatmulShape& shape, const std::ve
     }
     std::vector<Json> results;
     for (const Contestant& contestant : contestants)
-        results.push_back(result_of(shape, contestant, rounds + 1));
+        results.push_back(result_of(contestant, rounds + 1));
     return results;
 }
 
@@ -335,8 +327,7 @@ void run(const Options& options) {
     std::vector<Json> speeds;
     for (size_t i = 0; i < shapes.size(); ++i) {
         std::fprintf(stderr, "  %zu of %zu: %s ...\n", i + 1, shapes.size(), shape_text(shapes[i]).c_str());
-        const std::vector<Json> measured =
-            value_of(measure_matmul(shapes[i], settings, runtime, options.rounds));
+        const std::vector<Json> measured = measure_matmul(shapes[i], settings, runtime, options.rounds);
         speeds.insert(speeds.end(), measured.begin(), measured.end());
     }
     const Json document = {
