@@ -23,6 +23,19 @@ nlohmann::json maintenance(const MaintenanceCounter& counter) {
     return {{"calls", counter.calls.load()}, {"bytes", counter.bytes.load()}};
 }
 
+nlohmann::json json_of(const WeightRecord& w, size_t experts) {
+    return {{"name", w.name},
+            {"type", w.type},
+            {"K", w.K},
+            {"N", w.N},
+            {"precision", w.precision},
+            {"packed_bytes", w.packed_bytes * std::max<size_t>(1, experts)},
+            {"experts", experts},
+            {"activation_statistics", w.with_stats},
+            {"planes", w.planes},
+            {"rotated", w.rotated}};
+}
+
 // Those that are not 0, by their reason's text.
 template <typename Counts, typename Reason>
 nlohmann::json by_reason(const Counts& counts, const char* (*text)(Reason)) {
@@ -60,19 +73,8 @@ std::string Counters::to_json(const Config& config, const RuntimeInfo& runtime,
     json weights = json::array();
     {
         const std::lock_guard lock(mutex_);
-        for (const auto& [key, listed] : weights_) {
-            const WeightRecord& w = listed.record;
-            weights.push_back({{"name", w.name},
-                               {"type", w.type},
-                               {"K", w.K},
-                               {"N", w.N},
-                               {"precision", w.precision},
-                               {"packed_bytes", w.packed_bytes * std::max<size_t>(1, listed.experts.size())},
-                               {"experts", listed.experts.size()},
-                               {"activation_statistics", w.with_stats},
-                               {"planes", w.planes},
-                               {"rotated", w.rotated}});
-        }
+        for (const auto& [key, listed] : weights_)
+            weights.push_back(json_of(listed.record, listed.experts.size()));
     }
     json time = json::object();
     for (size_t p = 0; p < kPhases; ++p)

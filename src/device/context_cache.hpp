@@ -17,7 +17,8 @@
 
 namespace rknpu2 {
 
-// `bytes` from the beginning of a slice; more than the slice has where others lie behind it (RunList).
+// The first `bytes` from where a slice begins. They may reach into the slices behind it, when one run reads
+// several cells (RunList).
 struct View {
     uint64_t slice = 0;  // 0: none
     size_t bytes = 0;

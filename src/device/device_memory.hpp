@@ -3,7 +3,7 @@
 //
 // Every buffer of the vendor's runtime costs a file descriptor, so weights do not get one each. The pool
 // allocates slabs through one tiny "allocator" context a domain. A context that needs a slice imports it,
-// without a copy. When a domain is full, the next one is used. A slab without slices is given back.
+// without a copy. When a domain, one of the NPU's address spaces, is full, the next one is used. A slab without slices is given back.
 //
 // Work areas change hands between CPU and NPU all the time, and only a buffer's own handle is sure to do that
 // (coherency.hpp). So each is a slab with one slice, which is bound as it is.

@@ -2,8 +2,8 @@
 // Device memory that a running call writes: a cube of activations for each row chunk and K segment, a result
 // for each run whose result is not used up yet.
 //
-// Each area is a buffer of its own, and maintenance of the cache may cost by the whole of it (coherency.hpp).
-// So it is at most a quarter, or 4 KiB, larger than what it is used for, and an index has one for each size.
+// Each area is a buffer of its own. To hand it over may cost time for all its bytes, used or not (coherency.hpp).
+// So it is at most a quarter, or 4 KiB, larger than what is asked for; an index may have areas of several sizes.
 // Areas are kept for the calls that come. When memory is short, or they come to kMostKeptBytes, those that
 // the running call has not asked for are given back. Not thread safe: the device's lock guards them.
 #pragma once
@@ -22,7 +22,8 @@ class WorkAreas {
 
     // What is asked for from now on stays until the next call begins.
     void begin_call() { ++call_; }
-    // At least `bytes`, content undefined: the area that had similar ones before, if there is one.
+    // Returns an area of at least `bytes`, content undefined. One of about that size that the index has is used
+    // again.
     Result<Slice> activations(int domain, size_t cube, size_t bytes) {
         return area({domain, cube, false}, bytes);
     }

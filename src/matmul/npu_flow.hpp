@@ -8,6 +8,7 @@
 //   submit()s the chunk when has_room() says so,
 //   gets it back from next_done(), and
 //   takes the results(), from as many threads as it likes, before it calls used().
+// submit(), next_done() and used() are called by one thread, never while others quantise() or take results().
 // Cubes are kept for each chunk, results for a few submitted chunks: memory does not grow with the products.
 //
 // The object has the device from begin() until it is destroyed: other threads wait. Other processes get their
@@ -64,7 +65,8 @@ class NpuFlow {
     bool has_room() const;
     Status submit(size_t product, size_t chunk);
     bool is_waiting() const { return !running_.empty() || !done_.empty(); }
-    // A submitted chunk whose results are there: now, or SIZE_MAX; or after waiting, while is_waiting().
+    // Returns a submitted chunk whose results are there. Without `wait`: SIZE_MAX if there is none. With `wait`:
+    // waits for one; only while is_waiting().
     Result<size_t> next_done(bool wait);
     // Rows of every weight's product, as floats; `targets` in the order of the product's weights.
     void results(size_t product, size_t chunk, size_t first, size_t count,

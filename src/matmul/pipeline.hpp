@@ -37,7 +37,7 @@ class Pipeline {
         virtual void quantise(size_t chunk, size_t part) = 0;
         virtual Status sync(size_t round, size_t run) = 0;
         virtual Status run(size_t round, size_t run) = 0;
-        virtual void dequantise(size_t round, size_t part) = 0;
+        virtual void dequantise(size_t round, size_t share) = 0;
     };
 
     struct Round {

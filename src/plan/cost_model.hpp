@@ -29,8 +29,8 @@ struct BoardRates {
     // Multiplications and additions of a core in a nanosecond.
     double int8_macs_per_ns = chip::mac_efficiency * chip::macs_per_cycle_int8 * (chip::clock_mhz / 1e3);
     double fp16_macs_per_ns = chip::mac_efficiency * chip::macs_per_cycle_fp16 * (chip::clock_mhz / 1e3);
-    // A core's buffer. A tile of activations has this many banks at least, as int8 always has; fp16 has more,
-    // up to a limit, where two groups of kernels leave so many.
+    // A core's buffer, in banks. A load of activations takes tile_banks of them with int8; with fp16 up to
+    // fp16_tile_banks, as many as two groups of kernels leave.
     double bank_bytes = chip::bank_bytes;
     double banks = chip::buffer_banks;
     double tile_banks = chip::data_banks_native_least;

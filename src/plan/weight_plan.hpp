@@ -32,7 +32,7 @@ struct Recipe {
 // What a precision that runs on the NPU does; those are all but kReference.
 //   naive     int8, one scale for a tensor: what the first RKNPU2 experiment did
 //   fast      int8 for each row and channel, rotated
-//   balanced  the same with two planes: the error of the activations is gone, that of the weights remains
+//   balanced  the same with two planes: the activations' error is 254 times smaller, that of the weights remains
 //   exact     fp16
 // `float_activations`: the host wants the activations as floats, which the NPU has as fp16 only. Then `fast`
 // and `balanced` compute as `exact` does; `naive`, for comparison, stays as it is.
@@ -73,7 +73,7 @@ struct WeightPlan {
     WeightPlan with_rotation(bool rotate) const;
 };
 
-// Into how many tiles of at most `most_columns` columns N is cut: as few rounds of runs as the segments
+// Into how many tiles of at most `most_columns` columns N is cut: as few runs of each core as the segments
 // allow. Usually a multiple of the cores, so that each has its columns of every segment; fewer and wider ones
 // where the segments can be dealt to the cores.
 size_t tile_count(size_t N, size_t segments, int cores, size_t most_columns = rk3588::kWideN);
@@ -97,8 +97,8 @@ const std::vector<size_t>& row_buckets();
 // Index of the smallest bucket that holds `rows` (1 .. kMaxRows).
 size_t bucket_for(size_t rows);
 
-// What the results of one run may take, so that wide runs have few rows: a multiplication has up to 48 of
-// them at a time (24 runs, two slots each) beside the weights of a domain.
+// The result of one run may have so many bytes, so wide runs have few rows. A multiplication has up to 48
+// results at a time (24 runs, two slots each) beside the weights of a domain.
 inline constexpr size_t kMostResultBytes = size_t{4} << 20;
 // Rows of such a run with `columns` columns (to rk3588::kMaxN): one of row_buckets().
 size_t most_result_rows(size_t columns);

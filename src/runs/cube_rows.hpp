@@ -54,8 +54,8 @@ class RotatedRows {
 };
 
 // Rows first .. first+count-1 of the chunk (first a multiple of kRowGroup). `rows` begins with the first of
-// them, at k = 0. Whoever has row 0 also fills the rows of the cube that no row of activations has. `rotated`
-// has room for the segment, if the weight's recipe rotates.
+// them, at k = 0. The call that has row 0 also fills the unused rows of the cube. `rotated` has
+// room for the segment, if the weight's recipe rotates.
 void quantise_rows(const PackedWeight& weight, const KSegment& segment, const Cube& cube,
                    const RowSource& rows, size_t first, size_t count, RotatedRows& rotated);
 

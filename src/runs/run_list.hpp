@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Which runs several multiplications by the same activations consist of, strip by strip.
+// Which runs several multiplications by the same activations consist of, strip by strip. A strip is one tile
+// of each weight for each core, with all segments.
 //
 // Within a strip, cells of one core and one segment that lie side by side in device memory are one run, up to
 // the widest that the chip takes. Native weights have their columns outermost, so the cells of Q, K and V are

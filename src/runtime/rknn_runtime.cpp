@@ -72,9 +72,16 @@ rknn::MatmulInfo matmul_info(NpuArithmetic arithmetic, size_t M, size_t K, size_
 
 class RknnMemory final : public NpuMemory {
   public:
-    RknnMemory(const rknn::Functions& functions, rknn::Context context, rknn::TensorMem* memory)
-        : functions_(functions), context_(context), memory_(memory) {}
-    ~RknnMemory() override { functions_.destroy_mem(context_, memory_); }
+    RknnMemory(const rknn::Functions& functions, rknn::Context context)
+        : functions_(functions), context_(context) {}
+    ~RknnMemory() override {
+        if (memory_ != nullptr) functions_.destroy_mem(context_, memory_);
+    }
+    // Once. False: it is none.
+    bool own(rknn::TensorMem* memory) {
+        memory_ = memory;
+        return memory != nullptr;
+    }
 
     std::byte* data() const override { return static_cast<std::byte*>(memory_->virt_addr) + memory_->offset; }
     size_t size() const override { return memory_->size; }
@@ -83,7 +90,7 @@ class RknnMemory final : public NpuMemory {
   private:
     const rknn::Functions& functions_;
     rknn::Context context_;
-    rknn::TensorMem* memory_;
+    rknn::TensorMem* memory_ = nullptr;
 };
 
 class RknnContext final : public NpuContext {
@@ -125,26 +132,28 @@ class RknnContext final : public NpuContext {
                           format("%zu bytes in one device buffer are too many", bytes));
         }
         RKNPU2_RETURN_IF_ERROR(check_descriptors());
-        return wrap(functions_.create_mem(context_, static_cast<uint32_t>(bytes)), "rknn_create_mem", bytes);
+        return make("rknn_create_mem", bytes,
+                    [&] { return functions_.create_mem(context_, static_cast<uint32_t>(bytes)); });
     }
 
     Result<std::unique_ptr<NpuMemory>> allocate_non_cacheable(size_t bytes) override {
         if (optional_.create_mem2 == nullptr) return NpuContext::allocate_non_cacheable(bytes);
-        return wrap(optional_.create_mem2(context_, bytes, rknn::kMemoryNonCacheable), "rknn_create_mem2",
-                    bytes);
+        return make("rknn_create_mem2", bytes,
+                    [&] { return optional_.create_mem2(context_, bytes, rknn::kMemoryNonCacheable); });
     }
 
     Result<std::unique_ptr<NpuMemory>> import_slice(const NpuMemory& memory, size_t offset,
                                                     size_t bytes) override {
         const rknn::TensorMem* const whole = static_cast<const RknnMemory&>(memory).raw();
         const size_t first = static_cast<size_t>(whole->offset) + offset;
-        if (offset + bytes > memory.size() || first > INT32_MAX) {
+        if (offset > memory.size() || bytes > memory.size() - offset || first > INT32_MAX) {
             return Status(StatusCode::kInternal,
                           format("a slice of %zu bytes at %zu is not in its buffer", bytes, offset));
         }
-        return wrap(functions_.create_mem_from_fd(context_, whole->fd, whole->virt_addr,
-                                                  static_cast<uint32_t>(bytes), static_cast<int32_t>(first)),
-                    "rknn_create_mem_from_fd", bytes);
+        return make("rknn_create_mem_from_fd", bytes, [&] {
+            return functions_.create_mem_from_fd(context_, whole->fd, whole->virt_addr,
+                                                 static_cast<uint32_t>(bytes), static_cast<int32_t>(first));
+        });
     }
 
     Status select_rows(size_t index) override {
@@ -176,10 +185,13 @@ class RknnContext final : public NpuContext {
                      "rknn_mem_sync");
     }
 
-    Result<std::unique_ptr<NpuMemory>> wrap(rknn::TensorMem* memory, const char* call, size_t bytes) {
-        if (memory == nullptr)
-            return Status(StatusCode::kOutOfMemory, format("%s: no %zu bytes of device memory", call, bytes));
-        return std::unique_ptr<NpuMemory>(std::make_unique<RknnMemory>(functions_, context_, memory));
+    // The owner is there before the call, so nothing that the runtime gives is lost.
+    template <typename Call>
+    Result<std::unique_ptr<NpuMemory>> make(const char* name, size_t bytes, const Call& call) {
+        auto memory = std::make_unique<RknnMemory>(functions_, context_);
+        if (!memory->own(call()))
+            return Status(StatusCode::kOutOfMemory, format("%s: no %zu bytes of device memory", name, bytes));
+        return std::unique_ptr<NpuMemory>(std::move(memory));
     }
 
     const rknn::Functions& functions_;

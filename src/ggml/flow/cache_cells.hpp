@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Cache cells that a flow writes and its attention reads.
+// Cache cells, which are tokens' places in a KV cache, that a flow writes and its attention reads.
 //
 // One by one, all rows of a prompt are written to the cache before attention reads it. In a flow, attention
 // of the first chunk runs before the last chunk has written its rows. Two things keep the results:
@@ -24,15 +24,14 @@
 
 namespace rknpu2 {
 
-// One object for each run of a flow, used by one thread.
+// One object for each FlowExecution, used by one thread.
 class FlowWaits {
   public:
     // The chunks must stay. stream_rows: FlowPlan::stream_rows.
     FlowWaits(const std::vector<FlowChunk>& chunks, int64_t stream_rows)
         : chunks_(chunks), stream_rows_(stream_rows) {}
 
-    // Returns the last chunk that must have done stage.after before attention of `chunk` may begin, as all
-    // chunks before it must: `chunk` or a later one.
+    // Returns c, `chunk` or more: attention of `chunk` may begin when chunks 0 .. c have done stage.after.
     size_t last_seen(const FlowStage& stage, size_t chunk);
 
   private:

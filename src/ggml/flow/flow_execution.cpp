@@ -61,7 +61,7 @@ std::byte* block_memory(size_t bytes) {
     return memory.grow(std::max<size_t>(bytes, 1)).ok() ? memory.data() : nullptr;
 }
 
-// One run of a flow.
+// A flow that is computed.
 class FlowExecution {
   public:
     FlowExecution(FlowTools& tools, const FlowPlan& plan)
@@ -188,15 +188,19 @@ class FlowExecution {
         return {};
     }
 
-    Status pass(const FlowStage& stage, size_t chunk) {
-        const bool first = std::exchange(begun_[progress_[chunk].stage], 1) == 0;
+    // Of all chunks, before the first one writes.
+    void clear_cells(const FlowStage& stage) {
         for (const ggml_tensor* const writer : stage.cache_writers) {
-            if (!first) break;  // the cells of all chunks are cleared
-            npu_.pool.parallel_for(chunks_.size(), [&](size_t other) {
-                clear_cache_cells(host_.ggml, writer, static_cast<int64_t>(chunks_[other].m0),
-                                  static_cast<int64_t>(chunks_[other].count));
+            npu_.pool.parallel_for(chunks_.size(), [&](size_t chunk) {
+                clear_cache_cells(host_.ggml, writer, static_cast<int64_t>(chunks_[chunk].m0),
+                                  static_cast<int64_t>(chunks_[chunk].count));
             });
         }
+    }
+
+    Status pass(const FlowStage& stage, size_t chunk) {
+        const bool first = std::exchange(begun_[progress_[chunk].stage], 1) == 0;
+        if (first) clear_cells(stage);
         if (stage.product_after >= 0) flow_.prepare(static_cast<size_t>(stage.product_after), chunk);
         std::atomic<size_t> next{0};
         npu_.pool.parallel_for(npu_.cpu_team(), [&](size_t) { pass_blocks(stage, chunk, next); });

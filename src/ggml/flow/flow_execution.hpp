@@ -2,8 +2,8 @@
 // Computes a stretch of a graph with its rows in chunks (flow_plan.hpp).
 //
 // The calling thread leads: it hands chunks to the NPU when there is room, and has the CPU's team do one
-// stage of one chunk at a time. It takes the chunk that is furthest behind in an order where each chunk is
-// some stages ahead of the next: so unlike stages meet, one chunk's multiplications and another's attention.
+// stage of one chunk at a time. Each chunk is to be kFlowSkew stages ahead of the next, and the thread takes the
+// chunk that is furthest behind this order. So one chunk's multiplications run beside another's attention.
 // The results are those of the nodes one by one, bit by bit.
 #pragma once
 

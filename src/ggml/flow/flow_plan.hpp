@@ -57,7 +57,8 @@ struct FlowStage {
     std::vector<CacheRead> cache_reads;
 };
 
-// A result that the stretch computes.
+// A result that the stretch computes. Its home is where it lives: in the graph's memory, in a chunk's or in a
+// block's.
 struct FlowTensor {
     enum class Home { kGraph, kChunk, kBlock };
     int dim = kWhole;

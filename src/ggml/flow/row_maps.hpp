@@ -2,10 +2,10 @@
 // Where the rows of a flow are in a tensor: which of its dimensions counts them, and for which operations
 // each row of the result depends on the same rows of the sources only.
 //
-// A result that the flow computes has its rows outermost, one behind the other without gaps; a view of it
-// shows them in the one dimension whose stride is the distance of two rows, or a whole part of it: then each
-// row of the flow is several rows of the view, such as the heads of a token. Which dimension of a tensor from
-// outside counts rows follows from the operation.
+// A result of the flow has its rows in its outermost dimension, without gaps. In a view of it, rows are counted
+// by the dimension whose stride is the distance of two rows. If the stride is that distance divided by n, a row
+// of the flow is n rows of the view, such as the heads of a token. Which dimension of a tensor from outside
+// counts rows follows from the operation.
 #pragma once
 
 #include "ggml/flow/flow_plan.hpp"
