@@ -60,7 +60,7 @@ TEMP=$REPLY
 obtain "$TEMP"
 export RKNPU2_E2E_HOST=$REPLY
 if python3 "$RKNPU2_ROOT/tests/e2e/test_hosts.py" Named >"$TEMP/log" 2>&1; then
-    found=$(grep -o -m 1 'found: .*' "$TEMP/log")
+    found=$(grep -o -m 1 'found: .*' "$TEMP/log" || true)
     say "new: $PACKAGE $VERSION fits (${found#found: }); add it to tests/e2e/prebuilt_hosts.csv and its ggml to src/ggml/host/releases.hpp"
     exit 0
 fi

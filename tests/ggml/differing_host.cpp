@@ -38,6 +38,15 @@ T* with_a_hole(const T& object, size_t at, size_t bytes) {
     return reinterpret_cast<T*>(memory.data());
 }
 
+// Two fields of one size, whatever their types.
+template <typename A, typename B>
+void swap_fields(A& one, B& other) {
+    static_assert(sizeof(A) == sizeof(B));
+    const A kept = one;
+    std::memcpy(&one, &other, sizeof one);
+    std::memcpy(&other, &kept, sizeof one);
+}
+
 // An object as a ggml sees it whose table has one entry more at its begin, the table's first word being `first`.
 template <typename T>
 T* of_larger_table(T* object, const char* kind, size_t first = 0) {
@@ -140,10 +149,9 @@ EXPORT void ggml_build_forward_expand(struct ggml_cgraph* graph, struct ggml_ten
     if (differs("the nodes")) std::swap(graph->nodes[0], graph->nodes[1]);
     if (differs("a larger graph")) ++graph->nodes;
     if (differs("another order of a set"))
-        std::swap(graph->visited_hash_set.used,
-                  reinterpret_cast<ggml_bitset_t*&>(graph->visited_hash_set.size));
+        swap_fields(graph->visited_hash_set.used, graph->visited_hash_set.size);
     if (differs("another order of a set's pointers"))
-        std::swap(graph->visited_hash_set.used, reinterpret_cast<ggml_bitset_t*&>(graph->use_counts));
+        swap_fields(graph->visited_hash_set.used, graph->use_counts);
     if (differs("no counts of uses")) graph->use_counts = nullptr;
     if (differs("the counts of uses")) std::memset(graph->use_counts, 0, 4 * graph->visited_hash_set.size);
 }
@@ -182,15 +190,14 @@ EXPORT void ggml_backend_tensor_set(struct ggml_tensor* tensor, const void* data
 EXPORT enum ggml_status ggml_backend_tensor_alloc(ggml_backend_buffer_t buffer, struct ggml_tensor* tensor,
                                                   void* address) {
     const ggml_status status = REAL(ggml_backend_tensor_alloc)(buffer, tensor, address);
-    if (differs("a tensor's buffer")) std::swap(tensor->extra, reinterpret_cast<void*&>(tensor->buffer));
+    if (differs("a tensor's buffer")) swap_fields(tensor->extra, tensor->buffer);
     return status;
 }
 
 EXPORT ggml_backend_buffer_t ggml_backend_buffer_init(ggml_backend_buffer_type_t type,
                                                       struct ggml_backend_buffer_i table, void* context,
                                                       size_t size) {
-    if (differs("another order of a buffer"))
-        std::swap(table.free_buffer, reinterpret_cast<decltype(table.free_buffer)&>(table.get_base));
+    if (differs("another order of a buffer")) swap_fields(table.free_buffer, table.get_base);
     const ggml_backend_buffer_t buffer = REAL(ggml_backend_buffer_init)(type, table, context, size);
     return differs("a larger table of a buffer")
                ? with_a_hole(*buffer, offsetof(ggml_backend_buffer, iface.clear), sizeof(void*))

@@ -109,7 +109,7 @@ TEST(Layouts, AGgmlThatDiffersIsRefused) {
         {"an entry of a device", " in a device's table;"},
         {"an entry of a registry", " in a registry's table;"},
         {"a buffer type's name", " in a buffer type's table;"},
-        {"a device's properties", " in a device's table;"},
+        {"a device's properties", " in a device's properties;"},
         {"a larger table of a backend", " in a backend's table;"},
         {"a larger table of a buffer type", " in a buffer type's table;"},
         {"a larger table of a device", " in a device's table;"},

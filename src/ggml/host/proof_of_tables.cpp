@@ -74,16 +74,6 @@ bool registry_fits(const GgmlFunctions& ggml) {
                         RKNPU2_WORD(ggml_backend_reg, iface.get_proc_address)});
 }
 
-// The host clears the properties before it asks for them: so many bytes it thinks they have.
-bool properties_fit(const GgmlFunctions& ggml, ggml_backend_dev_t device) {
-    constexpr std::byte kUntouched{0x5a};
-    std::byte* const bytes = record->memory;
-    std::fill_n(bytes, sizeof record->memory, kUntouched);
-    ggml.ggml_backend_dev_get_props(device, reinterpret_cast<ggml_backend_dev_props*>(bytes));
-    const std::byte* const end = std::find(bytes, std::end(record->memory), kUntouched);
-    return end - bytes == sizeof(ggml_backend_dev_props);
-}
-
 // The registry lies behind the table: so that is its size.
 bool device_fits(const GgmlFunctions& ggml, const ggml_tensor* tensor) {
     Words words = entries();
@@ -99,16 +89,26 @@ bool device_fits(const GgmlFunctions& ggml, const ggml_tensor* tensor) {
     ggml.ggml_backend_dev_buffer_type(device);
     ggml.ggml_backend_dev_supports_op(device, tensor);
     ggml.ggml_backend_dev_supports_buft(device, nullptr);
-    const bool fits = properties_fit(ggml, device);
     return were_called({RKNPU2_WORD(ggml_backend_device, iface.get_name),
                         RKNPU2_WORD(ggml_backend_device, iface.get_description),
                         RKNPU2_WORD(ggml_backend_device, iface.get_memory),
                         RKNPU2_WORD(ggml_backend_device, iface.init_backend),
                         RKNPU2_WORD(ggml_backend_device, iface.get_buffer_type),
                         RKNPU2_WORD(ggml_backend_device, iface.supports_op),
-                        RKNPU2_WORD(ggml_backend_device, iface.supports_buft),
-                        RKNPU2_WORD(ggml_backend_device, iface.get_props)}) &&
-           fits;
+                        RKNPU2_WORD(ggml_backend_device, iface.supports_buft)});
+}
+
+// The host clears the properties before it asks for them: so many bytes it thinks they have.
+bool properties_fit(const GgmlFunctions& ggml) {
+    Words words = entries();
+    auto* const device = reinterpret_cast<ggml_backend_dev_t>(words.data());
+    constexpr std::byte kUntouched{0x5a};
+    std::byte* const bytes = record->memory;
+    std::fill_n(bytes, sizeof record->memory, kUntouched);
+    ggml.ggml_backend_dev_get_props(device, reinterpret_cast<ggml_backend_dev_props*>(bytes));
+    const std::byte* const end = std::find(bytes, std::end(record->memory), kUntouched);
+    return were_called({RKNPU2_WORD(ggml_backend_device, iface.get_props)}) &&
+           end - bytes == sizeof(ggml_backend_dev_props);
 }
 
 bool buffer_type_fits(const GgmlFunctions& ggml, Words& words, const ggml_tensor* tensor) {
@@ -214,6 +214,7 @@ const char* first_table_that_differs(const GgmlFunctions& ggml, const Abi& abi, 
     record = &made;
     if (!registry_fits(ggml)) return "a registry's table";
     if (!device_fits(ggml, tensor)) return "a device's table";
+    if (!properties_fit(ggml)) return "a device's properties";
     if (const char* const differs = our_buffer_differs(ggml, abi, tensor)) return differs;
     if (!host_buffer_fits(ggml, abi)) return "the CPU's buffer";
     if (!backend_fits(ggml, abi, graph)) return "a backend's table";
