@@ -41,10 +41,11 @@ T* with_a_hole(const T& object, size_t at, size_t bytes) {
 // Two fields of one size, whatever their types.
 template <typename A, typename B>
 void swap_fields(A& one, B& other) {
-    static_assert(sizeof(A) == sizeof(B));
+    constexpr size_t kBytes = sizeof(A);  // NOLINT(bugprone-sizeof-expression): a pointer's, too
+    static_assert(kBytes == sizeof(B));   // NOLINT(bugprone-sizeof-expression)
     const A kept = one;
-    std::memcpy(&one, &other, sizeof one);
-    std::memcpy(&other, &kept, sizeof one);
+    std::memcpy(&one, &other, kBytes);
+    std::memcpy(&other, &kept, kBytes);
 }
 
 // An object as a ggml sees it whose table has one entry more at its begin, the table's first word being `first`.
@@ -70,7 +71,8 @@ EXPORT const char* ggml_op_name(enum ggml_op op) {
     if (differs("no last operation") && op == GGML_OP_GLU) return "GATE";
     if (differs("an operation twice") && op == GGML_OP_ADD_ID) return "ADD";
     // Behind the end of a table may be anything.
-    if (op >= GGML_OP_COUNT) return reinterpret_cast<const char*>(uintptr_t{op});
+    if (op >= GGML_OP_COUNT)
+        return reinterpret_cast<const char*>(uintptr_t{op});  // NOLINT(performance-no-int-to-ptr)
     return REAL(ggml_op_name)(op);
 }
 
@@ -152,8 +154,8 @@ EXPORT void ggml_build_forward_expand(struct ggml_cgraph* graph, struct ggml_ten
         swap_fields(graph->visited_hash_set.used, graph->visited_hash_set.size);
     if (differs("another order of a set's pointers"))
         swap_fields(graph->visited_hash_set.used, graph->use_counts);
-    if (differs("no counts of uses")) graph->use_counts = nullptr;
     if (differs("the counts of uses")) std::memset(graph->use_counts, 0, 4 * graph->visited_hash_set.size);
+    if (differs("no counts of uses")) graph->use_counts = nullptr;
 }
 
 EXPORT struct ggml_cgraph ggml_graph_view(struct ggml_cgraph* graph, int first, int last) {

@@ -88,7 +88,8 @@ bool graph_fits(const ggml_cgraph* graph, const Abi& abi) {
 bool counts_are_within(const ggml_cgraph* graph, size_t bytes) {
     const auto within = [&](const auto* first, size_t count) {
         const size_t offset = reinterpret_cast<uintptr_t>(first) - reinterpret_cast<uintptr_t>(graph);
-        return offset < bytes && count <= (bytes - offset) / sizeof *first;
+        constexpr size_t kBytes = sizeof *first;  // NOLINT(bugprone-sizeof-expression): a pointer's, too
+        return offset < bytes && count <= (bytes - offset) / kBytes;
     };
     const ggml_hash_set& set = graph->visited_hash_set;
     return knows_uses(graph) && within(graph->use_counts, set.size) && within(set.keys, set.size) &&
