@@ -175,7 +175,6 @@ TEST_F(DeviceLockTest, WithoutOthersNobodyWaits) {
     }
     const auto ns = std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now() - start).count();
     std::printf("%lld ns to take it and let it go\n", static_cast<long long>(ns / kRounds));
-    EXPECT_LT(ns / kRounds, 100'000);
     EXPECT_EQ(counters_.taken, static_cast<uint64_t>(kRounds));
     EXPECT_EQ(counters_.waits, 0U);
     EXPECT_THAT(lines_, IsEmpty());
