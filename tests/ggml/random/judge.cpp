@@ -102,7 +102,8 @@ void compare_bits(const Recipe& recipe, const Outcome& on, const Outcome& off, V
 }
 
 // The square of the difference over the square of the reference; negative: the reference is no measure.
-double distance(const Observation& seen, const Observation& reference) {
+// `least`: squares of numbers that may be zeros, see least_square().
+double distance(const Observation& seen, const Observation& reference, double least) {
     double difference = 0;
     double total = 0;
     for (size_t at = 0; at + sizeof(float) <= reference.bytes.size(); at += sizeof(float)) {
@@ -115,8 +116,7 @@ double distance(const Observation& seen, const Observation& reference) {
         difference += (double(x) - y) * (double(x) - y);
         total += double(y) * y;
     }
-    // Numbers below all normal ones may be zeros.
-    const double least = 1e-74 * static_cast<double>(reference.bytes.size() / sizeof(float));
+    least *= static_cast<double>(reference.bytes.size() / sizeof(float));
     if (total <= least) return difference <= least ? 0 : INFINITY;
     return difference / total;
 }
@@ -149,6 +149,11 @@ bool is_compared(const Observation& expected, const std::vector<Path>& paths) {
     return expected.floats && !paths[expected.step].jumps && expected.label != "passing";
 }
 
+// Numbers below all normal ones may be zeros; on the CPU, whose 8 bits have scales in float16, those below 1e-6.
+double least_square(const Recipe& recipe) {
+    return multiplies_exactly(recipe.environment) ? 1e-74 : 1e-12;
+}
+
 // Each product adds its error. That of a few numbers is mostly chance.
 double limit_of(const Recipe& recipe, const Observation& expected, const std::vector<Path>& paths) {
     const auto numbers = static_cast<double>(expected.bytes.size() / sizeof(float));
@@ -161,7 +166,7 @@ void compare_near(const Recipe& recipe, const Outcome& on, const Outcome& refere
     for (const Observation& expected : reference.observations) {
         const Observation* const seen = counterpart(on, expected);
         if (seen == nullptr || !is_compared(expected, paths)) continue;
-        const double off = distance(*seen, expected);
+        const double off = distance(*seen, expected, least_square(recipe));
         if (off < 0) continue;
         verdict.judged = true;
         verdict.farthest = std::max(verdict.farthest, off);
@@ -309,7 +314,7 @@ bool Judge::is_sensitive(const Recipe& recipe, const Outcome& on, const Outcome&
         const Observation* const seen = counterpart(on, expected);
         if (seen == nullptr || !is_compared(expected, paths)) return true;
         const double most = std::max(limit_of(recipe, expected, paths), 10 * shaken[expected.step]);
-        return distance(*seen, expected) <= most;
+        return distance(*seen, expected, least_square(recipe)) <= most;
     };
     for (int draw = 0; draw < kDraws; ++draw) {
         const auto way = static_cast<Way>(static_cast<int>(Way::kShaken) + draw);
@@ -319,7 +324,7 @@ bool Judge::is_sensitive(const Recipe& recipe, const Outcome& on, const Outcome&
             const Observation& expected = reference.observations[i];
             if (!expected.floats) continue;
             double& most = shaken[expected.step];
-            most = std::max(most, distance(outcome.observations[i], expected));
+            most = std::max(most, distance(outcome.observations[i], expected, least_square(recipe)));
         }
         if (std::all_of(reference.observations.begin(), reference.observations.end(), explained)) return true;
     }
