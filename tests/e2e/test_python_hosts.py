@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: MIT
 """One libggml-rknpu2.so in hosts of the Python index (prebuilt_hosts.csv): llama-cpp-python has the tests of test_hosts.py,
-whisper.cpp listens, and a ggml of 2024 refuses in one line. One that scripts/python_hosts.py has not installed is skipped.
+whisper.cpp listens, and two refuse in one line: a ggml of 2024, and stable-diffusion.cpp. One that scripts/python_hosts.py has not
+installed is skipped.
 """
 
 import pathlib
 import sys
 import unittest
 
+import diffusion_model
 import harness
 import test_hosts
 import whisper_model
@@ -30,6 +32,13 @@ class OfPip(test_hosts.Prebuilt):
     def start(self, wanted, **options):
         return self.host(sys.executable, HERE / self.driver, wanted, extra={"PYTHONPATH": python_hosts.python_path(self.row)}, **options)
 
+    def assert_refused(self, run, why):
+        said = [line for line in run.log.splitlines() if "ggml-rknpu2:" in line]
+        self.assertEqual(len(said), 1, said)
+        self.assertRegex(said[0], "not loaded: the host's ggml .* " + why)
+        self.assertIsNone(run.stats)
+        self.found(text="refused")
+
 
 class Listens:
     """The test of a whisper.cpp."""
@@ -52,6 +61,21 @@ class Listens:
         self.found(flow="yes")
 
 
+class Draws:
+    """The test of a stable-diffusion.cpp: its ggml has names of 128 bytes, so its tensors are longer. It goes on without the plug-in."""
+
+    driver = "diffusion_host.py"
+
+    def test_pixels(self):
+        wanted = {"model": str(self.folder / "model.safetensors"), "size": 24}
+        diffusion_model.write(wanted["model"])
+        expected, _ = self.drive(wanted, None)
+        made, run = self.drive(wanted, "exact")
+        self.assertEqual(made, expected)
+        self.assertGreater(len(set(made["pixels"])), 16)
+        self.assert_refused(run, "in the size of a tensor; use another release of the host")
+
+
 class Refused:
     """The test of a ggml of 2024."""
 
@@ -59,17 +83,12 @@ class Refused:
         made, run = self.generate()
         self.assertEqual(made["devices"], [])
         self.assertRegex(made["text"], "Paris")
-        said = [line for line in run.log.splitlines() if "ggml-rknpu2:" in line]
-        self.assertEqual(len(said), 1, said)
-        self.assertRegex(said[0], "not loaded: the host's ggml .* has no function .*; use another release of the host")
-        self.assertIsNone(run.stats)
-        self.found(text="refused")
+        self.assert_refused(run, "has no function .*; use another release of the host")
 
 
 def checks_of(row):
-    if row["layout"] == "refused":
-        return Refused
-    return Listens if row["package"] == "pywhispercpp" else test_hosts.Checks
+    known = {"pywhispercpp": Listens, "stable-diffusion-cpp-python": Draws}
+    return known.get(row["package"], Refused if row["layout"] == "refused" else test_hosts.Checks)
 
 
 for _row in python_hosts.packages():
