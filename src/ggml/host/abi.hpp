@@ -55,7 +55,7 @@ struct Abi {
     template <typename T>
     static T field(const void* object, size_t offset) {
         T value;
-        std::memcpy(&value, static_cast<const std::byte*>(object) + offset, sizeof value);
+        std::memcpy(&value, static_cast<const std::byte*>(object) + offset, sizeof(T));
         return value;
     }
 };
