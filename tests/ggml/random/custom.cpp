@@ -69,7 +69,8 @@ __attribute__((no_sanitize("thread"))) void custom_mix3(ggml_tensor* out, const 
 __attribute__((no_sanitize("thread"))) void custom_sum(ggml_tensor* out, int ith, int nth, void* /*data*/) {
     for (int64_t row = ith; row < rows_of(out); row += nth) {
         float* const to = row_of(out, row);
-        std::fill_n(to, out->ne[0], 0.125F);
+        for (int64_t i = 0; i < out->ne[0]; ++i)  // the library's functions would be instrumented
+            to[i] = 0.125F;
         for (const ggml_tensor* const source : out->src) {
             if (source == nullptr) continue;
             const float* const from = row_of(source, row);
@@ -85,7 +86,10 @@ __attribute__((no_sanitize("thread"))) void custom_turn(ggml_tensor* out, int it
     const ggml_tensor* const written = out->src[0];
     for (int64_t i = 0; i < rows_of(written); ++i) {
         float* const row = row_of(written, i);
-        std::rotate(row, row + 1, row + written->ne[0]);
+        const float first = row[0];
+        for (int64_t k = 1; k < written->ne[0]; ++k)
+            row[k - 1] = row[k];
+        row[written->ne[0] - 1] = first;
     }
     for (int64_t row = 0; row < rows_of(out); ++row) {
         const float* const from = row_of(out->src[1], row);
