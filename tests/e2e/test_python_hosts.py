@@ -32,6 +32,13 @@ class OfPip(test_hosts.Prebuilt):
     def start(self, wanted, **options):
         return self.host(sys.executable, HERE / self.driver, wanted, extra={"PYTHONPATH": python_hosts.python_path(self.row)}, **options)
 
+    def drive_twice(self, model, **wanted):
+        """What the host's driver says by the CPU alone, what it says with the plug-in, and that Run. model: a module that writes one."""
+        wanted["model"] = str(self.folder / "model")
+        model.write(wanted["model"])
+        expected, _ = self.drive(wanted, None)
+        return expected, *self.drive(wanted, "exact")
+
     def assert_refused(self, run, why):
         said = [line for line in run.log.splitlines() if "ggml-rknpu2:" in line]
         self.assertEqual(len(said), 1, said)
@@ -46,10 +53,7 @@ class Listens:
     driver = "whisper_host.py"
 
     def test_text(self):
-        wanted = {"model": str(self.folder / "model.bin"), "tokens": 16}
-        whisper_model.write(wanted["model"])
-        expected, _ = self.drive(wanted, None)
-        made, run = self.drive(wanted, "exact")
+        expected, made, run = self.drive_twice(whisper_model, tokens=16)
         self.assertEqual((expected["devices"], made["devices"]), ([], [test_hosts.DEVICE]))
         self.assertEqual(made["tokens"], expected["tokens"])
         self.assertGreater(len(set(made["tokens"])), 8, made["text"])
@@ -67,10 +71,7 @@ class Draws:
     driver = "diffusion_host.py"
 
     def test_pixels(self):
-        wanted = {"model": str(self.folder / "model.safetensors"), "size": 24}
-        diffusion_model.write(wanted["model"])
-        expected, _ = self.drive(wanted, None)
-        made, run = self.drive(wanted, "exact")
+        expected, made, run = self.drive_twice(diffusion_model, size=24)
         self.assertEqual(made, expected)
         self.assertGreater(len(set(made["pixels"])), 16)
         self.assert_refused(run, "in the size of a tensor; use another release of the host")

@@ -188,7 +188,7 @@ class FlowExecution {
         return {};
     }
 
-    // Of all chunks, before the first one writes.
+    // Clears what all chunks will write, before the first one does.
     void clear_cells(const FlowStage& stage) {
         for (const ggml_tensor* const writer : stage.cache_writers) {
             npu_.pool.parallel_for(chunks_.size(), [&](size_t chunk) {

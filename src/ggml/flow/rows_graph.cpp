@@ -6,10 +6,17 @@
 namespace rknpu2 {
 
 std::byte* rows_at(const FlowPlan& plan, const ggml_tensor* tensor, int dim, const FlowBlock& block) {
+    const auto found = plan.tensors.find(memory_of(tensor));
+    if (found == plan.tensors.end()) {
+        const int64_t stream = tensor->ne[3] > 1 ? block.first / plan.stream_rows : 0;
+        return row_of<std::byte>(tensor, 0, 0, stream) +
+               (dim == kWhole
+                    ? 0
+                    : static_cast<size_t>(block.first - stream * plan.stream_rows) * tensor->nb[dim]);
+    }
+    const FlowTensor& memory = found->second;
     auto* home = static_cast<std::byte*>(tensor->data);
     int64_t first = 0;  // row there
-    const auto found = plan.tensors.find(memory_of(tensor));
-    const FlowTensor memory = found != plan.tensors.end() ? found->second : FlowTensor{};
     if (memory.home == FlowTensor::Home::kChunk) {
         home = block.chunk + memory.offset * static_cast<size_t>(block.chunk_room) + tensor->view_offs;
         first = block.chunk_first;
@@ -17,8 +24,7 @@ std::byte* rows_at(const FlowPlan& plan, const ggml_tensor* tensor, int dim, con
         home = block.block + memory.offset * static_cast<size_t>(block.block_room) + tensor->view_offs;
         first = block.first;
     }
-    const size_t row_bytes = found != plan.tensors.end() ? memory.row_bytes : tensor->nb[dim];
-    return home + static_cast<size_t>(block.first - first) * row_bytes;
+    return home + static_cast<size_t>(block.first - first) * memory.row_bytes;
 }
 
 RowsGraph::RowsGraph(const FlowPlan& plan, const FlowStage& stage) : plan_(plan) {
@@ -77,23 +83,13 @@ void RowsGraph::count_uses(const FlowStage& stage) {
     }
 }
 
-// Of an operand of attention that has every stream: the stream at hand.
-void RowsGraph::show_stream(Copy& copy, const FlowBlock& block) const {
-    const int64_t stream = block.first / plan_.stream_rows;
-    const bool computed = plan_.tensors.contains(memory_of(copy.original));
-    copy.tensor.ne[3] = 1;
-    if (computed) return;
-    copy.tensor.data = row_of<std::byte>(copy.original, 0, 0, stream);
-    if (copy.dim == kWhole) return;
-    const auto row = static_cast<size_t>(block.first - stream * plan_.stream_rows);
-    copy.tensor.data = static_cast<std::byte*>(copy.tensor.data) + row * copy.original->nb[copy.dim];
-}
-
 ggml_cgraph* RowsGraph::show(const FlowBlock& block) {
     if (nodes_.empty()) return nullptr;
     for (Copy& copy : copies_) {
-        if (copy.dim != kWhole) copy.tensor.data = rows_at(plan_, copy.original, copy.dim, block);
-        if (copy.original->ne[3] > 1) show_stream(copy, block);
+        const bool has_streams = copy.original->ne[3] > 1;
+        if (copy.dim == kWhole && !has_streams) continue;
+        copy.tensor.data = rows_at(plan_, copy.original, copy.dim, block);
+        if (has_streams) copy.tensor.ne[3] = 1;
         if (copy.dim == kWhole) continue;
         copy.tensor.ne[copy.dim] = block.count * copy.parts;
         for (int d = copy.dim + 1; d < GGML_MAX_DIMS; ++d) {

@@ -23,7 +23,8 @@ struct FlowBlock {
     int64_t block_room = 0;
 };
 
-// Returns element 0 of the block's first row of `tensor`, whose dimension `dim` counts rows.
+// Returns element 0 of the block's first row of `tensor`, whose dimension `dim` counts rows; kWhole: of its first
+// row. A tensor from outside that has several streams shows the block's.
 std::byte* rows_at(const FlowPlan& plan, const ggml_tensor* tensor, int dim, const FlowBlock& block);
 
 class RowsGraph {
@@ -44,7 +45,6 @@ class RowsGraph {
         ggml_tensor tensor{};
     };
 
-    void show_stream(Copy& copy, const FlowBlock& block) const;
     ggml_tensor* copy_of(const ggml_tensor* original, int dim);
     size_t add_key(ggml_tensor* tensor);
     void count_uses(const FlowStage& stage);

@@ -31,7 +31,7 @@ void draw_far_products(Draw& draw);
 // blocks_custom.cpp: the host's own functions between products, and what it asks of products.
 void draw_custom(Draw& draw);
 void draw_rotation(Draw& draw);
-// Of the products that are there.
+// Those products that are there.
 void draw_hints(Draw& draw);
 
 // blocks_rows.cpp: operations row by row, which flows know.

@@ -132,7 +132,7 @@ size_t convolved(Draw& draw, const Sequences& sequences, size_t x, int64_t inner
     return draw.add("unary.silu", {draw.add("ssm_conv", {all, weight})});
 }
 
-// Mamba: a convolution over the last tokens, then the scan. Of the first kind each column is a head, and each
+// Mamba: a convolution over the last tokens, then the scan. In the first kind each column is a head, and each
 // number of its state has its own decay.
 void draw_mamba(Draw& draw, const Value& from) {
     const bool first_kind = draw.chance(30);

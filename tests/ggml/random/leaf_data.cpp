@@ -126,7 +126,7 @@ std::vector<uint8_t> state(GgmlHost& host, ggml_type type, const Step& step, Rng
     return matrix(host, type, columns, rows, 0.0F, random);
 }
 
-// What each row of far numbers is multiplied by. Of float32, products of two such stay finite.
+// What each row of far numbers is multiplied by. Products of two such stay finite in float32.
 std::vector<float> far_scales(const Step& step) {
     const bool weight = step.op == "weight";
     Rng random(step.data + 77);
