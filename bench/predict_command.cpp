@@ -6,7 +6,6 @@
 #include "predict/check.hpp"
 #include "predict/csv.hpp"
 #include "predict/prediction.hpp"
-#include "system/file.hpp"
 
 namespace rknpu2 {
 namespace {
@@ -19,7 +18,6 @@ struct Options {
     std::string profile;
     Goal goal;
     std::string format = "text";
-    std::string trace;
     bool check = false;
 };
 
@@ -68,11 +66,6 @@ void run(const Options& options) {
     const std::vector<PublishedEngine> engines =
         value_of(published_engines(embedded_engines(), "engines.csv"));
     const std::vector<Prediction> predictions = predict_all(options, board);
-    if (!options.trace.empty()) {
-        if (predictions.size() != 1)
-            fail("--trace shows one layer of one prediction: name one --model, --design and --precision");
-        check(write_file_atomically(options.trace, layer_trace_json(predictions.front())));
-    }
     show(options.format == "csv"    ? predictions_csv(predictions)
          : options.format == "json" ? predictions_json(predictions, engines)
                                     : predictions_text(predictions, engines));
@@ -101,9 +94,9 @@ void add_predict(CLI::App& app) {
             "that needs nothing")
         ->check(one_of(kSyncNames))
         ->capture_default_str();
-    command->add_option(
-        "--profile", options->profile,
-        "a file like bench/profiles/board.profile, or one that rknpu2-doctor --profile has written");
+    command->add_option("--profile", options->profile,
+                        "a file like bench/profiles/board.profile, or one of a doctor's report "
+                        "(scripts/profile_of_report.py)");
     command->add_option("--prompt", options->goal.prompt, "tokens")
         ->check(CLI::Range(1, 8192))
         ->capture_default_str();
@@ -112,8 +105,6 @@ void add_predict(CLI::App& app) {
         ->check(CLI::Range(0, 32768))
         ->capture_default_str();
     add_format(*command, options->format);
-    command->add_option("--trace", options->trace,
-                        "write a timeline of one layer to this file, for Perfetto");
     command->add_flag("--check", options->check,
                       "compare the model with published figures instead; exit status 1 if a bar is missed");
     command->callback([options] { run(*options); });

@@ -10,7 +10,7 @@
 
 #include "base/format.hpp"
 #include "doctor_measure.hpp"
-#include "doctor_profile.hpp"
+#include "doctor_reading.hpp"
 #include "matrix/float16.hpp"
 #include "system/process.hpp"
 #include "system/threads.hpp"
@@ -311,7 +311,7 @@ Status probe_int8_three_cores(Bench& bench, Reading& reading) {
     constexpr SpeedShape kShape{kInt8, 512, 4096, 4096, 3};
     RKNPU2_RETURN_IF_ERROR(add_shape(bench, reading, kShape, 2, "alone"));
     const double alone = reading.figures.back().value;
-    reading.add("by the simulator's profile", predicted_us(kShape, simulator_profile()), "us");
+    reading.add("by the simulator's profile", predicted_us(kShape), "us");
     reading.answer = format("%.1f us", alone);
     if (bench.clock.simulated()) return {};  // its clock knows nothing of this machine's CPUs
     const BusyCpus busy;

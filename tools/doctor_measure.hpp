@@ -16,7 +16,6 @@
 #include "doctor_check.hpp"
 #include "runtime/npu_runtime.hpp"
 #include "runtime_clock.hpp"
-#include "timing/profile.hpp"
 
 namespace rknpu2 {
 
@@ -92,11 +91,9 @@ struct Measurements {
     size_t rounds = 0;
     double bind_us = 0;
     std::vector<Speed> speeds;
-
-    const Speed* find(const SpeedShape& shape) const;
 };
 
-// The shapes that doctor_profile.hpp fits to come first; the rest shows how far the fitted model holds.
+// The shapes that scripts/profile_of_report.py fits to come first; the rest shows how far the fitted model holds.
 std::vector<SpeedShape> speed_shapes(bool quick);
 
 // Puts the speed of one more shape, or what binding costs, into `all`.
@@ -115,10 +112,10 @@ Result<double> median_us(const RuntimeClock& clock, size_t rounds, const std::fu
 // int8 or fp16 and native, on that core.
 ContextSpec spec_of(const SpeedShape& shape, int core = 0);
 
-// What a profile says that a run of this shape takes, submit included.
-double predicted_us(const SpeedShape& shape, const rknnsim::Profile& profile);
+// What the simulator's own profile says that a run of this shape takes, submit included.
+double predicted_us(const SpeedShape& shape);
 
-// Against the prediction of the simulator's own profile: a factor of more than 1.5 is a warning.
-Check check_of(const Speed& speed, const rknnsim::Profile& profile);
+// Against that prediction: a factor of more than 1.5 is a warning.
+Check check_of(const Speed& speed);
 
 }  // namespace rknpu2

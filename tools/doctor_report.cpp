@@ -101,7 +101,7 @@ std::vector<Check> DoctorReport::checks() const {
     if (const std::optional<CoherencyVerdict> choice = coherency()) all.push_back(check_of(*choice));
     if (board_profile) all.push_back(*board_profile);
     for (const Speed& speed : measurements.speeds)
-        all.push_back(check_of(speed, simulator_profile()));
+        all.push_back(check_of(speed));
     if (measurements.speeds.empty() && measure_error.empty()) add_skipped({"speed", "speed"}, "measure");
     add_problem({"speed", "speed"}, measure_error,
                 "the runtime fails under repeated runs: report it with this report's file");
@@ -140,23 +140,6 @@ std::string to_text(const DoctorReport& report) {
                    count(checks, Health::kWarning), count(checks, Health::kProblem),
                    count(checks, Health::kSkipped));
     return text;
-}
-
-std::vector<std::string> provenance_of(const DoctorReport& report) {
-    const auto shown = [](const std::string& text) { return text.empty() ? std::string("unknown") : text; };
-    const bool simulated = report.measurements.virtual_clock;
-    std::vector<std::string> lines = {
-        format("A profile for RKNNSIM_PROFILE and rknpu2-bench predict --profile, by rknpu2-doctor %s on %s.",
-               RKNPU2_VERSION, report.when.c_str()),
-        "board: " + shown(report.board) + "; kernel: " + shown(report.kernel),
-        "runtime: " + report.runtime.library + ", " + shown(report.runtime.api_version) + "; driver " +
-            shown(report.runtime.driver_version)};
-    for (const Check& check : report.system) {
-        if (check.id.ends_with("_clock")) lines.push_back(check.title + ": " + check.found);
-    }
-    lines.push_back(simulated ? "SIMULATED: the times are those of the simulator's virtual clock."
-                              : format("Wall times, medians of %zu rounds.", report.measurements.rounds));
-    return lines;
 }
 
 BoardProfilePlace board_profile_place(const std::string& option, const Config& config,
@@ -276,20 +259,13 @@ static void to_json(ordered_json& to, const CoherencyVerdict& choice) {
     to = {{"chosen", choice.chosen}, {"told", choice.told}, {"owner", choice.owner}, {"lines", choice.lines}};
 }
 
-static void to_json(ordered_json& to, const MeasuredParameter& parameter) {
-    to = {{"name", parameter.name},
-          {"value", parameter.value},
-          {"measured", parameter.measured()},
-          {"source", parameter.source}};
-}
-
 static ordered_json json_of_measurements(const DoctorReport& report) {
     const Measurements& measurements = report.measurements;
     if (measurements.speeds.empty()) return nullptr;
     ordered_json shapes = ordered_json::array();
     for (const Speed& speed : measurements.speeds) {
         const SpeedShape& shape = speed.shape;
-        const double predicted = predicted_us(shape, simulator_profile());
+        const double predicted = predicted_us(shape);
         shapes.push_back({{"type", dtype_name(operand_type(shape.arithmetic))},
                           {"m", shape.M},
                           {"k", shape.K},
@@ -302,7 +278,6 @@ static ordered_json json_of_measurements(const DoctorReport& report) {
                           {"weights_gbps", speed.weights_gbps()},
                           {"simulator_us", predicted},
                           {"ratio", speed.run_us / predicted}});
-        if (report.profile) shapes.back()["fitted_us"] = predicted_us(shape, report.profile->profile);
     }
     return {{"clock", measurements.virtual_clock ? "virtual" : "wall"},
             {"rounds", measurements.rounds},
@@ -337,7 +312,6 @@ std::string to_json(const DoctorReport& report) {
         {"readings", report.readings},
         {"coherency", choice ? ordered_json(*choice) : nullptr},
         {"measurements", json_of_measurements(report)},
-        {"profile", report.profile ? ordered_json(report.profile->parameters) : nullptr},
     };
     return document.dump(2, ' ', false, ordered_json::error_handler_t::replace) + "\n";
 }

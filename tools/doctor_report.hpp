@@ -8,7 +8,6 @@
 #include <optional>
 
 #include "config/config.hpp"
-#include "doctor_profile.hpp"
 #include "doctor_reading.hpp"
 #include "doctor_self_test.hpp"
 
@@ -59,7 +58,6 @@ struct DoctorReport : Findings {
     std::string bad_end;           // how the runtime's process ended, when badly, after all was done
 
     std::vector<Check> system;
-    std::optional<MeasuredProfile> profile;
     std::optional<Check> board_profile;  // what became of it
 
     // By the readings; none before there are all.
@@ -74,9 +72,6 @@ Health worst_of(const std::vector<Check>& checks);
 
 std::string to_json(const DoctorReport& report);
 std::string to_text(const DoctorReport& report);
-
-// The head of a measured profile: where its numbers come from.
-std::vector<std::string> provenance_of(const DoctorReport& report);
 
 // Where the board profile (src/runtime/board_profile.hpp) goes that comes of the readings.
 struct BoardProfilePlace {

@@ -22,7 +22,7 @@ using namespace rknpu2;
 const Program kProgram("rknpu2-doctor", 2);
 
 struct Options {
-    std::string runtime, output, profile, board_profile;
+    std::string runtime, output, board_profile;
     int patience = 120;  // seconds
     bool json = false;
 };
@@ -66,8 +66,6 @@ void examine_runtime(const Options& options, const Config& config, DoctorReport&
     examine_npu({path.value(), config, std::chrono::seconds(options.patience),
                  [](const std::string& library) { return open_rknn_runtime(library); }},
                 report, watch);
-    if (!report.measurements.speeds.empty() && report.measure_error.empty() && report.lock_error.empty())
-        report.profile = fit_profile(report.measurements, simulator_profile(), report.readings);
 }
 
 int run(const Options& options, DoctorReport& report) {
@@ -102,16 +100,12 @@ int run(const Options& options, DoctorReport& report) {
         profile_kept =
             write_board_profile(board_profile_place(options.board_profile, config.value(), report), report);
     }
-    Status kept = options.output.empty() ? Status() : write_file_atomically(options.output, to_json(report));
-    if (kept.ok() && !options.profile.empty() && report.profile)
-        kept =
-            write_file_atomically(options.profile, to_profile_text(*report.profile, provenance_of(report)));
+    const Status kept =
+        options.output.empty() ? Status() : write_file_atomically(options.output, to_json(report));
     const std::string text = options.json ? to_json(report) : to_text(report);
     if (const int failed = kProgram.show(text)) return failed;
     if (!kept.ok()) return kProgram.fail(kept.message());
     if (!profile_kept.ok() && !options.board_profile.empty()) return kProgram.fail(profile_kept.message());
-    if (!options.profile.empty() && !report.profile)
-        kProgram.warn(format("nothing was measured, so there is no %s", options.profile.c_str()));
     return worst_of(report.checks()) == Health::kProblem ? 1 : 0;
 }
 
@@ -127,9 +121,6 @@ int parse_and_run(int argc, char** argv) {
     app.add_option("--runtime", options.runtime,
                    "auto, sim or the path of a librknnrt.so; GGML_RKNPU2_RUNTIME when not given");
     app.add_option("--output", options.output, "write the report as JSON to this file, for a bug report");
-    CLI::Option* const profile = app.add_option(
-        "--profile", options.profile,
-        "write what was measured to this file, for RKNNSIM_PROFILE and rknpu2-bench predict --profile");
     CLI::Option* const board_profile = app.add_option(
         "--board-profile", options.board_profile,
         "write what the plug-in should do on this board to this file, or none; when not given, a "
@@ -141,7 +132,6 @@ int parse_and_run(int argc, char** argv) {
     app.add_flag("--quick", report.quick, "fewer and smaller shapes, fewer rounds");
     app.add_flag("--system", report.system_only,
                  "look at the system and the runtime's version only: nothing runs on the NPU")
-        ->excludes(profile)
         ->excludes(board_profile);
     app.add_flag("--json", options.json, "JSON instead of text on the terminal");
     return kProgram.run(app, argc, argv, [&] { return run(options, report); });

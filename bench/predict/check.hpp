@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
-// What others have published, with their sources: single multiplications (docs/measurements/npu-timings.csv)
-// and whole engines (bench/published/engines.csv); and how far the model with one profile is from it: the
-// multiplications, then a token of engines.
+// Engines whose figures are published (bench/published/engines.csv), and how far the model with one profile is from a token
+// of those that say what their runs were. scripts/fit_profile.py does so for single multiplications.
 #pragma once
 
 #include <string>
@@ -10,24 +9,6 @@
 #include "predict/board_profile.hpp"
 
 namespace rknpu2 {
-
-struct PublishedMatmul {
-    uint32_t M = 0, K = 0, N = 0;
-    std::string type;  // int4, int8, fp16
-    bool native = true;
-    bool half_results = false;  // of fp16
-    int cores = 1;
-    bool dealt = true;      // the columns, to the cores; else each has a matmul of its own
-    int64_t matmuls = 1;    // that the time is of
-    double calls = 0;       // bindings and syncs within what was timed
-    int64_t tile_rows = 0;  // where the publication says that tiles were cut by hand; else 0
-    double gops = 0;        // as published, or from the published time
-    double time_us = 0;     // one of the two was published, the other one follows
-    std::string how, source;
-};
-
-// Rows of the timings that are marked for the check.
-Result<std::vector<PublishedMatmul>> published_matmuls(const std::string& csv, const std::string& file);
 
 struct PublishedEngine {
     std::string engine, model, source;
@@ -42,22 +23,19 @@ struct PublishedEngine {
 
 Result<std::vector<PublishedEngine>> published_engines(const std::string& csv, const std::string& file);
 
-struct CheckRow {
-    std::string what, unit, source;
-    double published = 0, modelled = 0;
-    double bar = 0;  // the share that it may be off, up or down
-
-    double error() const { return modelled / published - 1; }
-    bool ok() const { return error() <= bar && error() >= -bar; }
-};
-
-inline constexpr double kMatmulBar = 0.20;
+// How far a modelled token may be off, as a share, up or down.
 inline constexpr double kEngineBar = 0.25;
 
-// One multiplication as the simulator's rule has it, with the run call, what else was timed with it, and the
-// conversion of C for normal layouts.
-double modelled_us(const PublishedMatmul& matmul, const BoardProfile& board);
+// Tokens a second.
+struct CheckRow {
+    std::string what, source;
+    double published = 0, modelled = 0;
 
+    double error() const { return modelled / published - 1; }
+    bool ok() const { return error() <= kEngineBar && error() >= -kEngineBar; }
+};
+
+// A row for each engine that has an account of its token.
 Result<std::vector<CheckRow>> check_model(const BoardProfile& board);
 
 std::string check_text(const std::vector<CheckRow>& rows);

@@ -64,15 +64,15 @@ std::vector<WeightShape> weights_of(const ModelShape& model, Group group) {
     const int64_t H = model.hidden_size;
     switch (group) {
         case Group::kQkv:
-            return {{"Q", model.q_size(), H}, {"K", model.kv_size(), H}, {"V", model.kv_size(), H}};
+            return {{model.q_size(), H}, {model.kv_size(), H}, {model.kv_size(), H}};
         case Group::kAttentionOutput:
-            return {{"attention output", H, model.q_size()}};
+            return {{H, model.q_size()}};
         case Group::kGateUp:
-            return {{"gate", model.ffn_size, H}, {"up", model.ffn_size, H}};
+            return {{model.ffn_size, H}, {model.ffn_size, H}};
         case Group::kDown:
-            return {{"down", H, model.ffn_size}};
+            return {{H, model.ffn_size}};
         case Group::kHead:
-            return {{"output head", model.vocabulary, H}};
+            return {{model.vocabulary, H}};
     }
     return {};
 }

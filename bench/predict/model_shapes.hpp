@@ -43,7 +43,6 @@ struct ModelShape {
 
 // One matrix of a group: N rows of K elements.
 struct WeightShape {
-    const char* name;
     int64_t N, K;
 };
 

@@ -25,7 +25,6 @@ class Builder {
     }
 
     void add(int64_t layer) {
-        layer_ = layer;
         // By chunk; those of all chunks are alike but for their costs.
         std::vector<std::vector<Stage>> stages;
         for (const Rows& chunk : chunks_)
@@ -76,9 +75,6 @@ class Builder {
         for (Operation& operation : stage.operations) {
             if (way_ == Way::kPlain && !operations_.empty()) after = {operations_.size() - 1};
             operation.phase = stage.phase;
-            operation.what = stage.what;
-            operation.layer = layer_;
-            operation.chunk = static_cast<int64_t>(chunk);
             operation.after = after;
             operation.order = number + setting_.chunk_skew() * static_cast<int64_t>(chunk);
             after = {operations_.size()};
@@ -91,7 +87,7 @@ class Builder {
     const Way way_;
     std::vector<Rows> chunks_;
     std::vector<std::vector<size_t>> done_;  // by chunk: what its next stage waits for
-    int64_t layer_ = 0, stage_ = 0;
+    int64_t stage_ = 0;
     std::vector<Operation> operations_;
 };
 
@@ -107,10 +103,9 @@ std::vector<Operation> operations_of(const Setting& setting, const Rows& rows) {
 PassResult run_pass(const Setting& setting, const Rows& rows) {
     PassResult result;
     const Machine machine{setting.board.dram_gbps, setting.board.cpu_threads, setting.board.cpu_beside_npu};
-    result.operations = operations_of(setting, rows);
-    const std::vector<Operation>& operations = result.operations;
-    result.schedule = make_schedule(operations, machine);
-    const double elapsed = result.schedule.elapsed_ns;
+    const std::vector<Operation> operations = operations_of(setting, rows);
+    const Schedule schedule = make_schedule(operations, machine);
+    const double elapsed = schedule.elapsed_ns;
     result.seconds = elapsed * 1e-9;
     result.tokens_per_second = static_cast<double>(rows.count) / result.seconds;
     const auto add = [&](const char* phase, double PhaseTime::*sum, double ns) {
@@ -119,17 +114,17 @@ PassResult run_pass(const Setting& setting, const Rows& rows) {
         (*at).*sum += ns;
     };
     const auto account = [&](size_t i, double PhaseTime::*sum) {
-        const Span& span = result.schedule.spans[i];
+        const Span& span = schedule.spans[i];
         const bool npu = operations[i].server == Server::kNpu;
         if (npu) add("run calls", sum, span.body_ns - span.start_ns);
         add(operations[i].phase, sum, span.end_ns - (npu ? span.body_ns : span.start_ns));
     };
     for (size_t i = 0; i < operations.size(); ++i)
         account(i, &PhaseTime::busy_ns);
-    for (const size_t i : critical_path(result.schedule))
+    for (const size_t i : critical_path(schedule))
         account(i, &PhaseTime::critical_ns);
-    result.whole = utilisation(operations, result.schedule, machine, 0, elapsed);
-    result.steady = utilisation(operations, result.schedule, machine, elapsed / 4, elapsed * 3 / 4);
+    result.whole = utilisation(operations, schedule, machine, 0, elapsed);
+    result.steady = utilisation(operations, schedule, machine, elapsed / 4, elapsed * 3 / 4);
     return result;
 }
 

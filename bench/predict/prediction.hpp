@@ -20,11 +20,9 @@ struct PhaseTime {
 struct PassResult {
     double seconds = 0;
     double tokens_per_second = 0;
-    std::vector<PhaseTime> phases;      // in the order in which they first appear
-    Utilisation whole;                  // of the pass
-    Utilisation steady;                 // of its middle half
-    std::vector<Operation> operations;  // the layer is -1 before the first one, and `layers` after the last
-    Schedule schedule;
+    std::vector<PhaseTime> phases;  // in the order in which they first appear
+    Utilisation whole;              // of the pass
+    Utilisation steady;             // of its middle half
 };
 
 struct Prediction {
@@ -50,11 +48,5 @@ std::string predictions_text(const std::vector<Prediction>& predictions,
 std::string predictions_csv(const std::vector<Prediction>& predictions);
 std::string predictions_json(const std::vector<Prediction>& predictions,
                              const std::vector<PublishedEngine>& engines);
-
-// The timeline of one layer of prefill in the form that Perfetto (https://ui.perfetto.dev) and Chrome's tracing
-// read: a lane for each NPU core, one for the CPU's team and a curve of the memory's bandwidth. The layer is one
-// in the middle, from its first operation's start to its last one's end, with whatever of its neighbours falls
-// into that time.
-std::string layer_trace_json(const Prediction& prediction);
 
 }  // namespace rknpu2

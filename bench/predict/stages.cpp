@@ -90,27 +90,27 @@ class Stages {
         }
         norm();
         multiply(Group::kQkv);
-        pass("rope, KV cache", 2 * kFloat * (q_ + kv_) + 2 * kFloat * kv_ + 2 * kHalf * kv_);
+        pass(2 * kFloat * (q_ + kv_) + 2 * kFloat * kv_ + 2 * kHalf * kv_);  // rope, KV cache
         attention();
         multiply(Group::kAttentionOutput);
-        pass("residual", 3 * kFloat * H_);
+        pass(3 * kFloat * H_);  // residual
         norm();
         if (way_ == Way::kTogether) {
             multiply(Group::kGateUp, true, kFloat * F_);
         } else {
             multiply(Group::kGateUp);
-            pass("SiLU, multiply", 3 * kFloat * F_);
+            pass(3 * kFloat * F_);  // SiLU, multiply
         }
         multiply(Group::kDown);
-        pass("residual", 3 * kFloat * H_);
+        pass(3 * kFloat * H_);  // residual
     }
 
     void add_first() {
-        if (way_ == Way::kFlow) pass("norm, quantise", kFloat * H_ + planes(Group::kQkv) * H_);
+        if (way_ == Way::kFlow) pass(kFloat * H_ + planes(Group::kQkv) * H_);  // norm, quantise
     }
 
     void add_head() {
-        pass("norm", 2 * kFloat * H_);
+        pass(2 * kFloat * H_);  // norm
         multiply(Group::kHead);
     }
 
@@ -124,29 +124,23 @@ class Stages {
         return start == Start::kHandOver ? s_.board.hand_over_us * 1e3 : 0;
     }
 
-    void add(const char* phase, const std::string& what, Operation operation, Start start,
-             bool block_begins) {
+    void add(const char* phase, Operation operation, Start start, bool block_begins) {
         operation.fixed_ns = start_ns(start);
-        stages_.push_back({.phase = phase,
-                           .what = what,
-                           .operations = {std::move(operation)},
-                           .block_begins = block_begins});
+        stages_.push_back(
+            {.phase = phase, .operations = {std::move(operation)}, .block_begins = block_begins});
     }
 
-    void pass(const char* what, double bytes, Start start = Start::kRegion) {
-        add("float passes", what, cpu_pass(bytes * count_, s_.board), start, true);
+    void pass(double bytes, Start start = Start::kRegion) {
+        add("float passes", cpu_pass(bytes * count_, s_.board), start, true);
     }
 
     // Half of a layer's norms, those of attention or of the FFN.
     // They follow a residual, that of the layer before or this one's.
-    void norm() {
-        pass("norm", static_cast<double>(m_.norms_per_layer) / 2 * 2 * kFloat * H_, Start::kGoesOn);
-    }
+    void norm() { pass(static_cast<double>(m_.norms_per_layer) / 2 * 2 * kFloat * H_, Start::kGoesOn); }
 
     void attention() {
-        add("attention", "attention",
-            cpu_attention(rows_.first, rows_.count, m_.q_size(), m_.kv_size(), s_.board), Start::kGoesOn,
-            true);
+        add("attention", cpu_attention(rows_.first, rows_.count, m_.q_size(), m_.kv_size(), s_.board),
+            Start::kGoesOn, true);
         stages_.back().causal = true;
     }
 
@@ -166,11 +160,9 @@ class Stages {
         const auto K = static_cast<double>(product.K);
         const double in = K * rows_each;
         if (quantises) {
-            add("quantise", std::string("quantise for ") + product.name,
-                cpu_pass((kFloat * K + in) * count_, s_.board), Start::kGoesOn, true);
+            add("quantise", cpu_pass((kFloat * K + in) * count_, s_.board), Start::kGoesOn, true);
         }
         stages_.push_back({.phase = "NPU",
-                           .what = product.name,
                            .operations = npu_rounds(rows_.count * rows_each, product.N, product.K,
                                                     product.grid, s_.sync, s_.board),
                            .block_begins = !quantises});
@@ -197,7 +189,7 @@ class Stages {
         pass.parts.front().gbps = std::min(pass.parts.front().gbps, gbps);
         pass.parts.push_back({.bytes = sums * count_, .gbps = gbps});
         if (s_.sync == Sync::kLines) pass.parts.push_back({.compute_ns = line_ns(shared * count_, board)});
-        add("results", std::string("results of ") + product.name, std::move(pass), Start::kHandOver, false);
+        add("results", std::move(pass), Start::kHandOver, false);
     }
 
     const Setting& s_;
@@ -296,7 +288,7 @@ int Setting::planes_of(int64_t layer, Group group) const {
 std::vector<Product> products_of(const Setting& setting, Group group) {
     std::vector<Product> products;
     for (const WeightShape& weight : weights_of(setting.model, group)) {
-        products.push_back({weight.name, weight.N, weight.K, weight.N, {}});
+        products.push_back({weight.N, weight.K, weight.N, {}});
         if (setting.design == Design::kPlain || products.size() == 1) continue;
         Product& all = products.front();
         all.N += weight.N;
@@ -306,7 +298,6 @@ std::vector<Product> products_of(const Setting& setting, Group group) {
     for (Product& product : products) {
         product.grid = smallest_grid(product.N, product.K, setting.board);
         if (setting.design == Design::kPlain) continue;
-        product.name = group_name(group);
         if (group == Group::kHead) continue;
         product.grid.segments =
             best_segments(kBoardRates, NpuArithmetic::kInt8, static_cast<size_t>(product.K));

@@ -93,7 +93,6 @@ struct Setting {
 
 // What is multiplied at once: a weight, or a whole group of N columns together.
 struct Product {
-    const char* name;
     int64_t N, K;
     int64_t width;  // columns of its widest weight
     CellGrid grid;
@@ -107,7 +106,6 @@ struct Rows {
 
 struct Stage {
     const char* phase;
-    std::string what;
     std::vector<Operation> operations;  // follow each other; dependencies, order and names come later
     bool block_begins = false;          // where chunks wait for each other unless they flow
     bool causal = false;                // needs the chunks before it

@@ -16,8 +16,8 @@
 #pragma once
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
-#include <string>
 #include <vector>
 
 namespace rknpu2 {
@@ -34,14 +34,12 @@ struct Part {
 
 struct Operation {
     const char* phase = "";  // what time is summed by
-    std::string what;
     Server server = Server::kCpu;
     double fixed_ns = 0;
     int cores = 0;  // of the NPU that take part; as many CPU threads submit
     std::vector<Part> parts;
     std::vector<size_t> after;  // indices of operations
     int64_t order = 0;
-    int64_t layer = 0, chunk = 0;  // for who draws it
 
     double bytes() const;
 };

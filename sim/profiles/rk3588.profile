@@ -36,7 +36,7 @@ stream_gbps.2 = 21.1            # 1.90 x one core: fused attention at 1790 and 9
 stream_gbps.3 = 31.4            # 1x2560x262144 int8 on three cores: 671 MB in 21.4 ms; 1x4096x4096 int4 with its bindings 30.8
 mixed_gbps.1 = 10.9             # fitted, equal to stream_gbps.1
 mixed_gbps.2 = 21.1             # as stream_gbps.2: nobody measured two cores that read again
-mixed_gbps.3 = 25.5             # 256x3584x3584 and x18944 int8 in tiles of 15 rows: 700 and 731 GOPS; their source was not recorded
+mixed_gbps.3 = 25.5             # guess, 81 % of stream_gbps.3: nobody has published int8 on three cores that read weights again
 
 # The host's part.
 submit_us = 33                  # rknn-toolkit2 issue 154: 30 us for a 1x32x16 run; mainline driver 27 to 52

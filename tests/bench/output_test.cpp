@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
-// What is written: JSON, CSV and the trace.
+// What is written: JSON and CSV.
 #include <nlohmann/json.hpp>
-#include <sstream>
 
 #include "bench/predict_cases.hpp"
 #include "predict/check.hpp"
@@ -39,31 +38,6 @@ TEST(Output, CsvHasACellForEveryColumn) {
     EXPECT_EQ(table.text(0, "design"), "plain");
     EXPECT_GT(table.number(0, "pp_tps"), 100);
     EXPECT_TRUE(table.status().ok()) << table.status().message();
-}
-
-TEST(Output, TheTraceShowsCpuAndNpuTogether) {
-    const json trace = json::parse(layer_trace_json(predict_for("Qwen2.5-1.5B", Design::kPlugin)));
-    std::vector<std::pair<double, double>> npu, cpu;
-    bool memory = false;
-    for (const json& event : trace["traceEvents"]) {
-        memory = memory || event["ph"] == "C";
-        if (event["ph"] != "X") continue;
-        EXPECT_GT(event["dur"].get<double>(), 0);
-        auto& lane = event["pid"] == 1 ? npu : cpu;
-        const double start = event["ts"];
-        if (event["pid"] == 2 || event["tid"] == 0)
-            lane.emplace_back(start, start + event["dur"].get<double>());
-    }
-    EXPECT_TRUE(memory);
-    double together = 0;
-    for (const auto& [a, b] : npu) {
-        for (const auto& [c, d] : cpu)
-            together += std::max(0.0, std::min(b, d) - std::max(a, c));
-    }
-    double of_cpu = 0;
-    for (const auto& [c, d] : cpu)
-        of_cpu += d - c;
-    EXPECT_GT(together, 0.5 * of_cpu);
 }
 
 }  // namespace

@@ -43,23 +43,13 @@ TEST(Csv, TheFirstErrorIsKept) {
 }
 
 TEST(Published, BrokenFilesAreErrors) {
-    EXPECT_EQ(published_matmuls("check,m\nyes,many\n", "f.csv").status().message(),
-              "f.csv:2: \"many\" in column m is no number from 0 to 4294967295");
+    EXPECT_EQ(published_engines("tokens\nmany\n", "f.csv").status().message(),
+              "f.csv:2: \"many\" in column tokens is no number from 0 to 1e+12");
     EXPECT_EQ(published_engines("engine,model\na,b\n", "f.csv").status().message(),
               "f.csv: there is no column tokens");
 }
 
-TEST(Published, TheMarkedRowsAreThere) {
-    const auto matmuls = published_matmuls(embedded_timings(), "npu-timings.csv");
-    ASSERT_TRUE(matmuls.ok()) << matmuls.status().message();
-    EXPECT_EQ(matmuls.value().size(), 34);
-    for (const PublishedMatmul& matmul : matmuls.value()) {
-        EXPECT_GT(matmul.gops, 0);
-        const double macs = static_cast<double>(matmul.matmuls) * matmul.M * matmul.K * matmul.N;
-        EXPECT_NEAR(matmul.gops * matmul.time_us, 2e-3 * macs, 1);
-        EXPECT_EQ(matmul.matmuls > 1, !matmul.dealt);
-        EXPECT_EQ(matmul.tile_rows > 0, matmul.M == 256) << matmul.how;
-    }
+TEST(Published, EveryEngineHasASource) {
     const auto engines = published_engines(embedded_engines(), "engines.csv");
     ASSERT_TRUE(engines.ok()) << engines.status().message();
     EXPECT_GE(engines.value().size(), 5);

@@ -139,11 +139,6 @@ void profile() {
     seed("profile", "board", bytes(uint8_t{1}) + embedded_board());
     seed("profile", "simulator-as-board", bytes(uint8_t{1}) + rknnsim::default_profile_text());
     seed("profile", "shape", bytes(uint8_t{2}) + embedded_models());
-    seed("profile", "matmuls",
-         bytes(uint8_t{3}) +
-             std::string("m,k,n,cores,time_us,gops,a_type,ac_layout,how,source,check\n"
-                         "128,1024,8192,1,,1877,int8,native,\"tiles of 32 rows, by hand\",x,yes\n"
-                         "1,4096,4096,3,600,,fp16,normal,,y,no\n"));
     seed("profile", "engines",
          bytes(uint8_t{3}) +
              std::string("engine,model,tokens,prefill_tps,decode_tps,source,check\na,b,128,90.5,10,c,\n"));

@@ -113,15 +113,6 @@ void published(const std::string& text) {
         if (!status.ok())
             FUZZ_CHECK(fuzz::is_one_line(status.message()) && status.message().rfind("file:", 0) == 0);
     };
-    const Result<std::vector<PublishedMatmul>> matmuls = published_matmuls(text, "file");
-    told(matmuls.status());
-    if (matmuls.ok()) {
-        for (const PublishedMatmul& matmul : matmuls.value()) {
-            FUZZ_CHECK(matmul.M > 0 && matmul.K > 0 && matmul.N > 0 && matmul.cores > 0);
-            FUZZ_CHECK(std::isfinite(matmul.gops) && matmul.gops > 0);
-            FUZZ_CHECK(std::isfinite(matmul.time_us) && matmul.time_us > 0);
-        }
-    }
     const Result<std::vector<PublishedEngine>> engines = published_engines(text, "file");
     told(engines.status());
     if (engines.ok()) {

@@ -168,7 +168,7 @@ TEST_F(DoctorBoards, ACrashOrAHangOfAProbeIsAReading) {
         EXPECT_EQ(answers(found)["many-contexts"], "200 or more");
         EXPECT_EQ(found["coherency"]["chosen"], "owner");
         EXPECT_EQ(found["health"], "warning");
-        EXPECT_FALSE(found["profile"].is_null());
+        EXPECT_FALSE(found["measurements"].is_null());
     }
 }
 

@@ -45,7 +45,7 @@ TEST_F(DoctorExamination, FindingsArriveAsTheyWereTold) {
     EXPECT_EQ(back.self_test[0].test.integers, result.test.integers);
     EXPECT_EQ(back.self_test[0].first.expected, 0.1);
     EXPECT_TRUE(std::isnan(back.self_test[0].first.got));
-    EXPECT_NE(back.measurements.find(speed_shapes(true)[1]), nullptr);
+    EXPECT_EQ(back.measurements.speeds.at(0).shape, speed_shapes(true)[1]);
     EXPECT_EQ(back.readings[0].state, StepState::kTimedOut);
     EXPECT_EQ(back.readings[0].figures[0].of, 4);
 }
