@@ -27,6 +27,28 @@ bool differs(const char* in) {
     return said != nullptr && std::strcmp(said, in) == 0;
 }
 
+// A ggml whose tensors are of another size: bytes of the name, and of what is new in front of it and behind.
+struct Tensors {
+    const char* in;
+    size_t name = GGML_MAX_NAME, in_front = 0, behind = 0;
+
+    size_t more() const { return name - GGML_MAX_NAME + in_front + behind; }
+};
+const Tensors& tensors() {
+    static constexpr Tensors kKnown[] = {{"longer names", 128},
+                                         {"the longest names", 256},
+                                         {"names that are too long", 264},
+                                         {"a shorter tensor", 48},
+                                         {"a larger tensor", 64, 0, 16},
+                                         {"as large as with longer names", 64, 0, 64},
+                                         {"longer names, and more behind", 128, 0, 8},
+                                         {"longer names behind more", 128, 8}};
+    static constexpr Tensors kStock = {""};
+    for (const Tensors& known : kKnown)
+        if (differs(known.in)) return known;
+    return kStock;
+}
+
 // Objects of a ggml that has put something in between: `bytes` of it at `at`.
 template <typename T>
 T* with_a_hole(const T& object, size_t at, size_t bytes) {
@@ -63,7 +85,7 @@ T* of_larger_table(T* object, const char* kind, size_t first = 0) {
 }  // namespace
 
 EXPORT size_t ggml_tensor_overhead(void) {
-    return REAL(ggml_tensor_overhead)() + (differs("a larger tensor") ? 16 : 0);
+    return REAL(ggml_tensor_overhead)() + tensors().more();
 }
 
 EXPORT const char* ggml_op_name(enum ggml_op op) {
@@ -102,7 +124,14 @@ EXPORT const struct ggml_type_traits* ggml_get_type_traits(enum ggml_type type) 
 
 EXPORT struct ggml_tensor* ggml_new_tensor_2d(struct ggml_context* context, enum ggml_type type, int64_t ne0,
                                               int64_t ne1) {
-    ggml_tensor* const tensor = REAL(ggml_new_tensor_2d)(context, type, ne0, ne1);
+    ggml_tensor* tensor = REAL(ggml_new_tensor_2d)(context, type, ne0, ne1);
+    static std::array<std::array<ggml_tensor, 2>, 4> larger;
+    static size_t made = 0;
+    if (tensors().more() != 0) {
+        ggml_tensor* const copy = larger[made++ % larger.size()].data();
+        *copy = *tensor;
+        tensor = copy;
+    }
     if (type != GGML_TYPE_F16) return tensor;
     if (differs("the shape")) std::swap(tensor->ne[0], tensor->ne[1]);
     if (differs("the strides")) tensor->nb[1] += 64;
@@ -112,7 +141,11 @@ EXPORT struct ggml_tensor* ggml_new_tensor_2d(struct ggml_context* context, enum
 }
 
 EXPORT struct ggml_tensor* ggml_set_name(struct ggml_tensor* tensor, const char* name) {
-    REAL(ggml_set_name)(tensor, differs("the name") ? (std::string("12345678") + name).c_str() : name);
+    const Tensors& are = tensors();
+    const std::string text =
+        ((differs("the name") ? "12345678" : "") + std::string(name)).substr(0, are.name - 1);
+    auto* const at = reinterpret_cast<std::byte*>(tensor) + offsetof(ggml_tensor, name) + are.in_front;
+    std::memcpy(at, text.c_str(), text.size() + 1);
     return tensor;
 }
 

@@ -27,14 +27,15 @@ struct HostFunctions {
 #undef X
 };
 
-// The libraries that make up a ggml, in the order in which they have to be opened.
+// The libraries that make up a ggml, in the order in which they have to be opened. All in one: no `cpu`.
 struct HostFiles {
     std::string base;
     std::string registry;
     std::string cpu;
 };
 
-// Those of the build that CMake was told of; empty paths without one.
+// Those of the build that CMake was told of; empty paths without one. RKNPU2_TEST_LIBRARY names an older host instead,
+// which is all in one library.
 HostFiles stock_files();
 
 struct LogLine {

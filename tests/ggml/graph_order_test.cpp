@@ -17,7 +17,6 @@ class GraphOrderTest : public ::testing::Test {
   protected:
     ggml_tensor* add(const char* name, Op op, ggml_tensor* a = nullptr, ggml_tensor* b = nullptr) {
         ggml_tensor& node = tensors_.emplace_back();
-        node = {};
         node.op = ggml_.operations.number_of(op);
         node.src[0] = a;
         node.src[1] = b;

@@ -66,8 +66,13 @@ TEST(Layouts, AGgmlThatLacksAFunctionIsRefused) {
 TEST(Layouts, AGgmlThatDiffersIsRefused) {
     RKNPU2_NEEDS_HOST();
     const std::pair<const char*, const char*> differences[] = {
-        {"a larger tensor",
+        {"a shorter tensor",
          "it differs from ggml 0.9.3 to 0.9.11 and 0.11.0 to 0.25.3 in the size of a tensor"},
+        {"names that are too long", " in the size of a tensor;"},
+        {"a larger tensor", " in a tensor's name;"},
+        {"as large as with longer names", " in a tensor's name;"},
+        {"longer names, and more behind", " in a tensor's name;"},
+        {"longer names behind more", " in a tensor's name;"},
         {"no MUL_MAT", "has no operation MUL_MAT"},
         {"no last operation", "has no operation GLU"},
         {"an operation twice", "has no operation "},
@@ -123,8 +128,11 @@ TEST(Layouts, AGgmlThatDiffersIsRefused) {
 // A release does not tell: what fits is taken, and the log says that nobody has tried it.
 TEST(Layouts, AGgmlThatFitsIsTaken) {
     RKNPU2_NEEDS_HOST();
-    const std::pair<const char*, const char*> releases[] = {
-        {"nothing", nullptr}, {"a release of tomorrow", "version 0.99.0"}, {"no version", "version unknown"}};
+    const std::pair<const char*, const char*> releases[] = {{"nothing", nullptr},
+                                                            {"longer names", nullptr},
+                                                            {"the longest names", nullptr},
+                                                            {"a release of tomorrow", "version 0.99.0"},
+                                                            {"no version", "version unknown"}};
     for (const auto& [in, said] : releases) {
         run_alone([in = in, said = said] {
             setenv("DIFFERS", in, 1);

@@ -79,7 +79,6 @@ PlanFixture::~PlanFixture() = default;
 
 ggml_tensor* PlanFixture::make(const char* name, const Shape& shape, ggml_type type) {
     ggml_tensor& tensor = tensors_.emplace_back();
-    tensor = {};
     tensor.op = host_.ggml.operations.number_of(Op::kNone);
     tensor.type = type;
     size_t stride = type_size(type);

@@ -56,7 +56,13 @@ using ggml_bitset_t = uint32_t;
 struct ggml_backend_buffer;
 struct ggml_context;
 
+// Its name may be longer in a host, and fields follow that nobody here reads: a tensor of ours is a HostTensor
+// (host/host_tensor.hpp).
 struct ggml_tensor {
+    ggml_tensor() = default;
+    ggml_tensor(const ggml_tensor&) = delete;
+    ggml_tensor& operator=(const ggml_tensor&) = delete;
+
     ggml_type type;
     ggml_backend_buffer* buffer;
     int64_t ne[GGML_MAX_DIMS];  // elements, fastest dimension first
@@ -69,8 +75,6 @@ struct ggml_tensor {
     size_t view_offs;       // bytes
     void* data;
     char name[GGML_MAX_NAME];
-    void* extra;
-    char padding[8];
 };
 
 // Open addressing, linear probing, as the functions below.

@@ -3,6 +3,7 @@
 
 #include "base/format.hpp"
 #include "base/log.hpp"
+#include "ggml/host/host_tensor.hpp"
 #include "system/system_memory.hpp"
 
 namespace rknpu2 {
@@ -16,15 +17,14 @@ constexpr size_t kReservedShare = 8;
 bool takes(const Host& host, ggml_backend_buffer_type_t type, const ggml_tensor* node) {
     const ggml_backend_buffer_t nothing = host.ggml.ggml_backend_buft_alloc_buffer(type, 0);
     if (nothing == nullptr) return false;
-    ggml_tensor weight = *node->src[0];
-    ggml_tensor rows = *node->src[1];
-    ggml_tensor product = *node;
-    weight.buffer = nothing;
-    weight.extra = nullptr;
-    rows.buffer = nullptr;
-    product.src[0] = &weight;
-    product.src[1] = &rows;
-    const bool supported = host.ggml.ggml_backend_dev_supports_op(host.cpu_device(), &product);
+    HostTensor weight(host.ggml, *node->src[0]);
+    HostTensor rows(host.ggml, *node->src[1]);
+    HostTensor product(host.ggml, *node);
+    weight->buffer = nothing;
+    rows->buffer = nullptr;
+    product->src[0] = weight.get();
+    product->src[1] = rows.get();
+    const bool supported = host.ggml.ggml_backend_dev_supports_op(host.cpu_device(), product.get());
     host.ggml.ggml_backend_buffer_free(nothing);
     return supported;
 }
@@ -55,13 +55,13 @@ CpuCopy make_cpu_copy(Host& host, const ggml_tensor* node) {
     const ggml_tensor* const stack = node->src[0];
     const ggml_backend_buffer_type_t type = faster_type(host, node);
     if (type == nullptr) return nullptr;
-    const std::shared_ptr<ggml_tensor> copy(new ggml_tensor(*stack), [&ggml](ggml_tensor* tensor) {
-        if (tensor->buffer != nullptr) ggml.ggml_backend_buffer_free(tensor->buffer);
+    const std::shared_ptr<HostTensor> made(new HostTensor(ggml, *stack), [&ggml](HostTensor* tensor) {
+        if ((*tensor)->buffer != nullptr) ggml.ggml_backend_buffer_free((*tensor)->buffer);
         delete tensor;
     });
+    const std::shared_ptr<ggml_tensor> copy(made, made->get());
     copy->buffer = nullptr;
     copy->data = nullptr;
-    copy->extra = nullptr;
     const size_t bytes = ggml.ggml_backend_buft_get_alloc_size(type, copy.get());
     if (const Status memory = check_memory(bytes); !memory.ok()) {
         if (host.counters->cpu_copies_refused++ == 0)

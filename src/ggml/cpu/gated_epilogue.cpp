@@ -2,21 +2,23 @@
 #include "ggml/cpu/gated_epilogue.hpp"
 
 #include "ggml/host/graph_status.hpp"
+#include "ggml/host/host_tensor.hpp"
 
 namespace rknpu2 {
 namespace {
 
 // Some rows and columns of a matrix of floats.
-ggml_tensor part_of(const ggml_tensor& whole, const ResultBlock& block, float* data, size_t stride) {
-    ggml_tensor part = whole;
-    part.ne[0] = static_cast<int64_t>(block.columns);
-    part.ne[1] = static_cast<int64_t>(block.rows);
-    part.ne[2] = part.ne[3] = 1;
-    part.nb[0] = sizeof(float);
-    part.nb[1] = stride * sizeof(float);
-    part.nb[2] = part.nb[3] = part.nb[1] * block.rows;
-    part.data = data;
-    part.view_src = nullptr;
+HostTensor part_of(const GgmlFunctions& ggml, const ggml_tensor& whole, const ResultBlock& block, float* data,
+                   size_t stride) {
+    HostTensor part(ggml, whole);
+    part->ne[0] = static_cast<int64_t>(block.columns);
+    part->ne[1] = static_cast<int64_t>(block.rows);
+    part->ne[2] = part->ne[3] = 1;
+    part->nb[0] = sizeof(float);
+    part->nb[1] = stride * sizeof(float);
+    part->nb[2] = part->nb[3] = part->nb[1] * block.rows;
+    part->data = data;
+    part->view_src = nullptr;
     return part;
 }
 
@@ -48,13 +50,15 @@ void GatedEpilogue::apply(const ResultBlock& block) noexcept {
         return;
     }
     const auto N = static_cast<size_t>(node_->ne[0]);
-    ggml_tensor first = part_of(*node_->src[0], block, block.products[swapped_ ? 1 : 0], block.stride);
-    ggml_tensor second = part_of(*node_->src[1], block, block.products[swapped_ ? 0 : 1], block.stride);
-    first.op = second.op = host_.ggml.operations.number_of(Op::kNone);
-    ggml_tensor out = part_of(*node_, block, static_cast<float*>(node_->data) + block.m * N + block.n, N);
-    out.src[0] = &first;
-    out.src[1] = &second;
-    if (compute_node(host_, backend, &out) != GGML_STATUS_SUCCESS) failed_ = true;
+    const GgmlFunctions& ggml = host_.ggml;
+    HostTensor first = part_of(ggml, *node_->src[0], block, block.products[swapped_ ? 1 : 0], block.stride);
+    HostTensor second = part_of(ggml, *node_->src[1], block, block.products[swapped_ ? 0 : 1], block.stride);
+    first->op = second->op = ggml.operations.number_of(Op::kNone);
+    HostTensor out =
+        part_of(ggml, *node_, block, static_cast<float*>(node_->data) + block.m * N + block.n, N);
+    out->src[0] = first.get();
+    out->src[1] = second.get();
+    if (compute_node(host_, backend, out.get()) != GGML_STATUS_SUCCESS) failed_ = true;
     cpus_.give_back(backend);
 }
 

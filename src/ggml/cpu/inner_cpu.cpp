@@ -97,17 +97,17 @@ void InnerCpu::give_threads_back() {
     if (!use_pool(params, host_cpus_)) return;
     set_cpu_threads(host_, backend_, team_threads_);  // as many as there are: none is started for this
     float number = 0;
-    ggml_tensor one{};
-    one.op = host_.ggml.operations.number_of(Op::kNone);
-    one.type = GGML_TYPE_F32;
-    std::fill_n(one.ne, GGML_MAX_DIMS, 1);
-    std::fill_n(one.nb, GGML_MAX_DIMS, sizeof number);
-    one.data = &number;
-    ggml_tensor sum = one;
-    sum.op = host_.ggml.operations.number_of(Op::kAdd);
-    sum.src[0] = sum.src[1] = &one;
+    HostTensor one;
+    one->op = host_.ggml.operations.number_of(Op::kNone);
+    one->type = GGML_TYPE_F32;
+    std::fill_n(one->ne, GGML_MAX_DIMS, 1);
+    std::fill_n(one->nb, GGML_MAX_DIMS, sizeof number);
+    one->data = &number;
+    HostTensor sum = one;
+    sum->op = host_.ggml.operations.number_of(Op::kAdd);
+    sum->src[0] = sum->src[1] = one.get();
     const KeepAffinity keep(true);
-    static_cast<void>(compute_node(host_, backend_, &sum));
+    static_cast<void>(compute_node(host_, backend_, sum.get()));
 }
 
 // Has the backend compute with a new pool on these CPUs (empty: all), in place of the old one. False: it
@@ -174,9 +174,8 @@ void InnerCpu::use_copies(ggml_cgraph& part, std::span<const NodeDecision> decis
             nodes_.assign(part.nodes, part.nodes + part.n_nodes);
             part.nodes = nodes_.data();
         }
-        stand_ins_.push_back(*node);
-        stand_ins_.back().src[0] = const_cast<ggml_tensor*>(copy.get());
-        nodes_[i] = &stand_ins_.back();
+        nodes_[i] = stand_ins_.emplace_back(host_.ggml, *node).get();
+        nodes_[i]->src[0] = const_cast<ggml_tensor*>(copy.get());
         copies_.push_back(std::move(copy));
     }
 }

@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "ggml/buffer/cpu_copies.hpp"
+#include "ggml/host/host_tensor.hpp"
 #include "ggml/node/node.hpp"
 
 namespace rknpu2 {
@@ -66,7 +67,7 @@ class InnerCpu {
     int team_threads_ = 0;  // of the last computation by several
 
     // Nodes that choose among experts, with copies of their weights; of the running call.
-    std::deque<ggml_tensor> stand_ins_;
+    std::deque<HostTensor> stand_ins_;
     std::vector<CpuCopy> copies_;
     std::vector<ggml_tensor*> nodes_;
 };

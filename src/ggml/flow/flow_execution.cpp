@@ -175,7 +175,7 @@ class FlowExecution {
 
     Status attention(const FlowStage& stage, size_t chunk) {
         const PhaseTimer timer(*host_.counters, Phase::kCpu);
-        RowsGraph graph(plan_, stage);
+        RowsGraph graph(host_.ggml, plan_, stage);
         FlowBlock rows = rows_of(chunk);
         const int64_t end = rows.first + rows.count;
         for (; rows.first < end; rows.first += rows.count) {
@@ -223,7 +223,7 @@ class FlowExecution {
             failure_ = StatusCode::kOutOfMemory;
             return;
         }
-        RowsGraph graph(plan_, stage);
+        RowsGraph graph(host_.ggml, plan_, stage);
         const FlowChunk& rows = chunks_[chunk];
         for (size_t first = room * next++; first < rows.count && failure_ == StatusCode::kOk;
              first = room * next++) {

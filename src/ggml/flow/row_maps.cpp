@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "ggml/host/host_tensor.hpp"
 #include "ggml/node/describe.hpp"
 
 namespace rknpu2 {
@@ -147,12 +148,12 @@ bool RowMaps::map_set_rows(const ggml_tensor* node, RowMap& mapped) const {
 // Queries by heads, each query with its row of the mask. Keys and values as a whole. Results are heads by
 // queries. Streams, each with keys and values of its own, are outermost in all of them.
 bool RowMaps::map_attention(const ggml_tensor* node, RowMap& mapped) const {
-    ggml_tensor queries = *node->src[0];  // of all streams, one behind the other
-    const int64_t streams = queries.ne[3];
+    HostTensor queries(ggml_, *node->src[0]);  // of all streams, one behind the other
+    const int64_t streams = queries->ne[3];
     if (streams < 1 || rows_ % streams != 0) return false;
-    if (streams > 1 && queries.nb[3] != queries.nb[1] * static_cast<size_t>(queries.ne[1])) return false;
-    queries.ne[1] *= streams;
-    queries.ne[3] = 1;
+    if (streams > 1 && queries->nb[3] != queries->nb[1] * static_cast<size_t>(queries->ne[1])) return false;
+    queries->ne[1] *= streams;
+    queries->ne[3] = 1;
     for (const int operand : {1, 2}) {
         const ggml_tensor* const shown = node->src[operand];
         if (is_computed(shown) || shown->ne[3] != streams) return false;
@@ -162,7 +163,7 @@ bool RowMaps::map_attention(const ggml_tensor* node, RowMap& mapped) const {
         mapped.source_dims[3] = 1;
     }
     mapped.dim = 2;
-    mapped.source_dims[0] = streams > 1 && queries.view_src == nullptr ? kNoRows : dim_of(&queries, 1);
+    mapped.source_dims[0] = streams > 1 && queries->view_src == nullptr ? kNoRows : dim_of(queries.get(), 1);
     return mapped.source_dims[0] == 1;
 }
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "ggml/flow/rows_graph.hpp"
 
+#include <algorithm>
+
 #include "ggml/host/uses.hpp"
 
 namespace rknpu2 {
@@ -27,8 +29,13 @@ std::byte* rows_at(const FlowPlan& plan, const ggml_tensor* tensor, int dim, con
     return home + static_cast<size_t>(block.first - first) * memory.row_bytes;
 }
 
-RowsGraph::RowsGraph(const FlowPlan& plan, const FlowStage& stage) : plan_(plan) {
-    copies_.reserve(stage.nodes.size() * (GGML_MAX_SRC + 1));  // pointers to them are kept
+RowsGraph::RowsGraph(const GgmlFunctions& ggml, const FlowPlan& plan, const FlowStage& stage)
+    : ggml_(ggml), plan_(plan) {
+    size_t most = stage.nodes.size();
+    for (const RowMap& mapped : stage.nodes)
+        most += GGML_MAX_SRC -
+                static_cast<size_t>(std::count(mapped.node->src, std::end(mapped.node->src), nullptr));
+    copies_.reserve(most);  // pointers to them are kept
     for (const RowMap& mapped : stage.nodes) {
         ggml_tensor* const node = copy_of(mapped.node, mapped.dim);
         for (size_t i = 0; i < mapped.source_dims.size(); ++i)
@@ -42,11 +49,12 @@ RowsGraph::RowsGraph(const FlowPlan& plan, const FlowStage& stage) : plan_(plan)
 // One copy for each way to look at a tensor, so that nodes stay each other's sources.
 ggml_tensor* RowsGraph::copy_of(const ggml_tensor* original, int dim) {
     for (Copy& copy : copies_)
-        if (copy.original == original && copy.dim == dim) return &copy.tensor;
+        if (copy.original == original && copy.dim == dim) return copy.tensor.get();
     const auto found = plan_.tensors.find(memory_of(original));
     const bool computed = dim != kWhole && found != plan_.tensors.end();
     const size_t parts = computed ? found->second.row_bytes / original->nb[dim] : 1;
-    return &copies_.emplace_back(Copy{original, dim, static_cast<int64_t>(parts), *original}).tensor;
+    copies_.push_back({original, dim, static_cast<int64_t>(parts), HostTensor(ggml_, *original)});
+    return copies_.back().tensor.get();
 }
 
 // Where the tensor's key is in the graph's hash set, or is put. There is always a free one.
@@ -79,7 +87,7 @@ void RowsGraph::count_uses(const FlowStage& stage) {
         const auto found = plan_.tensors.find(copy.original);
         if (found == plan_.tensors.end()) continue;
         if (found->second.home == FlowTensor::Home::kBlock && found->first != quantised) continue;
-        ++uses_[add_key(&copy.tensor)];
+        ++uses_[add_key(copy.tensor.get())];
     }
 }
 
@@ -88,14 +96,14 @@ ggml_cgraph* RowsGraph::show(const FlowBlock& block) {
     for (Copy& copy : copies_) {
         const bool has_streams = copy.original->ne[3] > 1;
         if (copy.dim == kWhole && !has_streams) continue;
-        copy.tensor.data = rows_at(plan_, copy.original, copy.dim, block);
-        if (has_streams) copy.tensor.ne[3] = 1;
+        ggml_tensor* const shown = copy.tensor.get();
+        shown->data = rows_at(plan_, copy.original, copy.dim, block);
+        if (has_streams) shown->ne[3] = 1;
         if (copy.dim == kWhole) continue;
-        copy.tensor.ne[copy.dim] = block.count * copy.parts;
+        shown->ne[copy.dim] = block.count * copy.parts;
         for (int d = copy.dim + 1; d < GGML_MAX_DIMS; ++d) {
             // Further out are only dimensions of one element, or heads of queries.
-            if (copy.tensor.ne[d] == 1)
-                copy.tensor.nb[d] = copy.tensor.nb[d - 1] * static_cast<size_t>(copy.tensor.ne[d - 1]);
+            if (shown->ne[d] == 1) shown->nb[d] = shown->nb[d - 1] * static_cast<size_t>(shown->ne[d - 1]);
         }
     }
     return &graph_;

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "ggml/flow/flow_plan.hpp"
+#include "ggml/host/host_tensor.hpp"
 
 namespace rknpu2 {
 
@@ -29,8 +30,8 @@ std::byte* rows_at(const FlowPlan& plan, const ggml_tensor* tensor, int dim, con
 
 class RowsGraph {
   public:
-    // Makes the graph of the stage's nodes. The plan must stay.
-    RowsGraph(const FlowPlan& plan, const FlowStage& stage);
+    // Makes the graph of the stage's nodes. The plan must stay, and what the host has.
+    RowsGraph(const GgmlFunctions& ggml, const FlowPlan& plan, const FlowStage& stage);
     RowsGraph(const RowsGraph&) = delete;
     RowsGraph& operator=(const RowsGraph&) = delete;
 
@@ -42,13 +43,14 @@ class RowsGraph {
         const ggml_tensor* original = nullptr;
         int dim = kWhole;
         int64_t parts = 1;  // rows of the tensor for each row of the flow
-        ggml_tensor tensor{};
+        HostTensor tensor;
     };
 
     ggml_tensor* copy_of(const ggml_tensor* original, int dim);
     size_t add_key(ggml_tensor* tensor);
     void count_uses(const FlowStage& stage);
 
+    const GgmlFunctions& ggml_;
     const FlowPlan& plan_;
     std::vector<Copy> copies_;
     std::vector<ggml_tensor*> nodes_;

@@ -7,6 +7,11 @@
 #include "base/format.hpp"
 
 namespace rknpu2 {
+namespace {
+
+constexpr size_t kObjectBytes = 32;  // of ggml's list of objects, before each tensor and graph
+
+}  // namespace
 
 Result<HostLibrary> find_host(const void* address) {
     Dl_info info{};
@@ -44,6 +49,7 @@ Result<GgmlFunctions> import_functions(const HostLibrary& host) {
         return Status(StatusCode::kUnsupported, format("the host's ggml (%s) has no operation %s",
                                                        host.path.c_str(), operation.c_str()));
     }
+    functions.tensor_bytes = functions.ggml_tensor_overhead() - kObjectBytes;
     return functions;
 }
 

@@ -16,6 +16,7 @@ namespace rknpu2 {
 
 struct GgmlFunctions {
     Operations operations;
+    size_t tensor_bytes = sizeof(ggml_tensor);  // of the host's tensors
 #define X(name) decltype(&::name) name = nullptr;
 #define OPTIONAL(name) X(name)
 #include "ggml/host/ggml_imports.inc"

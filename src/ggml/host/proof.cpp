@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "base/format.hpp"
+#include "ggml/host/host_tensor.hpp"
 #include "ggml/host/proof_of_tables.hpp"
 #include "ggml/host/types.hpp"
 #include "ggml/host/uses.hpp"
@@ -13,8 +14,6 @@
 namespace rknpu2 {
 namespace {
 
-constexpr size_t kObjectBytes = 32;  // of ggml's list of objects, before each tensor and graph
-constexpr const char* kName = "a name for a proof";
 constexpr uint32_t kTypesOfOldest = 40;  // in ggml 0.9.3; a later one is checked when a tensor has it
 
 Status differs(const char* fact) {
@@ -24,6 +23,14 @@ Status differs(const char* fact) {
 
 #define RKNPU2_FACT(holds, fact) \
     if (!(holds)) return differs(fact)
+
+// As long as the longest, with its zero.
+std::string long_name() {
+    std::string name(kLongestName, 'a');
+    for (size_t at = 0; at < name.size(); ++at)
+        name[at] = static_cast<char>('a' + at % 26);
+    return name;
+}
 
 // Tensors and a graph that the host makes, without memory for elements.
 struct Made {
@@ -53,7 +60,10 @@ Status prove_shape(const Made& made) {
     RKNPU2_FACT(std::equal(std::begin(nb), std::end(nb), weight.nb), "a tensor's strides");
     RKNPU2_FACT(weight.data == nullptr && weight.buffer == nullptr && weight.view_src == nullptr,
                 "a tensor's memory");
-    RKNPU2_FACT(std::strncmp(weight.name, kName, sizeof weight.name) == 0, "a tensor's name");
+    // The host has cut the name: so it is that long, and what follows lies behind it.
+    const size_t name_bytes = ggml.tensor_bytes - offsetof(ggml_tensor, name) - kBehindName;
+    const std::string cut = long_name().substr(0, name_bytes - 1);
+    RKNPU2_FACT(std::memcmp(weight.name, cut.c_str(), name_bytes) == 0, "a tensor's name");
     RKNPU2_FACT(ggml.ggml_nbytes(&weight) == 384 && ggml.ggml_nrows(&weight) == 3 &&
                     ggml.ggml_nelements(&weight) == 192 && ggml.ggml_is_contiguous(&weight),
                 "a tensor's size");
@@ -138,7 +148,7 @@ Status prove_types(const GgmlFunctions& ggml) {
 void make_leaves(Made& made) {
     made.weight = made.ggml.ggml_new_tensor_2d(made.context.get(), GGML_TYPE_F16, 64, 3);
     made.activations = made.ggml.ggml_new_tensor_2d(made.context.get(), GGML_TYPE_F32, 64, 5);
-    made.ggml.ggml_set_name(made.weight, kName);
+    made.ggml.ggml_set_name(made.weight, long_name().c_str());
 }
 
 // A view of the activations' rows from the second one on, and the product.
@@ -155,8 +165,9 @@ void make_nodes(Made& made) {
 }  // namespace
 
 Result<const Abi*> prove_abi(const GgmlFunctions& ggml) {
-    if (ggml.ggml_tensor_overhead() != sizeof(ggml_tensor) + kObjectBytes)
-        return differs("the size of a tensor");
+    RKNPU2_FACT(
+        ggml.tensor_bytes >= sizeof(ggml_tensor) + kBehindName && ggml.tensor_bytes <= sizeof(HostTensor),
+        "the size of a tensor");
     RKNPU2_RETURN_IF_ERROR(prove_types(ggml));
     Made made(ggml);
     if (made.context == nullptr) return Status(StatusCode::kOutOfMemory, "no memory for a ggml context");

@@ -5,6 +5,8 @@
 #include <initializer_list>
 #include <utility>
 
+#include "ggml/host/host_tensor.hpp"
+
 namespace rknpu2 {
 namespace {
 
@@ -153,12 +155,12 @@ const char* our_buffer_differs(const GgmlFunctions& ggml, const Abi& abi, ggml_t
     ggml.ggml_backend_tensor_alloc(buffer, tensor, memory);
     record->calls = 0;
     if (tensor->buffer != buffer || tensor->data != memory) return "a tensor's memory";
-    ggml_tensor other = *tensor;
+    HostTensor other(ggml, *tensor);
     ggml.ggml_backend_buffer_init_tensor(buffer, tensor);
     ggml.ggml_backend_tensor_memset(tensor, 0, 0, 1);
     ggml.ggml_backend_tensor_set(tensor, memory, 0, 1);
     ggml.ggml_backend_tensor_get(tensor, memory, 0, 1);
-    ggml.ggml_backend_tensor_copy(tensor, &other);
+    ggml.ggml_backend_tensor_copy(tensor, other.get());
     ggml.ggml_backend_buffer_clear(buffer, 0);
     ggml.ggml_backend_buffer_reset(buffer);
     ggml.ggml_backend_buffer_free(buffer);
