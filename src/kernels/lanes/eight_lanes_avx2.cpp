@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The tier kAvx2: rotate_lanes.hpp, store_lanes.hpp and dequantise_lanes.hpp with vectors of eight floats.
+// The tier kAvx2: rotate_lanes.hpp, store_lanes.hpp, dequantise_lanes.hpp and attention_lanes.hpp with vectors of eight floats.
 //
 // This file alone is compiled for AVX2, so it must not contain anything that another file could share. It has
 // templates over EightLanes and functions of the namespace avx2, and calls no inline function of the library.
@@ -8,6 +8,7 @@
 #include <bit>
 #include <cstring>
 
+#include "kernels/lanes/attention_lanes.hpp"
 #include "kernels/lanes/dequantise_lanes.hpp"
 #include "kernels/lanes/rotate_lanes.hpp"
 #include "kernels/lanes/store_lanes.hpp"
@@ -96,6 +97,34 @@ struct EightLanes {
         const __m128i high = _mm_loadu_si128(reinterpret_cast<const __m128i*>(atom + group_step));
         value = _mm256_cvtepi32_ps(_mm256_inserti128_si256(_mm256_castsi128_si256(low), high, 1));
     }
+
+    // The larger one; b if either is NaN.
+    [[gnu::always_inline]] static inline Float greatest(Float a, Float b) { return _mm256_max_ps(a, b); }
+    [[gnu::always_inline]] static inline void load_halves(const uint16_t* from, Int& bits) {
+        bits = reinterpret_cast<Int>(
+            _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from))));
+    }
+    // An atom of halves for each row (attention_lanes.hpp), two rows at once.
+    template <size_t kRows>
+    [[gnu::always_inline]] static inline void store_weights(const Float (&weights)[kRows][1], uint16_t* to) {
+#pragma GCC unroll 4
+        for (size_t r = 0; r < kRows; r += 2) {
+            const __m256i first = half_bits(weights[r][0]);
+            const __m256i second = half_bits(weights[r + 1 < kRows ? r + 1 : r][0]);
+            const __m256i atoms = _mm256_permute4x64_epi64(_mm256_packus_epi32(first, second), 0xD8);
+            auto* const out = reinterpret_cast<__m256i*>(to + r * lanes::kOctet);
+            if (r + 1 < kRows) {
+                _mm256_storeu_si256(out, atoms);
+            } else {
+                _mm_storeu_si128(reinterpret_cast<__m128i*>(out), _mm256_castsi256_si128(atoms));
+            }
+        }
+    }
+    // Negative for 0, which packing makes 0 again.
+    [[gnu::always_inline]] static inline __m256i half_bits(Float weight) {
+        const Int bits = reinterpret_cast<Int>(weight);
+        return reinterpret_cast<__m256i>((bits + ((bits >> 13) & 1) + (0xFFF - (112 << 23))) >> 13);
+    }
 };
 
 }  // namespace
@@ -114,5 +143,9 @@ void dequantise_rows(const CubeToRows<Element>& rows) {
 }
 template void dequantise_rows(const CubeToRows<int32_t>&);
 template void dequantise_rows(const CubeToRows<float>&);
+
+void weigh_scores(const ScoresToWeights& rows) {
+    lanes::weigh_scores<EightLanes>(rows);
+}
 
 }  // namespace rknpu2::avx2

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT
 // Vectors of four floats, which every machine has (NEON, SSE2), with the compiler's own vector types: what
-// the generic tier makes of rotate_lanes.hpp, store_lanes.hpp and dequantise_lanes.hpp. Wider ones would be
-// taken apart into single numbers on a machine that does not have them.
+// the generic tier makes of rotate_lanes.hpp, store_lanes.hpp, dequantise_lanes.hpp and attention_lanes.hpp. Wider
+// ones would be taken apart into single numbers on a machine that does not have them.
 #include <bit>
 #include <cstring>
 
+#include "kernels/lanes/attention_lanes.hpp"
 #include "kernels/lanes/dequantise_lanes.hpp"
 #include "kernels/lanes/lanes.hpp"
 #include "kernels/lanes/rotate_lanes.hpp"
@@ -86,6 +87,30 @@ struct FourLanes {
         std::memcpy(&integers, atom, sizeof integers);
         value = __builtin_convertvector(integers, Float);
     }
+
+    // The larger one; b if either is NaN.
+    [[gnu::always_inline]] static inline Float greatest(Float a, Float b) { return a > b ? a : b; }
+    [[gnu::always_inline]] static inline void load_halves(const uint16_t* from, Int& bits) {
+        uint16_t halves __attribute__((vector_size(8)));
+        std::memcpy(&halves, from, sizeof halves);
+        bits = __builtin_convertvector(halves, Int);
+    }
+    // An atom of halves for each row (attention_lanes.hpp): 0, or within a half's normal numbers.
+    template <size_t kRows>
+    [[gnu::always_inline]] static inline void store_weights(const Float (&weights)[kRows][2], uint16_t* to) {
+#pragma GCC unroll 4
+        for (size_t r = 0; r < kRows; ++r) {
+            const Short atom = __builtin_shufflevector(reinterpret_cast<Short>(half_bits(weights[r][0])),
+                                                       reinterpret_cast<Short>(half_bits(weights[r][1])), 0,
+                                                       2, 4, 6, 8, 10, 12, 14);
+            std::memcpy(to + r * lanes::kOctet, &atom, sizeof atom);
+        }
+    }
+    [[gnu::always_inline]] static inline Int half_bits(Float weight) {
+        const Int bits = reinterpret_cast<Int>(weight);
+        const Int half = (bits + ((bits >> 13) & 1) + (0xFFF - (112 << 23))) >> 13;
+        return half > 0 ? half : Int{};
+    }
 };
 
 }  // namespace
@@ -104,5 +129,9 @@ void dequantise_rows(const CubeToRows<Element>& rows) {
 }
 template void dequantise_rows(const CubeToRows<int32_t>&);
 template void dequantise_rows(const CubeToRows<float>&);
+
+void weigh_scores(const ScoresToWeights& rows) {
+    lanes::weigh_scores<FourLanes>(rows);
+}
 
 }  // namespace rknpu2::generic

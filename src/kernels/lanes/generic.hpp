@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/attention.hpp"
 #include "kernels/dequantise.hpp"
 #include "kernels/pack.hpp"
 #include "kernels/quantise.hpp"
@@ -76,6 +77,11 @@ void dequantise_rows(const CubeToRows<Element>& rows);
 void matmul_reference(const float* a, size_t a_stride, const float* b_rows, size_t M, size_t n_count,
                       size_t K, float* out, size_t out_stride);
 
+// A row with a score that is not finite gets the sum NaN, and nothing else that counts.
+void weigh_scores(const ScoresToWeights& rows);
+bool pack_keys(const HalvesToBlock& keys);
+bool pack_values(const HalvesToBlock& values);
+
 }  // namespace rknpu2::generic
 
 #if defined(__x86_64__)
@@ -83,7 +89,9 @@ namespace rknpu2::avx2 {
 
 using generic::add_rounding_errors_int8;
 using generic::matmul_reference;
+using generic::pack_keys;
 using generic::pack_rows;
+using generic::pack_values;
 using generic::reflect_blocks;
 using generic::row_absmax;
 using generic::store_rows_fp16;
@@ -92,6 +100,7 @@ void rotate_rows(const RowsToRotate& rows);
 void store_rows_int8(const Int8Rows& rows, Rounding rounding);
 template <typename Element>
 void dequantise_rows(const CubeToRows<Element>& rows);
+void weigh_scores(const ScoresToWeights& rows);
 
 }  // namespace rknpu2::avx2
 #else
