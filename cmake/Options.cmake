@@ -3,6 +3,7 @@
 
 set(RKNPU2_LLAMA_DIR "" CACHE PATH "Source tree of llama.cpp, for tests of the plug-in; scripts/host-llama.sh --source-dir prints one")
 set(RKNPU2_LLAMA_BIN_DIR "" CACHE PATH "Programs of a built llama.cpp, for the end-to-end tests; empty: those tests are skipped")
+set(RKNPU2_OLDER_BIN_DIR "" CACHE PATH "Programs of a llama.cpp of the older layout; scripts/host-llama.sh --older --bin-dir prints one")
 set(RKNPU2_MODEL "" CACHE FILEPATH "The default GGUF model, for the end-to-end tests; empty: those tests are skipped")
 # Debian wants a name and an address. The name .invalid is reserved for addresses that reach nobody: who gives packages to others
 # sets his own.

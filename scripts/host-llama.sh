@@ -6,6 +6,7 @@
 #
 #   --target rk3588        a cross build instead of this machine's: the libraries and llama-simple for an RK3588, with Debian's
 #                          g++-aarch64-linux-gnu; 2.5 minutes on two cores
+#   --older                instead ggml 0.9.8, of the older layout (docs/hosts.md), for the tests of scripts/test.sh --full
 #   --source-only          no build: the sources are enough for the unit tests
 #   --llama-dir DIR        your own source tree of llama.cpp instead; it is built in the cache, or not at all with:
 #   --llama-build-dir DIR  your own build of it (with bin/); alone, its source is the one it was configured from
@@ -20,8 +21,9 @@
 # shellcheck source=scripts/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-# The pinned archive. The hash stands in the stamps, so a new pin replaces what is in the cache.
+# The pinned archive, a source package of llama-cpp-python. The hash stands in the stamps, so a new pin replaces what is in the cache.
 GGML_VERSION=0.25.3
+SDIST=0.3.36
 SOURCE_HASH=832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e
 LLAMA_DIR=${RKNPU2_LLAMA_DIR:-}
 LLAMA_BUILD_DIR=${RKNPU2_LLAMA_BUILD_DIR:-}
@@ -39,12 +41,20 @@ FLAGS=(CMAKE_BUILD_TYPE=Release BUILD_SHARED_LIBS=ON GGML_BACKEND_DL=ON GGML_RPC
     LLAMA_OPENSSL=OFF LLAMA_USE_PREBUILT_UI=OFF LLAMA_BUILD_UI=OFF LLAMA_BUILD_APP=OFF LLAMA_BUILD_TESTS=ON
     LLAMA_BUILD_EXAMPLES=ON LLAMA_BUILD_NUMBER=0)
 
+choose_older() {
+    GGML_VERSION=0.9.8 SDIST=0.3.17 LLAMA_DIR='' LLAMA_BUILD_DIR=''
+    SOURCE_HASH=39c31948d234ff351bf638f1e468d893dd29282dd4d47716a39c6a0a1e63b123
+    TARGETS=(ggml ggml-base ggml-cpu llama-completion llama-cli llama-server llama-bench llama-perplexity llama-imatrix
+        test-backend-ops test-thread-safety)
+}
+
 parse_options() {
     while (($#)); do
         case $1 in
             --llama-dir) need_value "$@" && LLAMA_DIR=$2 && shift ;;
             --llama-build-dir) need_value "$@" && LLAMA_BUILD_DIR=$2 && shift ;;
             --target) need_value "$@" && TARGET=$2 && shift ;;
+            --older) choose_older ;;
             --source-only) SOURCE_ONLY=1 ;;
             --source-dir | --bin-dir | --build-dir) PRINT+=("$1") ;;
             --help | -h) usage && exit 0 ;;
@@ -57,13 +67,13 @@ parse_options() {
 
 # --- Sources -----------------------------------------------------------------------------------------------------------
 
-# fetch_sdist TEMP: ggml 0.25.3 out of a Python source package, into TEMP/src.
+# fetch_sdist TEMP: llama.cpp out of a Python source package, into TEMP/src.
 #
 # pip asks a source package's own build system for its metadata even when it only downloads it. That would install build
 # tools from the network and run code that nobody has verified yet, so pip is given a stand-in of that build system, which
 # answers the one question from what we know.
 fetch_sdist() {
-    local temp=$1 version=0.3.36
+    local temp=$1 version=$SDIST
     mkdir -p "$temp/standin/scikit_build_core" "$temp/src"
     cat >"$temp/standin/scikit_build_core/build.py" <<PYTHON
 import pathlib
@@ -74,7 +84,7 @@ def prepare_metadata_for_build_wheel(directory, config_settings=None):
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: llama-cpp-python\nVersion: $version\n")
     return info.name
 PYTHON
-    PYTHONPATH=$temp/standin pip_download "downloading llama.cpp (77 MB)" "llama-cpp-python==$version" "$SOURCE_HASH" "$temp" \
+    PYTHONPATH=$temp/standin pip_download "downloading llama.cpp (60 or 77 MB)" "llama-cpp-python==$version" "$SOURCE_HASH" "$temp" \
         --no-build-isolation --no-binary llama-cpp-python
     tar -xzf "$REPLY" -C "$temp/src" --strip-components=3 "llama_cpp_python-$version/vendor/llama.cpp" 2>"$temp/log" ||
         die_of_log "unpacking llama.cpp" "$temp/log" "$temp"
@@ -137,6 +147,7 @@ choose_target() {
     BUILD_NAME=build PROGRAM_BUILT=llama-completion TAKES="8 minutes"
     if [[ -z $TARGET ]]; then
         add_cpu_flags
+        [[ " ${TARGETS[*]} " == *-archs-rows\ * ]] || return 0
         # The last of the targets is ours; read from the cache, so that all clones of this repository share one build.
         FLAGS+=("CMAKE_PROJECT_llama.cpp_INCLUDE=$HOME_DIR/host-archs.cmake")
         [[ $SOURCE_HASH == own ]] || FLAGS+=(RKNPU2_PINNED=ON)

@@ -77,6 +77,7 @@ obtain_all() {
         say "going on without a clean root: its test is skipped"
     SETTINGS+=("RKNPU2_LLAMA_BIN_DIR=$("$RKNPU2_ROOT/scripts/host-llama.sh" --bin-dir)")
     SETTINGS+=("RKNPU2_MODEL=$("$RKNPU2_ROOT/scripts/model.sh")")
+    [[ $MODE != full ]] || SETTINGS+=("RKNPU2_OLDER_BIN_DIR=$("$RKNPU2_ROOT/scripts/host-llama.sh" --older --bin-dir)")
     obtain_prebuilt_hosts
     obtain_python_hosts
 }
