@@ -20,7 +20,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Prints libraries that load plug-ins, whose names may have a build's number or a hash, and those of ggml's functions.
+// Prints libraries that load plug-ins, whose names may have a build's number or a hash, those of ggml's functions, and one
+// that has all of ggml in it.
 constexpr const char* kFind = R"sh({
 if [ "$FOLDER" ]; then echo "$FOLDER"; else
     for program in llama-cli llama-server ollama node; do
@@ -30,7 +31,7 @@ if [ "$FOLDER" ]; then echo "$FOLDER"; else
     /sbin/ldconfig -p | sed -n 's|.*=> \(.*\)/libggml.*|\1|p'
     printf '%s\n' node_modules /usr/lib /usr/local/lib
 fi | while read -r root; do
-    find "$root" ! -type d \( -name 'libggml.*so*' -o -name 'libggml-[0-9a-f][0-9a-f][0-9a-f]*.so*' -o -name 'libggml-base*.so*' \)
+    find "$root" ! -type d \( -name 'libggml.*so*' -o -name 'libggml-[0-9a-f][0-9a-f][0-9a-f]*.so*' -o -name 'libggml-base*.so*' -o -name 'libstable-diffusion.so' \)
 done; } 2>/dev/null)sh";
 
 bool is_base(const fs::path& library) {

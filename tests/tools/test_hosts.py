@@ -88,10 +88,10 @@ class Hosts(unittest.TestCase):
 
     def test_the_library_of_a_folder(self):
         for name in ("libggml-base.so", "libggml-cpu-zen4.so", "libggml.b7347.so.0", "libggml.b7347.so", "libggml-vulkan.so", "libllama.so",
-                     "hashed/libggml-3ea5c1a2.so.0.9.4", "hashed/libggml-base-77ab12cd.so.0.9.4", "none/libggml-cpu-x64.so"):
+                     "hashed/libggml-3ea5c1a2.so.0.9.4", "hashed/libggml-base-77ab12cd.so.0.9.4", "none/libggml-cpu-x64.so", "whole/libstable-diffusion.so"):
             (self.folder / name).parent.mkdir(exist_ok=True)
             (self.folder / name).touch()
-        self.assertEqual(sorted(self.ask(self.folder)), ["hashed/libggml-3ea5c1a2.so.0.9.4", "libggml.b7347.so"])
+        self.assertEqual(sorted(self.ask(self.folder)), ["hashed/libggml-3ea5c1a2.so.0.9.4", "libggml.b7347.so", "whole/libstable-diffusion.so"])
 
     def test_where_it_looks(self):
         places = ("build/bin/libggml.so", "prefix/lib/ollama/libggml-base.so", "node_modules/@a/b/bins/libggml.b1.so", "python/a/lib/libggml.so")
