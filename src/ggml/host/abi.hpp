@@ -55,7 +55,8 @@ struct Abi {
     template <typename T>
     static T field(const void* object, size_t offset) {
         T value;
-        std::memcpy(&value, static_cast<const std::byte*>(object) + offset, sizeof(T));
+        constexpr size_t kBytes = sizeof(T);  // NOLINT(bugprone-sizeof-expression): a pointer's, too
+        std::memcpy(&value, static_cast<const std::byte*>(object) + offset, kBytes);
         return value;
     }
 };
