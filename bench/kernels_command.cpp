@@ -12,6 +12,7 @@
 #include "base/aligned_buffer.hpp"
 #include "base/format.hpp"
 #include "commands.hpp"
+#include "kernels/attention.hpp"
 #include "kernels/dequantise.hpp"
 #include "kernels/quantise.hpp"
 #include "kernels/rotate.hpp"
@@ -77,6 +78,9 @@ struct Arrays {
     const size_t K_padded, N_padded;
     AlignedBuffer from = buffer_of(kCopyBytes), to = buffer_of(kCopyBytes);
     AlignedBuffer floats, cube, scratch, factors, sums32, out, few_rows;
+    AlignedBuffer weights = buffer_of(size_t{512} * kAttentionBlock * sizeof(uint16_t));
+    std::vector<float> block_factors = std::vector<float>(512, 0.5F), maxima = block_factors,
+                       block_sums = block_factors;
     size_t next_cube = 0;
     std::vector<float> row_scales, channel_scales, sums;
 };
@@ -133,6 +137,40 @@ void dequantise_chunk(Arrays& x) {
     }
 }
 
+// A block's scores, from memory that no cache has, too.
+constexpr size_t kScoreRows = 512, kScores = kScoreRows * kAttentionBlock, kHead = 128;
+
+void weigh(Arrays& x) {
+    constexpr size_t kCubes = kCopyBytes / sizeof(float) / kScores;
+    auto* const weights = x.weights.as<uint16_t>();
+    weigh_scores({x.from.as<float>() + x.next_cube++ % kCubes * kScores,
+                  kScoreRows,
+                  0,
+                  kScoreRows,
+                  kAttentionBlock,
+                  x.block_factors.data(),
+                  0.0F,
+                  nullptr,
+                  nullptr,
+                  {weights, weights + kScores / 2},
+                  x.maxima.data(),
+                  x.block_sums.data()});
+}
+
+// A block's rows of a cache of a head, as they lie with eight heads.
+HalvesToBlock cache_of(Arrays& x, size_t positions) {
+    constexpr size_t kRow = 8 * kHead * sizeof(uint16_t);
+    const size_t block = x.next_cube++ % (kCopyBytes / kRow / kAttentionBlock) * kAttentionBlock;
+    return {x.from.as<std::byte>() + block * kRow,
+            kRow,
+            kHead,
+            kHead,
+            0,
+            positions,
+            nullptr,
+            x.weights.as<uint16_t>()};
+}
+
 std::vector<Kernel> kernels_of(Arrays& x) {
     const Sizes& s = x.s;
     const size_t input = s.M * s.K * sizeof(float), cube = s.M * x.K_padded;
@@ -150,6 +188,10 @@ std::vector<Kernel> kernels_of(Arrays& x) {
         {"dequantise, a few rows at a time", 2 * kFlowChunk * s.N * sizeof(float),
          [&x] { dequantise_chunk(x); }},
         {"dequantise and add", 3 * output, [dequantise] { dequantise(Accumulate::kAdd); }},
+        {"weigh scores, 512 rows of 1024", kScores * 6, [&x] { weigh(x); }},
+        {"pack keys, 1024 of 128", kAttentionBlock * kHead * 4,
+         [&x] { pack_keys(cache_of(x, kAttentionBlock)); }},
+        {"pack values, 512 of 128", kValueBlock * kHead * 4, [&x] { pack_values(cache_of(x, kValueBlock)); }},
     };
 }
 

@@ -80,7 +80,9 @@ void weigh_row_reference(const ScoresToWeights& rows, size_t m) {
         rows.weights[n / kValueBlock][a_index_native(rows.m0 + m, n % kValueBlock, rows.M_total,
                                                      DType::kFloat16)] = float_to_float16(weight);
     }
-    rows.maxima[m] = nan ? std::numeric_limits<float>::quiet_NaN() : largest + 0.0F;  // no -0
+    rows.maxima[m] = nan                                         ? std::numeric_limits<float>::quiet_NaN()
+                     : std::fabs(largest) < lanes::kLeastMaximum ? 0.0F
+                                                                 : largest;
     rows.sums[m] = finite ? sum_of(sums) : std::numeric_limits<float>::quiet_NaN();
 }
 

@@ -6,7 +6,7 @@
 // what a row gets from a block depends on the row and the block alone.
 //
 //   score    z = native * factor, softcapped, + slope * mask     in units of ln 2, as `factor` and `slope` are
-//   maximum  m = the largest z that the row may see; -inf if it sees none
+//   maximum  m = the largest z that the row may see, 0 if it is below 2^-80; -inf if it sees none
 //   weight   p = 2^(z - m) * 2^14, as a half; 0 where the row may not see, and from 2^-11.5 down: halves become
 //            subnormal at 2^-14, and so nothing depends on what the NPU does with those
 //   sum      of the weights before they become halves (but 0 where these are), in units of 2^-14

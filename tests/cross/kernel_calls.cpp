@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "base/hash.hpp"
+#include "kernels/attention.hpp"
 #include "kernels/dequantise.hpp"
 #include "kernels/pack.hpp"
 #include "kernels/quantise.hpp"
@@ -28,6 +29,7 @@ using namespace rknpu2;
 constexpr size_t kM = 16;
 constexpr size_t kK = 1536;  // three blocks of 512: rotated and mixed
 constexpr size_t kN = 64;
+constexpr size_t kHead = 128, kPositions = 512;  // keys and values
 
 struct Kernel {
     const char* name;
@@ -45,6 +47,9 @@ struct Arrays {
     std::vector<uint16_t> cube16 = std::vector<uint16_t>(kN * kK);
     std::vector<int32_t> native = std::vector<int32_t>(kM * kK);
     std::vector<float> native_float = std::vector<float>(kM * kK, 0.5F);
+    std::vector<uint16_t> halves = std::vector<uint16_t>(kPositions * kHead, 0xC000),
+                          block = std::vector<uint16_t>(kAttentionBlock * kHead);
+    std::vector<const uint16_t*> masks = std::vector<const uint16_t*>(kM, halves.data());
 
     Arrays() {
         uint32_t state = 1;
@@ -63,6 +68,28 @@ std::vector<Kernel> kernels_of(Arrays& x) {
         dequantise_rows(CubeToRows{native.data(), kM, 0, kM, kK, x.scales.data(), x.scales.data(),
                                    x.out.data(), kK, mode});
     };
+    const auto weigh = [&x](const uint16_t* const* masks, float softcap) {
+        weigh_scores({x.rows.data(),
+                      kM,
+                      0,
+                      kM,
+                      kAttentionBlock,
+                      x.factors.data(),
+                      softcap,
+                      masks,
+                      x.scales.data(),
+                      {x.cube16.data(), x.cube16.data() + kValueBlock * kM},
+                      x.fine.data(),
+                      x.sums.data()});
+    };
+    const HalvesToBlock cache{reinterpret_cast<const std::byte*>(x.halves.data()),
+                              kHead * 2,
+                              kHead,
+                              kHead,
+                              0,
+                              kPositions,
+                              nullptr,
+                              x.block.data()};
     return {
         {"row_absmax", kK, [&x] { x.sums[0] = row_absmax(x.rows.data(), kK); }},
         {"quantise_rows_int8", rows,
@@ -96,6 +123,11 @@ std::vector<Kernel> kernels_of(Arrays& x) {
              pack_rows(RowsToBlock{x.rows.data(), kK, 0, kN, 0, kK, kK, kN, x.cube16.data()},
                        x.scales.data());
          }},
+        {"weigh_scores", kM * kAttentionBlock, [weigh] { weigh(nullptr, 0); }},
+        {"weigh_scores with masks", kM * kAttentionBlock, [&x, weigh] { weigh(x.masks.data(), 0); }},
+        {"weigh_scores with softcap", kM * kAttentionBlock, [weigh] { weigh(nullptr, 30); }},
+        {"pack_keys", kPositions * kHead, [cache] { pack_keys(cache); }},
+        {"pack_values", kPositions * kHead, [cache] { pack_values(cache); }},
         {"rounding_error_int8", kK,
          [&x] {
              x.sums[0] = static_cast<float>(rounding_error_int8(x.rows.data(), kK, 0.02F, x.scales.data()));

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "kernels/attention.hpp"
 #include "kernels/dequantise.hpp"
 #include "kernels/kernel_cases.hpp"
 #include "kernels/pack.hpp"
@@ -14,6 +15,7 @@
 #include "kernels/reference_matmul.hpp"
 #include "kernels/rotate.hpp"
 #include "kernels/scale.hpp"
+#include "matrix/float16.hpp"
 #include "matrix/layout.hpp"
 #include "support/golden.hpp"
 
@@ -163,6 +165,52 @@ void reference(Random& random, const Shape& s, KernelTier tier, Bytes& out) {
     out.add(c.data(), c.size());
 }
 
+// K positions, plain and with all that there is.
+void weigh(Random& random, const Shape& s, KernelTier tier, Bytes& out) {
+    const size_t N = std::min(s.K, kAttentionBlock);
+    const std::vector<float> scores = rows_of(random, round_up(N, size_t{4}), s.M);
+    const std::vector<float> factors = ordinary(random, s.M), slopes = ordinary(random, s.M);
+    std::vector<uint16_t> mask(s.M * N), weights(2 * kValueBlock * s.M);
+    std::vector<const uint16_t*> masks(s.M);
+    for (uint16_t& half : mask)
+        half = random.one_in(3) ? uint16_t{0xFC00} : float_to_float16(random.normal());
+    for (size_t m = 0; m < s.M; ++m)
+        masks[m] = mask.data() + m * N;
+    std::vector<float> maxima(s.M), sums(s.M);
+    for (const bool plain : {true, false}) {
+        weigh_scores({scores.data(),
+                      s.M,
+                      0,
+                      s.M,
+                      N,
+                      factors.data(),
+                      plain ? 0.0F : 20.0F,
+                      plain ? nullptr : masks.data(),
+                      slopes.data(),
+                      {weights.data(), weights.data() + kValueBlock * s.M},
+                      maxima.data(),
+                      sums.data()},
+                     tier);
+        out.add(weights.data(), weights.size());
+        out.add(maxima.data(), s.M);
+        out.add(sums.data(), s.M);
+    }
+}
+
+// N positions of K elements.
+void pack_halves(Random& random, const Shape& s, KernelTier tier, Bytes& out) {
+    std::vector<uint16_t> rows(s.N * s.K);
+    for (uint16_t& half : rows)
+        half = static_cast<uint16_t>(random.bits() & 0xBFFFU);
+    std::vector<uint16_t> block(kAttentionBlock * s.K_padded());
+    for (const auto pack : {pack_keys, pack_values}) {
+        pack({reinterpret_cast<const std::byte*>(rows.data()), s.K * 2, s.K, s.K_padded(), 7, s.N, nullptr,
+              block.data()},
+             tier);
+        out.add(block.data(), block.size());
+    }
+}
+
 struct Kernel {
     const char* name;
     void (*run)(Random&, const Shape&, KernelTier, Bytes&);
@@ -176,6 +224,8 @@ constexpr Kernel kKernels[] = {{"row_absmax", absmax},
                                {"rotate_rows", rotate},
                                {"dequantise_rows_int32", dequantise},
                                {"scale_rows_fp32", scale_fp32},
+                               {"weigh_scores", weigh},
+                               {"pack_halves", pack_halves},
                                {"matmul_reference", reference}};
 
 Bytes bytes_of(const Kernel& kernel, const Shape& shape, KernelTier tier) {

@@ -7,14 +7,13 @@
 // of two, all lines of the cube fall into one set of it, and the second pass would fetch them once more. The copy
 // has the eight positions of an octet side by side, row after row.
 //
-// In the plain case (no mask, no softcap, no negative factor) the first pass compares the cube's numbers as they
-// are. Otherwise it makes scores of them, with -inf where a row may not see, as it does of an octet that N cuts.
-// The rest of that is hidden.
+// In the plain case (no mask, no softcap) a score is its number times the factor. Otherwise, and in an octet that N
+// cuts, it is made step by step, with -inf where a row may not see and behind N.
 //
 // The power of two of a small weight has an exponent of 0, and so is 0: clamping the argument there makes the weight
 // vanish. That power is 2^-115 of what it should be, and the polynomial 2^115 times as large, which costs nothing: its
-// argument is 2^37 times as large, and the leading coefficient 1. Scores of 2^91 and more overflow on the way; their
-// row gets the sum NaN, and the reference does it.
+// argument is 2^37 times as large, and the leading coefficient 1. So the copy's scores are, too. Those of 2^91 and more
+// overflow; their row gets the sum NaN, and the reference does it.
 //
 // `Lanes` (four_lanes.cpp; eight_lanes_avx2.cpp) says what a vector is.
 #pragma once
@@ -46,6 +45,8 @@ inline constexpr float kLowestExponent = -26.0F;
 inline constexpr float kWeightMagic = kMagicInteger - kLowestExponent;
 inline constexpr float kWeightPower = 0x1p111F;  // 16 * 2^f * 2^(n + 26 - 127) * this is a weight
 inline constexpr float kArgument = 0x1p37F;      // its cube is kWeightPower
+inline constexpr float kLeastMaximum =
+    0x1p-80F;  // smaller ones are 0: all that fits through kArgument exactly
 
 // tanh(u) = (2 - e) / (2 + e) with e = 2 * 2^(-2 log2(e) |u|), where the power is 2^-30 at least. 2^f to a float's
 // precision, from the sixth power down.
@@ -76,7 +77,7 @@ template <typename Lanes>
     using Float = typename Lanes::Float;
     x = Lanes::greatest(all<Lanes>(kLowestExponent * kArgument), x);
     const Float t = x + kWeightMagic * kArgument;
-    const Float f = x - (t - kWeightMagic * kArgument);
+    const Float f = x + (kWeightMagic * kArgument - t);
     const Float square = (f + kExp2C2 * kArgument) * f + kExp2C1 * kArgument * kArgument;
     return (square * f + kExp2C0 * kWeightPower) * power_of_two<Lanes>(t);
 }
@@ -100,194 +101,240 @@ template <typename Lanes>
     return z == z ? reinterpret_cast<Float>(reinterpret_cast<Int>(capped) | sign) : z;
 }
 
-// z + slope * mask, or -inf. `mask`: the bits of halves.
-template <typename Lanes>
-[[gnu::always_inline]] inline typename Lanes::Float masked(typename Lanes::Float z, typename Lanes::Int mask,
-                                                           float slope) {
-    using Float = typename Lanes::Float;
-    using Int = typename Lanes::Int;
-    const Int magnitude = (mask & 0x7FFF) << 13;
-    Int bits = reinterpret_cast<Int>(reinterpret_cast<Float>(magnitude) * 0x1p112F);
-    bits |= (magnitude >= (0x7C00 << 13)) & 0x7F800000;  // infinite or NaN
-    bits |= (mask & 0x8000) << 16;
-    const Float added = z + reinterpret_cast<Float>(bits) * slope;
-    return mask == kHidden ? all<Lanes>(-__builtin_inff()) : added;
+// kCount vectors that lie side by side.
+template <typename Lanes, size_t kCount>
+[[gnu::always_inline]] inline void load_vectors(const float* from, typename Lanes::Float (&x)[kCount]) {
+    if constexpr (requires { Lanes::load_line(from, x); }) {
+        Lanes::load_line(from, x);
+    } else {
+#pragma GCC unroll 4
+        for (size_t i = 0; i < kCount; ++i)
+            Lanes::load(from + i * Lanes::kLanes, x[i]);
+    }
 }
-
-// What the rows of a group need besides their scores.
-template <size_t kRows>
-struct GroupRows {
-    float factors[kRows];  // kArgument times those of what the first pass left
-    float origins[kRows];  // what is subtracted, as large
-};
 
 template <typename Lanes, size_t kRows>
 class ScoreGroup {
     using Float = typename Lanes::Float;
-    using Int = typename Lanes::Int;
     static constexpr size_t kVectors = kOctet / Lanes::kLanes;
-    static constexpr size_t kOctetFloats = kRows * kOctet;
+    static constexpr float kNone = -__builtin_inff();
 
   public:
     // Rows m .. m + kRows - 1.
-    [[gnu::always_inline]] ScoreGroup(const ScoresToWeights& rows, size_t m)
-        : rows_(rows), m_(m), whole_(rows.N / kOctet * kOctet) {}
-
-    void weigh() {
-        const bool plain = is_plain();
-        const Float lowest = all<Lanes>(-__builtin_inff());
-        for (size_t r = 0; r < kRows; ++r)
-            for (size_t i = 0; i < kVectors; ++i)
-                highest_[r][i] = lowest;
-        if (plain) {
-            copy_octets();
-        } else {
-            for (size_t n = 0; n < whole_; n += kOctet)
-                score_octet(n, scores_ + n * kRows);
-        }
-        for (size_t r = 0; plain && r < kRows; ++r)
-            for (size_t i = 0; i < kVectors; ++i)
-                highest_[r][i] = highest_[r][i] * rows_.factors[m_ + r];
-        if (whole_ < rows_.N) score_octet(whole_, scores_ + whole_ * kRows);
-        GroupRows<kRows> group, edge;
+    void begin(const ScoresToWeights& rows, size_t m) {
+        rows_ = rows;
+        m_ = m;
+        step_ = rows.M_total * kScoreAtom;
+        line_ = rows.scores + (rows.m0 + m) * kScoreAtom;
+        plain_ = rows.softcap == 0.0F;
         for (size_t r = 0; r < kRows; ++r) {
-            edge.factors[r] = kArgument;
-            group.factors[r] = plain ? rows_.factors[m_ + r] * kArgument : kArgument;
-            const float largest = largest_of(r) + 0.0F;
-            rows_.maxima[m_ + r] = largest;
-            edge.origins[r] = group.origins[r] = largest == -__builtin_inff() ? 0.0F : largest * kArgument;
+            plain_ = plain_ && mask_of(r) == nullptr;
+            largest_[r] = kNone;
         }
-        weigh_octets(group, edge);
     }
 
-  private:
-    bool is_plain() const {
-        bool plain = rows_.softcap == 0.0F;
-        for (size_t r = 0; r < kRows; ++r)
-            plain = plain && mask_of(r) == nullptr && rows_.factors[m_ + r] >= 0.0F;
-        return plain;
+    // The first pass, of positions first .. end-1; `first` is a multiple of 8.
+    void score(size_t first, size_t end) {
+        const size_t whole = plain_ ? end / kOctet * kOctet : first;
+        if (first < whole) copy_octets(first, whole);
+        if (whole < end) score_octets(whole, end);
     }
 
-    const uint16_t* mask_of(size_t r) const { return rows_.masks == nullptr ? nullptr : rows_.masks[m_ + r]; }
-
-    // The group's first row at position n, a multiple of 4.
-    const float* atom(size_t n) const {
-        return rows_.scores + (n / kScoreAtom * rows_.M_total + rows_.m0 + m_) * kScoreAtom;
-    }
-
-    void copy_octets() {
-        const size_t step = rows_.M_total * kScoreAtom;
-        Float highest[kRows][kVectors];
-        std::memcpy(highest, highest_, sizeof highest);
-        const float* from = atom(0);
-        float* to = scores_;
-        for (size_t n = 0; n < whole_; n += kOctet, from += 2 * step, to += kOctetFloats) {
-#pragma GCC unroll 4
-            for (size_t r = 0; r < kRows; ++r) {
-#pragma GCC unroll 2
-                for (size_t i = 0; i < kVectors; ++i) {
-                    Float native;
-                    Lanes::load_columns(from + i * step + r * kScoreAtom, step, native);
-                    highest[r][i] = Lanes::greatest(native, highest[r][i]);
-                    Lanes::store(native, to + r * kOctet + i * Lanes::kLanes);
-                }
-            }
-        }
-        std::memcpy(highest_, highest, sizeof highest);
-    }
-
-    // Scores of the octet from n on, which N may cut.
-    void score_octet(size_t n, float* to) {
-        const size_t count = rows_.N - n < kOctet ? rows_.N - n : kOctet;
-        const float rate = kTwoLog2e / rows_.softcap;
+    // After the first pass of all positions.
+    void end_scores() {
         for (size_t r = 0; r < kRows; ++r) {
-            const uint16_t* const mask = mask_of(r);
-            float natives[kOctet] = {};
-            uint16_t halves[kOctet] = {};
-            for (size_t i = 0; i < kOctet; ++i) {
-                if (i < count) natives[i] = atom(n + i)[r * kScoreAtom + i % kScoreAtom];
-                if (i >= count || mask != nullptr) halves[i] = i < count ? mask[n + i] : kHidden;
-            }
-            const float slope = mask == nullptr ? 0.0F : rows_.slopes[m_ + r];
-            for (size_t i = 0; i < kVectors; ++i) {
-                Float z;
-                Int bits;
-                Lanes::load(natives + i * Lanes::kLanes, z);
-                Lanes::load_halves(halves + i * Lanes::kLanes, bits);
-                z = z * rows_.factors[m_ + r];
-                if (rows_.softcap != 0.0F) z = softcapped<Lanes>(z, rows_.softcap, rate);
-                z = masked<Lanes>(z, bits, slope);
-                highest_[r][i] = Lanes::greatest(z, highest_[r][i]);
-                Lanes::store(z, to + r * kOctet + i * Lanes::kLanes);
-            }
+            const float m = largest_[r];
+            rows_.maxima[m_ + r] = m > -kLeastMaximum && m < kLeastMaximum ? 0.0F : m;
+            // What is -inf without being hidden has overflown, and becomes NaN.
+            origins_[r] = all<Lanes>(m == kNone && !plain_ ? 0.0F : m * kArgument);
+            for (size_t i = 0; i < kVectors; ++i)
+                sums_[r][i] = Float{};
         }
     }
 
-    float largest_of(size_t r) const {
-        float largest = -__builtin_inff();
-        for (size_t i = 0; i < kOctet; ++i) {
-            const float z = highest_[r][i / Lanes::kLanes][i % Lanes::kLanes];
-            largest = z > largest ? z : largest;
+    // The second pass, of the positions of the cube from `first` on; zeros from N on. Asks for what `next` scores there.
+    void weigh(size_t first, const ScoreGroup* next) {
+        Float sums[kRows][kVectors], origins[kRows];
+        for (size_t r = 0; r < kRows; ++r) {
+            origins[r] = origins_[r];
+            for (size_t i = 0; i < kVectors; ++i)
+                sums[r][i] = sums_[r][i];
         }
-        return largest;
-    }
-
-    void weigh_octets(const GroupRows<kRows>& group, const GroupRows<kRows>& edge) {
-        Float sums[kRows][kVectors] = {};
         const size_t step = rows_.M_total * kOctet;
-        const size_t row = (rows_.m0 + m_) * kOctet;
-        const size_t padded = (rows_.N + kValueBlock - 1) / kValueBlock * kValueBlock;
-        for (size_t first = 0; first < padded; first += kValueBlock) {
-            uint16_t* to = rows_.weights[first / kValueBlock] + row;
-            size_t n = first;
-            for (; n < first + kValueBlock && n < whole_; n += kOctet, to += step)
-                weigh_octet(group, n, sums, to);
-            if (n < first + kValueBlock && n < rows_.N) {
-                weigh_octet(edge, n, sums, to);
-                n += kOctet;
-                to += step;
-            }
-            for (; n < first + kValueBlock; n += kOctet, to += step)
-                std::memset(to, 0, kRows * kOctet * sizeof *to);
+        uint16_t* to = rows_.weights[first / kValueBlock] + (rows_.m0 + m_) * kOctet;
+        const size_t end = first + kValueBlock;
+        const float* ahead = next == nullptr ? scores_ : next->line_ + first / kScoreAtom * step_;
+        const size_t ahead_step = next == nullptr ? 0 : step_;
+        size_t n = first;
+        for (; n < end && n < rows_.N; n += kOctet, to += step, ahead += 2 * ahead_step) {
+            __builtin_prefetch(ahead);
+            __builtin_prefetch(ahead + ahead_step);
+            weigh_octet(origins, scores_ + n * kRows, sums, to);
         }
+        for (; n < end; n += kOctet, to += step)
+            std::memset(to, 0, kRows * kOctet * sizeof *to);
+        for (size_t r = 0; r < kRows; ++r)
+            for (size_t i = 0; i < kVectors; ++i)
+                sums_[r][i] = sums[r][i];
+    }
+
+    void end_weights() const {
         for (size_t r = 0; r < kRows; ++r) {
             float s[kOctet];
-            std::memcpy(s, sums[r], sizeof s);
+            std::memcpy(s, sums_[r], sizeof s);
             rows_.sums[m_ + r] = ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7]));
         }
     }
 
-    [[gnu::always_inline]] void weigh_octet(const GroupRows<kRows>& group, size_t n,
-                                            Float (&sums)[kRows][kVectors], uint16_t* to) const {
-        const float* const scores = scores_ + n * kRows;
-        Float weights[kRows][kVectors];
+  private:
+    const uint16_t* mask_of(size_t r) const { return rows_.masks == nullptr ? nullptr : rows_.masks[m_ + r]; }
+
+    // Vectors of the octet from n on. They are whole.
+    [[gnu::always_inline]] void load_octet(size_t n, Float (&x)[kVectors][kRows]) const {
+        const float* const from = line_ + n / kScoreAtom * step_;
+        if constexpr (kVectors == 1) {
 #pragma GCC unroll 4
-        for (size_t r = 0; r < kRows; ++r) {
-#pragma GCC unroll 2
-            for (size_t i = 0; i < kVectors; ++i) {
-                Float x;
-                Lanes::load(scores + r * kOctet + i * Lanes::kLanes, x);
-                weights[r][i] = weight_of<Lanes>(x * group.factors[r] - group.origins[r]);
-                sums[r][i] += weights[r][i];
-            }
+            for (size_t r = 0; r < kRows; ++r)
+                Lanes::load_columns(from + r * kScoreAtom, step_, x[0][r]);
+        } else {
+            load_vectors<Lanes>(from, x[0]);
+            load_vectors<Lanes>(from + step_, x[1]);
         }
-        Lanes::store_weights(weights, to);
     }
 
-    const ScoresToWeights rows_;
-    const size_t m_;
-    const size_t whole_;  // positions of whole octets
-    Float highest_[kRows][kVectors];
+    void note_largest(size_t r, const Float (&highest)[kVectors], float factor) {
+        for (size_t i = 0; i < kOctet; ++i) {
+            const float z = highest[i / Lanes::kLanes][i % Lanes::kLanes] * factor;
+            largest_[r] = z > largest_[r] ? z : largest_[r];
+        }
+    }
+
+    void copy_octets(size_t n, size_t end) {
+        Float highest[kRows][kVectors], factors[kRows];
+        for (size_t r = 0; r < kRows; ++r) {
+            factors[r] = all<Lanes>(rows_.factors[m_ + r] * kArgument);
+            for (size_t i = 0; i < kVectors; ++i)
+                highest[r][i] = all<Lanes>(kNone);
+        }
+        for (; n < end; n += kOctet) {
+            Float x[kVectors][kRows];
+            load_octet(n, x);
+#pragma GCC unroll 4
+            for (size_t r = 0; r < kRows; ++r) {
+                Float z[kVectors];
+#pragma GCC unroll 2
+                for (size_t i = 0; i < kVectors; ++i) {
+                    z[i] = x[i][r] * factors[r];
+                    highest[r][i] = Lanes::greatest(z[i], highest[r][i]);
+                }
+#pragma GCC unroll 2
+                for (size_t i = 0; i < kVectors; ++i)
+                    Lanes::store(z[i], scores_ + n * kRows + r * kOctet + i * Lanes::kLanes);
+            }
+        }
+        for (size_t r = 0; r < kRows; ++r)
+            note_largest(r, highest[r], 1 / kArgument);
+    }
+
+    // `end` may cut the last octet.
+    [[gnu::noinline]] void score_octets(size_t n, size_t end) {
+        Float highest[kRows][kVectors];
+        for (size_t i = 0; i < kRows * kVectors; ++i)
+            highest[i / kVectors][i % kVectors] = all<Lanes>(kNone);
+        for (; n < end; n += kOctet) {
+            for (size_t r = 0; r < kRows; ++r) {
+                const float* const from = line_ + n / kScoreAtom * step_ + r * kScoreAtom;
+                const uint16_t* const mask = mask_of(r) == nullptr ? nullptr : mask_of(r) + n;
+                if (n + kOctet <= end) {
+                    score_octet(r, n, from, step_, mask, highest[r]);
+                    continue;
+                }
+                float natives[kOctet] = {};
+                uint16_t halves[kOctet];
+                for (size_t i = 0; i < kOctet; ++i) {
+                    if (n + i < end) natives[i] = from[i / kScoreAtom * step_ + i % kScoreAtom];
+                    halves[i] = n + i >= end ? kHidden : mask == nullptr ? uint16_t{0} : mask[i];
+                }
+                score_octet(r, n, natives, kScoreAtom, halves, highest[r]);
+            }
+        }
+        for (size_t r = 0; r < kRows; ++r)
+            note_largest(r, highest[r], 1.0F);
+    }
+
+    [[gnu::always_inline]] void score_octet(size_t r, size_t n, const float* from, size_t step,
+                                            const uint16_t* mask, Float (&highest)[kVectors]) {
+        const float slope = mask_of(r) == nullptr ? 0.0F : rows_.slopes[m_ + r];
+#pragma GCC unroll 2
+        for (size_t i = 0; i < kVectors; ++i) {
+            Float z;
+            Lanes::load_columns(from + i * step, step, z);
+            z = z * rows_.factors[m_ + r];
+            if (rows_.softcap != 0.0F) z = softcapped<Lanes>(z, rows_.softcap, kTwoLog2e / rows_.softcap);
+            if (mask != nullptr) {
+                Float added;
+                Lanes::load_halves(mask + i * Lanes::kLanes, added);
+                z = added == kNone ? added : z + added * slope;
+            }
+            highest[i] = Lanes::greatest(z, highest[i]);
+            Lanes::store(z * kArgument, scores_ + n * kRows + r * kOctet + i * Lanes::kLanes);
+        }
+    }
+
+    // Two rows at once, so that they are loaded and stored in pairs.
+    [[gnu::always_inline]] static void weigh_octet(const Float (&origins)[kRows], const float* scores,
+                                                   Float (&sums)[kRows][kVectors], uint16_t* to) {
+        constexpr size_t kPair = kRows < 2 ? kRows : 2;
+#pragma GCC unroll 2
+        for (size_t first = 0; first < kRows; first += kPair) {
+            Float x[kPair * kVectors], weights[kPair][kVectors];
+            load_vectors<Lanes>(scores + first * kOctet, x);
+#pragma GCC unroll 4
+            for (size_t i = 0; i < kPair * kVectors; ++i) {
+                const size_t r = first + i / kVectors;
+                const Float weight = weight_of<Lanes>(x[i] - origins[r]);
+                weights[i / kVectors][i % kVectors] = weight;
+                sums[r][i % kVectors] += weight;
+            }
+            Lanes::store_weights(weights, to + first * kOctet);
+        }
+    }
+
+    ScoresToWeights rows_;
+    size_t m_;
+    size_t step_;        // from a group of four positions to the next
+    const float* line_;  // the group's rows at the first position
+    bool plain_;
+    float largest_[kRows];  // of the scores, not of kArgument times these
+    Float origins_[kRows];  // kArgument times what is subtracted
+    Float sums_[kRows][kVectors];
     alignas(64) float scores_[kAttentionBlock * kRows];
 };
 
+// Groups of kRows rows from m on. Returns the first row that is left. While a cube of a group is weighed, the lines of
+// the next group are on their way, for as many positions: more would push each other out before they are taken.
+template <typename Lanes, size_t kRows>
+size_t weigh_groups(const ScoresToWeights& rows, size_t m) {
+    if (m + kRows > rows.M) return m;
+    ScoreGroup<Lanes, kRows> groups[2];
+    groups[0].begin(rows, m);
+    groups[0].score(0, rows.N);
+    for (size_t i = 0; m + kRows <= rows.M; m += kRows, i ^= 1) {
+        ScoreGroup<Lanes, kRows>* const next = m + 2 * kRows <= rows.M ? &groups[i ^ 1] : nullptr;
+        if (next != nullptr) next->begin(rows, m + kRows);
+        groups[i].end_scores();
+        for (size_t n = 0; n < rows.N; n += kValueBlock) {
+            groups[i].weigh(n, next);
+            if (next != nullptr) next->score(n, n + kValueBlock < rows.N ? n + kValueBlock : rows.N);
+        }
+        groups[i].end_weights();
+    }
+    return m;
+}
+
 template <typename Lanes>
 void weigh_scores(const ScoresToWeights& rows) {
-    size_t m = 0;
-    for (; m + kScoreRows <= rows.M; m += kScoreRows)
-        ScoreGroup<Lanes, kScoreRows>(rows, m).weigh();
-    for (; m < rows.M; ++m)
-        ScoreGroup<Lanes, 1>(rows, m).weigh();
+    weigh_groups<Lanes, 1>(rows, weigh_groups<Lanes, kScoreRows>(rows, 0));
 }
 
 }  // namespace rknpu2::lanes

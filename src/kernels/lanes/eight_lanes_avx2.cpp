@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // The tier kAvx2: rotate_lanes.hpp, store_lanes.hpp, dequantise_lanes.hpp and attention_lanes.hpp with vectors of eight floats.
 //
-// This file alone is compiled for AVX2, so it must not contain anything that another file could share. It has
+// This file alone is compiled for AVX2 and F16C, so it must not contain anything that another file could share. It has
 // templates over EightLanes and functions of the namespace avx2, and calls no inline function of the library.
 #include <immintrin.h>
 
@@ -100,30 +100,16 @@ struct EightLanes {
 
     // The larger one; b if either is NaN.
     [[gnu::always_inline]] static inline Float greatest(Float a, Float b) { return _mm256_max_ps(a, b); }
-    [[gnu::always_inline]] static inline void load_halves(const uint16_t* from, Int& bits) {
-        bits = reinterpret_cast<Int>(
-            _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from))));
+    [[gnu::always_inline]] static inline void load_halves(const uint16_t* from, Float& value) {
+        value = _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
     }
-    // An atom of halves for each row (attention_lanes.hpp), two rows at once.
+    // An atom of halves for each row (attention_lanes.hpp).
     template <size_t kRows>
     [[gnu::always_inline]] static inline void store_weights(const Float (&weights)[kRows][1], uint16_t* to) {
 #pragma GCC unroll 4
-        for (size_t r = 0; r < kRows; r += 2) {
-            const __m256i first = half_bits(weights[r][0]);
-            const __m256i second = half_bits(weights[r + 1 < kRows ? r + 1 : r][0]);
-            const __m256i atoms = _mm256_permute4x64_epi64(_mm256_packus_epi32(first, second), 0xD8);
-            auto* const out = reinterpret_cast<__m256i*>(to + r * lanes::kOctet);
-            if (r + 1 < kRows) {
-                _mm256_storeu_si256(out, atoms);
-            } else {
-                _mm_storeu_si128(reinterpret_cast<__m128i*>(out), _mm256_castsi256_si128(atoms));
-            }
-        }
-    }
-    // Negative for 0, which packing makes 0 again.
-    [[gnu::always_inline]] static inline __m256i half_bits(Float weight) {
-        const Int bits = reinterpret_cast<Int>(weight);
-        return reinterpret_cast<__m256i>((bits + ((bits >> 13) & 1) + (0xFFF - (112 << 23))) >> 13);
+        for (size_t r = 0; r < kRows; ++r)
+            _mm_storeu_si128(reinterpret_cast<__m128i*>(to + r * lanes::kOctet),
+                             _mm256_cvtps_ph(weights[r][0], _MM_FROUND_TO_NEAREST_INT));
     }
 };
 

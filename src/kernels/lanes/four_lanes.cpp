@@ -90,10 +90,14 @@ struct FourLanes {
 
     // The larger one; b if either is NaN.
     [[gnu::always_inline]] static inline Float greatest(Float a, Float b) { return a > b ? a : b; }
-    [[gnu::always_inline]] static inline void load_halves(const uint16_t* from, Int& bits) {
+    [[gnu::always_inline]] static inline void load_halves(const uint16_t* from, Float& value) {
         uint16_t halves __attribute__((vector_size(8)));
         std::memcpy(&halves, from, sizeof halves);
-        bits = __builtin_convertvector(halves, Int);
+        const Int half = __builtin_convertvector(halves, Int);
+        const Int magnitude = (half & 0x7FFF) << 13;
+        Int bits = reinterpret_cast<Int>(reinterpret_cast<Float>(magnitude) * 0x1p112F);
+        bits |= (magnitude >= (0x7C00 << 13)) & 0x7F800000;  // infinite or NaN
+        value = reinterpret_cast<Float>(bits | ((half & 0x8000) << 16));
     }
     // An atom of halves for each row (attention_lanes.hpp): 0, or within a half's normal numbers.
     template <size_t kRows>
@@ -130,8 +134,10 @@ void dequantise_rows(const CubeToRows<Element>& rows) {
 template void dequantise_rows(const CubeToRows<int32_t>&);
 template void dequantise_rows(const CubeToRows<float>&);
 
+#if !defined(__aarch64__)  // attention_neon.cpp
 void weigh_scores(const ScoresToWeights& rows) {
     lanes::weigh_scores<FourLanes>(rows);
 }
+#endif
 
 }  // namespace rknpu2::generic

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: MIT
+// What the generic tier makes of attention_lanes.hpp on AArch64: as four_lanes.cpp would, but for a maximum and the
+// conversion to halves, which are one instruction each and which g++ does not make of its own vectors.
+#include <arm_neon.h>
+
+#include "kernels/lanes/attention_lanes.hpp"
+#include "kernels/lanes/generic.hpp"
+
+namespace rknpu2::generic {
+namespace {
+
+struct NeonLanes {
+    static constexpr size_t kLanes = 4;
+    using Float = float32x4_t;
+    using Int = int32x4_t;
+    using Unsigned = uint32x4_t;
+
+    [[gnu::always_inline]] static inline void load(const float* from, Float& value) {
+        value = vld1q_f32(from);
+    }
+    [[gnu::always_inline]] static inline void store(const Float& value, float* to) { vst1q_f32(to, value); }
+    [[gnu::always_inline]] static inline void load_columns(const float* atom, size_t, Float& value) {
+        value = vld1q_f32(atom);
+    }
+    [[gnu::always_inline]] static inline void load_line(const float* from, Float (&x)[4]) {
+        const float32x4x4_t line = vld1q_f32_x4(from);
+#pragma GCC unroll 4
+        for (size_t i = 0; i < 4; ++i)
+            x[i] = line.val[i];
+    }
+    // The larger one; NaN if either is.
+    [[gnu::always_inline]] static inline Float greatest(Float a, Float b) {
+        return vmaxq_f32(a, b);
+    }
+    [[gnu::always_inline]] static inline void load_halves(const uint16_t* from, Float& value) {
+        value = vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(from)));
+    }
+    template <size_t kRows>
+    [[gnu::always_inline]] static inline void store_weights(const Float (&weights)[kRows][2], uint16_t* to) {
+        uint16x8_t atoms[kRows];
+#pragma GCC unroll 4
+        for (size_t r = 0; r < kRows; ++r)
+            atoms[r] = vreinterpretq_u16_f16(vcvt_high_f16_f32(vcvt_f16_f32(weights[r][0]), weights[r][1]));
+#pragma GCC unroll 4
+        for (size_t r = 0; r < kRows; ++r)
+            vst1q_u16(to + r * lanes::kOctet, atoms[r]);
+    }
+};
+
+}  // namespace
+
+void weigh_scores(const ScoresToWeights& rows) {
+    lanes::weigh_scores<NeonLanes>(rows);
+}
+
+}  // namespace rknpu2::generic
