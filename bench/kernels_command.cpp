@@ -137,13 +137,13 @@ void dequantise_chunk(Arrays& x) {
     }
 }
 
-// A block's scores, from memory that no cache has, too.
+// A block's scores. Each call has its own, which no cache has, or all have the first.
 constexpr size_t kScoreRows = 512, kScores = kScoreRows * kAttentionBlock, kHead = 128;
 
-void weigh(Arrays& x) {
+void weigh(Arrays& x, bool own) {
     constexpr size_t kCubes = kCopyBytes / sizeof(float) / kScores;
     auto* const weights = x.weights.as<uint16_t>();
-    weigh_scores({x.from.as<float>() + x.next_cube++ % kCubes * kScores,
+    weigh_scores({x.from.as<float>() + (own ? x.next_cube++ % kCubes * kScores : 0),
                   kScoreRows,
                   0,
                   kScoreRows,
@@ -188,7 +188,8 @@ std::vector<Kernel> kernels_of(Arrays& x) {
         {"dequantise, a few rows at a time", 2 * kFlowChunk * s.N * sizeof(float),
          [&x] { dequantise_chunk(x); }},
         {"dequantise and add", 3 * output, [dequantise] { dequantise(Accumulate::kAdd); }},
-        {"weigh scores, 512 rows of 1024", kScores * 6, [&x] { weigh(x); }},
+        {"weigh scores, 512 rows of 1024", kScores * 6, [&x] { weigh(x, false); }},
+        {"weigh scores from memory", kScores * 6, [&x] { weigh(x, true); }},
         {"pack keys, 1024 of 128", kAttentionBlock * kHead * 4,
          [&x] { pack_keys(cache_of(x, kAttentionBlock)); }},
         {"pack values, 512 of 128", kValueBlock * kHead * 4, [&x] { pack_values(cache_of(x, kValueBlock)); }},

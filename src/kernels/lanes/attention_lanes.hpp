@@ -137,7 +137,8 @@ class ScoreGroup {
     void score(size_t first, size_t end) {
         const size_t whole = plain_ ? end / kOctet * kOctet : first;
         if (first < whole) copy_octets(first, whole);
-        if (whole < end) score_octets(whole, end);
+        if (whole == end) return;
+        rows_.softcap == 0.0F ? score_octets<false>(whole, end) : score_octets<true>(whole, end);
     }
 
     // After the first pass of all positions.
@@ -236,48 +237,72 @@ class ScoreGroup {
             note_largest(r, highest[r], 1 / kArgument);
     }
 
+    // What rows are made of. A row without a mask has no slope.
+    struct RowParts {
+        const uint16_t* mask;
+        float factor, slope;
+    };
+
     // `end` may cut the last octet.
+    template <bool kSoftcap>
     [[gnu::noinline]] void score_octets(size_t n, size_t end) {
         Float highest[kRows][kVectors];
-        for (size_t i = 0; i < kRows * kVectors; ++i)
-            highest[i / kVectors][i % kVectors] = all<Lanes>(kNone);
-        for (; n < end; n += kOctet) {
+        RowParts parts[kRows];
+        for (size_t r = 0; r < kRows; ++r) {
+            parts[r] = {mask_of(r), rows_.factors[m_ + r],
+                        mask_of(r) == nullptr ? 0.0F : rows_.slopes[m_ + r]};
+            for (size_t i = 0; i < kVectors; ++i)
+                highest[r][i] = all<Lanes>(kNone);
+        }
+        const float* line = line_ + n / kScoreAtom * step_;
+        for (; n + kOctet <= end; n += kOctet, line += 2 * step_) {
+#pragma GCC unroll 4
             for (size_t r = 0; r < kRows; ++r) {
-                const float* const from = line_ + n / kScoreAtom * step_ + r * kScoreAtom;
-                const uint16_t* const mask = mask_of(r) == nullptr ? nullptr : mask_of(r) + n;
-                if (n + kOctet <= end) {
-                    score_octet(r, n, from, step_, mask, highest[r]);
-                    continue;
-                }
-                float natives[kOctet] = {};
-                uint16_t halves[kOctet];
-                for (size_t i = 0; i < kOctet; ++i) {
-                    if (n + i < end) natives[i] = from[i / kScoreAtom * step_ + i % kScoreAtom];
-                    halves[i] = n + i >= end ? kHidden : mask == nullptr ? uint16_t{0} : mask[i];
-                }
-                score_octet(r, n, natives, kScoreAtom, halves, highest[r]);
+                const uint16_t* const mask = parts[r].mask == nullptr ? nullptr : parts[r].mask + n;
+                score_octet<kSoftcap>(parts[r], line + r * kScoreAtom, step_, mask, highest[r],
+                                      scores_ + n * kRows + r * kOctet);
             }
         }
-        for (size_t r = 0; r < kRows; ++r)
+        for (size_t r = 0; r < kRows; ++r) {
+            float natives[kOctet] = {};
+            uint16_t halves[kOctet];
+            for (size_t i = 0; i < kOctet; ++i) {
+                if (n + i < end) natives[i] = line[i / kScoreAtom * step_ + r * kScoreAtom + i % kScoreAtom];
+                halves[i] = n + i >= end               ? kHidden
+                            : parts[r].mask == nullptr ? uint16_t{0}
+                                                       : parts[r].mask[n + i];
+            }
+            if (n < end)
+                score_octet<kSoftcap>(parts[r], natives, kScoreAtom, halves, highest[r],
+                                      scores_ + n * kRows + r * kOctet);
             note_largest(r, highest[r], 1.0F);
+        }
     }
 
-    [[gnu::always_inline]] void score_octet(size_t r, size_t n, const float* from, size_t step,
-                                            const uint16_t* mask, Float (&highest)[kVectors]) {
-        const float slope = mask_of(r) == nullptr ? 0.0F : rows_.slopes[m_ + r];
+    template <bool kSoftcap>
+    [[gnu::always_inline]] void score_octet(const RowParts& row, const float* from, size_t step,
+                                            const uint16_t* mask, Float (&highest)[kVectors],
+                                            float* to) const {
+        const float c = rows_.softcap;
+        Float z[kVectors];
 #pragma GCC unroll 2
         for (size_t i = 0; i < kVectors; ++i) {
-            Float z;
-            Lanes::load_columns(from + i * step, step, z);
-            z = z * rows_.factors[m_ + r];
-            if (rows_.softcap != 0.0F) z = softcapped<Lanes>(z, rows_.softcap, kTwoLog2e / rows_.softcap);
-            if (mask != nullptr) {
+            Lanes::load_columns(from + i * step, step, z[i]);
+            z[i] = z[i] * row.factor;
+            if constexpr (kSoftcap) z[i] = softcapped<Lanes>(z[i], c, kTwoLog2e / c);
+        }
+        if (mask != nullptr) {
+#pragma GCC unroll 2
+            for (size_t i = 0; i < kVectors; ++i) {
                 Float added;
                 Lanes::load_halves(mask + i * Lanes::kLanes, added);
-                z = added == kNone ? added : z + added * slope;
+                z[i] = added == kNone ? added : z[i] + added * row.slope;
             }
-            highest[i] = Lanes::greatest(z, highest[i]);
-            Lanes::store(z * kArgument, scores_ + n * kRows + r * kOctet + i * Lanes::kLanes);
+        }
+#pragma GCC unroll 2
+        for (size_t i = 0; i < kVectors; ++i) {
+            highest[i] = Lanes::greatest(z[i], highest[i]);
+            Lanes::store(z[i] * kArgument, to + i * Lanes::kLanes);
         }
     }
 

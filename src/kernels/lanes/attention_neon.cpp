@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // What the generic tier makes of attention_lanes.hpp on AArch64: as four_lanes.cpp would, but for a maximum and the
-// conversion to halves, which are one instruction each and which g++ does not make of its own vectors.
+// conversion to halves, which are one instruction each and which g++ does not make of its own vectors. Eight scores of
+// four plain rows take 34.5 vector instructions: 5.5 in the first pass, 29 in the second, all loads and stores included.
 #include <arm_neon.h>
 
 #include "kernels/lanes/attention_lanes.hpp"
