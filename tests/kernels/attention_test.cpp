@@ -115,8 +115,8 @@ void fill(Random& random, Block& block) {
     const bool masks = random.one_in(2);
     if (random.one_in(3)) block.softcap = 20.0F * (1.1F + random.uniform());
     for (size_t m = 0; m < block.M; ++m) {
-        std::vector<float> awkward(block.N);
-        test::fill_row(random, awkward.data(), block.N);
+        std::vector<float> awkward(kAttentionBlock);
+        test::fill_row(random, awkward.data(), kAttentionBlock);
         const bool odd = random.one_in(6);
         if (random.one_in(3)) block.factors[m] = odd ? random.normal() : 0.01F + std::fabs(random.normal());
         if (random.one_in(20)) block.factors[m] = 0.0F;
@@ -180,7 +180,8 @@ TEST(WeighScores, WeightsAndSumsAreThePowersOfTwo) {
 // The bound holds at every argument, and is not twice what is true.
 TEST(WeighScores, ExponentialStaysWithinItsBound) {
     double worst = 0;
-    for (float x = 0.0F; x >= -126.0F; x -= 0x1p-13F) {
+    for (int i = 0; i <= 126 << 13; ++i) {
+        const float x = static_cast<float>(i) * -0x1p-13F;
         const double exact = std::exp2(static_cast<double>(x));
         worst = std::fmax(worst, std::fabs(exp2_of(x) - exact) / exact);
     }

@@ -98,7 +98,10 @@ template <typename Lanes>
         p = p * f + kTanhExp2[i];
     const Float e = p * power_of_two<Lanes>(t);
     const Float capped = ((2.0F - e) / (2.0F + e)) * c;
-    return z == z ? reinterpret_cast<Float>(reinterpret_cast<Int>(capped) | sign) : z;
+    const Int magnitude = reinterpret_cast<Int>(z) & INT32_MAX;
+    return magnitude > 0x7F800000
+               ? z
+               : reinterpret_cast<Float>(reinterpret_cast<Int>(capped) | sign);  // NaN stays
 }
 
 // kCount vectors that lie side by side.
