@@ -60,7 +60,7 @@ inline constexpr double kExp2Error = 3.5e-4;
 float exp2_of(float x);
 
 // Of c * tanh(z / c), relative to c.
-inline constexpr double kSoftcapError = 5e-7;
+inline constexpr double kSoftcapError = 2e-7;
 
 // Rows of halves as a cache has them, and where they go. `seen`: by position from `first` on, 0 for one that no
 // row may see: it is stored as zeros whatever it holds.
