@@ -24,7 +24,7 @@ import tempfile
 
 # From the lowest up. A folder within a folder is a layer of its own, but for kernels/lanes,
 # which holds the loops behind the interfaces in kernels/.
-LAYERS = ["base", "system", "config", "matrix", "soc", "gguf", "kernels", "runtime", "plan", "calibration", "counters", "device", "weights", "runs", "matmul",
+LAYERS = ["base", "system", "config", "matrix", "soc", "gguf", "kernels", "runtime", "plan", "calibration", "counters", "device", "weights", "runs", "matmul", "attention",
           "ggml/api", "ggml/host", "ggml/node", "ggml/buffer", "ggml/cpu", "ggml/flow", "ggml/graph", "ggml/diagnostics", "ggml"]
 SIM_MAY_USE = {"base", "system", "matrix"}
 # Folder of sim/ -> those of sim/ that it may include, itself included.

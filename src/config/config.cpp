@@ -25,6 +25,7 @@ constexpr size_t kMaxOnError = 8;
 // What an enumeration's values are called, in its order.
 constexpr std::array kPrecisionNames = {"balanced", "fast", "exact", "reference", "naive"};
 constexpr std::array kExpertsNames = {"auto", "npu", "cpu"};
+constexpr std::array kAttentionNames = {"auto", "npu", "cpu"};
 constexpr std::array kMatricesNames = {"npu", "auto"};
 constexpr std::array kCoherencyNames = {"auto", "owner", "lines"};
 constexpr std::array kMallocMmapNames = {"auto", "keep", "off"};
@@ -205,6 +206,9 @@ constexpr std::array kSettings = {
         "where plain matrices are multiplied; auto: by a cost model, which leaves single tokens of four-bit "
         "weights to the CPU",
         one_of<&Config::matrices, kMatricesNames>},
+    Setting{"GGML_RKNPU2_ATTENTION", "name", "auto", "auto, npu, cpu",
+            "where attention is computed; auto: the two products of long prompts on the NPU",
+            one_of<&Config::attention, kAttentionNames>},
     Setting{
         "GGML_RKNPU2_ON_ERROR", "list", "retry,reset,fail",
         "a list of retry and reset, at most eight in all, that may end with cpu or fail",

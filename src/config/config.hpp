@@ -30,6 +30,9 @@ enum class Experts { kAuto, kNpu, kCpu };
 // Where multiplications by plain matrices are computed (plan/policy.hpp).
 enum class Matrices { kNpu, kAuto };
 
+// Where attention is computed (plan/attention_policy.hpp).
+enum class Attention { kAuto, kNpu, kCpu };
+
 // How the CPU's cache is kept out of the NPU's way (device/coherency.hpp).
 enum class CoherencyChoice { kAuto, kOwner, kLines };
 
@@ -68,6 +71,7 @@ struct Config {
     int weight_cache_mb = 8192;
     Experts experts = Experts::kAuto;
     Matrices matrices = Matrices::kNpu;
+    Attention attention = Attention::kAuto;
     std::vector<OnError> on_error = {OnError::kRetry, OnError::kReset, OnError::kFail};
     std::string profile = "auto";   // what the doctor has found out about the board: auto, none, or a file
     std::string profile_directory;  // the user's own; empty: there is no home

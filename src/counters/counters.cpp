@@ -16,8 +16,8 @@ uint64_t now_ns() {
                                      .count());
 }
 
-constexpr const char* kPhaseNames[kPhases] = {"memory", "pack",       "load",      "store", "quantise",
-                                              "npu",    "dequantise", "reference", "cpu",   "plan"};
+constexpr const char* kPhaseNames[kPhases] = {"memory",     "pack",      "load", "store", "quantise", "npu",
+                                              "dequantise", "reference", "cpu",  "plan",  "softmax"};
 
 nlohmann::json maintenance(const MaintenanceCounter& counter) {
     return {{"calls", counter.calls.load()}, {"bytes", counter.bytes.load()}};
@@ -105,6 +105,14 @@ std::string Counters::to_json(const Config& config, const RuntimeInfo& runtime,
           {"reset", faults.reset.load()},
           {"by_cpu", faults.by_cpu.load()},
           {"given_up", faults.given_up.load()}}},
+        {"attention",
+         {{"nodes", attention.nodes.load()},
+          {"nodes_of_flows", attention.nodes_of_flows.load()},
+          {"scores", attention.scores.load()},
+          {"packed_bytes", attention.packed_bytes.load()},
+          {"tokens_without_halves", attention.tokens_without_halves.load()},
+          {"without_memory", attention.without_memory.load()},
+          {"cpu", by_reason(attention_on_cpu_, attention_reason_text)}}},
         {"contexts", {{"kept", contexts.kept.load()}, {"lowered", contexts.lowered.load()}}},
         {"cache_maintenance",
          {{"weights", maintenance(coherency.weights)},

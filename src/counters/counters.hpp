@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "config/device_lock.hpp"
+#include "plan/attention_policy.hpp"
 #include "plan/policy.hpp"
 #include "plan/support.hpp"
 
@@ -23,8 +24,20 @@ namespace rknpu2 {
 
 struct RuntimeInfo;
 
-enum class Phase { kMemory, kPack, kLoad, kStore, kQuantise, kNpu, kDequantise, kReference, kCpu, kPlan };
-inline constexpr int kPhases = static_cast<int>(Phase::kPlan) + 1;
+enum class Phase {
+    kMemory,
+    kPack,
+    kLoad,
+    kStore,
+    kQuantise,
+    kNpu,
+    kDequantise,
+    kReference,
+    kCpu,
+    kPlan,
+    kSoftmax
+};
+inline constexpr int kPhases = static_cast<int>(Phase::kSoftmax) + 1;
 
 // What the cache of packed weights did (weight_cache.hpp).
 struct WeightCacheCounters {
@@ -46,6 +59,16 @@ struct FaultCounters {
     std::atomic<uint64_t> reset{0};        // further attempts after everything was dropped
     std::atomic<uint64_t> by_cpu{0};       // multiplications that the CPU did in the end
     std::atomic<uint64_t> given_up{0};     // attempts after which nothing was left to do
+};
+
+// Attention on the NPU (attention/npu_attention.hpp).
+struct AttentionCounters {
+    std::atomic<uint64_t> nodes{0};                  // whose products the NPU did
+    std::atomic<uint64_t> nodes_of_flows{0};         // those of them that were part of a flow
+    std::atomic<uint64_t> scores{0};                 // that the CPU weighed
+    std::atomic<uint64_t> packed_bytes{0};           // of keys and values
+    std::atomic<uint64_t> tokens_without_halves{0};  // computed by the CPU: they see what has no half
+    std::atomic<uint64_t> without_memory{0};  // nodes that the CPU computed for want of memory or contexts
 };
 
 struct ContextCounters {
@@ -111,6 +134,7 @@ class Counters {
     std::atomic<uint64_t> cpu_copies_refused{0};  // for want of memory
 
     WeightCacheCounters weight_cache;
+    AttentionCounters attention;
     FaultCounters faults;
     ContextCounters contexts;
     CoherencyCounters coherency;
@@ -126,6 +150,8 @@ class Counters {
         if (choice.reason != TargetReason::kReference)
             ++(choice.target == Target::kNpu ? experts_npu_ : experts_cpu_);
     }
+    // A node of attention was left to the CPU.
+    void add_attention_on_cpu(AttentionReason reason) { attention_on_cpu_[static_cast<size_t>(reason)] += 1; }
     void add_refusal(Reason reason) { refusals_[static_cast<size_t>(reason)] += 1; }
 
     // The JSON text: see docs/statistics.md for the fields.
@@ -134,6 +160,7 @@ class Counters {
   private:
     std::array<std::atomic<uint64_t>, kPhases> time_ns_{};
     std::array<std::atomic<uint64_t>, kReasons> refusals_{};
+    std::array<std::atomic<uint64_t>, kAttentionReasons> attention_on_cpu_{};
     std::array<std::atomic<uint64_t>, kTargetReasons> choices_{};
     std::atomic<uint64_t> experts_npu_{0};
     std::atomic<uint64_t> experts_cpu_{0};

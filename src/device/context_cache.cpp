@@ -83,6 +83,10 @@ void ContextCache::drop(const CachedContext* context) {
     std::erase_if(kept_, [&](const auto& entry) { return entry.second.context.get() == context; });
 }
 
+void ContextCache::drop_set(ContextKey::Set set) {
+    std::erase_if(kept_, [&](const auto& entry) { return entry.first.set == set; });
+}
+
 void ContextCache::keep_at_most(size_t capacity) {
     capacity_ = capacity;
     while (kept_.size() > capacity_)

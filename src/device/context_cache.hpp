@@ -36,6 +36,8 @@ struct ContextKey {
     size_t N = 0;
     int core = 0;
     int domain = 0;
+    // Who uses it. Attention asks for views while a flow's multiplications run, so none of its contexts is theirs.
+    enum Set : uint8_t { kProducts, kAttention } set = kProducts;
 
     auto operator<=>(const ContextKey&) const = default;  // NOLINT(modernize-use-nullptr): as above
 };
@@ -88,6 +90,7 @@ class ContextCache {
     Result<CachedContext*> get(const ContextKey& key);
     // After a failed run a context is not trusted any more.
     void drop(const CachedContext* context);
+    void drop_set(ContextKey::Set set);
     void forget(const Slice& slice);
     void clear() { kept_.clear(); }
     // From now on; those beyond, the least recently used, are dropped.

@@ -103,7 +103,7 @@ NpuMemory& Slice::memory() const {
 }
 
 bool Slice::alone() const {
-    return slab->alone;
+    return slab->alone && offset == 0;
 }
 
 DeviceMemoryPool::DeviceMemoryPool(NpuRuntime& runtime) : runtime_(runtime), domains_(rk3588::kDomains) {

@@ -34,7 +34,7 @@ struct Slice {
 
     std::byte* data() const;
     NpuMemory& memory() const;  // of the slab
-    bool alone() const;         // Is it all of the slab?
+    bool alone() const;         // Does the slab begin with it, and have no other one?
 };
 
 class DeviceMemoryPool {

@@ -8,6 +8,7 @@
 
 #include "base/format.hpp"
 #include "ggml/buffer/buffer.hpp"
+#include "ggml/cpu/attention_on_npu.hpp"
 #include "ggml/cpu/gated_epilogue.hpp"
 #include "ggml/diagnostics/checksums.hpp"
 #include "ggml/diagnostics/sensitivity.hpp"
@@ -71,7 +72,9 @@ void free_backend(ggml_backend_t backend) noexcept {
     Backend* const ours = &of(backend);
     guard(ours->host, "freeing a backend", false, [&] {
         if (ours->computed) write_files();
+        const std::shared_ptr<NpuDevice> npu = ours->host.npu;
         delete ours;
+        if (npu != nullptr) npu->drop_if_idle();
         return true;
     });
 }
@@ -117,6 +120,7 @@ Status run_on_cpu(Backend& backend, const Step& step) {
         const Op op = host.ggml.op(node);
         if (!is_no_op(op)) ++host.counters->cpu_nodes;
         if (is_matmul(op)) count_on_cpu(host, node, decisions[i]);
+        if (op == Op::kFlashAttention) host.counters->add_attention_on_cpu(decisions[i].attention);
     }
     return status_of_cpu(backend.cpu.compute(graph, step.first, step.last, decisions),
                          graph->nodes[step.first]);
@@ -183,6 +187,14 @@ Status run_experts(Backend& backend, const Step& step) {
     return {};
 }
 
+Status run_attention(Backend& backend, const Step& step) {
+    Host& host = backend.host;
+    if (RKNPU2_TAKE(attend_alone(host, backend.one_thread_cpus, step.members.front()))) return {};
+    const PhaseTimer timer(*host.counters, Phase::kCpu);
+    return status_of_cpu(backend.cpu.compute(backend.plan.graph, step.first, step.last),
+                         step.members.front());
+}
+
 Status run_steps(Backend& backend, std::span<const Step> steps);
 
 Status run_flow_step(Backend& backend, const Step& step) {
@@ -200,6 +212,8 @@ Status run_step(Backend& backend, const Step& step) {
             return run_group(backend, step);
         case Step::Kind::kExperts:
             return run_experts(backend, step);
+        case Step::Kind::kAttention:
+            return run_attention(backend, step);
         case Step::Kind::kFlow:
             return run_flow_step(backend, step);
     }

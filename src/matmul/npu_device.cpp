@@ -210,6 +210,12 @@ void NpuDevice::release(const WeightCells& cells) {
     if (--packed_weights_ == 0) npu_.drop_all();
 }
 
+void NpuDevice::drop_if_idle() {
+    if (!check_process().ok()) return;
+    const std::lock_guard lock(npu_.mutex);
+    if (packed_weights_ == 0) npu_.drop_all();
+}
+
 Result<std::vector<ReservedWeight>> NpuDevice::reserve(std::span<const WeightSource> sources,
                                                        Attempts attempts) {
     RKNPU2_RETURN_IF_ERROR(check_process());

@@ -90,6 +90,9 @@ class NpuDevice : public std::enable_shared_from_this<NpuDevice> {
     // Multiplies in float64 arithmetic on the CPU by the weight as it is stored.
     Status multiply_reference(const WeightSource& source, const float* a, size_t M, float* out);
 
+    // A backend was freed. Without weights, what attention has left is worth nothing.
+    void drop_if_idle();
+
     // A version for Activations that no other matrix has, at any time.
     uint64_t new_version() { return ++last_version_; }
 

@@ -49,10 +49,7 @@ Status NpuFlow::begin(std::vector<FlowChunk> chunks) {
         state.cubes.resize(cubes_of_a_chunk_);
         state.results.resize(results_of_a_chunk_);
     }
-    if (npu_.lane == nullptr) {
-        npu_.lane = std::make_unique<NpuLane>(static_cast<size_t>(npu_.config.cores), npu_.pool.spins(),
-                                              cpu_affinity(npu_.config), npu_.counters);
-    }
+    npu_.get_lane();
     return make_everything();
 }
 
@@ -216,7 +213,7 @@ bool NpuFlow::has_room() const {
 
 // Gives the NPU back when the turn is over, unless something of ours runs.
 void NpuFlow::let_others() {
-    if (running_.empty() && must_give_way()) among_processes_.end();
+    if (running_.empty() && !others_run_ && must_give_way()) among_processes_.end();
 }
 
 Status NpuFlow::take_turn() {
@@ -278,19 +275,32 @@ void NpuFlow::take_from_lane(const NpuLane::Job& job) {
     running_.erase(at);
 }
 
+Status NpuFlow::begin_other_runs() {
+    let_others();
+    RKNPU2_RETURN_IF_ERROR(take_turn());
+    others_run_ = true;
+    return {};
+}
+
+void NpuFlow::end_other_runs() {
+    others_run_ = false;
+    let_others();
+}
+
 Result<size_t> NpuFlow::next_done(bool wait) {
     while (done_.empty()) {
+        if (!failed_.empty() && !others_run_) {
+            // Contexts can only be dropped while nobody runs.
+            while (const NpuLane::Job* const other = npu_.lane->wait())
+                take_from_lane(*other);
+            RKNPU2_RETURN_IF_ERROR(submit_again());
+        }
         const NpuLane::Job* const job = wait ? npu_.lane->wait() : npu_.lane->done();
         if (job == nullptr) {
             let_others();
             return SIZE_MAX;
         }
         take_from_lane(*job);
-        if (failed_.empty()) continue;
-        // Contexts can only be dropped while nobody runs.
-        while (const NpuLane::Job* const other = npu_.lane->wait())
-            take_from_lane(*other);
-        RKNPU2_RETURN_IF_ERROR(submit_again());
     }
     const size_t chunk = done_.front();
     done_.pop_front();
@@ -346,7 +356,7 @@ Status NpuFlow::recover(size_t chunk) {
     ChunkState& state = states_[chunk];
     const BatchList& batches = products_[state.product].batches;
     const auto reset = [&] {
-        npu_.contexts.clear();
+        npu_.contexts.drop_set(ContextKey::kProducts);
         for (const Batch& batch : batches) {
             for (size_t i = 0; i < batch.runs.size(); ++i)
                 npu_.areas.drop_result(batch.weights[0]->domain(),

@@ -64,7 +64,11 @@ class NpuFlow {
     void quantise(size_t product, size_t chunk, size_t first, size_t count, const float* rows, size_t stride);
     bool has_room() const;
     Status submit(size_t product, size_t chunk);
-    bool is_waiting() const { return !running_.empty() || !done_.empty(); }
+    bool is_waiting() const { return !running_.empty() || !done_.empty() || !failed_.empty(); }
+    // Between these two, somebody else has runs in the lane (NpuLane::submit_first): the flow keeps the device, and
+    // its own runs that fail are submitted again only afterwards.
+    Status begin_other_runs();
+    void end_other_runs();
     // Returns a submitted chunk whose results are there. Without `wait`: SIZE_MAX if there is none. With `wait`:
     // waits for one; only while is_waiting().
     Result<size_t> next_done(bool wait);
@@ -125,6 +129,7 @@ class NpuFlow {
     std::deque<size_t> running_;  // chunks in the lane
     std::deque<size_t> done_;     // and those whose results nobody has asked for yet
     std::deque<size_t> failed_;   // and those to be submitted again
+    bool others_run_ = false;
 };
 
 }  // namespace rknpu2

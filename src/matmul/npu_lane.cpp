@@ -28,14 +28,15 @@ NpuLane::~NpuLane() {
     team_.join();
 }
 
-void NpuLane::submit(Job& job) {
+void NpuLane::submit(Job& job, bool first) {
     {
         const std::lock_guard lock(mutex_);
         job.status = {};
         job.failed.fill(nullptr);
         job.begun.fill(false);
         job.cores_left = cores_;
-        jobs_.push_back(&job);
+        job.first = first;
+        (first ? first_jobs_ : jobs_).push_back(&job);
     }
     submitted_.notify_all();
 }
@@ -65,11 +66,22 @@ NpuLane::Job* NpuLane::wait() {
     return done();
 }
 
+void NpuLane::wait_for(Job& job) {
+    for (size_t core = 0; team_.size() == 0 && core < cores_; ++core)
+        do_part(job, core);
+    if (spins_) spin_until([&] { return first_done_count_ > 0; }, kRunSpin);
+    std::unique_lock lock(mutex_);
+    finished_.wait(lock, [&] { return job.cores_left == 0; });
+    std::erase(first_jobs_, &job);
+    --first_done_count_;
+}
+
 // The next job for one of the thread's cores; null: there is none.
 NpuLane::Job* NpuLane::take_job(size_t thread, size_t& core) {
-    for (core = thread; core < cores_ && threads_ > 0; core += threads_)
-        for (Job* const job : jobs_)
-            if (!std::exchange(job->begun[core], true)) return job;
+    for (const auto* const jobs : {&first_jobs_, &jobs_})
+        for (core = thread; core < cores_ && threads_ > 0; core += threads_)
+            for (Job* const job : *jobs)
+                if (!std::exchange(job->begun[core], true)) return job;
     return nullptr;
 }
 
@@ -90,7 +102,7 @@ void NpuLane::do_part(Job& job, size_t core) {
     run_all(job, core);
     const std::lock_guard lock(mutex_);
     if (--job.cores_left > 0) return;
-    ++done_count_;
+    ++(job.first ? first_done_count_ : done_count_);
     finished_.notify_one();
 }
 

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
 // Threads that do the NPU's runs, one for each core, while another thread goes on with the CPU's work.
 //
-// A job is a list of runs for each core. A core begins jobs in the order in which they were submitted,
-// whatever the others do. A job is done when all cores are; when a run of it fails, the runs that are left
-// are skipped. The first run that reads a cube makes it visible to the device. submit(), done() and wait()
-// belong to one thread. The lane's threads sleep while there is nothing to do; they allocate nothing, and
+// A job is a list of runs for each core. A core begins jobs in the order in which they were submitted, those
+// that somebody waits for first, whatever the others do. A job is done when all cores are; when a run of it
+// fails, the runs that are left are skipped. The first run that reads a cube makes it visible to the device.
+// submit(), done(), wait() and wait_for() belong to one thread. The lane's threads sleep while there is nothing to do; they allocate nothing, and
 // make no contexts or imports.
 //
 // When there are fewer threads to be had than cores, they share the cores; without any, wait() does the runs.
@@ -30,6 +30,7 @@ class NpuLane {
 
       private:
         friend class NpuLane;
+        bool first = false;  // before all that are not
         std::array<bool, rk3588::kCores> begun{};
         size_t cores_left = 0;
     };
@@ -41,13 +42,18 @@ class NpuLane {
     NpuLane& operator=(const NpuLane&) = delete;
 
     // The job must stay where it is until done() or wait() has returned it.
-    void submit(Job& job);
+    void submit(Job& job) { submit(job, false); }
     // A job that is done, or null when none is. Each is returned once.
     Job* done();
     // Blocks until a job is done and returns it; returns null if none is pending.
     Job* wait();
+    // Likewise for a job that goes before all others. It must stay where it is until wait_for() returns; done() and
+    // wait() do not know of it.
+    void submit_first(Job& job) { submit(job, true); }
+    void wait_for(Job& job);
 
   private:
+    void submit(Job& job, bool first);
     void work(size_t thread);
     Job* take_job(size_t thread, size_t& core);
     void do_part(Job& job, size_t core);
@@ -62,7 +68,9 @@ class NpuLane {
     std::condition_variable synced_;
     std::condition_variable finished_;
     std::vector<Job*> jobs_;  // submitted and not returned yet, in their order; the submitting thread's alone
-    std::atomic<size_t> done_count_{0};
+    std::atomic<size_t> done_count_{0};        // of them, done and not returned yet
+    std::vector<Job*> first_jobs_;             // likewise, those that go first
+    std::atomic<size_t> first_done_count_{0};  // they are done in their order
     bool stop_ = false;
     size_t threads_ = 0;  // thread i of them serves the cores i, i + threads_, ...
     ThreadTeam team_;

@@ -45,6 +45,14 @@ void NpuResources::begin_call() {
     contexts.begin_call();
 }
 
+NpuLane& NpuResources::get_lane() {
+    if (lane == nullptr) {
+        lane = std::make_unique<NpuLane>(static_cast<size_t>(config.cores), pool.spins(),
+                                         cpu_affinity(config), counters);
+    }
+    return *lane;
+}
+
 void NpuResources::drop_all() {
     areas.clear();
     contexts.clear();

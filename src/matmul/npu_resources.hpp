@@ -34,6 +34,8 @@ struct NpuResources {
     Recovery recovery() { return {config, counters.faults, fault_lines}; }
     // Work areas and contexts that are asked for from now on stay until the next call begins.
     void begin_call();
+    // Of flows and attention; made by the first one.
+    NpuLane& get_lane();
     // Drops what calls can make again: contexts, work areas, quantised activations.
     void drop_all();
 
@@ -51,7 +53,7 @@ struct NpuResources {
     ContextLimit context_limit;
     WorkAreas areas;
     ActivationStore activations;
-    std::unique_ptr<NpuLane> lane;  // of flows; made by the first one
+    std::unique_ptr<NpuLane> lane;  // get_lane()
     RateLimit fault_lines;
 };
 

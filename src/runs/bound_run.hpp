@@ -60,6 +60,8 @@ class CubeSync {
     explicit CubeSync(size_t cubes = 0) { reset(cubes); }
     // Cubes that the CPU has just written. Allocates only if there are more than ever before.
     void reset(size_t cubes) { states_.assign(cubes, State::kMine); }
+    // Cubes that the device knows.
+    void reset_known(size_t cubes) { states_.assign(cubes, State::kDone); }
     State begin(size_t cube) {
         const State state = states_[cube];
         if (state == State::kMine) states_[cube] = State::kOthers;

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "ggml/buffer/buffer.hpp"
+#include "ggml/cpu/attention_on_npu.hpp"
 #include "ggml/flow/cache_cells.hpp"
 #include "ggml/flow/rows_graph.hpp"
 #include "ggml/host/graph_status.hpp"
@@ -75,6 +76,7 @@ class FlowExecution {
           packed_(plan.products.size()),
           npu_(host_.npu->resources()),
           flow_(npu_),
+          attention_(npu_),
           waits_(chunks_, plan.stream_rows) {}
 
     Status run(ggml_abort_callback abort, void* abort_data) {
@@ -116,9 +118,7 @@ class FlowExecution {
             // Chunks that have come back are looked at before the CPU is given something else.
             const size_t done = RKNPU2_TAKE(flow_.next_done(wait));
             if (done != SIZE_MAX) {
-                Progress& progress = progress_[done];
-                progress.in_lane = false;
-                ++progress.stage;
+                came_back(done);
             } else if (!wait) {
                 Progress& progress = progress_[chunk];
                 const FlowStage& stage = plan_.stages[progress.stage];
@@ -131,6 +131,11 @@ class FlowExecution {
             if (progress.stage != plan_.stages.size())
                 return {StatusCode::kInternal, "chunks of rows wait for each other; please report the model"};
         return {};
+    }
+
+    void came_back(size_t chunk) {
+        progress_[chunk].in_lane = false;
+        ++progress_[chunk].stage;
     }
 
     // Chunks that wait for the NPU, as far as there is room; those ahead first.
@@ -182,10 +187,32 @@ class FlowExecution {
             const int64_t left_of_stream = plan_.stream_rows - rows.first % plan_.stream_rows;
             rows.count = std::min(end - rows.first, left_of_stream);
             ggml_cgraph* const shown = graph.show(rows);
+            if (stage.on_npu) {
+                RKNPU2_RETURN_IF_ERROR(attend_on_npu(shown->nodes[0], chunk, rows.first));
+                continue;
+            }
             RKNPU2_RETURN_IF_ERROR(
                 status_of_cpu(tools_.cpu.compute(shown, 0, shown->n_nodes), stage.nodes[0].node));
         }
         return {};
+    }
+
+    // Meanwhile the NPU is given the multiplications of other chunks.
+    Status attend_on_npu(const ggml_tensor* node, size_t chunk, int64_t first) {
+        const auto between = [&] {
+            RKNPU2_RETURN_IF_ERROR(submit_ready());
+            const size_t done = RKNPU2_TAKE(flow_.next_done(false));
+            if (done != SIZE_MAX) came_back(done);
+            return Status();
+        };
+        const auto streams = static_cast<uint64_t>(plan_.rows / plan_.stream_rows);
+        const uint64_t layer =
+            progress_[chunk].stage * streams + static_cast<uint64_t>(first / plan_.stream_rows);
+        RKNPU2_RETURN_IF_ERROR(flow_.begin_other_runs());
+        Status status = attend(host_, tools_.one_thread_cpus, attention_, node, layer,
+                               packed_.front().front()->domain(), between);
+        flow_.end_other_runs();
+        return status;
     }
 
     // Clears what all chunks will write, before the first one does.
@@ -286,6 +313,7 @@ class FlowExecution {
     std::vector<std::vector<std::shared_ptr<const PackedWeight>>> packed_;
     NpuResources& npu_;
     NpuFlow flow_;
+    NpuAttention attention_;
     FlowWaits waits_;
     std::atomic<StatusCode> failure_{StatusCode::kOk};  // of a pass
 };
@@ -315,6 +343,8 @@ Status run_flow(FlowTools& tools, const FlowPlan& plan, ggml_abort_callback abor
     if (status.code() == StatusCode::kOutOfMemory || status.code() == StatusCode::kUnsupported)
         return do_without(counters, status);
     if (!status.ok()) return status;
+    for (const FlowStage& stage : plan.stages)
+        if (stage.on_npu) ++counters.attention.nodes, ++counters.attention.nodes_of_flows;
     counters.flow_nodes += static_cast<uint64_t>(plan.last - plan.first);
     ++counters.flows;
     return {};

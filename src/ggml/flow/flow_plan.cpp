@@ -163,8 +163,9 @@ class Planner {
         if (target == Target::kNone) return true;
         if (target == Target::kNpu && ggml_.op(node) == Op::kMatMul) return add_product(node);
         RowMap mapped;
-        if (target == Target::kNpu || !rows_of_.map(node, mapped)) return false;
-        return ggml_.op(node) == Op::kFlashAttention ? add_attention(mapped) : add_to_pass(mapped);
+        const bool attends = ggml_.op(node) == Op::kFlashAttention;
+        if ((target == Target::kNpu && !attends) || !rows_of_.map(node, mapped)) return false;
+        return attends ? add_attention(mapped, target == Target::kNpu) : add_to_pass(mapped);
     }
 
     int last_stage() const { return static_cast<int>(plan_.stages.size()) - 1; }
@@ -234,7 +235,7 @@ class Planner {
         return true;
     }
 
-    bool add_attention(const RowMap& mapped) {
+    bool add_attention(const RowMap& mapped, bool on_npu) {
         if (reads_what_is_written(mapped.node)) return false;
         const int64_t stream_rows = plan_.rows / mapped.node->ne[3];
         if (attends_ && stream_rows != plan_.stream_rows) return false;
@@ -243,6 +244,7 @@ class Planner {
         if (ends_with_product()) open_pass();
         FlowStage stage;
         stage.kind = Kind::kAttention;
+        stage.on_npu = on_npu;
         stage.nodes.push_back(mapped);
         for (const int operand : {kKeys, kValues}) {
             const ggml_tensor* const shown = mapped.node->src[operand];

@@ -36,7 +36,7 @@ struct FlowStage {
     enum class Kind {
         kPass,       // a few rows at a time on each thread: results to floats, nodes, floats to operands
         kProduct,    // multiplications by the same activations, on the NPU
-        kAttention,  // on all threads of the CPU, a chunk at a time
+        kAttention,  // on all threads of the CPU, and maybe on the NPU, a chunk at a time
     };
     // Keys or values that the flow writes and attention reads.
     struct CacheRead {
@@ -51,6 +51,7 @@ struct FlowStage {
     size_t block_bytes = 0;  // kPass: what lives in a block, for each row
     // kPass: its nodes that write a cache which attention reads later on.
     std::vector<const ggml_tensor*> cache_writers;
+    bool on_npu = false;  // kAttention: its products
     // kAttention: chunks whose rows are seen (cache_cells.hpp) must have done stage `after` before it may
     // begin; -1: it waits for none.
     int after = -1;

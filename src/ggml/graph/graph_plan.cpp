@@ -7,6 +7,7 @@
 #include "ggml/cpu/gated_epilogue.hpp"
 #include "ggml/graph/experts.hpp"
 #include "ggml/node/access.hpp"
+#include "ggml/node/attention.hpp"
 #include "ggml/node/describe.hpp"
 #include "matmul/npu_flow.hpp"
 #include "plan/cost_model.hpp"
@@ -18,6 +19,10 @@ NodeDecision decide(Host& host, const ggml_tensor* node) {
     NodeDecision decision;
     const Op op = host.ggml.op(node);
     if (is_no_op(op)) decision.target = Target::kNone;
+    if (op == Op::kFlashAttention) {
+        decision.attention = choose_attention(host, node);
+        if (decision.attention == AttentionReason::kOnNpu) decision.target = Target::kNpu;
+    }
     if (!is_matmul(op)) return decision;
     decision.reason = support(describe(host, node));
     if (decision.reason != Reason::kSupported) return decision;
@@ -59,6 +64,10 @@ class StepPlanner {
     Target target(int i) const { return plan_.decisions[static_cast<size_t>(i)].target; }
     bool is_product(int i) const { return target(i) == Target::kNpu && ggml_.op(node(i)) == Op::kMatMul; }
 
+    bool is_attention(int i) const {
+        return target(i) == Target::kNpu && ggml_.op(node(i)) == Op::kFlashAttention;
+    }
+
     // Returns the first node that is not planned then: `first` if no flow begins here.
     int add_flow(int first, int& no_flow_before) {
         int product = first;
@@ -82,6 +91,7 @@ class StepPlanner {
     int add_step(int first) {
         if (target(first) == Target::kNone) return first + 1;
         if (is_product(first)) return add_group(first);
+        if (is_attention(first)) return add_attention(first);
         if (target(first) == Target::kNpu) return add_experts(first);
         return add_to_cpu(first);
     }
@@ -150,10 +160,18 @@ class StepPlanner {
             if (writes(ggml_, node(i), activations_)) activations_ = {};
     }
 
+    int add_attention(int i) {
+        Step& step = begin(Step::Kind::kAttention, i);
+        add_member(step, i);
+        note_writes(i, i + 1);
+        return step.last;
+    }
+
     int add_experts(int first) {
         Step& step = begin(Step::Kind::kExperts, first);
         add_member(step, first);
-        for (int i = first + 1; host_.config.fuse && i < last_ && target(i) == Target::kNpu; ++i) {
+        for (int i = first + 1;
+             host_.config.fuse && i < last_ && target(i) == Target::kNpu && !is_attention(i); ++i) {
             if (!choose_alike(ggml_, node(first), node(i)) || !may_join(step, i)) break;
             add_member(step, i);
         }

@@ -23,14 +23,15 @@ namespace rknpu2 {
 
 struct Step {
     enum class Kind {
-        kCpu,      // all nodes, as one graph for the host's CPU backend
-        kGroup,    // plain multiplications by the same activations, and maybe their gate
-        kExperts,  // multiplications that choose among experts alike
-        kFlow,     // rows go through many nodes in chunks (flow_plan.hpp)
+        kCpu,        // all nodes, as one graph for the host's CPU backend
+        kGroup,      // plain multiplications by the same activations, and maybe their gate
+        kExperts,    // multiplications that choose among experts alike
+        kAttention,  // one attention, its products on the NPU
+        kFlow,       // rows go through many nodes in chunks (flow_plan.hpp)
     };
     Kind kind = Kind::kCpu;
     int first = 0, last = 0;            // nodes of the graph: first .. last - 1
-    std::vector<ggml_tensor*> members;  // kGroup, kExperts: the multiplications
+    std::vector<ggml_tensor*> members;  // kGroup, kExperts: the multiplications; kAttention: the node
     // kGroup: the node that is computed from the results of its two multiplications, which are then not
     // written. Null: there is none.
     ggml_tensor* gate = nullptr;

@@ -22,15 +22,6 @@ const ggml_type_traits* traits_of(const Host& host, const ggml_tensor* tensor) {
     return traits_of(host.ggml, static_cast<uint32_t>(type_of(tensor)));
 }
 
-DequantiseRow dequantise_of(const Host& host, const ggml_tensor* weight) {
-    if (type_of(weight) == GGML_TYPE_F32)
-        return [](const void* row, float* out, int64_t K) {
-            std::memcpy(out, row, static_cast<size_t>(K) * sizeof(float));
-        };
-    const ggml_type_traits* const traits = traits_of(host, weight);
-    return traits != nullptr ? traits->to_float : nullptr;
-}
-
 // Less than no elements are none.
 size_t elements(const ggml_tensor* tensor, int dimension) {
     return static_cast<size_t>(std::max<int64_t>(tensor->ne[dimension], 0));
@@ -96,6 +87,15 @@ void describe_choice(const Host& host, const ggml_tensor* op, MatmulProblem& p) 
 }
 
 }  // namespace
+
+DequantiseRow dequantise_of(const Host& host, const ggml_tensor* weight) {
+    if (type_of(weight) == GGML_TYPE_F32)
+        return [](const void* row, float* out, int64_t K) {
+            std::memcpy(out, row, static_cast<size_t>(K) * sizeof(float));
+        };
+    const ggml_type_traits* const traits = traits_of(host, weight);
+    return traits != nullptr ? traits->to_float : nullptr;
+}
 
 MatmulProblem describe(const Host& host, const ggml_tensor* op) {
     const ggml_tensor* const weight = op->src[0];

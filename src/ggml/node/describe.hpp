@@ -21,6 +21,9 @@ bool can_multiply_on_npu(const Host& host, const ggml_tensor* node);
 // ggml_mul_mat_set_hint() and ggml-cpu of ggml 0.25.3.
 bool is_rotation(const GgmlFunctions& ggml, const ggml_tensor* node);
 
+// What turns a row of the tensor into floats; null: nothing does.
+DequantiseRow dequantise_of(const Host& host, const ggml_tensor* tensor);
+
 // `op` is a MUL_MAT that the NPU can compute.
 MatrixCall matrix_call(const Host& host, const ggml_tensor* op);
 

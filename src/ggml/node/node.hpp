@@ -7,6 +7,7 @@
 #include <span>
 
 #include "ggml/api/tensors.hpp"
+#include "plan/attention_policy.hpp"
 #include "plan/policy.hpp"
 #include "plan/support.hpp"
 
@@ -31,6 +32,7 @@ struct NodeDecision {
     Target target = Target::kCpu;
     // Why the NPU can or cannot do a multiplication; any other node keeps the default, which means nothing.
     Reason reason = Reason::kSupported;
+    AttentionReason attention = AttentionReason::kOnNpu;  // of attention, likewise
     TargetChoice choice;  // where a multiplication by experts that the NPU can do is computed, and why
 };
 

@@ -30,6 +30,7 @@ Shape draw_shape(Draw& draw) {
     if (draw.rows % 2 == 0 && draw.chance(12)) shape.streams = 2;
     const int64_t tokens = draw.rows / shape.streams;
     shape.cells = draw.chance(40) ? tokens : tokens + draw.random.skewed(1, 200);
+    if (draw.chance(10)) shape.cells = std::max(tokens, draw.random.range(500, 2300));
     if (draw.rows == 1)
         shape.cells = draw.chance(10) ? draw.random.range(512, 700) : draw.random.range(1, 400);
     const auto type = [&](int64_t head) -> std::string {

@@ -178,6 +178,8 @@ Environment draw_environment(uint64_t seed, uint64_t group) {
                                            "balanced", "balanced", "fast"};
     all.emplace_back("GGML_RKNPU2_PRECISION", random.pick(kPrecisions));
     if (random.one_in(5)) all.emplace_back("GGML_RKNPU2_MATRICES", "auto");
+    const int64_t attention = random.range(1, 10);
+    if (attention > 2) all.emplace_back("GGML_RKNPU2_ATTENTION", attention > 3 ? "npu" : "cpu");
     if (!random.one_in(4)) all.emplace_back("GGML_RKNPU2_EXPERTS", random.one_in(4) ? "cpu" : "npu");
     if (random.one_in(3)) all.emplace_back("GGML_RKNPU2_CORES", std::to_string(random.range(1, 2)));
     if (random.one_in(3)) all.emplace_back("GGML_RKNPU2_THREADS", std::to_string(random.range(1, 4)));

@@ -42,7 +42,7 @@ struct Observation {
 // What one computation added to the plug-in's counters.
 struct Counters {
     uint64_t failures = 0;
-    uint64_t flows = 0, flow_nodes = 0, fused_nodes = 0, matmuls = 0, failed_runs = 0;
+    uint64_t flows = 0, flow_nodes = 0, fused_nodes = 0, matmuls = 0, attentions = 0, failed_runs = 0;
 };
 
 struct Outcome {

@@ -26,7 +26,7 @@ struct Shared {
     std::atomic<uint64_t> next_group{0};
     std::atomic<int> failures{0};
     std::atomic<uint64_t> graphs{0}, steps{0}, observations{0}, judged{0}, sensitive{0}, flowed{0}, flows{0},
-        flow_nodes{0}, fused_nodes{0}, matmuls{0}, aborted{0}, failed_runs{0}, failed{0};
+        flow_nodes{0}, fused_nodes{0}, matmuls{0}, attentions{0}, aborted{0}, failed_runs{0}, failed{0};
 };
 static_assert(std::atomic<uint64_t>::is_always_lock_free);
 
@@ -71,6 +71,7 @@ void count(const Recipe& recipe, const Verdict& verdict, Shared& shared) {
     shared.flowed += counters.flows > 0 ? 1 : 0;
     shared.flows += counters.flows;
     shared.flow_nodes += counters.flow_nodes;
+    shared.attentions += counters.attentions;
     shared.fused_nodes += counters.fused_nodes;
     shared.matmuls += counters.matmuls;
     shared.aborted += verdict.on.aborted;
@@ -138,11 +139,11 @@ std::string summary_of(const Shared& shared) {
     return number(shared.graphs) + " graphs, " + number(shared.steps) + " steps, " +
            number(shared.observations) + " tensors compared bit by bit, " + number(shared.judged) +
            " graphs with the CPU backend too (" + number(shared.sensitive) + " amplify errors); " +
-           number(shared.matmuls) + " products on the NPU, " + number(shared.flows) + " flows of " +
-           number(shared.flow_nodes) + " nodes in " + number(shared.flowed) + " graphs, " +
-           number(shared.fused_nodes) + " gates with their products; " + number(shared.aborted) + " stops, " +
-           number(shared.failed_runs) + " failed runs of the NPU, " + number(shared.failed) +
-           " failed graphs computed again: " +
+           number(shared.matmuls) + " products and " + number(shared.attentions) +
+           " attentions on the NPU, " + number(shared.flows) + " flows of " + number(shared.flow_nodes) +
+           " nodes in " + number(shared.flowed) + " graphs, " + number(shared.fused_nodes) +
+           " gates with their products; " + number(shared.aborted) + " stops, " + number(shared.failed_runs) +
+           " failed runs of the NPU, " + number(shared.failed) + " failed graphs computed again: " +
            (shared.failures == 0 ? "all as expected" : std::to_string(shared.failures) + " FAILED") + "\n";
 }
 

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: MIT
+#include "attention/visibility.hpp"
+
+#include <algorithm>
+
+#include "matrix/layout.hpp"
+
+namespace rknpu2 {
+namespace {
+
+constexpr uint16_t kMinusInfinity = 0xFC00;  // as fp16
+constexpr uint16_t kMagnitude = 0x7FFF;
+
+}  // namespace
+
+void Visibility::look(const AttentionProblem& problem, ThreadPool& pool) {
+    parts_ = ceil_div(problem.positions, kValueBlock);
+    tokens_ = problem.tokens;
+    sees_.assign(parts_ * tokens_, Sees::kEverything);
+    seen_.assign(parts_ * kValueBlock, 0);
+    pool.parallel_for(parts_, [&](size_t part) { look_at(problem, part); });
+}
+
+void Visibility::look_at(const AttentionProblem& problem, size_t part) {
+    const size_t first = part * kValueBlock;
+    const size_t count = std::min(kValueBlock, problem.positions - first);
+    uint8_t* const seen = seen_.data() + first;
+    if (problem.mask == nullptr) return static_cast<void>(std::fill_n(seen, count, uint8_t{1}));
+    for (size_t token = 0; token < tokens_; ++token) {
+        uint8_t some = 0;
+        uint16_t added = 0;
+        for (size_t head = 0; head < problem.mask_heads; ++head) {
+            const uint16_t* const mask = problem.mask_row(token, head) + first;
+            for (size_t i = 0; i < count; ++i) {
+                const auto visible = static_cast<uint8_t>(mask[i] != kMinusInfinity);
+                seen[i] |= visible;
+                some |= visible;
+                added |= mask[i] & kMagnitude;
+            }
+        }
+        sees_[part * tokens_ + token] = some == 0    ? Sees::kNothing
+                                        : added != 0 ? Sees::kSome
+                                                     : Sees::kEverything;
+    }
+}
+
+Visibility::Sees Visibility::of(size_t part, size_t first, size_t count) const {
+    const Sees* const sees = sees_.data() + part * tokens_ + first;
+    const bool alike = std::all_of(sees, sees + count, [&](Sees other) { return other == sees[0]; });
+    return alike ? sees[0] : Sees::kSome;
+}
+
+}  // namespace rknpu2

@@ -1,0 +1,274 @@
+// SPDX-License-Identifier: MIT
+// Attention whose products the NPU does: near to float64, and a row's bits depend on nothing but the row.
+#include "attention/npu_attention.hpp"
+
+#include "attention/heads.hpp"
+#include "runtime/rknn_runtime.hpp"
+#include "support/fake_runtime.hpp"
+
+namespace rknpu2 {
+namespace {
+
+using testing::FakeRuntime;
+using testing::FakeState;
+using testing::Heads;
+using testing::HeadsShape;
+using testing::kHidden;
+
+// The error that this arithmetic may have: halves of queries, weights and values (2^-11 each), and 2^x.
+constexpr double kMostRms = 1.2e-3;
+constexpr double kMostOfRow = 1e-2;
+
+class NpuAttentionTest : public ::testing::Test {
+  protected:
+    std::unique_ptr<NpuResources> open(int cores = 3, int threads = 2) {
+        config_.cores = cores;
+        config_.threads = threads;
+        Result<std::unique_ptr<NpuRuntime>> runtime = open_rknn_runtime(SIMULATOR);
+        EXPECT_TRUE(runtime.ok()) << runtime.status().to_string();
+        return std::make_unique<NpuResources>(std::move(runtime.value()), config_, counters_, nullptr);
+    }
+
+    // What a node alone does (ggml/cpu/attention_on_npu.cpp).
+    Status attend(NpuResources& npu, const AttentionProblem& problem, std::vector<size_t>* by_cpu = nullptr) {
+        const std::lock_guard owns(npu.mutex);
+        npu.begin_call();
+        npu.get_lane();
+        NpuAttention attention(npu);
+        return attention.run(problem, 0, 0,
+                             {[] { return Status(); },
+                              [&](size_t token) {
+                                  if (by_cpu != nullptr) by_cpu->push_back(token);
+                                  return Status();
+                              }});
+    }
+
+    void expect_near(Heads& heads, const HeadsShape& shape, test::Random& random, size_t rows = 40) {
+        double error = 0;
+        double size = 0;
+        for (size_t i = 0; i < rows; ++i) {
+            const size_t token = random.size(0, shape.tokens - 1);
+            const size_t head = random.size(0, shape.heads - 1);
+            const std::vector<double> expected = heads.expected(token, head);
+            double off = 0;
+            double all = 0;
+            for (size_t k = 0; k < shape.value_width; ++k) {
+                const auto got = static_cast<double>(heads.problem().out_row(token, head)[k]);
+                off += (got - expected[k]) * (got - expected[k]);
+                all += expected[k] * expected[k];
+            }
+            EXPECT_LE(std::sqrt(off), kMostOfRow * std::sqrt(all) + 1e-30)
+                << "token " << token << " head " << head;
+            error += off;
+            size += all;
+        }
+        EXPECT_LE(std::sqrt(error), kMostRms * std::sqrt(size) + 1e-30);
+    }
+
+    HeadsShape draw(test::Random& random) {
+        HeadsShape shape;
+        constexpr size_t kWidths[] = {32, 40, 64, 72, 80, 96, 128, 192, 256};
+        shape.tokens = random.size(1, 90);
+        shape.positions = random.size(1, 2600);
+        shape.kv_heads = random.size(1, 3);
+        shape.heads = shape.kv_heads * random.size(1, 5);
+        shape.key_width = kWidths[random.size(0, std::size(kWidths) - 1)];
+        shape.value_width =
+            random.one_in(3) ? kWidths[random.size(0, std::size(kWidths) - 1)] : shape.key_width;
+        shape.scale = 1 / std::sqrt(static_cast<float>(shape.key_width));
+        shape.softcap = random.one_in(4) ? 5.0F : 0.0F;
+        shape.max_bias = random.one_in(4) ? 8.0F : 0.0F;
+        shape.masked = !random.one_in(4);
+        shape.sinks = random.one_in(3);
+        shape.halves = !random.one_in(3);
+        shape.mask_heads = random.one_in(4) ? shape.heads : 1;
+        return shape;
+    }
+
+    // Later tokens see more; windows; holes; tokens that see nothing; numbers that are added.
+    static void draw_mask(Heads& heads, const HeadsShape& shape, test::Random& random) {
+        const size_t window = random.one_in(2) ? random.size(1, shape.positions) : shape.positions;
+        const size_t last = random.size(1, shape.positions);
+        heads.show(
+            [&](size_t t) {
+                const size_t end = last * (t + 1) / shape.tokens;
+                return end > window ? end - window : 0;
+            },
+            [&](size_t t) { return last * (t + 1) / shape.tokens; });
+        for (uint16_t& added : heads.mask) {
+            if (added != kHidden && random.one_in(50)) added = kHidden;
+            if (added != kHidden && shape.max_bias > 0) added = float_to_float16(random.uniform());
+        }
+    }
+
+    Config config_;
+    Counters counters_;
+};
+
+TEST_F(NpuAttentionTest, IsNearToFloat64) {
+    test::Random random;
+    const auto npu = open();
+    for (int i = 0; i < 12; ++i) {
+        const HeadsShape shape = draw(random);
+        SCOPED_TRACE(::testing::Message()
+                     << "draw " << i << ": " << shape.tokens << " tokens, " << shape.positions
+                     << " positions, " << shape.heads << "/" << shape.kv_heads << " heads of "
+                     << shape.key_width << "/" << shape.value_width);
+        Heads heads(shape, random);
+        draw_mask(heads, shape, random);
+        ASSERT_TRUE(attend(*npu, heads.problem()).ok());
+        expect_near(heads, shape, random);
+    }
+}
+
+// Alone, in another order, with fewer cores and threads, and with positions behind that no token sees.
+TEST_F(NpuAttentionTest, ARowDependsOnWhatItSeesAlone) {
+    test::Random random;
+    const auto three = open();
+    const auto one = open(1, 1);
+    for (int i = 0; i < 8; ++i) {
+        const HeadsShape shape = draw(random);
+        SCOPED_TRACE(::testing::Message() << "draw " << i);
+        Heads heads(shape, random);
+        draw_mask(heads, shape, random);
+        ASSERT_TRUE(attend(*three, heads.problem()).ok());
+        const std::vector<float> together = heads.out;
+        std::ranges::fill(heads.out, -1e30F);
+        for (size_t first = 0; first < shape.tokens;) {
+            const size_t count = random.size(1, shape.tokens - first);
+            ASSERT_TRUE(attend(random.one_in(2) ? *one : *three, heads.problem().part(first, count)).ok());
+            first += count;
+        }
+        EXPECT_EQ(0, std::memcmp(together.data(), heads.out.data(), together.size() * sizeof(float)));
+    }
+}
+
+TEST_F(NpuAttentionTest, WhatIsHiddenChangesNothing) {
+    test::Random random;
+    HeadsShape shape;
+    shape.positions = 1500;
+    Heads heads(shape, random);
+    heads.show([](size_t) -> size_t { return 100; }, [](size_t t) { return 600 + 10 * t; });
+    const auto npu = open();
+    ASSERT_TRUE(attend(*npu, heads.problem()).ok());
+    const std::vector<float> before = heads.out;
+    for (const size_t position : {0U, 99U, 1200U, 1499U}) {
+        heads.set_key(position, position % 2 == 0 ? INFINITY : NAN);
+        heads.set_value(position, position % 2 == 0 ? NAN : -INFINITY);
+    }
+    std::vector<size_t> by_cpu;
+    ASSERT_TRUE(attend(*npu, heads.problem(), &by_cpu).ok());
+    EXPECT_TRUE(by_cpu.empty());
+    EXPECT_EQ(0, std::memcmp(before.data(), heads.out.data(), before.size() * sizeof(float)));
+}
+
+// Tokens from 20 on see it. Others keep their bits.
+TEST_F(NpuAttentionTest, TokensThatSeeWhatHasNoHalfAreForTheCpu) {
+    test::Random random;
+    for (const bool halves : {true, false}) {
+        HeadsShape shape;
+        shape.halves = halves;
+        Heads heads(shape, random);
+        heads.show([](size_t) -> size_t { return 0; }, [](size_t t) { return 600 + t; });
+        const auto npu = open();
+        ASSERT_TRUE(attend(*npu, heads.problem()).ok());
+        const std::vector<float> before = heads.out;
+        heads.set_value(619, 1e6F);  // infinite as a half
+        std::vector<size_t> by_cpu;
+        ASSERT_TRUE(attend(*npu, heads.problem(), &by_cpu).ok());
+        ASSERT_EQ(by_cpu.size(), 20U);
+        EXPECT_EQ(by_cpu.front(), 20U);
+        const size_t same = 20 * shape.heads * shape.value_width;
+        EXPECT_EQ(0, std::memcmp(before.data(), heads.out.data(), same * sizeof(float)));
+    }
+}
+
+TEST_F(NpuAttentionTest, OddRows) {
+    test::Random random;
+    HeadsShape shape;
+    shape.sinks = false;
+    Heads heads(shape, random);
+    heads.show([](size_t) -> size_t { return 0; },
+               [](size_t t) -> size_t { return t == 3 ? 0 : 700; });  // token 3 sees nothing
+    heads.query(5, 1, 7) = NAN;
+    for (size_t k = 0; k < shape.key_width; ++k) {
+        heads.query(6, 0, k) *= 1e30F;   // beyond halves
+        heads.query(7, 0, k) *= 1e-30F;  // below them: all positions weigh alike
+    }
+    const auto npu = open();
+    ASSERT_TRUE(attend(*npu, heads.problem()).ok());
+    const AttentionProblem problem = heads.problem();
+    for (size_t head = 0; head < shape.heads; ++head) {
+        for (size_t k = 0; k < shape.value_width; ++k)
+            ASSERT_EQ(problem.out_row(3, head)[k], 0.0F);
+        EXPECT_EQ(std::isnan(problem.out_row(5, head)[0]), head == 1);
+    }
+    const std::vector<double> alike = heads.expected(7, 0);
+    const std::vector<double> one = heads.expected(6, 0);
+    for (size_t k = 0; k < shape.value_width; ++k) {
+        EXPECT_NEAR(static_cast<double>(problem.out_row(7, 0)[k]), alike[k], 1e-3);
+        EXPECT_NEAR(static_cast<double>(problem.out_row(6, 0)[k]), one[k], 1e-2);
+    }
+}
+
+// More blocks than there is room for: they are packed in turns, again for each call.
+TEST_F(NpuAttentionTest, BlocksThatHaveNoRoomTogether) {
+    test::Random random;
+    HeadsShape shape;
+    shape.tokens = 3;
+    shape.heads = shape.kv_heads = 48;
+    shape.key_width = shape.value_width = 256;  // 48 MiB a block
+    shape.scale = 0.0625F;
+    shape.positions = 2100;
+    Heads heads(shape, random);
+    heads.show([](size_t) -> size_t { return 0; }, [](size_t t) { return 1000 + 500 * t; });
+    const auto npu = open();
+    ASSERT_TRUE(attend(*npu, heads.problem()).ok());
+    expect_near(heads, shape, random, 20);
+}
+
+TEST_F(NpuAttentionTest, FailuresAreTriedAgainOrReported) {
+    test::Random random;
+    HeadsShape shape;
+    shape.tokens = 9;
+    shape.positions = 90;
+    shape.key_width = shape.value_width = 32;
+    Heads heads(shape, random);
+    std::vector<float> right;
+    for (const std::vector<OnError>& policy :
+         {std::vector<OnError>{}, {OnError::kRetry}, {OnError::kReset}}) {
+        for (int until = -1; until < 4; ++until) {
+            FakeState state;
+            state.spoils_results = true;
+            config_.on_error = policy;
+            NpuResources npu(std::make_unique<FakeRuntime>(state), config_, counters_, nullptr);
+            state.runs_until_failure = until;
+            std::ranges::fill(heads.out, -1e30F);
+            const Status status = attend(npu, heads.problem());
+            EXPECT_EQ(status.ok(), until < 0 || !policy.empty()) << until << ": " << status.to_string();
+            if (right.empty()) right = heads.out;
+            if (status.ok()) {
+                EXPECT_EQ(0, std::memcmp(right.data(), heads.out.data(), right.size() * sizeof(float)));
+            }
+            EXPECT_EQ(state.running, 0);
+            state.runs_until_failure = -1;
+            ASSERT_TRUE(attend(npu, heads.problem()).ok());
+            EXPECT_EQ(0, std::memcmp(right.data(), heads.out.data(), right.size() * sizeof(float)));
+        }
+    }
+}
+
+TEST_F(NpuAttentionTest, NoMemoryIsSaid) {
+    test::Random random;
+    HeadsShape shape;
+    shape.tokens = 5;
+    shape.positions = 50;
+    Heads heads(shape, random);
+    FakeState state;
+    NpuResources npu(std::make_unique<FakeRuntime>(state), config_, counters_, nullptr);
+    state.domain_bytes = 100000;
+    EXPECT_EQ(attend(npu, heads.problem()).code(), StatusCode::kOutOfMemory);
+}
+
+}  // namespace
+}  // namespace rknpu2
