@@ -100,7 +100,7 @@ void quantise(Arrays& x, size_t planes, bool rotate) {
         if (rotate) {
             rotate_rows(
                 {rows, s.K, count, s.K, x.K_padded, x.scratch.as<float>(), x.factors.as<float>(), absmax});
-            mix_blocks(x.scratch.as<float>(), count, x.K_padded, default_tier(), absmax);
+            mix_blocks(x.scratch.as<float>(), count, x.K_padded, absmax);
             rows = x.scratch.as<float>();
             K = x.K_padded;
         }

@@ -63,7 +63,7 @@ float score_of(const ScoresToWeights& rows, size_t m, size_t n) {
     return mask == nullptr ? z : z + rows.slopes[m] * float16_to_float(mask[n]);
 }
 
-void weigh_row_reference(const ScoresToWeights& rows, size_t m) {
+void weigh_row(const ScoresToWeights& rows, size_t m) {
     float largest = -kInfinity;
     bool nan = false;
     for (size_t n = 0; n < rows.N; ++n) {
@@ -86,39 +86,6 @@ void weigh_row_reference(const ScoresToWeights& rows, size_t m) {
     rows.sums[m] = finite ? sum_of(sums) : std::numeric_limits<float>::quiet_NaN();
 }
 
-void weigh_scores_reference(const ScoresToWeights& rows) {
-    for (size_t m = 0; m < rows.M; ++m)
-        weigh_row_reference(rows, m);
-}
-
-// Calls store(position, element, value) for what a block gets. Returns whether all that is seen is finite.
-template <typename Store>
-bool pack_reference(const HalvesToBlock& from, const Store& store) {
-    bool finite = true;
-    for (size_t i = 0; i < from.count; ++i) {
-        const bool seen = from.seen == nullptr || from.seen[i] != 0;
-        for (size_t k = 0; k < from.width_padded; ++k) {
-            uint16_t value = 0;
-            if (seen && k < from.width) std::memcpy(&value, from.rows + i * from.row_bytes + k * 2, 2);
-            finite = finite && (value & 0x7C00U) != 0x7C00U;
-            store(from.first + i, k, value);
-        }
-    }
-    return finite;
-}
-
-bool pack_keys_reference(const HalvesToBlock& from) {
-    return pack_reference(from, [&](size_t position, size_t k, uint16_t value) {
-        from.native[b_index_native(k, position, from.width_padded, kAttentionBlock, DType::kFloat16)] = value;
-    });
-}
-
-bool pack_values_reference(const HalvesToBlock& from) {
-    return pack_reference(from, [&](size_t position, size_t n, uint16_t value) {
-        from.native[b_index_native(position, n, kValueBlock, from.width_padded, DType::kFloat16)] = value;
-    });
-}
-
 }  // namespace
 
 ScoresToWeights ScoresToWeights::part(size_t m, size_t count) const {
@@ -133,11 +100,16 @@ ScoresToWeights ScoresToWeights::part(size_t m, size_t count) const {
     return rows;
 }
 
+void weigh_scores_reference(const ScoresToWeights& rows) {
+    for (size_t m = 0; m < rows.M; ++m)
+        weigh_row(rows, m);
+}
+
 // A row with a score that is not finite has the sum NaN in every tier, and what else it gets comes from the reference.
 void weigh_scores(const ScoresToWeights& rows, KernelTier tier) {
-    of_tier(tier, weigh_scores_reference, generic::weigh_scores, avx2::weigh_scores)(rows);
-    for (size_t m = 0; tier != KernelTier::kReference && m < rows.M; ++m)
-        if (std::isnan(rows.sums[m])) weigh_row_reference(rows, m);
+    of_tier(tier, generic::weigh_scores, avx2::weigh_scores)(rows);
+    for (size_t m = 0; m < rows.M; ++m)
+        if (std::isnan(rows.sums[m])) weigh_row(rows, m);
 }
 
 float exp2_of(float x) {
@@ -147,11 +119,11 @@ float exp2_of(float x) {
 }
 
 bool pack_keys(const HalvesToBlock& keys, KernelTier tier) {
-    return of_tier(tier, pack_keys_reference, generic::pack_keys, avx2::pack_keys)(keys);
+    return of_tier(tier, generic::pack_keys, avx2::pack_keys)(keys);
 }
 
 bool pack_values(const HalvesToBlock& values, KernelTier tier) {
-    return of_tier(tier, pack_values_reference, generic::pack_values, avx2::pack_values)(values);
+    return of_tier(tier, generic::pack_values, avx2::pack_values)(values);
 }
 
 }  // namespace rknpu2

@@ -55,6 +55,9 @@ struct ScoresToWeights {
 // Zeros are written behind the N positions up to the end of a cube.
 void weigh_scores(const ScoresToWeights& rows, KernelTier tier = default_tier());
 
+// What every tier has to equal: plain loops, which also compute the rows that are not finite.
+void weigh_scores_reference(const ScoresToWeights& rows);
+
 // 2^x for x <= 0, by the polynomial that weigh_scores() uses; 0 below -126. Its error is relative to the true one.
 inline constexpr double kExp2Error = 3.5e-4;
 float exp2_of(float x);

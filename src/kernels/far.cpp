@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "kernels/far.hpp"
 
-#include "kernels/lanes/reference_lanes.hpp"
 #include "kernels/quantise.hpp"
+#include "matrix/layout.hpp"
 
 namespace rknpu2 {
 

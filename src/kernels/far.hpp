@@ -13,7 +13,6 @@
 
 #include <cmath>
 #include <cstddef>
-#include <cstdint>
 
 #include "kernels/dequantise.hpp"
 #include "kernels/scale.hpp"

@@ -22,8 +22,6 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "kernels/tier.hpp"
-
 namespace rknpu2 {
 
 // Rows of weights, and the kernels of a block that they become. All counts are elements or rows, not bytes.
@@ -40,16 +38,15 @@ struct RowsToBlock {
     Element* native;  // the whole block
 };
 
-// int8_t or uint16_t (halves). scales: n_count values, read; scales[i] belongs to kernel n0 + i.
-template <typename Element>
-void pack_rows(const RowsToBlock<Element>& rows, const float* scales, KernelTier tier = default_tier());
+// int8 or halves. scales: n_count values, read; scales[i] belongs to kernel n0 + i.
+void pack_rows(const RowsToBlock<int8_t>& rows, const float* scales);
+void pack_rows(const RowsToBlock<uint16_t>& rows, const float* scales);
 
 // What rounding took from one channel's weights, times `values`: the sum over k of (row[k] - stored value *
 // scale) * values[k], in float64. 0 for a row that is stored as zeros. Term k is added to partial sum k %
-// kPartialSums, and these in ascending order at last: the same in all tiers.
+// kPartialSums, and these in ascending order at last: the same on every machine.
 inline constexpr size_t kPartialSums = 16;
-double rounding_error_int8(const float* row, size_t K, float scale, const float* values,
-                           KernelTier tier = default_tier());
+double rounding_error_int8(const float* row, size_t K, float scale, const float* values);
 
 // Clears kernels n_begin .. n_end-1 of a block.
 template <typename Element>

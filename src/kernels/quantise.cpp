@@ -4,67 +4,18 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <limits>
 
 #include "kernels/lanes/generic.hpp"
-#include "kernels/lanes/reference_lanes.hpp"
 #include "kernels/scale.hpp"
+#include "matrix/layout.hpp"
 
 namespace rknpu2 {
 namespace {
 
-float row_absmax_reference(const float* x, size_t K) {
-    float largest = 0.0F;
-    for (size_t k = 0; k < K; ++k) {
-        if (!std::isfinite(x[k])) return std::numeric_limits<float>::quiet_NaN();
-        largest = std::max(largest, std::fabs(x[k]));
-    }
-    return largest;
-}
-
-template <typename Element>
-void store_rows_reference(const RowsToCube<Element>& rows, const float* scales) {
-    for (size_t m = 0; m < rows.M; ++m) {
-        const float factor = storing_factor(scales[m]);
-        for (size_t k = 0; k < rows.K_padded; ++k) {
-            const bool stored = k < rows.K && factor != 0.0F;
-            rows.native[a_index_native(rows.m0 + m, k, rows.M_total, dtype_of<Element>())] =
-                stored ? reference_lane<Element>(rows.x[m * rows.row_stride + k] * factor) : Element{0};
-        }
-    }
-}
-
-void store_residuals_reference(const RowsToCube<int8_t>& rows, const float* scales) {
-    for (size_t m = 0; m < rows.M; ++m) {
-        const float factor = storing_factor(scales[m]);
-        for (size_t k = 0; k < rows.K_padded; ++k) {
-            const bool stored = k < rows.K && factor != 0.0F;
-            const float steps = stored ? rows.x[m * rows.row_stride + k] * factor : 0.0F;
-            const auto rounded = static_cast<float>(reference_lane<int8_t>(steps));
-            rows.native[a_index_native(rows.m0 + m, k, rows.M_total, DType::kInt8)] =
-                reference_lane<int8_t>((steps - rounded) * kResidualSteps);
-        }
-    }
-}
-
-void store_rows_int8_reference(const RowsToCube<int8_t>& rows, const float* scales, Rounding rounding,
-                               int32_t* totals) {
-    if (rounding == Rounding::kResidual) {
-        store_residuals_reference(rows, scales);
-    } else {
-        store_rows_reference(rows, scales);
-    }
-    for (size_t m = 0; totals != nullptr && m < rows.M; ++m) {
-        totals[m] = 0;
-        for (size_t k = 0; k < rows.K_padded; ++k)
-            totals[m] += rows.native[a_index_native(rows.m0 + m, k, rows.M_total, DType::kInt8)];
-    }
-}
-
-// At most kRowGroup rows.
-void store_rows_int8(const RowsToCube<int8_t>& rows, const float* scales, Rounding rounding, int32_t* totals,
-                     KernelTier tier) {
-    if (tier == KernelTier::kReference) return store_rows_int8_reference(rows, scales, rounding, totals);
+// At most kRowGroup rows. Adds what each row sums up to, times its entry of `steps`, to `sums` unless that is null.
+void store_rows_int8(const RowsToCube<int8_t>& rows, const float* scales, Rounding rounding, KernelTier tier,
+                     const float* steps = nullptr, float* sums = nullptr) {
+    int32_t totals[kRowGroup];
     Int8Rows group{.x = rows.x,
                    .row_stride = rows.row_stride,
                    .M = rows.M,
@@ -73,16 +24,9 @@ void store_rows_int8(const RowsToCube<int8_t>& rows, const float* scales, Roundi
                    .native = rows.native + rows.m0 * kAtomBytes,
                    .column_stride = rows.M_total * kAtomBytes,
                    .factors = {},
-                   .totals = totals};
+                   .totals = sums == nullptr ? nullptr : totals};
     std::transform(scales, scales + rows.M, group.factors, storing_factor);
-    (tier == KernelTier::kAvx2 ? avx2::store_rows_int8 : generic::store_rows_int8)(group, rounding);
-}
-
-// As store_rows_int8(); adds what each row sums up to, times its entry of `steps`, to `sums` unless that is null.
-void store_and_sum(const RowsToCube<int8_t>& rows, const float* scales, Rounding rounding, const float* steps,
-                   float* sums, KernelTier tier) {
-    int32_t totals[kRowGroup];
-    store_rows_int8(rows, scales, rounding, sums == nullptr ? nullptr : totals, tier);
+    of_tier(tier, generic::store_rows_int8, avx2::store_rows_int8)(group, rounding);
     for (size_t m = 0; sums != nullptr && m < rows.M; ++m)
         sums[m] += steps[m] * static_cast<float>(totals[m]);
 }
@@ -100,29 +44,25 @@ void by_row_groups(const RowsToCube<Element>& rows, Body body) {
 
 }  // namespace
 
-float row_absmax(const float* x, size_t K, KernelTier tier) {
-    return of_tier(tier, row_absmax_reference, generic::row_absmax, avx2::row_absmax)(x, K);
-}
-
 void quantise_rows_int8(const RowsToCube<int8_t>& rows, float* scales, KernelTier tier, float* sums,
                         const float* absmax) {
     by_row_groups(rows, [&](size_t first, const RowsToCube<int8_t>& part) {
         for (size_t m = first; m < first + part.M; ++m) {
-            scales[m] = int8_scale(
-                absmax != nullptr ? absmax[m] : row_absmax(rows.x + m * rows.row_stride, rows.K, tier));
+            scales[m] =
+                int8_scale(absmax != nullptr ? absmax[m] : row_absmax(rows.x + m * rows.row_stride, rows.K));
         }
-        store_and_sum(part, scales + first, Rounding::kFits, scales + first,
-                      sums == nullptr ? nullptr : sums + first, tier);
+        store_rows_int8(part, scales + first, Rounding::kFits, tier, scales + first,
+                        sums == nullptr ? nullptr : sums + first);
     });
 }
 
 void quantise_rows_int8_scaled(const RowsToCube<int8_t>& rows, float scale, float* scales, KernelTier tier) {
     by_row_groups(rows, [&](size_t first, const RowsToCube<int8_t>& part) {
         for (size_t m = first; m < first + part.M; ++m) {
-            const float absmax = row_absmax(rows.x + m * rows.row_stride, rows.K, tier);
+            const float absmax = row_absmax(rows.x + m * rows.row_stride, rows.K);
             scales[m] = std::isnan(absmax) ? absmax : scale;
         }
-        store_rows_int8(part, scales + first, Rounding::kClamped, nullptr, tier);
+        store_rows_int8(part, scales + first, Rounding::kClamped, tier);
     });
 }
 
@@ -131,17 +71,16 @@ void quantise_residuals_int8(const RowsToCube<int8_t>& rows, const float* scales
     by_row_groups(rows, [&](size_t first, const RowsToCube<int8_t>& part) {
         for (size_t m = first; m < first + part.M; ++m)
             residual_scales[m] = scales[m] / kResidualSteps;
-        store_and_sum(part, scales + first, Rounding::kResidual, residual_scales + first,
-                      sums == nullptr ? nullptr : sums + first, tier);
+        store_rows_int8(part, scales + first, Rounding::kResidual, tier, residual_scales + first,
+                        sums == nullptr ? nullptr : sums + first);
     });
 }
 
-void convert_rows_fp16(const RowsToCube<uint16_t>& rows, float* scales, KernelTier tier) {
+void convert_rows_fp16(const RowsToCube<uint16_t>& rows, float* scales) {
     by_row_groups(rows, [&](size_t first, const RowsToCube<uint16_t>& part) {
         for (size_t m = first; m < first + part.M; ++m)
-            scales[m] = fp16_scale(row_absmax(rows.x + m * rows.row_stride, rows.K, tier));
-        of_tier(tier, store_rows_reference<uint16_t>, generic::store_rows_fp16, avx2::store_rows_fp16)(
-            part, scales + first);
+            scales[m] = fp16_scale(row_absmax(rows.x + m * rows.row_stride, rows.K));
+        generic::store_rows_fp16(part, scales + first);
     });
 }
 

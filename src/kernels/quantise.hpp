@@ -46,7 +46,7 @@ struct RowsToCube {
 };
 
 // The largest magnitude among K values: 0 for K = 0, NaN when any value is NaN or infinite.
-float row_absmax(const float* x, size_t K, KernelTier tier = default_tier());
+float row_absmax(const float* x, size_t K);
 
 // scales: M values, written.
 // sums: M values or nullptr. sums[m] += scales[m] * (sum of the row's int8): what the row adds up to as the
@@ -71,7 +71,7 @@ void quantise_residuals_int8(const RowsToCube<int8_t>& rows, const float* scales
                              KernelTier tier = default_tier(), float* sums = nullptr);
 
 // The cube holds IEEE halves. scales: M values, written.
-void convert_rows_fp16(const RowsToCube<uint16_t>& rows, float* scales, KernelTier tier = default_tier());
+void convert_rows_fp16(const RowsToCube<uint16_t>& rows, float* scales);
 
 // Clears rows m_begin .. m_end-1 of a cube of int8_t or uint16_t.
 template <typename Element>

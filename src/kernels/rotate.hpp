@@ -22,7 +22,6 @@
 #pragma once
 
 #include <cstddef>
-#include <initializer_list>
 
 #include "kernels/tier.hpp"
 
@@ -75,7 +74,6 @@ constexpr size_t mix_factor(size_t blocks) {
 
 // rows: M rows of K_padded elements, one after the other, rotated; changed in place. absmax: M numbers, what
 // rotate_rows() gave for them, and row_absmax() of each row afterwards; or nullptr.
-void mix_blocks(float* rows, size_t M, size_t K_padded, KernelTier tier = default_tier(),
-                float* absmax = nullptr);
+void mix_blocks(float* rows, size_t M, size_t K_padded, float* absmax = nullptr);
 
 }  // namespace rknpu2

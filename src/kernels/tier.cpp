@@ -8,7 +8,7 @@
 namespace rknpu2 {
 
 std::span<const KernelTier> available_tiers() {
-    static constexpr KernelTier kTiers[] = {KernelTier::kReference, KernelTier::kGeneric, KernelTier::kAvx2};
+    static constexpr KernelTier kTiers[] = {KernelTier::kGeneric, KernelTier::kAvx2};
 #if defined(__x86_64__)
     static const bool avx2 = [] {
         unsigned a = 0, b = 0, c = 0, d = 0;
@@ -18,7 +18,7 @@ std::span<const KernelTier> available_tiers() {
 #else
     constexpr bool avx2 = false;
 #endif
-    return std::span(kTiers).first(avx2 ? 3 : 2);
+    return std::span(kTiers).first(avx2 ? 2 : 1);
 }
 
 KernelTier default_tier() {

@@ -22,6 +22,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
 namespace rknpu2 {
 
@@ -47,6 +48,15 @@ constexpr const char* dtype_name(DType type) {
 // Bytes of `count` elements, rounded up to whole bytes.
 constexpr size_t dtype_bytes(DType type, size_t count) {
     return (count * static_cast<size_t>(dtype_bits(type)) + 7) / 8;
+}
+
+// The one that a C++ type stands for; halves are uint16_t.
+template <typename Element>
+constexpr DType dtype_of() {
+    if constexpr (std::is_same_v<Element, int8_t>) return DType::kInt8;
+    if constexpr (std::is_same_v<Element, uint16_t>) return DType::kFloat16;
+    if constexpr (std::is_same_v<Element, int32_t>) return DType::kInt32;
+    if constexpr (std::is_same_v<Element, float>) return DType::kFloat32;
 }
 
 inline constexpr size_t kAtomBytes = 16;

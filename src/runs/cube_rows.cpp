@@ -29,19 +29,19 @@ void quantise_near(const PackedWeight& weight, const KSegment& segment, const Cu
                      .out = rotated,
                      .factors = factors,
                      .absmax = absmax});
-        mix_blocks(rotated, count, K_padded, default_tier(), absmax);
+        mix_blocks(rotated, count, K_padded, absmax);
         from = rotated;
         stride = K = K_padded;
     }
-    const auto rows_to = [&](auto* native, size_t m0) {
-        return RowsToCube{.x = from,
-                          .row_stride = stride,
-                          .M = count,
-                          .K = K,
-                          .K_padded = K_padded,
-                          .M_total = cube.rows,
-                          .m0 = m0,
-                          .native = native};
+    const auto rows_to = [&]<typename Element>(Element* native, size_t m0) {
+        return RowsToCube<Element>{.x = from,
+                                   .row_stride = stride,
+                                   .M = count,
+                                   .K = K,
+                                   .K_padded = K_padded,
+                                   .M_total = cube.rows,
+                                   .m0 = m0,
+                                   .native = native};
     };
     auto* const int8_cube = reinterpret_cast<int8_t*>(cube.data);
     if (recipe.arithmetic == NpuArithmetic::kFloat16) {

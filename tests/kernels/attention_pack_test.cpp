@@ -58,12 +58,12 @@ struct Cache {
     }
     size_t positions() const { return keys ? kAttentionBlock : kValueBlock; }
     // Returns the block with 0xA5A5 where nothing was written, or nothing if an element is not finite.
-    std::optional<std::vector<uint16_t>> packed(KernelTier tier) const {
+    std::optional<std::vector<uint16_t>> packed(TestTier tier) const {
         const GuardedBuffer<uint16_t> block(positions() * width_padded);
         const HalvesToBlock from{
             rows.data(), stride, width, width_padded, first, count, all_seen ? nullptr : seen.data(),
             block.data()};
-        if (!(keys ? pack_keys : pack_values)(from, tier)) return std::nullopt;
+        if (!(keys ? pack_keys(from, tier) : pack_values(from, tier))) return std::nullopt;
         return std::vector<uint16_t>(block.begin(), block.end());
     }
     size_t index(size_t position, size_t k) const {
@@ -85,7 +85,7 @@ TEST_P(PackHalves, EveryTierWritesItsPositionsAndNoOthers) {
             for (size_t k = 0; k < cache.width_padded; ++k)
                 expected[cache.index(cache.first + i, k)] =
                     k < cache.width && cache.seen[i] != 0 ? cache.at(i, k) : 0;
-        for (const KernelTier tier : available_tiers()) {
+        for (const TestTier tier : test_tiers()) {
             const auto packed = cache.packed(tier);
             ASSERT_TRUE(packed.has_value());
             ASSERT_TRUE(*packed == expected) << kernel_tier_name(tier) << " width " << cache.width
@@ -101,7 +101,7 @@ TEST_P(PackHalves, WhatIsSeenAndNotFiniteIsFoundWhereverItIs) {
         const size_t i = std::min(random.size(0, 199), cache.count - 1);
         constexpr uint16_t kBad[] = {0x7C00, 0xFC00, 0x7C01, 0xFFFF};
         cache.put(i, std::min(random.size(0, 575), cache.width - 1), kBad[random.size(0, 3)]);
-        for (const KernelTier tier : available_tiers())
+        for (const TestTier tier : test_tiers())
             ASSERT_EQ(cache.packed(tier).has_value(), cache.seen[i] == 0) << kernel_tier_name(tier);
     }
 }

@@ -74,7 +74,7 @@ struct Block {
                 maxima.data(),
                 sums.data()};
     }
-    void weigh(KernelTier tier = default_tier()) {
+    void weigh(TestTier tier = test_tiers().back()) {
         for (GuardedBuffer<uint16_t>* cube : {&low, &high})
             cube->fill(0xA5);
         weigh_scores(rows(), tier);
@@ -88,7 +88,7 @@ struct Block {
             return weights == other.weights && test::same_floats(floats, other.floats);
         }
     };
-    Result result(KernelTier tier) {
+    Result result(TestTier tier) {
         weigh(tier);
         Result all{{low.begin(), low.end()}, {maxima.begin(), maxima.end()}};
         all.weights.insert(all.weights.end(), high.begin(), high.end());
@@ -138,8 +138,8 @@ TEST(WeighScores, EveryTierEqualsTheReference) {
         const size_t N = random.one_in(3) ? 1024 - random.size(0, 20) : random.size(1, 1024);
         Block block(M, N, random.one_in(2) ? Edge::kEnd : Edge::kBegin, random.size(0, 7), random.size(0, 7));
         fill(random, block);
-        const Block::Result expected = block.result(KernelTier::kReference);
-        for (const KernelTier tier : available_tiers())
+        const Block::Result expected = block.result(TestTier::kReference);
+        for (const TestTier tier : test_tiers())
             ASSERT_TRUE(block.result(tier) == expected)
                 << kernel_tier_name(tier) << " M=" << M << " N=" << N << " m0=" << block.m0
                 << " softcap=" << block.softcap << " masks=" << block.masks.size();
@@ -240,7 +240,7 @@ TEST(WeighScores, SoftcapTakesWhatIsTooLargeAndKeepsZero) {
 // Also of what a plain row is not told by: rows of one group, of which some have a mask.
 TEST(WeighScores, NoMaskIsAMaskOfZeros) {
     Random random;
-    for (const KernelTier tier : available_tiers()) {
+    for (const TestTier tier : test_tiers()) {
         Block block(9, 1019);
         for (size_t m = 0; m < block.M; ++m) {
             block.factors[m] = std::fabs(random.normal());
@@ -282,7 +282,7 @@ TEST(WeighScores, MasksHideAndAdd) {
 }
 
 TEST(WeighScores, HugeScoresAreNumbersLikeOthers) {
-    for (const KernelTier tier : available_tiers()) {
+    for (const TestTier tier : test_tiers()) {
         Block block(4, 3);
         const float rows[4][3] = {
             {1e30F, -1e30F, 1e30F}, {-1e30F, -3e38F, -2e30F}, {3e38F, 0, -3e38F}, {0, -1e9F, -26}};
@@ -303,7 +303,7 @@ TEST(WeighScores, HugeScoresAreNumbersLikeOthers) {
 // Overflow of native * factor included. The neighbours get what they would get without.
 TEST(WeighScores, ARowThatIsNotFiniteSaysSoAndNoOtherNotices) {
     Random random;
-    for (const KernelTier tier : available_tiers()) {
+    for (const TestTier tier : test_tiers()) {
         for (const float bad : {kNaN, kInfinity, 3e38F}) {
             Block block(6, 600);
             for (size_t m = 0; m < block.M; ++m)
@@ -329,7 +329,7 @@ TEST(WeighScores, PartsMakeTheWhole) {
     Block block(23, 700, Edge::kEnd, 3, 2);
     fill(random, block);
     block.mask(4)[0] = kHidden;
-    const Block::Result whole = block.result(default_tier());
+    const Block::Result whole = block.result(test_tiers().back());
     for (GuardedBuffer<uint16_t>* cube : {&block.low, &block.high})
         cube->fill(0xA5);
     for (const auto& [m, count] : {std::pair<size_t, size_t>{11, 12}, {0, 5}, {5, 6}})

@@ -44,7 +44,7 @@ struct Case {
 
 template <typename Element>
 void run(const Element* native, const Case& c, const float* row_scales, const float* channel_scales,
-         float* out, KernelTier tier) {
+         float* out, TestTier tier) {
     dequantise_rows(CubeToRows<Element>{native, c.M_total, c.m0, c.M, c.N, row_scales, channel_scales, out,
                                         c.stride, c.mode},
                     tier);
@@ -84,8 +84,8 @@ void expect_tiers_agree() {
         const GuardedBuffer<float> expected(c.out());
         std::copy(before.begin(), before.end(), expected.begin());
         run(native.data(), c, row_scales.data(), channel_scales.data(), expected.data(),
-            KernelTier::kReference);
-        for (const KernelTier tier : available_tiers()) {
+            TestTier::kReference);
+        for (const TestTier tier : test_tiers()) {
             for (const Edge edge : {Edge::kEnd, Edge::kBegin}) {
                 const GuardedBuffer<float> out(c.out(), edge);
                 std::copy(before.begin(), before.end(), out.begin());
@@ -135,7 +135,7 @@ TEST(Dequantise, TiersAgreeOnLargeResults) {
         scale = draw_scale(random);
     for (const Accumulate mode : {Accumulate::kStore, Accumulate::kAdd}) {
         for (const size_t shift : {0U, 16U, 3U}) {  // from a page's beginning
-            const auto result = [&](KernelTier tier) {
+            const auto result = [&](TestTier tier) {
                 std::vector<float> floats(kM * kStride + 1024 + shift, 1.0F);
                 auto* const page = reinterpret_cast<float*>(
                     round_up(reinterpret_cast<uintptr_t>(floats.data()), 1024 * sizeof(float)));
@@ -144,8 +144,8 @@ TEST(Dequantise, TiersAgreeOnLargeResults) {
                                 tier);
                 return std::vector<float>(page + shift, page + shift + (kM - 1) * kStride + kN);
             };
-            const std::vector<float> expected = result(KernelTier::kReference);
-            for (const KernelTier tier : available_tiers())
+            const std::vector<float> expected = result(TestTier::kReference);
+            for (const TestTier tier : test_tiers())
                 ASSERT_TRUE(same_floats(result(tier), expected)) << kernel_tier_name(tier) << " " << shift;
         }
     }
@@ -158,7 +158,7 @@ TEST(Dequantise, AScaleOfNaNIsConfinedToItsRowAndColumn) {
     std::vector<float> row_scales(kM, 1.0F);
     std::vector<float> channel_scales(kN, 1.0F);
     row_scales[2] = channel_scales[17] = std::numeric_limits<float>::quiet_NaN();
-    for (const KernelTier tier : available_tiers()) {
+    for (const TestTier tier : test_tiers()) {
         std::vector<float> out(kM * kN);
         dequantise_rows(CubeToRows<int32_t>{native.data(), kM, 0, kM, kN, row_scales.data(),
                                             channel_scales.data(), out.data(), kN, Accumulate::kStore},

@@ -54,13 +54,13 @@ std::vector<float> ordinary(Random& random, size_t count) {
     return values;
 }
 
-void absmax(Random& random, const Shape& s, KernelTier tier, Bytes& out) {
+void absmax(Random& random, const Shape& s, TestTier tier, Bytes& out) {
     const std::vector<float> x = rows_of(random, s.M, s.K);
     for (size_t m = 0; m < s.M; ++m)
         out.add(row_absmax(x.data() + m * s.K, s.K, tier));
 }
 
-void quantise(Random& random, const Shape& s, KernelTier tier, Bytes& out) {
+void quantise(Random& random, const Shape& s, TestTier tier, Bytes& out) {
     const std::vector<float> x = rows_of(random, s.M, s.K);
     const size_t K_padded = s.K_padded();
     std::vector<int8_t> cube(s.M * K_padded);
@@ -76,7 +76,7 @@ void quantise(Random& random, const Shape& s, KernelTier tier, Bytes& out) {
     out.add(sums.data(), s.M);
 }
 
-void quantise_scaled(Random& random, const Shape& s, KernelTier tier, Bytes& out) {
+void quantise_scaled(Random& random, const Shape& s, TestTier tier, Bytes& out) {
     const std::vector<float> x = rows_of(random, s.M, s.K);
     std::vector<int8_t> cube(s.M * s.K_padded());
     std::vector<float> scales(s.M);
@@ -86,7 +86,7 @@ void quantise_scaled(Random& random, const Shape& s, KernelTier tier, Bytes& out
     out.add(scales.data(), s.M);
 }
 
-void convert(Random& random, const Shape& s, KernelTier tier, Bytes& out) {
+void convert(Random& random, const Shape& s, TestTier tier, Bytes& out) {
     const std::vector<float> x = rows_of(random, s.M, s.K);
     std::vector<uint16_t> cube(s.M * s.K_padded());
     std::vector<float> scales(s.M);
@@ -96,7 +96,7 @@ void convert(Random& random, const Shape& s, KernelTier tier, Bytes& out) {
 }
 
 template <typename Element>
-void pack(Random& random, const Shape& s, KernelTier tier, Bytes& out) {
+void pack(Random& random, const Shape& s, TestTier tier, Bytes& out) {
     constexpr bool kInt8 = sizeof(Element) == 1;
     const size_t N_padded = round_up(s.N, size_t{32});
     const std::vector<float> rows = rows_of(random, s.N, s.K);
@@ -115,7 +115,7 @@ void pack(Random& random, const Shape& s, KernelTier tier, Bytes& out) {
     out.add(scales.data(), scales.size());
 }
 
-void rotate(Random& random, const Shape& s, KernelTier tier, Bytes& out) {
+void rotate(Random& random, const Shape& s, TestTier tier, Bytes& out) {
     const std::vector<float> x = rows_of(random, s.M, s.K);
     const std::vector<float> factors = ordinary(random, s.K);
     std::vector<float> rotated(s.M * s.K_padded());
@@ -129,8 +129,7 @@ void rotate(Random& random, const Shape& s, KernelTier tier, Bytes& out) {
 
 // What a store and an add leave in rows that had numbers before.
 template <typename Native>
-void give_back(Random& random, const Shape& s, const std::vector<Native>& native, KernelTier tier,
-               Bytes& out) {
+void give_back(Random& random, const Shape& s, const std::vector<Native>& native, TestTier tier, Bytes& out) {
     const std::vector<float> row_scales = ordinary(random, s.M);
     const std::vector<float> channel_scales = ordinary(random, s.N);
     for (const Accumulate mode : {Accumulate::kStore, Accumulate::kAdd}) {
@@ -142,7 +141,7 @@ void give_back(Random& random, const Shape& s, const std::vector<Native>& native
     }
 }
 
-void dequantise(Random& random, const Shape& s, KernelTier tier, Bytes& out) {
+void dequantise(Random& random, const Shape& s, TestTier tier, Bytes& out) {
     std::vector<int32_t> native(s.M * round_up(s.N, size_t{32}));
     for (int32_t& value : native) {  // a sum of two, as the digests have it
         const auto first = static_cast<uint32_t>(random.bits());
@@ -152,12 +151,12 @@ void dequantise(Random& random, const Shape& s, KernelTier tier, Bytes& out) {
     give_back(random, s, native, tier, out);
 }
 
-void scale_fp32(Random& random, const Shape& s, KernelTier tier, Bytes& out) {
+void scale_fp32(Random& random, const Shape& s, TestTier tier, Bytes& out) {
     const std::vector<float> native = rows_of(random, round_up(s.N, size_t{16}), s.M);
     give_back(random, s, native, tier, out);
 }
 
-void reference(Random& random, const Shape& s, KernelTier tier, Bytes& out) {
+void reference(Random& random, const Shape& s, TestTier tier, Bytes& out) {
     const std::vector<float> a = rows_of(random, s.M, s.K);
     const std::vector<float> b = rows_of(random, s.N, s.K);
     std::vector<float> c(s.M * s.N);
@@ -166,7 +165,7 @@ void reference(Random& random, const Shape& s, KernelTier tier, Bytes& out) {
 }
 
 // K positions, plain and with all that there is.
-void weigh(Random& random, const Shape& s, KernelTier tier, Bytes& out) {
+void weigh(Random& random, const Shape& s, TestTier tier, Bytes& out) {
     const size_t N = std::min(s.K, kAttentionBlock);
     const std::vector<float> scores = rows_of(random, round_up(N, size_t{4}), s.M);
     const std::vector<float> factors = ordinary(random, s.M), slopes = ordinary(random, s.M);
@@ -198,22 +197,28 @@ void weigh(Random& random, const Shape& s, KernelTier tier, Bytes& out) {
 }
 
 // N positions of K elements.
-void pack_halves(Random& random, const Shape& s, KernelTier tier, Bytes& out) {
+void pack_halves(Random& random, const Shape& s, TestTier tier, Bytes& out) {
     std::vector<uint16_t> rows(s.N * s.K);
     for (uint16_t& half : rows)
         half = static_cast<uint16_t>(random.bits() & 0xBFFFU);
     std::vector<uint16_t> block(kAttentionBlock * s.K_padded());
-    for (const auto pack : {pack_keys, pack_values}) {
-        pack({reinterpret_cast<const std::byte*>(rows.data()), s.K * 2, s.K, s.K_padded(), 7, s.N, nullptr,
-              block.data()},
-             tier);
+    const HalvesToBlock from{reinterpret_cast<const std::byte*>(rows.data()),
+                             s.K * 2,
+                             s.K,
+                             s.K_padded(),
+                             7,
+                             s.N,
+                             nullptr,
+                             block.data()};
+    for (const bool keys : {true, false}) {
+        static_cast<void>(keys ? pack_keys(from, tier) : pack_values(from, tier));
         out.add(block.data(), block.size());
     }
 }
 
 struct Kernel {
     const char* name;
-    void (*run)(Random&, const Shape&, KernelTier, Bytes&);
+    void (*run)(Random&, const Shape&, TestTier, Bytes&);
 };
 constexpr Kernel kKernels[] = {{"row_absmax", absmax},
                                {"quantise_rows_int8", quantise},
@@ -228,7 +233,7 @@ constexpr Kernel kKernels[] = {{"row_absmax", absmax},
                                {"pack_halves", pack_halves},
                                {"matmul_reference", reference}};
 
-Bytes bytes_of(const Kernel& kernel, const Shape& shape, KernelTier tier) {
+Bytes bytes_of(const Kernel& kernel, const Shape& shape, TestTier tier) {
     Random random(shape.M * 1000003 + shape.K * 1009 + shape.N);
     Bytes bytes;
     kernel.run(random, shape, tier, bytes);
@@ -239,7 +244,7 @@ TEST(GoldenKernels, BitsAreTheSameOnEveryArchitecture) {
     Golden golden(KERNEL_DIGESTS);
     for (const Kernel& kernel : kKernels) {
         for (const Shape& shape : kShapes) {
-            for (const KernelTier tier : available_tiers()) {
+            for (const TestTier tier : test_tiers()) {
                 golden.check(std::string(kernel.name) + " " + shape.text(), kernel_tier_name(tier),
                              bytes_of(kernel, shape, tier));
             }
@@ -250,7 +255,7 @@ TEST(GoldenKernels, BitsAreTheSameOnEveryArchitecture) {
 
 TEST(GoldenKernels, OneBitShows) {
     const Golden golden(KERNEL_DIGESTS);
-    Bytes bytes = bytes_of(kKernels[0], kShapes[5], default_tier());
+    Bytes bytes = bytes_of(kKernels[0], kShapes[5], test_tiers().back());
     EXPECT_TRUE(golden.matches("row_absmax 7x160x129", bytes));
     bytes.flip_a_bit();
     EXPECT_FALSE(golden.matches("row_absmax 7x160x129", bytes));

@@ -8,20 +8,10 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "kernels/lanes/reference_lanes.hpp"
-#include "kernels/tier.hpp"
+#include "kernels/reference_kernels.hpp"
 #include "matrix/layout.hpp"
 #include "support/guarded_buffer.hpp"
 #include "support/random.hpp"
-
-namespace rknpu2 {
-
-constexpr const char* kernel_tier_name(KernelTier tier) {
-    constexpr const char* kNames[] = {"reference", "generic", "avx2"};
-    return kNames[static_cast<size_t>(tier)];
-}
-
-}  // namespace rknpu2
 
 namespace rknpu2::test {
 

@@ -47,8 +47,8 @@ TEST(Mix, EveryTierEqualsTheReference) {
         for (size_t m = 0; m < M; ++m)
             test::fill_row(random, x.data() + m * K, K);
         std::vector<float> expected = x;
-        mix_blocks(expected.data(), M, K, KernelTier::kReference);
-        for (const KernelTier tier : available_tiers()) {
+        mix_blocks(expected.data(), M, K, TestTier::kReference);
+        for (const TestTier tier : test_tiers()) {
             GuardedBuffer<float> rows(M * K, test::Edge::kEnd);
             std::copy(x.begin(), x.end(), rows.begin());
             std::vector<float> absmax(M);

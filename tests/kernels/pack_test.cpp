@@ -46,7 +46,7 @@ struct Case {
 };
 
 template <typename Element>
-void run(const float* rows, const Case& c, Element* native, const float* scales, KernelTier tier) {
+void run(const float* rows, const Case& c, Element* native, const float* scales, TestTier tier) {
     pack_rows(RowsToBlock<Element>{rows, c.stride, c.n0, c.n_count, c.k0, c.k_count, c.K_padded, c.N_padded,
                                    native},
               scales, tier);
@@ -77,8 +77,8 @@ void expect_tiers_agree(size_t group) {
         const auto rows = test::random_rows(random, c.n_count, c.K, c.stride);
         const auto scales = scales_for<Element>(random, rows.data(), c);
         const GuardedBuffer<Element> expected(c.K_padded * c.N_padded);
-        run(rows.data(), c, expected.data(), scales.data(), KernelTier::kReference);
-        for (const KernelTier tier : available_tiers()) {
+        run(rows.data(), c, expected.data(), scales.data(), TestTier::kReference);
+        for (const TestTier tier : test_tiers()) {
             for (const Edge edge : {Edge::kEnd, Edge::kBegin}) {
                 const GuardedBuffer<Element> native(c.K_padded * c.N_padded, edge);
                 run(rows.data(), c, native.data(), scales.data(), tier);
@@ -109,8 +109,8 @@ void expect_own_kernels_written(DType type) {
         const GuardedBuffer<Element> two(c.K_padded * c.N_padded, Edge::kEnd, 0xEE);
         const GuardedBuffer<Element> background_one(1, Edge::kEnd, 0x11);
         const GuardedBuffer<Element> background_two(1, Edge::kEnd, 0xEE);
-        run(rows.data(), c, one.data(), scales.data(), default_tier());
-        run(rows.data(), c, two.data(), scales.data(), default_tier());
+        run(rows.data(), c, one.data(), scales.data(), test_tiers().back());
+        run(rows.data(), c, two.data(), scales.data(), test_tiers().back());
         for (size_t n = 0; n < c.N_padded; ++n) {
             const bool own = n >= c.n0 && n < c.n0 + c.n_count;
             for (size_t k = 0; k < c.K_padded; ++k) {
@@ -156,7 +156,7 @@ TEST(Pack, UnpackIsTheInverseOnQuantisedValues) {
         }
         const std::vector<float> scales(c.n_count, 0.25F);
         const GuardedBuffer<int8_t> native(c.K_padded * c.N_padded);
-        run(rows.data(), c, native.data(), scales.data(), default_tier());
+        run(rows.data(), c, native.data(), scales.data(), test_tiers().back());
         const GuardedBuffer<int8_t> back(c.n_count * c.k_count);
         test::unpack_kernels(native.data(), c.K_padded, c.N_padded, c.n0, c.n_count, c.k_count, back.data());
         for (size_t n = 0; n < c.n_count; ++n) {
@@ -168,7 +168,7 @@ TEST(Pack, UnpackIsTheInverseOnQuantisedValues) {
         for (float& value : rows)
             value = float16_to_float(static_cast<uint16_t>(random.bits() & 0xBBFFU));
         const GuardedBuffer<uint16_t> native_fp16(c.K_padded * c.N_padded);
-        run(rows.data(), c, native_fp16.data(), ones.data(), default_tier());
+        run(rows.data(), c, native_fp16.data(), ones.data(), test_tiers().back());
         const GuardedBuffer<uint16_t> halves(c.n_count * c.k_count);
         test::unpack_kernels(native_fp16.data(), c.K_padded, c.N_padded, c.n0, c.n_count, c.k_count,
                              halves.data());
@@ -190,7 +190,7 @@ TEST(Pack, Float16SaturatesAndNeverStoresAnInfinity) {
     for (int round = 0; round < 20; ++round) {
         for (float& value : row)
             value = random.one_in(50) ? random.not_finite() : random.any_finite();
-        for (const KernelTier tier : available_tiers()) {
+        for (const TestTier tier : test_tiers()) {
             const GuardedBuffer<uint16_t> native(kK * 16);
             pack_rows(RowsToBlock<uint16_t>{row.data(), kK, 0, 1, 0, kK, kK, 16, native.data()}, &one, tier);
             for (size_t k = 0; k < kK; ++k) {
@@ -209,7 +209,7 @@ TEST(Pack, RowsWithoutAUsableScaleAreZeros) {
     constexpr size_t kK = 45;
     const auto rows = test::random_rows(random, 3, kK, kK);
     const float scales[] = {0.0F, std::numeric_limits<float>::quiet_NaN(), -1.0F};
-    for (const KernelTier tier : available_tiers()) {
+    for (const TestTier tier : test_tiers()) {
         const GuardedBuffer<int8_t> native(64 * 32);
         pack_rows(RowsToBlock<int8_t>{rows.data(), kK, 0, 3, 0, kK, 64, 32, native.data()}, scales, tier);
         const GuardedBuffer<uint16_t> native_fp16(64 * 16);
@@ -300,9 +300,9 @@ TEST(Pack, RoundingErrorsAreThoseOfTheStoredWeights) {
         for (size_t k = 0; k < K; ++k)
             expected += (row[k] - std::nearbyint(static_cast<double>(row[k]) / scale) * scale) * values[k];
         const double reference =
-            rounding_error_int8(row.data(), K, scale, values.data(), KernelTier::kReference);
+            rounding_error_int8(row.data(), K, scale, values.data(), TestTier::kReference);
         EXPECT_NEAR(reference, expected, 0.02 * scale * std::sqrt(static_cast<double>(K)) + 1e-12) << K;
-        for (const KernelTier tier : available_tiers())
+        for (const TestTier tier : test_tiers())
             EXPECT_EQ(rounding_error_int8(row.data(), K, scale, values.data(), tier), reference) << K;
         EXPECT_EQ(rounding_error_int8(row.data(), K, 0.0F, values.data()), 0.0);
     }

@@ -46,7 +46,7 @@ struct Case {
 enum class Operation { kInt8, kInt8Scaled, kFloat16 };
 constexpr float kCommonScale = 0.03F;
 
-void run(Operation operation, const float* x, const Case& c, int8_t* native, float* scales, KernelTier tier) {
+void run(Operation operation, const float* x, const Case& c, int8_t* native, float* scales, TestTier tier) {
     if (operation == Operation::kInt8) {
         quantise_rows_int8({x, c.stride, c.M, c.K, c.K_padded, c.M_total, c.m0, native}, scales, tier);
     } else {
@@ -54,7 +54,7 @@ void run(Operation operation, const float* x, const Case& c, int8_t* native, flo
                                   scales, tier);
     }
 }
-void run(Operation, const float* x, const Case& c, uint16_t* native, float* scales, KernelTier tier) {
+void run(Operation, const float* x, const Case& c, uint16_t* native, float* scales, TestTier tier) {
     convert_rows_fp16({x, c.stride, c.M, c.K, c.K_padded, c.M_total, c.m0, native}, scales, tier);
 }
 
@@ -66,8 +66,8 @@ void expect_tiers_agree(Random& random, Operation operation) {
         const auto x = test::random_rows(random, c.M, c.K, c.stride);
         const GuardedBuffer<Element> expected(c.K_padded * c.M_total);
         const GuardedBuffer<float> expected_scales(c.M);
-        run(operation, x.data(), c, expected.data(), expected_scales.data(), KernelTier::kReference);
-        for (const KernelTier tier : available_tiers()) {
+        run(operation, x.data(), c, expected.data(), expected_scales.data(), TestTier::kReference);
+        for (const TestTier tier : test_tiers()) {
             for (const Edge edge : {Edge::kEnd, Edge::kBegin}) {
                 const GuardedBuffer<Element> native(c.K_padded * c.M_total, edge);
                 const GuardedBuffer<float> scales(c.M, edge);
@@ -105,8 +105,8 @@ void expect_own_rows_written(Random& random, Operation operation, DType type) {
         GuardedBuffer<Element> two(c.K_padded * c.M_total, Edge::kEnd, 0xEE);
         const GuardedBuffer<Element> background_one(1, Edge::kEnd, 0x11);
         const GuardedBuffer<Element> background_two(1, Edge::kEnd, 0xEE);
-        run(operation, x.data(), c, one.data(), scales.data(), default_tier());
-        run(operation, x.data(), c, two.data(), scales.data(), default_tier());
+        run(operation, x.data(), c, one.data(), scales.data(), test_tiers().back());
+        run(operation, x.data(), c, two.data(), scales.data(), test_tiers().back());
         for (size_t m = 0; m < c.M_total; ++m) {
             const bool own = m >= c.m0 && m < c.m0 + c.M;
             for (size_t k = 0; k < c.K_padded; ++k) {
@@ -149,14 +149,14 @@ void expect_rows_independent(Random& random, Operation operation) {
         const auto x = test::random_rows(random, c.M, c.K, c.stride);
         const GuardedBuffer<Element> native(c.K_padded * c.M_total);
         const GuardedBuffer<float> scales(c.M);
-        run(operation, x.data(), c, native.data(), scales.data(), default_tier());
+        run(operation, x.data(), c, native.data(), scales.data(), test_tiers().back());
         Case alone = c;
         alone.M = alone.M_total = 1;
         alone.m0 = 0;
         for (size_t m = 0; m < c.M; ++m) {
             const GuardedBuffer<Element> single(c.K_padded);
             const GuardedBuffer<float> scale(1);
-            run(operation, x.data() + m * c.stride, alone, single.data(), scale.data(), default_tier());
+            run(operation, x.data() + m * c.stride, alone, single.data(), scale.data(), test_tiers().back());
             const GuardedBuffer<Element> row(c.K_padded);
             test::unpack_rows(native.data(), c.M_total, c.m0 + m, 1, c.K_padded, row.data());
             ASSERT_TRUE(same_bits(row, single)) << "row " << m;
@@ -186,11 +186,11 @@ TEST(Quantise, LargestMagnitudesThatTheCallerKnowsMakeNoDifference) {
         const auto x = test::random_rows(random, c.M, c.K, c.stride);
         const GuardedBuffer<int8_t> expected(c.K_padded * c.M_total);
         const GuardedBuffer<float> expected_scales(c.M);
-        run(Operation::kInt8, x.data(), c, expected.data(), expected_scales.data(), KernelTier::kReference);
+        run(Operation::kInt8, x.data(), c, expected.data(), expected_scales.data(), TestTier::kReference);
         const GuardedBuffer<float> absmax(c.M);
         for (size_t m = 0; m < c.M; ++m)
             absmax[m] = row_absmax(x.data() + m * c.stride, c.K);
-        for (const KernelTier tier : available_tiers()) {
+        for (const TestTier tier : test_tiers()) {
             const GuardedBuffer<int8_t> native(c.K_padded * c.M_total);
             const GuardedBuffer<float> scales(c.M);
             quantise_rows_int8({x.data(), c.stride, c.M, c.K, c.K_padded, c.M_total, c.m0, native.data()},
@@ -213,7 +213,7 @@ TEST(Quantise, Int8TiesGoToEvenAndTheRangeIsSymmetric) {
     expected.push_back(-127);
     const size_t K = x.size();
     const size_t K_padded = round_up(K, kTileK);
-    for (const KernelTier tier : available_tiers()) {
+    for (const TestTier tier : test_tiers()) {
         const GuardedBuffer<int8_t> native(K_padded);
         float scale = 0;
         quantise_rows_int8({x.data(), K, 1, K, K_padded, 1, 0, native.data()}, &scale, tier);
@@ -247,7 +247,7 @@ TEST(Quantise, Int8IsWithinHalfAStep) {
 TEST(Quantise, ACommonScaleSaturates) {
     const float x[] = {1e30F, -1e30F, 12.7F, -200.0F, 0.04F, 0.0F};
     const int expected[] = {127, -127, 127, -127, 0, 0};
-    for (const KernelTier tier : available_tiers()) {
+    for (const TestTier tier : test_tiers()) {
         const GuardedBuffer<int8_t> native(32);
         float scale = 0;
         quantise_rows_int8_scaled({x, 6, 1, 6, 32, 1, 0, native.data()}, 0.1F, &scale, tier);
@@ -277,7 +277,7 @@ TEST(Quantise, Float16KeepsEveryHalfAndRoundsLikeTheDefinition) {
     }
     const size_t K = x.size();
     const size_t K_padded = round_up(K, kTileK);
-    for (const KernelTier tier : available_tiers()) {
+    for (const TestTier tier : test_tiers()) {
         const GuardedBuffer<uint16_t> native(K_padded);
         float scale = 0;
         convert_rows_fp16({x.data(), K, 1, K, K_padded, 1, 0, native.data()}, &scale, tier);
@@ -348,7 +348,7 @@ TEST(Quantise, RowSumsAreThoseOfTheCube) {
         for (float& value : x)
             value = random.normal() + 1.0F;
         if (M > 2) x[2 * K + 3] = std::nanf("");
-        for (const KernelTier tier : available_tiers()) {
+        for (const TestTier tier : test_tiers()) {
             std::vector<int8_t> cube(2 * M_total * K_padded);
             int8_t* const second = cube.data() + M_total * K_padded;
             std::vector<float> scales(M);

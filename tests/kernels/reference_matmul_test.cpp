@@ -51,8 +51,8 @@ TEST(ReferenceMatmul, TiersAgreeAndGapsStay) {
             i % 2 == 0 ? test::random_rows(random, c.N, c.K, c.K) : normal_values(random, c.N * c.K);
         const GuardedBuffer<float> expected((c.M - 1) * c.out_stride + c.N);
         matmul_reference(a.data(), c.a_stride, b.data(), c.M, c.N, c.K, expected.data(), c.out_stride,
-                         KernelTier::kReference);
-        for (const KernelTier tier : available_tiers()) {
+                         TestTier::kReference);
+        for (const TestTier tier : test_tiers()) {
             const GuardedBuffer<float> out((c.M - 1) * c.out_stride + c.N);
             matmul_reference(a.data(), c.a_stride, b.data(), c.M, c.N, c.K, out.data(), c.out_stride, tier);
             ASSERT_TRUE(same_floats(out, expected)) << kernel_tier_name(tier);
@@ -99,7 +99,7 @@ TEST(ReferenceMatmul, SumsInTheDocumentedOrder) {
         {{1, kHuge, 1, -kHuge, 0, 0, 0, 0}, 0}, {{1, 1, kHuge, -kHuge, 1, 0, 0, 0}, 3},
         {{kHuge, 0, 0, 0, 1, -kHuge, 0, 0}, 0},
     };
-    for (const KernelTier tier : available_tiers()) {
+    for (const TestTier tier : test_tiers()) {
         for (const auto& c : cases) {
             for (const size_t M : {1, 5}) {  // both strategies of the generic tier
                 std::vector<float> out(M);
@@ -156,7 +156,7 @@ TEST(ReferenceMatmul, NaNStaysInItsRowAndColumn) {
 }
 
 TEST(ReferenceMatmul, NoK) {
-    for (const KernelTier tier : available_tiers()) {
+    for (const TestTier tier : test_tiers()) {
         float out[6] = {1, 1, 1, 1, 1, 1};
         const float none = 0;
         matmul_reference(&none, 0, &none, 2, 3, 0, out, 3, tier);

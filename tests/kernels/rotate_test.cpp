@@ -31,7 +31,7 @@ struct Case {
 };
 
 std::vector<float> rotated(const std::vector<float>& x, size_t M, size_t K, size_t K_padded,
-                           KernelTier tier = default_tier()) {
+                           TestTier tier = test_tiers().back()) {
     std::vector<float> out(M * K_padded);
     rotate_rows({x.data(), K, M, K, K_padded, out.data()}, tier);
     return out;
@@ -53,8 +53,8 @@ TEST(Rotate, EveryTierEqualsTheReference) {
                  {static_cast<const float*>(nullptr), static_cast<const float*>(factors.data())}) {
                 std::vector<float> expected(c.M * c.K_padded);
                 rotate_rows({x.data(), c.stride, c.M, c.K, c.K_padded, expected.data(), used},
-                            KernelTier::kReference);
-                for (const KernelTier tier : available_tiers()) {
+                            TestTier::kReference);
+                for (const TestTier tier : test_tiers()) {
                     GuardedBuffer<float> out(c.M * c.K_padded, edge);
                     const GuardedBuffer<float> absmax(c.M, edge);
                     rotate_rows({x.data(), c.stride, c.M, c.K, c.K_padded, out.data(), used, absmax.data()},
@@ -62,7 +62,7 @@ TEST(Rotate, EveryTierEqualsTheReference) {
                     for (size_t m = 0; m < c.M; ++m) {
                         const float* const row = expected.data() + m * c.K_padded;
                         ASSERT_TRUE(
-                            test::same_float(absmax[m], row_absmax(row, c.K_padded, KernelTier::kReference)));
+                            test::same_float(absmax[m], row_absmax(row, c.K_padded, TestTier::kReference)));
                     }
                     ASSERT_TRUE(std::equal(expected.begin(), expected.end(), out.begin(), test::same_float))
                         << kernel_tier_name(tier) << " M=" << c.M << " K=" << c.K
@@ -146,8 +146,8 @@ TEST(Residuals, EveryTierEqualsTheReferenceAndBothPlanesHoldTheRow) {
         std::vector<int8_t> expected(total * c.K_padded, 99);
         std::vector<float> expected_scales(c.M);
         quantise_residuals_int8({x.data(), c.stride, c.M, c.K, c.K_padded, total, m0, expected.data()},
-                                scales.data(), expected_scales.data(), KernelTier::kReference);
-        for (const KernelTier tier : available_tiers()) {
+                                scales.data(), expected_scales.data(), TestTier::kReference);
+        for (const TestTier tier : test_tiers()) {
             std::vector<int8_t> second(total * c.K_padded, 99);
             std::vector<float> residual_scales(c.M);
             quantise_residuals_int8({x.data(), c.stride, c.M, c.K, c.K_padded, total, m0, second.data()},

@@ -6,7 +6,6 @@
 #include <immintrin.h>
 
 #include <bit>
-#include <cstring>
 
 #include "kernels/lanes/attention_lanes.hpp"
 #include "kernels/lanes/dequantise_lanes.hpp"

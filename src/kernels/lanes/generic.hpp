@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The tiers' own entry points: those of `generic`, and those of `avx2`, which shares some of them. The public
-// headers say what the operations do. Only the dispatching files of this folder include this.
+// The tiers' own entry points, and loops that all machines share. The public headers say what the operations do. Only
+// files of this folder include this.
 //
 // RKNPU2_CLONES compiles a function twice on x86-64, for the baseline and for AVX2 (x86-64-v3), and the
 // loader picks one. The bits are equal: contraction is off, so nothing becomes a fused multiply-add. The
@@ -25,8 +25,7 @@
 namespace rknpu2 {
 
 template <typename Function>
-Function* of_tier(KernelTier tier, Function* reference, Function* generic, Function* avx2) {
-    if (tier == KernelTier::kReference) return reference;
+Function* of_tier(KernelTier tier, Function* generic, Function* avx2) {
     return tier == KernelTier::kGeneric ? generic : avx2;
 }
 
@@ -54,8 +53,6 @@ struct Int8Rows {
 
 namespace rknpu2::generic {
 
-float row_absmax(const float* x, size_t K);
-
 void store_rows_int8(const Int8Rows& rows, Rounding rounding);
 // At most kRowGroup rows. scales[m] is read: the caller has chosen it.
 void store_rows_fp16(const RowsToCube<uint16_t>& rows, const float* scales);
@@ -65,17 +62,12 @@ void rotate_rows(const RowsToRotate& rows);
 // p is 3, 5 or 7; step: elements of a block, a multiple of 16.
 void reflect_blocks(float* rows, size_t M, size_t K, size_t p, size_t step);
 
-void pack_rows(const RowsToBlock<int8_t>& rows, const float* scales);
-void pack_rows(const RowsToBlock<uint16_t>& rows, const float* scales);
 // sums: kPartialSums of them (pack.hpp), added to. factor: storing_factor(scale), not 0.
 void add_rounding_errors_int8(const float* row, size_t K, float scale, float factor, const float* values,
                               double* sums);
 
 template <typename Element>
 void dequantise_rows(const CubeToRows<Element>& rows);
-
-void matmul_reference(const float* a, size_t a_stride, const float* b_rows, size_t M, size_t n_count,
-                      size_t K, float* out, size_t out_stride);
 
 // A row with a score that is not finite gets the sum NaN, and nothing else that counts.
 void weigh_scores(const ScoresToWeights& rows);
@@ -87,14 +79,8 @@ bool pack_values(const HalvesToBlock& values);
 #if defined(__x86_64__)
 namespace rknpu2::avx2 {
 
-using generic::add_rounding_errors_int8;
-using generic::matmul_reference;
 using generic::pack_keys;
-using generic::pack_rows;
 using generic::pack_values;
-using generic::reflect_blocks;
-using generic::row_absmax;
-using generic::store_rows_fp16;
 
 void rotate_rows(const RowsToRotate& rows);
 void store_rows_int8(const Int8Rows& rows, Rounding rounding);

@@ -52,14 +52,6 @@ template <typename Lanes>
 
 }  // namespace
 
-RKNPU2_CLONES void pack_rows(const RowsToBlock<int8_t>& rows, const float* scales) {
-    pack<Int8Lanes>(rows, scales);
-}
-
-RKNPU2_CLONES void pack_rows(const RowsToBlock<uint16_t>& rows, const float* scales) {
-    pack<HalfLanes>(rows, scales);
-}
-
 RKNPU2_CLONES void add_rounding_errors_int8(const float* row, size_t K, float scale, float factor,
                                             const float* values, double* sums) {
     const auto error = [=](size_t k) __attribute__((always_inline)) {
@@ -79,3 +71,15 @@ RKNPU2_CLONES void add_rounding_errors_int8(const float* row, size_t K, float sc
 }
 
 }  // namespace rknpu2::generic
+
+namespace rknpu2 {
+
+RKNPU2_CLONES void pack_rows(const RowsToBlock<int8_t>& rows, const float* scales) {
+    generic::pack<generic::Int8Lanes>(rows, scales);
+}
+
+RKNPU2_CLONES void pack_rows(const RowsToBlock<uint16_t>& rows, const float* scales) {
+    generic::pack<generic::HalfLanes>(rows, scales);
+}
+
+}  // namespace rknpu2

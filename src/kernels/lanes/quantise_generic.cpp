@@ -38,17 +38,6 @@ template <size_t kRows>
 
 }  // namespace
 
-// Floats without their sign are ordered as their bit patterns are, with every NaN above infinity: an integer
-// maximum needs no care for NaN and vectorises, which float compares in a reduction do not.
-RKNPU2_CLONES float row_absmax(const float* x, size_t K) {
-    int32_t largest = 0;
-    for (size_t k = 0; k < K; ++k) {
-        const int32_t bits = std::bit_cast<int32_t>(x[k]) & 0x7FFFFFFF;
-        largest = bits > largest ? bits : largest;
-    }
-    return largest < 0x7F800000 ? std::bit_cast<float>(largest) : std::numeric_limits<float>::quiet_NaN();
-}
-
 // A cube of one row is the plain row. Otherwise groups of kRowGroup, where the loops have constant counts,
 // and single rows at the edges.
 RKNPU2_CLONES void store_rows_fp16(const RowsToCube<uint16_t>& rows, const float* scales) {
@@ -66,3 +55,18 @@ RKNPU2_CLONES void store_rows_fp16(const RowsToCube<uint16_t>& rows, const float
 }
 
 }  // namespace rknpu2::generic
+
+namespace rknpu2 {
+
+// Floats without their sign are ordered as their bit patterns are, with every NaN above infinity: an integer
+// maximum needs no care for NaN and vectorises, which float compares in a reduction do not.
+RKNPU2_CLONES float row_absmax(const float* x, size_t K) {
+    int32_t largest = 0;
+    for (size_t k = 0; k < K; ++k) {
+        const int32_t bits = std::bit_cast<int32_t>(x[k]) & 0x7FFFFFFF;
+        largest = bits > largest ? bits : largest;
+    }
+    return largest < 0x7F800000 ? std::bit_cast<float>(largest) : std::numeric_limits<float>::quiet_NaN();
+}
+
+}  // namespace rknpu2

@@ -3,8 +3,9 @@
 #include <cstring>
 
 #include "kernels/lanes/generic.hpp"
+#include "kernels/reference_matmul.hpp"
 
-namespace rknpu2::generic {
+namespace rknpu2 {
 namespace {
 
 // The four running sums of an output are one vector; so are four neighbours in K of an operand.
@@ -138,4 +139,4 @@ RKNPU2_CLONES void matmul_reference(const float* a, size_t a_stride, const float
     }
 }
 
-}  // namespace rknpu2::generic
+}  // namespace rknpu2
