@@ -7,7 +7,6 @@
 // multiplication that is wrong is not fast. On a board these are the board's times. On the simulator they are
 // a PC's, and `chip_ns` is what the NPU's part would take on the chip, by the simulator's model.
 #include <algorithm>
-#include <array>
 #include <chrono>
 #include <cmath>
 #include <cstdio>

@@ -3,8 +3,6 @@
 #include <memory>
 
 #include "commands.hpp"
-#include "predict/check.hpp"
-#include "predict/csv.hpp"
 #include "predict/prediction.hpp"
 
 namespace rknpu2 {
@@ -18,7 +16,6 @@ struct Options {
     std::string profile;
     Goal goal;
     std::string format = "text";
-    bool check = false;
 };
 
 // The value with that name in its array of names, which has it.
@@ -27,18 +24,11 @@ Value called(const std::string& name, const std::array<const char*, count>& name
     return static_cast<Value>(std::find(names.begin(), names.end(), name) - names.begin());
 }
 
-template <size_t count>
-CLI::IsMember one_of(const std::array<const char*, count>& names) {
-    return CLI::IsMember(std::vector<std::string>(names.begin(), names.end()));
-}
-
 std::vector<Prediction> predict_all(const Options& options, const BoardProfile& board) {
-    std::vector<std::string> designs = options.designs;
-    if (designs == std::vector<std::string>{"all"}) designs.assign(kDesignNames.begin(), kDesignNames.end());
     std::vector<Prediction> predictions;
     for (const std::string& name : options.models) {
         const ModelShape model = value_of(find_model_shape(name));
-        for (const std::string& design : designs) {
+        for (const std::string& design : options.designs) {
             for (const std::string& precision : options.precisions) {
                 predictions.push_back(predict({.model = model,
                                                .design = called<Design>(design, kDesignNames),
@@ -52,23 +42,12 @@ std::vector<Prediction> predict_all(const Options& options, const BoardProfile& 
     return predictions;
 }
 
-// Exit status 1 when a bar is missed.
-void show_check(const BoardProfile& board) {
-    const std::vector<CheckRow> rows = value_of(check_model(board));
-    show(check_text(rows));
-    if (!std::all_of(rows.begin(), rows.end(), [](const CheckRow& row) { return row.ok(); }))
-        throw CLI::RuntimeError(1);
-}
-
 void run(const Options& options) {
     const BoardProfile board = value_of(load_board_profile(options.profile));
-    if (options.check) return show_check(board);
-    const std::vector<PublishedEngine> engines =
-        value_of(published_engines(embedded_engines(), "engines.csv"));
     const std::vector<Prediction> predictions = predict_all(options, board);
     show(options.format == "csv"    ? predictions_csv(predictions)
-         : options.format == "json" ? predictions_json(predictions, engines)
-                                    : predictions_text(predictions, engines));
+         : options.format == "json" ? predictions_json(predictions)
+                                    : predictions_text(predictions));
 }
 
 }  // namespace
@@ -81,18 +60,18 @@ void add_predict(CLI::App& app) {
         "docs/performance.md says what is modelled and how wrong it is.");
     command->add_option("--model", options->models,
                         "names of bench/models.csv, or files like it of one model; default: five models");
-    command->add_option("--design", options->designs, "plugin: what the plug-in does; plain; or all")
-        ->check(CLI::IsMember({"plain", "plugin", "all"}))
+    command->add_option("--design", options->designs, "plugin: what the plug-in does; plain: for comparison")
+        ->check(CLI::IsMember(kDesignNames))
         ->capture_default_str();
     command->add_option("--precision", options->precisions)
-        ->check(one_of(kPlanesNames))
+        ->check(CLI::IsMember(kPlanesNames))
         ->capture_default_str();
     command
         ->add_option(
             "--coherency", options->sync,
             "how the CPU's cache is kept in step with the NPU: owner, lines; or none, as a board would "
             "that needs nothing")
-        ->check(one_of(kSyncNames))
+        ->check(CLI::IsMember(kSyncNames))
         ->capture_default_str();
     command->add_option("--profile", options->profile,
                         "a file like bench/profiles/board.profile, or one of a doctor's report "
@@ -105,8 +84,6 @@ void add_predict(CLI::App& app) {
         ->check(CLI::Range(0, 32768))
         ->capture_default_str();
     add_format(*command, options->format);
-    command->add_flag("--check", options->check,
-                      "compare the model with published figures instead; exit status 1 if a bar is missed");
     command->callback([options] { run(*options); });
 }
 

@@ -2,8 +2,7 @@
 # SPDX-License-Identifier: MIT
 """Speed of stock llama.cpp with our plug-in on the simulator, against llama.cpp without it or with other settings.
 
-  bench/speed.py host [--model FILE] [--prompt 512] [--generate 64] [--out bench-out]
-  bench/speed.py experts [--type q4_0 q4_K q8_0] [--prompt 64]
+  bench/speed.py host [--model FILE] [--prompt 512] [--generate 64]
   bench/speed.py weights MODEL...
 
 All ways are run in turn, round after round (--rounds), so that a machine that slows down slows all of them; what counts are the ratios within each
@@ -23,7 +22,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 SCRIPTS = ROOT / "scripts"
 sys.path[:0] = [str(SCRIPTS), str(ROOT / "tests/e2e")]
 
-from report import machine, output_of, plain_environment, say, write_files  # noqa: E402
+from report import machine, output_of, plain_environment, say  # noqa: E402
 
 
 def with_plugin(options, **settings):
@@ -33,63 +32,26 @@ def with_plugin(options, **settings):
                 **{f"GGML_RKNPU2_{name}": str(value) for name, value in settings.items()})
 
 
-def llama_bench(options, environment, *arguments):
-    command = [options.bin_dir / "llama-bench", "-o", "json", *map(str, arguments)]
-    return json.loads(subprocess.run(command, check=True, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout)
-
-
 def host(options):
-    """compares prompt and generation speed with llama.cpp's CPU backend; writes host_speed.md and .json"""
+    """compares prompt and generation speed with llama.cpp's CPU backend"""
     model = options.model or output_of(SCRIPTS / "model.sh")
     rounds = []
     for index in range(options.rounds):
         speeds = {}
         for way, environment in (("cpu", plain_environment()), ("npu", with_plugin(options))):
-            rows = llama_bench(options, environment, "-m", model, "-ngl", 99, "-p", options.prompt, "-n", options.generate, "-r", 2)
+            command = [options.bin_dir / "llama-bench", "-o", "json", "-m", model, "-ngl", "99", "-p", str(options.prompt), "-n", str(options.generate),
+                       "-r", "2"]
+            rows = json.loads(subprocess.run(command, check=True, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout)
             speeds |= {f"{way}_{'pp' if row['n_prompt'] else 'tg'}": row["avg_ts"] for row in rows}
         if "RKNPU" not in rows[0]["backends"]:
             sys.exit(f"speed: llama-bench did not use the plug-in: {rows[0]['backends']}")
         rounds.append(speeds)
         say(f"round {index + 1}/{options.rounds}: " + ", ".join(f"{name} {speed:.1f}" for name, speed in speeds.items()) + " tokens/s")
-    result = {"date": time.strftime("%Y-%m-%d"), "machine": machine(), "model": os.path.basename(model), "prompt": options.prompt,
-              "generate": options.generate, "rounds": rounds}
-    for kind in ("pp", "tg"):
-        ratios = [speeds[f"npu_{kind}"] / speeds[f"cpu_{kind}"] for speeds in rounds]
-        result[f"ratio_{kind}"] = {"median": statistics.median(ratios), "all": ratios}
-    lines = ["# Simulated NPU against llama.cpp's CPU backend", "",
-             f"{result['date']}, {result['machine']}, {result['model']}; `bench/speed.py host`. Ratio 1 is the CPU backend's speed.", "",
-             "| | median ratio | lowest | highest |", "|---|---|---|---|"]
+    print(f"{time.strftime('%Y-%m-%d')}, {machine()}, {os.path.basename(model)}. Ratio 1 is the CPU backend's speed.\n\n"
+          "| | median ratio | lowest | highest |\n|---|---|---|---|")
     for kind, name in (("pp", f"prompt of {options.prompt} tokens"), ("tg", f"generating {options.generate} tokens")):
-        ratios = result[f"ratio_{kind}"]
-        lines.append(f"| {name} | {ratios['median']:.2f} | {min(ratios['all']):.2f} | {max(ratios['all']):.2f} |")
-    markdown = "\n".join(lines) + "\n"
-    write_files(options.out, "host_speed", {"md": markdown, "json": json.dumps(result, indent=2) + "\n"})
-    print(markdown)
-
-
-def experts(options):
-    """compares experts that the plug-in leaves to the CPU with llama.cpp's own -ngl 0: `copies` is GGML_RKNPU2_EXPERTS=cpu, `-ot`
-    llama.cpp's override exps=CPU. What is not experts runs on the simulator there, which costs some tenths."""
-    os.environ.setdefault("RKNPU2_E2E_MODEL", output_of(SCRIPTS / "model.sh"))  # for its tokenizer
-    import made_models  # noqa: PLC0415: it reads that variable
-    ours = with_plugin(options, EXPERTS="cpu")
-    ways = {"-ngl 0": (plain_environment(), ["-ngl", 0]), "copies": (ours, ["-ngl", 99]), "-ot": (ours, ["-ngl", 99, "-ot", "exps=CPU"])}
-    work = {f"prompt of {options.prompt}": ["-p", options.prompt, "-n", 0, "-r", 12], "one token": ["-p", 0, "-n", 1, "-r", 150]}
-    print(f"{machine()}\n\n| type | work | way | speed, median | of the best |\n|---|---|---|---|---|")
-    for kind in options.type:
-        with tempfile.TemporaryDirectory() as folder:
-            model = os.path.join(folder, f"experts-{kind}.gguf")
-            made_models.write_model(model, made_models.Sizes(512, 8, 2304, 16, 4, 4, kind))  # experts are nearly all of the work
-            for what, arguments in work.items():
-                times = {name: [] for name in ways}
-                for _ in range(options.rounds):
-                    for name, (environment, more) in ways.items():
-                        samples = sorted(llama_bench(options, environment, "-m", model, "-t", 1, *arguments, *more)[0]["samples_ns"])
-                        times[name].append(samples[len(samples) // 12])  # the fastest twelfth: a busy machine tells something, too
-                first = times.pop("-ngl 0")
-                for name, ns in times.items():
-                    median = statistics.median(a / b for a, b in zip(first, ns))
-                    print(f"| {kind} | {what} | {name} | {median:.2f} | {min(first) / min(ns):.2f} |", flush=True)
+        ratios = [speeds[f"npu_{kind}"] / speeds[f"cpu_{kind}"] for speeds in rounds]
+        print(f"| {name} | {statistics.median(ratios):.2f} | {min(ratios):.2f} | {max(ratios):.2f} |")
 
 
 def weights(options):
@@ -124,7 +86,7 @@ def weights(options):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     commands = parser.add_subparsers(required=True)
-    of_command = {work: commands.add_parser(work.__name__, help=work.__doc__) for work in (host, experts, weights)}
+    of_command = {work: commands.add_parser(work.__name__, help=work.__doc__) for work in (host, weights)}
     for work, command in of_command.items():
         command.set_defaults(work=work)
         command.add_argument("--build", type=pathlib.Path, default=ROOT / "build/release")
@@ -133,9 +95,6 @@ def main():
     of_command[host].add_argument("--model", help="default: the quickstart's model")
     of_command[host].add_argument("--prompt", type=int, default=512)
     of_command[host].add_argument("--generate", type=int, default=64)
-    of_command[host].add_argument("--out", default="bench-out")
-    of_command[experts].add_argument("--type", nargs="+", default=["q4_0", "q4_K", "q8_0"])
-    of_command[experts].add_argument("--prompt", type=int, default=64)
     of_command[weights].add_argument("models", nargs="+")
     options = parser.parse_args()
     options.bin_dir = options.bin_dir or pathlib.Path(output_of(SCRIPTS / "host-llama.sh", "--bin-dir"))

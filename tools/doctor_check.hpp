@@ -47,9 +47,6 @@ constexpr const char* health_name(Health health) {
     return kNames[static_cast<size_t>(health)];
 }
 
-// Spaces in place of control characters, whatever a file or a library said.
-std::string one_line(std::string text);
-
 // How far a step that uses the NPU came.
 enum class StepState {
     kRan,       // there is a result, right or wrong

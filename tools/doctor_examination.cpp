@@ -89,8 +89,7 @@ Status run_steps(Bench bench, DeviceLock* lock, const Link& link, Findings& foun
         if (found.strikes() >= kStrikesToGiveUp) {
             step.note(found, {StepState::kLeftOut, kTooMuchWentWrong});
         } else if (step.uses_npu(found)) {
-            const Result<DeviceLock::Turn> turn = begin(step, lock, link, found);
-            RKNPU2_RETURN_IF_ERROR(turn.status());
+            const DeviceLock::Turn turn = RKNPU2_TAKE(begin(step, lock, link, found));
             step.run(bench, found);
         } else {
             step.run(bench, found);
@@ -109,11 +108,10 @@ Status use_runtime(const Examination& examination, NpuRuntime& runtime, const Li
     link.tell(message_of(report));
     if (report.system_only) return {};
     LockCounters counters;
-    const auto lock =
-        DeviceLock::open(examination.config, runtime.info().simulated, npu_device_nodes(), counters);
-    RKNPU2_RETURN_IF_ERROR(lock.status());
+    const auto lock = RKNPU2_TAKE(
+        DeviceLock::open(examination.config, runtime.info().simulated, npu_device_nodes(), counters));
     const RuntimeClock clock(examination.library);
-    return run_steps({runtime, clock, report.quick}, lock.value().get(), link, report);
+    return run_steps({runtime, clock, report.quick}, lock.get(), link, report);
 }
 
 // In the process with the runtime. The end is told before the runtime is closed, which may crash, too.

@@ -9,7 +9,6 @@
 #include <thread>
 
 #include "base/format.hpp"
-#include "doctor_measure.hpp"
 #include "doctor_reading.hpp"
 #include "matrix/float16.hpp"
 #include "system/process.hpp"
@@ -107,8 +106,7 @@ Status go_up(Bench& bench, Reading& reading, NpuArithmetic type, const std::vect
 
 // One more context with the operands of the first, run once.
 Status add_context(Bench& bench, Product& first, std::vector<std::unique_ptr<NpuContext>>& alive) {
-    std::unique_ptr<NpuContext> context;
-    RKNPU2_RETURN_IF_ERROR(take(bench.runtime.create_context(first.spec), context));
+    std::unique_ptr<NpuContext> context = RKNPU2_TAKE(bench.runtime.create_context(first.spec));
     RKNPU2_RETURN_IF_ERROR(context->select_rows(0));
     RKNPU2_RETURN_IF_ERROR(first.bind_to(*context));
     RKNPU2_RETURN_IF_ERROR(context->run());
@@ -152,7 +150,10 @@ Result<double> create_us(Bench& bench, size_t row_counts) {
     std::unique_ptr<NpuContext> context;
     return median_us(
         bench.clock, 5, [&] { context.reset(); },
-        [&] { return take(bench.runtime.create_context(spec), context); });
+        [&]() -> Status {
+            context = RKNPU2_TAKE(bench.runtime.create_context(spec));
+            return {};
+        });
 }
 
 // Keeps every CPU busy with reading memory while it lives.
@@ -182,9 +183,9 @@ class BusyCpus {
 // `runs`: in each of five rounds, on a real clock.
 Status add_shape(Bench& bench, Reading& reading, const SpeedShape& shape, int runs, const std::string& name) {
     const bool simulated = bench.clock.simulated();
-    const Result<Speed> speed = measure_shape(bench, shape, simulated ? 1 : 5, simulated ? 1 : runs);
-    RKNPU2_RETURN_IF_ERROR(speed.status().with_context(name));
-    reading.add(name, speed.value().run_us, "us");
+    const Speed speed =
+        RKNPU2_TAKE(measure_shape(bench, shape, simulated ? 1 : 5, simulated ? 1 : runs).with_context(name));
+    reading.add(name, speed.run_us, "us");
     return {};
 }
 }  // namespace
@@ -286,10 +287,8 @@ Status probe_bind_cost(Bench& bench, Reading& reading) {
         const bool b = shape.operand == Operand::kWeights;
         const size_t kib = (b ? shape.K * shape.N : shape.M * shape.K) >> 10;
         const std::string name = format("%s, %zu KiB", b ? "weights" : "activations", kib);
-        const Result<double> us = bind_us(bench, shape);
-        RKNPU2_RETURN_IF_ERROR(us.status().with_context(name));
-        reading.add(name, us.value(), "us");
-        weights[i] = us.value();
+        weights[i] = RKNPU2_TAKE(bind_us(bench, shape).with_context(name));
+        reading.add(name, weights[i], "us");
     }
     const auto grows = [&](size_t first) { return weights[first + 2] > 3 * weights[first] + 5; };
     reading.answer = grows(0) || grows(3) ? "grows with the bytes" : "the same for any size";
@@ -297,13 +296,11 @@ Status probe_bind_cost(Bench& bench, Reading& reading) {
 }
 
 Status probe_context_cost(Bench& bench, Reading& reading) {
-    const Result<double> one = create_us(bench, 1);
-    RKNPU2_RETURN_IF_ERROR(one.status());
-    reading.add("one row count", one.value(), "us");
-    const Result<double> many = create_us(bench, kRowCounts);
-    RKNPU2_RETURN_IF_ERROR(many.status());
-    reading.add(format("%zu row counts", kRowCounts), many.value(), "us");
-    reading.answer = format("%.1f us and %.1f us", one.value(), many.value());
+    const double one = RKNPU2_TAKE(create_us(bench, 1));
+    reading.add("one row count", one, "us");
+    const double many = RKNPU2_TAKE(create_us(bench, kRowCounts));
+    reading.add(format("%zu row counts", kRowCounts), many, "us");
+    reading.answer = format("%.1f us and %.1f us", one, many);
     return {};
 }
 

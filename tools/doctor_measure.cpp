@@ -73,8 +73,9 @@ Status Product::make(NpuRuntime& runtime, const ContextSpec& of, bool slices) {
     ContextSpec small = of;
     small.K = small.N = 64;
     small.rows = {1};
-    if (slices) RKNPU2_RETURN_IF_ERROR(take(runtime.create_context(small), lender));
-    return take(runtime.create_context(spec), context);
+    if (slices) lender = RKNPU2_TAKE(runtime.create_context(small));
+    context = RKNPU2_TAKE(runtime.create_context(spec));
+    return {};
 }
 
 Status Product::allocate(size_t index) {
@@ -83,13 +84,13 @@ Status Product::allocate(size_t index) {
         size_t bytes = offset;
         for (const Operand operand : kOperands)
             bytes += round_up(context->operand_bytes(operand, index), kSliceAlign);
-        RKNPU2_RETURN_IF_ERROR(take(lender->allocate(bytes), whole));
+        whole = RKNPU2_TAKE(lender->allocate(bytes));
     }
     std::unique_ptr<NpuMemory>* const to[] = {&a, &b, &c};
     for (size_t i = 0; i < 3; ++i) {
         const size_t bytes = context->operand_bytes(kOperands[i], index);
-        RKNPU2_RETURN_IF_ERROR(
-            take(lender ? context->import_slice(*whole, offset, bytes) : context->allocate(bytes), *to[i]));
+        *to[i] =
+            RKNPU2_TAKE(lender ? context->import_slice(*whole, offset, bytes) : context->allocate(bytes));
         offset += round_up(bytes, kSliceAlign);
     }
     return {};
@@ -174,9 +175,8 @@ Result<Speed> measure_shape(Bench& bench, const SpeedShape& shape, size_t rounds
             prepare_ones(bench.runtime, spec_of(shape, core), cores[static_cast<size_t>(core)]));
     std::vector<double> times;
     for (size_t round = 0; round <= rounds; ++round) {
-        const Result<double> time = round_us(cores, bench.clock, runs);
-        RKNPU2_RETURN_IF_ERROR(time.status());
-        if (round > 0) times.push_back(std::max(time.value(), 1e-3));
+        const double time = RKNPU2_TAKE(round_us(cores, bench.clock, runs));
+        if (round > 0) times.push_back(std::max(time, 1e-3));
     }
     Speed speed;
     speed.shape = shape;
@@ -224,11 +224,9 @@ std::vector<SpeedShape> speed_shapes(bool quick) {
 Status measure(Bench& bench, const SpeedShape& shape, Measurements& all) {
     const bool simulated = bench.clock.simulated();
     const size_t rounds = simulated ? 2 : bench.quick ? 5 : 15;
-    const Result<Speed> speed = measure_shape(bench, shape, rounds, kRunsInRound);
-    RKNPU2_RETURN_IF_ERROR(speed.status());
+    all.speeds.push_back(RKNPU2_TAKE(measure_shape(bench, shape, rounds, kRunsInRound)));
     all.virtual_clock = simulated;
     all.rounds = rounds;
-    all.speeds.push_back(speed.value());
     return {};
 }
 
@@ -243,10 +241,9 @@ Status measure_bind(Bench& bench, Measurements& all) {
         return {};
     };
     RKNPU2_RETURN_IF_ERROR(bind());  // is not counted
-    const Result<double> us = median_us(
-        bench.clock, all.rounds, [] {}, bind);
-    RKNPU2_RETURN_IF_ERROR(us.status());
-    all.bind_us = us.value() / kRunsInRound;
+    all.bind_us = RKNPU2_TAKE(median_us(
+                      bench.clock, all.rounds, [] {}, bind)) /
+                  kRunsInRound;
     return {};
 }
 

@@ -7,7 +7,6 @@
 // the simulator the clock is virtual and two rounds are enough, being equal.
 #pragma once
 
-#include <cstdint>
 #include <functional>
 #include <memory>
 #include <vector>
@@ -21,13 +20,6 @@ namespace rknpu2 {
 
 inline constexpr int kPattern = 0x55;  // not the simulator's own 0xAA
 inline constexpr size_t kSliceAlign = 4096;
-
-// The value goes to `to`, when there is one.
-template <typename T>
-Status take(Result<T> from, T& to) {
-    if (from.ok()) to = from.take();
-    return from.status();
-}
 
 // One product on the NPU: a context with its operands, made ready and run.
 struct Product {

@@ -3,9 +3,9 @@
 
 #include <algorithm>
 #include <cstring>
+#include <iterator>
 
 #include "base/format.hpp"
-#include "doctor_measure.hpp"
 #include "soc/rk3588.hpp"
 
 namespace rknpu2 {
@@ -26,13 +26,19 @@ std::string cost_name(const char* strategy, bool to_device, size_t bytes) {
 // Microseconds of `keep_in_step` after the CPU has written all of the buffer.
 Status add_cost(Bench& bench, NpuMemory& memory, const std::string& name,
                 const std::function<Status()>& keep_in_step, Reading& reading, double& sum) {
-    const Result<double> us = median_us(
+    const double us = RKNPU2_TAKE(median_us(
         bench.clock, bench.clock.simulated() ? 1 : 15, [&] { std::memset(memory.data(), 1, memory.size()); },
-        keep_in_step);
-    RKNPU2_RETURN_IF_ERROR(us.status());
-    reading.add(name, us.value(), "us");
-    sum += us.value();
+        keep_in_step));
+    reading.add(name, us, "us");
+    sum += us;
     return {};
+}
+
+// Null when there is none.
+const Figure* find_figure(const std::vector<Reading>& readings, const std::string& id,
+                          const std::string& name) {
+    const Reading* const reading = find_reading(readings, id);
+    return reading != nullptr ? reading->find(name) : nullptr;
 }
 
 // Part of the time of runs that a strategy takes: a token's product syncs some 4 KiB to the device and 64 KiB
@@ -40,7 +46,9 @@ Status add_cost(Bench& bench, NpuMemory& memory, const std::string& name,
 // (4096x4096 int8 with one row and with 256, on three cores by docs/performance.md). 0: not measured.
 double lost_share(const std::vector<Reading>& readings, const char* strategy) {
     const auto us = [&](bool to_device, size_t bytes) {
-        return sync_cost_us(readings, strategy, to_device, bytes);
+        const Figure* const figure =
+            find_figure(readings, "sync-cost", cost_name(strategy, to_device, bytes));
+        return figure != nullptr ? figure->value : 0;
     };
     return (us(true, 4 << 10) + us(false, 64 << 10)) / 500 +
            (us(true, 1 << 20) + 4 * us(false, 1 << 20)) / 4000;
@@ -74,10 +82,8 @@ std::string strategy_text(const char* name, const Strategy& strategy) {
 }  // namespace
 
 const Figure* Reading::find(const std::string& name) const {
-    for (const Figure& figure : figures) {
-        if (figure.name == name) return &figure;
-    }
-    return nullptr;
+    const auto found = std::ranges::find(figures, name, &Figure::name);
+    return found == figures.end() ? nullptr : &*found;
 }
 
 void Reading::add_count(const std::string& name, size_t value, size_t of) {
@@ -143,10 +149,9 @@ size_t fewer_columns(const Reading& wide) {
 Check check_of(const Reading& reading) {
     const CheckLine line{"reading." + reading.id, reading.id + ", " + reading.title};
     std::string found = reading.ran() ? reading.answer : reading.error;
-    std::string figures;
-    for (const Figure& figure : reading.figures)
-        figures += (figures.empty() ? "" : "; ") + figure_text(figure);
-    if (!figures.empty()) found += " (" + figures + ")";
+    std::vector<std::string> figures;
+    std::ranges::transform(reading.figures, std::back_inserter(figures), figure_text);
+    if (!figures.empty()) found += " (" + joined(figures, "; ") + ")";
     if (reading.state == StepState::kLeftOut) return line.skipped(found);
     if (const size_t columns = reading.id == "wide-n" ? fewer_columns(reading) : 0; columns != 0) {
         return line.warning(found,
@@ -160,27 +165,17 @@ Check check_of(const Reading& reading) {
 }
 
 const Reading* find_reading(const std::vector<Reading>& readings, const std::string& id) {
-    for (const Reading& reading : readings) {
-        if (reading.id == id) return &reading;
-    }
-    return nullptr;
-}
-
-const Figure* find_figure(const std::vector<Reading>& readings, const std::string& id,
-                          const std::string& name) {
-    const Reading* const reading = find_reading(readings, id);
-    return reading != nullptr ? reading->find(name) : nullptr;
+    const auto found = std::ranges::find(readings, id, &Reading::id);
+    return found == readings.end() ? nullptr : &*found;
 }
 
 Status probe_sync_cost(Bench& bench, Reading& reading) {
-    std::unique_ptr<NpuContext> context;
-    RKNPU2_RETURN_IF_ERROR(take(bench.runtime.create_context({.K = 64, .N = 64, .rows = {1}}), context));
+    const auto context = RKNPU2_TAKE(bench.runtime.create_context({.K = 64, .N = 64, .rows = {1}}));
     const CacheLines lines = bench.runtime.cache_lines();
     double owner_us = 0;
     double lines_us = 0;
     for (const size_t bytes : kSyncSizes) {
-        std::unique_ptr<NpuMemory> allocated;
-        RKNPU2_RETURN_IF_ERROR(take(context->allocate(bytes), allocated));
+        const auto allocated = RKNPU2_TAKE(context->allocate(bytes));
         NpuMemory& memory = *allocated;
         for (const bool to_device : {true, false}) {
             const auto sync = [&] {
@@ -202,12 +197,6 @@ Status probe_sync_cost(Bench& bench, Reading& reading) {
     reading.answer = format("%.1f us by owner", owner_us);
     if (lines.available()) reading.answer += format(", %.1f us by lines", lines_us);
     return {};
-}
-
-double sync_cost_us(const std::vector<Reading>& readings, const char* strategy, bool to_device,
-                    size_t bytes) {
-    const Figure* const figure = find_figure(readings, "sync-cost", cost_name(strategy, to_device, bytes));
-    return figure != nullptr ? figure->value : 0;
 }
 
 CoherencyVerdict choose_coherency(const std::vector<Reading>& readings) {

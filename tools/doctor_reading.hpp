@@ -49,10 +49,8 @@ Reading run_probe(const Probe& probe, Bench& bench);
 
 Check check_of(const Reading& reading);
 
-// The reading of that id, or its figure of that name; null when there is none.
+// The reading of that id; null when there is none.
 const Reading* find_reading(const std::vector<Reading>& readings, const std::string& id);
-const Figure* find_figure(const std::vector<Reading>& readings, const std::string& id,
-                          const std::string& name);
 
 // The columns that the plug-in's runs should have at most by the reading wide-n; 0: as many as they have by
 // themselves. When the probe ended badly, what the vendor documents.
@@ -86,7 +84,7 @@ struct Strategy {
     bool right = false;     // all of its steps
     bool failed = false;    // one of its steps
     std::string wrong;      // what was not right, or not tried; empty when it is right
-    double lost_share = 0;  // of the time of a run, by sync_share(); 0: not measured
+    double lost_share = 0;  // of the time of a run, 0: not measured
 };
 
 struct CoherencyVerdict {
@@ -97,9 +95,6 @@ struct CoherencyVerdict {
 };
 
 CoherencyVerdict choose_coherency(const std::vector<Reading>& readings);
-
-// Microseconds that a strategy's step took for a buffer of 4 KiB, 64 KiB or 1 MiB; 0: not measured.
-double sync_cost_us(const std::vector<Reading>& readings, const char* strategy, bool to_device, size_t bytes);
 
 // kProblem when no strategy is right. `readings` must have been taken.
 Check check_of(const CoherencyVerdict& choice);

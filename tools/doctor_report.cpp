@@ -17,9 +17,9 @@ void add_section(const char* title, const std::string& prefix, const std::vector
     text += format("\n%s\n", title);
     for (const Check& check : checks) {
         if (!check.id.starts_with(prefix)) continue;
-        text += format("  %-8s %s: %s", health_name(check.health), one_line(check.title).c_str(),
-                       one_line(check.found).c_str());
-        if (!check.advice.empty()) text += " -> " + one_line(check.advice);
+        text += format("  %-8s %s: %s", health_name(check.health), printable(check.title).c_str(),
+                       printable(check.found).c_str());
+        if (!check.advice.empty()) text += " -> " + printable(check.advice);
         text += "\n";
     }
 }
@@ -48,7 +48,7 @@ std::string columns_line(const DoctorReport& report) {
     const size_t columns = reading != nullptr ? fewer_columns(*reading) : 0;
     if (columns == 0) return {};
     const std::string& why = reading->ran() ? reading->answer : reading->error;
-    return format("columns = %zu  # %s\n", columns, one_line(why).c_str());
+    return format("columns = %zu  # %s\n", columns, printable(why).c_str());
 }
 
 // What the plug-in reads. There must be a choice, and one of its strategies must be right.
@@ -57,17 +57,11 @@ std::string board_profile_text(const DoctorReport& report, const std::string& ro
     const CoherencyVerdict choice = report.coherency().value();
     return format("# For ggml-rknpu2, by rknpu2-doctor %s on %s.\n", RKNPU2_VERSION, report.when.c_str()) +
            format("board = %s\nruntime = %s\n", key.board.c_str(), key.runtime.c_str()) +
-           format("coherency = %s  # %s\n", choice.chosen.c_str(), one_line(choice.why).c_str()) +
+           format("coherency = %s  # %s\n", choice.chosen.c_str(), printable(choice.why).c_str()) +
            columns_line(report);
 }
 
 }  // namespace
-
-std::string one_line(std::string text) {
-    std::replace_if(
-        text.begin(), text.end(), [](unsigned char c) { return c < ' ' || c == 0x7F; }, ' ');
-    return text;
-}
 
 int Findings::strikes() const {
     int strikes = measure_crashed ? 1 : 0;
@@ -142,32 +136,33 @@ std::string to_text(const DoctorReport& report) {
     return text;
 }
 
-BoardProfilePlace board_profile_place(const std::string& option, const Config& config,
-                                      const DoctorReport& report, const std::string& root) {
-    if (option == "none") return {"", "not asked for"};
+Result<std::string> board_profile_path(const std::string& option, const Config& config,
+                                       const DoctorReport& report, const std::string& root) {
+    const auto nowhere = [](const char* why) { return Status(StatusCode::kUnsupported, why); };
+    if (option == "none") return nowhere("not asked for");
     const std::optional<CoherencyVerdict> choice = report.coherency();
-    if (!choice) return {"", "not everything could be tried out"};
-    if (choice->chosen.empty()) return {"", "no strategy is right"};
-    if (!option.empty()) return {option, ""};
-    if (report.runtime.simulated) return {"", "a simulator's answers go only where --board-profile says"};
-    if (report.quick) return {"", "the answers of --quick go only where --board-profile says"};
-    if (config.profile_directory.empty()) return {"", "there is no home; --board-profile names a file"};
-    return {config.profile_directory + "/" + board_profile_name(board_key(report.runtime, root)), ""};
+    if (!choice) return nowhere("not everything could be tried out");
+    if (choice->chosen.empty()) return nowhere("no strategy is right");
+    if (!option.empty()) return option;
+    if (report.runtime.simulated) return nowhere("a simulator's answers go only where --board-profile says");
+    if (report.quick) return nowhere("the answers of --quick go only where --board-profile says");
+    if (config.profile_directory.empty()) return nowhere("there is no home; --board-profile names a file");
+    return config.profile_directory + "/" + board_profile_name(board_key(report.runtime, root));
 }
 
-Status write_board_profile(const BoardProfilePlace& place, DoctorReport& report, const std::string& root) {
+Status write_board_profile(const Result<std::string>& path, DoctorReport& report, const std::string& root) {
     const CheckLine line{"reading.board-profile", "board profile"};
-    if (place.path.empty()) {
-        report.board_profile = line.skipped("not written: " + place.why);
+    if (!path.ok()) {
+        report.board_profile = line.skipped("not written: " + path.status().message());
         return {};
     }
     const std::string chosen = report.coherency().value().chosen;
-    const std::string replaced = replaced_text(place.path, chosen);
+    const std::string replaced = replaced_text(path.value(), chosen);
     std::error_code ignored;  // what is missing shows when the file is written
-    std::filesystem::create_directories(std::filesystem::path(place.path).parent_path(), ignored);
-    Status status = write_file_atomically(place.path, board_profile_text(report, root));
+    std::filesystem::create_directories(std::filesystem::path(path.value()).parent_path(), ignored);
+    Status status = write_file_atomically(path.value(), board_profile_text(report, root));
     report.board_profile = status.ok()
-                               ? line.ok("coherency = " + chosen + ", written to " + place.path + replaced)
+                               ? line.ok("coherency = " + chosen + ", written to " + path.value() + replaced)
                                : line.warning(status.message(), "--board-profile names another file");
     return status;
 }
@@ -233,11 +228,7 @@ static void to_json(ordered_json& to, const SelfTestResult& result) {
         to["worst_of_allowed"] = result.worst;
         to["as_simulator"] = result.as_simulator;
     }
-    if (result.wrong > 0) {
-        const Mismatch& first = result.first;
-        to["first_wrong"] = {
-            {"m", first.m}, {"n", first.n}, {"expected", first.expected}, {"got", first.got}};
-    }
+    if (result.wrong > 0) to["first_wrong"] = json(result.first);
 }
 
 static void to_json(ordered_json& to, const Figure& figure) {

@@ -73,20 +73,15 @@ Health worst_of(const std::vector<Check>& checks);
 std::string to_json(const DoctorReport& report);
 std::string to_text(const DoctorReport& report);
 
-// Where the board profile (src/runtime/board_profile.hpp) goes that comes of the readings.
-struct BoardProfilePlace {
-    std::string path;  // empty: nowhere
-    std::string why;   // it goes nowhere
-};
-
-// `option`: a path, "none", or empty for the user's folder, which only answers of a board get, and only when
+// Where the board profile (src/runtime/board_profile.hpp) goes that comes of the readings; kUnsupported, and why, if it goes
+// nowhere. `option`: a path, "none", or empty for the user's folder, which only answers of a board get, and only when
 // all trials were made: a simulator's and those of --quick go where somebody says.
-BoardProfilePlace board_profile_place(const std::string& option, const Config& config,
-                                      const DoctorReport& report, const std::string& root = "");
+Result<std::string> board_profile_path(const std::string& option, const Config& config,
+                                       const DoctorReport& report, const std::string& root = "");
 
 // Writes it there, says so in report.board_profile, and what it replaced. A warning there, and the status,
 // when it cannot be written. `root`: where the device tree is.
-Status write_board_profile(const BoardProfilePlace& place, DoctorReport& report,
+Status write_board_profile(const Result<std::string>& path, DoctorReport& report,
                            const std::string& root = "");
 
 // The part of a check that uses the NPU, survived.

@@ -4,15 +4,16 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include <algorithm>
-#include <cctype>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <regex>
 #include <sstream>
 #include <utility>
 
 #include "base/format.hpp"
+#include "runtime/locate.hpp"
 #include "system/system_memory.hpp"
 #include "text_table.hpp"
 
@@ -31,12 +32,8 @@ constexpr const char* kAccel = "/dev/accel/accel0";
 constexpr uint64_t kLeastMemory = uint64_t{512} << 20;
 constexpr uint64_t kGoodMemory = uint64_t{2} << 30;
 // The plug-in keeps weights in few buffers, but every context imports slices by descriptor (docs/design.md).
-constexpr long long kLeastFiles = 1024;
-constexpr long long kGoodFiles = 4096;
-
-std::string text_of(const Version& version) {
-    return format("%d.%d.%d", version.major, version.minor, version.patch);
-}
+constexpr uint64_t kLeastFiles = 1024;
+constexpr uint64_t kGoodFiles = 4096;
 
 // Nodes of the vendor's driver: /dev/rknpu, or the DRM card whose driver it is. Render nodes take work and
 // do none of it, so they are not looked at.
@@ -45,8 +42,7 @@ std::vector<std::string> npu_nodes(const RootFolder& root) {
     if (root.exists("/dev/rknpu")) nodes.emplace_back("/dev/rknpu");
     for (const std::string& name : root.list("/sys/class/drm")) {
         if (!name.starts_with("card") || name.find('-') != std::string::npos) continue;
-        if (root.link_name("/sys/class/drm/" + name + "/device/driver") == "rknpu")
-            nodes.push_back("/dev/dri/" + name);
+        if (driver_of(root.root() + "/sys/class/drm/" + name) == "rknpu") nodes.push_back("/dev/dri/" + name);
     }
     return nodes;
 }
@@ -98,7 +94,7 @@ Check check_driver(const RootFolder& root, const std::string& runtime_driver) {
         return line.warning("rknpu, version not readable",
                             "sudo cat /sys/kernel/debug/rknpu/version shows it; 0.9.8 is advised");
     }
-    const std::string found = "rknpu " + text_of(*version);
+    const std::string found = format("rknpu %d.%d.%d", version->major, version->minor, version->patch);
     if (*version < kDriverNeeded) return line.problem(found + " is too old: 0.9.6 is needed", update);
     if (*version < kDriverForDomains)
         return line.warning(found + ": no more than 4 GiB of packed weights", update);
@@ -200,15 +196,19 @@ Check check_cpu(const RootFolder& root) {
     return line.warning(all, advice.substr(0, advice.size() - 2));
 }
 
+Check by_amount(const CheckLine& line, uint64_t amount, uint64_t least, uint64_t good,
+                const std::string& found, const char* advice) {
+    if (amount < least) return line.problem(found, advice);
+    return amount < good ? line.warning(found, advice) : line.ok(found);
+}
+
 Check check_memory(const RootFolder& root) {
     const CheckLine line{"system.memory", "memory"};
     const SystemMemory memory = system_memory(root.root());
     if (memory.total == 0) return line.warning("unknown", "/proc/meminfo cannot be read");
-    const std::string found = human_bytes(memory.available) + " available of " + human_bytes(memory.total);
-    const char* const advice =
-        "close other programs or take a smaller model: packed weights need 1 byte each";
-    if (memory.available < kLeastMemory) return line.problem(found, advice);
-    return memory.available < kGoodMemory ? line.warning(found, advice) : line.ok(found);
+    return by_amount(line, memory.available, kLeastMemory, kGoodMemory,
+                     human_bytes(memory.available) + " available of " + human_bytes(memory.total),
+                     "close other programs or take a smaller model: packed weights need 1 byte each");
 }
 
 Check check_files(const RootFolder& root) {
@@ -220,9 +220,8 @@ Check check_files(const RootFolder& root) {
     if (at == std::string::npos || std::sscanf(&limits[at], "Max open files %31s", soft) != 1)
         return line.warning("limit unknown", advice);
     const long long files = std::string(soft) == "unlimited" ? 1LL << 40 : std::atoll(soft);
-    const std::string found = format("%lld allowed", files);
-    if (files < kLeastFiles) return line.problem(found, advice);
-    return files < kGoodFiles ? line.warning(found, advice) : line.ok(found);
+    return by_amount(line, static_cast<uint64_t>(files), kLeastFiles, kGoodFiles,
+                     format("%lld allowed", files), advice);
 }
 
 // The NPU's folder in /sys/class/devfreq, such as "fdab0000.npu"; empty when there is none.
@@ -236,16 +235,10 @@ std::string npu_devfreq(const RootFolder& root) {
 }  // namespace
 
 std::optional<Version> find_version(const std::string& text) {
-    for (size_t at = 0; at < text.size(); ++at) {
-        Version version;
-        const bool starts = at == 0 || (text[at - 1] < '0' || text[at - 1] > '9');
-        if (starts && text[at] >= '0' && text[at] <= '9' &&
-            std::sscanf(text.c_str() + at, "%9d.%9d.%9d", &version.major, &version.minor, &version.patch) ==
-                3) {
-            return version;
-        }
-    }
-    return std::nullopt;
+    static const std::regex kVersion("([0-9]{1,9})[.]([0-9]{1,9})[.]([0-9]{1,9})");
+    std::smatch found;
+    if (!std::regex_search(text, found, kVersion)) return std::nullopt;
+    return Version{std::stoi(found[1]), std::stoi(found[2]), std::stoi(found[3])};
 }
 
 bool is_rk3588(const RootFolder& root) {
@@ -302,12 +295,8 @@ RootFolder::RootFolder(std::string root, Usable usable) : root_(std::move(root))
 }
 
 std::optional<std::string> RootFolder::read(const std::string& path) const {
-    std::error_code error;
-    if (fs::is_directory(real(path), error)) return std::nullopt;
-    std::ifstream file(real(path), std::ios::binary);
-    if (!file) return std::nullopt;
     std::ostringstream text;
-    text << file.rdbuf();
+    text << std::ifstream(real(path), std::ios::binary).rdbuf();
     if (text.str().empty()) return std::nullopt;
     return text.str();
 }
@@ -339,15 +328,6 @@ std::vector<std::string> RootFolder::list(const std::string& path) const {
         names.push_back(entry.path().filename().string());
     std::sort(names.begin(), names.end());
     return names;
-}
-
-std::string RootFolder::link_name(const std::string& path) const {
-    std::error_code error;
-    const fs::path target = fs::read_symlink(real(path), error);
-    if (error) return {};
-    std::string name = target.filename().string();
-    std::transform(name.begin(), name.end(), name.begin(), [](unsigned char c) { return std::tolower(c); });
-    return name;
 }
 
 bool RootFolder::usable_by_group(const std::string& path) const {

@@ -41,8 +41,6 @@ class RootFolder {
     bool usable(const std::string& path) const { return usable_(real(path)); }
     // Names in a folder, sorted; none when there is no such folder.
     std::vector<std::string> list(const std::string& path) const;
-    // The last part of what a symbolic link points to, in lower case; empty when it is none.
-    std::string link_name(const std::string& path) const;
     // The name of the group that a file belongs to, by /etc/group below the root; its number when that fails.
     std::string group_of(const std::string& path) const;
     // May that group read and write it?

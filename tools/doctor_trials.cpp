@@ -8,7 +8,6 @@
 #include <algorithm>
 #include <cstring>
 
-#include "doctor_measure.hpp"
 #include "doctor_reading.hpp"
 
 namespace rknpu2 {
@@ -59,18 +58,13 @@ struct Trial {
     Way way;
 };
 
-struct Count {
-    size_t right = 0, of = 0;
-};
-
 class CoherencyTrials {
   public:
     explicit CoherencyTrials(Bench& bench) : bench_(bench), lines_(bench.runtime.cache_lines()) {}
 
     Status make() {
-        RKNPU2_RETURN_IF_ERROR(take(bench_.runtime.create_context({.K = 64, .N = 64, .rows = {1}}), lender_));
-        RKNPU2_RETURN_IF_ERROR(
-            take(bench_.runtime.create_context({.K = kK, .N = kN, .rows = {kM}}), context_));
+        lender_ = RKNPU2_TAKE(bench_.runtime.create_context({.K = 64, .N = 64, .rows = {1}}));
+        context_ = RKNPU2_TAKE(bench_.runtime.create_context({.K = kK, .N = kN, .rows = {kM}}));
         RKNPU2_RETURN_IF_ERROR(context_->select_rows(0));
         a_.resize(1), b_.resize(1), c_.resize(1);
         RKNPU2_RETURN_IF_ERROR(make_spots(Operand::kActivations, Place::kOwn, a_));
@@ -81,18 +75,18 @@ class CoherencyTrials {
     }
 
     // kUnsupported when there is no such place or way here.
-    Result<Count> count(const Trial& trial) {
+    Result<Figure> count(const Trial& trial) {
         const size_t places = bench_.quick || trial.operand == Operand::kWeights ? 4 : 16;
         std::vector<Spot> spots(places);
         RKNPU2_RETURN_IF_ERROR(make_spots(trial.operand, trial.place, spots));
-        Count count;
-        for (const size_t total = places * (bench_.quick ? 2 : 4); count.of < total; ++count.of) {
-            const int before = 1 + static_cast<int>(count.of % 50);
-            const Result<bool> right = is_right(trial, spots[count.of % places], before, before + 60);
-            RKNPU2_RETURN_IF_ERROR(right.status());
-            count.right += right.value() ? 1 : 0;
+        const size_t total = places * (bench_.quick ? 2 : 4);
+        size_t count = 0;
+        for (size_t i = 0; i < total; ++i) {
+            const int before = 1 + static_cast<int>(i % 50);
+            const bool right = RKNPU2_TAKE(is_right(trial, spots[i % places], before, before + 60));
+            count += right ? 1 : 0;
         }
-        return count;
+        return Figure{trial.figure, static_cast<double>(count), static_cast<double>(total), ""};
     }
 
   private:
@@ -107,16 +101,15 @@ class CoherencyTrials {
         const size_t bytes = bytes_of(operand);
         const size_t apart = round_up(bytes, kSliceAlign);
         if (place == Place::kSlice) {  // nothing at the front: an offset that is ignored is seen
-            RKNPU2_RETURN_IF_ERROR(take(lender_->allocate(kSliceAlign + spots.size() * apart), slab_));
+            slab_ = RKNPU2_TAKE(lender_->allocate(kSliceAlign + spots.size() * apart));
             fill(*slab_, 0);
         }
         for (size_t i = 0; i < spots.size(); ++i) {
             const size_t offset = kSliceAlign + i * apart;
-            RKNPU2_RETURN_IF_ERROR(take(place == Place::kOwn ? lender_->allocate(bytes)
-                                        : place == Place::kNonCacheable
-                                            ? context_->allocate_non_cacheable(bytes)
-                                            : context_->import_slice(*slab_, offset, bytes),
-                                        spots[i].memory));
+            spots[i].memory =
+                RKNPU2_TAKE(place == Place::kOwn            ? lender_->allocate(bytes)
+                            : place == Place::kNonCacheable ? context_->allocate_non_cacheable(bytes)
+                                                            : context_->import_slice(*slab_, offset, bytes));
             if (place == Place::kOwn) spots[i].owner = spots[i].memory.get();
             if (place == Place::kSlice) spots[i].owner = slab_.get();
         }
@@ -282,15 +275,14 @@ Status probe_cache(Bench& bench, Reading& reading) {
     RKNPU2_RETURN_IF_ERROR(trials.make());
     bool right = true;
     for (const Trial& trial : all) {
-        const Result<Count> count = trials.count(trial);
+        const Result<Figure> count = trials.count(trial);
         const bool may_be_missing = trial.way == Way::kLines || trial.place == Place::kNonCacheable;
         if (may_be_missing && count.status().code() == StatusCode::kUnsupported) continue;
         RKNPU2_RETURN_IF_ERROR(count.status().with_context(trial.figure));
-        reading.add_count(trial.figure, count.value().right, count.value().of);
+        reading.figures.push_back(count.value());
         if (has_control != (trial.way == Way::kNothing)) right = right && reading.figures.back().all();
     }
-    const Answers& answers =
-        *std::ranges::find_if(kAnswers, [&](const Answers& one) { return one.probe == reading.id; });
+    const Answers& answers = *std::ranges::find(kAnswers, reading.id, &Answers::probe);
     reading.answer = right ? answers.yes : answers.no;
     const Figure* const control = reading.find(kNothingDone);
     if (right && control != nullptr && control->all())

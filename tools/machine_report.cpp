@@ -18,9 +18,7 @@ namespace {
 using nlohmann::ordered_json;
 
 Status ask_runtime(const std::string& own_directory, MachineReport& report) {
-    const Result<std::string> path = locate_runtime(report.config.runtime, own_directory);
-    RKNPU2_RETURN_IF_ERROR(path.status());
-    report.runtime_path = path.value();
+    report.runtime_path = RKNPU2_TAKE(locate_runtime(report.config.runtime, own_directory));
     keep_malloc_from_mapping(is_simulator(report.runtime_path), report.config.malloc_mmap);
     const StdoutToStderr guard;
     const Result<std::unique_ptr<NpuRuntime>> runtime = open_rknn_runtime(report.runtime_path);
@@ -28,19 +26,11 @@ Status ask_runtime(const std::string& own_directory, MachineReport& report) {
     return runtime.status();
 }
 
-std::string joined(const std::vector<std::string>& items, const std::string& none) {
-    std::string text;
-    for (const std::string& item : items)
-        text += (text.empty() ? "" : ", ") + item;
-    return text.empty() ? none : text;
-}
-
 std::string cpu_text(const Config& config) {
     std::vector<std::string> cpus;
     for (const int cpu : cpu_affinity(config))
         cpus.push_back(std::to_string(cpu));
-    const std::string where =
-        cpus.empty() ? "any CPU" : (cpus.size() == 1 ? "CPU " : "CPUs ") + joined(cpus, "");
+    const std::string where = cpus.empty() ? "any CPU" : (cpus.size() == 1 ? "CPU " : "CPUs ") + joined(cpus);
     return format("%d on %s", cpu_threads(config), where.c_str());
 }
 
@@ -55,7 +45,8 @@ std::string facts_table(const MachineReport& report) {
     } else {
         table.add({"runtime", "none: " + printable(report.runtime_error)});
     }
-    table.add({"device nodes", joined(npu_device_nodes(), "none of the rknpu kernel driver")});
+    const std::string nodes = joined(npu_device_nodes());
+    table.add({"device nodes", nodes.empty() ? "none of the rknpu kernel driver" : nodes});
     if (has_rocket_driver()) {
         table.add({"rocket", "the mainline kernel driver is here; librknnrt.so does not work with it"});
     }

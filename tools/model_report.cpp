@@ -161,21 +161,6 @@ PlaneCost cost_of_planes(const std::vector<TensorReport>& tensors) {
     return {layers.share(), all.share(), decode};
 }
 
-// A prompt's rows but the last do not go through the head.
-ModelledTimes times_of(const std::vector<TensorReport>& tensors) {
-    constexpr double kUsPerMs = 1000;
-    ModelledTimes sum;
-    for (const TensorReport& report : tensors) {
-        if (!report.on_npu || !is_weight_matrix(report.role)) continue;
-        const TargetChoice& prompt = report.role == TensorRole::kMatrix ? report.prompt : report.token;
-        sum.token_npu += report.token.npu_us / kUsPerMs;
-        sum.token_cpu += report.token.cpu_us / kUsPerMs;
-        sum.prompt_npu += prompt.npu_us / kUsPerMs;
-        sum.prompt_cpu += prompt.cpu_us / kUsPerMs;
-    }
-    return sum;
-}
-
 std::vector<std::string> notes_on(const GgufFile& file, const ModelTraits& traits) {
     std::vector<std::string> notes;
     const uint64_t parts = file.number("split.count", 1);
@@ -237,7 +222,6 @@ ModelReport analyse(const GgufFile& file, const std::string& path, const Config&
         model.tensors.push_back(report);
     }
     model.plane_cost = cost_of_planes(model.tensors);
-    model.modelled = times_of(model.tensors);
     return model;
 }
 

@@ -57,14 +57,6 @@ struct PlaneCost {
     double decode = 0;    // bytes that the NPU reads and writes for one row
 };
 
-// What the cost model thinks of all plain matrices on the NPU, one after the other, in milliseconds.
-struct ModelledTimes {
-    double token_npu = 0;
-    double token_cpu = 0;
-    double prompt_npu = 0;  // of kPromptTokens
-    double prompt_cpu = 0;
-};
-
 struct ModelReport {
     std::string path;
     ModelTraits traits;
@@ -78,7 +70,6 @@ struct ModelReport {
     uint64_t expert_packed_bytes = 0;  // of those that go to the NPU for some calls
     uint64_t experts_used = 0;         // by each token, as the file says
     PlaneCost plane_cost;
-    ModelledTimes modelled;
     uint64_t tensor_bytes = 0;       // of all tensors
     std::vector<std::string> notes;  // what a reader should know besides
 };

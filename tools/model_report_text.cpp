@@ -33,10 +33,10 @@ ordered_json json_of(const TargetChoice& choice) {
 }
 
 std::string shape_text(const GgufTensor& tensor) {
-    std::string text;
+    std::vector<std::string> sizes;
     for (const uint64_t size : shape_of(tensor))
-        text += (text.empty() ? "" : " x ") + std::to_string(size);
-    return text;
+        sizes.push_back(std::to_string(size));
+    return joined(sizes, " x ");
 }
 
 std::string tensor_table(const ModelReport& model) {
@@ -124,9 +124,6 @@ std::string to_json(const ModelReport& model) {
         {"extra_work_prompt", model.plane_cost.prompt},
         {"extra_work_all_rows", model.plane_cost.all_rows},
         {"extra_bytes_decode", model.plane_cost.decode},
-        {"modelled_ms",
-         {{"token", {{"npu", model.modelled.token_npu}, {"cpu", model.modelled.token_cpu}}},
-          {"prompt", {{"npu", model.modelled.prompt_npu}, {"cpu", model.modelled.prompt_cpu}}}}},
         {"raw_bytes", model.totals.raw_bytes},
         {"raw_bytes_on_npu", model.totals.raw_bytes_on_npu},
         {"packed_bytes", model.totals.packed_bytes},
@@ -159,15 +156,6 @@ std::string to_text(const ModelReport& model) {
         const bool helps = model.traits.kind == ModelKind::kModel && model.traits.causal;
         if (model.totals.with_stats == 0 && helps)
             text += "note: scripts/calibrate.sh MODEL makes statistics, which save most of that\n";
-    }
-    if (model.modelled.token_npu > 0) {
-        const ModelledTimes& ms = model.modelled;
-        text += format(
-            "%s; modelled, nobody has timed it on a board, each by itself: one token's %.1f ms on "
-            "the NPU, %.1f on the CPU; a prompt's of %zu tokens %.0f and %.0f\n",
-            model.config.matrices == Matrices::kNpu ? target_reason_text(TargetReason::kPlainMatrix)
-                                                    : "plain matrices: by the cost model",
-            ms.token_npu, ms.token_cpu, kPromptTokens, ms.prompt_npu, ms.prompt_cpu);
     }
     if (model.expert_packed_bytes > 0) {
         text += format("experts: %" PRIu64 " stacks, %s when packed, as far as there is memory for them\n",

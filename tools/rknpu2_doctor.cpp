@@ -98,7 +98,7 @@ int run(const Options& options, DoctorReport& report) {
     Status profile_kept;
     if (!report.system_only && report.runtime_error.empty()) {
         profile_kept =
-            write_board_profile(board_profile_place(options.board_profile, config.value(), report), report);
+            write_board_profile(board_profile_path(options.board_profile, config.value(), report), report);
     }
     const Status kept =
         options.output.empty() ? Status() : write_file_atomically(options.output, to_json(report));

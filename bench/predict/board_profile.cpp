@@ -61,21 +61,20 @@ Status set_value(const KeyValue& entry, const std::string& file, BoardProfile* b
 }  // namespace
 
 Result<BoardProfile> parse_board_profile(const std::string& text, const std::string& file) {
-    const Result<std::vector<KeyValue>> entries = parse_key_values(text, file);
-    RKNPU2_RETURN_IF_ERROR(entries.status());
+    const std::vector<KeyValue> entries = RKNPU2_TAKE(parse_key_values(text, file));
     const auto has = [&](const std::string& name) {
-        return std::any_of(entries.value().begin(), entries.value().end(),
+        return std::any_of(entries.begin(), entries.end(),
                            [&](const KeyValue& entry) { return entry.name == name; });
     };
     if (has("clock_mhz")) {  // a profile of the simulator
-        Result<BoardProfile> ours = load_board_profile();
-        const auto parsed = rknnsim::parse_profile(text, file, &ours.value().npu);
-        return parsed.ok() ? std::move(ours) : bad(parsed.text);
+        BoardProfile ours = RKNPU2_TAKE(load_board_profile());
+        const auto parsed = rknnsim::parse_profile(text, file, &ours.npu);
+        return parsed.ok() ? Result(ours) : bad(parsed.text);
     }
     BoardProfile board;
     const rknnsim::Outcome simulated = rknnsim::load_profile("", &board.npu);
     if (!simulated.ok()) return Status(StatusCode::kInternal, simulated.text);
-    for (const KeyValue& entry : entries.value())
+    for (const KeyValue& entry : entries)
         RKNPU2_RETURN_IF_ERROR(set_value(entry, file, &board));
     for (const Field& field : kFields)
         if (!has(field.name)) return bad(file + ": " + field.name + " is missing");
@@ -89,9 +88,7 @@ Result<BoardProfile> parse_board_profile(const std::string& text, const std::str
 Result<BoardProfile> load_board_profile(const std::string& path) {
     if (path.empty()) return parse_board_profile(embedded_board(), "the compiled-in profile");
     constexpr uint64_t kMostBytes = 16 << 20;
-    const Result<std::string> text = read_regular_file(path, kMostBytes);
-    if (!text.ok()) return text.status();
-    return parse_board_profile(text.value(), path);
+    return parse_board_profile(RKNPU2_TAKE(read_regular_file(path, kMostBytes)), path);
 }
 
 }  // namespace rknpu2

@@ -48,8 +48,7 @@ class CsvTable {
 std::string csv_text(const std::string& header, const std::vector<nlohmann::ordered_json>& rows);
 
 // Text files that are compiled in, so that the program can be copied to a board alone.
-const char* embedded_models();   // bench/models.csv
-const char* embedded_board();    // bench/profiles/board.profile
-const char* embedded_engines();  // bench/published/engines.csv
+const char* embedded_models();  // bench/models.csv
+const char* embedded_board();   // bench/profiles/board.profile
 
 }  // namespace rknpu2

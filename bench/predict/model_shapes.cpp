@@ -106,22 +106,17 @@ Result<std::vector<ModelShape>> parse_model_shapes(const std::string& text, cons
 }
 
 Result<ModelShape> find_model_shape(const std::string& name_or_path) {
-    const Result<std::vector<ModelShape>> models = parse_model_shapes(embedded_models(), "models.csv");
-    RKNPU2_RETURN_IF_ERROR(models.status());
-    for (const ModelShape& model : models.value())
+    for (const ModelShape& model : RKNPU2_TAKE(parse_model_shapes(embedded_models(), "models.csv")))
         if (strcasecmp(name_or_path.c_str(), model.name.c_str()) == 0) return model;
     constexpr uint64_t kMostBytes = 16 << 20;
     const Result<std::string> text = read_regular_file(name_or_path, kMostBytes);
     if (!text.ok()) {
-        std::string names;
-        for (const std::string& name : default_models())
-            names += (names.empty() ? "" : ", ") + name;
         return Status(text.status().code(), "no model is called \"" + name_or_path + "\" (there are " +
-                                                names + "), and as a file: " + text.status().message());
+                                                joined(default_models()) +
+                                                "), and as a file: " + text.status().message());
     }
-    Result<std::vector<ModelShape>> own = parse_model_shapes(text.value(), name_or_path);
-    RKNPU2_RETURN_IF_ERROR(own.status());
-    if (own.value().size() == 1) return own.value().front();
+    const std::vector<ModelShape> own = RKNPU2_TAKE(parse_model_shapes(text.value(), name_or_path));
+    if (own.size() == 1) return own.front();
     return Status(StatusCode::kInvalidArgument, name_or_path + ": a file for --model has one model");
 }
 

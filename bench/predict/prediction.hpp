@@ -40,13 +40,8 @@ inline constexpr double kDecodeReferenceGbps = 28.6;
 
 Prediction predict(const Setting& setting, const Goal& goal);
 
-struct PublishedEngine;  // check.hpp
-
-// With published figures of other engines beside them.
-std::string predictions_text(const std::vector<Prediction>& predictions,
-                             const std::vector<PublishedEngine>& engines);
+std::string predictions_text(const std::vector<Prediction>& predictions);
 std::string predictions_csv(const std::vector<Prediction>& predictions);
-std::string predictions_json(const std::vector<Prediction>& predictions,
-                             const std::vector<PublishedEngine>& engines);
+std::string predictions_json(const std::vector<Prediction>& predictions);
 
 }  // namespace rknpu2

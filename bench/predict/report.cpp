@@ -2,10 +2,10 @@
 #include "predict/prediction.hpp"
 
 #include <algorithm>
+#include <iterator>
 #include <nlohmann/json.hpp>
 
 #include "base/format.hpp"
-#include "predict/check.hpp"
 #include "predict/csv.hpp"
 #include "text_table.hpp"
 
@@ -45,7 +45,7 @@ std::string busy_text(const char* what, const Utilisation& u) {
                   percent(u.dram).c_str());
 }
 
-std::string one_text(const Prediction& p, const std::vector<PublishedEngine>& engines) {
+std::string one_text(const Prediction& p) {
     const Setting& s = p.setting;
     std::string text = format("%s, design %s, %s\n  plan: %s\n", s.model.name.c_str(), name_of(s.design),
                               name_of(s.planes), plan_text(s).c_str());
@@ -58,17 +58,7 @@ std::string one_text(const Prediction& p, const std::vector<PublishedEngine>& en
         format("  tg  %.2f tokens/s modelled at context %lld, %s of %.1f GB/s by weights, %s with KV cache\n",
                p.decode.tokens_per_second, static_cast<long long>(p.goal.context),
                percent(p.weights_share).c_str(), kDecodeReferenceGbps, percent(p.needed_share).c_str());
-    text += phases_text(p.decode) + busy_text("busy", p.decode.whole);
-    for (const PublishedEngine& engine : engines) {
-        if (engine.model != s.model.name) continue;
-        text += format("  published, %s:", engine.engine.c_str());
-        if (engine.prefill_tps > 0) {
-            text += format(" pp%lld %.1f", static_cast<long long>(engine.tokens), engine.prefill_tps);
-        }
-        if (engine.decode_tps > 0) text += format(" tg %.2f", engine.decode_tps);
-        text += format(" (%s)\n", engine.source.c_str());
-    }
-    return text;
+    return text + phases_text(p.decode) + busy_text("busy", p.decode.whole);
 }
 
 Json json_of(const Utilisation& u) {
@@ -93,44 +83,43 @@ Json json_of(const PassResult& pass) {
             {"utilisation_middle_half", json_of(pass.steady)}};
 }
 
-Json json_of(const Prediction& p, const std::vector<PublishedEngine>& engines) {
+// What a table has of it.
+Json row_of(const Prediction& p) {
     const Setting& s = p.setting;
-    Json grids = Json::object();
-    for (const Group group : kLayerGroups) {
-        const CellGrid grid = products_of(s, group).front().grid;
-        grids[group_name(group)] = {{"k_segments", grid.segments}, {"n_tiles", grid.tiles}};
-    }
-    Json published = Json::array();
-    for (const PublishedEngine& engine : engines) {
-        if (engine.model != s.model.name) continue;
-        published.push_back({{"engine", engine.engine},
-                             {"prompt_tokens", engine.tokens},
-                             {"prefill", engine.prefill_tps > 0 ? Json(engine.prefill_tps) : Json()},
-                             {"decode", engine.decode_tps > 0 ? Json(engine.decode_tps) : Json()},
-                             {"source", engine.source}});
-    }
+    const Utilisation& u = p.prefill.steady;
     return {{"model", s.model.name},
             {"design", name_of(s.design)},
             {"precision", name_of(s.planes)},
-            {"chunk_rows", s.chunk_rows()},
-            {"chunk_skew", s.chunk_skew()},
-            {"grids", grids},
             {"prompt", p.goal.prompt},
             {"context", p.goal.context},
-            {"prefill", json_of(p.prefill)},
-            {"decode", json_of(p.decode)},
+            {"chunk_rows", s.chunk_rows()},
+            {"chunk_skew", s.chunk_skew()},
+            {"pp_tps", p.prefill.tokens_per_second},
             {"share_of_int8_peak", p.peak_share},
+            {"tg_tps", p.decode.tokens_per_second},
             {"share_of_memory_by_weights", p.weights_share},
             {"share_of_memory_with_kv_cache", p.needed_share},
-            {"published", published}};
+            {"npu", u.npu},
+            {"cpu", u.cpu},
+            {"memory", u.dram}};
+}
+
+Json json_of(const Prediction& p) {
+    Json all = row_of(p);
+    for (const Group group : kLayerGroups) {
+        const CellGrid grid = products_of(p.setting, group).front().grid;
+        all["grids"][group_name(group)] = {{"k_segments", grid.segments}, {"n_tiles", grid.tiles}};
+    }
+    all["prefill"] = json_of(p.prefill);
+    all["decode"] = json_of(p.decode);
+    return all;
 }
 
 }  // namespace
 
-std::string predictions_text(const std::vector<Prediction>& predictions,
-                             const std::vector<PublishedEngine>& engines) {
+std::string predictions_text(const std::vector<Prediction>& predictions) {
     std::string text =
-        "Modelled, not measured: no board was at hand. --check says how far the model is off.\n\n";
+        "Modelled, not measured: no board was at hand. docs/performance.md says how far off that may be.\n\n";
     TextTable table("lllrrrrrrrr");
     table.add({"model", "design", "precision", "pp/s", "of peak", "NPU", "CPU", "memory", "tg/s", "weights",
                "+ KV"});
@@ -144,31 +133,24 @@ std::string predictions_text(const std::vector<Prediction>& predictions,
     text += table.to_string();
     for (const Prediction& prediction : predictions) {
         text += '\n';
-        text += one_text(prediction, engines);
+        text += one_text(prediction);
     }
     return text;
 }
 
 std::string predictions_csv(const std::vector<Prediction>& predictions) {
     std::vector<Json> rows;
-    for (const Prediction& p : predictions) {
-        const Setting& s = p.setting;
-        const Utilisation& u = p.prefill.steady;
-        rows.push_back({s.model.name, name_of(s.design), name_of(s.planes), p.goal.prompt, p.goal.context,
-                        s.chunk_rows(), s.chunk_skew(), p.prefill.tokens_per_second, p.peak_share,
-                        p.decode.tokens_per_second, p.weights_share, p.needed_share, u.npu, u.cpu, u.dram});
-    }
+    std::transform(predictions.begin(), predictions.end(), std::back_inserter(rows), row_of);
     return csv_text(
         "model,design,precision,prompt,context,chunk_rows,chunk_skew,pp_tps,share_of_int8_peak,tg_tps,"
         "share_of_memory_by_weights,share_of_memory_with_kv_cache,npu,cpu,memory",
         rows);
 }
 
-std::string predictions_json(const std::vector<Prediction>& predictions,
-                             const std::vector<PublishedEngine>& engines) {
+std::string predictions_json(const std::vector<Prediction>& predictions) {
     Json all = Json::array();
-    for (const Prediction& prediction : predictions)
-        all.push_back(json_of(prediction, engines));
+    std::transform(predictions.begin(), predictions.end(), std::back_inserter(all),
+                   [](const Prediction& prediction) { return json_of(prediction); });
     return Json{{"schema", 1}, {"modelled", true}, {"predictions", all}}.dump(2) + "\n";
 }
 

@@ -11,7 +11,8 @@
 namespace rknpu2 {
 namespace {
 
-constexpr double kBytesFp16 = 2, kBytesInt32 = 4, kBytesFp32 = 4;
+// Bytes of an element.
+constexpr double kFloat = 4, kSum = 4, kHalf = 2;
 
 // The largest of `count` parts, in whole units of the alignment.
 int64_t part_of(int64_t size, size_t count) {
@@ -49,8 +50,6 @@ size_t new_segments(size_t index, const CellGrid& grid) {
 constexpr double kSecondPlanes = 0.25;
 // The weights that measurements give a second plane first; the remainder of the budget goes to the next ones.
 constexpr std::array kPlaneOrder = {Group::kAttentionOutput, Group::kDown, Group::kQkv, Group::kGateUp};
-
-constexpr double kFloat = 4, kSum = 4, kHalf = 2;
 
 double weights_in(const ModelShape& model, Group group) {
     double sum = 0;
@@ -225,7 +224,7 @@ std::vector<Operation> npu_rounds(int64_t rows, int64_t N, int64_t K, const Cell
     };
     const auto count = static_cast<double>(rows);
     const double activations_ns = call_ns(count * shape.K);
-    const double results_ns = call_ns(count * shape.N * kBytesInt32);
+    const double results_ns = call_ns(count * shape.N * kSum);
     std::vector<Operation> rounds;
     const size_t cells = grid.segments * grid.tiles;
     for (size_t first = 0; first < cells; first += rknnsim::kCores) {
@@ -253,8 +252,8 @@ Operation cpu_attention(int64_t first, int64_t rows, int64_t q_size, int64_t kv_
     const auto count = static_cast<double>(rows);
     const double positions = count * (static_cast<double>(first) + (count + 1) / 2);  // of all rows together
     const double operations = 4 * positions * static_cast<double>(q_size);  // two products, two each
-    const double cache = 2 * kBytesFp16 * static_cast<double>((first + rows) * kv_size);
-    const double rows_in_and_out = 2 * kBytesFp32 * count * static_cast<double>(q_size);
+    const double cache = 2 * kHalf * static_cast<double>((first + rows) * kv_size);
+    const double rows_in_and_out = 2 * kFloat * count * static_cast<double>(q_size);
     return {.fixed_ns = board.region_us * 1e3,
             .parts = {{.compute_ns = operations / board.attention_gflops,
                        .bytes = cache + rows_in_and_out,
@@ -266,7 +265,8 @@ Way way_of(Design design, int64_t rows) {
     return rows >= kFewestFlowRows ? Way::kFlow : Way::kTogether;
 }
 
-double Setting::share_with_two_planes(Group group) const {
+// Under statistics, the share of the layers in which that group has two planes.
+static double share_with_two_planes(const ModelShape& model, Group group) {
     double left = kSecondPlanes * static_cast<double>(model.layer_weights());
     for (const Group next : kPlaneOrder) {
         const double share = std::min(1.0, left / weights_in(model, next));
@@ -280,7 +280,7 @@ int Setting::planes_of(int64_t layer, Group group) const {
     if (planes == Planes::kFast) return 1;
     if (planes == Planes::kBalanced || group == Group::kHead) return 2;
     // Spread evenly over the layers.
-    const double share = share_with_two_planes(group);
+    const double share = share_with_two_planes(model, group);
     const auto at = [share](int64_t count) { return std::floor(static_cast<double>(count) * share + 1e-9); };
     return at(layer + 1) > at(layer) ? 2 : 1;
 }

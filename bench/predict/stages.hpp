@@ -8,7 +8,6 @@
 
 #include <array>
 #include <cstdint>
-#include <string>
 #include <vector>
 
 #include "plan/cost_model.hpp"
@@ -87,8 +86,6 @@ struct Setting {
     int64_t chunk_skew() const { return design == Design::kPlain ? 0 : kFlowSkew; }
     // Rows of the NPU's input for each row of activations: 1 or 2.
     int planes_of(int64_t layer, Group group) const;
-    // Under statistics, the share of the layers in which that group has two planes.
-    double share_with_two_planes(Group group) const;
 };
 
 // What is multiplied at once: a weight, or a whole group of N columns together.

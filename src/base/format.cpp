@@ -23,6 +23,13 @@ std::string format(const char* pattern, ...) {
     return text;
 }
 
+std::string joined(const std::vector<std::string>& texts, const char* between) {
+    std::string all;
+    for (const std::string& text : texts)
+        all += (&text == texts.data() ? "" : between) + text;
+    return all;
+}
+
 std::string printable(const std::string& text) {
     std::string out = text;
     for (char& c : out) {

@@ -4,11 +4,15 @@
 
 #include <cstdarg>
 #include <string>
+#include <vector>
 
 namespace rknpu2 {
 
 [[gnu::format(printf, 1, 2)]] std::string format(const char* pattern, ...);
 std::string format_v(const char* pattern, va_list arguments);
+
+// "a, b, c"
+std::string joined(const std::vector<std::string>& texts, const char* between = ", ");
 
 // Names and values that somebody else wrote, for a message of one line: control characters (a newline, an
 // escape sequence) become '?'.

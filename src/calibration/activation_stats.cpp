@@ -91,11 +91,6 @@ Status decode_entry(ByteReader& reader, ModelStats& statistics) {
 
 }  // namespace
 
-size_t count_thin(const ModelStats& statistics) {
-    const auto thin = [](const auto& entry) { return entry.second.rows < kFewestRows; };
-    return static_cast<size_t>(std::count_if(statistics.begin(), statistics.end(), thin));
-}
-
 uint64_t weight_fingerprint(const WeightSource& weight) {
     uint64_t state = hash_bytes(weight.type_name.data(), weight.type_name.size());
     state = hash_step(hash_step(state, weight.N), weight.K);

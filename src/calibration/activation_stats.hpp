@@ -44,9 +44,6 @@ inline constexpr uint64_t kFewestRows = 32;
 // By tensor name.
 using ModelStats = std::map<std::string, ActivationStats>;
 
-// Weights of which fewer than kFewestRows rows were seen.
-size_t count_thin(const ModelStats& statistics);
-
 // Returns a hash of a weight's type, its shape and some of its bytes, the first and the last included: enough
 // to tell models apart, cheap for any size.
 uint64_t weight_fingerprint(const WeightSource& weight);

@@ -58,7 +58,8 @@ Status enough_rows(const ModelStats& gathered) {
         return {StatusCode::kInvalidArgument,
                 "nothing is written, since no text was read (a warm-up does not count)"};
     }
-    const size_t thin = count_thin(gathered);
+    const auto few = [](const auto& entry) { return entry.second.rows < kFewestRows; };
+    const auto thin = static_cast<size_t>(std::count_if(gathered.begin(), gathered.end(), few));
     if (thin == 0) return {};
     return {StatusCode::kInvalidArgument,
             format("%zu of %zu weights saw fewer than %llu rows of activations, and statistics of so few are "

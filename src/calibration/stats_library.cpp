@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cinttypes>
+#include <utility>
 
 #include "base/format.hpp"
 #include "base/log.hpp"
@@ -13,7 +14,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-std::vector<fs::path> files_of(const fs::path& directory) {
+// When each was written, the youngest first.
+std::vector<std::pair<fs::file_time_type, fs::path>> files_of(const fs::path& directory) {
     std::vector<std::pair<fs::file_time_type, fs::path>> found;
     std::error_code error;
     for (fs::directory_iterator at(directory, error), end; !error && at != end; at.increment(error)) {
@@ -22,10 +24,7 @@ std::vector<fs::path> files_of(const fs::path& directory) {
         if (at->path().extension() == kStatisticsSuffix) found.emplace_back(written, at->path());
     }
     std::sort(found.begin(), found.end(), std::greater<>());
-    std::vector<fs::path> paths;
-    for (auto& [written, path] : found)
-        paths.push_back(std::move(path));
-    return paths;
+    return found;
 }
 
 // Without those of too few rows; kInvalidArgument with the path when none is left. `tell`: of what was left out.
@@ -68,7 +67,7 @@ StatsLibrary::StatsLibrary(ModelStats statistics) : of_one_model_(true) {
 
 // What a file holds is looked at once, and kept only when a weight asks for it.
 StatsLibrary::StatsLibrary(const fs::path& directory) : of_one_model_(false) {
-    for (const fs::path& path : files_of(directory)) {
+    for (const auto& [written, path] : files_of(directory)) {
         const std::optional<ModelStats> statistics = read_usable(path.string(), true);
         if (!statistics) continue;
         auto model = std::make_unique<Model>();
@@ -112,7 +111,13 @@ std::optional<StatsLibrary::Found> StatsLibrary::find(const WeightSource& weight
         }
         if (std::optional<Found> found = find_in(*model, weight, fingerprint)) return found;
     }
-    if (of_one_model_ && models_[0]->statistics.count(weight.name) > 0) report_other_model(weight);
+    const bool differs = of_one_model_ && models_[0]->statistics.contains(weight.name);
+    if (differs && !std::exchange(other_model_reported_, true)) {
+        log(LogLevel::kWarning,
+            "the activation statistics are not of this model (%s differs), and are not used for it: "
+            "scripts/calibrate.sh makes them",
+            weight.name.c_str());
+    }
     return std::nullopt;
 }
 
@@ -128,15 +133,6 @@ Result<std::unique_ptr<StatsLibrary>> open_stats_library(const Config& config) {
     if (read.ok()) read = without_thin(read.take(), config.activation_stats, true);
     RKNPU2_RETURN_IF_ERROR(read.status().with_context("GGML_RKNPU2_STATISTICS"));
     return std::make_unique<StatsLibrary>(read.take());
-}
-
-void StatsLibrary::report_other_model(const WeightSource& weight) {
-    if (other_model_reported_) return;
-    other_model_reported_ = true;
-    log(LogLevel::kWarning,
-        "the activation statistics are not of this model (%s differs), and are not used for it: "
-        "scripts/calibrate.sh makes them",
-        weight.name.c_str());
 }
 
 }  // namespace rknpu2

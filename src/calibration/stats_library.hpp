@@ -47,7 +47,6 @@ class StatsLibrary {
     };
     static std::optional<Found> find_in(const Model& model, const WeightSource& weight, uint64_t fingerprint);
     static void load(Model& model, ModelStats statistics);
-    void report_other_model(const WeightSource& weight);
 
     std::mutex mutex_;
     std::vector<std::unique_ptr<Model>> models_;

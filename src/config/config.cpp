@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdlib>
+#include <iterator>
 #include <optional>
 #include <string_view>
 #include <type_traits>
@@ -233,8 +234,7 @@ constexpr std::array kSettings = {
         one_of<&Config::coherency, kCoherencyNames>},
     Setting{"GGML_RKNPU2_START_WAIT", "number", "5", "0 to 60",
             "seconds in which a start tries again when the NPU refuses it, as after a process was killed; "
-            "not with the "
-            "simulator",
+            "not with the simulator",
             number<&Config::start_wait, 0, 60>},
     Setting{"GGML_RKNPU2_LOCK", "file", "auto", "auto, none, or the path of a file, with a slash in it",
             "the file by which processes take turns; auto: in /run/lock or /tmp, none for the simulator",
@@ -276,12 +276,9 @@ const char* on_error_name(OnError step) {
 }
 
 std::string on_error_text(const std::vector<OnError>& steps) {
-    std::string text;
-    for (const OnError step : steps) {
-        if (!text.empty()) text += ',';
-        text += on_error_name(step);
-    }
-    return text;
+    std::vector<std::string> names;
+    std::transform(steps.begin(), steps.end(), std::back_inserter(names), on_error_name);
+    return joined(names, ",");
 }
 
 bool is_columns(int columns) {
@@ -307,15 +304,14 @@ Result<Config> Config::from_environment() {
 }
 
 std::string different_settings(const Config& a, const Config& b) {
-    std::string names;
-    for (const Setting& setting : kSettings) {
-        const auto of_a = a.given.find(setting.name);
-        const auto of_b = b.given.find(setting.name);
-        const bool in_both = of_a != a.given.end() && of_b != b.given.end();
-        if (in_both ? of_a->second == of_b->second : of_a == a.given.end() && of_b == b.given.end()) continue;
-        names += (names.empty() ? "" : ", ") + std::string(setting.name);
-    }
-    return names;
+    std::vector<std::string> names;
+    const auto text_in = [](const Config& config, const char* name) {
+        const auto found = config.given.find(name);
+        return found == config.given.end() ? std::nullopt : std::optional(found->second);
+    };
+    for (const Setting& setting : kSettings)
+        if (text_in(a, setting.name) != text_in(b, setting.name)) names.emplace_back(setting.name);
+    return joined(names);
 }
 
 std::vector<SettingInfo> describe_settings() {

@@ -19,7 +19,6 @@
 #include <sys/types.h>
 
 #include <atomic>
-#include <chrono>
 #include <condition_variable>
 #include <cstdint>
 #include <memory>
@@ -62,8 +61,6 @@ class DeviceLock {
                                                     const std::vector<std::string>& nodes,
                                                     LockCounters& counters);
     ~DeviceLock();
-    DeviceLock(const DeviceLock&) = delete;
-    DeviceLock& operator=(const DeviceLock&) = delete;
 
     // Waits until the device is ours. From one thread at a time, and not when it is ours already.
     Status acquire();

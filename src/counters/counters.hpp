@@ -13,7 +13,6 @@
 #include <mutex>
 #include <set>
 #include <string>
-#include <vector>
 
 #include "config/device_lock.hpp"
 #include "plan/attention_policy.hpp"

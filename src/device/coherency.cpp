@@ -5,17 +5,19 @@
 
 namespace rknpu2 {
 
-Status Coherency::to_device(NpuContext& context, NpuMemory& memory, std::span<const Extent> where,
-                            MaintenanceCounter& counter) {
+using enum CacheLines::Operation;
+
+Status Coherency::maintain(CacheLines::Operation operation, NpuContext& context, NpuMemory& memory,
+                           std::span<const Extent> where, MaintenanceCounter& counter) {
     size_t bytes = 0;
     if (lines_) {
         for (const Extent& extent : where) {
-            RKNPU2_RETURN_IF_ERROR(
-                lines_->apply(CacheLines::Operation::kClean, memory.data() + extent.offset, extent.bytes));
+            RKNPU2_RETURN_IF_ERROR(lines_->apply(operation, memory.data() + extent.offset, extent.bytes));
             bytes += extent.bytes;
         }
     } else {
-        RKNPU2_RETURN_IF_ERROR(context.sync_to_device(memory));
+        const bool clean = operation == kClean;
+        RKNPU2_RETURN_IF_ERROR(clean ? context.sync_to_device(memory) : context.sync_from_device(memory));
         bytes = memory.size();
     }
     ++counter.calls;
@@ -23,32 +25,23 @@ Status Coherency::to_device(NpuContext& context, NpuMemory& memory, std::span<co
     return {};
 }
 
-Status Coherency::from_device(NpuContext& context, NpuMemory& memory, Extent where,
-                              MaintenanceCounter& counter) {
-    RKNPU2_RETURN_IF_ERROR(lines_ ? lines_->apply(CacheLines::Operation::kCleanAndInvalidate,
-                                                  memory.data() + where.offset, where.bytes)
-                                  : context.sync_from_device(memory));
-    ++counter.calls;
-    counter.bytes += lines_ ? where.bytes : memory.size();
-    return {};
-}
-
 Status Coherency::weights_written(NpuContext& context, NpuMemory& memory, std::span<const Extent> where) {
-    return to_device(context, memory, where, counters_.weights);
+    return maintain(kClean, context, memory, where, counters_.weights);
 }
 
 Status Coherency::activations_written(NpuContext& context, NpuMemory& memory, size_t bytes) {
     const Extent where{0, bytes};
-    return to_device(context, memory, {&where, 1}, counters_.activations);
+    return maintain(kClean, context, memory, {&where, 1}, counters_.activations);
 }
 
 Status Coherency::result_area_made(NpuContext& context, NpuMemory& memory) {
     const Extent where{0, memory.size()};
-    return to_device(context, memory, {&where, 1}, counters_.result_areas);
+    return maintain(kClean, context, memory, {&where, 1}, counters_.result_areas);
 }
 
 Status Coherency::result_needed(NpuContext& context, NpuMemory& memory, size_t bytes) {
-    return from_device(context, memory, {0, bytes}, counters_.results);
+    const Extent where{0, bytes};
+    return maintain(kCleanAndInvalidate, context, memory, {&where, 1}, counters_.results);
 }
 
 Result<std::unique_ptr<Coherency>> make_coherency(CoherencyChoice choice, const std::string& of_profile,

@@ -49,10 +49,9 @@ class Coherency {
     virtual Status result_needed(NpuContext& context, NpuMemory& memory, size_t bytes);
 
   private:
-    // What the CPU has written is in memory; what is in memory is what the CPU reads.
-    Status to_device(NpuContext& context, NpuMemory& memory, std::span<const Extent> where,
-                     MaintenanceCounter& counter);
-    Status from_device(NpuContext& context, NpuMemory& memory, Extent where, MaintenanceCounter& counter);
+    // For the device, what the CPU has written is cleaned; what it is to read is invalidated, too.
+    Status maintain(CacheLines::Operation operation, NpuContext& context, NpuMemory& memory,
+                    std::span<const Extent> where, MaintenanceCounter& counter);
 
     CoherencyCounters& counters_;
     const std::optional<CacheLines> lines_;

@@ -21,7 +21,9 @@ Result<View> CachedContext::view(Operand operand, size_t row_index, const Slice&
 Status CachedContext::bind(Operand operand, const View& view, View& bound) {
     if (bound == view) return {};
     bound = {};
-    RKNPU2_RETURN_IF_ERROR(context_->bind(operand, view.whole ? *view.memory : *imports_.at(view)));
+    NpuMemory* const memory = view.whole ? view.memory : imports_.at(view).get();
+    RKNPU2_RETURN_IF_ERROR(
+        context_->bind(operand, *memory));  // NOLINT(clang-analyzer-core.*): a view has one
     bound = view;
     return {};
 }

@@ -219,14 +219,8 @@ Result<Slab*> DeviceMemoryPool::add_slab(Domain& where, size_t bytes) {
 }
 
 Result<Slab*> DeviceMemoryPool::add_slab_of(Domain& where, size_t size) {
-    if (!where.allocator) {
-        ContextSpec smallest;
-        smallest.K = rk3588::kAlignK;
-        smallest.N = rk3588::align_n(operand_type(smallest.arithmetic));
-        smallest.rows = {1};
-        smallest.domain = where.index;
-        where.allocator = RKNPU2_TAKE(runtime_.create_context(smallest));
-    }
+    if (!where.allocator)
+        where.allocator = RKNPU2_TAKE(runtime_.create_context(ContextSpec::smallest(where.index)));
     Result<std::unique_ptr<NpuMemory>> memory = where.allocator->allocate(size);
     if (!memory.ok() && where.slabs.empty()) where.allocator.reset();
     RKNPU2_RETURN_IF_ERROR(memory.status());

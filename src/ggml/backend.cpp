@@ -140,7 +140,7 @@ Status multiply(Backend& backend, Nodes matmuls, const Activations& input, Epilo
                                             out_of(matmuls[0]));
     // Held for this call only: their buffer may be freed before the next graph comes.
     std::vector<std::shared_ptr<const PackedWeight>> weights;
-    const Status packed = pack_together(host, matmuls, weights);
+    Status packed = pack_together(host, matmuls, weights);
     if (packed.ok()) {
         std::vector<NpuDevice::Product> products;
         for (size_t i = 0; i < weights.size(); ++i) {

@@ -2,7 +2,6 @@
 #include "matmul/npu_lane.hpp"
 
 #include <algorithm>
-#include <chrono>
 #include <utility>
 
 #include "system/thread_pool.hpp"

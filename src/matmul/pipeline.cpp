@@ -2,7 +2,6 @@
 #include "matmul/pipeline.hpp"
 
 #include <algorithm>
-#include <chrono>
 #include <utility>
 
 #include "system/threads.hpp"

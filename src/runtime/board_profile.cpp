@@ -65,13 +65,6 @@ Status take(const KeyValue& entry, BoardAnswers& answers) {
     return {};
 }
 
-std::string joined(const std::vector<std::string>& texts, const char* between) {
-    std::string all;
-    for (const std::string& text : texts)
-        all += (all.empty() ? "" : between) + text;
-    return all;
-}
-
 // Is the profile for this board?
 Status check_key(const BoardAnswers& answers, const BoardKey& key) {
     if (!answers.board.empty() && answers.board != key.board)
@@ -98,8 +91,7 @@ BoardProfileChoice read_profile(const std::string& path, const BoardKey& key) {
         return choice;
     }
     if (const std::vector<std::string>& unknown = answers.value().unknown; !unknown.empty())
-        warn("board profile: " + path +
-             ": left out, being unknown to this version: " + joined(unknown, ", "));
+        warn("board profile: " + path + ": left out, being unknown to this version: " + joined(unknown));
     choice.path = path;
     choice.coherency = answers.value().coherency;
     choice.columns = answers.value().columns;
@@ -111,17 +103,12 @@ BoardProfileChoice read_profile(const std::string& path, const BoardKey& key) {
 }  // namespace
 
 BoardKey board_key(const RuntimeInfo& info, const std::string& root) {
-    BoardKey key;
-    key.runtime = file_safe(info.api_version);
-    if (info.simulated) {
-        key.board = "simulator";
-        return key;
-    }
+    const std::string runtime = file_safe(info.api_version);
+    if (info.simulated) return {"simulator", runtime};
     std::string board = device_tree(root, "compatible");
     if (board.empty()) board = device_tree(root, "model");
-    key.board = file_safe(board);
-    if (key.board == "simulator") key.board = "unknown";  // a board of that name is none
-    return key;
+    board = file_safe(board);
+    return {board == "simulator" ? "unknown" : board, runtime};  // a board of that name is none
 }
 
 std::string board_profile_name(const BoardKey& key) {
@@ -139,11 +126,9 @@ Result<BoardAnswers> parse_board_answers(const std::string& text, const std::str
 
 BoardProfileChoice choose_board_profile(const Config& config, const RuntimeInfo& info,
                                         const std::string& root) {
-    if (config.profile == "none") {
-        BoardProfileChoice choice;
-        choice.info = "GGML_RKNPU2_PROFILE=none, so the safe one";
-        return choice;
-    }
+    BoardProfileChoice none;
+    none.info = "GGML_RKNPU2_PROFILE=none, so the safe one";
+    if (config.profile == "none") return none;
     const BoardKey key = board_key(info, root);
     if (config.profile != "auto") return read_profile(config.profile, key);
     std::vector<std::string> folders;
@@ -155,11 +140,10 @@ BoardProfileChoice choose_board_profile(const Config& config, const RuntimeInfo&
         const bool there = std::filesystem::exists(std::filesystem::symlink_status(path, error));
         if (there) return read_profile(path, key);
     }
-    BoardProfileChoice choice;
-    choice.info = format(
+    none.info = format(
         "no board profile (%s in %s), so the safe one; rknpu2-doctor finds out whether another is faster",
         printable(board_profile_name(key)).c_str(), printable(joined(folders, " or ")).c_str());
-    return choice;
+    return none;
 }
 
 }  // namespace rknpu2

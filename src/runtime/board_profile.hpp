@@ -18,7 +18,6 @@
 // is one error with file and line, and nothing of that file is taken.
 #pragma once
 
-#include <optional>
 #include <string>
 #include <vector>
 

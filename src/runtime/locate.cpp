@@ -25,17 +25,16 @@ bool path_exists(const fs::path& path) {
     return fs::exists(path, ignored);
 }
 
-// The name of the kernel driver behind /sys/class/drm/<node>, lower case.
-std::string driver_of(const fs::path& node) {
+}  // namespace
+
+std::string driver_of(const std::string& node) {
     std::error_code error;
-    const fs::path link = fs::read_symlink(node / "device" / "driver", error);
+    const fs::path link = fs::read_symlink(node + "/device/driver", error);
     if (error) return {};
     std::string name = link.filename().string();
     std::transform(name.begin(), name.end(), name.begin(), [](unsigned char c) { return std::tolower(c); });
     return name;
 }
-
-}  // namespace
 
 std::vector<std::string> npu_device_nodes() {
     std::vector<std::string> nodes;
@@ -43,7 +42,7 @@ std::vector<std::string> npu_device_nodes() {
     std::error_code error;
     for (const fs::directory_entry& entry : fs::directory_iterator("/sys/class/drm", error)) {
         const std::string name = entry.path().filename().string();
-        if (driver_of(entry.path()) != "rknpu") continue;
+        if (driver_of(entry.path().string()) != "rknpu") continue;
         const fs::path node = fs::path("/dev/dri") / name;
         if (path_exists(node)) nodes.push_back(node.string());
     }

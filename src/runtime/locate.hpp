@@ -11,6 +11,9 @@ namespace rknpu2 {
 
 // Device nodes of the vendor's kernel driver (rknpu), such as /dev/dri/card1; empty on a PC.
 std::vector<std::string> npu_device_nodes();
+
+// The kernel driver behind a folder of /sys/class/drm, in lower case; empty: unknown.
+std::string driver_of(const std::string& node);
 bool may_use_any(const std::vector<std::string>& nodes);
 
 // Is there the mainline kernel driver (rocket, /dev/accel/accel*)? librknnrt does not work with it.

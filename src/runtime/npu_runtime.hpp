@@ -61,6 +61,11 @@ struct ContextSpec {
     // activations and weights: later changes are not seen, and their memory must not be synced.
     Layout ac_layout = Layout::kNative;
     Layout b_layout = Layout::kNative;
+
+    // Of int8, for calls that are about a domain or the device.
+    static ContextSpec smallest(int domain = 0) {
+        return {.K = kTileK, .N = kTileK, .rows = {1}, .domain = domain};
+    }
 };
 
 class NpuMemory {

@@ -4,7 +4,6 @@
 #include <dlfcn.h>
 #include <link.h>
 
-#include <climits>
 #include <iterator>
 #include <utility>
 
@@ -277,12 +276,8 @@ class RknnRuntime final : public NpuRuntime {
     // the device answers.
     Status ask_version() {
         RknnContext context(functions_, optional_);
-        ContextSpec smallest;
-        smallest.K = 32;
-        smallest.N = 32;
-        smallest.rows = {1};
-        RKNPU2_RETURN_IF_ERROR(
-            context.create(smallest).with_context(info_.library + ": the NPU does not answer"));
+        RKNPU2_RETURN_IF_ERROR(context.create(ContextSpec::smallest())
+                                   .with_context(info_.library + ": the NPU does not answer"));
         rknn::Version version{};
         // For information alone: a runtime that multiplies is one, whatever it answers here.
         if (const Status status = context.query_version(version); !status.ok()) {

@@ -25,17 +25,29 @@ Status cannot_read(const std::string& path, const char* why) {
     return {StatusCode::kIo, format("%s: cannot be read: %s", path.c_str(), why)};
 }
 
+// Calls some(at), which moves a few of the bytes from `at` on and returns how many, until all have been moved.
+// False: it failed, with errno, or there are no more (0).
+template <typename Some>
+bool all_of(size_t bytes, const Some& some) {
+    for (size_t at = 0; at < bytes;) {
+        const ssize_t count = some(at);
+        if (count < 0 && errno == EINTR) continue;
+        if (count == 0) errno = 0;
+        if (count <= 0) return false;
+        at += static_cast<size_t>(count);
+    }
+    return true;
+}
+
 // Writes `path`, of which messages speak as `name`.
 Status write_file(const std::string& path, const std::string& name, const std::string& content, int flags) {
     const NoFileSizeSignal no_signal;
     FileDescriptor file = open_file(path.c_str(), O_WRONLY | flags, 0666);
     if (!file.is_open()) return cannot_write(name);
-    for (size_t written = 0; written < content.size();) {
-        const ssize_t count = ::write(file.number(), content.data() + written, content.size() - written);
-        if (count < 0 && errno == EINTR) continue;
-        if (count < 0) return cannot_write(name);
-        written += static_cast<size_t>(count);
-    }
+    const auto write = [&](size_t at) {
+        return ::write(file.number(), content.data() + at, content.size() - at);
+    };
+    if (!all_of(content.size(), write)) return cannot_write(name);
     if (::fsync(file.number()) != 0 && errno != EINVAL && errno != EROFS) return cannot_write(name);
     return file.close() ? Status() : cannot_write(name);
 }
@@ -83,30 +95,22 @@ NoFileSizeSignal::~NoFileSizeSignal() {
 
 Status write_at(int file, const void* from, size_t bytes, uint64_t offset) {
     const NoFileSizeSignal no_signal;
-    const auto* at = static_cast<const char*>(from);
-    while (bytes > 0) {
-        const ssize_t put = ::pwrite(file, at, bytes, static_cast<off_t>(offset));
-        if (put < 0 && errno == EINTR) continue;
-        if (put <= 0) return {StatusCode::kIo, format("cannot be written: %s", std::strerror(errno))};
-        at += put;
-        offset += static_cast<uint64_t>(put);
-        bytes -= static_cast<size_t>(put);
-    }
-    return {};
+    const auto put = [&](size_t at) {
+        return ::pwrite(file, static_cast<const char*>(from) + at, bytes - at,
+                        static_cast<off_t>(offset + at));
+    };
+    return all_of(bytes, put)
+               ? Status()
+               : Status(StatusCode::kIo, format("cannot be written: %s", std::strerror(errno)));
 }
 
 Status read_at(int file, void* to, size_t bytes, uint64_t offset) {
-    auto* at = static_cast<char*>(to);
-    while (bytes > 0) {
-        const ssize_t got = ::pread(file, at, bytes, static_cast<off_t>(offset));
-        if (got < 0 && errno == EINTR) continue;
-        if (got < 0) return {StatusCode::kIo, format("cannot be read: %s", std::strerror(errno))};
-        if (got == 0) return {StatusCode::kIo, "cut short"};
-        at += got;
-        offset += static_cast<uint64_t>(got);
-        bytes -= static_cast<size_t>(got);
-    }
-    return {};
+    const auto get = [&](size_t at) {
+        return ::pread(file, static_cast<char*>(to) + at, bytes - at, static_cast<off_t>(offset + at));
+    };
+    if (all_of(bytes, get)) return {};
+    if (errno == 0) return {StatusCode::kIo, "cut short"};
+    return {StatusCode::kIo, format("cannot be read: %s", std::strerror(errno))};
 }
 
 FileDescriptor open_file(const char* path, int flags, mode_t mode) {

@@ -28,9 +28,4 @@ void StartWait::over() {
     over_ = true;
 }
 
-std::chrono::milliseconds StartWait::waited() const {
-    const std::lock_guard lock(mutex_);
-    return waited_;
-}
-
 }  // namespace rknpu2

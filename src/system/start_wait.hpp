@@ -33,12 +33,11 @@ class StartWait {
     bool again_after(const Status& refusal);
     // Something was given: from now on nobody waits.
     void over();
-    std::chrono::milliseconds waited() const;
 
   private:
     const std::chrono::milliseconds in_all_;
     const Sleep sleep_;
-    mutable std::mutex mutex_;  // guards what follows
+    std::mutex mutex_;  // guards what follows
     std::chrono::milliseconds waited_{0};
     std::chrono::milliseconds next_{100};
     bool over_ = false;

@@ -30,8 +30,6 @@ class ThreadPool {
     // says how many. `cpus`: numbers of the CPUs that the team may run on, empty for all.
     explicit ThreadPool(int threads, const std::vector<int>& cpus = {});
     ~ThreadPool();
-    ThreadPool(const ThreadPool&) = delete;
-    ThreadPool& operator=(const ThreadPool&) = delete;
 
     int threads() const { return static_cast<int>(team_.size()) + 1; }
     // Threads that look for work before they sleep, at most.

@@ -172,16 +172,16 @@ void store_rows(const WeightPlan& plan, const Task& task, const SegmentRows& row
     const size_t K_padded = rows.segment.K_padded;
     const bool rotates = plan.recipe.rotate;
     const bool last = task.first + task.count == tile.n_count;
-    const auto store = [&](auto* native) {
-        pack_rows(RowsToBlock{.rows = rotates ? rows.rotated : rows.values,
-                              .row_stride = rotates ? K_padded : rows.stride,
-                              .n0 = task.first,
-                              .n_count = task.count,
-                              .k0 = 0,
-                              .k_count = rotates ? K_padded : rows.segment.k_count,
-                              .K_padded = K_padded,
-                              .N_padded = tile.N_padded,
-                              .native = native},
+    const auto store = [&]<typename Element>(Element* native) {
+        pack_rows(RowsToBlock<Element>{.rows = rotates ? rows.rotated : rows.values,
+                                       .row_stride = rotates ? K_padded : rows.stride,
+                                       .n0 = task.first,
+                                       .n_count = task.count,
+                                       .k0 = 0,
+                                       .k_count = rotates ? K_padded : rows.segment.k_count,
+                                       .K_padded = K_padded,
+                                       .N_padded = tile.N_padded,
+                                       .native = native},
                   rows.scales);
         if (last) zero_kernels(tile.n_count, tile.N_padded, K_padded, tile.N_padded, native);
     };

@@ -5,9 +5,7 @@
 
 #include <algorithm>
 #include <bit>
-#include <cerrno>
 #include <cstring>
-#include <type_traits>
 
 #include "base/format.hpp"
 #include "base/log.hpp"

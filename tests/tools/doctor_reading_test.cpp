@@ -256,8 +256,8 @@ class DoctorBoardProfile : public ::testing::Test {
                 not_tried(probes()[report_.readings.size()], {StepState::kLeftOut, "left out"}));
         config_.profile_directory = board_.root() + "/home/.config/ggml-rknpu2";
     }
-    BoardProfilePlace place(const std::string& option = "") const {
-        return board_profile_place(option, config_, report_, board_.root());
+    Result<std::string> place(const std::string& option = "") const {
+        return board_profile_path(option, config_, report_, board_.root());
     }
     Status write(const std::string& option = "") {
         return write_board_profile(place(option), report_, board_.root());
@@ -314,22 +314,22 @@ TEST_F(DoctorBoardProfile, WhatIsReplacedIsSaid) {
 }
 
 TEST_F(DoctorBoardProfile, WhatIsNotSureGoesNowhereByItself) {
-    EXPECT_EQ(place("none").why, "not asked for");
+    EXPECT_EQ(place("none").status().message(), "not asked for");
     report_.quick = true;
-    EXPECT_EQ(place().path, "");
-    EXPECT_EQ(place("/some/file").path, "/some/file");
+    EXPECT_FALSE(place().ok());
+    EXPECT_EQ(place("/some/file").value(), "/some/file");
     report_.quick = false;
     report_.runtime.simulated = true;
-    EXPECT_EQ(place().path, "");
-    EXPECT_EQ(place("/some/file").path, "/some/file");
+    EXPECT_FALSE(place().ok());
+    EXPECT_EQ(place("/some/file").value(), "/some/file");
     report_.runtime.simulated = false;
     config_.profile_directory.clear();
-    EXPECT_EQ(place().path, "");
+    EXPECT_FALSE(place().ok());
     set(report_.readings, "slab-sync", "weights", 0);
     set(report_.readings, "cache-lines", "results", 0);
-    EXPECT_EQ(place("/some/file").path, "");
+    EXPECT_FALSE(place("/some/file").ok());
     report_.readings.pop_back();
-    EXPECT_EQ(place("/some/file").why, "not everything could be tried out");
+    EXPECT_EQ(place("/some/file").status().message(), "not everything could be tried out");
     ASSERT_TRUE(write("/some/file").ok());
     EXPECT_EQ(report_.board_profile->health, Health::kSkipped);
 }

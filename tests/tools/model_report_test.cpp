@@ -179,9 +179,7 @@ TEST(ModelReport, PlainMatricesHaveAReasonAndTheModelsTimes) {
     EXPECT_EQ(matrix["runs_on"], "npu");
     EXPECT_EQ(matrix["placement"]["token"]["runs_on"], "npu");
     EXPECT_EQ(matrix["placement"]["token"]["reason"], target_reason_text(TargetReason::kPlainMatrix));
-    EXPECT_EQ(report["modelled_ms"]["token"]["cpu"],
-              matrix["placement"]["token"]["cpu_us"].get<double>() / 1000);
-    EXPECT_GT(report["modelled_ms"]["prompt"]["cpu"], report["modelled_ms"]["prompt"]["npu"]);
+    EXPECT_GT(matrix["placement"]["prompt"]["cpu_us"], matrix["placement"]["prompt"]["npu_us"]);
     config.matrices = Matrices::kAuto;
     report = analysed(writer, config);
     matrix = entry(report, "blk.0.ffn_gate.weight");

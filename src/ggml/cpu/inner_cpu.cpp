@@ -210,20 +210,20 @@ OneThreadCpus::~OneThreadCpus() {
 
 ggml_backend_t OneThreadCpus::take() noexcept try {
     const std::lock_guard lock(mutex_);
-    if (idle_.empty()) {
-        all_.reserve(all_.size() + 1);
-        idle_.reserve(all_.size() + 1);
-        const ggml_backend_dev_t device = host_.cpu_device();
-        const ggml_backend_t made =
-            device != nullptr ? host_.ggml.ggml_backend_dev_init(device, nullptr) : nullptr;
-        if (made == nullptr) return nullptr;
-        set_cpu_threads(host_, made, 1);
-        all_.push_back(made);
-        return made;
+    if (!idle_.empty()) {
+        const ggml_backend_t backend = idle_.back();
+        idle_.pop_back();
+        return backend;
     }
-    const ggml_backend_t backend = idle_.back();
-    idle_.pop_back();
-    return backend;
+    all_.reserve(all_.size() + 1);
+    idle_.reserve(all_.size() + 1);
+    const ggml_backend_dev_t device = host_.cpu_device();
+    if (device == nullptr) return nullptr;
+    const ggml_backend_t made = host_.ggml.ggml_backend_dev_init(device, nullptr);
+    if (made == nullptr) return nullptr;
+    set_cpu_threads(host_, made, 1);
+    all_.push_back(made);
+    return made;
 } catch (const std::exception&) {  // no memory
     return nullptr;
 }

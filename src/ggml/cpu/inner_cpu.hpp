@@ -14,7 +14,6 @@
 #pragma once
 
 #include <deque>
-#include <memory>
 #include <mutex>
 #include <span>
 #include <thread>

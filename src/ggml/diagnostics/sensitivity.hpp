@@ -12,7 +12,6 @@
 #include <map>
 #include <mutex>
 #include <string>
-#include <vector>
 
 #include "calibration/calibration.hpp"
 #include "ggml/graph/graph_plan.hpp"

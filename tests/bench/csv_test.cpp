@@ -1,18 +1,13 @@
 // SPDX-License-Identifier: MIT
-// Published figures: the files that are compiled in, and broken ones.
-#include "predict/check.hpp"
+// Tables of comma-separated values: read, written, and broken ones.
+#include "predict/csv.hpp"
 
-#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <nlohmann/json.hpp>
 
-#include "predict/csv.hpp"
-
 namespace rknpu2 {
 namespace {
-
-using testing::HasSubstr;
 
 TEST(Csv, QuotedCellsHoldCommasAndQuotes) {
     const CsvTable table("a,b\n\"x, \"\"y\"\"\",2\n", "f.csv");
@@ -40,21 +35,6 @@ TEST(Csv, TheFirstErrorIsKept) {
     EXPECT_EQ(table.integer(0, "a"), 2);
     EXPECT_EQ(table.number(0, "b"), 0);
     EXPECT_EQ(table.status().message(), "f.csv:3: a is 2.5, but must be an integer");
-}
-
-TEST(Published, BrokenFilesAreErrors) {
-    EXPECT_EQ(published_engines("tokens\nmany\n", "f.csv").status().message(),
-              "f.csv:2: \"many\" in column tokens is no number from 0 to 1e+12");
-    EXPECT_EQ(published_engines("engine,model\na,b\n", "f.csv").status().message(),
-              "f.csv: there is no column tokens");
-}
-
-TEST(Published, EveryEngineHasASource) {
-    const auto engines = published_engines(embedded_engines(), "engines.csv");
-    ASSERT_TRUE(engines.ok()) << engines.status().message();
-    EXPECT_GE(engines.value().size(), 5);
-    for (const PublishedEngine& engine : engines.value())
-        EXPECT_FALSE(engine.source.empty());
 }
 
 }  // namespace
