@@ -51,7 +51,7 @@ float softcapped(float z, float c) {
     for (size_t i = 1; i < std::size(lanes::kTanhExp2); ++i)
         p = p * r.f + lanes::kTanhExp2[i];
     const float e = p * r.power;
-    return std::isnan(z) ? z : std::copysign(c * ((2.0F - e) / (2.0F + e)), z);
+    return std::copysign(c * ((2.0F - e) / (2.0F + e)), z);
 }
 
 // Of row m at position n; -inf where it may not see.

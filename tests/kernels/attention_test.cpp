@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "kernels/kernel_cases.hpp"
+#include "kernels/lanes/generic.hpp"
 #include "matrix/float16.hpp"
 #include "matrix/layout.hpp"
 
@@ -282,21 +283,41 @@ TEST(WeighScores, MasksHideAndAdd) {
 }
 
 TEST(WeighScores, HugeScoresAreNumbersLikeOthers) {
+    constexpr float kRows[4][3] = {
+        {1e30F, -1e30F, 1e30F}, {-1e30F, -3e38F, -2e30F}, {3e38F, 0, -3e38F}, {0, -1e9F, -26}};
     for (const TestTier tier : test_tiers()) {
-        Block block(4, 3);
-        const float rows[4][3] = {
-            {1e30F, -1e30F, 1e30F}, {-1e30F, -3e38F, -2e30F}, {3e38F, 0, -3e38F}, {0, -1e9F, -26}};
-        for (size_t m = 0; m < 4; ++m)
-            for (size_t n = 0; n < 3; ++n)
-                block.score(m, n) = rows[m][n];
-        block.weigh(tier);
-        for (size_t m = 0; m < 4; ++m) {
-            EXPECT_EQ(block.maxima[m], rows[m][0]);
-            EXPECT_EQ(block.weight(m, 0), kOne);
-            EXPECT_EQ(block.weight(m, 1), 0);
-            EXPECT_EQ(block.weight(m, 2), m == 0 ? kOne : 0);
-            EXPECT_EQ(block.sums[m], m == 0 ? 2 * kWeightUnit : kWeightUnit);
+        for (const size_t N : {3U, 16U, 19U}) {
+            Block block(4, N);
+            for (size_t m = 0; m < 4; ++m)
+                for (size_t n = 0; n < N; ++n)
+                    block.score(m, n) = kRows[m][n < 3 ? n : 1];
+            block.weigh(tier);
+            for (size_t m = 0; m < 4; ++m) {
+                EXPECT_EQ(block.maxima[m], kRows[m][0]);
+                for (size_t n = 0; n < N; ++n)
+                    EXPECT_EQ(block.weight(m, n), n == 0 || (n == 2 && m == 0) ? kOne : 0);
+                EXPECT_EQ(block.sums[m], m == 0 ? 2 * kWeightUnit : kWeightUnit);
+            }
         }
+    }
+}
+
+// They are not left to the reference, as a row is that gets the sum NaN.
+TEST(WeighScores, VectorsDoRowsWithWhatIsHidden) {
+    Block block(8, 45);
+    for (size_t m = 0; m < block.M; ++m) {
+        uint16_t* const mask = block.mask(m);
+        block.slopes[m] = m % 2 == 0 ? 1.0F : -1.0F;
+        for (size_t n = 0; n < block.N; ++n) {
+            const bool hidden = m < 2 || n % 3 == m % 3;
+            mask[n] = hidden ? kHidden : 0;
+            block.score(m, n) = !hidden ? 1.0F : n % 2 == 0 ? kNaN : kInfinity;
+        }
+    }
+    for (const KernelTier tier : available_tiers()) {
+        of_tier(tier, generic::weigh_scores, avx2::weigh_scores)(block.rows());
+        for (size_t m = 0; m < block.M; ++m)
+            EXPECT_EQ(block.sums[m], m < 2 ? 0.0F : 30 * kWeightUnit) << m;
     }
 }
 

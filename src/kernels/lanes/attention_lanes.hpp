@@ -15,7 +15,7 @@
 // argument is 2^37 times as large, and the leading coefficient 1. So the copy's scores are, too. Those of 2^91 and more
 // overflow; their row gets the sum NaN, and the reference does it.
 //
-// `Lanes` (four_lanes.cpp; eight_lanes_avx2.cpp) says what a vector is.
+// `Lanes` (four_lanes.cpp, eight_lanes_avx2.cpp, attention_neon.cpp) says what a vector is.
 #pragma once
 
 #include <cstddef>
@@ -82,7 +82,7 @@ template <typename Lanes>
     return (square * f + kExp2C0 * kWeightPower) * power_of_two<Lanes>(t);
 }
 
-// rate: kTwoLog2e / c.
+// rate: kTwoLog2e / c. NaN stays NaN.
 template <typename Lanes>
 [[gnu::always_inline]] inline typename Lanes::Float softcapped(typename Lanes::Float z, float c, float rate) {
     using Float = typename Lanes::Float;
@@ -98,10 +98,7 @@ template <typename Lanes>
         p = p * f + kTanhExp2[i];
     const Float e = p * power_of_two<Lanes>(t);
     const Float capped = ((2.0F - e) / (2.0F + e)) * c;
-    const Int magnitude = reinterpret_cast<Int>(z) & INT32_MAX;
-    return magnitude > 0x7F800000
-               ? z
-               : reinterpret_cast<Float>(reinterpret_cast<Int>(capped) | sign);  // NaN stays
+    return reinterpret_cast<Float>(reinterpret_cast<Int>(capped) | sign);
 }
 
 // kCount vectors that lie side by side.
