@@ -36,16 +36,25 @@ std::vector<Task> cut_rows(const WeightPlan& plan) {
 template <typename Body>
 Status for_each_task(const WeightSource& source, const WeightPlan& plan, ThreadPool& pool, const Body& body) {
     const std::vector<Task> tasks = cut_rows(plan);
+    std::mutex mutex;
+    std::vector<AlignedBuffer> idle;  // scratch of tasks that are done: as many as there are threads
     return pool.parallel_try(tasks.size(), [&](size_t index) {
         const Task& task = tasks[index];
         const size_t plain = task.count * source.K;
         const size_t rotated = plan.recipe.rotate ? task.count * plan.longest_segment() : 0;
-        const AlignedBuffer scratch = RKNPU2_TAKE(AlignedBuffer::allocate((plain + rotated) * sizeof(float)));
+        AlignedBuffer scratch;
+        if (const std::lock_guard lock(mutex); !idle.empty()) {
+            scratch = std::move(idle.back());
+            idle.pop_back();
+        }
+        RKNPU2_RETURN_IF_ERROR(scratch.grow((plain + rotated) * sizeof(float)));
         auto* const rows = scratch.as<float>();
         const size_t n0 = plan.tiles[task.tile].n0 + task.first;
         for (size_t i = 0; i < task.count; ++i)
             source.dequantise(source.row(n0 + i), rows + i * source.K, static_cast<int64_t>(source.K));
         body(task, rows, rows + plain);
+        const std::lock_guard lock(mutex);
+        idle.push_back(std::move(scratch));
         return Status();
     });
 }
