@@ -8,7 +8,6 @@ programs and for options (commands.py).
 # (page, reason) -> how many blocks
 REVIEWED = {
     ("CONTRIBUTING.md", "an hour or more, and it is what runs these tests"): 1,
-    ("docs/design.md", "minutes on an idle machine, with three models"): 1,
     ("docs/fuzzing.md", "needs clang, which nothing else here does, and minutes"): 1,
     ("docs/install.md", "starts a service of a board"): 1,
     ("docs/measurements/architectures.md", "it is what runs these tests; with the long ones, hours"): 1,
