@@ -104,10 +104,12 @@ Result<KvCells::Block*> KvCells::block_for(uint64_t layer, size_t number) {
     return room;
 }
 
+// The parts of a run by values are whole, or zeros.
 void KvCells::add_work(Block& block, const Visibility& visibility, std::vector<Work>& work) const {
+    static constexpr std::array<uint8_t, kValueBlock> kNothing{};
     for (size_t part = 0; part < kPartsOfBlock; ++part) {
         const size_t at = block.number * kPartsOfBlock + part;
-        if (at >= visibility.parts()) break;
+        const uint8_t* const seen = at < visibility.parts() ? visibility.seen(at) : kNothing.data();
         Work some;
         some.block = &block;
         some.part = part;
@@ -115,13 +117,14 @@ void KvCells::add_work(Block& block, const Visibility& visibility, std::vector<W
         size_t last = 0;
         for (size_t i = 0; i < kValueBlock; ++i) {
             const bool was = block.packed[part * kValueBlock + i];
-            some.seen[i] = was || visibility.seen(at)[i] != 0 ? 1 : 0;
+            some.seen[i] = was || seen[i] != 0 ? 1 : 0;
             if (some.seen[i] == 0 || was) continue;
             block.packed.set(part * kValueBlock + i);
             first = std::min(first, i);
             last = i;
         }
-        if (first == kValueBlock) continue;
+        const bool joined = value_depth(block.number) > kValueBlock && !block.begun[part];
+        if (first == kValueBlock && !joined) continue;
         const bool all = !std::exchange(block.begun[part], true);
         some.first = all ? 0 : first;
         some.count = all ? kValueBlock : last + 1 - first;
@@ -138,8 +141,9 @@ Slice KvCells::keys(size_t block, size_t head, size_t columns) const {
 
 Slice KvCells::values(size_t block, size_t head, size_t part) const {
     Slice slice = keys(block, head, kAttentionBlock);
-    slice.offset += slice.bytes + part * kValueBlock * value_width_ * kHalf;
-    slice.bytes = kValueBlock * value_width_ * kHalf;
+    const size_t bytes = value_depth(block) * value_width_ * kHalf;
+    slice.offset += slice.bytes + part * bytes;
+    slice.bytes = bytes;
     return slice;
 }
 
@@ -148,28 +152,30 @@ void KvCells::pack_head(const AttentionProblem& problem, const Work& work, size_
     const size_t position = (block * kPartsOfBlock + work.part) * kValueBlock + work.first;
     const auto native = [](const Slice& slice) { return reinterpret_cast<uint16_t*>(slice.data()); };
     const uint8_t* const seen = work.seen.data() + work.first;
-    const RowsOfHead both[] = {
-        {problem.keys,
-         head,
-         position,
-         pack_keys,
-         {nullptr, 0, problem.keys.width, key_width_, work.part * kValueBlock + work.first, 0, seen,
-          native(keys(block, head, kAttentionBlock))}},
-        {problem.values,
-         head,
-         position,
-         pack_values,
-         {nullptr, 0, problem.values.width, value_width_, work.first, 0, seen,
-          native(values(block, head, work.part))}}};
-    const auto pack_one_by_one = [&](RowsOfHead rows, size_t first, size_t count) {
+    const size_t first = work.part * kValueBlock + work.first;  // of the block
+    const size_t depth = value_depth(block);
+    const RowsOfHead both[] = {{problem.keys,
+                                head,
+                                position,
+                                pack_keys,
+                                {nullptr, 0, problem.keys.width, key_width_, first, 0, seen,
+                                 native(keys(block, head, kAttentionBlock))}},
+                               {problem.values,
+                                head,
+                                position,
+                                pack_values,
+                                {nullptr, 0, problem.values.width, value_width_, first % depth, 0, seen,
+                                 native(values(block, head, first / depth)), depth}}};
+    const auto pack_one_by_one = [&](const RowsOfHead& rows, size_t begin, size_t count) {
         static constexpr uint8_t kUnseen = 0;
-        for (size_t i = first; i < first + count; ++i) {
+        for (size_t i = begin; i < begin + count; ++i) {
             if (pack_some(rows, i, 1)) continue;
             RowsOfHead zeros = rows;
-            zeros.to.seen = &kUnseen - i;
-            pack_some(zeros, i, 1);
+            zeros.to.first += i;
+            zeros.to.seen = &kUnseen;
+            pack_some(zeros, 0, 1);
             const std::lock_guard lock(no_half_mutex_);
-            work.block->no_half.set(work.part * kValueBlock + work.first + i);
+            work.block->no_half.set(first + i);
         }
     };
     for (const RowsOfHead& rows : both) {
@@ -225,7 +231,7 @@ Status KvCells::publish(std::span<const Work> work) {
             const size_t begin = first / kGroup * kGroup * row_bytes;
             const size_t end = round_up(first + work[i].count, kGroup) * row_bytes;
             for (size_t head = 0; head < heads_; ++head) {
-                const Slice of_values = values(block->number, head, work[i].part);
+                const Slice of_values = values(block->number, head, first / value_depth(block->number));
                 where.push_back({keys(block->number, head, 0).offset + begin, end - begin});
                 where.push_back({of_values.offset, of_values.bytes});
                 npu_.counters.attention.packed_bytes += end - begin + of_values.bytes;

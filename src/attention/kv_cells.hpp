@@ -28,6 +28,12 @@ inline constexpr size_t kMostCellBytes = size_t{64} << 20;
 inline constexpr size_t kAttentionAreas = size_t{1} << 32;
 inline constexpr size_t kAreasOfCells = kAttentionAreas << 1;
 
+// Positions that one run multiplies by values: its K. Longer runs read values less often, short prompts have no use
+// for them. By the block alone, so that sums have one order.
+inline constexpr size_t value_depth(size_t block) {
+    return block == 0 ? kValueBlock : kAttentionBlock;
+}
+
 class KvCells {
   public:
     explicit KvCells(NpuResources& npu) : npu_(npu) {}
@@ -46,6 +52,7 @@ class KvCells {
     // Does the token see a position of them that has no half?
     bool sees_what_has_no_half(const AttentionProblem& problem, size_t token) const;
     Slice keys(size_t block, size_t head, size_t columns) const;
+    // part: of value_depth() positions.
     Slice values(size_t block, size_t head, size_t part) const;
 
     size_t key_width() const { return key_width_; }      // padded: K of the first product

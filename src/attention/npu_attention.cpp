@@ -68,7 +68,7 @@ Status NpuAttention::run(const AttentionProblem& problem, uint64_t layer, int do
     const size_t most = std::max<size_t>(kMostRowsOfStep / problem.heads, 1);
     for (size_t first = 0; first < problem.tokens; first += most) {
         const AttentionProblem part = problem.part(first, std::min(most, problem.tokens - first));
-        RKNPU2_RETURN_IF_ERROR(attempt(part, layer, caller.between));
+        RKNPU2_RETURN_IF_ERROR(attempt(part, layer, caller.work));
         for (size_t token = 0; token < part.tokens; ++token) {
             if (!for_cpu_[token]) continue;
             ++npu_.counters.attention.tokens_without_halves;
@@ -78,11 +78,12 @@ Status NpuAttention::run(const AttentionProblem& problem, uint64_t layer, int do
     return {};
 }
 
-Status NpuAttention::attempt(const AttentionProblem& problem, uint64_t layer, const Between& between) {
+Status NpuAttention::attempt(const AttentionProblem& problem, uint64_t layer, const Work& work) {
     Status stopped;
-    const auto go_on = [&] {
-        stopped = between();
-        return stopped;
+    const auto go_on = [&]() -> Result<bool> {
+        Result<bool> did = work();
+        if (!did.ok()) stopped = did.status();
+        return did;
     };
     Recovery recovery = npu_.recovery();
     const auto once = [&] {
@@ -90,16 +91,19 @@ Status NpuAttention::attempt(const AttentionProblem& problem, uint64_t layer, co
         drain();
         return status;
     };
-    return retry(once, [&](Status& failure) {
+    Status status = retry(once, [&](Status& failure) {
         if (!stopped.ok() || failure.code() == StatusCode::kUnsupported ||
             failure.code() == StatusCode::kOutOfMemory)
             return false;
         return recovery.again_after(failure, problem.name,
                                     [&] { npu_.contexts.drop_set(ContextKey::kAttention); });
     });
+    if (status.ok() || !recovery.wants_cpu()) return status;
+    ++npu_.counters.faults.by_cpu;
+    return {StatusCode::kUnsupported, status.to_string()};
 }
 
-Status NpuAttention::compute(const AttentionProblem& problem, uint64_t layer, const Between& between) {
+Status NpuAttention::compute(const AttentionProblem& problem, uint64_t layer, const Work& work) {
     cells_.use(problem, domain_);
     visibility_.look(problem, npu_.pool);
     factors_.resize(problem.kv_heads * problem.rows());
@@ -118,7 +122,7 @@ Status NpuAttention::compute(const AttentionProblem& problem, uint64_t layer, co
         RKNPU2_RETURN_IF_ERROR(cells_.pack(problem, visibility_, layer, blocks));
         for (size_t token = 0; token < problem.tokens; ++token)
             if (cells_.sees_what_has_no_half(problem, token)) for_cpu_[token] = true;
-        RKNPU2_RETURN_IF_ERROR(compute_blocks(problem, {from, to}, between));
+        RKNPU2_RETURN_IF_ERROR(compute_blocks(problem, {from, to}, work));
         from = to;
     }
     const PhaseTimer timer(npu_.counters, Phase::kDequantise);
@@ -198,7 +202,7 @@ void NpuAttention::find_units(const AttentionProblem& problem) {
 }
 
 Status NpuAttention::compute_blocks(const AttentionProblem& problem, std::span<Unit> units,
-                                    const Between& between) {
+                                    const Work& work) {
     RKNPU2_RETURN_IF_ERROR(bind(units));
     const auto cores = static_cast<size_t>(npu_.config.cores);
     const size_t groups = ceil_div(units.size(), cores);
@@ -206,18 +210,21 @@ Status NpuAttention::compute_blocks(const AttentionProblem& problem, std::span<U
         return units.subspan(g * cores, std::min(cores, units.size() - g * cores));
     };
     const auto jobs = [&](size_t g) -> Jobs& { return jobs_[g % jobs_.size()]; };
-    for (size_t g = 0; g < groups + 2; ++g) {
+    // What is added up in a turn of the loop had the slot that the next turn gives to others.
+    constexpr size_t kWeighed = std::tuple_size_v<decltype(jobs_)> - 1;  // groups behind
+    constexpr size_t kAdded = kWeighed + 1;
+    for (size_t g = 0; g < groups + kAdded; ++g) {
         if (g < groups) submit_scores(group(g), jobs(g).scores);
-        if (g >= 1 && g <= groups) {
-            RKNPU2_RETURN_IF_ERROR(wait_for(jobs(g - 1).scores));
-            weigh(problem, group(g - 1));
-            submit_values(group(g - 1), jobs(g - 1).values);
+        if (g >= kWeighed && g - kWeighed < groups) {
+            Jobs& those = jobs(g - kWeighed);
+            RKNPU2_RETURN_IF_ERROR(wait_for(those.scores, work));
+            weigh(problem, group(g - kWeighed));
+            submit_values(group(g - kWeighed), those.values);
         }
-        if (g >= 2) {
-            RKNPU2_RETURN_IF_ERROR(wait_for(jobs(g - 2).values));
-            add(problem, group(g - 2));
+        if (g >= kAdded) {
+            RKNPU2_RETURN_IF_ERROR(wait_for(jobs(g - kAdded).values, work));
+            add(problem, group(g - kAdded));
         }
-        RKNPU2_RETURN_IF_ERROR(between());
     }
     return {};
 }
@@ -254,15 +261,18 @@ Status NpuAttention::bind_unit(Unit& unit, size_t slot) {
     unit.scores = RKNPU2_TAKE(bind_one(cells_.key_width(), unit.columns, queries_of(unit),
                                        cells_.keys(unit.block, unit.head, unit.columns),
                                        kAreasOfScores + slot, unit.core));
-    for (size_t part = 0; part < kPartsOfBlock; ++part) {
-        // Both cubes of weights are written where the block has more positions than one takes.
-        if (!unit.sees[part] && unit.positions <= part * kValueBlock) continue;
+    const size_t depth = value_depth(unit.block);
+    const size_t cube = rows * kValueBlock;
+    for (size_t first = 0; first < unit.positions; first += depth) {
+        const size_t part = first / depth;
         const size_t index = slot * kPartsOfBlock + part;
-        const size_t bytes = rows * kValueBlock * sizeof(uint16_t);
-        const Slice weights = RKNPU2_TAKE(npu_.areas.activations(domain_, kAreasOfWeights + index, bytes));
-        unit.weights[part] = halves_of(weights);
-        if (!unit.sees[part]) continue;
-        unit.values[part] = RKNPU2_TAKE(bind_one(kValueBlock, cells_.value_width(), weights,
+        const Slice weights = RKNPU2_TAKE(
+            npu_.areas.activations(domain_, kAreasOfWeights + index, rows * depth * sizeof(uint16_t)));
+        for (size_t i = 0; i < depth; i += kValueBlock)
+            unit.weights[(first + i) / kValueBlock] = halves_of(weights) + i / kValueBlock * cube;
+        unit.multiplies[part] = depth > kValueBlock || unit.sees[part];
+        if (!unit.multiplies[part]) continue;
+        unit.values[part] = RKNPU2_TAKE(bind_one(depth, cells_.value_width(), weights,
                                                  cells_.values(unit.block, unit.head, part),
                                                  kAreasOfValues + index, unit.core * kPartsOfBlock + part));
     }
@@ -284,13 +294,20 @@ void NpuAttention::submit_values(std::span<const Unit> units, NpuLane::Job& job)
         runs.clear();
     for (const Unit& unit : units)
         for (size_t part = 0; part < kPartsOfBlock; ++part)
-            if (unit.sees[part]) job.runs[unit.core].push_back(unit.values[part]);
+            if (unit.multiplies[part]) job.runs[unit.core].push_back(unit.values[part]);
     job.synced.reset(rk3588::kCores * kPartsOfBlock);
     submitted_.push_back(&job);
     npu_.lane->submit_first(job);
 }
 
-Status NpuAttention::wait_for(NpuLane::Job& job) {
+// Others work in the meantime, and whenever they can: they give the NPU more to do.
+Status NpuAttention::wait_for(NpuLane::Job& job, const Work& work) {
+    while (RKNPU2_TAKE(work())) {
+    }
+    return end(job);
+}
+
+Status NpuAttention::end(NpuLane::Job& job) {
     npu_.lane->wait_for(job);
     std::erase(submitted_, &job);
     if (!job.status.ok()) failed_.push_back(job.failed);
@@ -300,7 +317,7 @@ Status NpuAttention::wait_for(NpuLane::Job& job) {
 // Waits for what was begun. Contexts that failed are dropped then.
 void NpuAttention::drain() {
     while (!submitted_.empty())
-        static_cast<void>(wait_for(*submitted_.front()));
+        static_cast<void>(end(*submitted_.front()));
     for (const FailedContexts& failed : failed_)
         drop_failed(npu_.contexts, failed);
     failed_.clear();
@@ -343,8 +360,11 @@ void NpuAttention::weigh_rows(const AttentionProblem& problem, const Unit& unit,
                   block_maxima_.data() + state,
                   block_sums_.data() + state});
     if (first > 0) return;
-    for (size_t part = 0; part < kPartsOfBlock; ++part)
-        if (unit.weights[part] != nullptr) zero_rows(unit.rows, room, kValueBlock, room, unit.weights[part]);
+    for (size_t part = 0; part < kPartsOfBlock; ++part) {
+        const bool written = part * kValueBlock < unit.positions;
+        if (unit.weights[part] != nullptr)
+            zero_rows(written ? unit.rows : 0, room, kValueBlock, room, unit.weights[part]);
+    }
 }
 
 void NpuAttention::add(const AttentionProblem& problem, std::span<const Unit> units) {
@@ -362,7 +382,7 @@ void NpuAttention::add(const AttentionProblem& problem, std::span<const Unit> un
                      RowSums::Block block{
                          unit.row, block_maxima_.data() + unit.state, block_sums_.data() + unit.state, {}};
                      for (size_t part = 0; part < kPartsOfBlock; ++part)
-                         if (unit.sees[part]) block.values[part] = unit.values[part].written;
+                         if (unit.multiplies[part]) block.values[part] = unit.values[part].written;
                      sums_.add(problem, unit.head, unit.row + first, count, block);
                  });
         done = end;

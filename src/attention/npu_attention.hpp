@@ -3,15 +3,15 @@
 //
 //   scores  S = Q K^T    rows: the query heads of a KV head, token by token; K: the head's size
 //   weights P            2^(S - maximum), on all threads of the CPU (kernels/attention.hpp)
-//   values  O = P V      K: kValueBlock positions
+//   values  O = P V      K: value_depth() positions
 //
 // A unit is at most kMaxRows rows of a KV head and a block of kAttentionBlock positions, at a multiple of it. Units
 // that no row sees are left out. What they give is added up in the order of positions, with the factor
 // 2^(maximum of the block - maximum of the row). So a row depends on its own query, its mask and what it sees
 // of the cache: not on other rows, on the number of positions behind, on cores or threads.
 //
-// A core has a unit at a time. While the NPU makes the scores of three units, the CPU weighs those of three
-// others. The runs go before those of a flow, whose multiplications fill the time in between.
+// A core has a unit at a time, and some groups of such units are on their way. The runs go before those of a flow,
+// whose multiplications fill the time in between.
 //
 // Queries are rounded to halves, after their row was divided by a power of two where halves need it; their scale
 // is applied to the scores.
@@ -31,9 +31,10 @@ class NpuAttention {
 
     explicit NpuAttention(NpuResources& npu) : npu_(npu), cells_(npu) {}
 
+    using Work = std::function<Result<bool>()>;
     struct Caller {
-        // Called now and then. Its failure ends the call.
-        std::function<Status()> between;
+        // Does something else for a while; false: there is nothing to do. Its failure ends the call.
+        Work work;
         // Computes one token by the CPU's attention: what it sees has no half. So its result depends on no other.
         std::function<Status(size_t token)> by_cpu;
     };
@@ -54,6 +55,7 @@ class NpuAttention {
         size_t positions = 0;  // and those of them that there are
         bool plain = false;    // every row sees them all
         std::array<bool, kPartsOfBlock> sees{};
+        std::array<bool, kPartsOfBlock> multiplies{};  // by values, which parts of value_depth() positions
         size_t core = 0;
         size_t state = 0;  // its first row in block_maxima_ and block_sums_
         std::array<uint16_t*, kPartsOfBlock> weights{};
@@ -65,19 +67,18 @@ class NpuAttention {
         NpuLane::Job scores, values;
     };
 
-    using Between = std::function<Status()>;
-
-    Status attempt(const AttentionProblem& problem, uint64_t layer, const Between& between);
-    Status compute(const AttentionProblem& problem, uint64_t layer, const Between& between);
+    Status attempt(const AttentionProblem& problem, uint64_t layer, const Work& work);
+    Status compute(const AttentionProblem& problem, uint64_t layer, const Work& work);
     void find_units(const AttentionProblem& problem);
     bool see(const AttentionProblem& problem, Unit& unit) const;
     Status convert_queries(const AttentionProblem& problem);
-    Status compute_blocks(const AttentionProblem& problem, std::span<Unit> units, const Between& between);
+    Status compute_blocks(const AttentionProblem& problem, std::span<Unit> units, const Work& work);
     Status bind(std::span<Unit> units);
     Status bind_unit(Unit& unit, size_t slot);
     void submit_scores(std::span<const Unit> units, NpuLane::Job& job);
     void submit_values(std::span<const Unit> units, NpuLane::Job& job);
-    Status wait_for(NpuLane::Job& job);
+    Status wait_for(NpuLane::Job& job, const Work& work);
+    Status end(NpuLane::Job& job);
     void drain();
     void weigh(const AttentionProblem& problem, std::span<const Unit> units);
     void weigh_rows(const AttentionProblem& problem, const Unit& unit, size_t first, size_t count);
@@ -91,7 +92,8 @@ class NpuAttention {
     std::vector<Unit> units_;
     std::vector<Slice> queries_;  // by KV head and kMaxRows rows
     size_t pieces_ = 1;           // of a KV head's rows
-    std::array<Jobs, 2> jobs_;
+    // Groups on their way. With four, the NPU makes scores of three while the CPU weighs those of the first.
+    std::array<Jobs, 4> jobs_;
     std::vector<NpuLane::Job*> submitted_;  // and not waited for
     std::vector<FailedContexts> failed_;
     // Of scores, in units of ln 2, by KV head and row. NaN: the query is not finite.

@@ -26,7 +26,7 @@
 namespace rknpu2 {
 
 inline constexpr size_t kAttentionBlock = 1024;  // positions
-inline constexpr size_t kValueBlock = 512;       // positions that one product by values takes: its K
+inline constexpr size_t kValueBlock = 512;       // positions of a cube of weights
 inline constexpr float kWeightUnit = 0x1p14F;
 
 // Rows of scores of one block, and what they become. All counts are elements or rows, not bytes. Only rows m0 ..
@@ -74,16 +74,17 @@ struct HalvesToBlock {
     size_t width_padded;    // a multiple of 32 for keys, of 16 for values
     size_t first;           // position within the block
     size_t count;
-    const uint8_t* seen;  // count values, or null: all are seen
-    uint16_t* native;     // the whole block
+    const uint8_t* seen;         // count values, or null: all are seen
+    uint16_t* native;            // the whole block
+    size_t depth = kValueBlock;  // of values: positions of the block, kValueBlock or kAttentionBlock
 };
 
 // Keys are the columns of the first product: native B with K = width_padded, N = kAttentionBlock. Positions
 // first .. first+count-1 are written, with zeros behind the width. Returns false if a seen element is infinite
 // or NaN.
 bool pack_keys(const HalvesToBlock& keys, KernelTier tier = default_tier());
-// Values are the rows of the second one: native B with K = kValueBlock, N = width_padded. first + count <=
-// kValueBlock. Otherwise as pack_keys().
+// Values are the rows of the second one: native B with K = depth, N = width_padded. first + count <= depth.
+// Otherwise as pack_keys().
 bool pack_values(const HalvesToBlock& values, KernelTier tier = default_tier());
 
 }  // namespace rknpu2

@@ -105,8 +105,22 @@ void NpuLane::do_part(Job& job, size_t core) {
     finished_.notify_one();
 }
 
+void NpuLane::do_first_jobs(size_t core) {
+    while (true) {
+        Job* first = nullptr;
+        {
+            const std::lock_guard lock(mutex_);
+            for (Job* const job : first_jobs_)
+                if (first == nullptr && !std::exchange(job->begun[core], true)) first = job;
+        }
+        if (first == nullptr) return;
+        do_part(*first, core);
+    }
+}
+
 void NpuLane::run_all(Job& job, size_t core) {
     for (const BoundRun& next : job.runs[core]) {
+        if (!job.first && &next != job.runs[core].data()) do_first_jobs(core);
         Status status;
         if (!sync(next, job, status)) return;
         if (status.ok()) status = execute(next, counters_, job.failed);

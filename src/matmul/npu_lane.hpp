@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Threads that do the NPU's runs, one for each core, while another thread goes on with the CPU's work.
 //
-// A job is a list of runs for each core. A core begins jobs in the order in which they were submitted, those
-// that somebody waits for first, whatever the others do. A job is done when all cores are; when a run of it
+// A job is a list of runs for each core. A core begins jobs in the order in which they were submitted, whatever the
+// others do; those that go first also between two runs of others. A job is done when all cores are; when a run of it
 // fails, the runs that are left are skipped. The first run that reads a cube makes it visible to the device.
 // submit(), done(), wait() and wait_for() belong to one thread. The lane's threads sleep while there is nothing to do; they allocate nothing, and
 // make no contexts or imports.
@@ -58,6 +58,7 @@ class NpuLane {
     Job* take_job(size_t thread, size_t& core);
     void do_part(Job& job, size_t core);
     void run_all(Job& job, size_t core);
+    void do_first_jobs(size_t core);
     bool sync(const BoundRun& run, Job& job, Status& status);
 
     Counters& counters_;

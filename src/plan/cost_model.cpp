@@ -107,6 +107,21 @@ size_t best_chunk_rows(const BoardRates& rates, NpuArithmetic arithmetic, size_t
     return best;
 }
 
+int64_t flow_chunk_rows(const BoardRates& rates, NpuArithmetic arithmetic,
+                        std::span<const ProductShape> products, int64_t rows) {
+    if (rows < kLongPromptRows) return kFlowChunkRows;
+    const auto ns_of_row = [&](size_t chunk_rows) {
+        double ns = 0;
+        for (const auto& [K, N] : products) {
+            const size_t segments = best_segments(rates, arithmetic, K);
+            ns += static_cast<double>(segments) * run_ns(rates, arithmetic, chunk_rows, ceil_div(K, segments),
+                                                         ceil_div(N, rk3588::kCores), rk3588::kCores);
+        }
+        return ns / static_cast<double>(chunk_rows);
+    };
+    return ns_of_row(112) < ns_of_row(128) ? 112 : 128;
+}
+
 size_t best_segments(const BoardRates& rates, NpuArithmetic arithmetic, size_t K) {
     const bool state = K <= kLongRow;
     const size_t weights = state ? 3 : 1;

@@ -13,6 +13,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 
 #include "plan/chip.hpp"
 #include "plan/weight_plan.hpp"
@@ -95,6 +96,16 @@ size_t best_chunk_rows(const BoardRates& rates, NpuArithmetic arithmetic, size_t
 inline constexpr int64_t kFlowChunkRows = 64;
 inline constexpr int64_t kFewestFlowRows = 2 * kFlowChunkRows;
 inline constexpr int64_t kFlowSkew = 2;
+
+// Longer chunks where attention is on the NPU, too: their rows fill its runs. Of 112 and 128 rows, those with which these
+// multiplications read their weights less often; kFlowChunkRows for prompts of less than kLongPromptRows rows, which would
+// have too few chunks.
+struct ProductShape {
+    size_t K, N;
+};
+inline constexpr int64_t kLongPromptRows = 384;
+int64_t flow_chunk_rows(const BoardRates& rates, NpuArithmetic arithmetic,
+                        std::span<const ProductShape> products, int64_t rows);
 
 // Into how many segments rows of K elements are best cut, for a request of 512 tokens in and 128 out. Depends
 // on K and the arithmetic alone: weights that share their activations must be cut alike, and results must not

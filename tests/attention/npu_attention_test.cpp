@@ -2,6 +2,9 @@
 // Attention whose products the NPU does: near to float64, and a row's bits depend on nothing but the row.
 #include "attention/npu_attention.hpp"
 
+#include <chrono>
+#include <thread>
+
 #include "attention/heads.hpp"
 #include "runtime/rknn_runtime.hpp"
 #include "support/fake_runtime.hpp"
@@ -36,7 +39,7 @@ class NpuAttentionTest : public ::testing::Test {
         npu.get_lane();
         NpuAttention attention(npu);
         return attention.run(problem, 0, 0,
-                             {[] { return Status(); },
+                             {[] { return Result<bool>(false); },
                               [&](size_t token) {
                                   if (by_cpu != nullptr) by_cpu->push_back(token);
                                   return Status();
@@ -227,6 +230,27 @@ TEST_F(NpuAttentionTest, BlocksThatHaveNoRoomTogether) {
     expect_near(heads, shape, random, 20);
 }
 
+// 16,384 positions of heads as Llama-3.1-8B and Llama-2-7B have them.
+TEST_F(NpuAttentionTest, ALongCacheTakesLittleMemoryAndFewContexts) {
+    test::Random random;
+    for (const auto& [kv_heads, most_mib] : {std::pair<size_t, size_t>{8, 96}, {32, 192}}) {
+        HeadsShape shape;
+        shape.tokens = 64;
+        shape.positions = 16384;
+        shape.heads = 32;
+        shape.kv_heads = kv_heads;
+        shape.key_width = shape.value_width = 128;
+        shape.scale = 0.088F;
+        shape.masked = false;
+        Heads heads(shape, random);
+        const auto npu = open();
+        ASSERT_TRUE(attend(*npu, heads.problem()).ok());
+        EXPECT_LE(npu->memory.bytes_in_use() >> 20, most_mib) << kv_heads;
+        EXPECT_LE(npu->contexts.size(), 48U);
+        expect_near(heads, shape, random, 4);
+    }
+}
+
 TEST_F(NpuAttentionTest, FailuresAreTriedAgainOrReported) {
     test::Random random;
     HeadsShape shape;
@@ -256,6 +280,69 @@ TEST_F(NpuAttentionTest, FailuresAreTriedAgainOrReported) {
             EXPECT_EQ(0, std::memcmp(right.data(), heads.out.data(), right.size() * sizeof(float)));
         }
     }
+}
+
+TEST_F(NpuAttentionTest, TheCpuIsAskedForWhereThePolicySaysSo) {
+    test::Random random;
+    HeadsShape shape;
+    shape.tokens = 5;
+    shape.positions = 50;
+    Heads heads(shape, random);
+    config_.on_error = {OnError::kCpu};
+    FakeState state;
+    NpuResources npu(std::make_unique<FakeRuntime>(state), config_, counters_, nullptr);
+    state.runs_until_failure = 1;
+    EXPECT_EQ(attend(npu, heads.problem()).code(), StatusCode::kUnsupported);
+    EXPECT_EQ(counters_.faults.by_cpu, 1U);
+}
+
+// The core's second run waits until the job that goes first is done, or five seconds.
+TEST_F(NpuAttentionTest, RunsThatGoFirstGoBetweenThoseOfAnotherJob) {
+    FakeState state;
+    NpuResources npu(std::make_unique<FakeRuntime>(state), config_, counters_, nullptr);
+    const std::lock_guard owns(npu.mutex);
+    npu.begin_call();
+    NpuLane& lane = npu.get_lane();
+    const auto bound = [&](size_t index) {
+        CachedContext* const context = npu.contexts.get({NpuArithmetic::kFloat16, 32, 32, 0, 0}).value();
+        const Slice memory = npu.areas.activations(0, index, 4096).value();
+        BoundRun run{context, 0, 0, {}, {}, {}, {memory.data(), 1}};
+        run.activations = context->view(Operand::kActivations, 0, memory, memory.bytes).value();
+        run.weights = context->view(Operand::kWeights, 0, memory, memory.bytes).value();
+        run.result =
+            context->view(Operand::kResult, 0, npu.areas.result(0, index, 4096).value(), 4096).value();
+        return run;
+    };
+    const BoundRun run = bound(0);
+    NpuLane::Job others;
+    NpuLane::Job first;
+    others.runs[0] = {run, run, run};
+    first.runs[0] = {run};
+    others.synced.reset_known(1);
+    first.synced.reset_known(1);
+    std::atomic<int> begun{0};
+    std::atomic<bool> submitted{false};
+    std::atomic<bool> done{false};
+    const auto wait_until = [](const std::atomic<bool>& flag) {
+        for (int i = 0; i < 5000 && !flag; ++i)
+            std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    };
+    state.before_run = [&] {
+        const int number = ++begun;
+        if (number == 1) wait_until(submitted);
+        if (number == 3) wait_until(done);
+    };
+    lane.submit(others);
+    while (begun == 0)
+        std::this_thread::yield();
+    lane.submit_first(first);
+    submitted = true;
+    lane.wait_for(first);
+    EXPECT_LE(begun, 3);
+    done = true;
+    EXPECT_EQ(lane.wait(), &others);
+    EXPECT_EQ(begun, 4);
+    EXPECT_EQ(lane.wait(), nullptr);
 }
 
 TEST_F(NpuAttentionTest, NoMemoryIsSaid) {

@@ -23,6 +23,7 @@ using test::Random;
 struct Cache {
     size_t width, stride, count, first;
     bool keys;
+    bool deep;  // values of a whole block
     GuardedBuffer<std::byte> rows;
     GuardedBuffer<uint8_t> seen;
     size_t width_padded;
@@ -34,6 +35,7 @@ struct Cache {
           count(random.one_in(2) ? 32 * random.size(1, 6) : random.size(1, 200)),
           first(random.one_in(2) ? 32 * random.size(0, 4) : random.size(0, 300)),
           keys(for_keys),
+          deep(random.one_in(2)),
           rows((count - 1) * stride + 2 * width, random.one_in(2) ? Edge::kEnd : Edge::kBegin),
           seen(count, Edge::kEnd, 1),
           width_padded(round_up(width, keys ? size_t{32} : size_t{16}) + (random.one_in(4) ? 32U : 0U)) {
@@ -56,13 +58,13 @@ struct Cache {
         std::memcpy(&value, rows.data() + i * stride + 2 * k, 2);
         return value;
     }
-    size_t positions() const { return keys ? kAttentionBlock : kValueBlock; }
+    size_t positions() const { return keys || deep ? kAttentionBlock : kValueBlock; }
     // Returns the block with 0xA5A5 where nothing was written, or nothing if an element is not finite.
     std::optional<std::vector<uint16_t>> packed(TestTier tier) const {
         const GuardedBuffer<uint16_t> block(positions() * width_padded);
         const HalvesToBlock from{
-            rows.data(), stride, width, width_padded, first, count, all_seen ? nullptr : seen.data(),
-            block.data()};
+            rows.data(),  stride,     width, width_padded, first, count, all_seen ? nullptr : seen.data(),
+            block.data(), positions()};
         if (!(keys ? pack_keys(from, tier) : pack_values(from, tier))) return std::nullopt;
         return std::vector<uint16_t>(block.begin(), block.end());
     }

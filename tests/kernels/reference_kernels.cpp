@@ -278,7 +278,7 @@ bool pack_keys(const HalvesToBlock& from, TestTier tier) {
 bool pack_values(const HalvesToBlock& from, TestTier tier) {
     if (tier != kReference) return pack_values(from, of_product(tier));
     return pack_halves(from, [&](size_t position, size_t n, uint16_t value) {
-        from.native[b_index_native(position, n, kValueBlock, from.width_padded, DType::kFloat16)] = value;
+        from.native[b_index_native(position, n, from.depth, from.width_padded, DType::kFloat16)] = value;
     });
 }
 

@@ -22,14 +22,14 @@ Status compute_token(const Host& host, OneThreadCpus& one_thread_cpus, const ggm
 }  // namespace
 
 Status attend(Host& host, OneThreadCpus& one_thread_cpus, NpuAttention& attention, const ggml_tensor* node,
-              uint64_t layer, int domain, const std::function<Status()>& between) {
+              uint64_t layer, int domain, const NpuAttention::Work& work) {
     for (int64_t sequence = 0; sequence < node->ne[3]; ++sequence) {
         const auto by_cpu = [&](size_t token) {
             return compute_token(host, one_thread_cpus, node, sequence, token);
         };
         RKNPU2_RETURN_IF_ERROR(attention.run(attention_problem(host, node, sequence),
                                              layer + static_cast<uint64_t>(sequence), domain,
-                                             {between, by_cpu}));
+                                             {work, by_cpu}));
     }
     return {};
 }
@@ -44,7 +44,7 @@ Result<bool> attend_alone(Host& host, OneThreadCpus& one_thread_cpus, const ggml
     npu.get_lane();
     const auto try_it = [&] {
         NpuAttention attention(npu);
-        return attend(host, one_thread_cpus, attention, node, 0, 0, [] { return Status(); });
+        return attend(host, one_thread_cpus, attention, node, 0, 0, [] { return Result<bool>(false); });
     };
     Status status = try_it();
     if (status.code() == StatusCode::kOutOfMemory) {

@@ -10,7 +10,7 @@ namespace rknpu2 {
 // Computes all sequences of the node, for who has the device and its lane. The sequences are layers `layer`,
 // `layer` + 1, ... of `attention` (NpuAttention::run). Results and failures as there.
 Status attend(Host& host, OneThreadCpus& one_thread_cpus, NpuAttention& attention, const ggml_tensor* node,
-              uint64_t layer, int domain, const std::function<Status()>& between);
+              uint64_t layer, int domain, const NpuAttention::Work& work);
 
 // Takes the device, and computes the node alone. False: the NPU has no room for it, and the CPU must compute it;
 // counted, and told once.

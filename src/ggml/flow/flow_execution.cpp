@@ -29,12 +29,10 @@ size_t block_rows(size_t bytes_a_row) {
     return std::clamp(fitting, kRowGroup, kMostBlockRows);
 }
 
-static_assert(2 * kFlowChunkRows - 1 <= static_cast<int64_t>(kMaxFlowRows));
-
-// Chunks have kFlowChunkRows rows each, and the last one of a stream has the rest, too. Streams that are
-// shorter are whole, and as many as make kFlowChunkRows rows go together. So attention gets fewer rows of a
-// stream at a time only if the stream has no more: the host's function for few rows is another one.
-std::vector<FlowChunk> cut_rows(int64_t rows, int64_t stream_rows) {
+// Chunks have `rows_of_chunk` rows each; the last two of a stream share what is left, none with less than
+// kFlowChunkRows. Streams that are shorter are whole, and as many as make that go together. So attention gets fewer
+// rows of a stream at a time only if the stream has no more: the host's function for few rows is another one.
+std::vector<FlowChunk> cut_rows(int64_t rows, int64_t stream_rows, int64_t rows_of_chunk) {
     std::vector<FlowChunk> chunks;
     const int64_t whole = stream_rows < kFlowChunkRows
                               ? (kFlowChunkRows + stream_rows - 1) / stream_rows * stream_rows
@@ -43,12 +41,26 @@ std::vector<FlowChunk> cut_rows(int64_t rows, int64_t stream_rows) {
         const int64_t end = std::min(first + whole, rows);
         for (int64_t m = first; m < end;) {
             const int64_t left = end - m;
-            const int64_t count = left < 2 * kFlowChunkRows ? left : kFlowChunkRows;
+            int64_t count = std::min(left, rows_of_chunk);
+            if (left > count && left - count < kFlowChunkRows)
+                count = left < 2 * kFlowChunkRows ? left : left - kFlowChunkRows;
             chunks.push_back({static_cast<size_t>(m), static_cast<size_t>(count)});
             m += count;
         }
     }
     return chunks;
+}
+
+int64_t rows_of_chunk(const Host& host, const FlowPlan& plan) {
+    if (std::ranges::none_of(plan.stages, &FlowStage::on_npu)) return kFlowChunkRows;
+    std::vector<ProductShape> products;
+    for (const auto& product : plan.products)
+        for (const ggml_tensor* const matmul : product)
+            products.push_back(
+                {static_cast<size_t>(matmul->src[0]->ne[0]), static_cast<size_t>(matmul->ne[0])});
+    const NpuArithmetic arithmetic = recipe_of(host.config.precision).arithmetic;
+    return std::min(flow_chunk_rows(kBoardRates, arithmetic, products, plan.rows),
+                    static_cast<int64_t>(kMaxFlowRows));
 }
 
 size_t most_rows(const std::vector<FlowChunk>& chunks) {
@@ -69,7 +81,7 @@ class FlowExecution {
         : host_(tools.host),
           tools_(tools),
           plan_(plan),
-          chunks_(cut_rows(plan.rows, plan.stream_rows)),
+          chunks_(cut_rows(plan.rows, plan.stream_rows, rows_of_chunk(tools.host, plan))),
           chunk_room_(most_rows(chunks_)),
           progress_(chunks_.size()),
           begun_(plan.stages.size()),
@@ -112,7 +124,7 @@ class FlowExecution {
         while (true) {
             if (abort(abort_data)) return {StatusCode::kAborted, "the host asked to stop"};
             RKNPU2_RETURN_IF_ERROR(submit_ready());
-            const size_t chunk = next_for_cpu();
+            const size_t chunk = next_for_cpu(Kind::kProduct);
             const bool wait = chunk == SIZE_MAX;
             if (wait && !flow_.is_waiting()) break;
             // Chunks that have come back are looked at before the CPU is given something else.
@@ -162,8 +174,8 @@ class FlowExecution {
             [&](const Progress& other) { return other.stage > static_cast<size_t>(stage.after); });
     }
 
-    // The chunk whose next stage is the CPU's turn; SIZE_MAX: none.
-    size_t next_for_cpu() {
+    // The chunk whose next stage, not one of this kind, is the CPU's turn; SIZE_MAX: none.
+    size_t next_for_cpu(Kind without) {
         size_t best = SIZE_MAX;
         size_t best_order = SIZE_MAX;
         for (size_t chunk = 0; chunk < chunks_.size(); ++chunk) {
@@ -171,7 +183,7 @@ class FlowExecution {
             const size_t order = at + static_cast<size_t>(kFlowSkew) * chunk;
             if (order >= best_order || at >= plan_.stages.size()) continue;
             const FlowStage& stage = plan_.stages[at];
-            if (stage.kind == Kind::kProduct || !may_begin(chunk, stage)) continue;
+            if (stage.kind == Kind::kProduct || stage.kind == without || !may_begin(chunk, stage)) continue;
             best = chunk;
             best_order = order;
         }
@@ -197,20 +209,27 @@ class FlowExecution {
         return {};
     }
 
-    // Meanwhile the NPU is given the multiplications of other chunks.
+    // What else can be done while attention waits for the NPU: first what gives the NPU more to do, then a pass of
+    // another chunk. False: nothing.
+    Result<bool> work_beside_attention() {
+        for (size_t done = RKNPU2_TAKE(flow_.next_done(false)); done != SIZE_MAX;
+             done = RKNPU2_TAKE(flow_.next_done(false)))
+            came_back(done);
+        RKNPU2_RETURN_IF_ERROR(submit_ready());
+        const size_t chunk = next_for_cpu(Kind::kAttention);
+        if (chunk == SIZE_MAX) return false;
+        RKNPU2_RETURN_IF_ERROR(pass(plan_.stages[progress_[chunk].stage], chunk));
+        ++progress_[chunk].stage;
+        return true;
+    }
+
     Status attend_on_npu(const ggml_tensor* node, size_t chunk, int64_t first) {
-        const auto between = [&] {
-            RKNPU2_RETURN_IF_ERROR(submit_ready());
-            const size_t done = RKNPU2_TAKE(flow_.next_done(false));
-            if (done != SIZE_MAX) came_back(done);
-            return Status();
-        };
         const auto streams = static_cast<uint64_t>(plan_.rows / plan_.stream_rows);
         const uint64_t layer =
             progress_[chunk].stage * streams + static_cast<uint64_t>(first / plan_.stream_rows);
         RKNPU2_RETURN_IF_ERROR(flow_.begin_other_runs());
         Status status = attend(host_, tools_.one_thread_cpus, attention_, node, layer,
-                               packed_.front().front()->domain(), between);
+                               packed_.front().front()->domain(), [&] { return work_beside_attention(); });
         flow_.end_other_runs();
         return status;
     }

@@ -63,7 +63,7 @@ struct Seen {
 
 // 32 positions by `count` elements, 16 or 32, which are the columns of a tile or of two.
 [[gnu::always_inline]] inline void store_tiles(const std::byte* const (&runs)[kTileK], size_t count,
-                                               uint16_t* tile, Seen& seen) {
+                                               size_t depth, uint16_t* tile, Seen& seen) {
     for (size_t k = 0; k < kTileK; k += kEight) {
         for (size_t n = 0; n < count; n += kEight) {
             Halves x[kEight];
@@ -73,7 +73,7 @@ struct Seen {
                 seen.note(x[i]);
             }
             transpose(x);
-            uint16_t* const to = tile + n / kGroup * kGroup * kValueBlock + n % kGroup * kTileK + k;
+            uint16_t* const to = tile + n / kGroup * kGroup * depth + n % kGroup * kTileK + k;
 #pragma GCC unroll 8
             for (size_t i = 0; i < kEight; ++i)
                 std::memcpy(to + i * kTileK, &x[i], sizeof x[i]);
@@ -113,7 +113,7 @@ RKNPU2_CLONES bool pack_values(const HalvesToBlock& values) {
         const bool whole = position % kTileK == 0 && i + kTileK <= from.count;
         for (size_t n = 0; n < from.width_padded; n += kRun) {
             const size_t count = from.width_padded - n < kRun ? kGroup : kRun;
-            uint16_t* const tile = tiles + n * kValueBlock;
+            uint16_t* const tile = tiles + n * from.depth;
             uint16_t copies[kTileK][kRun];
             if (whole) {
                 const std::byte* runs[kTileK];
@@ -121,7 +121,7 @@ RKNPU2_CLONES bool pack_values(const HalvesToBlock& values) {
                     runs[k] = run_of(from, i + k, n, copies[k]);
                     __builtin_prefetch(runs[k] + kTileK * from.row_bytes, 0, 2);
                 }
-                store_tiles(runs, count, tile, seen);
+                store_tiles(runs, count, from.depth, tile, seen);
                 continue;
             }
             const std::byte* const run = run_of(from, i, n, copies[0]);
@@ -130,7 +130,7 @@ RKNPU2_CLONES bool pack_values(const HalvesToBlock& values) {
             for (size_t j = 0; j < kRun; j += kEight)
                 seen.note(load(run + j * sizeof(uint16_t)));
             for (size_t j = 0; j < count; ++j)
-                tile[j / kGroup * kGroup * kValueBlock + j % kGroup * kTileK + position % kTileK] = column[j];
+                tile[j / kGroup * kGroup * from.depth + j % kGroup * kTileK + position % kTileK] = column[j];
         }
         i += whole ? kTileK : 1;
     }
