@@ -177,7 +177,7 @@ class BusyCpus {
 
   private:
     std::atomic<bool> stop_{false};
-    ThreadTeam threads_;
+    StartedThreads threads_;
 };
 
 // `runs`: in each of five rounds, on a real clock.

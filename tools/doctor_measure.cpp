@@ -47,7 +47,7 @@ Result<double> round_us(std::vector<Product>& cores, const RuntimeClock& clock, 
     std::vector<Thread> states(cores.size());
     for (size_t i = 0; i < cores.size(); ++i)
         states[i].product = &cores[i];
-    ThreadTeam threads;
+    StartedThreads threads;
     threads.start(cores.size() - 1, [&](size_t i) {
         if (may_begin.get()) body(states[i + 1]);
     });

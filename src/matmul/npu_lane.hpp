@@ -74,7 +74,7 @@ class NpuLane {
     std::atomic<size_t> first_done_count_{0};  // they are done in their order
     bool stop_ = false;
     size_t threads_ = 0;  // thread i of them serves the cores i, i + threads_, ...
-    ThreadTeam team_;
+    StartedThreads team_;
 };
 
 }  // namespace rknpu2

@@ -85,7 +85,7 @@ class ThreadPool {
     std::atomic<size_t> busy_{0};
     std::atomic<uint64_t> round_{0};
     std::atomic<bool> stop_{false};
-    ThreadTeam team_;
+    StartedThreads team_;
 };
 
 // CPUs that the process may run on.

@@ -34,7 +34,7 @@ class SignalsBlocked {
 
 }  // namespace
 
-void ThreadTeam::start(size_t count, const std::function<void(size_t)>& body) {
+void StartedThreads::start(size_t count, const std::function<void(size_t)>& body) {
     const size_t before = threads_.size();
     threads_.reserve(before + count);
     const SignalsBlocked blocked;
@@ -46,7 +46,7 @@ void ThreadTeam::start(size_t count, const std::function<void(size_t)>& body) {
     }
 }
 
-void ThreadTeam::join() {
+void StartedThreads::join() {
     for (std::thread& thread : threads_)
         thread.join();
     threads_.clear();
@@ -54,7 +54,7 @@ void ThreadTeam::join() {
 
 size_t startable_threads(size_t count) {
     std::atomic<bool> end{false};
-    ThreadTeam team;
+    StartedThreads team;
     // All of them at the same time: threads that have ended do not count towards a limit.
     team.start(count, [&](size_t) { end.wait(false); });
     end = true;

@@ -19,12 +19,12 @@ namespace rknpu2 {
 
 // Owns the threads that have been started. The owner tells them to end, and then calls join() or destroys the
 // team, which waits as well. Not thread safe.
-class ThreadTeam {
+class StartedThreads {
   public:
-    ThreadTeam() = default;
-    ~ThreadTeam() { join(); }
-    ThreadTeam(const ThreadTeam&) = delete;
-    ThreadTeam& operator=(const ThreadTeam&) = delete;
+    StartedThreads() = default;
+    ~StartedThreads() { join(); }
+    StartedThreads(const StartedThreads&) = delete;
+    StartedThreads& operator=(const StartedThreads&) = delete;
 
     // Starts up to `count` threads, which call body(0), body(1), ...; stops at the first that cannot be had.
     // Only before it has started any may it throw std::bad_alloc.

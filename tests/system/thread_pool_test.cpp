@@ -231,7 +231,7 @@ TEST(ThreadPool, SignalsForTheProcessAreNotForTheTeam) {
         return sigismember(&set, signal) == 1;
     };
     ASSERT_FALSE(blocked(SIGINT));
-    ThreadTeam team;
+    StartedThreads team;
     std::atomic<int> threads{0};
     team.start(2, [&](size_t) {
         for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGALRM})
