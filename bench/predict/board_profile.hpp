@@ -25,6 +25,7 @@ struct BoardProfile {
     double cpu_beside_npu = 0;
     double results_gbps_narrow = 0, results_gbps_wide = 0;
     double attention_gflops = 0;
+    double block_pass_ns = 0;
     double region_us = 0;
     double hand_over_us = 0;
 

@@ -30,6 +30,8 @@ constexpr Field kFields[] = {
     {"vocabulary", 1, kMostElements, &ModelShape::vocabulary},
     {"tied_embeddings", 0, 1, &ModelShape::tied_embeddings},
     {"norms_per_layer", 0, 16, &ModelShape::norms_per_layer},
+    {"window", 0, kMostElements, &ModelShape::window},
+    {"full_every", 0, 1000, &ModelShape::full_every},
     {"parameters", 1, 1e15, &ModelShape::parameters},
 };
 

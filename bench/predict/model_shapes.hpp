@@ -33,12 +33,18 @@ struct ModelShape {
     int64_t vocabulary = 0;
     int64_t tied_embeddings = 0;  // 1: the output head is the table of embeddings
     int64_t norms_per_layer = 0;  // 2: before attention and before the FFN; 4: after them as well
+    int64_t window = 0;           // positions that attention sees in most layers; 0: there are no windows
+    int64_t full_every = 0;       // with windows: of so many layers the last one sees all
     int64_t parameters = 0;       // as published or counted; the sizes come to it within 1 %
 
     int64_t q_size() const { return heads * head_dim; }
     int64_t kv_size() const { return kv_heads * head_dim; }  // of K alone
-    int64_t layer_weights() const;                           // elements, of one layer's matrices
-    int64_t token_weights() const;                           // of everything that one token multiplies with
+    // Positions that attention of that layer sees; 0: all.
+    int64_t window_of(int64_t layer) const {
+        return full_every > 0 && (layer + 1) % full_every == 0 ? 0 : window;
+    }
+    int64_t layer_weights() const;  // elements, of one layer's matrices
+    int64_t token_weights() const;  // of everything that one token multiplies with
 };
 
 // One matrix of a group: N rows of K elements.

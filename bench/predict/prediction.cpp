@@ -2,33 +2,47 @@
 #include "predict/prediction.hpp"
 
 #include <algorithm>
+#include <map>
+#include <string_view>
+
+#include "predict/attention.hpp"
 
 namespace rknpu2 {
 namespace {
 
-// Makes the operations of a pass, with what each waits for: stages times chunks of rows.
+// Makes the operations of a graph, with what each waits for: stages times chunks of rows.
 //
-//   kPlain        every operation waits for the one before it; within a block, chunk after chunk
+//   kPlain        every stage waits for the one before it; within a block, chunk after chunk
 //   kTogether     a chunk's stage waits for its stage before; a block waits for all of the block before
-//   kFlow         a chunk's stage waits for its stage before, and attention for all earlier chunks as well
+//   kFlow         a chunk's stage waits for its stage before, and attention for keys and values of all earlier
+//                 chunks as well
 //
 // A block begins where chunks that do not flow have to wait for each other: at every multiplication and every
-// pass of its own. Ready operations run in the order of layer and stage. Each chunk counts as the design's
-// skew of stages behind the one before it, so that one chunk's attention meets another's multiplications.
+// pass of its own. Ready operations of the CPU run in the order of layer and stage. Each chunk counts as the
+// design's skew of stages behind the one before it, so that one chunk's attention meets another's
+// multiplications. Jobs for the NPU are submitted in the order of their chunks.
 class Builder {
   public:
     Builder(const Setting& setting, const Rows& rows)
-        : setting_(setting), way_(way_of(setting.design, rows.count)) {
-        for (int64_t row = 0; row < rows.count; row += setting.chunk_rows())
-            chunks_.push_back({rows.first + row, std::min(setting.chunk_rows(), rows.count - row)});
+        : setting_(setting), way_(way_of(setting.design, rows.count)), graph_(rows) {
+        cut();
         done_.resize(chunks_.size());
+        if (setting.attends_on_npu(rows.count, static_cast<int64_t>(positions_of(setting, kFullLayer, rows))))
+            attend();
     }
 
     void add(int64_t layer) {
         // By chunk; those of all chunks are alike but for their costs.
         std::vector<std::vector<Stage>> stages;
-        for (const Rows& chunk : chunks_)
-            stages.push_back(stages_of(setting_, way_, layer, chunk));
+        for (size_t chunk = 0; chunk < chunks_.size(); ++chunk) {
+            Stage attention;
+            const bool on_npu = !packed_.empty() && layer >= 0 && layer < setting_.model.layers;
+            if (on_npu) {
+                attention = npu_attention(setting_, layer, chunks_[chunk], graph_,
+                                          packed_[static_cast<size_t>(layer) * chunks_.size() + chunk]);
+            }
+            stages.push_back(stages_of(setting_, way_, layer, chunks_[chunk], on_npu ? &attention : nullptr));
+        }
         const size_t count = stages.front().size();
         for (size_t begin = 0; begin < count;) {
             size_t end = begin + 1;
@@ -44,12 +58,45 @@ class Builder {
     void add_head() {
         done_ = {everything_so_far()};
         chunks_ = {{chunks_.back().first + chunks_.back().count - 1, 1}};
+        way_ = setting_.design == Design::kPlain ? Way::kPlain : Way::kTogether;
         add(setting_.model.layers);
     }
 
     std::vector<Operation> take() { return std::move(operations_); }
 
   private:
+    static constexpr int64_t kFullLayer = -1;
+
+    // As cut_rows() of src/ggml/flow/flow_execution.cpp: no chunk of a flow has less than kFlowChunkRows rows.
+    void cut() {
+        const int64_t most = way_ == Way::kTogether ? graph_.count : setting_.chunk_rows(graph_.count);
+        for (int64_t row = 0; row < graph_.count;) {
+            const int64_t left = graph_.count - row;
+            int64_t count = std::min(left, most);
+            if (way_ == Way::kFlow && left > count && left - count < kFlowChunkRows)
+                count = left < 2 * kFlowChunkRows ? left : left - kFlowChunkRows;
+            chunks_.push_back({graph_.first + row, count});
+            row += count;
+        }
+    }
+
+    // What each attention has to pack, in the order in which they are to come.
+    void attend() {
+        const auto chunks = static_cast<int64_t>(chunks_.size());
+        const int64_t stages_of_layer = static_cast<int64_t>(stages_of(setting_, way_, 0, graph_).size());
+        std::vector<std::pair<int64_t, int64_t>> order;
+        for (int64_t i = 0; i < setting_.model.layers * chunks; ++i)
+            order.emplace_back(i / chunks * stages_of_layer + i % chunks * setting_.chunk_skew(), i);
+        std::ranges::sort(order);
+        packed_.resize(order.size());
+        KvBlocks blocks(setting_.model, setting_.engine);
+        for (const auto& [at, i] : order) {
+            const Rows& rows = chunks_[static_cast<size_t>(i % chunks)];
+            packed_[static_cast<size_t>(i)] =
+                blocks.pack(i / chunks, seen_parts(setting_, i / chunks, rows, graph_));
+        }
+    }
+
     std::vector<size_t> everything_so_far() const {
         std::vector<size_t> all;
         for (const std::vector<size_t>& chunk : done_)
@@ -61,7 +108,10 @@ class Builder {
 
     void add_block(std::vector<std::vector<Stage>>& stages, size_t begin, size_t end) {
         if (way_ != Way::kFlow) std::fill(done_.begin(), done_.end(), everything_so_far());
+        const std::vector<std::vector<size_t>> before = done_;
         for (size_t chunk = 0; chunk < chunks_.size(); ++chunk) {
+            for (size_t earlier = 0; stages[chunk][begin].causal && earlier < chunk; ++earlier)
+                done_[chunk].insert(done_[chunk].end(), before[earlier].begin(), before[earlier].end());
             for (size_t stage = begin; stage < end; ++stage)
                 add_stage(stages[chunk][stage], chunk, stage_ + static_cast<int64_t>(stage));
         }
@@ -69,77 +119,150 @@ class Builder {
 
     void add_stage(Stage& stage, size_t chunk, int64_t number) {
         std::vector<size_t> after = done_[chunk];
-        // Attention of the chunk before, which waited for K and V of all before it.
-        if (stage.causal && chunk > 0)
-            after.insert(after.end(), done_[chunk - 1].begin(), done_[chunk - 1].end());
+        if (way_ == Way::kPlain && !last_.empty()) after = last_;
+        const size_t first = operations_.size();
+        std::vector<bool> waited_for(stage.operations.size(), false);
+        const bool job = way_ == Way::kFlow && stage.operations.front().on_npu();
         for (Operation& operation : stage.operations) {
-            if (way_ == Way::kPlain && !operations_.empty()) after = {operations_.size() - 1};
-            operation.phase = stage.phase;
-            operation.after = after;
-            operation.order = number + setting_.chunk_skew() * static_cast<int64_t>(chunk);
-            after = {operations_.size()};
+            for (size_t& earlier : operation.after) {
+                waited_for[earlier] = true;
+                earlier += first;
+            }
+            if (operation.after.empty()) operation.after = after;
+            if (*operation.phase == 0) operation.phase = stage.phase;
+            if (job) operation.job = jobs_;
+            if (way_ == Way::kFlow && stage.takes_results) operation.job = job_of_chunk_[chunk];
+            if (operation.order == 0) {
+                operation.order = operation.on_npu()
+                                      ? static_cast<int64_t>(chunk)
+                                      : number + setting_.chunk_skew() * static_cast<int64_t>(chunk);
+            }
             operations_.push_back(std::move(operation));
         }
-        done_[chunk] = after;
+        if (job) job_of_chunk_[chunk] = jobs_++;
+        last_.clear();
+        for (size_t i = 0; i < waited_for.size(); ++i)
+            if (!waited_for[i]) last_.push_back(first + i);
+        done_[chunk] = last_;
     }
 
     const Setting& setting_;
-    const Way way_;
+    Way way_;
+    const Rows graph_;
     std::vector<Rows> chunks_;
+    std::vector<PackedBlocks> packed_;       // by layer and chunk; empty: attention is the CPU's
     std::vector<std::vector<size_t>> done_;  // by chunk: what its next stage waits for
+    std::vector<size_t> last_;               // likewise, of the stage that was added last
+    std::map<size_t, int64_t> job_of_chunk_;
+    int64_t jobs_ = 0;
     int64_t stage_ = 0;
     std::vector<Operation> operations_;
 };
 
-// The output head is computed of the last row alone.
-std::vector<Operation> operations_of(const Setting& setting, const Rows& rows) {
+// The output head is computed of the last row of a prompt alone.
+std::vector<Operation> operations_of(const Setting& setting, const Rows& rows, bool head) {
     Builder builder(setting, rows);
     for (int64_t layer = -1; layer < setting.model.layers; ++layer)
         builder.add(layer);
-    builder.add_head();
+    if (head) builder.add_head();
     return builder.take();
 }
 
-PassResult run_pass(const Setting& setting, const Rows& rows) {
-    PassResult result;
-    const Machine machine{setting.board.dram_gbps, setting.board.cpu_threads, setting.board.cpu_beside_npu};
-    const std::vector<Operation> operations = operations_of(setting, rows);
-    const Schedule schedule = make_schedule(operations, machine);
-    const double elapsed = schedule.elapsed_ns;
-    result.seconds = elapsed * 1e-9;
-    result.tokens_per_second = static_cast<double>(rows.count) / result.seconds;
-    const auto add = [&](const char* phase, double PhaseTime::*sum, double ns) {
-        auto at = std::ranges::find(result.phases, phase, &PhaseTime::phase);
-        if (at == result.phases.end()) at = result.phases.insert(at, {phase});
+// Adds graphs up, one after the other.
+class Pass {
+  public:
+    explicit Pass(const Setting& setting)
+        : setting_(setting), machine_{setting.board.dram_gbps,        setting.board.cpu_threads,
+                                      setting.board.cpu_beside_npu,   setting.engine.jobs_in_lane,
+                                      setting.engine.slots,           setting.engine.attentions,
+                                      setting.engine.passes_meanwhile} {}
+
+    void add(const Rows& rows, bool head) {
+        const std::vector<Operation> operations = operations_of(setting_, rows, head);
+        const Schedule schedule = make_schedule(operations, machine_);
+        for (size_t i = 0; i < operations.size(); ++i)
+            account(operations[i], schedule.spans[i], &PhaseTime::busy_ns);
+        for (const size_t i : critical_path(schedule))
+            account(operations[i], schedule.spans[i], &PhaseTime::critical_ns);
+        const double slice = schedule.elapsed_ns / kSlices;
+        for (int i = 0; i < kSlices; ++i) {
+            slices_.push_back({elapsed_, elapsed_ + slice,
+                               utilisation(operations, schedule, machine_, slice * i, slice * (i + 1))});
+            elapsed_ += slice;
+        }
+        rows_ += rows.count;
+    }
+
+    PassResult take() {
+        result_.seconds = elapsed_ * 1e-9;
+        result_.tokens_per_second = static_cast<double>(rows_) / result_.seconds;
+        result_.whole = between(0, elapsed_);
+        result_.steady = between(elapsed_ / 4, elapsed_ * 3 / 4);
+        return std::move(result_);
+    }
+
+  private:
+    static constexpr int kSlices = 16;  // of a graph
+    struct Slice {
+        double from_ns, to_ns;
+        Utilisation busy;
+    };
+
+    void account(const Operation& operation, const Span& span, double PhaseTime::*sum) {
+        // Cores work side by side; on the critical path there is one of them.
+        const double share = operation.on_npu() && sum == &PhaseTime::busy_ns ? 1.0 / kNpuCores : 1;
+        if (operation.on_npu()) add("run calls", sum, (span.body_ns - span.start_ns) * share);
+        add(operation.phase, sum,
+            (span.end_ns - (operation.on_npu() ? span.body_ns : span.start_ns)) * share);
+    }
+
+    void add(const char* phase, double PhaseTime::*sum, double ns) {
+        auto at = std::ranges::find(result_.phases, std::string_view(phase), &PhaseTime::phase);
+        if (at == result_.phases.end()) at = result_.phases.insert(at, {phase});
         (*at).*sum += ns;
-    };
-    const auto account = [&](size_t i, double PhaseTime::*sum) {
-        const Span& span = schedule.spans[i];
-        const bool npu = operations[i].server == Server::kNpu;
-        if (npu) add("run calls", sum, span.body_ns - span.start_ns);
-        add(operations[i].phase, sum, span.end_ns - (npu ? span.body_ns : span.start_ns));
-    };
-    for (size_t i = 0; i < operations.size(); ++i)
-        account(i, &PhaseTime::busy_ns);
-    for (const size_t i : critical_path(schedule))
-        account(i, &PhaseTime::critical_ns);
-    result.whole = utilisation(operations, schedule, machine, 0, elapsed);
-    result.steady = utilisation(operations, schedule, machine, elapsed / 4, elapsed * 3 / 4);
-    return result;
-}
+    }
+
+    Utilisation between(double from, double to) const {
+        Utilisation sum;
+        for (const Slice& slice : slices_) {
+            const double ns = std::min(slice.to_ns, to) - std::max(slice.from_ns, from);
+            if (ns > 0) sum.add(slice.busy, ns / (to - from));
+        }
+        return sum;
+    }
+
+    const Setting& setting_;
+    const Machine machine_;
+    double elapsed_ = 0;
+    int64_t rows_ = 0;
+    std::vector<Slice> slices_;
+    PassResult result_;
+};
 
 }  // namespace
 
 Prediction predict(const Setting& setting, const Goal& goal) {
     Prediction prediction{.setting = setting, .goal = goal};
     const ModelShape& model = setting.model;
-    prediction.prefill = run_pass(setting, {.first = 0, .count = goal.prompt});
-    prediction.decode = run_pass(setting, {.first = goal.context, .count = 1});
+    Pass prefill(setting);
+    for (int64_t first = 0; first < goal.prompt; first += setting.ubatch) {
+        const int64_t count = std::min(setting.ubatch, goal.prompt - first);
+        prefill.add({first, count}, first + count == goal.prompt);
+    }
+    prediction.prefill = prefill.take();
+    Pass decode(setting);
+    decode.add({.first = goal.context, .count = 1}, true);
+    prediction.decode = decode.take();
 
     const double operations = 2.0 * static_cast<double>(model.layers * model.layer_weights());
     prediction.peak_share = operations * prediction.prefill.tokens_per_second / setting.board.int8_peak(3);
     const auto weights = static_cast<double>(model.token_weights());  // a byte each
-    const double cache = 4.0 * static_cast<double>(model.layers * goal.context * model.kv_size());
+    double cache = 0;
+    for (int64_t layer = 0; layer < model.layers; ++layer) {
+        const int64_t window = model.window_of(layer);
+        const int64_t seen = window == 0 ? goal.context : std::min(window, goal.context);
+        cache += 4.0 * static_cast<double>(seen * model.kv_size());
+    }
     const double reference = kDecodeReferenceGbps * 1e9 * prediction.decode.seconds;
     prediction.weights_share = weights / reference;
     prediction.needed_share = (weights + cache) / reference;

@@ -19,8 +19,10 @@ std::string percent(double share) {
 }
 
 // "QKV 2x3": K segments times tiles of columns, for every group.
-std::string plan_text(const Setting& setting) {
-    std::string text = format("rows %lld", static_cast<long long>(setting.chunk_rows()));
+std::string plan_text(const Prediction& p) {
+    const Setting& setting = p.setting;
+    std::string text = format(
+        "rows %lld", static_cast<long long>(setting.chunk_rows(std::min(setting.ubatch, p.goal.prompt))));
     for (const Group group : kLayerGroups) {
         const CellGrid grid = products_of(setting, group).front().grid;
         text += format(", %s %zux%zu", group_name(group), grid.segments, grid.tiles);
@@ -48,7 +50,7 @@ std::string busy_text(const char* what, const Utilisation& u) {
 std::string one_text(const Prediction& p) {
     const Setting& s = p.setting;
     std::string text = format("%s, design %s, %s\n  plan: %s\n", s.model.name.c_str(), name_of(s.design),
-                              name_of(s.planes), plan_text(s).c_str());
+                              name_of(s.planes), plan_text(p).c_str());
     text += format("  pp%lld  %.1f tokens/s modelled, %s of the int8 peak of three cores\n",
                    static_cast<long long>(p.goal.prompt), p.prefill.tokens_per_second,
                    percent(p.peak_share).c_str());
@@ -92,7 +94,7 @@ Json row_of(const Prediction& p) {
             {"precision", name_of(s.planes)},
             {"prompt", p.goal.prompt},
             {"context", p.goal.context},
-            {"chunk_rows", s.chunk_rows()},
+            {"chunk_rows", s.chunk_rows(std::min(s.ubatch, p.goal.prompt))},
             {"chunk_skew", s.chunk_skew()},
             {"pp_tps", p.prefill.tokens_per_second},
             {"share_of_int8_peak", p.peak_share},

@@ -20,23 +20,6 @@ int64_t part_of(int64_t size, size_t count) {
     return static_cast<int64_t>(ceil_div(units, count) * rk3588::kAlignK);
 }
 
-Operation run_on(int cores, const rknnsim::MatmulShape& shape, const BoardProfile& board) {
-    Operation run{.server = Server::kNpu, .cores = cores};
-    run.fixed_ns = (board.npu.submit_us + board.npu.bind_us) * 1e3;
-    const rknnsim::Work work = rknnsim::work_of(shape, board.npu);
-    const double gbps = rknnsim::bandwidth(work, board.npu, cores) * cores;
-    for (const rknnsim::Work::Segment& segment : work.segments) {
-        for (const rknnsim::Block* block : {&segment.full, &segment.rest}) {
-            if (block->count * segment.count == 0) continue;
-            run.parts.push_back({.count = static_cast<double>(block->count * segment.count),
-                                 .compute_ns = rknnsim::mac_ns(shape, board.npu, block->macs),
-                                 .bytes = static_cast<double>(block->bytes()) * cores,
-                                 .gbps = gbps});
-        }
-    }
-    return run;
-}
-
 // Segments whose activations the round `index` is the first to read: cells go segment by segment.
 size_t new_segments(size_t index, const CellGrid& grid) {
     const auto until = [&](size_t round) {
@@ -65,12 +48,13 @@ enum class Start { kRegion, kHandOver, kGoesOn };
 // Adds up the stages of one layer. Bytes are those of a row.
 class Stages {
   public:
-    Stages(const Setting& setting, Way way, int64_t layer, const Rows& rows)
+    Stages(const Setting& setting, Way way, int64_t layer, const Rows& rows, const Stage* attention)
         : s_(setting),
           m_(setting.model),
           way_(way),
           layer_(layer),
           rows_(rows),
+          attention_(attention),
           count_(static_cast<double>(rows.count)) {}
 
     std::vector<Stage> take() { return std::move(stages_); }
@@ -138,7 +122,12 @@ class Stages {
     void norm() { pass(static_cast<double>(m_.norms_per_layer) / 2 * 2 * kFloat * H_, Start::kGoesOn); }
 
     void attention() {
-        add("attention", cpu_attention(rows_.first, rows_.count, m_.q_size(), m_.kv_size(), s_.board),
+        if (attention_ != nullptr) {
+            stages_.push_back(*attention_);
+            stages_.back().block_begins = true;
+            return;
+        }
+        add("attention", cpu_attention(rows_.first, rows_.count, m_.window_of(layer_), m_, s_.board),
             Start::kGoesOn, true);
         stages_.back().causal = true;
     }
@@ -161,10 +150,15 @@ class Stages {
         if (quantises) {
             add("quantise", cpu_pass((kFloat * K + in) * count_, s_.board), Start::kGoesOn, true);
         }
-        stages_.push_back({.phase = "NPU",
-                           .operations = npu_rounds(rows_.count * rows_each, product.N, product.K,
-                                                    product.grid, s_.sync, s_.board),
-                           .block_begins = !quantises});
+        int64_t rows = rows_.count * rows_each;
+        if (s_.design == Design::kPlugin && rows <= static_cast<int64_t>(kMaxRows))
+            rows = static_cast<int64_t>(row_buckets()[bucket_for(static_cast<size_t>(rows))]);
+        const std::vector<Operation> rounds =
+            npu_rounds(rows, product.N, product.K, product.grid, s_.sync, s_.board);
+        stages_.push_back(
+            {.phase = "NPU",
+             .operations = way_ == Way::kFlow ? job_of(rounds, s_.engine.runs_between != 0) : rounds,
+             .block_begins = !quantises});
         const auto N = static_cast<double>(product.N);
         const auto segments = static_cast<double>(product.grid.segments);
         const double sums = kSum * (N * segments * rows_each);
@@ -185,10 +179,11 @@ class Stages {
         const double gbps =
             results_gbps(board.results_gbps_narrow, board.results_gbps_wide,
                          static_cast<size_t>(rows_.count * rows_each), static_cast<size_t>(product.width));
-        pass.parts.front().gbps = std::min(pass.parts.front().gbps, gbps);
+        pass.parts.front().gbps = std::min(pass.parts.front().gbps.with[0], gbps);
         pass.parts.push_back({.bytes = sums * count_, .gbps = gbps});
         if (s_.sync == Sync::kLines) pass.parts.push_back({.compute_ns = line_ns(shared * count_, board)});
         add("results", std::move(pass), Start::kHandOver, false);
+        stages_.back().takes_results = true;
     }
 
     const Setting& s_;
@@ -196,6 +191,7 @@ class Stages {
     const Way way_;
     const int64_t layer_;
     const Rows rows_;
+    const Stage* const attention_;
     const double count_;
     const double H_ = static_cast<double>(m_.hidden_size), F_ = static_cast<double>(m_.ffn_size);
     const double q_ = static_cast<double>(m_.q_size()), kv_ = static_cast<double>(m_.kv_size());
@@ -208,6 +204,25 @@ CellGrid smallest_grid(int64_t N, int64_t K, const BoardProfile& board) {
     const auto columns = static_cast<size_t>(board.npu_columns);
     return {.segments = ceil_div(static_cast<size_t>(K), static_cast<size_t>(board.npu.k_segment)),
             .tiles = 3 * ceil_div(static_cast<size_t>(N), rknnsim::kCores * columns)};
+}
+
+Operation run_on_core(size_t core, const rknnsim::MatmulShape& shape, const BoardProfile& board) {
+    Operation run{.server = core};
+    run.fixed_ns = (board.npu.submit_us + board.npu.bind_us) * 1e3;
+    const rknnsim::Work work = rknnsim::work_of(shape, board.npu);
+    Gbps gbps;
+    for (int cores = 1; cores <= rknnsim::kCores; ++cores)
+        gbps.with[static_cast<size_t>(cores) - 1] = rknnsim::bandwidth(work, board.npu, cores);
+    for (const rknnsim::Work::Segment& segment : work.segments) {
+        for (const rknnsim::Block* block : {&segment.full, &segment.rest}) {
+            if (block->count * segment.count == 0) continue;
+            run.parts.push_back({.count = static_cast<double>(block->count * segment.count),
+                                 .compute_ns = rknnsim::mac_ns(shape, board.npu, block->macs),
+                                 .bytes = static_cast<double>(block->bytes()),
+                                 .gbps = gbps});
+        }
+    }
+    return run;
 }
 
 std::vector<Operation> npu_rounds(int64_t rows, int64_t N, int64_t K, const CellGrid& grid, Sync sync,
@@ -227,14 +242,38 @@ std::vector<Operation> npu_rounds(int64_t rows, int64_t N, int64_t K, const Cell
     const double results_ns = call_ns(count * shape.N * kSum);
     std::vector<Operation> rounds;
     const size_t cells = grid.segments * grid.tiles;
+    std::vector<size_t> before;
     for (size_t first = 0; first < cells; first += rknnsim::kCores) {
-        const size_t cores = std::min<size_t>(cells - first, rknnsim::kCores);
-        Operation round = run_on(static_cast<int>(cores), shape, board);
-        const auto fresh = static_cast<double>(new_segments(rounds.size(), grid));
-        if (sync == Sync::kOwner) round.fixed_ns += fresh * activations_ns + results_ns;
-        rounds.push_back(std::move(round));
+        const auto fresh = static_cast<double>(new_segments(first / rknnsim::kCores, grid));
+        std::vector<size_t> round;
+        for (size_t core = 0; core < std::min<size_t>(cells - first, rknnsim::kCores); ++core) {
+            Operation run = run_on_core(core, shape, board);
+            if (sync == Sync::kOwner) run.fixed_ns += fresh * activations_ns + results_ns;
+            run.after = before;
+            round.push_back(rounds.size());
+            rounds.push_back(std::move(run));
+        }
+        before = std::move(round);
     }
     return rounds;
+}
+
+std::vector<Operation> job_of(const std::vector<Operation>& rounds, bool something_between) {
+    std::vector<Operation> job;
+    std::array<size_t, kNpuCores> last{};
+    for (const Operation& run : rounds) {
+        const bool first = run.after.empty();
+        if (!first && !something_between) {
+            Operation& core = job[last[run.server]];
+            core.fixed_ns += run.fixed_ns;
+            core.parts.insert(core.parts.end(), run.parts.begin(), run.parts.end());
+            continue;
+        }
+        job.push_back(run);
+        if (!first) job.back().after = {last[run.server]};
+        last[run.server] = job.size() - 1;
+    }
+    return job;
 }
 
 double line_ns(double bytes, const BoardProfile& board) {
@@ -247,17 +286,37 @@ Operation cpu_pass(double bytes, const BoardProfile& board) {
             .parts = {{.bytes = bytes, .gbps = board.cpu_copy_gbps * board.cpu_in_place}}};
 }
 
-Operation cpu_attention(int64_t first, int64_t rows, int64_t q_size, int64_t kv_size,
+Operation cpu_attention(int64_t first, int64_t rows, int64_t window, const ModelShape& model,
                         const BoardProfile& board) {
-    const auto count = static_cast<double>(rows);
-    const double positions = count * (static_cast<double>(first) + (count + 1) / 2);  // of all rows together
-    const double operations = 4 * positions * static_cast<double>(q_size);  // two products, two each
-    const double cache = 2 * kHalf * static_cast<double>((first + rows) * kv_size);
-    const double rows_in_and_out = 2 * kFloat * count * static_cast<double>(q_size);
+    double positions = 0;  // of all rows together
+    for (int64_t row = first; row < first + rows; ++row)
+        positions += static_cast<double>(window == 0 ? row + 1 : std::min(row + 1, window));
+    const auto q_size = static_cast<double>(model.q_size());
+    const double operations = 4 * positions * q_size;  // two products, two each
+    const int64_t seen = window == 0 ? first + rows : std::min(first + rows, window + rows);
+    const double cache = 2 * kHalf * static_cast<double>(seen * model.kv_size());
+    const double rows_in_and_out = 2 * kFloat * static_cast<double>(rows) * q_size;
     return {.fixed_ns = board.region_us * 1e3,
             .parts = {{.compute_ns = operations / board.attention_gflops,
                        .bytes = cache + rows_in_and_out,
                        .gbps = board.cpu_read_gbps}}};
+}
+
+int64_t Setting::chunk_rows(int64_t rows) const {
+    if (design == Design::kPlain) return 256;
+    if (engine.chunk_rows > 0) return engine.chunk_rows;
+    std::vector<ProductShape> shapes;
+    for (const Group group : kLayerGroups)
+        for (const WeightShape& weight : weights_of(model, group))
+            shapes.push_back({static_cast<size_t>(weight.K), static_cast<size_t>(weight.N)});
+    return attends_on_npu(rows, rows) ? flow_chunk_rows(kBoardRates, NpuArithmetic::kInt8, shapes, rows)
+                                      : kFlowChunkRows;
+}
+
+bool Setting::attends_on_npu(int64_t tokens, int64_t positions) const {
+    if (design == Design::kPlain || attention == AttentionOn::kCpu) return false;
+    return attention == AttentionOn::kNpu || (tokens >= static_cast<int64_t>(kFewestTokens) &&
+                                              positions >= static_cast<int64_t>(kFewestPositions));
 }
 
 Way way_of(Design design, int64_t rows) {
@@ -307,8 +366,9 @@ std::vector<Product> products_of(const Setting& setting, Group group) {
     return products;
 }
 
-std::vector<Stage> stages_of(const Setting& setting, Way way, int64_t layer, const Rows& rows) {
-    Stages stages(setting, way, std::max<int64_t>(layer, 0), rows);
+std::vector<Stage> stages_of(const Setting& setting, Way way, int64_t layer, const Rows& rows,
+                             const Stage* attention) {
+    Stages stages(setting, way, std::max<int64_t>(layer, 0), rows, attention);
     if (layer < 0) {
         stages.add_first();
     } else if (layer < setting.model.layers) {

@@ -10,10 +10,13 @@
 #include <cstdint>
 #include <vector>
 
+#include "kernels/attention.hpp"
+#include "plan/attention_policy.hpp"
 #include "plan/cost_model.hpp"
 #include "predict/board_profile.hpp"
 #include "predict/model_shapes.hpp"
 #include "predict/timeline.hpp"
+#include "timing/work.hpp"
 
 namespace rknpu2 {
 
@@ -33,11 +36,17 @@ CellGrid smallest_grid(int64_t N, int64_t K, const BoardProfile& board);
 // memory.
 enum class Sync { kNone, kOwner, kLines };
 
-// One operation for each round; their dependencies and order are the caller's. With Sync::kOwner a round has
-// the calls around it as well: before it the activations of its segments, where it has new ones, and after it
-// the results of its cores, three threads side by side.
+// A run on that core.
+Operation run_on_core(size_t core, const rknnsim::MatmulShape& shape, const BoardProfile& board);
+
+// One operation for each cell. They wait for all of the round before; the rest of their dependencies and their
+// order are the caller's. With Sync::kOwner a cell has the calls around it as well: before it the activations of
+// the round's segments, where it has new ones, and after it the results of its core.
 std::vector<Operation> npu_rounds(int64_t rows, int64_t N, int64_t K, const CellGrid& grid, Sync sync,
                                   const BoardProfile& board);
+// The same as a job of a flow: a core does not wait for others. All that it does is one operation, unless something
+// may come between its runs.
+std::vector<Operation> job_of(const std::vector<Operation>& rounds, bool something_between);
 
 // What Sync::kLines costs the loops over `bytes` of either.
 double line_ns(double bytes, const BoardProfile& board);
@@ -45,19 +54,23 @@ double line_ns(double bytes, const BoardProfile& board);
 // A loop of the CPU's team over matrices in memory.
 Operation cpu_pass(double bytes, const BoardProfile& board);
 
-// Flash attention of the rows first .. first + rows - 1 over all positions up to each.
-Operation cpu_attention(int64_t first, int64_t rows, int64_t q_size, int64_t kv_size,
+// Flash attention of the rows first .. first + rows - 1 over all positions up to each, or the last `window` of
+// them (0: all).
+Operation cpu_attention(int64_t first, int64_t rows, int64_t window, const ModelShape& model,
                         const BoardProfile& board);
 
 // What the plug-in does, and what it is held against: every multiplication quantises its own activations, and
 // nothing overlaps. docs/measurements/designs.csv says what other designs would be worth.
 enum class Design { kPlain, kPlugin };
 enum class Planes { kFast, kBalancedWithStatistics, kBalanced };
+// Where the plug-in computes attention (src/plan/attention_policy.hpp).
+enum class AttentionOn { kAuto, kNpu, kCpu };
 
 // Their names, by number.
 inline constexpr std::array kDesignNames = {"plain", "plugin"};
 inline constexpr std::array kPlanesNames = {"fast", "balanced+statistics", "balanced"};
 inline constexpr std::array kSyncNames = {"none", "owner", "lines"};
+inline constexpr std::array kAttentionNames = {"auto", "npu", "cpu"};
 inline const char* name_of(Design design) {
     return kDesignNames[static_cast<size_t>(design)];
 }
@@ -74,16 +87,58 @@ inline const char* name_of(Planes planes) {
 enum class Way { kPlain, kTogether, kFlow };
 Way way_of(Design design, int64_t rows);
 
+// The schedule of the plug-in's prompts, as numbers that can be tried out. Yes and no are 1 and 0.
+struct EngineSchedule {
+    int64_t chunk_rows = 0;          // 0: what flow_chunk_rows() says
+    int64_t chunk_skew = kFlowSkew;  // stages that a chunk is ahead of the next one
+    int64_t jobs_in_lane = 2;        // of a flow, on the NPU at a time (NpuFlow::kInLane)
+    int64_t slots = 3;               // of results (NpuFlow::kSlots)
+    int64_t runs_between = 1;        // do attention's runs go between those of a flow's job on a core?
+    int64_t attentions = 1;          // in progress at a time
+    int64_t passes_meanwhile =
+        2;  // of other chunks, before an attention waits: 0 none, 1 of those behind it, 2 all
+    int64_t attention_groups = 4;          // groups of units on their way (NpuAttention::jobs_)
+    int64_t added_later = 1;               // turns after they were weighed
+    int64_t value_rows = kAttentionBlock;  // positions of a product by values, from the second block on
+    int64_t position_step =
+        kValueBlock;        // units end at the last position that a row sees, rounded up to this
+    int64_t cell_mib = 64;  // of packed keys and values (kMostCellBytes)
+};
+
+struct ScheduleNumber {
+    const char* name;
+    int64_t EngineSchedule::*member;
+};
+inline constexpr ScheduleNumber kScheduleNumbers[] = {
+    {"chunk_rows", &EngineSchedule::chunk_rows},
+    {"chunk_skew", &EngineSchedule::chunk_skew},
+    {"jobs_in_lane", &EngineSchedule::jobs_in_lane},
+    {"slots", &EngineSchedule::slots},
+    {"runs_between", &EngineSchedule::runs_between},
+    {"attentions", &EngineSchedule::attentions},
+    {"passes_meanwhile", &EngineSchedule::passes_meanwhile},
+    {"attention_groups", &EngineSchedule::attention_groups},
+    {"added_later", &EngineSchedule::added_later},
+    {"value_rows", &EngineSchedule::value_rows},
+    {"position_step", &EngineSchedule::position_step},
+    {"cell_mib", &EngineSchedule::cell_mib},
+};
+
 struct Setting {
     ModelShape model;
     Design design = Design::kPlugin;
     Planes planes = Planes::kFast;
     BoardProfile board;
     Sync sync = Sync::kOwner;
+    AttentionOn attention = AttentionOn::kAuto;
+    int64_t ubatch = 512;  // rows of a graph, at most
+    EngineSchedule engine;
 
-    // Rows of a chunk, and stages that it may run ahead of the next one before it yields to it.
-    int64_t chunk_rows() const { return design == Design::kPlain ? 256 : kFlowChunkRows; }
-    int64_t chunk_skew() const { return design == Design::kPlain ? 0 : kFlowSkew; }
+    // Of a graph of `rows`.
+    int64_t chunk_rows(int64_t rows) const;
+    int64_t chunk_skew() const { return design == Design::kPlain ? 0 : engine.chunk_skew; }
+    // For that graph.
+    bool attends_on_npu(int64_t tokens, int64_t positions) const;
     // Rows of the NPU's input for each row of activations: 1 or 2.
     int planes_of(int64_t layer, Group group) const;
 };
@@ -103,13 +158,17 @@ struct Rows {
 
 struct Stage {
     const char* phase;
-    std::vector<Operation> operations;  // follow each other; dependencies, order and names come later
-    bool block_begins = false;          // where chunks wait for each other unless they flow
-    bool causal = false;                // needs the chunks before it
+    // They wait for earlier ones of the stage, by their indices in it; those that wait for none do so for the stage
+    // before. Order and names that are missing come later.
+    std::vector<Operation> operations;
+    bool block_begins = false;   // where chunks wait for each other unless they flow
+    bool causal = false;         // needs the chunks before it
+    bool takes_results = false;  // of the stage before, on the NPU
 };
 
 // The stages of that layer; for -1 what comes once before the first layer, for the number of layers the output
-// head.
-std::vector<Stage> stages_of(const Setting& setting, Way way, int64_t layer, const Rows& rows);
+// head. `attention`: of those rows, where it is not the CPU's.
+std::vector<Stage> stages_of(const Setting& setting, Way way, int64_t layer, const Rows& rows,
+                             const Stage* attention = nullptr);
 
 }  // namespace rknpu2

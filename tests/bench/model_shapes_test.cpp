@@ -15,8 +15,8 @@ using testing::HasSubstr;
 
 constexpr const char* kHeader =
     "name,layers,hidden_size,heads,kv_heads,head_dim,ffn_size,vocabulary,tied_embeddings,norms_per_layer,"
-    "parameters,source\n";
-constexpr const char* kSmall = "Small,2,64,4,2,32,96,1000,1,2,150016,a test\n";
+    "window,full_every,parameters,source\n";
+constexpr const char* kSmall = "Small,2,64,4,2,32,96,1000,1,2,,,150016,a test\n";
 
 std::string error_of(const std::string& rows) {
     const auto models = parse_model_shapes(kHeader + rows, "small.csv");
@@ -45,19 +45,19 @@ TEST(ModelShapes, AreRead) {
 TEST(ModelShapes, ErrorsNameFileLineAndCause) {
     EXPECT_EQ(parse_model_shapes("name\nSmall\n", "small.csv").status().message(),
               "small.csv: there is no column layers");
-    EXPECT_EQ(error_of("Small,2\n"), "small.csv:2: 2 cells, but the header has 12");
+    EXPECT_EQ(error_of("Small,2\n"), "small.csv:2: 2 cells, but the header has 14");
     for (const std::string wrong : {"two", "0", "nan", ""}) {
-        EXPECT_EQ(error_of(kSmall + ("Small," + wrong + ",64,4,2,32,96,1000,1,2,150016,\n")),
+        EXPECT_EQ(error_of(kSmall + ("Small," + wrong + ",64,4,2,32,96,1000,1,2,,,150016,\n")),
                   "small.csv:3: \"" + wrong + "\" in column layers is no number from 1 to 1000");
     }
-    EXPECT_EQ(error_of("Small,2.5,64,4,2,32,96,1000,1,2,150016,\n"),
+    EXPECT_EQ(error_of("Small,2.5,64,4,2,32,96,1000,1,2,,,150016,\n"),
               "small.csv:2: layers is 2.5, but must be an integer");
-    EXPECT_EQ(error_of("Small,2,64,4,3,32,96,1000,1,2,150016,\n"),
+    EXPECT_EQ(error_of("Small,2,64,4,3,32,96,1000,1,2,,,150016,\n"),
               "small.csv: heads is 4, not a multiple of kv_heads, 3");
 }
 
 TEST(ModelShapes, SizesThatDoNotComeToTheParametersAreRefused) {
-    EXPECT_THAT(error_of("Small,2,64,4,2,32,69,1000,1,2,150016,\n"),
+    EXPECT_THAT(error_of("Small,2,64,4,2,32,69,1000,1,2,,,150016,\n"),
                 AllOf(HasSubstr("the sizes come to"), HasSubstr("parameters is 150016")));
 }
 
@@ -70,6 +70,14 @@ TEST(ModelShapes, CompiledInOnesAreFoundByName) {
     }
     EXPECT_EQ(find_model_shape("llama-2-7b").value().name, "Llama-2-7B");
     EXPECT_EQ(find_model_shape("Llama-2-7B").value().token_weights(), 6607077376);  // without the embeddings
+}
+
+TEST(ModelShapes, OneOfSoManyLayersSeesAll) {
+    const ModelShape gemma = find_model_shape("Gemma-3-1B").value();
+    EXPECT_EQ(gemma.window_of(4), 512);
+    EXPECT_EQ(gemma.window_of(5), 0);
+    EXPECT_EQ(gemma.window_of(25), 512);
+    EXPECT_EQ(find_model_shape("Llama-2-7B").value().window_of(0), 0);
 }
 
 TEST(ModelShapes, AFileHasOneModel) {

@@ -77,6 +77,7 @@ TEST(Prediction, StatisticsSpendTheBudget) {
 TEST(Prediction, TheProfileDecides) {
     const auto with = [](auto&& change) {
         Setting s = setting_of("Llama-2-7B", Design::kPlugin);
+        s.attention = AttentionOn::kCpu;
         change(&s.board);
         return predict(s, {});
     };
@@ -89,6 +90,10 @@ TEST(Prediction, TheProfileDecides) {
     EXPECT_LT(rounds, 9 * 32);
     const Prediction slow_attention = with([](BoardProfile* b) { b->attention_gflops /= 4; });
     EXPECT_LT(slow_attention.prefill.tokens_per_second, shipped.prefill.tokens_per_second / 2);
+    Setting on_npu = setting_of("Llama-2-7B", Design::kPlugin);
+    const double quick = predict(on_npu, {.prompt = 2048}).prefill.seconds;
+    on_npu.board.block_pass_ns *= 20;
+    EXPECT_GT(predict(on_npu, {.prompt = 2048}).prefill.seconds, 1.2 * quick);
     const Prediction small = with([](BoardProfile* b) { b->npu.native_banks[rknnsim::kInt8] = 2; });
     EXPECT_LT(small.prefill.tokens_per_second, 0.75 * shipped.prefill.tokens_per_second);
 }
@@ -110,7 +115,7 @@ void expect_aims(Design design, const std::vector<Aim>& aims) {
         EXPECT_GE(some.peak_share, 0.8 * fast.peak_share);
         EXPECT_GE(some.needed_share, fast.needed_share - 0.02);
         const Utilisation& u = fast.prefill.steady;
-        EXPECT_GE(std::max({u.npu, u.cpu, u.dram}), 0.9);
+        EXPECT_GE(std::max({u.npu, u.cpu, u.dram}), 0.7);
     }
 }
 
@@ -119,6 +124,54 @@ TEST(Prediction, AimsOfThePlugin) {
                                   {"Qwen2.5-1.5B", 0.175, 0.85},
                                   {"Gemma-3-1B", 0.14, 0.81},
                                   {"TinyLlama-1.1B", 0.15, 0.81}});
+}
+
+// Prompts of 4096 tokens in graphs of 512.
+struct LongAim {
+    const char* model;
+    double tps;       // at least
+    double best_tps;  // with two attentions at a time
+    double times_cpu;
+};
+
+TEST(Prediction, AimsOfLongPrompts) {
+    for (const LongAim& aim : {LongAim{"Llama-2-7B", 100, 130, 3}, LongAim{"Llama-3.1-8B", 105, 120, 3.3},
+                               LongAim{"Qwen2.5-1.5B", 420, 510, 4}, LongAim{"Gemma-3-1B", 1150, 1200, 2.8},
+                               LongAim{"TinyLlama-1.1B", 410, 455, 4}}) {
+        SCOPED_TRACE(aim.model);
+        Setting s = setting_of(aim.model, Design::kPlugin);
+        const auto prefill = [&] { return predict(s, {.prompt = 4096}).prefill; };
+        const PassResult npu = prefill();
+        expect_sound(npu);
+        EXPECT_GE(npu.tokens_per_second, aim.tps);
+        s.engine = {.slots = 4, .attentions = 2, .added_later = 3, .position_step = 256};
+        const PassResult best = prefill();
+        expect_sound(best);
+        EXPECT_GE(best.tokens_per_second, aim.best_tps);
+        EXPECT_GE(std::max({best.steady.npu, best.steady.cpu, best.steady.dram}), 0.89);
+        s.attention = AttentionOn::kCpu;
+        EXPECT_GE(npu.tokens_per_second, aim.times_cpu * prefill().tokens_per_second);
+    }
+}
+
+TEST(Prediction, TheFirstPositionsAreTheCpus) {
+    Setting s = setting_of("Qwen2.5-1.5B", Design::kPlugin);
+    EXPECT_FALSE(s.attends_on_npu(63, 4096));
+    EXPECT_FALSE(s.attends_on_npu(256, 256));
+    EXPECT_TRUE(s.attends_on_npu(64, 512));
+    const auto seconds = [&](AttentionOn where) {
+        s.attention = where;
+        return predict(s, {.prompt = 256}).prefill.seconds;
+    };
+    EXPECT_EQ(seconds(AttentionOn::kAuto), seconds(AttentionOn::kCpu));
+    EXPECT_NE(seconds(AttentionOn::kAuto), seconds(AttentionOn::kNpu));
+}
+
+TEST(Prediction, WindowsMakePromptsFaster) {
+    Setting s = setting_of("Gemma-3-1B", Design::kPlugin);
+    const double windows = predict(s, {.prompt = 4096}).prefill.seconds;
+    s.model.window = 0;
+    EXPECT_GT(predict(s, {.prompt = 4096}).prefill.seconds, 1.05 * windows);
 }
 
 }  // namespace

@@ -1,0 +1,384 @@
+// SPDX-License-Identifier: MIT
+#include "predict/attention.hpp"
+
+#include <algorithm>
+#include <limits>
+
+#include "matrix/layout.hpp"
+#include "plan/weight_plan.hpp"
+
+namespace rknpu2 {
+namespace {
+
+constexpr double kHalf = 2, kFloat = 4;
+constexpr size_t kPartsOfBlock = kAttentionBlock / kValueBlock;
+constexpr size_t kColumnStep = kAttentionBlock / 4;
+constexpr size_t kRowsOfTask = 16;
+// llama.cpp shows attention a multiple of so many positions.
+constexpr size_t kPositionStep = 256;
+
+size_t key_width(const ModelShape& model) {
+    return round_up(static_cast<size_t>(model.head_dim), kTileK);
+}
+
+size_t value_width(const ModelShape& model) {
+    return round_up(static_cast<size_t>(model.head_dim), kernel_group(DType::kFloat16));
+}
+
+double block_bytes(const ModelShape& model) {
+    return kHalf * static_cast<double>(static_cast<size_t>(model.kv_heads) *
+                                       (key_width(model) + value_width(model)) * kAttentionBlock);
+}
+
+// How much longer a loop takes whose tasks the team cannot share evenly.
+double uneven(size_t tasks, const BoardProfile& board) {
+    const auto threads = static_cast<size_t>(board.cpu_threads);
+    return tasks == 0 ? 1
+                      : static_cast<double>(ceil_div(tasks, threads) * threads) / static_cast<double>(tasks);
+}
+
+bool sees(const SeenParts& seen, size_t part) {
+    return part < seen.size() && seen[part].any();
+}
+
+// Rows of a KV head and a block, as NpuAttention::Unit.
+struct Unit {
+    size_t block = 0, head = 0, piece = 0, rows = 0;
+    size_t positions = 0, columns = 0;
+    std::array<bool, kPartsOfBlock> sees{};
+
+    size_t values() const { return static_cast<size_t>(std::count(sees.begin(), sees.end(), true)); }
+    size_t room() const { return row_buckets()[bucket_for(rows)]; }
+    size_t scores() const { return rows * positions; }
+};
+
+// Puts the operations of one attention one behind the other.
+class Chain {
+  public:
+    Chain(const Setting& setting, int64_t layer, const Rows& rows, const Rows& graph)
+        : s_(setting),
+          board_(setting.board),
+          m_(setting.model),
+          layer_(layer),
+          rows_(rows),
+          graph_(graph),
+          group_(static_cast<size_t>(m_.heads / m_.kv_heads)),
+          all_rows_(static_cast<size_t>(rows.count) * group_),
+          positions_(positions_of(setting, layer, graph)),
+          stage_{.phase = "attention", .causal = true} {}
+
+    Stage take(const PackedBlocks& packed) {
+        begin();
+        for (const PackedBlocks::Group& group : packed.groups) {
+            pack(group);
+            compute(units_of(group.blocks));
+        }
+        const double out = kFloat * static_cast<double>(rows_.count * m_.q_size());
+        on_cpu("attention sums", cpu_pass(2 * out, board_));
+        stage_.operations.back().section = Operation::Section::kEnds;
+        return std::move(stage_);
+    }
+
+  private:
+    size_t on_cpu(const char* phase, Operation operation, std::vector<size_t> after = {}) {
+        operation.phase = phase;
+        operation.section = last_ == kNothing ? Operation::Section::kBegins : Operation::Section::kGoesOn;
+        if (last_ != kNothing) after.push_back(last_);
+        operation.after = std::move(after);
+        stage_.operations.push_back(std::move(operation));
+        return last_ = stage_.operations.size() - 1;
+    }
+
+    double sync_ns(double bytes) const {
+        constexpr double kBuffer = 1.25;
+        return board_.npu.sync_us * 1e3 + bytes * kBuffer / board_.npu.sync_gbps;
+    }
+
+    // By the leading thread alone.
+    double lead_ns(size_t buffers, double buffer_bytes, double bytes) const {
+        constexpr double kLine = 64;
+        if (s_.sync == Sync::kOwner) return static_cast<double>(buffers) * sync_ns(buffer_bytes);
+        return s_.sync == Sync::kLines ? bytes / kLine * board_.npu.line_ns : 0;
+    }
+
+    // Reads the mask, clears the output, and makes the queries halves.
+    void begin() {
+        const auto tokens = static_cast<double>(rows_.count);
+        const auto q = static_cast<double>(m_.q_size());
+        const size_t parts = ceil_div(positions_, kValueBlock);
+        const double mask = kHalf * tokens * static_cast<double>(positions_) * uneven(parts, board_);
+        Operation operation = cpu_pass(mask + (kFloat + kFloat + kHalf) * tokens * q, board_);
+        const size_t pieces = ceil_div(all_rows_, kMaxRows);
+        const size_t cubes = static_cast<size_t>(m_.kv_heads) * pieces;
+        const double bytes = kHalf * tokens * q;
+        operation.fixed_ns =
+            3 * board_.region_us * 1e3 + lead_ns(cubes, bytes / static_cast<double>(cubes), bytes);
+        on_cpu("attention packing", std::move(operation));
+    }
+
+    void pack(const PackedBlocks::Group& group) {
+        const double keys = kHalf * static_cast<double>(static_cast<size_t>(m_.kv_heads) * key_width(m_));
+        const double values = kHalf * static_cast<double>(static_cast<size_t>(m_.kv_heads) * value_width(m_));
+        const double bytes = (keys + values) * (group.rows_read + group.rows_written);
+        Operation operation = cpu_pass(bytes * uneven(group.tasks, board_), board_);
+        operation.fixed_ns += lead_ns(group.buffers, block_bytes(m_),
+                                      keys * group.rows_published + values * group.values_published);
+        on_cpu("attention packing", std::move(operation));
+    }
+
+    std::vector<Unit> units_of(const std::vector<size_t>& blocks) const {
+        const size_t pieces = ceil_div(all_rows_, kMaxRows);
+        std::vector<SeenParts> seen;
+        for (size_t piece = 0; piece < pieces; ++piece) {
+            const auto first = static_cast<int64_t>(piece * kMaxRows / group_);
+            const auto last =
+                static_cast<int64_t>((std::min(all_rows_, (piece + 1) * kMaxRows) - 1) / group_);
+            seen.push_back(seen_parts(s_, layer_, {rows_.first + first, last - first + 1}, graph_));
+        }
+        std::vector<Unit> units;
+        for (const size_t block : blocks) {
+            for (size_t i = 0; i < static_cast<size_t>(m_.kv_heads) * pieces; ++i) {
+                const size_t piece = i % pieces;
+                Unit unit{.block = block, .head = i / pieces, .piece = piece};
+                unit.rows = std::min(kMaxRows, all_rows_ - piece * kMaxRows);
+                size_t last = 0;
+                for (size_t part = 0; part < kPartsOfBlock; ++part) {
+                    unit.sees[part] = sees(seen[piece], block * kPartsOfBlock + part);
+                    if (unit.sees[part]) last = part + 1;
+                }
+                if (last == 0) continue;
+                const size_t end = seen_until(seen[piece], block, last);
+                unit.positions = std::min(end, positions_ - block * kAttentionBlock);
+                unit.columns = round_up(unit.positions, kColumnStep);
+                units.push_back(unit);
+            }
+        }
+        return units;
+    }
+
+    // The end of what a row sees of the block, whose parts from `parts` on nothing sees.
+    size_t seen_until(const SeenParts& seen, size_t block, size_t parts) const {
+        const auto& bits = seen[block * kPartsOfBlock + parts - 1];
+        size_t end = kValueBlock;
+        while (!bits[end - 1])
+            --end;
+        return round_up((parts - 1) * kValueBlock + end, static_cast<size_t>(s_.engine.position_step));
+    }
+
+    // Runs of one shape on a core, one after the other.
+    Operation runs(size_t core, size_t count, size_t rows, size_t K, size_t N, bool activations) const {
+        rknnsim::MatmulShape shape;
+        shape.type = rknnsim::MatmulType::kF16F16F32;
+        shape.ac_native = true;
+        shape.M = static_cast<uint32_t>(rows);
+        shape.K = static_cast<uint32_t>(K);
+        shape.N = static_cast<uint32_t>(N);
+        Operation operation = run_on_core(core, shape, board_);
+        if (s_.sync == Sync::kOwner) {
+            operation.fixed_ns += sync_ns(static_cast<double>(rows * N) * kFloat);
+            if (activations) operation.fixed_ns += sync_ns(static_cast<double>(rows * K) * kHalf);
+        }
+        operation.fixed_ns *= static_cast<double>(count);
+        for (Part& part : operation.parts)
+            part.count *= static_cast<double>(count);
+        operation.phase = "attention on the NPU";
+        operation.order = kFirst + static_cast<int64_t>(submitted_);
+        return operation;
+    }
+
+    std::vector<size_t> submit(std::vector<Operation> job) {
+        std::vector<size_t> indices;
+        ++submitted_;
+        for (Operation& operation : job) {
+            operation.after = {last_};
+            indices.push_back(stage_.operations.size());
+            stage_.operations.push_back(std::move(operation));
+        }
+        return indices;
+    }
+
+    Operation weigh(std::span<const Unit> units) const {
+        double scores = 0, bytes = 0;
+        size_t tasks = 0;
+        for (const Unit& unit : units) {
+            const size_t weights = unit.rows * round_up(unit.positions, depth(unit));
+            scores += static_cast<double>(unit.scores());
+            bytes += kFloat * static_cast<double>(unit.scores()) + kHalf * static_cast<double>(weights);
+            tasks += ceil_div(unit.rows, kRowsOfTask);
+        }
+        const double slower = uneven(tasks, board_);
+        Operation operation = cpu_pass(bytes * slower, board_);
+        operation.parts.front().compute_ns = board_.block_pass_ns * scores * slower;
+        if (s_.sync == Sync::kLines) operation.parts.push_back({.compute_ns = line_ns(bytes, board_)});
+        return operation;
+    }
+
+    Operation add(std::span<const Unit> units) const {
+        double bytes = 0;
+        size_t tasks = 0, blocks = 1;
+        for (size_t i = 0; i < units.size(); ++i) {
+            const auto elements = static_cast<double>(units[i].rows * static_cast<size_t>(m_.head_dim));
+            bytes += elements * (kFloat * static_cast<double>(products(units[i])) + 2 * kFloat);
+            tasks += ceil_div(units[i].rows, kRowsOfTask);
+            // Rows of which a group has several blocks take them one after the other.
+            if (i > 0 && units[i].head == units[0].head && units[i].piece == units[0].piece) ++blocks;
+        }
+        Operation operation = cpu_pass(bytes * uneven(tasks, board_), board_);
+        operation.fixed_ns *= static_cast<double>(blocks);
+        if (s_.sync == Sync::kLines) operation.parts.push_back({.compute_ns = line_ns(bytes, board_)});
+        return operation;
+    }
+
+    // As NpuAttention::compute_blocks.
+    void compute(const std::vector<Unit>& units) {
+        constexpr size_t kCores = rknnsim::kCores;
+        const size_t groups = ceil_div(units.size(), kCores);
+        const auto group = [&](size_t g) {
+            return std::span(units).subspan(g * kCores, std::min(kCores, units.size() - g * kCores));
+        };
+        std::vector<std::vector<size_t>> scores(groups), values(groups);
+        const size_t weighed = static_cast<size_t>(s_.engine.attention_groups) - 1;  // groups behind
+        const size_t added = weighed + static_cast<size_t>(s_.engine.added_later);
+        for (size_t g = 0; g < groups + added; ++g) {
+            if (g < groups) scores[g] = submit(score_runs(group(g)));
+            if (g >= weighed && g - weighed < groups) {
+                on_cpu("attention weights", weigh(group(g - weighed)), scores[g - weighed]);
+                values[g - weighed] = submit(value_runs(group(g - weighed)));
+            }
+            if (g >= added) on_cpu("attention sums", add(group(g - added)), values[g - added]);
+        }
+    }
+
+    std::vector<Operation> score_runs(std::span<const Unit> units) const {
+        std::vector<Operation> job;
+        for (size_t i = 0; i < units.size(); ++i)
+            job.push_back(runs(i, 1, units[i].room(), key_width(m_), units[i].columns, false));
+        return job;
+    }
+
+    // Positions that a product by values takes, and how many products there are.
+    size_t depth(const Unit& unit) const {
+        return unit.block == 0 ? kValueBlock : static_cast<size_t>(s_.engine.value_rows);
+    }
+    size_t products(const Unit& unit) const { return depth(unit) > kValueBlock ? 1 : unit.values(); }
+
+    std::vector<Operation> value_runs(std::span<const Unit> units) const {
+        std::vector<Operation> job;
+        for (size_t i = 0; i < units.size(); ++i)
+            job.push_back(
+                runs(i, products(units[i]), units[i].room(), depth(units[i]), value_width(m_), true));
+        return job;
+    }
+
+    static constexpr size_t kNothing = SIZE_MAX;
+    static constexpr int64_t kFirst = std::numeric_limits<int64_t>::min() / 2;  // before all that flows
+
+    const Setting& s_;
+    const BoardProfile& board_;
+    const ModelShape& m_;
+    const int64_t layer_;
+    const Rows rows_, graph_;
+    const size_t group_, all_rows_, positions_;
+    Stage stage_;
+    size_t last_ = kNothing;  // on the CPU
+    size_t submitted_ = 0;
+};
+
+}  // namespace
+
+size_t positions_of(const Setting& setting, int64_t layer, const Rows& graph) {
+    const auto all = static_cast<size_t>(graph.first + graph.count);
+    const int64_t window = setting.model.window_of(layer);
+    const size_t there = window == 0 ? all : std::min(all, static_cast<size_t>(window + setting.ubatch));
+    return round_up(there, kPositionStep);
+}
+
+SeenParts seen_parts(const Setting& setting, int64_t layer, const Rows& rows, const Rows& graph) {
+    const size_t positions = positions_of(setting, layer, graph);
+    SeenParts parts(ceil_div(positions, kValueBlock));
+    const int64_t window = setting.model.window_of(layer);
+    const size_t ring = round_up(static_cast<size_t>(window + setting.ubatch), kPositionStep);
+    const int64_t first = window == 0 ? 0 : std::max<int64_t>(0, rows.first - window + 1);
+    for (int64_t at = first; at < rows.first + rows.count; ++at) {
+        const size_t cell = window == 0 ? static_cast<size_t>(at) : static_cast<size_t>(at) % ring;
+        parts[cell / kValueBlock].set(cell % kValueBlock);
+    }
+    return parts;
+}
+
+KvBlocks::KvBlocks(const ModelShape& model, const EngineSchedule& engine)
+    : room_(std::max<size_t>(
+          static_cast<size_t>(static_cast<double>(engine.cell_mib << 20) / block_bytes(model)), 1)),
+      heads_(static_cast<size_t>(model.kv_heads)) {}
+
+KvBlocks::Block& KvBlocks::block_for(int64_t layer, size_t number) {
+    Block* oldest = nullptr;
+    Block* newest = nullptr;
+    for (Block& block : blocks_) {
+        if (block.layer == layer && block.number == number) return block;
+        if (std::ranges::find(current_, std::pair(block.layer, block.number)) != current_.end()) continue;
+        if (block.layer != layer && (oldest == nullptr || block.used < oldest->used)) oldest = &block;
+        if (block.layer == layer && (newest == nullptr || block.used > newest->used)) newest = &block;
+    }
+    Block* room = oldest != nullptr ? oldest : newest;
+    if (blocks_.size() < room_) room = &blocks_.emplace_back();
+    *room = {.layer = layer, .number = number, .packed = SeenParts(kPartsOfBlock)};
+    return *room;
+}
+
+void KvBlocks::pack(Block& block, const SeenParts& seen, PackedBlocks::Group& group) const {
+    bool any = false;
+    for (size_t part = 0; part < kPartsOfBlock; ++part) {
+        const size_t at = block.number * kPartsOfBlock + part;
+        if (at >= seen.size()) break;
+        auto& packed = block.packed[part];
+        const auto fresh = seen[at] & ~packed;
+        if (fresh.none()) continue;
+        size_t first = 0, last = kValueBlock - 1;
+        if (packed.any()) {
+            while (!fresh[first])
+                ++first;
+            while (!fresh[last])
+                --last;
+        }
+        packed |= fresh;
+        for (size_t i = first; i <= last; ++i)
+            group.rows_read += packed[i] ? 1 : 0;
+        group.rows_written += static_cast<double>(last - first + 1);
+        group.rows_published += static_cast<double>(last - first + 1);
+        group.values_published += kValueBlock;
+        group.tasks += heads_;
+        any = true;
+    }
+    if (any) ++group.buffers;
+}
+
+PackedBlocks KvBlocks::pack(int64_t layer, const SeenParts& seen) {
+    std::vector<size_t> all;
+    for (size_t block = 0; block * kPartsOfBlock < seen.size(); ++block) {
+        const auto any = [&](size_t part) { return sees(seen, block * kPartsOfBlock + part); };
+        if (any(0) || any(1)) all.push_back(block);
+    }
+    PackedBlocks packed;
+    blocks_.reserve(room_);
+    for (size_t from = 0; from < all.size(); from += room_) {
+        PackedBlocks::Group& group = packed.groups.emplace_back();
+        group.blocks.assign(all.begin() + static_cast<std::ptrdiff_t>(from),
+                            all.begin() + static_cast<std::ptrdiff_t>(std::min(all.size(), from + room_)));
+        current_.clear();
+        for (const size_t number : group.blocks) {
+            Block& block = block_for(layer, number);
+            block.used = ++uses_;
+            current_.emplace_back(layer, number);
+            pack(block, seen, group);
+        }
+    }
+    return packed;
+}
+
+Stage npu_attention(const Setting& setting, int64_t layer, const Rows& rows, const Rows& graph,
+                    const PackedBlocks& packed) {
+    return Chain(setting, layer, rows, graph).take(packed);
+}
+
+}  // namespace rknpu2
