@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "ggml/flow/rows_graph.hpp"
 
-#include <algorithm>
-
 #include "ggml/host/uses.hpp"
 
 namespace rknpu2 {
@@ -31,11 +29,6 @@ std::byte* rows_at(const FlowPlan& plan, const ggml_tensor* tensor, int dim, con
 
 RowsGraph::RowsGraph(const GgmlFunctions& ggml, const FlowPlan& plan, const FlowStage& stage)
     : ggml_(ggml), plan_(plan) {
-    size_t most = stage.nodes.size();
-    for (const RowMap& mapped : stage.nodes)
-        most += GGML_MAX_SRC -
-                static_cast<size_t>(std::count(mapped.node->src, std::end(mapped.node->src), nullptr));
-    copies_.reserve(most);  // pointers to them are kept
     for (const RowMap& mapped : stage.nodes) {
         ggml_tensor* const node = copy_of(mapped.node, mapped.dim);
         for (size_t i = 0; i < mapped.source_dims.size(); ++i)

@@ -6,6 +6,7 @@
 // fused. One thread makes and uses an object; it can be used for other rows again.
 #pragma once
 
+#include <deque>
 #include <vector>
 
 #include "ggml/flow/flow_plan.hpp"
@@ -52,7 +53,7 @@ class RowsGraph {
 
     const GgmlFunctions& ggml_;
     const FlowPlan& plan_;
-    std::vector<Copy> copies_;
+    std::deque<Copy> copies_;  // pointers to them are kept
     std::vector<ggml_tensor*> nodes_;
     std::vector<ggml_tensor*> keys_;
     std::vector<ggml_bitset_t> used_;
