@@ -10,8 +10,10 @@
 
 #include "base/format.hpp"
 #include "doctor_reading.hpp"
+#include "kernels/attention.hpp"
 #include "matrix/float16.hpp"
 #include "system/process.hpp"
+#include "system/thread_pool.hpp"
 #include "system/threads.hpp"
 
 namespace rknpu2 {
@@ -188,6 +190,42 @@ Status add_shape(Bench& bench, Reading& reading, const SpeedShape& shape, int ru
     reading.add(name, speed.run_us, "us");
     return {};
 }
+
+// Reads what the first has multiplied, and writes activations of the second, syncs included; the median of several.
+Result<double> weigh_us(Product& scores, Product& values) {
+    constexpr size_t kRows = 512, kRowsOfTask = 16;
+    RKNPU2_RETURN_IF_ERROR(scores.run());
+    ThreadPool pool(4);
+    const std::vector<float> factors(kRowsOfTask, 1.0F);
+    const std::vector<const uint16_t*> masks(kRowsOfTask);
+    std::vector<float> maxima(kRows), sums(kRows);
+    auto* const weights = reinterpret_cast<uint16_t*>(values.a->data());
+    std::vector<double> times;
+    for (int i = 0; i < 9; ++i) {
+        const auto start = std::chrono::steady_clock::now();
+        RKNPU2_RETURN_IF_ERROR(scores.context->sync_from_device(*scores.c));
+        pool.parallel_for(kRows / kRowsOfTask, [&](size_t task) {
+            const size_t m = task * kRowsOfTask;
+            weigh_scores({reinterpret_cast<const float*>(scores.c->data()),
+                          kRows,
+                          m,
+                          kRowsOfTask,
+                          kAttentionBlock,
+                          factors.data(),
+                          0,
+                          masks.data(),
+                          factors.data(),
+                          {weights, weights + kRows * kValueBlock},
+                          maxima.data() + m,
+                          sums.data() + m});
+        });
+        RKNPU2_RETURN_IF_ERROR(values.context->sync_to_device(*values.a));
+        times.push_back(
+            std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now() - start).count());
+    }
+    std::ranges::nth_element(times, times.begin() + 4);
+    return times[4];
+}
 }  // namespace
 
 Status probe_many_contexts(Bench& bench, Reading& reading) {
@@ -314,6 +352,31 @@ Status probe_int8_three_cores(Bench& bench, Reading& reading) {
     const BusyCpus busy;
     RKNPU2_RETURN_IF_ERROR(add_shape(bench, reading, kShape, 2, "with every CPU busy reading memory"));
     reading.answer += format(", %.2f times as long with busy CPUs", reading.figures.back().value / alone);
+    return {};
+}
+
+// What the plug-in's attention runs, and the CPU's part of it: the scores of 512 rows and 1024 positions.
+Status probe_attention_runs(Bench& bench, Reading& reading) {
+    double worst = 0;
+    for (const SpeedShape& shape :
+         {SpeedShape{kFp16, 512, 128, 1024, 1}, SpeedShape{kFp16, 512, 128, 1024, 3},
+          SpeedShape{kFp16, 512, 1024, 128, 1}, SpeedShape{kFp16, 512, 1024, 128, 3}}) {
+        const char* const what = shape.K == 128 ? "scores" : "values";
+        RKNPU2_RETURN_IF_ERROR(
+            add_shape(bench, reading, shape, 4, format("%s, %s", what, speed_text(shape).c_str())));
+        worst = std::max(worst, reading.figures.back().value / predicted_us(shape));
+    }
+    reading.answer = format("%.2f times the model's time at worst", worst);
+    Product scores;
+    Product values;
+    RKNPU2_RETURN_IF_ERROR(
+        prepare_ones(bench.runtime, {.arithmetic = kFp16, .K = 128, .N = 1024, .rows = {512}}, scores));
+    RKNPU2_RETURN_IF_ERROR(
+        prepare_ones(bench.runtime, {.arithmetic = kFp16, .K = 1024, .N = 128, .rows = {512}}, values));
+    const double alone = RKNPU2_TAKE(weigh_us(scores, values));
+    if (bench.clock.simulated()) return {};  // this machine's CPUs are no board's
+    reading.add("weights of the scores, four threads", alone, "us");
+    reading.answer += format("; %.2f ns a score", alone * 1e3 / (512.0 * 1024.0));
     return {};
 }
 

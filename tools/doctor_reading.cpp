@@ -109,6 +109,7 @@ const std::vector<Probe>& probes() {
         {"context-cost", "cost of a context", true, probe_context_cost},
         {"int4-input", "the runtime's conversion of int4 weights", true, probe_int4_input},
         {"int8-three-cores", "512x4096x4096 int8 on three cores at once", false, probe_int8_three_cores},
+        {"attention-runs", "what attention on the NPU runs", true, probe_attention_runs},
         {"m-2048", "many rows", true, probe_many_rows},
         {"wide-n", "wide results", true, probe_wide_n},
         {"many-contexts", "contexts alive at once", true, probe_many_contexts},

@@ -68,6 +68,7 @@ Status probe_sync_cost(Bench& bench, Reading& reading);
 Status probe_bind_cost(Bench& bench, Reading& reading);
 Status probe_context_cost(Bench& bench, Reading& reading);
 Status probe_int8_three_cores(Bench& bench, Reading& reading);
+Status probe_attention_runs(Bench& bench, Reading& reading);
 Status probe_attention_shapes(Bench& bench, Reading& reading);
 Status probe_int4_input(Bench& bench, Reading& reading);
 Status probe_many_contexts(Bench& bench, Reading& reading);
