@@ -96,9 +96,9 @@ struct EngineSchedule {
     int64_t runs_between = 1;        // do attention's runs go between those of a flow's job on a core?
     int64_t attentions = 1;          // in progress at a time
     int64_t passes_meanwhile =
-        2;  // of other chunks, before an attention waits: 0 none, 1 of those behind it, 2 all
+        1;  // of other chunks, before an attention waits: 0 none, 1 of those behind it, 2 all
     int64_t attention_groups = 4;          // groups of units on their way (NpuAttention::jobs_)
-    int64_t added_later = 1;               // turns after they were weighed
+    int64_t added_later = 3;               // turns after they were weighed
     int64_t value_rows = kAttentionBlock;  // positions of a product by values, from the second block on
     int64_t position_step =
         kValueBlock;        // units end at the last position that a row sees, rounded up to this

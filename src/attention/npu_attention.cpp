@@ -210,9 +210,10 @@ Status NpuAttention::compute_blocks(const AttentionProblem& problem, std::span<U
         return units.subspan(g * cores, std::min(cores, units.size() - g * cores));
     };
     const auto jobs = [&](size_t g) -> Jobs& { return jobs_[g % jobs_.size()]; };
-    // What is added up in a turn of the loop had the slot that the next turn gives to others.
-    constexpr size_t kWeighed = std::tuple_size_v<decltype(jobs_)> - 1;  // groups behind
-    constexpr size_t kAdded = kWeighed + 1;
+    // How many turns later. A group has its scores in the first of these spans, its weights and values in the second; so each
+    // has as many slots as jobs_, and what is weighed or added up in a turn had the slot that the next turn gives away.
+    constexpr size_t kWeighed = std::tuple_size_v<decltype(jobs_)> - 1;
+    constexpr size_t kAdded = 2 * kWeighed;
     for (size_t g = 0; g < groups + kAdded; ++g) {
         if (g < groups) submit_scores(group(g), jobs(g).scores);
         if (g >= kWeighed && g - kWeighed < groups) {

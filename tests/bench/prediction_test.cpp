@@ -115,7 +115,7 @@ void expect_aims(Design design, const std::vector<Aim>& aims) {
         EXPECT_GE(some.peak_share, 0.8 * fast.peak_share);
         EXPECT_GE(some.needed_share, fast.needed_share - 0.02);
         const Utilisation& u = fast.prefill.steady;
-        EXPECT_GE(std::max({u.npu, u.cpu, u.dram}), 0.7);
+        EXPECT_GE(std::max({u.npu, u.cpu, u.dram}), 0.8);
     }
 }
 
@@ -135,9 +135,9 @@ struct LongAim {
 };
 
 TEST(Prediction, AimsOfLongPrompts) {
-    for (const LongAim& aim : {LongAim{"Llama-2-7B", 100, 130, 3}, LongAim{"Llama-3.1-8B", 105, 120, 3.3},
-                               LongAim{"Qwen2.5-1.5B", 420, 510, 4}, LongAim{"Gemma-3-1B", 1150, 1200, 2.8},
-                               LongAim{"TinyLlama-1.1B", 410, 455, 4}}) {
+    for (const LongAim& aim : {LongAim{"Llama-2-7B", 124, 130, 3.5}, LongAim{"Llama-3.1-8B", 121, 120, 3.5},
+                               LongAim{"Qwen2.5-1.5B", 488, 510, 4.5}, LongAim{"Gemma-3-1B", 1110, 1200, 2.7},
+                               LongAim{"TinyLlama-1.1B", 430, 455, 4}}) {
         SCOPED_TRACE(aim.model);
         Setting s = setting_of(aim.model, Design::kPlugin);
         const auto prefill = [&] { return predict(s, {.prompt = 4096}).prefill; };

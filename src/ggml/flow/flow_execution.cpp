@@ -174,13 +174,17 @@ class FlowExecution {
             [&](const Progress& other) { return other.stage > static_cast<size_t>(stage.after); });
     }
 
-    // The chunk whose next stage, not one of this kind, is the CPU's turn; SIZE_MAX: none.
-    size_t next_for_cpu(Kind without) {
+    // Stages are done in ascending order of this.
+    size_t order_of(size_t chunk) const {
+        return progress_[chunk].stage + static_cast<size_t>(kFlowSkew) * chunk;
+    }
+
+    // The chunk whose next stage, not one of this kind, is the CPU's turn, and before `best_order`; SIZE_MAX: none.
+    size_t next_for_cpu(Kind without, size_t best_order = SIZE_MAX) {
         size_t best = SIZE_MAX;
-        size_t best_order = SIZE_MAX;
         for (size_t chunk = 0; chunk < chunks_.size(); ++chunk) {
             const size_t at = progress_[chunk].stage;
-            const size_t order = at + static_cast<size_t>(kFlowSkew) * chunk;
+            const size_t order = order_of(chunk);
             if (order >= best_order || at >= plan_.stages.size()) continue;
             const FlowStage& stage = plan_.stages[at];
             if (stage.kind == Kind::kProduct || stage.kind == without || !may_begin(chunk, stage)) continue;
@@ -209,14 +213,15 @@ class FlowExecution {
         return {};
     }
 
-    // What else can be done while attention waits for the NPU: first what gives the NPU more to do, then a pass of
-    // another chunk. False: nothing.
-    Result<bool> work_beside_attention() {
+    // What else can be done while attention of a chunk waits for the NPU: first what gives the NPU more to do, then a pass
+    // whose turn is before that of the attention. (Later ones wait: they would bring all chunks to their attention, and
+    // nothing would be left for the NPU beside it.) False: nothing.
+    Result<bool> work_beside_attention(size_t attending) {
         for (size_t done = RKNPU2_TAKE(flow_.next_done(false)); done != SIZE_MAX;
              done = RKNPU2_TAKE(flow_.next_done(false)))
             came_back(done);
         RKNPU2_RETURN_IF_ERROR(submit_ready());
-        const size_t chunk = next_for_cpu(Kind::kAttention);
+        const size_t chunk = next_for_cpu(Kind::kAttention, order_of(attending));
         if (chunk == SIZE_MAX) return false;
         RKNPU2_RETURN_IF_ERROR(pass(plan_.stages[progress_[chunk].stage], chunk));
         ++progress_[chunk].stage;
@@ -228,8 +233,9 @@ class FlowExecution {
         const uint64_t layer =
             progress_[chunk].stage * streams + static_cast<uint64_t>(first / plan_.stream_rows);
         RKNPU2_RETURN_IF_ERROR(flow_.begin_other_runs());
-        Status status = attend(host_, tools_.one_thread_cpus, attention_, node, layer,
-                               packed_.front().front()->domain(), [&] { return work_beside_attention(); });
+        Status status =
+            attend(host_, tools_.one_thread_cpus, attention_, node, layer, packed_.front().front()->domain(),
+                   [&] { return work_beside_attention(chunk); });
         flow_.end_other_runs();
         return status;
     }
