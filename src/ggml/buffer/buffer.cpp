@@ -14,9 +14,9 @@ namespace rknpu2 {
 namespace {
 
 // The functions that a host calls are told only its object: they exist for each layout that it may have.
-template <const Abi& kAbi>
+template <size_t kAbi>
 Buffer& of(ggml_backend_buffer_t buffer) {
-    return *static_cast<Buffer*>(kAbi.buffer_context(buffer));
+    return *static_cast<Buffer*>(kAbis[kAbi].buffer_context(buffer));
 }
 
 // Runs a write to the buffer; one that fails poisons it, so that no graph computes with half-written weights.
@@ -36,7 +36,7 @@ std::byte* bytes_of(const ggml_tensor* tensor, size_t offset) {
     return static_cast<std::byte*>(tensor->data) + offset;
 }
 
-template <const Abi& kAbi>
+template <size_t kAbi>
 void free_buffer(ggml_backend_buffer_t buffer) noexcept {
     Host& host = *of<kAbi>(buffer).host;
     guard(host, "freeing a buffer", false, [&] {
@@ -49,14 +49,14 @@ void free_buffer(ggml_backend_buffer_t buffer) noexcept {
     });
 }
 
-template <const Abi& kAbi>
+template <size_t kAbi>
 void memset_tensor(ggml_backend_buffer_t buffer, ggml_tensor* tensor, uint8_t value, size_t offset,
                    size_t size) noexcept {
     std::byte* const at = bytes_of(tensor, offset);
     write_guarded(of<kAbi>(buffer), "filling a tensor", at, size, [&] { std::memset(at, value, size); });
 }
 
-template <const Abi& kAbi>
+template <size_t kAbi>
 void set_tensor(ggml_backend_buffer_t buffer, ggml_tensor* tensor, const void* data, size_t offset,
                 size_t size) noexcept {
     std::byte* const at = bytes_of(tensor, offset);
@@ -69,7 +69,7 @@ void get_tensor(ggml_backend_buffer_t, const ggml_tensor* tensor, void* data, si
 }
 
 // From any memory that the CPU can address; false sends ggml the long way round.
-template <const Abi& kAbi>
+template <size_t kAbi>
 bool cpy_tensor(ggml_backend_buffer_t buffer, const ggml_tensor* from, ggml_tensor* to) noexcept {
     const Host& host = *of<kAbi>(buffer).host;
     if (our_buffer(host, from->buffer) == nullptr && !host.ggml.ggml_backend_buffer_is_host(from->buffer))
@@ -79,14 +79,14 @@ bool cpy_tensor(ggml_backend_buffer_t buffer, const ggml_tensor* from, ggml_tens
                          [&] { std::memmove(to->data, from->data, size); });
 }
 
-template <const Abi& kAbi>
+template <size_t kAbi>
 void clear(ggml_backend_buffer_t buffer, uint8_t value) noexcept {
     Buffer& ours = of<kAbi>(buffer);
-    write_guarded(ours, "clearing a buffer", ours.base, kAbi.buffer_size(buffer),
-                  [&] { std::memset(ours.base, value, kAbi.buffer_size(buffer)); });
+    write_guarded(ours, "clearing a buffer", ours.base, kAbis[kAbi].buffer_size(buffer),
+                  [&] { std::memset(ours.base, value, kAbis[kAbi].buffer_size(buffer)); });
 }
 
-template <const Abi& kAbi>
+template <size_t kAbi>
 ggml_backend_buffer_i table() {
     ggml_backend_buffer_i i{};
     i.free_buffer = free_buffer<kAbi>;
@@ -100,7 +100,7 @@ ggml_backend_buffer_i table() {
 }
 
 ggml_backend_buffer_t wrap(Host& host, std::unique_ptr<Buffer> buffer, size_t size) {
-    const ggml_backend_buffer_i i = host.abi == &kAbis[0] ? table<kAbis[0]>() : table<kAbis[1]>();
+    const ggml_backend_buffer_i i = host.abi == &kAbis[0] ? table<0>() : table<1>();
     const ggml_backend_buffer_t made =
         host.abi->new_buffer(host.ggml.ggml_backend_buffer_init, &host.buffer_type, i, buffer.get(), size);
     if (made == nullptr) return nullptr;

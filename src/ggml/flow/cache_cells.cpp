@@ -58,9 +58,9 @@ std::vector<int64_t> FlowWaits::columns_of(const FlowStage::CacheRead& read) con
 
 // For each chunk: the last one whose cells some row of it sees.
 std::vector<size_t> FlowWaits::look(const ggml_tensor* mask, const FlowStage::CacheRead& read) const {
-    const bool known = mask != nullptr && mask->type == GGML_TYPE_F16 && mask->ne[2] == 1;
-    const std::vector<int64_t> columns = known ? columns_of(read) : std::vector<int64_t>{};
     std::vector<size_t> last(chunks_.size(), chunks_.size() - 1);
+    if (mask == nullptr || mask->type != GGML_TYPE_F16 || mask->ne[2] != 1) return last;
+    const std::vector<int64_t> columns = columns_of(read);
     if (columns.empty()) return last;
     const int64_t stream_cells = stream_bytes_of(read) / static_cast<int64_t>(read.shown->nb[1]);
     const auto sees = [&](const FlowChunk& chunk, const FlowChunk& other) {

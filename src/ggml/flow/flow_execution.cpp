@@ -96,9 +96,8 @@ class FlowExecution {
         for (size_t i = 0; i < packed_.size(); ++i)
             RKNPU2_RETURN_IF_ERROR(pack_together(host_, plan_.products[i], packed_[i]));
         for (const auto& product : packed_) {
-            std::vector<const PackedWeight*> weights;
-            for (const auto& weight : product)
-                weights.push_back(weight.get());
+            std::vector<const PackedWeight*> weights(product.size());
+            std::ranges::transform(product, weights.begin(), [](const auto& weight) { return weight.get(); });
             flow_.add_product(weights);
         }
         RKNPU2_RETURN_IF_ERROR(flow_.begin(chunks_));
