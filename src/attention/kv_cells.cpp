@@ -96,6 +96,8 @@ Result<KvCells::Block*> KvCells::block_for(uint64_t layer, size_t number) {
         room = &blocks_.emplace_back();
         room->memory = memory;
     }
+    if (room == nullptr)
+        return Status(StatusCode::kInternal, "more blocks of a cache at a time than there is room for");
     room->layer = layer;
     room->number = number;
     room->packed.reset();

@@ -54,6 +54,7 @@ NOT_ON_THE_PAGE = {
     "not enough to flow": "never shown: a line on the page has told it",
     "a step of no kind": INTERNAL,
     "chunks of rows wait for each other; please report the model": INTERNAL,
+    "more blocks of a cache at a time than there is room for": INTERNAL,
     "this CPU has no cache maintenance for programs": INTERNAL,
     "… of …: … ...": ELSEWHERE,
 }
