@@ -22,8 +22,8 @@ NpuFlow::~NpuFlow() {
     }
 }
 
-void NpuFlow::add_product(std::span<const PackedWeight* const> weights) {
-    BatchList& batches = products_.emplace_back().batches;
+void NpuFlow::add_group(std::span<const PackedWeight* const> weights) {
+    BatchList& batches = groups_.emplace_back().batches;
     for (const PackedWeight* const weight : weights)
         batches.add(*weight);
     batches.lay_out();
@@ -44,8 +44,8 @@ Status NpuFlow::begin(std::vector<FlowChunk> chunks) {
     states_ = std::vector<ChunkState>(chunks_.size());
     for (ChunkState& state : states_) {
         for (auto* const rows : {&state.scales, &state.sums})
-            for (std::vector<float>& of_product : *rows)
-                of_product.resize(cubes_of_a_chunk_ * kMaxRows);
+            for (std::vector<float>& of_group : *rows)
+                of_group.resize(cubes_of_a_chunk_ * kMaxRows);
         state.cubes.resize(cubes_of_a_chunk_);
         state.results.resize(results_of_a_chunk_);
     }
@@ -64,7 +64,7 @@ Status NpuFlow::make_everything() {
     Recovery recovery = npu_.recovery();
     const auto again_after = [&](Status& failure) {
         if (failure.code() == StatusCode::kUnsupported) return false;
-        const std::string name = products_[0].batches.name();
+        const std::string name = groups_[0].batches.name();
         if (npu_.context_limit.lowered_after(failure, name)) return true;
         if (failure.code() != StatusCode::kOutOfMemory)
             return recovery.again_after(failure, name, [&] { npu_.drop_all(); });
@@ -78,10 +78,10 @@ size_t NpuFlow::bucket(const Batch& batch, size_t chunk) const {
     return bucket_for(chunks_[chunk].count * batch.planes);
 }
 
-// A chunk's cubes serve one product after the other, those that want as many bytes.
+// A chunk's cubes serve one group after the other, those that want as many bytes.
 Status NpuFlow::make_cubes() {
-    for (const FlowProduct& product : products_) {
-        for (const Batch& batch : product.batches) {
+    for (const FlowGroup& group : groups_) {
+        for (const Batch& batch : group.batches) {
             for (size_t s = 0; s < batch.plan().segments.size(); ++s)
                 for (size_t chunk = 0; chunk < chunks_.size(); ++chunk)
                     RKNPU2_RETURN_IF_ERROR(cube(batch, s, chunk).status());
@@ -101,8 +101,8 @@ Status NpuFlow::make_results() {
     std::map<size_t, size_t> lengths;  // rows of a chunk -> one that has them
     for (size_t chunk = 0; chunk < chunks_.size(); ++chunk)
         lengths.emplace(chunks_[chunk].count, chunk);
-    for (const FlowProduct& product : products_) {
-        for (const Batch& batch : product.batches) {
+    for (const FlowGroup& group : groups_) {
+        for (const Batch& batch : group.batches) {
             for (size_t i = 0; i < batch.runs.size() * kSlots; ++i) {
                 const size_t index = batch.first_result * kSlots + i;
                 for (const auto& [rows, chunk] : lengths)
@@ -118,15 +118,15 @@ Status NpuFlow::make_results() {
 // Asks for all contexts and imports now, so that none is dropped for another one while its core is at work.
 Status NpuFlow::find_contexts() {
     std::set<ContextKey> keys;
-    for (FlowProduct& product : products_) {
-        product.contexts.clear();
-        for (const Batch& batch : product.batches) {
+    for (FlowGroup& group : groups_) {
+        group.contexts.clear();
+        for (const Batch& batch : group.batches) {
             for (const Run* const run : batch.runs) {
                 const ContextKey key = context_key(*batch.weights[0], *run);
                 if (keys.insert(key).second && keys.size() > npu_.contexts.capacity())
                     return {StatusCode::kUnsupported, "too many shapes for one flow"};
                 CachedContext* const context = RKNPU2_TAKE(npu_.contexts.get(key));
-                product.contexts.push_back(context);
+                group.contexts.push_back(context);
                 RKNPU2_RETURN_IF_ERROR(
                     context->view(Operand::kWeights, 0, run->weights, run->weight_bytes).status());
             }
@@ -135,23 +135,23 @@ Status NpuFlow::find_contexts() {
     return {};
 }
 
-void NpuFlow::prepare(size_t product, size_t chunk) {
+void NpuFlow::prepare(size_t group, size_t chunk) {
     ChunkState& state = states_[chunk];
-    for (const Batch& batch : products_[product].batches) {
+    for (const Batch& batch : groups_[group].batches) {
         for (size_t s = 0; s < batch.plan().segments.size(); ++s) {
             // It is there since begin(), and large enough.
             state.cubes[batch.first_cube + s] = cube(batch, s, chunk).value();
         }
     }
-    std::vector<float>& sums = state.sums[product % 2];
+    std::vector<float>& sums = state.sums[group % 2];
     std::fill(sums.begin(), sums.end(), 0.0F);
 }
 
-void NpuFlow::quantise(size_t product, size_t chunk, size_t first, size_t count, const float* rows,
+void NpuFlow::quantise(size_t group, size_t chunk, size_t first, size_t count, const float* rows,
                        size_t stride) {
     const PhaseTimer timer(npu_.counters, Phase::kQuantise);
     ChunkState& state = states_[chunk];
-    for (const Batch& batch : products_[product].batches) {
+    for (const Batch& batch : groups_[group].batches) {
         const std::vector<KSegment>& segments = batch.plan().segments;
         for (size_t s = 0; s < segments.size(); ++s) {
             const size_t index = batch.first_cube + s;
@@ -159,8 +159,8 @@ void NpuFlow::quantise(size_t product, size_t chunk, size_t first, size_t count,
                             row_buckets()[bucket(batch, chunk)],
                             chunks_[chunk].count,
                             batch.planes,
-                            state.scales[product % 2].data() + index * kMaxRows,
-                            state.sums[product % 2].data() + index * kMaxRows,
+                            state.scales[group % 2].data() + index * kMaxRows,
+                            state.sums[group % 2].data() + index * kMaxRows,
                             0};
             quantise_rows(*batch.weights[0], segments[s], cube, {rows, stride}, first, count,
                           npu_.activations.rotated_rows());
@@ -170,17 +170,17 @@ void NpuFlow::quantise(size_t product, size_t chunk, size_t first, size_t count,
     if (!running_.empty()) ++npu_.counters.overlapped_tasks;
 }
 
-void NpuFlow::results(size_t product, size_t chunk, size_t first, size_t count,
+void NpuFlow::results(size_t group, size_t chunk, size_t first, size_t count,
                       std::span<const FloatRows> targets) {
     const PhaseTimer timer(npu_.counters, Phase::kDequantise);
     const ChunkState& state = states_[chunk];
-    for (const Batch& batch : products_[product].batches) {
+    for (const Batch& batch : groups_[group].batches) {
         const ResultRows rows{first,
                               count,
                               chunks_[chunk].count,
                               batch.planes,
-                              state.scales[product % 2].data() + batch.first_cube * kMaxRows,
-                              state.sums[product % 2].data() + batch.first_cube * kMaxRows};
+                              state.scales[group % 2].data() + batch.first_cube * kMaxRows,
+                              state.sums[group % 2].data() + batch.first_cube * kMaxRows};
         size_t result = batch.first_result;
         for (size_t strip = 0; strip < batch.strips.size(); ++strip) {
             add_strip(
@@ -223,17 +223,17 @@ Status NpuFlow::take_turn() {
     return {};
 }
 
-Status NpuFlow::submit(size_t product, size_t chunk) {
+Status NpuFlow::submit(size_t group, size_t chunk) {
     let_others();
     RKNPU2_RETURN_IF_ERROR(take_turn());
     ChunkState& state = states_[chunk];
-    state.product = product;
+    state.group = group;
     state.slot = static_cast<size_t>(std::ranges::find(slot_taken_, false) - slot_taken_.begin());
     slot_taken_[state.slot] = true;
     state.recovery.emplace(npu_.recovery());
     RKNPU2_RETURN_IF_ERROR(fill_job(chunk));
     if (chunk == 0) {
-        for (const Batch& batch : products_[product].batches) {
+        for (const Batch& batch : groups_[group].batches) {
             count_matmuls(batch, npu_.counters);
             npu_.counters.activations_shared += batch.weights.size() - 1;
             ++npu_.counters.activations_quantised;
@@ -246,18 +246,18 @@ Status NpuFlow::submit(size_t product, size_t chunk) {
 
 Status NpuFlow::fill_job(size_t chunk) {
     ChunkState& state = states_[chunk];
-    const FlowProduct& product = products_[state.product];
+    const FlowGroup& group = groups_[state.group];
     for (auto& runs : state.job.runs)
         runs.clear();
-    state.job.synced.reset(product.batches.cubes());
-    for (const Batch& batch : product.batches) {
+    state.job.synced.reset(group.batches.cubes());
+    for (const Batch& batch : group.batches) {
         const size_t row_index = bucket(batch, chunk);
         for (size_t i = 0; i < batch.runs.size(); ++i) {
             const Run& run = *batch.runs[i];
             const size_t result = batch.first_result + i;
             const size_t cube = batch.first_cube + run.segment;
             const BoundRun bound =
-                RKNPU2_TAKE(bind_run(npu_.areas, *product.contexts[result], *batch.weights[0], run, row_index,
+                RKNPU2_TAKE(bind_run(npu_.areas, *group.contexts[result], *batch.weights[0], run, row_index,
                                      cube, state.cubes[cube], result * kSlots + state.slot));
             state.job.runs[run.core].push_back(bound);
             state.results[result] = bound.written;
@@ -339,7 +339,7 @@ Status NpuFlow::submit_again() {
 Status NpuFlow::recover_failed() {
     const bool lowered = std::any_of(failed_.begin(), failed_.end(), [&](size_t chunk) {
         const ChunkState& state = states_[chunk];
-        return npu_.context_limit.lowered_after(state.job.status, products_[state.product].batches.name());
+        return npu_.context_limit.lowered_after(state.job.status, groups_[state.group].batches.name());
     });
     for (const size_t chunk : failed_) {
         NpuLane::Job& job = states_[chunk].job;
@@ -354,7 +354,7 @@ Status NpuFlow::recover_failed() {
 // Results of other chunks, and the cubes of all, stay as they are.
 Status NpuFlow::recover(size_t chunk) {
     ChunkState& state = states_[chunk];
-    const BatchList& batches = products_[state.product].batches;
+    const BatchList& batches = groups_[state.group].batches;
     const auto reset = [&] {
         npu_.contexts.drop_set(ContextKey::kProducts);
         for (const Batch& batch : batches) {

@@ -3,13 +3,13 @@
 // so that the NPU multiplies some rows while the CPU does something else with others.
 //
 // Its user (ggml/flow/flow_execution.hpp) knows what lies between the multiplications. For each chunk and
-// each product, in the order of the products, it
+// each group, in the order of the groups, it
 //   prepare()s it and quantise()s all rows of the chunk, from as many threads as it likes,
 //   submit()s the chunk when has_room() says so,
 //   gets it back from next_done(), and
 //   takes the results(), from as many threads as it likes, before it calls used().
 // submit(), next_done() and used() are called by one thread, never while others quantise() or take results().
-// Cubes are kept for each chunk, results for a few submitted chunks: memory does not grow with the products.
+// Cubes are kept for each chunk, results for a few submitted chunks: memory does not grow with the groups.
 //
 // The object has the device from begin() until it is destroyed: other threads wait. Other processes get their
 // turn between submissions (GGML_RKNPU2_LOCK). A chunk whose runs fail is submitted again as
@@ -49,21 +49,21 @@ class NpuFlow {
     NpuFlow(const NpuFlow&) = delete;
     NpuFlow& operator=(const NpuFlow&) = delete;
 
-    // Another product: all weights, by the same activations. Weights must stay until the flow is destroyed.
-    void add_product(std::span<const PackedWeight* const> weights);
+    // Another group: all weights, by the same activations. Weights must stay until the flow is destroyed.
+    void add_group(std::span<const PackedWeight* const> weights);
     // Takes the device and makes room. The destructor gives back what a begin() that failed has taken.
     // kUnsupported: there are more shapes than the device keeps contexts.
     // kOutOfMemory: there is not enough for a flow. What else fails is tried again as GGML_RKNPU2_ON_ERROR
     // says.
     Status begin(std::vector<FlowChunk> chunks);
 
-    // The chunk's activations for `product` are about to come. Its results of the product before may still be
+    // The chunk's activations for `group` are about to come. Its results of the group before may still be
     // taken.
-    void prepare(size_t product, size_t chunk);
+    void prepare(size_t group, size_t chunk);
     // Rows first .. first+count-1 of the chunk (first a multiple of kRowGroup), of which `rows` is the first.
-    void quantise(size_t product, size_t chunk, size_t first, size_t count, const float* rows, size_t stride);
+    void quantise(size_t group, size_t chunk, size_t first, size_t count, const float* rows, size_t stride);
     bool has_room() const;
-    Status submit(size_t product, size_t chunk);
+    Status submit(size_t group, size_t chunk);
     bool is_waiting() const { return !running_.empty() || !done_.empty() || !failed_.empty(); }
     // Between these two, somebody else has runs in the lane (NpuLane::submit_first): the flow keeps the device, and
     // its own runs that fail are submitted again only afterwards.
@@ -72,9 +72,8 @@ class NpuFlow {
     // Returns a submitted chunk whose results are there. Without `wait`: SIZE_MAX if there is none. With `wait`:
     // waits for one; only while is_waiting().
     Result<size_t> next_done(bool wait);
-    // Rows of every weight's product, as floats; `targets` in the order of the product's weights.
-    void results(size_t product, size_t chunk, size_t first, size_t count,
-                 std::span<const FloatRows> targets);
+    // Rows of every weight's product, as floats; `targets` in the order of the group's weights.
+    void results(size_t group, size_t chunk, size_t first, size_t count, std::span<const FloatRows> targets);
     void used(size_t chunk);
 
   private:
@@ -83,15 +82,15 @@ class NpuFlow {
     // Chunks that have results: those, and one whose results are being taken.
     static constexpr size_t kSlots = kInLane + 1;
 
-    struct FlowProduct {
+    struct FlowGroup {
         BatchList batches;
         std::vector<CachedContext*> contexts;  // by result
     };
     struct ChunkState {
-        size_t product = 0;
+        size_t group = 0;
         size_t slot = SIZE_MAX;  // of results; SIZE_MAX: none
-        // [cube][kMaxRows]; of even and odd products, since a chunk's results are turned into the activations
-        // of its next product row by row.
+        // [cube][kMaxRows]; of even and odd groups, since a chunk's results are turned into the activations
+        // of its next group row by row.
         std::array<std::vector<float>, 2> scales, sums;
         std::vector<Slice> cubes;
         std::vector<RunResult> results;
@@ -119,7 +118,7 @@ class NpuFlow {
     std::unique_lock<std::mutex> owns_;
     DeviceLock::Turn among_processes_;
     std::chrono::steady_clock::time_point since_{};  // of that
-    std::vector<FlowProduct> products_;
+    std::vector<FlowGroup> groups_;
     std::vector<FlowChunk> chunks_;
     std::vector<ChunkState> states_;
     size_t longest_rotated_ = 0;  // segment

@@ -123,8 +123,8 @@ std::vector<float> flow(Device& device) {
     std::vector<float> out(x.M * x.N);
     NpuFlow flow(device.npu().resources());
     const PackedWeight* const product = weight.get();
-    flow.add_product({&product, 1});
-    flow.add_product({&product, 1});
+    flow.add_group({&product, 1});
+    flow.add_group({&product, 1});
     const std::vector<FlowChunk> chunks = {{0, 32}, {32, 32}, {64, 6}};
     EXPECT_TRUE(flow.begin(chunks).ok());
     for (size_t p = 0; p < 2; ++p) {

@@ -51,7 +51,7 @@ TEST_F(FlowPlanTest, ALayer) {
     like(Op::kOther, "end", {sum});
     EXPECT_EQ(steps(), "flow(norm..sum) cpu(end)");
     EXPECT_EQ(stages(),
-              "pass(norm mul) product(q k v) pass(set_k set_v) attention(attn after 2) pass() product(o) "
+              "pass(norm mul) group(q k v) pass(set_k set_v) attention(attn after 2) pass() group(o) "
               "pass(sum)");
     EXPECT_EQ(home(norm), "block");
     EXPECT_EQ(home(h), "block");
@@ -75,7 +75,7 @@ TEST_F(FlowPlanTest, TheRotationOfAQuantisedCacheFlows) {
     EXPECT_EQ(steps(), "group(q) group(turned) cpu(s) group(p) cpu(end)");  // it may be any weight
     turned->op_params[1] = GGML_HINT_SRC0_IS_HADAMARD;
     EXPECT_EQ(steps(), "flow(q..p) cpu(end)");
-    EXPECT_EQ(stages(), "pass() product(q) pass(turned s) product(p) pass()");
+    EXPECT_EQ(stages(), "pass() group(q) pass(turned s) group(p) pass()");
     EXPECT_EQ(home(turned), "block");
     EXPECT_EQ(flows().at(0)->tensors.at(turned).row_bytes, kK * sizeof(float));
 }

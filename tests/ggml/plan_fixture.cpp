@@ -225,7 +225,7 @@ std::string PlanFixture::stages() {
     const std::vector<const FlowPlan*> made = flows();
     if (made.size() != 1) return format("%zu flows", made.size());
     std::vector<std::string> texts;
-    size_t product = 0;
+    size_t group = 0;
     for (const FlowStage& stage : made[0]->stages) {
         std::vector<std::string> parts;
         for (const RowMap& one : stage.nodes)
@@ -239,11 +239,11 @@ std::string PlanFixture::stages() {
                                     ? format("attention(%s)", parts[0].c_str())
                                     : format("attention(%s after %d)", parts[0].c_str(), stage.after));
                 break;
-            case FlowStage::Kind::kProduct:
-                for (const ggml_tensor* const matmul : made[0]->products[product])
+            case FlowStage::Kind::kGroup:
+                for (const ggml_tensor* const matmul : made[0]->groups[group])
                     parts.emplace_back(matmul->name);
-                ++product;
-                texts.push_back(format("product(%s)", names(parts).c_str()));
+                ++group;
+                texts.push_back(format("group(%s)", names(parts).c_str()));
                 break;
         }
     }

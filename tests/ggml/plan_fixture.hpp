@@ -53,7 +53,7 @@ class PlanFixture : public ::testing::Test {
     std::string steps(bool knows_uses = true);
     // The plan's flows.
     std::vector<const FlowPlan*> flows();
-    // The stages of the only flow, such as "pass(norm)>0 product(q k v) pass 0>(rope) attention(o
+    // The stages of the only flow, such as "pass(norm)>0 group(q k v) pass 0>(rope) attention(o
     // after 2)".
     std::string stages();
     // Where a result of that flow lives: "graph", "chunk", "block" or "chunk, copied out".

@@ -33,12 +33,12 @@ class FlowTest : public ::testing::TestWithParam<Precision> {
     void open(int cores, std::vector<OnError> on_error = {}) {
         state_.spoils_results = true;
         npu_ = new_device(state_, counters_, GetParam(), cores, std::move(on_error));
-        add_product({200, 70}, 96);
-        add_product({9, 5}, 4500);  // several segments
-        add_product({4200}, 32);    // several strips on one core
+        add_group({200, 70}, 96);
+        add_group({9, 5}, 4500);  // several segments
+        add_group({4200}, 32);    // several strips on one core
     }
 
-    void add_product(const std::vector<size_t>& sizes, size_t K) {
+    void add_group(const std::vector<size_t>& sizes, size_t K) {
         inputs_.emplace_back(kM, 1, K, static_cast<uint32_t>(K));
         for (size_t k = 0; k < K; ++k) {  // rows whose scales are far
             inputs_.back().a[3 * K + k] *= 1e34F;
@@ -72,19 +72,19 @@ class FlowTest : public ::testing::TestWithParam<Precision> {
         return out;
     }
 
-    void add_products(NpuFlow& flow) const {
+    void add_groups(NpuFlow& flow) const {
         for (const auto& product : weights_) {
             std::vector<const PackedWeight*> weights;
             for (const Weight& weight : product)
                 weights.push_back(weight.get());
-            flow.add_product(weights);
+            flow.add_group(weights);
         }
     }
 
     // In an order that `seed` draws.
     Status flow(std::vector<std::vector<Floats>>& out, uint32_t seed) {
         NpuFlow flow(npu_->resources());
-        add_products(flow);
+        add_groups(flow);
         RKNPU2_RETURN_IF_ERROR(flow.begin(chunks_));
         std::mt19937 random(seed);
         std::vector<size_t> next(chunks_.size());  // product of each chunk; those in the lane are not waiting

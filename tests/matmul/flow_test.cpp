@@ -233,7 +233,7 @@ TEST_P(FlowTest, NobodyElseHasTheNpuWhileAChunkRuns) {
     });
     {
         NpuFlow flow(npu_->resources(), std::chrono::milliseconds(0));
-        add_products(flow);
+        add_groups(flow);
         ASSERT_TRUE(flow.begin(chunks_).ok());
         const auto submit = [&](size_t c) {
             quantise(flow, 0, c, chunks_[c]);

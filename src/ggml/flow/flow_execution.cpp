@@ -54,8 +54,8 @@ std::vector<FlowChunk> cut_rows(int64_t rows, int64_t stream_rows, int64_t rows_
 int64_t rows_of_chunk(const Host& host, const FlowPlan& plan) {
     if (std::ranges::none_of(plan.stages, &FlowStage::on_npu)) return kFlowChunkRows;
     std::vector<ProductShape> products;
-    for (const auto& product : plan.products)
-        for (const ggml_tensor* const matmul : product)
+    for (const auto& group : plan.groups)
+        for (const ggml_tensor* const matmul : group)
             products.push_back(
                 {static_cast<size_t>(matmul->src[0]->ne[0]), static_cast<size_t>(matmul->ne[0])});
     const NpuArithmetic arithmetic = recipe_of(host.config.precision).arithmetic;
@@ -85,7 +85,7 @@ class FlowExecution {
           chunk_room_(most_rows(chunks_)),
           progress_(chunks_.size()),
           begun_(plan.stages.size()),
-          packed_(plan.products.size()),
+          packed_(plan.groups.size()),
           npu_(host_.npu->resources()),
           flow_(npu_),
           attention_(npu_),
@@ -94,11 +94,11 @@ class FlowExecution {
     Status run(ggml_abort_callback abort, void* abort_data) {
         RKNPU2_RETURN_IF_ERROR(tools_.chunk_memory.grow(plan_.chunk_bytes * chunk_room_ * chunks_.size()));
         for (size_t i = 0; i < packed_.size(); ++i)
-            RKNPU2_RETURN_IF_ERROR(pack_together(host_, plan_.products[i], packed_[i]));
-        for (const auto& product : packed_) {
-            std::vector<const PackedWeight*> weights(product.size());
-            std::ranges::transform(product, weights.begin(), [](const auto& weight) { return weight.get(); });
-            flow_.add_product(weights);
+            RKNPU2_RETURN_IF_ERROR(pack_together(host_, plan_.groups[i], packed_[i]));
+        for (const auto& group : packed_) {
+            std::vector<const PackedWeight*> weights(group.size());
+            std::ranges::transform(group, weights.begin(), [](const auto& weight) { return weight.get(); });
+            flow_.add_group(weights);
         }
         RKNPU2_RETURN_IF_ERROR(flow_.begin(chunks_));
         RKNPU2_RETURN_IF_ERROR(lead(abort, abort_data));
@@ -109,7 +109,7 @@ class FlowExecution {
   private:
     struct Progress {
         size_t stage = 0;      // the next one
-        bool in_lane = false;  // its product was submitted
+        bool in_lane = false;  // its group was submitted
     };
 
     FlowBlock rows_of(size_t chunk) const {
@@ -123,7 +123,7 @@ class FlowExecution {
         while (true) {
             if (abort(abort_data)) return {StatusCode::kAborted, "the host asked to stop"};
             RKNPU2_RETURN_IF_ERROR(submit_ready());
-            const size_t chunk = next_for_cpu(Kind::kProduct);
+            const size_t chunk = next_for_cpu(Kind::kGroup);
             const bool wait = chunk == SIZE_MAX;
             if (wait && !flow_.is_waiting()) break;
             // Chunks that have come back are looked at before the CPU is given something else.
@@ -154,11 +154,11 @@ class FlowExecution {
         for (size_t chunk = 0; chunk < chunks_.size(); ++chunk) {
             Progress& progress = progress_[chunk];
             const bool waits = !progress.in_lane && progress.stage < plan_.stages.size() &&
-                               plan_.stages[progress.stage].kind == Kind::kProduct;
+                               plan_.stages[progress.stage].kind == Kind::kGroup;
             if (!waits) continue;
             if (!flow_.has_room()) return {};
-            const int product = plan_.stages[progress.stage - 1].product_after;
-            RKNPU2_RETURN_IF_ERROR(flow_.submit(static_cast<size_t>(product), chunk));
+            const int group = plan_.stages[progress.stage - 1].group_after;
+            RKNPU2_RETURN_IF_ERROR(flow_.submit(static_cast<size_t>(group), chunk));
             progress.in_lane = true;
         }
         return {};
@@ -186,7 +186,7 @@ class FlowExecution {
             const size_t order = order_of(chunk);
             if (order >= best_order || at >= plan_.stages.size()) continue;
             const FlowStage& stage = plan_.stages[at];
-            if (stage.kind == Kind::kProduct || stage.kind == without || !may_begin(chunk, stage)) continue;
+            if (stage.kind == Kind::kGroup || stage.kind == without || !may_begin(chunk, stage)) continue;
             best = chunk;
             best_order = order;
         }
@@ -252,10 +252,10 @@ class FlowExecution {
     Status pass(const FlowStage& stage, size_t chunk) {
         const bool first = std::exchange(begun_[progress_[chunk].stage], 1) == 0;
         if (first) clear_cells(stage);
-        if (stage.product_after >= 0) flow_.prepare(static_cast<size_t>(stage.product_after), chunk);
+        if (stage.group_after >= 0) flow_.prepare(static_cast<size_t>(stage.group_after), chunk);
         std::atomic<size_t> next{0};
         npu_.pool.parallel_for(npu_.cpu_team(), [&](size_t) { pass_blocks(stage, chunk, next); });
-        if (stage.product_before >= 0) flow_.used(chunk);
+        if (stage.group_before >= 0) flow_.used(chunk);
         if (failure_ == StatusCode::kOutOfMemory)
             return {StatusCode::kOutOfMemory, "no memory for the rows that a thread computes at a time"};
         return failure_ == StatusCode::kOk ? Status()
@@ -292,22 +292,22 @@ class FlowExecution {
         const auto floats_of = [&](const ggml_tensor* tensor) {
             return reinterpret_cast<float*>(rows_at(plan_, tensor, 1, block));
         };
-        if (stage.product_before >= 0) {
-            const auto product = static_cast<size_t>(stage.product_before);
+        if (stage.group_before >= 0) {
+            const auto group = static_cast<size_t>(stage.group_before);
             thread_local std::vector<FloatRows> outputs;
             outputs.clear();
-            for (const ggml_tensor* const matmul : plan_.products[product])
+            for (const ggml_tensor* const matmul : plan_.groups[group])
                 outputs.push_back({floats_of(matmul), static_cast<size_t>(matmul->ne[0])});
-            flow_.results(product, chunk, first, count, outputs);
+            flow_.results(group, chunk, first, count, outputs);
         }
         if (ggml_cgraph* const shown = graph.show(block); shown != nullptr) {
             const PhaseTimer timer(*host_.counters, Phase::kCpu);
             if (host_.ggml.ggml_backend_graph_compute(backend, shown) != GGML_STATUS_SUCCESS)
                 failure_ = StatusCode::kInternal;
         }
-        if (stage.product_after >= 0) {
-            const ggml_tensor* const activations = plan_.activations_of(stage.product_after);
-            flow_.quantise(static_cast<size_t>(stage.product_after), chunk, first, count,
+        if (stage.group_after >= 0) {
+            const ggml_tensor* const activations = plan_.activations_of(stage.group_after);
+            flow_.quantise(static_cast<size_t>(stage.group_after), chunk, first, count,
                            floats_of(activations), static_cast<size_t>(activations->ne[0]));
         }
     }

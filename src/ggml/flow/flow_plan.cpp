@@ -14,7 +14,7 @@ namespace {
 using Kind = FlowStage::Kind;
 using Home = FlowTensor::Home;
 
-// Columns of a product, of all weights together: three chunks of at most 127 rows have 100 MB of results
+// Columns of a group, of all weights together: three chunks of at most 127 rows have 100 MB of results
 // then.
 constexpr int64_t kMostColumns = 65536;
 
@@ -151,8 +151,8 @@ class Planner {
         // Views at the end belong to what comes next.
         while (plan_.last > plan_.first && is_no_op(ggml_.op(graph_->nodes[plan_.last - 1])))
             --plan_.last;
-        if (ends_with_product()) open_pass();
-        if (plan_.worth_it() && !find_homes(ggml_, graph_, outside_, plan_)) plan_.products.clear();
+        if (ends_with_group()) open_pass();
+        if (plan_.worth_it() && !find_homes(ggml_, graph_, outside_, plan_)) plan_.groups.clear();
         return std::move(plan_);
     }
 
@@ -161,7 +161,7 @@ class Planner {
         ggml_tensor* const node = graph_->nodes[index];
         const Target target = decisions_[static_cast<size_t>(index)].target;
         if (target == Target::kNone) return true;
-        if (target == Target::kNpu && ggml_.op(node) == Op::kMatMul) return add_product(node);
+        if (target == Target::kNpu && ggml_.op(node) == Op::kMatMul) return add_group(node);
         RowMap mapped;
         const bool attends = ggml_.op(node) == Op::kFlashAttention;
         if ((target == Target::kNpu && !attends) || !rows_of_.map(node, mapped)) return false;
@@ -169,9 +169,7 @@ class Planner {
     }
 
     int last_stage() const { return static_cast<int>(plan_.stages.size()) - 1; }
-    bool ends_with_product() const {
-        return !plan_.stages.empty() && plan_.stages.back().kind == Kind::kProduct;
-    }
+    bool ends_with_group() const { return !plan_.stages.empty() && plan_.stages.back().kind == Kind::kGroup; }
     // Is its memory not the flow's own?
     bool is_outside(const ggml_tensor* tensor) const { return !plan_.tensors.contains(memory_of(tensor)); }
 
@@ -214,11 +212,11 @@ class Planner {
     // The last stage, if it is a pass that more can be added to, or a new one behind it.
     FlowStage& open_pass() {
         if (!plan_.stages.empty() && plan_.stages.back().kind == Kind::kPass) return plan_.stages.back();
-        const bool behind_product = ends_with_product();
+        const bool behind_group = ends_with_group();
         FlowStage& pass = plan_.stages.emplace_back();
-        if (behind_product) {
-            pass.product_before = static_cast<int>(plan_.products.size()) - 1;
-            for (const ggml_tensor* const matmul : plan_.products.back())
+        if (behind_group) {
+            pass.group_before = static_cast<int>(plan_.groups.size()) - 1;
+            for (const ggml_tensor* const matmul : plan_.groups.back())
                 used_in(matmul, last_stage());
         }
         return pass;
@@ -241,7 +239,7 @@ class Planner {
         if (attends_ && stream_rows != plan_.stream_rows) return false;
         attends_ = true;
         plan_.stream_rows = stream_rows;
-        if (ends_with_product()) open_pass();
+        if (ends_with_group()) open_pass();
         FlowStage stage;
         stage.kind = Kind::kAttention;
         stage.on_npu = on_npu;
@@ -263,19 +261,19 @@ class Planner {
         return true;
     }
 
-    bool add_product(ggml_tensor* node) {
+    bool add_group(ggml_tensor* node) {
         const ggml_tensor* const activations = node->src[1];
-        const bool joins = ends_with_product() && plan_.products.back().front()->src[1] == activations;
+        const bool joins = ends_with_group() && plan_.groups.back().front()->src[1] == activations;
         if (!rows_of_.is_matrix(node) || rows_of_.dim_of(activations, 1) != 1) return false;
         if (reads_what_is_written(node)) return false;
         columns_ = node->ne[0] + (joins ? columns_ : 0);
         if (columns_ > kMostColumns) return false;
         if (!joins) {
-            open_pass().product_after = static_cast<int>(plan_.products.size());
-            plan_.stages.emplace_back().kind = Kind::kProduct;
-            plan_.products.emplace_back();
+            open_pass().group_after = static_cast<int>(plan_.groups.size());
+            plan_.stages.emplace_back().kind = Kind::kGroup;
+            plan_.groups.emplace_back();
         }
-        plan_.products.back().push_back(node);
+        plan_.groups.back().push_back(node);
         rows_of_.compute(node, 1);
         // The activations are quantised by the pass; the results are written by the next one.
         note_read(node->src[0], last_stage());
@@ -289,7 +287,7 @@ class Planner {
     FlowPlan plan_;
     RowMaps rows_of_;
     FlowOutside outside_;
-    int64_t columns_ = 0;   // of the last product
+    int64_t columns_ = 0;   // of the last group
     bool attends_ = false;  // plan_.stream_rows is known
 };
 

@@ -35,7 +35,7 @@ struct RowMap {
 struct FlowStage {
     enum class Kind {
         kPass,       // a few rows at a time on each thread: results to floats, nodes, floats to operands
-        kProduct,    // multiplications by the same activations, on the NPU
+        kGroup,      // multiplications by the same activations, on the NPU
         kAttention,  // on all threads of the CPU, and maybe on the NPU, a chunk at a time
     };
     // Keys or values that the flow writes and attention reads.
@@ -45,9 +45,9 @@ struct FlowStage {
     };
     Kind kind = Kind::kPass;
     std::vector<RowMap> nodes;
-    // kPass: the product whose results it begins with, and that whose activations it ends with; -1: none.
-    int product_before = -1;
-    int product_after = -1;
+    // kPass: the group whose results it begins with, and that whose activations it ends with; -1: none.
+    int group_before = -1;
+    int group_after = -1;
     size_t block_bytes = 0;  // kPass: what lives in a block, for each row
     // kPass: its nodes that write a cache which attention reads later on.
     std::vector<const ggml_tensor*> cache_writers;
@@ -75,17 +75,17 @@ struct FlowPlan {
     // Sequences that have a cache each are streams: the rows of the first one, then those of the next.
     int64_t stream_rows = 0;  // of each; all rows where there is one stream
     std::vector<FlowStage> stages;
-    std::vector<std::vector<ggml_tensor*>> products;  // multiplications by the same activations
+    std::vector<std::vector<ggml_tensor*>> groups;  // multiplications by the same activations
     // By the tensor that owns the memory, of which others are views.
     std::unordered_map<const ggml_tensor*, FlowTensor> tensors;
     // Live in chunks and are copied to the graph's memory at the end; in the order of their nodes.
     std::vector<const ggml_tensor*> copied_out;
     size_t chunk_bytes = 0;  // what lives in a chunk, for each row
 
-    bool worth_it() const { return products.size() >= 2; }
-    // What the multiplications of a product read.
-    const ggml_tensor* activations_of(int product) const {
-        return products[static_cast<size_t>(product)].front()->src[1];
+    bool worth_it() const { return groups.size() >= 2; }
+    // What the multiplications of a group read.
+    const ggml_tensor* activations_of(int group) const {
+        return groups[static_cast<size_t>(group)].front()->src[1];
     }
 };
 

@@ -75,7 +75,7 @@ void RowsGraph::count_uses(const FlowStage& stage) {
     }
     // What others read, too, must be written.
     const ggml_tensor* const quantised =
-        stage.product_after < 0 ? nullptr : memory_of(plan_.activations_of(stage.product_after));
+        stage.group_after < 0 ? nullptr : memory_of(plan_.activations_of(stage.group_after));
     for (Copy& copy : copies_) {
         const auto found = plan_.tensors.find(copy.original);
         if (found == plan_.tensors.end()) continue;

@@ -20,7 +20,7 @@ std::vector<Nodes> groups_of(const GraphPlan& plan) {
     std::vector<Nodes> groups;
     for (const Step& step : plan.steps) {
         if (step.kind == Step::Kind::kGroup) groups.emplace_back(step.members);
-        if (step.flow) groups.insert(groups.end(), step.flow->products.begin(), step.flow->products.end());
+        if (step.flow) groups.insert(groups.end(), step.flow->groups.begin(), step.flow->groups.end());
     }
     return groups;
 }
@@ -29,7 +29,7 @@ std::vector<Nodes> groups_of(const GraphPlan& plan) {
 const ggml_tensor* last_product(const GraphPlan& plan) {
     for (auto step = plan.steps.rbegin(); step != plan.steps.rend(); ++step) {
         if (step->kind == Step::Kind::kGroup) return step->members.back();
-        if (step->flow) return step->flow->products.back().back();
+        if (step->flow) return step->flow->groups.back().back();
     }
     return nullptr;
 }
