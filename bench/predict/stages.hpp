@@ -134,7 +134,7 @@ struct Setting {
     int64_t ubatch = 512;  // rows of a graph, at most
     EngineSchedule engine;
 
-    // Of a graph of `rows`.
+    // For a graph of `rows`.
     int64_t chunk_rows(int64_t rows) const;
     int64_t chunk_skew() const { return design == Design::kPlain ? 0 : engine.chunk_skew; }
     // For that graph.

@@ -21,7 +21,7 @@ struct Running {
     double ends_in() const { return !busy || rate <= 0 ? kNever : (fixed_ns > 0 ? fixed_ns : body) / rate; }
 };
 
-// Of the NPU.
+// For the NPU.
 struct Job {
     size_t begins = 0;          // operations that wait for none of the job's
     std::vector<size_t> ready;  // those of them that could begin

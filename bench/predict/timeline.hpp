@@ -33,7 +33,7 @@ inline constexpr size_t kNpuCores = 3;
 inline constexpr size_t kCpuTeam = kNpuCores;
 inline constexpr size_t kServers = kNpuCores + 1;
 
-// Of one server, while 1, 2 or 3 cores are at their parts. The CPU's is the first.
+// The share of one server, while 1, 2 or 3 cores are at their parts. The CPU's is the first.
 struct Gbps {
     std::array<double, kNpuCores> with{1, 1, 1};
 

@@ -73,6 +73,11 @@ void KvCells::use(const AttentionProblem& problem, int domain) {
     room_ = std::max<size_t>(kMostCellBytes / (heads_ * head_bytes()), 1);
 }
 
+void KvCells::forget() {
+    for (Block& block : blocks_)
+        block.number = SIZE_MAX;
+}
+
 size_t KvCells::head_bytes() const {
     return (key_width_ + value_width_) * kAttentionBlock * kHalf;
 }

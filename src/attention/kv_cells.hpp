@@ -40,6 +40,8 @@ class KvCells {
 
     // From now on: blocks of attentions of this shape, in that domain. All blocks of another shape are forgotten.
     void use(const AttentionProblem& problem, int domain);
+    // All blocks.
+    void forget();
     // How many blocks can be there at the same time, 1 or more.
     size_t room() const { return room_; }
 
@@ -48,9 +50,9 @@ class KvCells {
     Status pack(const AttentionProblem& problem, const Visibility& visibility, uint64_t layer,
                 std::span<const size_t> blocks);
 
-    // Of a block that the last pack() has named. `columns`: of the keys, a multiple of 16.
-    // Does the token see a position of them that has no half?
+    // Does the token see a position of these blocks that has no half?
     bool sees_what_has_no_half(const AttentionProblem& problem, size_t token) const;
+    // `block` is one that the last pack() has named. `columns` of the keys: a multiple of 16.
     Slice keys(size_t block, size_t head, size_t columns) const;
     // part: of value_depth() positions.
     Slice values(size_t block, size_t head, size_t part) const;

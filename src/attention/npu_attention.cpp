@@ -87,6 +87,7 @@ Status NpuAttention::attempt(const AttentionProblem& problem, uint64_t layer, co
     };
     Recovery recovery = npu_.recovery();
     const auto once = [&] {
+        refused_ = false;
         Status status = compute(problem, layer, go_on);
         drain();
         return status;
@@ -95,11 +96,15 @@ Status NpuAttention::attempt(const AttentionProblem& problem, uint64_t layer, co
         if (!stopped.ok() || failure.code() == StatusCode::kUnsupported ||
             failure.code() == StatusCode::kOutOfMemory)
             return false;
-        return recovery.again_after(failure, problem.name,
-                                    [&] { npu_.contexts.drop_set(ContextKey::kAttention); });
+        return recovery.again_after(failure, problem.name, [&] {
+            npu_.contexts.drop_set(ContextKey::kAttention);
+            cells_.forget();
+        });
     });
-    if (status.ok() || !recovery.wants_cpu()) return status;
-    ++npu_.counters.faults.by_cpu;
+    const bool by_cpu = recovery.wants_cpu();
+    if (by_cpu) ++npu_.counters.faults.by_cpu;
+    // What the NPU takes no operands for, the CPU computes: nobody has seen a board do it.
+    if (status.ok() || !stopped.ok() || !(by_cpu || refused_)) return status;
     return {StatusCode::kUnsupported, status.to_string()};
 }
 
@@ -203,7 +208,10 @@ void NpuAttention::find_units(const AttentionProblem& problem) {
 
 Status NpuAttention::compute_blocks(const AttentionProblem& problem, std::span<Unit> units,
                                     const Work& work) {
-    RKNPU2_RETURN_IF_ERROR(bind(units));
+    if (Status status = bind(units); !status.ok()) {
+        refused_ = true;
+        return status;
+    }
     const auto cores = static_cast<size_t>(npu_.config.cores);
     const size_t groups = ceil_div(units.size(), cores);
     const auto group = [&](size_t g) {

@@ -30,6 +30,9 @@ class NpuAttention {
     static bool possible(const AttentionProblem& problem);
 
     explicit NpuAttention(NpuResources& npu) : npu_(npu), cells_(npu) {}
+    ~NpuAttention() { drain(); }
+    NpuAttention(const NpuAttention&) = delete;
+    NpuAttention& operator=(const NpuAttention&) = delete;
 
     using Work = std::function<Result<bool>()>;
     struct Caller {
@@ -62,7 +65,7 @@ class NpuAttention {
         BoundRun scores;
         std::array<BoundRun, kPartsOfBlock> values;
     };
-    // Of units that go through the NPU together, one a core.
+    // For units that go through the NPU together, one a core.
     struct Jobs {
         NpuLane::Job scores, values;
     };
@@ -96,11 +99,12 @@ class NpuAttention {
     std::array<Jobs, 4> jobs_;
     std::vector<NpuLane::Job*> submitted_;  // and not waited for
     std::vector<FailedContexts> failed_;
-    // Of scores, in units of ln 2, by KV head and row. NaN: the query is not finite.
+    // What scores are multiplied by, in units of ln 2, by KV head and row. NaN: the query is not finite.
     std::vector<float> factors_;
     RowSums sums_;
     std::vector<bool> for_cpu_;  // by token
-    // Of the block alone; by unit of the running groups, and row.
+    bool refused_ = false;       // contexts or operands of these shapes
+    // What a block alone has given; by unit of the running groups, and row.
     std::vector<float> block_maxima_, block_sums_;
 };
 

@@ -19,7 +19,7 @@ bool WorkAreas::give_back(const Which& which) {
 
 // Returns false if there was none.
 bool WorkAreas::give_back_unused() {
-    return give_back([&](const auto& entry) { return entry.second.call != call_; });
+    return !held_ && give_back([&](const auto& entry) { return entry.second.call != call_; });
 }
 
 void WorkAreas::drop_result(int domain, size_t index) {

@@ -35,6 +35,9 @@ class WorkAreas {
     // Gives one result's areas back: the next ones are others.
     void drop_result(int domain, size_t index);
     void clear();
+    // While held, nothing that the running call has not asked for is given back: contexts may be at work, and would have
+    // to forget it.
+    void hold(bool held) { held_ = held; }
 
   private:
     struct Use {
@@ -58,6 +61,7 @@ class WorkAreas {
     ContextCache& contexts_;
     Coherency& coherency_;
     uint64_t call_ = 0;
+    bool held_ = false;
     size_t bytes_ = 0;  // of all areas
     std::multimap<Use, Area> areas_;
 };

@@ -54,7 +54,7 @@ float softcapped(float z, float c) {
     return std::copysign(c * ((2.0F - e) / (2.0F + e)), z);
 }
 
-// Of row m at position n; -inf where it may not see.
+// Returns z of row m at position n; -inf where it may not see.
 float score_of(const ScoresToWeights& rows, size_t m, size_t n) {
     const uint16_t* const mask = rows.masks == nullptr ? nullptr : rows.masks[m];
     if (mask != nullptr && mask[n] == kHidden) return -kInfinity;

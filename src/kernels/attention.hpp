@@ -40,7 +40,7 @@ struct ScoresToWeights {
     size_t N;              // positions that there are, 1 .. kAttentionBlock
     const float* factors;  // M values, finite
     float softcap;         // c: z becomes c * tanh(z / c) (kSoftcapError); 0: none. In units of ln 2, too
-    // Of row m, M pointers to N halves: -inf where it may not see. A null pointer: it sees all, and nothing is
+    // M pointers, that of row m to N halves: -inf where it may not see. A null pointer: it sees all, and nothing is
     // added, which gives the bits that a mask of zeros gives. `masks` may be null for all rows, and `slopes` then.
     const uint16_t* const* masks;
     const float* slopes;   // M values
@@ -62,7 +62,7 @@ void weigh_scores_reference(const ScoresToWeights& rows);
 inline constexpr double kExp2Error = 3.5e-4;
 float exp2_of(float x);
 
-// Of c * tanh(z / c), relative to c.
+// The error of c * tanh(z / c), relative to c.
 inline constexpr double kSoftcapError = 2e-7;
 
 // Rows of halves as a cache has them, and where they go. `seen`: by position from `first` on, 0 for one that no

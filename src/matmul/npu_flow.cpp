@@ -20,6 +20,7 @@ NpuFlow::~NpuFlow() {
     if (!owns_.owns_lock()) return;
     while (npu_.lane != nullptr && npu_.lane->wait() != nullptr) {
     }
+    npu_.areas.hold(false);
 }
 
 void NpuFlow::add_group(std::span<const PackedWeight* const> weights) {
@@ -50,7 +51,9 @@ Status NpuFlow::begin(std::vector<FlowChunk> chunks) {
         state.results.resize(results_of_a_chunk_);
     }
     npu_.get_lane();
-    return make_everything();
+    RKNPU2_RETURN_IF_ERROR(make_everything());
+    npu_.areas.hold(true);
+    return {};
 }
 
 Status NpuFlow::make_everything() {

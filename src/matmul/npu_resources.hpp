@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // What the calls of a device use: its runtime, memory, contexts and threads. One call at a time has them.
 //
-// Two kinds of calls do: a Multiplication, which is over when it returns, and an NpuFlow, which lasts. Both
-// hold the mutex from beginning to end; what belongs to a call is theirs.
+// Three kinds of calls do: a Multiplication and a single attention, which are over when they return, and an NpuFlow, which
+// lasts. All hold the mutex from beginning to end; what belongs to a call is theirs.
 //
 // The NPU belongs to the process that made this. In a forked child every call fails with kDeviceUnavailable
 // and touches nothing; there the object must not be destroyed.
@@ -34,7 +34,7 @@ struct NpuResources {
     Recovery recovery() { return {config, counters.faults, fault_lines}; }
     // Work areas and contexts that are asked for from now on stay until the next call begins.
     void begin_call();
-    // Of flows and attention; made by the first one.
+    // For flows and attention; the first one makes it.
     NpuLane& get_lane();
     // Drops what calls can make again: contexts, work areas, quantised activations.
     void drop_all();

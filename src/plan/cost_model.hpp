@@ -97,9 +97,9 @@ inline constexpr int64_t kFlowChunkRows = 64;
 inline constexpr int64_t kFewestFlowRows = 2 * kFlowChunkRows;
 inline constexpr int64_t kFlowSkew = 2;
 
-// Longer chunks where attention is on the NPU, too: their rows fill its runs. Of 112 and 128 rows, those with which these
-// multiplications read their weights less often; kFlowChunkRows for prompts of less than kLongPromptRows rows, which would
-// have too few chunks.
+// Longer chunks where attention is on the NPU, too: their rows fill its runs. Returns 112 or 128 rows, those with which these
+// multiplications, with one plane, read their weights less often; kFlowChunkRows for prompts of less
+// than kLongPromptRows rows, which would have too few chunks.
 struct ProductShape {
     size_t K, N;
 };

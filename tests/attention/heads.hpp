@@ -105,8 +105,7 @@ class Heads {
             score *= static_cast<double>(shape_.scale);
             const auto cap = static_cast<double>(shape_.softcap);
             if (cap != 0) score = cap * std::tanh(score / cap);
-            scores[n] =
-                score + static_cast<double>(p.slope(head)) * static_cast<double>(float16_to_float(added));
+            scores[n] = score + slope(head) * static_cast<double>(float16_to_float(added));
             largest = std::max(largest, scores[n]);
         }
         std::vector<double> sums(shape_.value_width);
@@ -121,6 +120,19 @@ class Heads {
         for (double& sum : sums)
             sum = weights == 0 ? 0 : sum / weights;
         return sums;
+    }
+
+    // ALiBi as its paper has it: a geometric sequence for the first power of two of heads, every other number of the next
+    // one for the rest.
+    double slope(size_t head) const {
+        if (shape_.max_bias == 0) return 1;
+        double heads = 1;
+        while (2 * heads <= static_cast<double>(shape_.heads))
+            heads *= 2;
+        const auto h = static_cast<double>(head);
+        const double bias = shape_.max_bias;
+        return h < heads ? std::pow(2, -bias * (h + 1) / heads)
+                         : std::pow(2, -bias * (2 * (h - heads) + 1) / (2 * heads));
     }
 
     void set_key(size_t position, float to) { set(keys_, position, shape_.key_width, to); }

@@ -57,8 +57,10 @@ class Listens:
         self.assertEqual((expected["devices"], made["devices"]), ([], [test_hosts.DEVICE]))
         self.assertEqual(made["tokens"], expected["tokens"])
         self.assertGreater(len(set(made["tokens"])), 8, made["text"])
+        # The CPU's attention of an old ggml adds halves up: it is farther from a newer ggml's (1.8 %) than the NPU's is (0.5 %).
+        allowed = 0.03 if self.row["layout"] == "older" else 0.01
         for ours, theirs in zip(made["probabilities"], expected["probabilities"]):
-            self.assertAlmostEqual(ours, theirs, delta=0.01 * theirs)
+            self.assertAlmostEqual(ours, theirs, delta=allowed * theirs)
         self.assert_ran_on_npu(run, whisper_model.MATRICES)
         self.assertGreater(run.stats.document["flows"], 0)
         self.found_text(made, run)

@@ -46,20 +46,21 @@ Result<bool> attend_alone(Host& host, OneThreadCpus& one_thread_cpus, const ggml
         NpuAttention attention(npu);
         return attend(host, one_thread_cpus, attention, node, 0, 0, [] { return Result<bool>(false); });
     };
+    const uint64_t faults = npu.counters.faults.by_cpu;
     Status status = try_it();
     if (status.code() == StatusCode::kOutOfMemory) {
         npu.drop_all();
         status = try_it();
     }
-    const bool no_room =
+    const bool for_cpu =
         status.code() == StatusCode::kOutOfMemory || status.code() == StatusCode::kUnsupported;
-    if (!status.ok() && !no_room) return status;
-    ++(no_room ? npu.counters.attention.without_memory : npu.counters.attention.nodes);
-    if (no_room && npu.counters.attention.without_memory == 1) {
+    if (!status.ok() && !for_cpu) return status;
+    if (!for_cpu) ++npu.counters.attention.nodes;
+    const bool no_room = for_cpu && npu.counters.faults.by_cpu == faults;
+    if (no_room && npu.counters.attention.without_memory++ == 0)
         log(LogLevel::kWarning, "%s: %s: the CPU computes this attention, which is slower", node->name,
             status.to_string().c_str());
-    }
-    return !no_room;
+    return !for_cpu;
 }
 
 }  // namespace rknpu2

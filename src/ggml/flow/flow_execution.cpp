@@ -194,7 +194,6 @@ class FlowExecution {
     }
 
     Status attention(const FlowStage& stage, size_t chunk) {
-        const PhaseTimer timer(*host_.counters, Phase::kCpu);
         RowsGraph graph(host_.ggml, plan_, stage);
         FlowBlock rows = rows_of(chunk);
         const int64_t end = rows.first + rows.count;
@@ -202,10 +201,11 @@ class FlowExecution {
             const int64_t left_of_stream = plan_.stream_rows - rows.first % plan_.stream_rows;
             rows.count = std::min(end - rows.first, left_of_stream);
             ggml_cgraph* const shown = graph.show(rows);
-            if (stage.on_npu) {
+            if (stage.on_npu()) {
                 RKNPU2_RETURN_IF_ERROR(attend_on_npu(shown->nodes[0], chunk, rows.first));
                 continue;
             }
+            const PhaseTimer timer(*host_.counters, Phase::kCpu);
             RKNPU2_RETURN_IF_ERROR(
                 status_of_cpu(tools_.cpu.compute(shown, 0, shown->n_nodes), stage.nodes[0].node));
         }
@@ -367,8 +367,14 @@ Status run_flow(FlowTools& tools, const FlowPlan& plan, ggml_abort_callback abor
     if (status.code() == StatusCode::kOutOfMemory || status.code() == StatusCode::kUnsupported)
         return do_without(counters, status);
     if (!status.ok()) return status;
-    for (const FlowStage& stage : plan.stages)
-        if (stage.on_npu) ++counters.attention.nodes, ++counters.attention.nodes_of_flows;
+    for (const FlowStage& stage : plan.stages) {
+        if (stage.on_npu()) {
+            ++counters.attention.nodes;
+            ++counters.attention.nodes_of_flows;
+        } else if (stage.kind == Kind::kAttention) {
+            counters.add_attention_on_cpu(stage.attention);
+        }
+    }
     counters.flow_nodes += static_cast<uint64_t>(plan.last - plan.first);
     ++counters.flows;
     return {};

@@ -14,7 +14,7 @@ namespace {
 using Kind = FlowStage::Kind;
 using Home = FlowTensor::Home;
 
-// Columns of a group, of all weights together: three chunks of at most 127 rows have 100 MB of results
+// Columns of a group, of all weights together: three chunks of at most 128 rows have 100 MB of results
 // then.
 constexpr int64_t kMostColumns = 65536;
 
@@ -165,7 +165,8 @@ class Planner {
         RowMap mapped;
         const bool attends = ggml_.op(node) == Op::kFlashAttention;
         if ((target == Target::kNpu && !attends) || !rows_of_.map(node, mapped)) return false;
-        return attends ? add_attention(mapped, target == Target::kNpu) : add_to_pass(mapped);
+        return attends ? add_attention(mapped, decisions_[static_cast<size_t>(index)].attention)
+                       : add_to_pass(mapped);
     }
 
     int last_stage() const { return static_cast<int>(plan_.stages.size()) - 1; }
@@ -233,7 +234,7 @@ class Planner {
         return true;
     }
 
-    bool add_attention(const RowMap& mapped, bool on_npu) {
+    bool add_attention(const RowMap& mapped, AttentionReason reason) {
         if (reads_what_is_written(mapped.node)) return false;
         const int64_t stream_rows = plan_.rows / mapped.node->ne[3];
         if (attends_ && stream_rows != plan_.stream_rows) return false;
@@ -242,7 +243,7 @@ class Planner {
         if (ends_with_group()) open_pass();
         FlowStage stage;
         stage.kind = Kind::kAttention;
-        stage.on_npu = on_npu;
+        stage.attention = reason;
         stage.nodes.push_back(mapped);
         for (const int operand : {kKeys, kValues}) {
             const ggml_tensor* const shown = mapped.node->src[operand];

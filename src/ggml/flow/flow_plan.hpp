@@ -51,7 +51,8 @@ struct FlowStage {
     size_t block_bytes = 0;  // kPass: what lives in a block, for each row
     // kPass: its nodes that write a cache which attention reads later on.
     std::vector<const ggml_tensor*> cache_writers;
-    bool on_npu = false;  // kAttention: its products
+    AttentionReason attention = AttentionReason::kOnNpu;  // kAttention: who computes its products, and why
+    bool on_npu() const { return kind == Kind::kAttention && attention == AttentionReason::kOnNpu; }
     // kAttention: chunks whose rows are seen (cache_cells.hpp) must have done stage `after` before it may
     // begin; -1: it waits for none.
     int after = -1;

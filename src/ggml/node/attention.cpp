@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "ggml/node/attention.hpp"
 
+#include <cmath>
 #include <cstring>
 
 #include "ggml/node/describe.hpp"
@@ -76,7 +77,11 @@ CacheRows cache_rows(const Host& host, const ggml_tensor* node, Source operand, 
 }  // namespace
 
 AttentionReason choose_attention(const Host& host, const ggml_tensor* node) {
-    const bool possible = host.npu != nullptr && can_compute(host, node);
+    bool possible = host.npu != nullptr && can_compute(host, node);
+    // Who has a cache of floats wants no halves.
+    for (const Source cache : {kKeys, kValues})
+        if (possible && host.config.attention == Attention::kAuto)
+            possible = node->src[cache]->type != GGML_TYPE_F32;
     return attention_target(possible, possible ? elements(node->src[kQueries], 1) : 0,
                             possible ? elements(node->src[kKeys], 1) : 0, host.config);
 }
@@ -103,7 +108,7 @@ AttentionProblem attention_problem(const Host& host, const ggml_tensor* node, in
     if (node->src[kSinks] != nullptr) problem.sinks = static_cast<const float*>(node->src[kSinks]->data);
     problem.scale = parameter(node, 0);
     problem.max_bias = parameter(node, 1);
-    problem.softcap = parameter(node, 2);
+    problem.softcap = std::fabs(parameter(node, 2));
     problem.out = row_of<std::byte>(node, 0, 0, sequence);
     problem.out_token_bytes = node->nb[2];
     problem.out_head_bytes = node->nb[1];

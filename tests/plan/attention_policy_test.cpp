@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: MIT
+// Who computes attention, and how long chunks are where the NPU does.
+#include "plan/attention_policy.hpp"
+
+#include <gtest/gtest.h>
+
+#include "plan/cost_model.hpp"
+
+namespace rknpu2 {
+namespace {
+
+AttentionReason of(Attention setting, Precision precision, bool possible, size_t tokens, size_t positions) {
+    Config config;
+    config.attention = setting;
+    config.precision = precision;
+    return attention_target(possible, tokens, positions, config);
+}
+
+TEST(AttentionPolicy, EachReason) {
+    using enum AttentionReason;
+    EXPECT_EQ(of(Attention::kAuto, Precision::kBalanced, true, 64, 512), kOnNpu);
+    EXPECT_EQ(of(Attention::kAuto, Precision::kBalanced, true, 63, 512), kFewTokens);
+    EXPECT_EQ(of(Attention::kAuto, Precision::kBalanced, true, 64, 511), kFewPositions);
+    EXPECT_EQ(of(Attention::kNpu, Precision::kExact, true, 1, 1), kOnNpu);
+    EXPECT_EQ(of(Attention::kNpu, Precision::kFast, false, 64, 512), kShape);
+    EXPECT_EQ(of(Attention::kNpu, Precision::kReference, true, 64, 512), kNoFp16);
+    EXPECT_EQ(of(Attention::kNpu, Precision::kNaive, true, 64, 512), kNoFp16);
+    EXPECT_EQ(of(Attention::kCpu, Precision::kReference, false, 1, 1), kSettingCpu);
+    for (int reason = 0; reason < kAttentionReasons; ++reason)
+        EXPECT_STRNE(attention_reason_text(static_cast<AttentionReason>(reason)), "");
+}
+
+TEST(AttentionPolicy, ChunksAreAsLongAsTheirTilesWant) {
+    constexpr ProductShape kGemma[] = {
+        {1152, 1024}, {1152, 13824}, {6912, 1152}};  // 113 rows in a core's buffer
+    constexpr ProductShape kLlama[] = {{4096, 4096}, {4096, 22016}, {11008, 4096}};  // 32
+    const auto rows = [](std::span<const ProductShape> shapes, int64_t prompt) {
+        return flow_chunk_rows(kBoardRates, NpuArithmetic::kInt8, shapes, prompt);
+    };
+    EXPECT_EQ(rows(kGemma, 512), 112);
+    EXPECT_EQ(rows(kLlama, 512), 128);
+    EXPECT_EQ(rows(kGemma, kLongPromptRows - 1), kFlowChunkRows);
+}
+
+}  // namespace
+}  // namespace rknpu2
