@@ -69,11 +69,12 @@ Status NpuAttention::run(const AttentionProblem& problem, uint64_t layer, int do
     for (size_t first = 0; first < problem.tokens; first += most) {
         const AttentionProblem part = problem.part(first, std::min(most, problem.tokens - first));
         RKNPU2_RETURN_IF_ERROR(attempt(part, layer, caller.work));
-        for (size_t token = 0; token < part.tokens; ++token) {
-            if (!for_cpu_[token]) continue;
-            ++npu_.counters.attention.tokens_without_halves;
-            RKNPU2_RETURN_IF_ERROR(caller.by_cpu(first + token));
-        }
+        std::vector<size_t> by_cpu;
+        for (size_t token = 0; token < part.tokens; ++token)
+            if (for_cpu_[token]) by_cpu.push_back(first + token);
+        npu_.counters.attention.tokens_without_halves += by_cpu.size();
+        RKNPU2_RETURN_IF_ERROR(
+            npu_.pool.parallel_try(by_cpu.size(), [&](size_t i) { return caller.by_cpu(by_cpu[i]); }));
     }
     return {};
 }
@@ -223,12 +224,12 @@ Status NpuAttention::compute_blocks(const AttentionProblem& problem, std::span<U
     constexpr size_t kWeighed = std::tuple_size_v<decltype(jobs_)> - 1;
     constexpr size_t kAdded = 2 * kWeighed;
     for (size_t g = 0; g < groups + kAdded; ++g) {
-        if (g < groups) submit_scores(group(g), jobs(g).scores);
+        if (g < groups) submit(group(g), false, jobs(g).scores);
         if (g >= kWeighed && g - kWeighed < groups) {
             Jobs& those = jobs(g - kWeighed);
             RKNPU2_RETURN_IF_ERROR(wait_for(those.scores, work));
             weigh(problem, group(g - kWeighed));
-            submit_values(group(g - kWeighed), those.values);
+            submit(group(g - kWeighed), true, those.values);
         }
         if (g >= kAdded) {
             RKNPU2_RETURN_IF_ERROR(wait_for(jobs(g - kAdded).values, work));
@@ -288,23 +289,16 @@ Status NpuAttention::bind_unit(Unit& unit, size_t slot) {
     return {};
 }
 
-void NpuAttention::submit_scores(std::span<const Unit> units, NpuLane::Job& job) {
+// The NPU knows the queries; it is told of the weights by the first run that reads them.
+void NpuAttention::submit(std::span<const Unit> units, bool values, NpuLane::Job& job) {
     for (auto& runs : job.runs)
         runs.clear();
-    for (const Unit& unit : units)
-        job.runs[unit.core].push_back(unit.scores);
-    job.synced.reset_known(rk3588::kCores);
-    submitted_.push_back(&job);
-    npu_.lane->submit_first(job);
-}
-
-void NpuAttention::submit_values(std::span<const Unit> units, NpuLane::Job& job) {
-    for (auto& runs : job.runs)
-        runs.clear();
-    for (const Unit& unit : units)
+    for (const Unit& unit : units) {
+        if (!values) job.runs[unit.core].push_back(unit.scores);
         for (size_t part = 0; part < kPartsOfBlock; ++part)
-            if (unit.multiplies[part]) job.runs[unit.core].push_back(unit.values[part]);
-    job.synced.reset(rk3588::kCores * kPartsOfBlock);
+            if (values && unit.multiplies[part]) job.runs[unit.core].push_back(unit.values[part]);
+    }
+    values ? job.synced.reset(rk3588::kCores * kPartsOfBlock) : job.synced.reset_known(rk3588::kCores);
     submitted_.push_back(&job);
     npu_.lane->submit_first(job);
 }

@@ -38,7 +38,8 @@ class NpuAttention {
     struct Caller {
         // Does something else for a while; false: there is nothing to do. Its failure ends the call.
         Work work;
-        // Computes one token by the CPU's attention: what it sees has no half. So its result depends on no other.
+        // Computes one token by the CPU's attention on the calling thread alone, since what the token sees has no half. So its
+        // result depends on no other token. Several threads call it.
         std::function<Status(size_t token)> by_cpu;
     };
 
@@ -78,8 +79,7 @@ class NpuAttention {
     Status compute_blocks(const AttentionProblem& problem, std::span<Unit> units, const Work& work);
     Status bind(std::span<Unit> units);
     Status bind_unit(Unit& unit, size_t slot);
-    void submit_scores(std::span<const Unit> units, NpuLane::Job& job);
-    void submit_values(std::span<const Unit> units, NpuLane::Job& job);
+    void submit(std::span<const Unit> units, bool values, NpuLane::Job& job);
     Status wait_for(NpuLane::Job& job, const Work& work);
     Status end(NpuLane::Job& job);
     void drain();

@@ -41,6 +41,7 @@ class NpuAttentionTest : public ::testing::Test {
         return attention.run(problem, 0, 0,
                              {[] { return Result<bool>(false); },
                               [&](size_t token) {
+                                  const std::lock_guard lock(by_cpu_mutex_);
                                   if (by_cpu != nullptr) by_cpu->push_back(token);
                                   return Status();
                               }});
@@ -105,6 +106,7 @@ class NpuAttentionTest : public ::testing::Test {
     }
 
     Config config_;
+    std::mutex by_cpu_mutex_;
     Counters counters_;
 };
 
@@ -182,7 +184,7 @@ TEST_F(NpuAttentionTest, TokensThatSeeWhatHasNoHalfAreForTheCpu) {
         std::vector<size_t> by_cpu;
         ASSERT_TRUE(attend(*npu, heads.problem(), &by_cpu).ok());
         ASSERT_EQ(by_cpu.size(), 20U);
-        EXPECT_EQ(by_cpu.front(), 20U);
+        EXPECT_EQ(std::ranges::min(by_cpu), 20U);
         const size_t same = 20 * shape.heads * shape.value_width;
         EXPECT_EQ(0, std::memcmp(before.data(), heads.out.data(), same * sizeof(float)));
     }
