@@ -8,7 +8,6 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
-#include <regex>
 #include <sstream>
 #include <utility>
 
@@ -234,11 +233,18 @@ std::string npu_devfreq(const RootFolder& root) {
 
 }  // namespace
 
+// Without std::regex, which GCC's sanitizer build warns of.
 std::optional<Version> find_version(const std::string& text) {
-    static const std::regex kVersion("([0-9]{1,9})[.]([0-9]{1,9})[.]([0-9]{1,9})");
-    std::smatch found;
-    if (!std::regex_search(text, found, kVersion)) return std::nullopt;
-    return Version{std::stoi(found[1]), std::stoi(found[2]), std::stoi(found[3])};
+    for (size_t at = 0; at < text.size(); ++at) {
+        Version version;
+        const bool starts = at == 0 || (text[at - 1] < '0' || text[at - 1] > '9');
+        if (starts && text[at] >= '0' && text[at] <= '9' &&
+            std::sscanf(text.c_str() + at, "%9d.%9d.%9d", &version.major, &version.minor, &version.patch) ==
+                3) {
+            return version;
+        }
+    }
+    return std::nullopt;
 }
 
 bool is_rk3588(const RootFolder& root) {
