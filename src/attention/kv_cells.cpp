@@ -12,7 +12,6 @@ namespace {
 constexpr size_t kHalf = sizeof(uint16_t);
 constexpr size_t kGroup = kernel_group(DType::kFloat16);
 constexpr size_t kRowsAtATime = 32;  // that are made halves
-constexpr uint16_t kMinusInfinity = 0xFC00;
 
 // Keys or values of a head, from one position on, and where they go.
 struct RowsOfHead {
@@ -200,7 +199,7 @@ bool KvCells::sees_what_has_no_half(const AttentionProblem& problem, size_t toke
             if (!block->no_half[i]) continue;
             if (problem.mask == nullptr) return true;
             for (size_t head = 0; head < problem.mask_heads; ++head)
-                if (problem.mask_row(token, head)[block->number * kAttentionBlock + i] != kMinusInfinity)
+                if (problem.mask_row(token, head)[block->number * kAttentionBlock + i] != kHiddenMask)
                     return true;
         }
     }

@@ -3,7 +3,7 @@
 // a graph is computed, and forgotten with it. No second cache is kept.
 //
 // A block of all KV heads is one buffer. In it each head has its keys, one operand of the first product, and its
-// values, an operand of the second product for each part of kValueBlock positions. A position is packed when
+// values, an operand of the second product for each part of value_depth() positions. A position is packed when
 // the first token comes that may see it. One that no token may see is stored as zeros, whatever the cache holds
 // there: infinities and NaN of an earlier request never reach a product. One that a token sees and that has no
 // half (an infinity, a NaN, a number beyond 65504) is stored as zeros, too, and noted: such tokens are not for

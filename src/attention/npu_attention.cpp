@@ -3,14 +3,11 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numbers>
 
 #include "kernels/quantise.hpp"
 
 namespace rknpu2 {
 namespace {
-
-constexpr float kLog2E = std::numbers::log2e_v<float>;
 
 // Columns of the first product are rounded up to a multiple, so that few contexts serve all lengths.
 constexpr size_t kColumnStep = kAttentionBlock / 4;

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <numbers>
 #include <string>
 
 #include "plan/weight_source.hpp"
@@ -26,6 +27,9 @@ struct CacheRows {
         return data + position * position_bytes + head * head_bytes;
     }
 };
+
+// Scores are computed in units of ln 2: times this.
+inline constexpr float kLog2E = std::numbers::log2e_v<float>;
 
 struct AttentionProblem {
     std::string name;  // for messages

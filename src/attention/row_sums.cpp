@@ -3,14 +3,12 @@
 
 #include <cmath>
 #include <limits>
-#include <numbers>
 
 #include "kernels/dequantise.hpp"
 
 namespace rknpu2 {
 namespace {
 
-constexpr float kLog2E = std::numbers::log2e_v<float>;
 constexpr float kNoMaximum = -std::numeric_limits<float>::infinity();
 constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
 

@@ -8,7 +8,6 @@
 namespace rknpu2 {
 namespace {
 
-constexpr uint16_t kMinusInfinity = 0xFC00;  // as fp16
 constexpr uint16_t kMagnitude = 0x7FFF;
 
 }  // namespace
@@ -32,7 +31,7 @@ void Visibility::look_at(const AttentionProblem& problem, size_t part) {
         for (size_t head = 0; head < problem.mask_heads; ++head) {
             const uint16_t* const mask = problem.mask_row(token, head) + first;
             for (size_t i = 0; i < count; ++i) {
-                const auto visible = static_cast<uint8_t>(mask[i] != kMinusInfinity);
+                const auto visible = static_cast<uint8_t>(mask[i] != kHiddenMask);
                 seen[i] |= visible;
                 some |= visible;
                 added |= mask[i] & kMagnitude;

@@ -15,8 +15,6 @@
 namespace rknpu2 {
 namespace {
 
-using lanes::kHidden;
-
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
 // 2^x and an integer power of two: the bits of `t` shifted into the exponent.
@@ -57,7 +55,7 @@ float softcapped(float z, float c) {
 // Returns z of row m at position n; -inf where it may not see.
 float score_of(const ScoresToWeights& rows, size_t m, size_t n) {
     const uint16_t* const mask = rows.masks == nullptr ? nullptr : rows.masks[m];
-    if (mask != nullptr && mask[n] == kHidden) return -kInfinity;
+    if (mask != nullptr && mask[n] == kHiddenMask) return -kInfinity;
     float z = rows.scores[c_index_native(rows.m0 + m, n, rows.M_total, DType::kFloat32)] * rows.factors[m];
     if (rows.softcap != 0.0F) z = softcapped(z, rows.softcap);
     return mask == nullptr ? z : z + rows.slopes[m] * float16_to_float(mask[n]);

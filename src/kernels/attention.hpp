@@ -27,6 +27,8 @@ namespace rknpu2 {
 
 inline constexpr size_t kAttentionBlock = 1024;  // positions
 inline constexpr size_t kValueBlock = 512;       // positions of a cube of weights
+// What a mask has, as a half, where a position may not be seen: minus infinity.
+inline constexpr uint16_t kHiddenMask = 0xFC00;
 inline constexpr float kWeightUnit = 0x1p14F;
 
 // Rows of scores of one block, and what they become. All counts are elements or rows, not bytes. Only rows m0 ..

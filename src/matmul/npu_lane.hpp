@@ -4,10 +4,11 @@
 // A job is a list of runs for each core. A core begins jobs in the order in which they were submitted, whatever the
 // others do; those that go first also between two runs of others. A job is done when all cores are; when a run of it
 // fails, the runs that are left are skipped. The first run that reads a cube makes it visible to the device.
-// submit(), done(), wait() and wait_for() belong to one thread. The lane's threads sleep while there is nothing to do; they allocate nothing, and
-// make no contexts or imports.
+// submit(), done(), wait() and wait_for() belong to one thread. The lane's threads sleep while there is nothing to do;
+// they allocate nothing, and make no contexts or imports.
 //
-// When there are fewer threads to be had than cores, they share the cores; without any, wait() does the runs.
+// When there are fewer threads to be had than cores, they share the cores; without any, wait() and wait_for() do
+// the runs.
 #pragma once
 
 #include <atomic>

@@ -62,7 +62,7 @@ struct ContextSpec {
     Layout ac_layout = Layout::kNative;
     Layout b_layout = Layout::kNative;
 
-    // Of int8, for calls that are about a domain or the device.
+    // An int8 context for calls that are about a domain or the device.
     static ContextSpec smallest(int domain = 0) {
         return {.K = kTileK, .N = kTileK, .rows = {1}, .domain = domain};
     }

@@ -5,10 +5,11 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "kernels/attention.hpp"
+
 namespace rknpu2 {
 namespace {
 
-constexpr uint16_t kMinusInfinity = 0xFC00;  // as fp16
 constexpr int64_t kNoColumn = INT64_MIN;
 
 // From where it is shown to where it is written, in bytes.
@@ -71,7 +72,7 @@ std::vector<size_t> FlowWaits::look(const ggml_tensor* mask, const FlowStage::Ca
                 // The cell may be another stream's.
                 const int64_t column = columns[n] - stream * stream_cells;
                 const bool shown = columns[n] != kNoColumn && column >= 0 && column < read.shown->ne[1];
-                if (shown && row[column] != kMinusInfinity) return true;
+                if (shown && row[column] != kHiddenMask) return true;
             }
         }
         return false;

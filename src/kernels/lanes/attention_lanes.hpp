@@ -29,7 +29,6 @@ namespace rknpu2::lanes {
 inline constexpr size_t kOctet = 8;
 inline constexpr size_t kScoreRows = 4;  // of a cache line
 inline constexpr size_t kScoreAtom = 4;  // positions
-inline constexpr uint16_t kHidden = 0xFC00;
 
 // 16 * 2^f for |f| <= 1/2 is ((f + C2) * f + C1) * f + C0: a leading coefficient that is a power of two takes one
 // multiplication less, and is 3.5 times less exact than the best one, 0.055. kExp2Error is what that costs.
@@ -268,7 +267,7 @@ class ScoreGroup {
             uint16_t halves[kOctet];
             for (size_t i = 0; i < kOctet; ++i) {
                 if (n + i < end) natives[i] = line[i / kScoreAtom * step_ + r * kScoreAtom + i % kScoreAtom];
-                halves[i] = n + i >= end               ? kHidden
+                halves[i] = n + i >= end               ? kHiddenMask
                             : parts[r].mask == nullptr ? uint16_t{0}
                                                        : parts[r].mask[n + i];
             }
