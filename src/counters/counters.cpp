@@ -67,12 +67,18 @@ void Counters::add_weight(const WeightRecord& record) {
     if (record.expert >= 0) listed.experts.insert(record.expert);
 }
 
+void Counters::add_flow_stop(const std::string& what) {
+    const std::lock_guard lock(mutex_);
+    ++flow_stops_[what];
+}
+
 std::string Counters::to_json(const Config& config, const RuntimeInfo& runtime,
                               const std::string& version) const {
     using nlohmann::json;
-    json weights = json::array();
+    json weights = json::array(), stops;
     {
         const std::lock_guard lock(mutex_);
+        stops = flow_stops_;
         for (const auto& [key, listed] : weights_)
             weights.push_back(json_of(listed.record, listed.experts.size()));
     }
@@ -138,6 +144,9 @@ std::string Counters::to_json(const Config& config, const RuntimeInfo& runtime,
         {"fused_nodes", fused_nodes.load()},
         {"flows", flows.load()},
         {"flow_nodes", flow_nodes.load()},
+        {"flow_matmuls", flow_matmuls.load()},
+        {"prompt_matmuls", prompt_matmuls.load()},
+        {"flow_stops", stops},
         {"flows_without_memory", flows_without_memory.load()},
         {"flows_without_contexts", flows_without_contexts.load()},
         {"activation_matrices",

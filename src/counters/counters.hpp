@@ -114,6 +114,8 @@ class Counters {
     std::atomic<uint64_t> fused_nodes{0};           // computed in the pass over results of multiplications
     std::atomic<uint64_t> flows{0};                 // stretches of graphs whose rows went through in chunks
     std::atomic<uint64_t> flow_nodes{0};            // their nodes, multiplications among them
+    std::atomic<uint64_t> prompt_matmuls{0};        // multiplications of so many rows that they could flow
+    std::atomic<uint64_t> flow_matmuls{0};          // those of them that were part of a flow
     std::atomic<uint64_t> flows_without_memory{0};  // given up for want of memory, the device's or the host's
     std::atomic<uint64_t> flows_without_contexts{0};  // given up for want of contexts
     std::atomic<uint64_t> failures{0};
@@ -151,6 +153,8 @@ class Counters {
     }
     // A node of attention was left to the CPU.
     void add_attention_on_cpu(AttentionReason reason) { attention_on_cpu_[static_cast<size_t>(reason)] += 1; }
+    // A stretch of many rows ended before the graph did. `what`: the operation that it ended before, and why.
+    void add_flow_stop(const std::string& what);
     void add_refusal(Reason reason) { refusals_[static_cast<size_t>(reason)] += 1; }
 
     // The JSON text: see docs/statistics.md for the fields.
@@ -170,6 +174,7 @@ class Counters {
     };
     mutable std::mutex mutex_;
     std::map<std::string, Listed> weights_;  // by name, type and shape
+    std::map<std::string, uint64_t> flow_stops_;
 };
 
 // Adds the time from construction to destruction to a phase.

@@ -258,6 +258,11 @@ ggml_status compute(Backend& backend) {
     ++host.counters->graphs;
     backend.computed = true;
     backend.failed = false;
+    host.counters->prompt_matmuls += backend.plan.prompt_products;
+    for (const FlowStop& stop : backend.plan.stops) {
+        const ggml_tensor* const node = backend.plan.graph->nodes[stop.node];
+        host.counters->add_flow_stop(format("%s, %s", host.ggml.ggml_op_name(node->op), stop.text()));
+    }
     load_weights_ahead(host, backend.plan, Backend::must_stop, &backend);
     return ggml_status_of(run_steps(backend, backend.plan.steps));
 }

@@ -89,6 +89,30 @@ TEST_F(FlowPlanTest, HeadsThatAreRowsOfTheirOwnEndAFlow) {
     EXPECT_EQ(steps(), "flow(q..p) cpu(s)");
 }
 
+// What counters tell of a model: how many of its products flow, and what ended the stretches.
+TEST_F(FlowPlanTest, WhereAStretchStopsAndWhy) {
+    ggml_tensor* const kept = state("kept", {kK, kCells});
+    ggml_tensor* const places = input("places", {kRows}, GGML_TYPE_I64);
+    ggml_tensor* const q = matmul("q", square("wq"), rows("x"));
+    ggml_tensor* const p = matmul("p", square("wp"), q);
+    set_rows("first", kept, q, places);
+    set_rows("second", kept, p, places);
+    ggml_tensor* const other = like(Op::kOther, "other", {p});
+    ggml_tensor* const wide = matmul("wide", weight("ww", kK, 70000), other);
+    ggml_tensor* const few = matmul("few", square("wf"), input("y", {kK, kRows - 1}));
+    like(Op::kSqr, "end", {few});
+    EXPECT_EQ(steps(), "flow(q..first) cpu(second other) group(wide) group(few) cpu(end)");
+    EXPECT_EQ(stops(), "second: memory of other chunks; other: not row by row; wide: too many columns");
+    EXPECT_EQ(plan().prompt_products, 3U);
+    ASSERT_GT(wide->ne[0], 65536);
+}
+
+TEST_F(FlowPlanTest, TheEndOfTheGraphIsNoStop) {
+    matmul("p", square("wp"), matmul("q", square("wq"), rows("x")));
+    EXPECT_EQ(stops(), "");
+    EXPECT_EQ(plan().prompt_products, 2U);
+}
+
 TEST_F(FlowPlanTest, FewerRowsDoNotFlow) {
     ggml_tensor* const x = input("x", {kK, kRows - 1});
     ending(matmul("q", square("wq"), x));

@@ -214,6 +214,14 @@ std::string PlanFixture::steps(bool knows_uses) {
     return names(texts);
 }
 
+std::string PlanFixture::stops() {
+    std::string text;
+    for (const FlowStop& stop : plan().stops)
+        text += format("%s%s: %s", text.empty() ? "" : "; ", nodes_[static_cast<size_t>(stop.node)]->name,
+                       stop.text());
+    return text;
+}
+
 std::vector<const FlowPlan*> PlanFixture::flows() {
     std::vector<const FlowPlan*> found;
     for (const Step& step : plan().steps)

@@ -56,6 +56,8 @@ class PlanFixture : public ::testing::Test {
     // The stages of the only flow, such as "pass(norm)>0 group(q k v) pass 0>(rope) attention(o
     // after 2)".
     std::string stages();
+    // The plan's stops, such as "end: not row by row".
+    std::string stops();
     // Where a result of that flow lives: "graph", "chunk", "block" or "chunk, copied out".
     std::string home(const ggml_tensor* tensor);
     // What the plan has decided about node `tensor`.

@@ -376,6 +376,8 @@ Status run_flow(FlowTools& tools, const FlowPlan& plan, ggml_abort_callback abor
         }
     }
     counters.flow_nodes += static_cast<uint64_t>(plan.last - plan.first);
+    for (const auto& group : plan.groups)
+        counters.flow_matmuls += group.size();
     ++counters.flows;
     return {};
 }

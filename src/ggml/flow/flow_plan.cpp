@@ -13,6 +13,7 @@ namespace {
 
 using Kind = FlowStage::Kind;
 using Home = FlowTensor::Home;
+using Why = FlowStop::Why;
 
 // Columns of a group, of all weights together: three chunks of at most 128 rows have 100 MB of results
 // then.
@@ -146,8 +147,13 @@ class Planner {
 
     FlowPlan make() {
         // What the graph's last node reads is seen by hosts (llama-imatrix).
-        while (knows_uses(graph_) && plan_.last + 1 < graph_->n_nodes && add(plan_.last))
+        while (knows_uses(graph_) && plan_.last + 1 < graph_->n_nodes) {
+            plan_.stop.why = add(plan_.last);
+            if (plan_.stop.why != Why::kNone) break;
+            plan_.stop.why = Why::kGraph;
             ++plan_.last;
+        }
+        plan_.stop.node = plan_.last;
         // Views at the end belong to what comes next.
         while (plan_.last > plan_.first && is_no_op(ggml_.op(graph_->nodes[plan_.last - 1])))
             --plan_.last;
@@ -157,14 +163,15 @@ class Planner {
     }
 
   private:
-    bool add(int index) {
+    // Returns why the node cannot follow; kNone: it does.
+    Why add(int index) {
         ggml_tensor* const node = graph_->nodes[index];
         const Target target = decisions_[static_cast<size_t>(index)].target;
-        if (target == Target::kNone) return true;
+        if (target == Target::kNone) return Why::kNone;
         if (target == Target::kNpu && ggml_.op(node) == Op::kMatMul) return add_group(node);
         RowMap mapped;
         const bool attends = ggml_.op(node) == Op::kFlashAttention;
-        if ((target == Target::kNpu && !attends) || !rows_of_.map(node, mapped)) return false;
+        if ((target == Target::kNpu && !attends) || !rows_of_.map(node, mapped)) return Why::kOperation;
         return attends ? add_attention(mapped, decisions_[static_cast<size_t>(index)].attention)
                        : add_to_pass(mapped);
     }
@@ -223,21 +230,21 @@ class Planner {
         return pass;
     }
 
-    bool add_to_pass(const RowMap& mapped) {
+    Why add_to_pass(const RowMap& mapped) {
         const bool writes_outside = mapped.dim == kWhole;
         // A pass does not wait for other chunks.
-        if (reads_what_is_written(mapped.node)) return false;
-        if (writes_outside && !outside_.may_write(range_of(ggml_, mapped.node))) return false;
+        if (reads_what_is_written(mapped.node)) return Why::kMemory;
+        if (writes_outside && !outside_.may_write(range_of(ggml_, mapped.node))) return Why::kMemory;
         open_pass().nodes.push_back(mapped);
         if (!writes_outside) rows_of_.compute(mapped.node, mapped.dim);
         note(mapped.node, last_stage());
-        return true;
+        return Why::kNone;
     }
 
-    bool add_attention(const RowMap& mapped, AttentionReason reason) {
-        if (reads_what_is_written(mapped.node)) return false;
+    Why add_attention(const RowMap& mapped, AttentionReason reason) {
+        if (reads_what_is_written(mapped.node)) return Why::kMemory;
         const int64_t stream_rows = plan_.rows / mapped.node->ne[3];
-        if (attends_ && stream_rows != plan_.stream_rows) return false;
+        if (attends_ && stream_rows != plan_.stream_rows) return Why::kOperation;
         attends_ = true;
         plan_.stream_rows = stream_rows;
         if (ends_with_group()) open_pass();
@@ -259,16 +266,16 @@ class Planner {
         plan_.stages.push_back(std::move(stage));
         rows_of_.compute(mapped.node, mapped.dim);
         note(mapped.node, last_stage());
-        return true;
+        return Why::kNone;
     }
 
-    bool add_group(ggml_tensor* node) {
+    Why add_group(ggml_tensor* node) {
         const ggml_tensor* const activations = node->src[1];
         const bool joins = ends_with_group() && plan_.groups.back().front()->src[1] == activations;
-        if (!rows_of_.is_matrix(node) || rows_of_.dim_of(activations, 1) != 1) return false;
-        if (reads_what_is_written(node)) return false;
+        if (!rows_of_.is_matrix(node) || rows_of_.dim_of(activations, 1) != 1) return Why::kOperation;
+        if (reads_what_is_written(node)) return Why::kMemory;
         columns_ = node->ne[0] + (joins ? columns_ : 0);
-        if (columns_ > kMostColumns) return false;
+        if (columns_ > kMostColumns) return Why::kColumns;
         if (!joins) {
             open_pass().group_after = static_cast<int>(plan_.groups.size());
             plan_.stages.emplace_back().kind = Kind::kGroup;
@@ -279,7 +286,7 @@ class Planner {
         // The activations are quantised by the pass; the results are written by the next one.
         note_read(node->src[0], last_stage());
         note_read(activations, last_stage() - 1);
-        return true;
+        return Why::kNone;
     }
 
     const GgmlFunctions& ggml_;
@@ -293,6 +300,22 @@ class Planner {
 };
 
 }  // namespace
+
+const char* FlowStop::text() const {
+    switch (why) {
+        case Why::kNone:
+            return "goes on";
+        case Why::kGraph:
+            return "end of the graph";
+        case Why::kOperation:
+            return "not row by row";
+        case Why::kMemory:
+            return "memory of other chunks";
+        case Why::kColumns:
+            return "too many columns";
+    }
+    return "";
+}
 
 FlowPlan plan_flow(const Host& host, const ggml_cgraph* graph, std::span<const NodeDecision> decisions,
                    int first, int64_t rows) {

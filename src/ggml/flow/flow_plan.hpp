@@ -70,11 +70,27 @@ struct FlowTensor {
     int first_stage = -1, last_stage = -1;  // that write or read it
 };
 
+// Where a stretch goes no further, and why.
+struct FlowStop {
+    enum class Why {
+        kNone,       // it goes on
+        kGraph,      // the graph has no more nodes, or does not tell who reads them
+        kOperation,  // the node is not known to work row by row, or not in its shape
+        kMemory,     // the node reads or writes what other chunks write or have still to read
+        kColumns,    // the results of the group would take too much memory
+    };
+    Why why = Why::kGraph;
+    int node = 0;  // of the graph: the first that is not part of the stretch
+
+    const char* text() const;  // of the reason
+};
+
 struct FlowPlan {
     int first = 0, last = 0;  // nodes of the graph: first .. last - 1
     int64_t rows = 0;
     // Sequences that have a cache each are streams: the rows of the first one, then those of the next.
     int64_t stream_rows = 0;  // of each; all rows where there is one stream
+    FlowStop stop;
     std::vector<FlowStage> stages;
     std::vector<std::vector<ggml_tensor*>> groups;  // multiplications by the same activations
     // By the tensor that owns the memory, of which others are views.

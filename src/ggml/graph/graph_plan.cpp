@@ -46,9 +46,10 @@ bool flows_are_possible(const Host& host) {
 
 class StepPlanner {
   public:
-    // Steps are added to `steps`. The plan's decisions must be there.
-    StepPlanner(const Host& host, const GraphPlan& plan, std::vector<Step>& steps)
-        : host_(host), ggml_(host.ggml), plan_(plan), steps_(steps) {}
+    // Steps are added to `steps`, ends of stretches to `stops`. The plan's decisions must be there.
+    StepPlanner(const Host& host, const GraphPlan& plan, std::vector<Step>& steps,
+                std::vector<FlowStop>& stops)
+        : host_(host), ggml_(host.ggml), plan_(plan), steps_(steps), stops_(stops) {}
 
     void make(int first, int last, bool flows) {
         last_ = last;
@@ -79,6 +80,8 @@ class StepPlanner {
         if (rows < kFewestFlowRows) return first;
         FlowPlan flow = plan_flow(host_, plan_.graph, plan_.decisions, first, rows);
         no_flow_before = std::max(flow.last, first + 1);
+        const bool known = !stops_.empty() && stops_.back().node == flow.stop.node;
+        if (!known && flow.stop.why != FlowStop::Why::kGraph) stops_.push_back(flow.stop);
         if (!flow.worth_it()) return first;
         Step& step = begin(Step::Kind::kFlow, first);
         step.last = flow.last;
@@ -201,9 +204,15 @@ class StepPlanner {
     const GgmlFunctions& ggml_;
     const GraphPlan& plan_;
     std::vector<Step>& steps_;
+    std::vector<FlowStop>& stops_;
     int last_ = 0;
     MemoryRange activations_;  // of the last group, if they still hold what it read; else empty
 };
+
+// Of so many tokens that it could be part of a flow?
+bool is_of_prompt(const GgmlFunctions& ggml, const ggml_tensor* node) {
+    return node->ne[ggml.op(node) == Op::kMatMulExperts ? 2 : 1] >= kFewestFlowRows;
+}
 
 }  // namespace
 
@@ -211,14 +220,21 @@ void plan_graph(Host& host, ggml_cgraph* graph, GraphPlan& plan) {
     plan.graph = graph;
     plan.steps.clear();
     plan.decisions.clear();
-    for (int i = 0; i < graph->n_nodes; ++i)
-        plan.decisions.push_back(decide(host, graph->nodes[i]));
-    StepPlanner(host, plan, plan.steps).make(0, graph->n_nodes, flows_are_possible(host));
+    plan.stops.clear();
+    plan.prompt_products = 0;
+    for (int i = 0; i < graph->n_nodes; ++i) {
+        const ggml_tensor* const node = graph->nodes[i];
+        const NodeDecision& decision = plan.decisions.emplace_back(decide(host, node));
+        if (decision.target == Target::kNpu && is_matmul(host.ggml.op(node)) && is_of_prompt(host.ggml, node))
+            ++plan.prompt_products;
+    }
+    StepPlanner(host, plan, plan.steps, plan.stops).make(0, graph->n_nodes, flows_are_possible(host));
 }
 
 std::vector<Step> steps_without_flow(const Host& host, const Step& flow, const GraphPlan& plan) {
     std::vector<Step> steps;
-    StepPlanner(host, plan, steps).make(flow.first, flow.last, false);
+    std::vector<FlowStop> stops;
+    StepPlanner(host, plan, steps, stops).make(flow.first, flow.last, false);
     return steps;
 }
 

@@ -45,6 +45,9 @@ struct GraphPlan {
     ggml_cgraph* graph = nullptr;
     std::vector<NodeDecision> decisions;  // by node of the graph
     std::vector<Step> steps;
+    // Where stretches of many rows end before the graph does, those that are too short to flow among them.
+    std::vector<FlowStop> stops;
+    size_t prompt_products = 0;  // nodes that the NPU multiplies, of so many rows that they could flow
 
     // By node of the step.
     std::span<const NodeDecision> decisions_of(const Step& step) const {
