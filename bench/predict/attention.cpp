@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <utility>
 
 #include "matrix/layout.hpp"
 #include "plan/weight_plan.hpp"
@@ -113,6 +114,11 @@ class Chain {
         const double bytes = kHalf * tokens * q;
         operation.fixed_ns =
             3 * board_.region_us * 1e3 + lead_ns(cubes, bytes / static_cast<double>(cubes), bytes);
+        for (size_t piece = 0; piece < pieces; ++piece) {
+            const size_t room = row_buckets()[bucket_for(std::min(kMaxRows, all_rows_ - piece * kMaxRows))];
+            operation.counts.activation_bytes +=
+                static_cast<size_t>(m_.kv_heads) * room * key_width(m_) * sizeof(uint16_t);
+        }
         on_cpu("attention packing", std::move(operation));
     }
 
@@ -121,8 +127,9 @@ class Chain {
         const double values = kHalf * static_cast<double>(static_cast<size_t>(m_.kv_heads) * value_width(m_));
         const double bytes = (keys + values) * (group.rows_read + group.rows_written);
         Operation operation = cpu_pass(bytes * uneven(group.tasks, board_), board_);
-        operation.fixed_ns += lead_ns(group.buffers, block_bytes(m_),
-                                      keys * group.rows_published + values * group.values_published);
+        const double published = keys * group.rows_published + values * group.values_published;
+        operation.fixed_ns += lead_ns(group.buffers, block_bytes(m_), published);
+        operation.counts.packed_bytes = static_cast<uint64_t>(published);
         on_cpu("attention packing", std::move(operation));
     }
 
@@ -182,6 +189,9 @@ class Chain {
         for (Part& part : operation.parts)
             part.count *= static_cast<double>(count);
         operation.phase = "attention on the NPU";
+        operation.counts.attention_runs = operation.counts.runs *= count;
+        operation.counts.weight_bytes *= count;
+        operation.counts.result_bytes *= count;
         operation.order = kFirst + static_cast<int64_t>(submitted_);
         return operation;
     }
@@ -208,6 +218,7 @@ class Chain {
         }
         const double slower = uneven(tasks, board_);
         Operation operation = cpu_pass(bytes * slower, board_);
+        operation.counts.scores = static_cast<uint64_t>(scores);
         operation.parts.front().compute_ns = board_.block_pass_ns * scores * slower;
         if (s_.sync == Sync::kLines) operation.parts.push_back({.compute_ns = line_ns(bytes, board_)});
         return operation;
@@ -309,7 +320,8 @@ SeenParts seen_parts(const Setting& setting, int64_t layer, const Rows& rows, co
 KvBlocks::KvBlocks(const ModelShape& model, const EngineSchedule& engine)
     : room_(std::max<size_t>(
           static_cast<size_t>(static_cast<double>(engine.cell_mib << 20) / block_bytes(model)), 1)),
-      heads_(static_cast<size_t>(model.kv_heads)) {}
+      heads_(static_cast<size_t>(model.kv_heads)),
+      value_rows_(static_cast<size_t>(engine.value_rows)) {}
 
 KvBlocks::Block& KvBlocks::block_for(int64_t layer, size_t number) {
     Block* oldest = nullptr;
@@ -327,15 +339,17 @@ KvBlocks::Block& KvBlocks::block_for(int64_t layer, size_t number) {
 }
 
 void KvBlocks::pack(Block& block, const SeenParts& seen, PackedBlocks::Group& group) const {
+    static const std::bitset<kValueBlock> kNothing;
+    const size_t depth = block.number == 0 ? kValueBlock : value_rows_;
     bool any = false;
     for (size_t part = 0; part < kPartsOfBlock; ++part) {
         const size_t at = block.number * kPartsOfBlock + part;
-        if (at >= seen.size()) break;
         auto& packed = block.packed[part];
-        const auto fresh = seen[at] & ~packed;
-        if (fresh.none()) continue;
+        const auto fresh = (at < seen.size() ? seen[at] : kNothing) & ~packed;
+        // What a product by values takes is whole, or zeros.
+        if (fresh.none() && (depth == kValueBlock || block.begun[part])) continue;
         size_t first = 0, last = kValueBlock - 1;
-        if (packed.any()) {
+        if (std::exchange(block.begun[part], true)) {
             while (!fresh[first])
                 ++first;
             while (!fresh[last])
@@ -344,9 +358,10 @@ void KvBlocks::pack(Block& block, const SeenParts& seen, PackedBlocks::Group& gr
         packed |= fresh;
         for (size_t i = first; i <= last; ++i)
             group.rows_read += packed[i] ? 1 : 0;
+        constexpr size_t kGroup = kernel_group(DType::kFloat16);
         group.rows_written += static_cast<double>(last - first + 1);
-        group.rows_published += static_cast<double>(last - first + 1);
-        group.values_published += kValueBlock;
+        group.rows_published += static_cast<double>(round_up(last + 1, kGroup) - first / kGroup * kGroup);
+        group.values_published += static_cast<double>(depth);
         group.tasks += heads_;
         any = true;
     }

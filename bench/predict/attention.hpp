@@ -3,6 +3,7 @@
 // between them, and what waits for what.
 #pragma once
 
+#include <array>
 #include <bitset>
 #include <span>
 #include <utility>
@@ -40,12 +41,14 @@ class KvBlocks {
         size_t number = 0;
         uint64_t used = 0;
         SeenParts packed;
+        std::array<bool, kAttentionBlock / kValueBlock> begun{};  // are all its positions packed, or zeros?
     };
     Block& block_for(int64_t layer, size_t number);
     void pack(Block& block, const SeenParts& seen, PackedBlocks::Group& group) const;
 
     size_t room_;
     size_t heads_;
+    size_t value_rows_;
     uint64_t uses_ = 0;
     std::vector<Block> blocks_;
     std::vector<std::pair<int64_t, size_t>> current_;

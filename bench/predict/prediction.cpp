@@ -24,11 +24,14 @@ namespace {
 class Builder {
   public:
     Builder(const Setting& setting, const Rows& rows)
-        : setting_(setting), way_(way_of(setting.design, rows.count)), graph_(rows) {
+        : setting_(setting),
+          way_(way_of(setting.design, rows.count)),
+          graph_(rows),
+          positions_(static_cast<int64_t>(positions_of(setting, kFullLayer, rows))) {
         cut();
         done_.resize(chunks_.size());
-        if (setting.attends_on_npu(rows.count, static_cast<int64_t>(positions_of(setting, kFullLayer, rows))))
-            attend();
+        if (way_ == Way::kFlow) counts_ = {.flows = 1, .flow_chunks = chunks_.size()};
+        if (setting.attends_on_npu(rows.count, positions_)) attend();
     }
 
     void add(int64_t layer) {
@@ -62,14 +65,18 @@ class Builder {
         add(setting_.model.layers);
     }
 
-    std::vector<Operation> take() { return std::move(operations_); }
+    std::vector<Operation> take() {
+        operations_.front().counts += counts_;
+        return std::move(operations_);
+    }
 
   private:
     static constexpr int64_t kFullLayer = -1;
 
     // As cut_rows() of src/ggml/flow/flow_execution.cpp: no chunk of a flow has less than kFlowChunkRows rows.
     void cut() {
-        const int64_t most = way_ == Way::kTogether ? graph_.count : setting_.chunk_rows(graph_.count);
+        const int64_t most =
+            way_ == Way::kTogether ? graph_.count : setting_.chunk_rows(graph_.count, positions_);
         for (int64_t row = 0; row < graph_.count;) {
             const int64_t left = graph_.count - row;
             int64_t count = std::min(left, most);
@@ -89,6 +96,7 @@ class Builder {
             order.emplace_back(i / chunks * stages_of_layer + i % chunks * setting_.chunk_skew(), i);
         std::ranges::sort(order);
         packed_.resize(order.size());
+        counts_.attentions = static_cast<uint64_t>(setting_.model.layers);
         KvBlocks blocks(setting_.model, setting_.engine);
         for (const auto& [at, i] : order) {
             const Rows& rows = chunks_[static_cast<size_t>(i % chunks)];
@@ -149,6 +157,7 @@ class Builder {
     const Setting& setting_;
     Way way_;
     const Rows graph_;
+    const int64_t positions_;
     std::vector<Rows> chunks_;
     std::vector<PackedBlocks> packed_;       // by layer and chunk; empty: attention is the CPU's
     std::vector<std::vector<size_t>> done_;  // by chunk: what its next stage waits for
@@ -156,6 +165,7 @@ class Builder {
     std::map<size_t, int64_t> job_of_chunk_;
     int64_t jobs_ = 0;
     int64_t stage_ = 0;
+    Counts counts_;  // of the graph
     std::vector<Operation> operations_;
 };
 
@@ -180,8 +190,10 @@ class Pass {
     void add(const Rows& rows, bool head) {
         const std::vector<Operation> operations = operations_of(setting_, rows, head);
         const Schedule schedule = make_schedule(operations, machine_);
-        for (size_t i = 0; i < operations.size(); ++i)
+        for (size_t i = 0; i < operations.size(); ++i) {
             account(operations[i], schedule.spans[i], &PhaseTime::busy_ns);
+            result_.counts += operations[i].counts;
+        }
         for (const size_t i : critical_path(schedule))
             account(operations[i], schedule.spans[i], &PhaseTime::critical_ns);
         const double slice = schedule.elapsed_ns / kSlices;

@@ -23,6 +23,7 @@ struct PassResult {
     std::vector<PhaseTime> phases;  // in the order in which they first appear
     Utilisation whole;              // of the pass
     Utilisation steady;             // of its middle half
+    Counts counts;
 };
 
 struct Prediction {

@@ -21,8 +21,8 @@ std::string percent(double share) {
 // "QKV 2x3": K segments times tiles of columns, for every group.
 std::string plan_text(const Prediction& p) {
     const Setting& setting = p.setting;
-    std::string text = format(
-        "rows %lld", static_cast<long long>(setting.chunk_rows(std::min(setting.ubatch, p.goal.prompt))));
+    const int64_t rows = std::min(setting.ubatch, p.goal.prompt);
+    std::string text = format("rows %lld", static_cast<long long>(setting.chunk_rows(rows, rows)));
     for (const Group group : kLayerGroups) {
         const CellGrid grid = products_of(setting, group).front().grid;
         text += format(", %s %zux%zu", group_name(group), grid.segments, grid.tiles);
@@ -71,6 +71,22 @@ Json json_of(const Utilisation& u) {
             {"memory", u.dram}};
 }
 
+// By the names of GGML_RKNPU2_STATS.
+Json json_of(const Counts& counts) {
+    return {{"runs", counts.runs},
+            {"flows", counts.flows},
+            {"flow_chunks", counts.flow_chunks},
+            {"attention",
+             {{"nodes", counts.attentions},
+              {"runs", counts.attention_runs},
+              {"scores", counts.scores},
+              {"packed_bytes", counts.packed_bytes}}},
+            {"bytes",
+             {{"weights", counts.weight_bytes},
+              {"activations", counts.activation_bytes},
+              {"results", counts.result_bytes}}}};
+}
+
 Json json_of(const PassResult& pass) {
     Json busy = Json::object(), critical = Json::object();
     for (const PhaseTime& time : pass.phases) {
@@ -82,19 +98,21 @@ Json json_of(const PassResult& pass) {
             {"busy_ms", busy},
             {"critical_path_ms", critical},
             {"utilisation", json_of(pass.whole)},
-            {"utilisation_middle_half", json_of(pass.steady)}};
+            {"utilisation_middle_half", json_of(pass.steady)},
+            {"counts", json_of(pass.counts)}};
 }
 
 // What a table has of it.
 Json row_of(const Prediction& p) {
     const Setting& s = p.setting;
     const Utilisation& u = p.prefill.steady;
+    const int64_t rows = std::min(s.ubatch, p.goal.prompt);
     return {{"model", s.model.name},
             {"design", name_of(s.design)},
             {"precision", name_of(s.planes)},
             {"prompt", p.goal.prompt},
             {"context", p.goal.context},
-            {"chunk_rows", s.chunk_rows(std::min(s.ubatch, p.goal.prompt))},
+            {"chunk_rows", s.chunk_rows(rows, rows)},
             {"chunk_skew", s.chunk_skew()},
             {"pp_tps", p.prefill.tokens_per_second},
             {"share_of_int8_peak", p.peak_share},
@@ -103,7 +121,9 @@ Json row_of(const Prediction& p) {
             {"share_of_memory_with_kv_cache", p.needed_share},
             {"npu", u.npu},
             {"cpu", u.cpu},
-            {"memory", u.dram}};
+            {"memory", u.dram},
+            {"busiest", busiest(u).resource},
+            {"busiest_share", busiest(u).share}};
 }
 
 Json json_of(const Prediction& p) {
@@ -122,15 +142,16 @@ Json json_of(const Prediction& p) {
 std::string predictions_text(const std::vector<Prediction>& predictions) {
     std::string text =
         "Modelled, not measured: no board was at hand. docs/performance.md says how far off that may be.\n\n";
-    TextTable table("lllrrrrrrrr");
-    table.add({"model", "design", "precision", "pp/s", "of peak", "NPU", "CPU", "memory", "tg/s", "weights",
-               "+ KV"});
+    TextTable table("lllrrrrrlrrr");
+    table.add({"model", "design", "precision", "pp/s", "of peak", "NPU", "CPU", "memory", "busiest", "tg/s",
+               "weights", "+ KV"});
     for (const Prediction& p : predictions) {
         const Utilisation& u = p.prefill.steady;
         table.add({p.setting.model.name, name_of(p.setting.design), name_of(p.setting.planes),
                    format("%.1f", p.prefill.tokens_per_second), percent(p.peak_share), percent(u.npu),
-                   percent(u.cpu), percent(u.dram), format("%.2f", p.decode.tokens_per_second),
-                   percent(p.weights_share), percent(p.needed_share)});
+                   percent(u.cpu), percent(u.dram), busiest(u).resource,
+                   format("%.2f", p.decode.tokens_per_second), percent(p.weights_share),
+                   percent(p.needed_share)});
     }
     text += table.to_string();
     for (const Prediction& prediction : predictions) {
@@ -145,7 +166,7 @@ std::string predictions_csv(const std::vector<Prediction>& predictions) {
     std::transform(predictions.begin(), predictions.end(), std::back_inserter(rows), row_of);
     return csv_text(
         "model,design,precision,prompt,context,chunk_rows,chunk_skew,pp_tps,share_of_int8_peak,tg_tps,"
-        "share_of_memory_by_weights,share_of_memory_with_kv_cache,npu,cpu,memory",
+        "share_of_memory_by_weights,share_of_memory_with_kv_cache,npu,cpu,memory,busiest,busiest_share",
         rows);
 }
 

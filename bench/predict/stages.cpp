@@ -3,31 +3,15 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "matrix/layout.hpp"
-#include "soc/rk3588.hpp"
-#include "timing/work.hpp"
 
 namespace rknpu2 {
 namespace {
 
 // Bytes of an element.
 constexpr double kFloat = 4, kSum = 4, kHalf = 2;
-
-// The largest of `count` parts, in whole units of the alignment.
-int64_t part_of(int64_t size, size_t count) {
-    const size_t units = ceil_div(static_cast<size_t>(size), rk3588::kAlignK);
-    return static_cast<int64_t>(ceil_div(units, count) * rk3588::kAlignK);
-}
-
-// Segments whose activations the round `index` is the first to read: cells go segment by segment.
-size_t new_segments(size_t index, const CellGrid& grid) {
-    const auto until = [&](size_t round) {
-        const size_t cells = round * rknnsim::kCores;
-        return std::min(ceil_div(cells, grid.tiles), grid.segments);
-    };
-    return until(index + 1) - until(index);
-}
 
 // The budget of second planes: this share of the layers' multiplications once more (docs/quality.md).
 constexpr double kSecondPlanes = 0.25;
@@ -59,16 +43,14 @@ class Stages {
 
     std::vector<Stage> take() { return std::move(stages_); }
 
-    void add_layer() {
-        const double to_next = 2 * kFloat * H_ + planes(Group::kQkv) * H_;
-        const double to_ffn =
-            2 * kFloat * H_ + planes(Group::kGateUp) * H_;  // residual in, out; input of FFN
+    // Attention and its products.
+    void add_attention(bool last) {
         if (way_ == Way::kFlow) {
+            const double to_ffn =
+                2 * kFloat * H_ + planes(Group::kGateUp) * H_;  // residual in, out; input of FFN
             multiply(Group::kQkv, false, kFloat * q_ + 2 * kHalf * kv_);
             attention();
-            multiply(Group::kAttentionOutput, true, to_ffn);
-            multiply(Group::kGateUp, false, planes(Group::kDown) * F_);
-            multiply(Group::kDown, false, to_next);
+            multiply(Group::kAttentionOutput, true, last ? kFloat * H_ : to_ffn);
             return;
         }
         norm();
@@ -76,6 +58,14 @@ class Stages {
         pass(2 * kFloat * (q_ + kv_) + 2 * kFloat * kv_ + 2 * kHalf * kv_);  // rope, KV cache
         attention();
         multiply(Group::kAttentionOutput);
+    }
+
+    void add_ffn() {
+        if (way_ == Way::kFlow) {
+            multiply(Group::kGateUp, false, planes(Group::kDown) * F_);
+            multiply(Group::kDown, false, 2 * kFloat * H_ + planes(Group::kQkv) * H_);  // to the next layer
+            return;
+        }
         pass(3 * kFloat * H_);  // residual
         norm();
         if (way_ == Way::kTogether) {
@@ -150,11 +140,7 @@ class Stages {
         if (quantises) {
             add("quantise", cpu_pass((kFloat * K + in) * count_, s_.board), Start::kGoesOn, true);
         }
-        int64_t rows = rows_.count * rows_each;
-        if (s_.design == Design::kPlugin && rows <= static_cast<int64_t>(kMaxRows))
-            rows = static_cast<int64_t>(row_buckets()[bucket_for(static_cast<size_t>(rows))]);
-        const std::vector<Operation> rounds =
-            npu_rounds(rows, product.N, product.K, product.grid, s_.sync, s_.board);
+        const std::vector<Operation> rounds = rounds_of(product, rows_each);
         stages_.push_back(
             {.phase = "NPU",
              .operations = way_ == Way::kFlow ? job_of(rounds, s_.engine.runs_between != 0) : rounds,
@@ -166,9 +152,43 @@ class Stages {
         const double again = way_ == Way::kPlain ? 2 * kFloat * (N * (segments - 1)) : 0;
         // Results of one round of runs are taken while the next one goes on; only the last round's are waited
         // for.
-        const double cells = segments * static_cast<double>(product.grid.tiles);
-        const double waited_for = way_ == Way::kTogether ? 1 / std::ceil(cells / rknnsim::kCores) : 1;
+        const auto runs = static_cast<double>(rounds.size());
+        const double waited_for = way_ == Way::kTogether ? 1 / std::ceil(runs / rknnsim::kCores) : 1;
         results(product, rows_each, (sums + again) * waited_for, out * waited_for, sums * waited_for + in);
+    }
+
+    // The plug-in's runs have as many rows as contexts are made for; without a flow, rows are cut where that is sooner
+    // (Multiplication::form).
+    std::vector<Operation> rounds_of(const Product& product, int rows_each) const {
+        if (s_.design == Design::kPlain)
+            return npu_rounds(rows_.count * rows_each, product.runs, s_.sync, s_.board);
+        const auto M = static_cast<size_t>(rows_.count), planes = static_cast<size_t>(rows_each);
+        size_t most = kMaxRows;
+        if (way_ == Way::kTogether) {
+            const size_t widest = std::ranges::max(product.runs, {}, &ProductRun::N).N;
+            const size_t best =
+                best_chunk_rows(kBoardRates, NpuArithmetic::kInt8, M * planes, static_cast<size_t>(product.K),
+                                static_cast<size_t>(product.N), product.grid);
+            most = std::min(best, most_result_rows(widest));
+        }
+        std::vector<RowChunk> chunks;
+        plan_rows(M, planes, most, chunks);
+        std::vector<Operation> all;
+        std::vector<size_t> last;
+        for (const RowChunk& chunk : chunks) {
+            const size_t first = all.size();
+            const auto rows = static_cast<int64_t>(row_buckets()[chunk.bucket]);
+            for (Operation& run : npu_rounds(rows, product.runs, s_.sync, s_.board)) {
+                for (size_t& earlier : run.after)
+                    earlier += first;
+                if (run.after.empty()) run.after = last;
+                all.push_back(std::move(run));
+            }
+            last.clear();
+            for (size_t i = all.size(); i > first && all[i - 1].after == all.back().after; --i)
+                last.push_back(i - 1);
+        }
+        return all;
     }
 
     // A pass over what the NPU has written: `sums` bytes of it, and `out` bytes of all else. `shared`: of
@@ -200,82 +220,6 @@ class Stages {
 
 }  // namespace
 
-CellGrid smallest_grid(int64_t N, int64_t K, const BoardProfile& board) {
-    const auto columns = static_cast<size_t>(board.npu_columns);
-    return {.segments = ceil_div(static_cast<size_t>(K), static_cast<size_t>(board.npu.k_segment)),
-            .tiles = 3 * ceil_div(static_cast<size_t>(N), rknnsim::kCores * columns)};
-}
-
-Operation run_on_core(size_t core, const rknnsim::MatmulShape& shape, const BoardProfile& board) {
-    Operation run{.server = core};
-    run.fixed_ns = (board.npu.submit_us + board.npu.bind_us) * 1e3;
-    const rknnsim::Work work = rknnsim::work_of(shape, board.npu);
-    Gbps gbps;
-    for (int cores = 1; cores <= rknnsim::kCores; ++cores)
-        gbps.with[static_cast<size_t>(cores) - 1] = rknnsim::bandwidth(work, board.npu, cores);
-    for (const rknnsim::Work::Segment& segment : work.segments) {
-        for (const rknnsim::Block* block : {&segment.full, &segment.rest}) {
-            if (block->count * segment.count == 0) continue;
-            run.parts.push_back({.count = static_cast<double>(block->count * segment.count),
-                                 .compute_ns = rknnsim::mac_ns(shape, board.npu, block->macs),
-                                 .bytes = static_cast<double>(block->bytes()),
-                                 .gbps = gbps});
-        }
-    }
-    return run;
-}
-
-std::vector<Operation> npu_rounds(int64_t rows, int64_t N, int64_t K, const CellGrid& grid, Sync sync,
-                                  const BoardProfile& board) {
-    rknnsim::MatmulShape shape;
-    shape.ac_native = true;
-    shape.M = static_cast<uint32_t>(rows);
-    shape.K = static_cast<uint32_t>(part_of(K, grid.segments));
-    shape.N = static_cast<uint32_t>(part_of(N, grid.tiles));
-    // A call syncs a whole buffer, and buffers come in sizes of which each is a quarter larger than the last.
-    constexpr double kBuffer = 1.25;
-    const auto call_ns = [&](double bytes) {
-        return board.npu.sync_us * 1e3 + bytes * kBuffer / board.npu.sync_gbps;
-    };
-    const auto count = static_cast<double>(rows);
-    const double activations_ns = call_ns(count * shape.K);
-    const double results_ns = call_ns(count * shape.N * kSum);
-    std::vector<Operation> rounds;
-    const size_t cells = grid.segments * grid.tiles;
-    std::vector<size_t> before;
-    for (size_t first = 0; first < cells; first += rknnsim::kCores) {
-        const auto fresh = static_cast<double>(new_segments(first / rknnsim::kCores, grid));
-        std::vector<size_t> round;
-        for (size_t core = 0; core < std::min<size_t>(cells - first, rknnsim::kCores); ++core) {
-            Operation run = run_on_core(core, shape, board);
-            if (sync == Sync::kOwner) run.fixed_ns += fresh * activations_ns + results_ns;
-            run.after = before;
-            round.push_back(rounds.size());
-            rounds.push_back(std::move(run));
-        }
-        before = std::move(round);
-    }
-    return rounds;
-}
-
-std::vector<Operation> job_of(const std::vector<Operation>& rounds, bool something_between) {
-    std::vector<Operation> job;
-    std::array<size_t, kNpuCores> last{};
-    for (const Operation& run : rounds) {
-        const bool first = run.after.empty();
-        if (!first && !something_between) {
-            Operation& core = job[last[run.server]];
-            core.fixed_ns += run.fixed_ns;
-            core.parts.insert(core.parts.end(), run.parts.begin(), run.parts.end());
-            continue;
-        }
-        job.push_back(run);
-        if (!first) job.back().after = {last[run.server]};
-        last[run.server] = job.size() - 1;
-    }
-    return job;
-}
-
 double line_ns(double bytes, const BoardProfile& board) {
     constexpr double kLine = 64;
     return bytes / kLine * board.npu.line_ns / board.cpu_threads;
@@ -302,15 +246,15 @@ Operation cpu_attention(int64_t first, int64_t rows, int64_t window, const Model
                        .gbps = board.cpu_read_gbps}}};
 }
 
-int64_t Setting::chunk_rows(int64_t rows) const {
+int64_t Setting::chunk_rows(int64_t rows, int64_t positions) const {
     if (design == Design::kPlain) return 256;
     if (engine.chunk_rows > 0) return engine.chunk_rows;
     std::vector<ProductShape> shapes;
     for (const Group group : kLayerGroups)
         for (const WeightShape& weight : weights_of(model, group))
             shapes.push_back({static_cast<size_t>(weight.K), static_cast<size_t>(weight.N)});
-    return attends_on_npu(rows, rows) ? flow_chunk_rows(kBoardRates, NpuArithmetic::kInt8, shapes, rows)
-                                      : kFlowChunkRows;
+    return attends_on_npu(rows, positions) ? flow_chunk_rows(kBoardRates, NpuArithmetic::kInt8, shapes, rows)
+                                           : kFlowChunkRows;
 }
 
 bool Setting::attends_on_npu(int64_t tokens, int64_t positions) const {
@@ -355,25 +299,32 @@ std::vector<Product> products_of(const Setting& setting, Group group) {
         products.pop_back();
     }
     for (Product& product : products) {
-        product.grid = smallest_grid(product.N, product.K, setting.board);
-        if (setting.design == Design::kPlain) continue;
-        if (group == Group::kHead) continue;
-        product.grid.segments =
-            best_segments(kBoardRates, NpuArithmetic::kInt8, static_cast<size_t>(product.K));
-        product.grid.tiles =
-            tile_count(static_cast<size_t>(product.N), product.grid.segments, rknnsim::kCores);
+        if (setting.design == Design::kPlain) {
+            product.grid = smallest_grid(product.N, product.K, setting.board);
+            product.runs = even_runs(product.N, product.K, product.grid);
+            continue;
+        }
+        std::vector<WeightPlan> plans;
+        for (const WeightShape& weight : weights_of(setting.model, group))
+            plans.push_back(plan_weight(static_cast<size_t>(weight.N), static_cast<size_t>(weight.K), {},
+                                        rknnsim::kCores, static_cast<size_t>(setting.board.npu_columns)));
+        product.grid = {.segments = plans[0].segments.size(), .tiles = plans[0].tiles.size()};
+        product.runs = joined_runs(plans);
     }
     return products;
 }
 
 std::vector<Stage> stages_of(const Setting& setting, Way way, int64_t layer, const Rows& rows,
                              const Stage* attention) {
-    Stages stages(setting, way, std::max<int64_t>(layer, 0), rows, attention);
+    const int64_t last = setting.model.layers - 1;
+    Stages stages(setting, way, std::clamp<int64_t>(layer, 0, last), rows, attention);
     if (layer < 0) {
         stages.add_first();
-    } else if (layer < setting.model.layers) {
-        stages.add_layer();
+    } else if (layer <= last) {
+        stages.add_attention(layer == last);
+        if (layer < last) stages.add_ffn();
     } else {
+        stages.add_ffn();
         stages.add_head();
     }
     return stages.take();

@@ -13,40 +13,10 @@
 #include "kernels/attention.hpp"
 #include "plan/attention_policy.hpp"
 #include "plan/cost_model.hpp"
-#include "predict/board_profile.hpp"
 #include "predict/model_shapes.hpp"
-#include "predict/timeline.hpp"
-#include "timing/work.hpp"
+#include "predict/runs.hpp"
 
 namespace rknpu2 {
-
-// What one step costs on a board: runs of the NPU by the simulator's rule, loops of the CPU by the bytes they
-// touch.
-//
-// A weight is a grid of cells, K in segments and N in tiles, dealt to the three cores in turn: three cells
-// are one round. More segments let a tile of activations have more rows, so that the weights are read less
-// often; the price is that every further segment writes another matrix of int32 that the CPU adds. The cells
-// are fixed when a weight is packed, so prefill and decode share them, and every round costs a run call.
-
-// No more segments than a run's largest K asks for, and columns dealt to three cores evenly.
-CellGrid smallest_grid(int64_t N, int64_t K, const BoardProfile& board);
-
-// How the CPU's cache is kept in step with the NPU (src/device/coherency.hpp): not at all, as a board that
-// did it by itself; by a system call for each buffer; or line by line, from the threads that touch the
-// memory.
-enum class Sync { kNone, kOwner, kLines };
-
-// A run on that core.
-Operation run_on_core(size_t core, const rknnsim::MatmulShape& shape, const BoardProfile& board);
-
-// One operation for each cell. They wait for all of the round before; the rest of their dependencies and their
-// order are the caller's. With Sync::kOwner a cell has the calls around it as well: before it the activations of
-// the round's segments, where it has new ones, and after it the results of its core.
-std::vector<Operation> npu_rounds(int64_t rows, int64_t N, int64_t K, const CellGrid& grid, Sync sync,
-                                  const BoardProfile& board);
-// The same as a job of a flow: a core does not wait for others. All that it does is one operation, unless something
-// may come between its runs.
-std::vector<Operation> job_of(const std::vector<Operation>& rounds, bool something_between);
 
 // What Sync::kLines costs the loops over `bytes` of either.
 double line_ns(double bytes, const BoardProfile& board);
@@ -134,8 +104,8 @@ struct Setting {
     int64_t ubatch = 512;  // rows of a graph, at most
     EngineSchedule engine;
 
-    // For a graph of `rows`.
-    int64_t chunk_rows(int64_t rows) const;
+    // For a graph of `rows` whose attention sees so many positions.
+    int64_t chunk_rows(int64_t rows, int64_t positions) const;
     int64_t chunk_skew() const { return design == Design::kPlain ? 0 : engine.chunk_skew; }
     // For that graph.
     bool attends_on_npu(int64_t tokens, int64_t positions) const;
@@ -148,6 +118,7 @@ struct Product {
     int64_t N, K;
     int64_t width;  // columns of its widest weight
     CellGrid grid;
+    std::vector<ProductRun> runs;
 };
 std::vector<Product> products_of(const Setting& setting, Group group);
 
@@ -167,7 +138,8 @@ struct Stage {
 };
 
 // The stages of that layer; for -1 what comes once before the first layer, for the number of layers the output
-// head. `attention`: of those rows, where it is not the CPU's.
+// head. Of the last layer, what follows its attention is computed for the rows that the head takes alone, and so it
+// stands before the head. `attention`: of those rows, where it is not the CPU's.
 std::vector<Stage> stages_of(const Setting& setting, Way way, int64_t layer, const Rows& rows,
                              const Stage* attention = nullptr);
 

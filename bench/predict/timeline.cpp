@@ -285,6 +285,15 @@ double overlap(double start, double end, double from, double to) {
 
 }  // namespace
 
+Counts& Counts::operator+=(const Counts& other) {
+    for (uint64_t Counts::*const count :
+         {&Counts::runs, &Counts::attention_runs, &Counts::weight_bytes, &Counts::activation_bytes,
+          &Counts::result_bytes, &Counts::scores, &Counts::packed_bytes, &Counts::attentions, &Counts::flows,
+          &Counts::flow_chunks})
+        this->*count += other.*count;
+    return *this;
+}
+
 double Operation::bytes() const {
     double sum = 0;
     for (const Part& part : parts)
@@ -313,6 +322,11 @@ void Utilisation::add(const Utilisation& other, double weight) {
         npu_core[core] += weight * other.npu_core[core];
     cpu += weight * other.cpu;
     dram += weight * other.dram;
+}
+
+Busiest busiest(const Utilisation& u) {
+    return std::ranges::max({Busiest{"NPU", u.npu}, Busiest{"CPU", u.cpu}, Busiest{"memory", u.dram}}, {},
+                            &Busiest::share);
 }
 
 Utilisation utilisation(const std::vector<Operation>& operations, const Schedule& schedule,

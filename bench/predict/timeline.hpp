@@ -26,6 +26,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "predict/counts.hpp"
+
 namespace rknpu2 {
 
 inline constexpr size_t kNpuCores = 3;
@@ -58,6 +60,7 @@ struct Operation {
     // A job's operations on the NPU have its number, and that of the CPU with whose end its slot is free again.
     // Numbers are 0, 1, 2, ...; -1: none.
     int64_t job = -1;
+    Counts counts;
     enum class Section { kNone, kBegins, kGoesOn, kEnds } section = Section::kNone;
 
     bool on_npu() const { return server != kCpuTeam; }
@@ -106,6 +109,13 @@ struct Utilisation {
 
     void add(const Utilisation& other, double weight);
 };
+// Which of NPU, CPU and memory has the least time left, and the share of the time that it is busy.
+struct Busiest {
+    const char* resource;
+    double share;
+};
+Busiest busiest(const Utilisation& utilisation);
+
 Utilisation utilisation(const std::vector<Operation>& operations, const Schedule& schedule,
                         const Machine& machine, double from_ns, double to_ns);
 

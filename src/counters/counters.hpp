@@ -64,6 +64,7 @@ struct FaultCounters {
 struct AttentionCounters {
     std::atomic<uint64_t> nodes{0};                  // whose products the NPU did
     std::atomic<uint64_t> nodes_of_flows{0};         // those of them that were part of a flow
+    std::atomic<uint64_t> runs{0};                   // of its products
     std::atomic<uint64_t> scores{0};                 // that the CPU weighed
     std::atomic<uint64_t> packed_bytes{0};           // of keys and values
     std::atomic<uint64_t> tokens_without_halves{0};  // computed by the CPU: they see what has no half
@@ -113,6 +114,7 @@ class Counters {
     std::atomic<uint64_t> cpu_nodes{0};
     std::atomic<uint64_t> fused_nodes{0};           // computed in the pass over results of multiplications
     std::atomic<uint64_t> flows{0};                 // stretches of graphs whose rows went through in chunks
+    std::atomic<uint64_t> flow_chunks{0};           // those chunks
     std::atomic<uint64_t> flow_nodes{0};            // their nodes, multiplications among them
     std::atomic<uint64_t> prompt_matmuls{0};        // multiplications of so many rows that they could flow
     std::atomic<uint64_t> flow_matmuls{0};          // those of them that were part of a flow

@@ -65,6 +65,7 @@ Status execute(const BoundRun& run, Counters& counters, FailedContexts& failed) 
     return attempt(run, failed, [&] {
         Status status = run.context->prepare(run.bucket, run.activations, run.weights, run.result);
         ++counters.runs;
+        if (run.context->key().set == ContextKey::kAttention) ++counters.attention.runs;
         if (status.ok()) {
             counters.weight_bytes += run.weights.bytes;
             counters.result_bytes += run.result.bytes;

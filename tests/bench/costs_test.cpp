@@ -18,7 +18,7 @@ TEST(Costs, SmallestGridKeepsTheLimitsOfARun) {
     EXPECT_EQ(grid(22016, 4096), std::pair(1UL, 3UL));
     EXPECT_EQ(grid(4096, 11008), std::pair(2UL, 3UL));    // K over 8192
     EXPECT_EQ(grid(262144, 1152), std::pair(1UL, 18UL));  // six rounds
-    const std::vector<Operation> cells = npu_rounds(1, 4096, 4096, {2, 4}, Sync::kNone, board);
+    const std::vector<Operation> cells = npu_rounds(1, even_runs(4096, 4096, {2, 4}), Sync::kNone, board);
     ASSERT_EQ(cells.size(), 8);
     EXPECT_EQ(cells[7].server, 1);
     EXPECT_EQ(cells[7].after, (std::vector<size_t>{3, 4, 5}));
@@ -31,7 +31,8 @@ TEST(Costs, SmallestGridKeepsTheLimitsOfARun) {
 
 TEST(Costs, ARoundIsTheSimulatorsRun) {
     const BoardProfile board = shipped_board();
-    const std::vector<Operation> rounds = npu_rounds(100, 3 * 1024, 4096, {1, 3}, Sync::kNone, board);
+    const std::vector<Operation> rounds =
+        npu_rounds(100, even_runs(3 * 1024, 4096, {1, 3}), Sync::kNone, board);
     ASSERT_EQ(rounds.size(), 3);
     rknnsim::MatmulShape shape;
     shape.ac_native = true;
@@ -52,22 +53,22 @@ TEST(Costs, SegmentsReadWeightsLessOften) {
     const BoardProfile board = shipped_board();
     const auto bytes = [&](const CellGrid& grid) {
         double sum = 0;
-        for (const Operation& round : npu_rounds(512, 4096, 4096, grid, Sync::kNone, board))
+        for (const Operation& round : npu_rounds(512, even_runs(4096, 4096, grid), Sync::kNone, board))
             sum += round.bytes();
         return sum;
     };
     EXPECT_GT(bytes({1, 3}), 16 * 4096.0 * 4096);  // 32 rows a tile: 16 passes
     EXPECT_LT(bytes({4, 3}), bytes({1, 3}) / 2);   // 128 rows: 4 passes, three more sums
     // K dealt to the cores: one round.
-    EXPECT_TRUE(npu_rounds(1, 4096, 4096, {3, 1}, Sync::kNone, board).back().after.empty());
+    EXPECT_TRUE(npu_rounds(1, even_runs(4096, 4096, {3, 1}), Sync::kNone, board).back().after.empty());
 }
 
 TEST(Costs, SyncsOfWholeBuffers) {
     const BoardProfile board = shipped_board();
     // What the calls add to each round.
     const auto syncs = [&](int64_t rows, int64_t N, int64_t K, const CellGrid& grid) {
-        const std::vector<Operation> without = npu_rounds(rows, N, K, grid, Sync::kNone, board);
-        const std::vector<Operation> with = npu_rounds(rows, N, K, grid, Sync::kOwner, board);
+        const std::vector<Operation> without = npu_rounds(rows, even_runs(N, K, grid), Sync::kNone, board);
+        const std::vector<Operation> with = npu_rounds(rows, even_runs(N, K, grid), Sync::kOwner, board);
         EXPECT_EQ(with.size(), without.size());
         std::vector<double> added;
         for (size_t i = 0; i < with.size(); i += 3)

@@ -103,6 +103,7 @@ class FlowExecution {
         RKNPU2_RETURN_IF_ERROR(flow_.begin(chunks_));
         RKNPU2_RETURN_IF_ERROR(lead(abort, abort_data));
         copy_out();
+        npu_.counters.flow_chunks += chunks_.size();
         return {};
     }
 
