@@ -20,7 +20,7 @@ import sys
 import time
 
 import quality_plots
-from quality_study import ALL_LAYERS, CONTEXT, MODES, Case, Failure, Programs, Study
+from quality_study import ALL_LAYERS, ATTENTIONS, CONTEXT, MODES, Case, Failure, Programs, Study
 from report import machine, say, write_files
 
 COLUMNS = ("mode", "ngl", "matrices", "extra_work", "chunks", "kld", "kld_error", "kld_99", "ppl", "ppl_error", "same_top", "same_top_error")
@@ -47,6 +47,12 @@ def layers_of(text):
     return list(dict.fromkeys(layers))
 
 
+def tokens(text):
+    if not re.fullmatch(r"[0-9]{1,6}", text) or not 128 <= int(text) <= 131072:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number of 128 to 131072 tokens")
+    return int(text)
+
+
 def readable(path, what):
     try:
         with open(path, "rb") as file:
@@ -65,6 +71,8 @@ def parse(arguments):
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--again", action="store_true")
     parser.add_argument("--chunks", default="16")
+    parser.add_argument("--context", type=tokens, default=CONTEXT)
+    parser.add_argument("--attention", choices=ATTENTIONS, default=ATTENTIONS[0])
     parser.add_argument("--modes", default="cpu naive fast balanced balanced+statistics exact")
     parser.add_argument("--layers", default="0 10 20 30")
     parser.add_argument("--out", default="bench-out")
@@ -192,7 +200,7 @@ def markdown(result):
     when = " to ".join(dict.fromkeys((dates[0], dates[-1])))
     return "\n".join([
         f"# Distance from exact arithmetic: {result['model']}", "",
-        f"{when}, {result['machine']}, {device(rows)}; {counted_chunks(result['chunks'])} of {CONTEXT} tokens of {result['text']}.",
+        f"{when}, {result['machine']}, {device(rows)}; {counted_chunks(result['chunks'])} of {result['context']} tokens of {result['text']}.",
         "KLD: divergence of the next-token distribution from that of `reference` (float64 sums of the dequantised weights) on the",
         "same file, in nats; ± is the standard error of the mean. `-ngl 99` is all layers and the output head; other values of",
         "`-ngl` count the head, too. Extra work: multiplications of the NPU for second planes of activations, when all rows go",
@@ -202,13 +210,14 @@ def markdown(result):
 
 def command_line(options):
     words = ["scripts/quality.sh", "--model", os.path.basename(options.model), "--text", os.path.basename(options.text),
-             "--modes", " ".join(options.modes), "--layers", " ".join(options.layers), "--chunks", str(options.chunks)]
+             "--modes", " ".join(options.modes), "--layers", " ".join(options.layers), "--chunks", str(options.chunks),
+             "--context", str(options.context), "--attention", options.attention]
     return shlex.join(words)
 
 
 def report(options, model, study, rows):
     result = {"schema": 1, "model": os.path.basename(options.model), "text": os.path.basename(options.text),
-              "machine": machine(), "chunks": options.chunks, "weight_matrices": model["weight_matrices"],
+              "machine": machine(), "chunks": options.chunks, "context": options.context, "weight_matrices": model["weight_matrices"],
               "command": command_line(options), "identity": study.identity, "rows": rows}
     title = f"{result['model']}, {counted_chunks(result['chunks'])}, {device(rows)}"
     return write_files(options.out, "quality", {
@@ -228,7 +237,7 @@ def run(options):
     model = describe_model(options.build_dir, options.model)
     cases = cases_of(options.modes, options.layers, model["layers"])
     study = Study(options.cache, programs, options.model, options.text, options.chunks, model["vocabulary"],
-                  options.statistics)
+                  options.statistics, options.context, options.attention)
     rows = measure(study, cases, options.again)
     paths = report(options, model, study, rows)
     print(table(rows, model["weight_matrices"]))

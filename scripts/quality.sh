@@ -3,7 +3,7 @@
 # quality.sh - how far a model's next-token probabilities are from exact arithmetic, on the CPU backend and on the NPU.
 #
 #   scripts/quality.sh [--model FILE] [--text FILE] [--modes "..."] [--layers "..."] [--chunks N]
-#                      [--statistics FILE] [--out DIR] [--again]
+#                      [--context N] [--attention auto|npu|cpu] [--statistics FILE] [--out DIR] [--again]
 #
 #   --model FILE   a GGUF of yours (default: SmolLM2-135M-Instruct Q4_1, which is downloaded)
 #   --text FILE    plain text, such as wiki.test.raw (default: English prose out of a Debian package)
@@ -12,7 +12,9 @@
 #                  default: "cpu naive fast balanced balanced+statistics exact"
 #   --layers "..." values of -ngl; the model's number of layers, or `all`, means all with the output head. llama.cpp counts the
 #                  head: -ngl 10 is nine layers and the head. Default: "0 10 20 30". The mode cpu has no layers on the NPU
-#   --chunks N     how many chunks of 512 tokens (default: 16)
+#   --chunks N     how many chunks of the text (default: 16)
+#   --context N    tokens of a chunk (default: 512)
+#   --attention W  where attention is computed, as GGML_RKNPU2_ATTENTION says (default: auto)
 #   --statistics FILE  what scripts/calibrate.sh has made for the model (default: it is run when a mode needs it)
 #   --out DIR      where quality.md, .csv, .json and .svg are written (default: bench-out)
 #   --again        measures again what is known from before
@@ -42,7 +44,7 @@ parse_options() {
             --build-dir) need_value "$@" && BUILD_DIR=$2 ;;
             --modes) need_value "$@" && MODES=$2 ;;
             --statistics) need_value "$@" && STATISTICS=$2 ;;
-            --layers | --chunks | --out) need_value "$@" ;;
+            --layers | --chunks | --context | --attention | --out) need_value "$@" ;;
             --again)
                 ARGUMENTS+=("$1")
                 shift

@@ -26,7 +26,8 @@ from dataclasses import dataclass
 import quality_figures
 from report import plain_environment, say
 
-CONTEXT = 512
+CONTEXT = 512  # of a chunk, unless another number of tokens is asked for
+ATTENTIONS = ("auto", "npu", "cpu")  # values of GGML_RKNPU2_ATTENTION
 # Stock llama.cpp ends without waiting for the thread that writes its output (common_log_main() in common/log.cpp), and on a busy
 # machine the last lines, which are the figures, can be lost.
 ATTEMPTS = 4
@@ -127,13 +128,14 @@ def undisturbed():
 class Study:
     """Measures cases of one model, one text and one number of chunks. `statistics`: a file, for the modes that have them."""
 
-    def __init__(self, cache, programs, model, text, chunks, vocabulary, statistics=None):
+    def __init__(self, cache, programs, model, text, chunks, vocabulary, statistics=None, context=CONTEXT, attention="auto"):
+        self.context, self.attention = context, attention
         self.programs, self.model, self.text, self.chunks = programs, model, text, chunks
         self.vocabulary, self.statistics = vocabulary, statistics
         self.statistics_hash = hash_of(statistics) if statistics else ""
         say(f"reading {os.path.basename(model)} and {os.path.basename(text)} ...")
-        self.identity = {"schema": 1, "model": hash_of(model), "text": hash_of(text), "chunks": chunks, "context": CONTEXT,
-                         "runtime": programs.runtime, "programs": programs.hash()}
+        self.identity = {"schema": 1, "model": hash_of(model), "text": hash_of(text), "chunks": chunks, "context": context,
+                         "attention": attention, "runtime": programs.runtime, "programs": programs.hash()}
         key = hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()[:16]
         self.folder = pathlib.Path(cache) / "quality" / key
         self.base = self.folder / "base.kld"
@@ -184,7 +186,7 @@ class Study:
         """The logits of the reference on all chunks, unless they are there."""
         if self.base.exists():
             return
-        need = self.chunks * (CONTEXT // 2) * (2 * ((self.vocabulary + 1) // 2) + 4) * 2
+        need = self.chunks * (self.context // 2) * (2 * ((self.vocabulary + 1) // 2) + 4) * 2
         free = shutil.disk_usage(self.folder).free
         if free < need + (64 << 20):
             raise Failure(f"the base's logits take {need >> 20} MB in {self.folder}, which has {free >> 20} MB: "
@@ -197,7 +199,7 @@ class Study:
         if not done:
             raise Failure(f"{case}: no chunk was done: {self._cause('base')}; the log: {self._log('base')}", repeat)
         if done != self.chunks:
-            raise Failure(f"{self.text} has {done} chunks of {CONTEXT} tokens, not {self.chunks}: "
+            raise Failure(f"{self.text} has {done} chunks of {self.context} tokens, not {self.chunks}: "
                           "take a longer text or fewer --chunks", repeat)
         self._counted(case, "base", repeat)
         os.replace(partial, self.base)
@@ -258,7 +260,7 @@ class Study:
         if case.mode == "cpu":
             return {}
         return {"GGML_BACKEND_PATH": self.programs.plugin, "GGML_RKNPU2_RUNTIME": self.programs.runtime,
-                "GGML_RKNPU2_PRECISION": case.precision, "GGML_RKNPU2_STATS": str(self._stats_file(case)),
+                "GGML_RKNPU2_PRECISION": case.precision, "GGML_RKNPU2_ATTENTION": self.attention, "GGML_RKNPU2_STATS": str(self._stats_file(case)),
                 "GGML_RKNPU2_STATISTICS": self.statistics if case.with_statistics else "none"}
 
     def _run(self, case, arguments, name, progress):
@@ -266,7 +268,7 @@ class Study:
         ours = self._environment(case)
         self._stats_file(case).unlink(missing_ok=True)
         command = [os.path.join(self.programs.host_dir, "llama-perplexity"), "-m", self.model, "-ngl", str(case.ngl),
-                   "-c", str(CONTEXT), *arguments]
+                   "-c", str(self.context), *arguments]
         repeat = " ".join([f"{key}={shlex.quote(value)}" for key, value in ours.items()] + [shlex.join(command)])
         # Threads of ggml's OpenMP that spin keep each other from running on a busy machine.
         environment = {"OMP_WAIT_POLICY": "passive", **plain_environment(), **ours}

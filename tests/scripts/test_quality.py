@@ -243,6 +243,19 @@ class Program(unittest.TestCase):
         for part in parts:
             self.assertIn(part, errors[0])
 
+    def test_context_and_attention_are_handed_on(self):
+        self.host(extra=f'echo "$GGML_RKNPU2_ATTENTION" >>{self.folder}/attention')
+        done = self.run_program("--context", "4096", "--attention", "cpu")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual((self.folder / "runs").read_text().count(" -c 4096 "), 4)
+        self.assertEqual((self.folder / "attention").read_text().split(), ["cpu"] * 3)  # the mode cpu has no plug-in
+        self.assertIn("2 chunks of 4096 tokens", (self.folder / "out/quality.md").read_text())
+        self.assertEqual(len(self.runs()), 4)
+        self.assertEqual(self.run_program("--context", "4096").returncode, 0)
+        self.assertEqual(len(self.runs()), 4, "attention elsewhere is another study")
+        self.assert_fails(self.run_program("--context", "64"), "--context", "'64' is not a number of 128 to 131072 tokens")
+        self.assert_fails(self.run_program("--attention", "gpu"), "--attention", "--help explains the options")
+
     def test_writes_all_and_measures_once(self):
         done = self.run_program()
         self.assertEqual(done.returncode, 0, done.stderr)
