@@ -14,10 +14,11 @@
 #   --is-done    only tell, by the exit status, whether the file is there and finished
 #   --help
 #
-# Two runs of stock llama-perplexity. The first gathers the mean and the mean square of each input channel of each weight. The
-# second measures, weight by weight, how much it matters for the model's output that the activations have one plane instead of
-# two, and decides which weights get the second one (rknpu2-info MODEL shows the choice). Both take a minute or two for the
-# default model on two cores with the simulator. The path of the file is on stdout.
+# Two runs of stock llama-perplexity. The first gathers the mean and the mean square of each input channel of each weight, and
+# the second moments by which the precision `compact` rounds. The second measures, weight by weight, how much it matters for the
+# model's output that the activations have one plane instead of two, and decides which weights get the second one (rknpu2-info
+# MODEL shows the choice). Both take a minute or two for the default model on two cores with the simulator. The path of the file
+# is on stdout.
 #
 # What the first step has found is used and kept at once. Stopped in the second step, the script begins there the next time.
 #
@@ -110,8 +111,8 @@ begun_file() {
     REPLY=$OUT.${mark:0:12}.begun
 }
 
-# Is OUT there, and does nothing wait for the second step?
-is_done() { [[ -s $OUT ]] && ! compgen -G "$OUT.*.begun" >/dev/null; }
+# Is OUT there with second moments, and does nothing wait for the second step? Files of version 2 are of before there were any.
+is_done() { [[ -s $OUT && $(od -An -tu4 -j8 -N4 "$OUT") -ge 3 ]] && ! compgen -G "$OUT.*.begun" >/dev/null; }
 
 # gather BEGUN TEMP: the first step. Its statistics are at once those of the model.
 gather() {

@@ -14,7 +14,8 @@ TOP, BOTTOM, LEGEND = 64, 330, 388
 # Naive and what replaces it; exact would need an axis of its own.
 CURVES = ("naive", "fast", "balanced")
 MODE_COLOURS = {"naive": COLOURS[1], "fast": COLOURS[4], "balanced": COLOURS[0], "fast+statistics": COLOURS[5],
-                "balanced+statistics": "#222222", "exact": COLOURS[2], "reference": COLOURS[3]}
+                "balanced+statistics": "#222222", "exact": COLOURS[2], "reference": COLOURS[3],
+                "compact+statistics": COLOURS[1], "compact@0.75+statistics": COLOURS[5]}
 GREY = "#555555"
 HALO = {"stroke": "white", "stroke_width": 4, "paint_order": "stroke"}  # text on lines stays readable
 

@@ -33,9 +33,11 @@ ATTENTIONS = ("auto", "npu", "cpu")  # values of GGML_RKNPU2_ATTENTION
 ATTEMPTS = 4
 ALL_LAYERS = 99
 # cpu is llama.cpp's own backend without the plug-in; the others are values of GGML_RKNPU2_PRECISION. With statistics of the
-# activations a mode has another name.
+# activations a mode has another name; `compact` has none without, and may have a budget of bytes a weight.
 WITH_STATISTICS = "+statistics"
-MODES = ("cpu", "naive", "fast", "balanced", "exact", "reference", "fast" + WITH_STATISTICS, "balanced" + WITH_STATISTICS)
+LARGER_BUDGET = "@0.75"
+MODES = ("cpu", "naive", "fast", "balanced", "exact", "reference", *(mode + WITH_STATISTICS for mode in (
+    "fast", "balanced", "compact", "compact" + LARGER_BUDGET)))
 
 
 class Failure(Exception):
@@ -90,7 +92,7 @@ class Case:
 
     @property
     def precision(self):
-        return self.mode.removesuffix(WITH_STATISTICS)
+        return self.mode.removesuffix(WITH_STATISTICS).removesuffix(LARGER_BUDGET)
 
     @property
     def with_statistics(self):
@@ -259,7 +261,8 @@ class Study:
     def _environment(self, case):
         if case.mode == "cpu":
             return {}
-        return {"GGML_BACKEND_PATH": self.programs.plugin, "GGML_RKNPU2_RUNTIME": self.programs.runtime,
+        budget = {"GGML_RKNPU2_COMPACT_BYTES": LARGER_BUDGET[1:]} if LARGER_BUDGET in case.mode else {}
+        return {"GGML_BACKEND_PATH": self.programs.plugin, "GGML_RKNPU2_RUNTIME": self.programs.runtime, **budget,
                 "GGML_RKNPU2_PRECISION": case.precision, "GGML_RKNPU2_ATTENTION": self.attention, "GGML_RKNPU2_STATS": str(self._stats_file(case)),
                 "GGML_RKNPU2_STATISTICS": self.statistics if case.with_statistics else "none"}
 

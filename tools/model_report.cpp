@@ -5,6 +5,7 @@
 #include <cinttypes>
 
 #include "base/format.hpp"
+#include "calibration/weight_recipe.hpp"
 #include "plan/support.hpp"
 #include "plan/weight_plan.hpp"
 
@@ -30,15 +31,18 @@ MatmulProblem problem_of(const GgufTensor& tensor, TensorRole role) {
     return problem;
 }
 
-// As NpuDevice::recipe_for() does it.
-void choose_planes_for(const GgufTensor& tensor, const Recipe& recipe, const FindStatistics& find_statistics,
-                       TensorReport& report) {
-    if (!recipe.rotate) return;
-    const auto found = find_statistics ? find_statistics(tensor) : std::nullopt;
+// Says what is known of the tensor's activations, and what follows from it.
+Recipe recipe_for(const GgufTensor& tensor, const Config& config, const FindStatistics& find_statistics,
+                  TensorReport& report) {
+    const bool rotates = recipe_of(config.precision).rotate;
+    const auto found = rotates && find_statistics ? find_statistics(tensor) : std::nullopt;
+    const Recipe recipe = recipe_of_weight(config.precision, found);
     report.with_stats = found.has_value();
-    if (recipe.planes == 1) return;
-    if (found) report.planes = found->planes.planes;
-    report.why_planes = plane_reason_text(found ? found->planes.reason : PlaneReason::kWithoutStats);
+    const bool compact = config.precision == Precision::kCompact;
+    if (compact) report.why_planes = bit_reason_text(found ? found->bits.reason : BitReason::kWithoutMoments);
+    if (config.precision == Precision::kBalanced)
+        report.why_planes = plane_reason_text(found ? found->planes.reason : PlaneReason::kWithoutStats);
+    return recipe;
 }
 
 std::string times(const char* what, const TargetChoice& placement) {
@@ -59,7 +63,7 @@ void put_on_npu(const MatmulProblem& problem, const Recipe& recipe, const Config
                 TensorReport& report) {
     report.on_npu = true;
     report.planes = recipe.planes;
-    report.precision = recipe.arithmetic == NpuArithmetic::kInt8 ? "int8" : "fp16";
+    report.precision = dtype_name(operand_type(recipe.arithmetic));
     report.packed_bytes = std::max<size_t>(1, problem.experts) *
                           plan_weight(problem.N, problem.K, recipe, config.cores).packed_bytes();
 }
@@ -89,13 +93,16 @@ void place_stack(const GgufTensor& tensor, const MatmulProblem& problem, const M
 
 void place_plain(const GgufTensor& tensor, const MatmulProblem& problem, const ModelReport& model,
                  const FindStatistics& find_statistics, TensorReport& report) {
-    const Recipe recipe = recipe_of(model.config.precision);
+    const Recipe recipe = recipe_for(tensor, model.config, find_statistics, report);
     put_on_npu(problem, recipe, model.config, report);
-    choose_planes_for(tensor, recipe, find_statistics, report);
+    Config config = model.config;
+    const bool keeps_eight_bits =
+        config.precision == Precision::kCompact && recipe.arithmetic == NpuArithmetic::kInt8;
+    if (keeps_eight_bits) config.precision = recipe.planes == 2 ? Precision::kBalanced : Precision::kFast;
     MatrixCall call{problem.K, problem.N, 1, tensor.bytes};
-    report.token = matrix_target(call, model.config);
+    report.token = matrix_target(call, config);
     call.rows = kPromptTokens;
-    report.prompt = matrix_target(call, model.config);
+    report.prompt = matrix_target(call, config);
     if (report.token.reason != TargetReason::kPlainMatrix) show_times(report);
 }
 
@@ -131,6 +138,43 @@ TensorReport report_on(const GgufTensor& tensor, const ModelReport& model,
         place_plain(tensor, problem, model, find_statistics, report);
     }
     return report;
+}
+
+// What was measured of SmolLM2-135M-Instruct Q4_1 with statistics, 16 chunks (docs/quality.md).
+constexpr std::pair<Precision, const char*> kCompared[] = {{Precision::kCompact, "0.137"},
+                                                           {Precision::kFast, "0.0018"},
+                                                           {Precision::kBalanced, "0.0013"},
+                                                           {Precision::kExact, "0.000003"}};
+
+std::vector<PrecisionRow> compare_precisions(const ModelReport& model,
+                                             const FindStatistics& find_statistics) {
+    std::vector<PrecisionRow> rows;
+    for (const auto& [precision, divergence] : kCompared) {
+        ModelReport other;
+        other.traits = model.traits;
+        other.ngl = model.ngl;
+        other.config = model.config;
+        other.config.precision = precision;
+        PrecisionRow row{.precision = precision, .divergence = divergence};
+        double weights = 0;
+        bool four_bits = false;
+        for (const TensorReport& known : model.tensors) {
+            if (!is_weight_matrix(known.role)) continue;
+            const TensorReport report = report_on(*known.tensor, other, find_statistics);
+            if (!report.on_npu) continue;
+            row.packed_bytes += report.packed_bytes;
+            weights += static_cast<double>(report.tensor->ne[0]) * static_cast<double>(report.tensor->ne[1]);
+            row.token_ms += report.token.npu_us / 1000;
+            four_bits = four_bits || report.precision == dtype_name(DType::kInt4);
+        }
+        if (weights == 0) continue;
+        if (precision == Precision::kCompact && !four_bits)
+            row.why_not = "refused: there are no second moments of activations";
+        row.bytes_a_weight = static_cast<double>(row.packed_bytes) / weights;
+        row.memory = row.packed_bytes + model.tensor_bytes;
+        rows.push_back(row);
+    }
+    return rows;
 }
 
 // Both operands and the result of one row, as int8 and int32.
@@ -222,6 +266,7 @@ ModelReport analyse(const GgufFile& file, const std::string& path, const Config&
         model.tensors.push_back(report);
     }
     model.plane_cost = cost_of_planes(model.tensors);
+    model.precisions = compare_precisions(model, find_statistics);
     return model;
 }
 

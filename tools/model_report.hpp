@@ -57,6 +57,17 @@ struct PlaneCost {
     double decode = 0;    // bytes that the NPU reads and writes for one row
 };
 
+// What the model would be with a precision: for the choice among them.
+struct PrecisionRow {
+    Precision precision;
+    uint64_t packed_bytes = 0;  // of the weight matrices on the NPU
+    double bytes_a_weight = 0;  // of these
+    uint64_t memory = 0;        // packed, and the file's tensors beside
+    double token_ms = 0;        // of the NPU's matrices for one token, by the cost model; others are beside
+    const char* divergence;     // mean KLD that was measured (docs/quality.md), of another model
+    std::string why_not;        // empty: it can be used
+};
+
 struct ModelReport {
     std::string path;
     ModelTraits traits;
@@ -70,6 +81,7 @@ struct ModelReport {
     uint64_t expert_packed_bytes = 0;  // of those that go to the NPU for some calls
     uint64_t experts_used = 0;         // by each token, as the file says
     PlaneCost plane_cost;
+    std::vector<PrecisionRow> precisions;
     uint64_t tensor_bytes = 0;       // of all tensors
     std::vector<std::string> notes;  // what a reader should know besides
 };

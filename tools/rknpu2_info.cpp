@@ -82,7 +82,9 @@ int show_hosts(const Options& options) {
 int show_model(const Options& options, const Config& config) {
     const Result<GgufFile> file = GgufFile::open(options.model);
     if (!file.ok()) return kProgram.fail(file.status().message());
-    const Result<std::unique_ptr<StatsLibrary>> library = open_stats_library(config);
+    Config with_moments = config;  // which the comparison of precisions needs, whatever the setting is
+    with_moments.precision = Precision::kCompact;
+    const Result<std::unique_ptr<StatsLibrary>> library = open_stats_library(with_moments);
     if (!library.ok()) return kProgram.fail(library.status().message());
     MappedModel model;
     FindStatistics find;

@@ -34,7 +34,9 @@ std::vector<ProductRun> joined_runs(const std::vector<WeightPlan>& plans) {
                     if (plan.core_of(segment, t) != core) continue;
                     const size_t N = plan.tiles[t].N_padded;
                     const bool joins = runs.size() > first && runs.back().N + N <= plan.most_columns;
-                    if (!joins) runs.push_back({core, segment, plan.segments[segment].K_padded, 0});
+                    if (!joins)
+                        runs.push_back(
+                            {core, segment, plan.segments[segment].K_padded, 0, plan.recipe.arithmetic});
                     runs.back().N += N;
                 }
             }
@@ -53,10 +55,10 @@ Operation run_on_core(size_t core, const rknnsim::MatmulShape& shape, const Boar
     Operation run{.server = core};
     run.fixed_ns = (board.npu.submit_us + board.npu.bind_us) * 1e3;
     const rknnsim::Work work = rknnsim::work_of(shape, board.npu);
-    const uint64_t operand = shape.type == rknnsim::MatmulType::kF16F16F32 ? 2 : 1;
+    const uint64_t weights = uint64_t{shape.K} * shape.N, results = uint64_t{shape.M} * shape.N;
     run.counts = {.runs = 1,
-                  .weight_bytes = operand * shape.K * shape.N,
-                  .result_bytes = uint64_t{4} * shape.M * shape.N};
+                  .weight_bytes = dtype_bytes(rknnsim::input_type(shape.type), weights),
+                  .result_bytes = dtype_bytes(rknnsim::output_type(shape.type), results)};
     Gbps gbps;
     for (int cores = 1; cores <= rknnsim::kCores; ++cores)
         gbps.with[static_cast<size_t>(cores) - 1] = rknnsim::bandwidth(work, board.npu, cores);
@@ -104,12 +106,15 @@ std::vector<Operation> npu_rounds(int64_t rows, const std::vector<ProductRun>& r
         for (const ProductRun* const run : round) {
             read.resize(std::max(read.size(), run->segment + 1));
             if (std::exchange(read[run->segment], 1) != 0) continue;
-            fresh.activation_bytes += static_cast<uint64_t>(rows) * run->K;
-            fresh_ns += call_ns(static_cast<double>(rows) * static_cast<double>(run->K));
+            const size_t bytes =
+                dtype_bytes(operand_type(run->arithmetic), static_cast<size_t>(rows) * run->K);
+            fresh.activation_bytes += bytes;
+            fresh_ns += call_ns(static_cast<double>(bytes));
         }
         std::vector<size_t> now;
         for (const ProductRun* const run : round) {
             rknnsim::MatmulShape shape;
+            if (run->arithmetic == NpuArithmetic::kInt4) shape.type = rknnsim::MatmulType::kI4I4I16;
             shape.ac_native = true;
             shape.M = static_cast<uint32_t>(rows);
             shape.K = static_cast<uint32_t>(run->K);

@@ -25,6 +25,7 @@ CellGrid smallest_grid(int64_t N, int64_t K, const BoardProfile& board);
 struct ProductRun {
     size_t core = 0, segment = 0;
     size_t K = 0, N = 0;
+    NpuArithmetic arithmetic = NpuArithmetic::kInt8;
 };
 // Cells of a grid, all of them alike.
 std::vector<ProductRun> even_runs(int64_t N, int64_t K, const CellGrid& grid);

@@ -130,13 +130,19 @@ class Stages {
 
     // One pass over the results leaves `out` bytes.
     void multiply(Group group, bool quantises, double out) {
-        multiply(products_of(s_, group).front(), group, quantises, out);
+        const std::vector<Product> products = products_of(s_, group);
+        double columns = 0;
+        for (const Product& product : products)
+            columns += static_cast<double>(product.N);
+        for (const Product& product : products)
+            multiply(product, group, quantises, out * static_cast<double>(product.N) / columns);
     }
 
     void multiply(const Product& product, Group group, bool quantises, double out) {
-        const int rows_each = s_.planes_of(layer_, group);
+        const bool int4 = product.arithmetic == NpuArithmetic::kInt4;
+        const int rows_each = int4 ? product.digits : s_.planes_of(layer_, group);
         const auto K = static_cast<double>(product.K);
-        const double in = K * rows_each;
+        const double in = K * rows_each * (int4 ? 0.5 : 1);
         if (quantises) {
             add("quantise", cpu_pass((kFloat * K + in) * count_, s_.board), Start::kGoesOn, true);
         }
@@ -147,7 +153,7 @@ class Stages {
              .block_begins = !quantises});
         const auto N = static_cast<double>(product.N);
         const auto segments = static_cast<double>(product.grid.segments);
-        const double sums = kSum * (N * segments * rows_each);
+        const double sums = (int4 ? kHalf : kSum) * (N * segments * rows_each);
         // Without a flow every further segment is added to floats in memory; a token's are still in a cache.
         const double again = way_ == Way::kPlain ? 2 * kFloat * (N * (segments - 1)) : 0;
         // Results of one round of runs are taken while the next one goes on; only the last round's are waited
@@ -163,11 +169,11 @@ class Stages {
         if (s_.design == Design::kPlain)
             return npu_rounds(rows_.count * rows_each, product.runs, s_.sync, s_.board);
         const auto M = static_cast<size_t>(rows_.count), planes = static_cast<size_t>(rows_each);
-        size_t most = kMaxRows;
+        size_t most = most_cube_rows(product.arithmetic);
         if (way_ == Way::kTogether) {
             const size_t widest = std::ranges::max(product.runs, {}, &ProductRun::N).N;
             const size_t best =
-                best_chunk_rows(kBoardRates, NpuArithmetic::kInt8, M * planes, static_cast<size_t>(product.K),
+                best_chunk_rows(kBoardRates, product.arithmetic, M * planes, static_cast<size_t>(product.K),
                                 static_cast<size_t>(product.N), product.grid);
             most = std::min(best, most_result_rows(widest));
         }
@@ -253,7 +259,8 @@ int64_t Setting::chunk_rows(int64_t rows, int64_t positions) const {
     for (const Group group : kLayerGroups)
         for (const WeightShape& weight : weights_of(model, group))
             shapes.push_back({static_cast<size_t>(weight.K), static_cast<size_t>(weight.N)});
-    return attends_on_npu(rows, positions) ? flow_chunk_rows(kBoardRates, NpuArithmetic::kInt8, shapes, rows)
+    const NpuArithmetic arithmetic = planes == Planes::kCompact ? NpuArithmetic::kInt4 : NpuArithmetic::kInt8;
+    return attends_on_npu(rows, positions) ? flow_chunk_rows(kBoardRates, arithmetic, shapes, rows)
                                            : kFlowChunkRows;
 }
 
@@ -282,6 +289,7 @@ static double share_with_two_planes(const ModelShape& model, Group group) {
 int Setting::planes_of(int64_t layer, Group group) const {
     if (planes == Planes::kFast) return 1;
     if (planes == Planes::kBalanced || group == Group::kHead) return 2;
+    if (planes == Planes::kCompact) return 1;  // of K and V; two digits have as many bytes
     // Spread evenly over the layers.
     const double share = share_with_two_planes(model, group);
     const auto at = [share](int64_t count) { return std::floor(static_cast<double>(count) * share + 1e-9); };
@@ -292,8 +300,12 @@ std::vector<Product> products_of(const Setting& setting, Group group) {
     std::vector<Product> products;
     for (const WeightShape& weight : weights_of(setting.model, group)) {
         products.push_back({weight.N, weight.K, weight.N, {}});
+        const bool k_or_v = group == Group::kQkv && products.size() > 1;
+        if (setting.planes == Planes::kCompact && group != Group::kHead && !k_or_v)
+            products.back().arithmetic = NpuArithmetic::kInt4;
         if (setting.design == Design::kPlain || products.size() == 1) continue;
-        Product& all = products.front();
+        Product& all = products[products.size() - 2];
+        if (all.arithmetic != products.back().arithmetic) continue;
         all.N += weight.N;
         all.width = std::max(all.width, weight.N);
         products.pop_back();
@@ -305,9 +317,15 @@ std::vector<Product> products_of(const Setting& setting, Group group) {
             continue;
         }
         std::vector<WeightPlan> plans;
-        for (const WeightShape& weight : weights_of(setting.model, group))
-            plans.push_back(plan_weight(static_cast<size_t>(weight.N), static_cast<size_t>(weight.K), {},
-                                        rknnsim::kCores, static_cast<size_t>(setting.board.npu_columns)));
+        const std::vector<WeightShape> weights = weights_of(setting.model, group);
+        for (size_t i = 0; i < weights.size(); ++i) {
+            // Q is of the first product, K and V of the second one, if there are two.
+            if (products.size() == 2 && (i > 0) != (&product == &products.back())) continue;
+            plans.push_back(plan_weight(static_cast<size_t>(weights[i].N), static_cast<size_t>(weights[i].K),
+                                        {.arithmetic = product.arithmetic}, rknnsim::kCores,
+                                        static_cast<size_t>(setting.board.npu_columns)));
+        }
+        product.digits = static_cast<int>(plans[0].recipe.planes);
         product.grid = {.segments = plans[0].segments.size(), .tiles = plans[0].tiles.size()};
         product.runs = joined_runs(plans);
     }

@@ -32,13 +32,14 @@ Operation cpu_attention(int64_t first, int64_t rows, int64_t window, const Model
 // What the plug-in does, and what it is held against: every multiplication quantises its own activations, and
 // nothing overlaps. docs/measurements/designs.csv says what other designs would be worth.
 enum class Design { kPlain, kPlugin };
-enum class Planes { kFast, kBalancedWithStatistics, kBalanced };
+// compact: four bits but for the output head, K and V.
+enum class Planes { kFast, kBalancedWithStatistics, kBalanced, kCompact };
 // Where the plug-in computes attention (src/plan/attention_policy.hpp).
 enum class AttentionOn { kAuto, kNpu, kCpu };
 
 // Their names, by number.
 inline constexpr std::array kDesignNames = {"plain", "plugin"};
-inline constexpr std::array kPlanesNames = {"fast", "balanced+statistics", "balanced"};
+inline constexpr std::array kPlanesNames = {"fast", "balanced+statistics", "balanced", "compact"};
 inline constexpr std::array kSyncNames = {"none", "owner", "lines"};
 inline constexpr std::array kAttentionNames = {"auto", "npu", "cpu"};
 inline const char* name_of(Design design) {
@@ -119,6 +120,8 @@ struct Product {
     int64_t width;  // columns of its widest weight
     CellGrid grid;
     std::vector<ProductRun> runs;
+    NpuArithmetic arithmetic = NpuArithmetic::kInt8;
+    int digits = 2;  // with int4: rows of the NPU's input for each row of activations
 };
 std::vector<Product> products_of(const Setting& setting, Group group);
 

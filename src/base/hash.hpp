@@ -11,9 +11,11 @@
 // Both guard against accident, not against somebody who looks for data that agree.
 #pragma once
 
+#include <algorithm>
 #include <compare>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <string>
 
 namespace rknpu2 {
@@ -21,6 +23,17 @@ namespace rknpu2 {
 inline uint64_t hash_step(uint64_t state, uint64_t word) {
     state = (state ^ word) * 0x9e3779b97f4a7c15U;
     return state ^ (state >> 29);
+}
+
+// The words of some bytes, the last filled with zeros, folded into their number.
+inline uint64_t hash_words(const char* data, size_t bytes) {
+    uint64_t state = bytes;
+    for (size_t at = 0; at < bytes; at += sizeof(uint64_t)) {
+        uint64_t word = 0;
+        std::memcpy(&word, data + at, std::min(sizeof word, bytes - at));
+        state = hash_step(state, word);
+    }
+    return state;
 }
 
 struct Digest {

@@ -24,6 +24,7 @@ void Calibration::add(const WeightSource& weight, const float* a, size_t M, bool
     const bool warm_up = !sums.begun && M <= kMostWarmUpRows;
     sums.begun = true;
     if (warm_up) return;
+    add_moments(sums, a, M);
     for (size_t m = 0; m < M; ++m) {
         const float* const row = a + m * weight.K;
         if (std::isnan(row_absmax(row, weight.K))) continue;
@@ -36,9 +37,31 @@ void Calibration::add(const WeightSource& weight, const float* a, size_t M, bool
     }
 }
 
+// Weights that have seen the same have the same sums, and the first of them adds to these for all.
+void Calibration::add_moments(Sums& sums, const float* a, size_t M) {
+    const size_t K = sums.entry.K;
+    const Digest links[] = {sums.seen, hash128(a, M * K * sizeof(float)), {M, K}};
+    sums.seen = hash128(links, sizeof links);
+    std::weak_ptr<MomentSums>& known = moments_[sums.seen];
+    if (std::shared_ptr<MomentSums> others = known.lock()) {
+        sums.moments = std::move(others);
+        return;
+    }
+    std::erase_if(moments_,
+                  [&](const auto& item) { return &item.second != &known && item.second.expired(); });
+    if (sums.moments == nullptr) {
+        sums.moments = std::make_shared<MomentSums>(K);
+    } else if (sums.moments.use_count() > 1) {
+        sums.moments = std::make_shared<MomentSums>(*sums.moments);
+    }
+    sums.moments->add(a, M);
+    known = sums.moments;
+}
+
 ModelStats Calibration::statistics() const {
     const std::lock_guard lock(mutex_);
     ModelStats statistics;
+    std::map<const MomentSums*, std::shared_ptr<const SecondMoments>> moments;
     for (const auto& [name, sums] : sums_) {
         if (sums.entry.rows == 0 || name.empty()) continue;
         ActivationStats entry = sums.entry;
@@ -48,6 +71,9 @@ ModelStats Calibration::statistics() const {
             entry.mean.push_back(static_cast<float>(sums.sum[k] / rows));
             entry.mean_square.push_back(static_cast<float>(std::min(sums.square[k] / rows, kLargest)));
         }
+        const auto [at, is_new] = moments.emplace(sums.moments.get(), nullptr);
+        if (is_new) at->second = sums.moments->moments();
+        entry.moments = at->second;
         statistics.emplace(name.substr(0, 255), std::move(entry));
     }
     return statistics;

@@ -1,14 +1,19 @@
 // SPDX-License-Identifier: MIT
-// Gathers channel statistics while a model runs: GGML_RKNPU2_CALIBRATE.
+// Gathers statistics of activations while a model runs: GGML_RKNPU2_CALIBRATE.
 //
-// Sums are kept in float64. Rows that are not finite are left out. So is a warm-up: before they read any text,
+// Sums of channels are kept in float64, second moments in float. Rows that are not finite are left out. So is a warm-up: before they read any text,
 // hosts let a model compute one or two tokens that stand for nothing (llama.cpp: BOS and EOS). Cost: two
-// additions for each activation, and 16 bytes for each input channel of each weight. Thread safe.
+// additions for each activation, and 16 bytes for each input channel of each weight; for second moments 64
+// multiplications and 256 bytes, once for weights whose activations were all the same. Experts have no statistics.
+// Thread safe.
 #pragma once
 
+#include <map>
+#include <memory>
 #include <mutex>
 #include <string>
 
+#include "base/hash.hpp"
 #include "calibration/activation_stats.hpp"
 
 namespace rknpu2 {
@@ -31,9 +36,13 @@ class Calibration {
         bool begun = false;     // something was multiplied before
         std::vector<double> sum;
         std::vector<double> square;
+        Digest seen;  // a chain over all activations
+        std::shared_ptr<MomentSums> moments;
     };
+    void add_moments(Sums& sums, const float* a, size_t M);
 
     mutable std::mutex mutex_;
+    std::map<Digest, std::weak_ptr<MomentSums>> moments_;  // by what was seen
     std::map<std::string, Sums> sums_;
 };
 

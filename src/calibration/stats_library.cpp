@@ -51,8 +51,8 @@ Result<ModelStats> without_thin(ModelStats statistics, const std::string& path, 
 }
 
 // What a file of ours holds; one line when that cannot be used.
-std::optional<ModelStats> read_usable(const std::string& path, bool tell) {
-    Result<ModelStats> statistics = read_stats(path);
+std::optional<ModelStats> read_usable(const std::string& path, Moments moments, bool tell) {
+    Result<ModelStats> statistics = read_stats(path, moments);
     if (statistics.ok()) statistics = without_thin(statistics.take(), path, tell);
     if (statistics.ok()) return statistics.take();
     log(LogLevel::kWarning, "activation statistics are not used: %s", statistics.status().message().c_str());
@@ -61,14 +61,16 @@ std::optional<ModelStats> read_usable(const std::string& path, bool tell) {
 
 }  // namespace
 
-StatsLibrary::StatsLibrary(ModelStats statistics) : of_one_model_(true) {
+StatsLibrary::StatsLibrary(ModelStats statistics, const WantedStats& wanted)
+    : wanted_(wanted), of_one_model_(true) {
     load(*models_.emplace_back(std::make_unique<Model>()), std::move(statistics));
 }
 
 // What a file holds is looked at once, and kept only when a weight asks for it.
-StatsLibrary::StatsLibrary(const fs::path& directory) : of_one_model_(false) {
+StatsLibrary::StatsLibrary(const fs::path& directory, const WantedStats& wanted)
+    : wanted_(wanted), of_one_model_(false) {
     for (const auto& [written, path] : files_of(directory)) {
-        const std::optional<ModelStats> statistics = read_usable(path.string(), true);
+        const std::optional<ModelStats> statistics = read_usable(path.string(), Moments::kLeaveOut, true);
         if (!statistics) continue;
         auto model = std::make_unique<Model>();
         model->path = path.string();
@@ -78,8 +80,9 @@ StatsLibrary::StatsLibrary(const fs::path& directory) : of_one_model_(false) {
     }
 }
 
-void StatsLibrary::load(Model& model, ModelStats statistics) {
-    model.choice = choose_planes(statistics);
+void StatsLibrary::load(Model& model, ModelStats statistics) const {
+    model.planes = choose_planes(statistics);
+    model.bits = choose_bits(statistics, wanted_.compact_bytes);
     model.statistics = std::move(statistics);
     model.loaded = true;
 }
@@ -92,7 +95,7 @@ std::optional<StatsLibrary::Found> StatsLibrary::find_in(const Model& model, con
     const bool same = entry.fingerprint == ActivationStats::kAnyWeight ||
                       (entry.N == weight.N && entry.fingerprint == fingerprint);
     if (entry.K != weight.K || !same) return std::nullopt;
-    return Found{entry, model.choice.at(weight.name), model.path};
+    return Found{entry, model.planes.at(weight.name), model.bits.at(weight.name), model.path};
 }
 
 std::optional<StatsLibrary::Found> StatsLibrary::find(const WeightSource& weight) {
@@ -102,7 +105,7 @@ std::optional<StatsLibrary::Found> StatsLibrary::find(const WeightSource& weight
     for (const auto& model : models_) {
         if (!model->loaded) {
             if (model->fingerprints.count(fingerprint) == 0) continue;
-            std::optional<ModelStats> statistics = read_usable(model->path, false);
+            std::optional<ModelStats> statistics = read_usable(model->path, wanted_.moments, false);
             if (!statistics) {
                 model->fingerprints.clear();
                 continue;
@@ -122,17 +125,19 @@ std::optional<StatsLibrary::Found> StatsLibrary::find(const WeightSource& weight
 }
 
 Result<std::unique_ptr<StatsLibrary>> open_stats_library(const Config& config) {
+    const WantedStats wanted{config.precision == Precision::kCompact ? Moments::kRead : Moments::kLeaveOut,
+                             config.compact_bytes};
     if (config.activation_stats == "none") return std::unique_ptr<StatsLibrary>();
     if (config.activation_stats == "auto") {
         // What is being gathered does not depend on what was gathered before.
         if (config.activation_stats_directory.empty() || !config.calibrate_file.empty())
             return std::unique_ptr<StatsLibrary>();
-        return std::make_unique<StatsLibrary>(fs::path(config.activation_stats_directory));
+        return std::make_unique<StatsLibrary>(fs::path(config.activation_stats_directory), wanted);
     }
     Result<ModelStats> read = read_stats_of_any_kind(config.activation_stats);
     if (read.ok()) read = without_thin(read.take(), config.activation_stats, true);
     RKNPU2_RETURN_IF_ERROR(read.status().with_context("GGML_RKNPU2_STATISTICS"));
-    return std::make_unique<StatsLibrary>(read.take());
+    return std::make_unique<StatsLibrary>(read.take(), wanted);
 }
 
 }  // namespace rknpu2

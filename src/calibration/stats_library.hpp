@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The files of activation statistics that weights may be packed with, and the plane choice that follows from
-// each.
+// The files of activation statistics that weights may be packed with, and the choices of planes and bits that follow
+// from each.
 //
 // An entry is found by the weight itself (name, shape, fingerprint of its bytes), so files of any number of
 // models can lie in one directory. A file is read when the first weight that it knows is packed. Thread safe.
@@ -14,6 +14,7 @@
 #include <unordered_set>
 #include <vector>
 
+#include "calibration/bit_choice.hpp"
 #include "calibration/plane_choice.hpp"
 #include "config/config.hpp"
 
@@ -21,18 +22,25 @@ namespace rknpu2 {
 
 inline constexpr const char* kStatisticsSuffix = ".rknpucal";
 
+// What of a model's statistics is wanted.
+struct WantedStats {
+    Moments moments = Moments::kLeaveOut;
+    double compact_bytes = Config().compact_bytes;
+};
+
 class StatsLibrary {
   public:
     // One model's. A weight of the same name that differs is reported, once.
-    explicit StatsLibrary(ModelStats statistics);
+    explicit StatsLibrary(ModelStats statistics, const WantedStats& wanted = {});
 
     // Every file of the directory whose name ends in kStatisticsSuffix, the youngest first; one that cannot
     // be used is reported and left out. A directory that is not there has none.
-    explicit StatsLibrary(const std::filesystem::path& directory);
+    explicit StatsLibrary(const std::filesystem::path& directory, const WantedStats& wanted = {});
 
     struct Found {
         const ActivationStats& entry;  // lives as long as the library
         PlaneDecision planes;
+        BitDecision bits;         // with `compact`
         const std::string& path;  // of the file; empty when the statistics came from memory
     };
     std::optional<Found> find(const WeightSource& weight);
@@ -43,11 +51,13 @@ class StatsLibrary {
         bool loaded = false;
         std::unordered_set<uint64_t> fingerprints;  // of the entries, known before they are kept
         ModelStats statistics;
-        PlaneChoice choice;
+        PlaneChoice planes;
+        BitChoice bits;
     };
     static std::optional<Found> find_in(const Model& model, const WeightSource& weight, uint64_t fingerprint);
-    static void load(Model& model, ModelStats statistics);
+    void load(Model& model, ModelStats statistics) const;
 
+    const WantedStats wanted_;
     std::mutex mutex_;
     std::vector<std::unique_ptr<Model>> models_;
     bool of_one_model_;

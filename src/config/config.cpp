@@ -24,7 +24,7 @@ constexpr int kMaxCpu = 1023;
 constexpr size_t kMaxOnError = 8;
 
 // What an enumeration's values are called, in its order.
-constexpr std::array kPrecisionNames = {"balanced", "fast", "exact", "reference", "naive"};
+constexpr std::array kPrecisionNames = {"balanced", "fast", "exact", "reference", "naive", "compact"};
 constexpr std::array kExpertsNames = {"auto", "npu", "cpu"};
 constexpr std::array kAttentionNames = {"auto", "npu", "cpu"};
 constexpr std::array kMatricesNames = {"npu", "auto"};
@@ -73,6 +73,20 @@ bool auto_none_or_file(const std::string& text, Config& config) {
 bool columns(const std::string& text, Config& config) {
     config.columns = parse_int(text).value_or(0);
     return is_columns(config.columns);
+}
+
+// Such as 0.63: a digit, and up to three behind a point.
+bool compact_bytes(const std::string& text, Config& config) {
+    constexpr size_t kLongest = 5;
+    const bool shaped = text.size() <= kLongest &&
+                        text.find_first_not_of("0123456789.") == std::string::npos &&
+                        (text.size() == 1 || text.find('.') == 1) && text.find('.') == text.rfind('.');
+    if (!shaped || text.empty() || text == "." || text.back() == '.') return false;
+    config.compact_bytes = text[0] - '0';
+    double unit = 1;
+    for (const char digit : text.substr(std::min<size_t>(2, text.size())))
+        config.compact_bytes += (digit - '0') * (unit /= 10);
+    return config.compact_bytes >= kLeastCompactBytes && config.compact_bytes <= kMostCompactBytes;
 }
 
 bool contexts(const std::string& text, Config& config) {
@@ -161,8 +175,12 @@ struct Setting {
 constexpr std::array kSettings = {
     Setting{"GGML_RKNPU2_RUNTIME", "text", "auto", "auto, sim, or the path of a librknnrt.so",
             "auto: the vendor's library, if there is an NPU; sim: the simulator", text<&Config::runtime>},
-    Setting{"GGML_RKNPU2_PRECISION", "name", "balanced", "balanced, fast, exact, reference, naive",
+    Setting{"GGML_RKNPU2_PRECISION", "name", "balanced", "balanced, fast, exact, reference, naive, compact",
             "arithmetic of the matrix multiplications", one_of<&Config::precision, kPrecisionNames>},
+    Setting{"GGML_RKNPU2_COMPACT_BYTES", "number", "0.63", "0.5 to 1, such as 0.75",
+            "with precision compact: bytes a weight, on average; what 0.5 leaves goes to weights that keep "
+            "eight bits",
+            compact_bytes},
     Setting{"GGML_RKNPU2_CORES", "number", "3", "1 to 3", "NPU cores to use", number<&Config::cores, 1, 3>},
     Setting{
         "GGML_RKNPU2_COLUMNS", "number", "16384", "64 to 131072, a multiple of 64",

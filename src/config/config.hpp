@@ -20,6 +20,7 @@ enum class Precision {
     kExact,      // fp16 by fp16, accumulated wide
     kReference,  // dequantised float32 on the CPU, accumulated in double: the yardstick
     kNaive,      // int8 with one scale per tensor: for comparison only
+    kCompact,    // weights in four bits where statistics allow it, activations in eight
 };
 
 const char* precision_name(Precision precision);
@@ -54,9 +55,13 @@ enum class MallocMmap { kAuto, kKeep, kOff };
 // May runs have so many columns (GGML_RKNPU2_COLUMNS)? 64 to 131072, whole groups of kernels of any type.
 bool is_columns(int columns);
 
+inline constexpr double kLeastCompactBytes = 0.5;
+inline constexpr double kMostCompactBytes = 1;
+
 struct Config {
     std::string runtime = "auto";
     Precision precision = Precision::kBalanced;
+    double compact_bytes = 0.63;  // a weight, with kCompact (calibration/bit_choice.hpp)
     int cores = 3;
     int columns = 16384;  // of a run of the NPU, at most
     int threads = 0;      // 0: decided from the machine

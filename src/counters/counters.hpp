@@ -106,6 +106,7 @@ class Counters {
   public:
     std::atomic<uint64_t> npu_matmuls{0};
     std::atomic<uint64_t> reference_matmuls{0};
+    std::atomic<uint64_t> int4_matmuls{0};
     std::atomic<uint64_t> int8_matmuls{0};
     std::atomic<uint64_t> fp16_matmuls{0};
     std::atomic<uint64_t> runs{0};
@@ -122,6 +123,7 @@ class Counters {
     std::atomic<uint64_t> flows_without_contexts{0};  // given up for want of contexts
     std::atomic<uint64_t> failures{0};
     std::atomic<uint64_t> activations_quantised{0};  // matrices made ready for the NPU
+    std::atomic<uint64_t> split_rows{0};             // rows of activations that int4 had to cut into pieces
     std::atomic<uint64_t> activations_shared{0};     // and those that another multiplication had left
     std::atomic<uint64_t> cpu_tasks{0};              // parts quantised or dequantised
     std::atomic<uint64_t> overlapped_tasks{0};       // those of them that began while the NPU was at work

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "base/format.hpp"
+#include "plan/weight_plan.hpp"
 
 namespace rknpu2 {
 Result<View> CachedContext::view(Operand operand, size_t row_index, const Slice& slice, size_t bytes) {
@@ -72,8 +73,10 @@ Result<CachedContext*> ContextCache::get(const ContextKey& key) {
     auto known = kept_.find(key);
     if (known == kept_.end()) {
         if (kept_.size() >= capacity_ && oldest()->second.used <= uses_before_) kept_.erase(oldest());
-        std::unique_ptr<NpuContext> made =
-            RKNPU2_TAKE(runtime_.create_context({key.arithmetic, key.K, key.N, rows_, key.core, key.domain}));
+        std::vector<size_t> rows = rows_;
+        rows.resize(std::min(rows.size(), bucket_count(key.arithmetic)));
+        std::unique_ptr<NpuContext> made = RKNPU2_TAKE(
+            runtime_.create_context({key.arithmetic, key.K, key.N, std::move(rows), key.core, key.domain}));
         known =
             kept_.emplace(key, Kept{std::make_unique<CachedContext>(key, std::move(made), coherency_)}).first;
     }

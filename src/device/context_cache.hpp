@@ -81,7 +81,7 @@ class CachedContext {
 
 class ContextCache {
   public:
-    // rows: the row counts that every context is made for.
+    // rows: the row counts that contexts are made for, the first bucket_count() of them.
     ContextCache(NpuRuntime& runtime, Coherency& coherency, std::vector<size_t> rows, size_t capacity)
         : runtime_(runtime), coherency_(coherency), rows_(std::move(rows)), capacity_(capacity) {}
 

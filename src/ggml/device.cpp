@@ -58,10 +58,13 @@ void note_weight(Host& host, const ggml_tensor* weight, const MatmulProblem& pro
     if (weight->data != nullptr || host.config.precision == Precision::kReference) return;
     // Without the user's word, experts are packed only as far as there is memory for it.
     if (problem.experts > 0 && host.config.experts != Experts::kNpu) return;
-    const WeightPlan plan =
-        plan_weight(problem.N, problem.K, recipe_of(host.config.precision), host.config.cores);
-    host.forecast.add(host.ggml.ggml_nbytes(weight),
-                      std::max<size_t>(1, problem.experts) * plan.packed_bytes());
+    const bool expert = problem.experts > 0;
+    const Recipe recipe = expert ? recipe_of_expert(host.config.precision) : recipe_of(host.config.precision);
+    size_t bytes = plan_weight(problem.N, problem.K, recipe, host.config.cores).packed_bytes();
+    if (recipe.arithmetic == NpuArithmetic::kInt4)  // some keep eight bits
+        bytes =
+            static_cast<size_t>(static_cast<double>(bytes) * host.config.compact_bytes / kLeastCompactBytes);
+    host.forecast.add(host.ggml.ggml_nbytes(weight), std::max<size_t>(1, problem.experts) * bytes);
 }
 
 // Whole layers stay here: what the NPU does not take runs on the CPU backend that we own. So we say yes to

@@ -21,6 +21,12 @@ bool same_numbers(const WeightPlan& a, const WeightPlan& b) {
 
 }  // namespace
 
+void count_split_rows(const PackedWeight& weight, size_t segment, size_t planes, size_t rows,
+                      Counters& counters) {
+    const bool digits = weight.plan.recipe.arithmetic == NpuArithmetic::kInt4;
+    if (digits && planes > 2 && segment == 0) counters.split_rows += rows;
+}
+
 bool ActivationStore::same_form(const PackedWeight& a, const PackedWeight& b) {
     return same_numbers(a.plan, b.plan) && a.domain() == b.domain() && a.input_factors == b.input_factors;
 }
@@ -94,6 +100,8 @@ void ActivationStore::quantise_part(size_t chunk, size_t part) {
     const size_t segment = part / of_segment;
     const size_t first = part % of_segment * kRowsPerPart;
     const size_t index = chunk * plan.segments.size() + segment;
+    const size_t count = std::min(kRowsPerPart, rows.count - first);
+    count_split_rows(*weight_, segment, form_.planes, count, counters_);
     const Cube cube{cubes_.slices[index].data(),
                     row_buckets()[rows.bucket],
                     rows.count,
@@ -102,8 +110,7 @@ void ActivationStore::quantise_part(size_t chunk, size_t part) {
                     cubes_.sums.data() + index * kMaxRows,
                     form_.tensor_scale};
     quantise_rows(*weight_, plan.segments[segment], cube,
-                  {input_.data + (m0_ + rows.m0 + first) * plan.K, plan.K}, first,
-                  std::min(kRowsPerPart, rows.count - first), rotated_);
+                  {input_.data + (m0_ + rows.m0 + first) * plan.K, plan.K}, first, count, rotated_);
 }
 
 }  // namespace rknpu2

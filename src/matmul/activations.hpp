@@ -30,6 +30,10 @@ struct Activations {
     friend bool operator==(const Activations&, const Activations&) = default;
 };
 
+// Rows that were quantised for a segment of a weight: those that were cut into pieces are counted, once.
+void count_split_rows(const PackedWeight& weight, size_t segment, size_t planes, size_t rows,
+                      Counters& counters);
+
 class ActivationStore {
   public:
     // Some rows of a matrix. Chunk c and segment s have cube c * segments + s, of which the first chunk.count

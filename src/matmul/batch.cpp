@@ -20,8 +20,16 @@ std::string Batch::name() const {
 }
 
 void count_matmuls(const Batch& batch, Counters& counters) {
-    const bool int8 = batch.plan().recipe.arithmetic == NpuArithmetic::kInt8;
-    (int8 ? counters.int8_matmuls : counters.fp16_matmuls) += batch.weights.size();
+    switch (batch.plan().recipe.arithmetic) {
+        case NpuArithmetic::kInt4:
+            counters.int4_matmuls += batch.weights.size();
+            break;
+        case NpuArithmetic::kInt8:
+            counters.int8_matmuls += batch.weights.size();
+            break;
+        default:
+            counters.fp16_matmuls += batch.weights.size();
+    }
     counters.npu_matmuls += batch.weights.size();
 }
 
@@ -30,7 +38,8 @@ void BatchList::clear() {
 }
 
 void BatchList::add(const PackedWeight& weight, size_t planes) {
-    if (planes == 0) planes = weight.plan.recipe.planes;
+    // Digits belong together: a part of them is no number.
+    if (planes == 0 || weight.plan.recipe.arithmetic == NpuArithmetic::kInt4) planes = weight.planes;
     const auto joins = [&](const Batch& batch) {
         return batch.planes == planes && ActivationStore::same_form(*batch.weights[0], weight);
     };

@@ -107,10 +107,11 @@ ActivationStore::Form Multiplication::form() const {
     const WeightPlan& plan = batch_->plan();
     ActivationStore::Form form;
     form.planes = batch_->planes;
-    form.most_rows = most_result_rows(batch_->strips.widest());  // results have no more room
+    // Results have no more room; that of a row fits in any case.
+    form.most_rows = std::max(most_result_rows(batch_->strips.widest()), form.planes);
     const size_t best = best_chunk_rows(kBoardRates, plan.recipe.arithmetic, input_.M * form.planes, plan.K,
                                         batch_->columns(), {plan.segments.size(), plan.tiles.size()});
-    form.chunk_rows = std::min(best, form.most_rows);
+    form.chunk_rows = std::max(std::min(best, form.most_rows), form.planes);
     if (plan.recipe.one_scale_per_tensor) form.tensor_scale = scale_of_rows(input_.data, input_.M, plan.K);
     return form;
 }

@@ -5,6 +5,9 @@
 #include <functional>
 #include <new>
 
+#include "base/format.hpp"
+#include "base/log.hpp"
+#include "calibration/weight_recipe.hpp"
 #include "device/cpu_team.hpp"
 #include "system/system_memory.hpp"
 
@@ -13,6 +16,11 @@ namespace {
 
 // A packed weight of this size takes some milliseconds to load: many times what it takes to wake a team.
 constexpr uint64_t kTeamBytes = uint64_t{8} << 20;
+
+// A weight of a model, by its name: others belong to an adapter or to a graph that somebody has made.
+bool is_of_model(const WeightSource& source) {
+    return source.name.ends_with(".weight");
+}
 
 }  // namespace
 
@@ -61,11 +69,28 @@ Status NpuDevice::multiply_reference(const WeightSource& source, const float* a,
 
 Recipe NpuDevice::recipe_for(const WeightSource& source,
                              const std::optional<StatsLibrary::Found>& found) const {
-    Recipe recipe = recipe_of(npu_.config.precision, source.float_activations);
     // A run that measures sensitivities compares with two planes everywhere.
-    if (recipe.rotate && found && npu_.config.sensitivity_file.empty())
-        recipe.planes = std::min(recipe.planes, found->planes.planes);
-    return recipe;
+    const bool measures = !npu_.config.sensitivity_file.empty();
+    return recipe_of_weight(npu_.config.precision, measures ? std::nullopt : found, source.float_activations);
+}
+
+// Four bits without second moments would be poor, and eight are not what was asked for.
+Status NpuDevice::check_moments(const WeightSource& source, const std::optional<StatsLibrary::Found>& found) {
+    if (npu_.config.precision != Precision::kCompact || source.float_activations) return {};
+    if (found && found->entry.moments != nullptr) {
+        moments_found_ = true;
+    } else if (!moments_found_ && is_of_model(source)) {
+        return {
+            StatusCode::kUnsupported,
+            format(
+                "%s: precision compact needs second moments of the activations, and there are none for this "
+                "model: scripts/calibrate.sh makes them",
+                source.name.c_str())};
+    } else if (is_of_model(source) && !eight_bits_told_.exchange(true)) {
+        log(LogLevel::kWarning, "%s has no second moments of its activations, and keeps eight bits",
+            source.name.c_str());
+    }
+    return {};
 }
 
 // The cells that one core multiplies by the same segment lie side by side, weight by weight, strip by strip.
@@ -224,6 +249,7 @@ Result<std::vector<ReservedWeight>> NpuDevice::reserve(std::span<const WeightSou
     for (const WeightSource& source : sources) {
         const std::optional<StatsLibrary::Found> found =
             library_ == nullptr ? std::nullopt : library_->find(source);
+        RKNPU2_RETURN_IF_ERROR(check_moments(source, found));
         const Recipe recipe = recipe_for(source, found);
         const ActivationStats* const stats = found && recipe.rotate ? &found->entry : nullptr;
         group.push_back({source,
@@ -266,7 +292,7 @@ Result<std::shared_ptr<const PackedWeight>> NpuDevice::pack(ReservedWeight reser
     const Recipe& recipe = packed->plan.recipe;
     npu_.counters.add_weight({source.name, source.type_name, source.K, source.N,
                               dtype_name(operand_type(recipe.arithmetic)), packed->plan.packed_bytes(),
-                              !packed->bias.empty(), recipe.planes, recipe.rotate, source.expert,
+                              !packed->bias.empty(), packed->planes, recipe.rotate, source.expert,
                               source.data});
     return packed;
 }

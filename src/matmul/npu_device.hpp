@@ -98,6 +98,7 @@ class NpuDevice : public std::enable_shared_from_this<NpuDevice> {
 
   private:
     Recipe recipe_for(const WeightSource& source, const std::optional<StatsLibrary::Found>& found) const;
+    Status check_moments(const WeightSource& source, const std::optional<StatsLibrary::Found>& found);
     Status allocate_cells(std::span<ReservedWeight> group);
     Status allocate_or_recover(std::span<ReservedWeight> group, const std::string& names);
     void look_up(ReservedWeight& reserved, ThreadPool& pool);
@@ -110,7 +111,9 @@ class NpuDevice : public std::enable_shared_from_this<NpuDevice> {
     std::atomic<uint64_t> last_version_{0};
     PackingProgress packing_{"packing weights for the NPU"};
     PackingProgress loading_{"loading packed weights"};
-    std::unique_ptr<StatsLibrary> library_;  // may be null
+    std::unique_ptr<StatsLibrary> library_;   // may be null
+    std::atomic<bool> moments_found_{false};  // for any weight
+    std::atomic<bool> eight_bits_told_{false};
     std::unique_ptr<WeightCache> cache_;     // may be null
     std::unique_ptr<StartWait> start_wait_;  // may be null
 

@@ -37,6 +37,11 @@ void NpuFlow::add_group(std::span<const PackedWeight* const> weights) {
 
 Status NpuFlow::begin(std::vector<FlowChunk> chunks) {
     RKNPU2_RETURN_IF_ERROR(npu_.check_process());
+    for (const FlowGroup& group : groups_)
+        for (const Batch& batch : group.batches)
+            for (const FlowChunk& chunk : chunks)
+                if (chunk.count * batch.planes > most_cube_rows(batch.plan().recipe.arithmetic))
+                    return {StatusCode::kUnsupported, "too many pieces of a row for a flow"};
     owns_ = std::unique_lock(npu_.mutex);
     RKNPU2_RETURN_IF_ERROR(take_turn());
     chunks_ = std::move(chunks);
@@ -165,6 +170,7 @@ void NpuFlow::quantise(size_t group, size_t chunk, size_t first, size_t count, c
                             state.scales[group % 2].data() + index * kMaxRows,
                             state.sums[group % 2].data() + index * kMaxRows,
                             0};
+            count_split_rows(*batch.weights[0], s, batch.planes, count, npu_.counters);
             quantise_rows(*batch.weights[0], segments[s], cube, {rows, stride}, first, count,
                           npu_.activations.rotated_rows());
         }

@@ -19,19 +19,42 @@ constexpr size_t kFewestChunkRows = 64;  // multiplications of fewer rows are no
 constexpr size_t kLongRow = 5120;
 
 double bytes_of(NpuArithmetic arithmetic) {
-    return arithmetic == NpuArithmetic::kInt8 ? 1 : 2;
+    return dtype_bits(operand_type(arithmetic)) / 8.0;
+}
+
+double macs_per_ns(const BoardRates& rates, NpuArithmetic arithmetic) {
+    if (arithmetic == NpuArithmetic::kInt4) return rates.int4_macs_per_ns;
+    return arithmetic == NpuArithmetic::kInt8 ? rates.int8_macs_per_ns : rates.fp16_macs_per_ns;
+}
+
+double result_bytes(NpuArithmetic arithmetic) {
+    return dtype_bits(result_type(arithmetic)) / 8.0;
+}
+
+// Rows of the cube for each row of activations, of a segment of K elements; other types are asked per plane.
+size_t planned_planes(NpuArithmetic arithmetic, size_t K) {
+    return arithmetic == NpuArithmetic::kInt4 ? planes_of_digits(K) : 1;
 }
 
 double request_ns(const BoardRates& rates, NpuArithmetic arithmetic, size_t K, size_t weights, size_t width,
                   size_t segments) {
     const size_t N = weights * width;
     const CellGrid grid{segments, tile_count(N, segments, rk3588::kCores), width};
-    const size_t chunk = best_chunk_rows(rates, arithmetic, kPrompt, K, N, grid);
-    return multiplication_ns(rates, arithmetic, kPrompt, K, N, grid, chunk) +
-           kGenerated * multiplication_ns(rates, arithmetic, 1, K, N, grid, 1);
+    const size_t planes = planned_planes(arithmetic, ceil_div(K, segments));
+    const size_t chunk = best_chunk_rows(rates, arithmetic, planes * kPrompt, K, N, grid);
+    return multiplication_ns(rates, arithmetic, planes * kPrompt, K, N, grid, chunk) +
+           kGenerated * multiplication_ns(rates, arithmetic, planes, K, N, grid, planes);
 }
 
 }  // namespace
+
+size_t planes_of_digits(size_t K_padded) {
+    return K_padded > kPieceK ? 4 : 2;
+}
+
+size_t most_segment_k(NpuArithmetic arithmetic) {
+    return arithmetic == NpuArithmetic::kInt4 ? kMostDigitK : rk3588::kMaxK;
+}
 
 double results_gbps(double narrow_gbps, double wide_gbps, size_t rows, size_t width) {
     constexpr double kNarrow = 2560, kWide = 10240;
@@ -60,10 +83,10 @@ double run_ns(const BoardRates& rates, NpuArithmetic arithmetic, size_t rows, si
     const size_t passes = ceil_div(rows, tile_rows(rates, arithmetic, K));
     const double gbps =
         (passes > 1 ? rates.mixed_gbps : rates.stream_gbps)[cores - 1] / static_cast<double>(cores);
-    const double results = static_cast<double>(rows * N) * sizeof(float);
+    const double results = static_cast<double>(rows * N) * result_bytes(arithmetic);
     const double moved = static_cast<double>(passes) * weights + static_cast<double>(rows) * row + results;
     const double macs = static_cast<double>(rows * N) * static_cast<double>(K);
-    const double rate = arithmetic == NpuArithmetic::kInt8 ? rates.int8_macs_per_ns : rates.fp16_macs_per_ns;
+    const double rate = macs_per_ns(rates, arithmetic);
     const double synced = static_cast<double>(rows) * row + results;
     return rates.run_ns + 2 * rates.sync_ns + synced / rates.sync_gbps + std::max(macs / rate, moved / gbps);
 }
@@ -72,9 +95,12 @@ double quantise_ns(const BoardRates& rates, NpuArithmetic arithmetic, size_t row
     return static_cast<double>(rows * K) * (sizeof(float) + bytes_of(arithmetic)) / rates.cpu_gbps;
 }
 
-double dequantise_ns(const BoardRates& rates, size_t rows, size_t N, size_t segments, size_t width) {
-    // The first result is read and the floats written; for every other one the floats are read as well.
-    const auto bytes = static_cast<double>((3 * segments - 1) * sizeof(float));
+double dequantise_ns(const BoardRates& rates, NpuArithmetic arithmetic, size_t rows, size_t N,
+                     size_t segments, size_t width) {
+    // The first result is read and the floats written; for every other one the floats are read as well. Of two digits
+    // each has half of that.
+    auto bytes = static_cast<double>((3 * segments - 1) * sizeof(float));
+    if (arithmetic == NpuArithmetic::kInt4) bytes /= 2;
     return static_cast<double>(rows * N) * bytes /
            results_gbps(rates.results_gbps, rates.wide_results_gbps, rows, width);
 }
@@ -89,7 +115,8 @@ double multiplication_ns(const BoardRates& rates, NpuArithmetic arithmetic, size
     const double npu =
         rounds * run_ns(rates, arithmetic, rows, ceil_div(K, grid.segments), ceil_div(N, grid.tiles), cores);
     const double before = quantise_ns(rates, arithmetic, rows, K);
-    const double after = dequantise_ns(rates, rows, N, grid.segments, grid.width == 0 ? N : grid.width);
+    const double after =
+        dequantise_ns(rates, arithmetic, rows, N, grid.segments, grid.width == 0 ? N : grid.width);
     return before + npu + after + (chunks - 1) * std::max(npu, (before + after) / rates.cpu_beside_npu);
 }
 
@@ -114,8 +141,10 @@ int64_t flow_chunk_rows(const BoardRates& rates, NpuArithmetic arithmetic,
         double ns = 0;
         for (const auto& [K, N] : products) {
             const size_t segments = best_segments(rates, arithmetic, K);
-            ns += static_cast<double>(segments) * run_ns(rates, arithmetic, chunk_rows, ceil_div(K, segments),
-                                                         ceil_div(N, rk3588::kCores), rk3588::kCores);
+            const size_t depth = ceil_div(K, segments);
+            ns += static_cast<double>(segments) * run_ns(rates, arithmetic,
+                                                         chunk_rows * planned_planes(arithmetic, depth),
+                                                         depth, ceil_div(N, rk3588::kCores), rk3588::kCores);
         }
         return ns / static_cast<double>(chunk_rows);
     };
@@ -129,7 +158,7 @@ size_t best_segments(const BoardRates& rates, NpuArithmetic arithmetic, size_t K
     const auto cost = [&](size_t segments) {
         return request_ns(rates, arithmetic, K, weights, width, segments);
     };
-    size_t best = ceil_div(K, rk3588::kMaxK);
+    size_t best = ceil_div(K, most_segment_k(arithmetic));
     double least = cost(best);
     for (size_t segments = best + 1; segments <= kMostSegments && K / segments >= kShortestSegment;
          ++segments) {

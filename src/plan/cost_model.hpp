@@ -28,6 +28,7 @@ struct BoardRates {
     double sync_ns = chip::sync_us * 1e3;
     double sync_gbps = chip::sync_gbps;
     // Multiplications and additions of a core in a nanosecond.
+    double int4_macs_per_ns = chip::mac_efficiency * chip::macs_per_cycle_int4 * (chip::clock_mhz / 1e3);
     double int8_macs_per_ns = chip::mac_efficiency * chip::macs_per_cycle_int8 * (chip::clock_mhz / 1e3);
     double fp16_macs_per_ns = chip::mac_efficiency * chip::macs_per_cycle_fp16 * (chip::clock_mhz / 1e3);
     // A core's buffer, in banks. A load of activations takes tile_banks of them with int8; with fp16 up to
@@ -57,14 +58,25 @@ inline constexpr BoardRates kBoardRates;
 
 inline constexpr size_t kMostSegments = 8;  // K is cut into more than a run's largest K asks for, up to here
 
-// One run on each of `cores` cores at the same time.
+// With int4: rows of at most kPieceK elements need one piece (kernels/digits.hpp) with weights of language models;
+// some of 1536 need two. A prompt pays for pieces, so that segments have two at most.
+inline constexpr size_t kPieceK = 1280;
+inline constexpr size_t kMostDigitK = 2560;
+inline constexpr size_t kMostPieces = 8;  // of a segment, whatever its weights are
+// Rows of the cube for each row of activations that a segment is planned with.
+size_t planes_of_digits(size_t K_padded);
+// The longest segment.
+size_t most_segment_k(NpuArithmetic arithmetic);
+
+// One run on each of `cores` cores at the same time; rows of the cube.
 double run_ns(const BoardRates& rates, NpuArithmetic arithmetic, size_t rows, size_t K, size_t N,
               size_t cores);
 
 // Floats to the NPU's operand, and results of `segments` runs to floats, one after the other; N columns in
 // weights of `width`.
 double quantise_ns(const BoardRates& rates, NpuArithmetic arithmetic, size_t rows, size_t K);
-double dequantise_ns(const BoardRates& rates, size_t rows, size_t N, size_t segments, size_t width);
+double dequantise_ns(const BoardRates& rates, NpuArithmetic arithmetic, size_t rows, size_t N,
+                     size_t segments, size_t width);
 
 // How fast results of `width` columns become floats, of the rates for narrow and for wide ones (2560 columns
 // and fewer, 10,240 and more): the time of a byte grows evenly in between. A few rows are as fast as narrow

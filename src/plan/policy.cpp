@@ -40,8 +40,9 @@ double around_us(const WeightPlan& plan, size_t rows) {
     const auto N = static_cast<double>(plan.N);
     const auto planes = static_cast<double>(plan.recipe.planes);
     const auto segments = static_cast<double>(plan.segments.size());
-    const double quantise = m * K * (4 + planes);
-    const double results = segments * m * N * (4 * planes + 8);
+    const NpuArithmetic arithmetic = plan.recipe.arithmetic;
+    const double quantise = m * K * (4 + planes * dtype_bits(operand_type(arithmetic)) / 8.0);
+    const double results = segments * m * N * (planes * dtype_bits(result_type(arithmetic)) / 8.0 + 8);
     return (2 * kRates.region_ns + (quantise + results) / kRates.cpu_gbps) / kNsPerUs;
 }
 
@@ -110,8 +111,9 @@ TargetChoice experts_target(const ExpertsCall& call, const Config& config) {
         asked.tokens = std::max(call.tokens, kPromptRowsPerExpert);  // each has a row of every token
     const double active = asked.active();
     const auto rows = static_cast<size_t>(std::ceil(static_cast<double>(asked.rows()) / active));
-    const WeightPlan plan = plan_weight(call.N, call.K, recipe_of(config.precision, call.float_activations),
-                                        config.cores, static_cast<size_t>(config.columns));
+    const WeightPlan plan =
+        plan_weight(call.N, call.K, recipe_of_expert(config.precision, call.float_activations), config.cores,
+                    static_cast<size_t>(config.columns));
     TargetChoice choice;
     choice.packed_bytes = call.experts * plan.packed_bytes();
     // Gathering the rows of one expert, and scattering its results.

@@ -22,10 +22,10 @@ size_t packed_bytes_of(const MatmulProblem& p) {
 // Activations and results that lie in the weight's address space at once: those of a piece of the rows, at most.
 size_t work_area_bytes(const MatmulProblem& p) {
     const DType type = operand_type(p.arithmetic);
-    const size_t planes = p.arithmetic == NpuArithmetic::kInt8 ? 2 : 1;
+    const size_t planes = p.arithmetic == NpuArithmetic::kFloat16 ? 1 : 2;
     const size_t rows = std::min(saturating_mul(p.M, planes), kMostRowChunks * kMaxRows);
     const size_t activations = saturating_mul(rows, dtype_bytes(type, round_up(p.K, rk3588::kAlignK)));
-    const size_t runs = std::max(ceil_div(p.K, rk3588::kMaxK), kMostSegments) * rk3588::kCores;
+    const size_t runs = std::max(ceil_div(p.K, most_segment_k(p.arithmetic)), kMostSegments) * rk3588::kCores;
     const size_t columns = std::min(round_up(p.N, rk3588::align_n(type)), rk3588::kMaxN);
     const size_t result = std::min(std::min(rows, kMaxRows) * columns * sizeof(float), kMostResultBytes);
     return saturating_add(activations, saturating_mul(runs * kResultSlots, result));
@@ -77,6 +77,10 @@ Reason support(const MatmulProblem& p) {
     if (p.M == 0 || p.N == 0 || p.K == 0) return Reason::kEmpty;
     if (!p.shapes_agree) return Reason::kShapesDiffer;
     if (too_large(p)) return Reason::kTooLarge;
+    // With `compact` it may keep eight bits.
+    MatmulProblem eight_bits = p;
+    eight_bits.arithmetic = NpuArithmetic::kInt8;
+    if (p.arithmetic == NpuArithmetic::kInt4 && too_large(eight_bits)) return Reason::kTooLarge;
     return Reason::kSupported;
 }
 

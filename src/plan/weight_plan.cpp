@@ -11,8 +11,10 @@ namespace rknpu2 {
 namespace {
 
 static_assert(kMaxRows <= rk3588::kMaxM);
-// A row of two planes of the widest run.
+// A row of two planes of the widest run, and one of digits with as many pieces as codes of -8 can ask for.
 static_assert(2 * rk3588::kMaxN * sizeof(float) <= kMostResultBytes);
+static_assert(64 * kMostDigitK / kMostPieces < 32768);
+static_assert(2 * kMostPieces * rk3588::kMaxN * sizeof(int16_t) <= kMostResultBytes);
 
 std::vector<KSegment> cut_k(size_t K, size_t count) {
     // Whole rotation blocks, so that a segment never has smaller ones than the row would.
@@ -74,6 +76,10 @@ size_t tile_count(size_t N, size_t segments, int cores, size_t most_columns) {
     return dealt ? fewest : shared;
 }
 
+std::vector<KSegment> segments_of(size_t K, NpuArithmetic arithmetic) {
+    return cut_k(K, best_segments(kBoardRates, arithmetic, K));
+}
+
 WeightPlan plan_weight(size_t N, size_t K, const Recipe& recipe, int cores, size_t most_columns) {
     WeightPlan plan;
     plan.N = N;
@@ -81,7 +87,9 @@ WeightPlan plan_weight(size_t N, size_t K, const Recipe& recipe, int cores, size
     plan.recipe = recipe;
     plan.cores = cores;
     plan.most_columns = most_columns;
-    plan.segments = cut_k(K, best_segments(kBoardRates, recipe.arithmetic, K));
+    plan.segments = segments_of(K, recipe.arithmetic);
+    if (recipe.arithmetic == NpuArithmetic::kInt4)
+        plan.recipe.planes = planes_of_digits(plan.longest_segment());
     const size_t tiles = tile_count(N, plan.segments.size(), cores, most_columns);
     plan.tiles = cut_n(N, rk3588::align_n(operand_type(recipe.arithmetic)), tiles);
     return plan;
@@ -90,20 +98,32 @@ WeightPlan plan_weight(size_t N, size_t K, const Recipe& recipe, int cores, size
 Recipe recipe_of(Precision precision, bool float_activations) {
     constexpr Recipe kFloats = {.arithmetic = NpuArithmetic::kFloat16};
     // By Precision.
-    constexpr Recipe kRecipes[] = {
-        {.rotate = true, .planes = 2}, {.rotate = true}, kFloats, kFloats, {.one_scale_per_tensor = true}};
+    constexpr Recipe kRecipes[] = {{.rotate = true, .planes = 2},
+                                   {.rotate = true},
+                                   kFloats,
+                                   kFloats,
+                                   {.one_scale_per_tensor = true},
+                                   {.arithmetic = NpuArithmetic::kInt4, .rotate = true, .planes = 2}};
     if (float_activations && precision != Precision::kNaive) return kFloats;
     return kRecipes[static_cast<size_t>(precision)];
+}
+
+Recipe recipe_of_expert(Precision precision, bool float_activations) {
+    return recipe_of(precision == Precision::kCompact ? Precision::kBalanced : precision, float_activations);
 }
 
 const std::vector<size_t>& row_buckets() {
     // Steps of at most a quarter above 8 rows: padding wastes little, and a context has few shapes to hold.
     // Never destroyed: a thread may be multiplying while another one ends the process.
-    static const auto* const buckets =
-        new std::vector<size_t>{1,  2,  3,  4,  5,  6,  7,  8,  10,  12,  14,  16,  20,  24,
-                                28, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, kMaxRows};
-    static_assert(kMaxRows == 256);
+    static const auto* const buckets = new std::vector<size_t>{
+        1,  2,  3,  4,  5,  6,  7,   8,   10,  12,  14,  16,       20,  24,  28,  32,
+        40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, kMaxRows, 320, 384, 448, kMaxDigitRows};
+    static_assert(kMaxRows == 256 && kMaxDigitRows == 512);
     return *buckets;
+}
+
+size_t bucket_count(NpuArithmetic arithmetic) {
+    return arithmetic == NpuArithmetic::kInt4 ? row_buckets().size() : bucket_for(kMaxRows) + 1;
 }
 
 size_t bucket_for(size_t rows) {

@@ -2,9 +2,9 @@
 // How one weight is cut for the NPU, and how the rows of one call are: pure arithmetic.
 //
 // A weight [N,K] becomes a grid. K is cut into segments of at most 8192 (a limit of one run), shorter where that
-// spares the NPU reading weights again and again. N is cut into tiles of at most GGML_RKNPU2_COLUMNS columns.
-// The cells are dealt to the cores; each is one native block, with K and N padded to the chip's alignment, and
-// one run computes rows x cell. How N is cut decides how many runs there are, never a bit of a result. M is cut
+// spares the NPU reading weights again and again, and with int4, whose sums have 16 bits. N is cut into tiles of
+// at most GGML_RKNPU2_COLUMNS columns. The cells are dealt to the cores; each is one native block, with K and N
+// padded to the chip's alignment, and one run computes rows x cell. How N is cut decides how many runs there are, never a bit of a result. M is cut
 // into chunks of at most kMaxRows, and each is rounded up to one of row_buckets(), so that one context for a
 // cell's shape serves every M. Nothing is padded in the caller's tensors.
 #pragma once
@@ -24,7 +24,9 @@ struct Recipe {
     NpuArithmetic arithmetic = NpuArithmetic::kInt8;
     bool rotate = false;                // along K, both operands (kernels/rotate.hpp)
     bool one_scale_per_tensor = false;  // instead of one for each row and channel
-    size_t planes = 1;  // rows of the cube for each row of activations: 1, or 2 with the residual
+    // Rows of the cube for each row of activations: 1, or 2 with the residual. With int4 2 for each piece of a row
+    // (kernels/digits.hpp); a packed weight may need more.
+    size_t planes = 1;
 
     friend bool operator==(const Recipe&, const Recipe&) = default;
 };
@@ -34,9 +36,12 @@ struct Recipe {
 //   fast      int8 for each row and channel, rotated
 //   balanced  the same with two planes: the activations' error is 254 times smaller, that of the weights remains
 //   exact     fp16
-// `float_activations`: the host wants the activations as floats, which the NPU has as fp16 only. Then `fast`
-// and `balanced` compute as `exact` does; `naive`, for comparison, stays as it is.
+//   compact   int4 weights by eight bits of activations, rotated; what must keep eight bits is as with `balanced`
+// `float_activations`: the host wants the activations as floats, which the NPU has as fp16 only. Then `fast`,
+// `balanced` and `compact` compute as `exact` does; `naive`, for comparison, stays as it is.
 Recipe recipe_of(Precision precision, bool float_activations = false);
+// Experts have no statistics of their activations: with `compact` they keep eight bits.
+Recipe recipe_of_expert(Precision precision, bool float_activations = false);
 
 struct KSegment {
     size_t k0;        // first K of the segment
@@ -78,6 +83,10 @@ struct WeightPlan {
 // where the segments can be dealt to the cores.
 size_t tile_count(size_t N, size_t segments, int cores, size_t most_columns = rk3588::kWideN);
 
+// How K is cut for an arithmetic: rows are rotated and mixed segment by segment, so this is what second moments of
+// activations are about, too (calibration/second_moments.hpp).
+std::vector<KSegment> segments_of(size_t K, NpuArithmetic arithmetic);
+
 // N, K >= 1; cores 1 .. 3; most_columns: a multiple of 64. A result's bits depend on the segments, so these
 // depend on K and the arithmetic alone (docs/adr/0004-segments.md).
 WeightPlan plan_weight(size_t N, size_t K, const Recipe& recipe, int cores,
@@ -90,11 +99,17 @@ struct RowChunk {
 };
 
 inline constexpr size_t kMaxRows = 256;
+// Rows of a cube of digits in a flow, whose chunks have a length of their own.
+inline constexpr size_t kMaxDigitRows = 512;
+constexpr size_t most_cube_rows(NpuArithmetic arithmetic) {
+    return arithmetic == NpuArithmetic::kInt4 ? kMaxDigitRows : kMaxRows;
+}
 
-// Row counts a context is made for, ascending; the last is kMaxRows.
+// Row counts a context is made for, ascending; the last is kMaxRows, with int4 kMaxDigitRows.
 const std::vector<size_t>& row_buckets();
+size_t bucket_count(NpuArithmetic arithmetic);
 
-// Index of the smallest bucket that holds `rows` (1 .. kMaxRows).
+// Index of the smallest bucket that holds `rows` (1 .. kMaxDigitRows).
 size_t bucket_for(size_t rows);
 
 // The result of one run may have so many bytes, so wide runs have few rows. A multiplication has up to 48

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "kernels/digits.hpp"
 #include "kernels/far.hpp"
 #include "kernels/quantise.hpp"
 #include "kernels/rotate.hpp"
@@ -44,6 +45,20 @@ void quantise_near(const PackedWeight& weight, const KSegment& segment, const Cu
                                    .native = native};
     };
     auto* const int8_cube = reinterpret_cast<int8_t*>(cube.data);
+    if (recipe.arithmetic == NpuArithmetic::kInt4) {
+        quantise_rows_digits({.x = from,
+                              .row_stride = stride,
+                              .M = count,
+                              .K = K,
+                              .K_padded = K_padded,
+                              .M_total = cube.rows,
+                              .m0 = m,
+                              .plane_rows = cube.chunk_rows,
+                              .pieces = cube.planes / 2,
+                              .native = cube.data},
+                             cube.scales + m, sums, recipe.rotate ? absmax : nullptr);
+        return;
+    }
     if (recipe.arithmetic == NpuArithmetic::kFloat16) {
         convert_rows_fp16(rows_to(reinterpret_cast<uint16_t*>(cube.data), m), cube.scales + m);
     } else if (recipe.one_scale_per_tensor) {
@@ -74,7 +89,8 @@ void quantise_far(const PackedWeight& weight, const KSegment& segment, const Cub
     const bool with_sums = !weight.channel_offsets.empty();
     if (with_sums) cube.sums[m] = 0.0F;
     quantise_near(weight, segment, near_cube, near, segment.k_count, m, 1, rotated);
-    for (size_t plane = 0; plane < cube.planes; ++plane) {
+    const size_t scales = weight.plan.recipe.arithmetic == NpuArithmetic::kInt4 ? 1 : cube.planes;
+    for (size_t plane = 0; plane < scales; ++plane) {
         float& scale = cube.scales[plane * cube.chunk_rows + m];
         scale = far_scale(static_cast<double>(scale) * unit);
     }
@@ -84,11 +100,9 @@ void quantise_far(const PackedWeight& weight, const KSegment& segment, const Cub
 
 void zero_padding(const PackedWeight& weight, const KSegment& segment, const Cube& cube) {
     const size_t used = cube.chunk_rows * cube.planes;
-    if (weight.plan.recipe.arithmetic == NpuArithmetic::kFloat16) {
-        zero_rows(used, cube.rows, segment.K_padded, cube.rows, reinterpret_cast<uint16_t*>(cube.data));
-    } else {
-        zero_rows(used, cube.rows, segment.K_padded, cube.rows, reinterpret_cast<int8_t*>(cube.data));
-    }
+    // Zeros look alike in all types; so many bytes a row lie as atoms of as many int8.
+    const size_t row_bytes = dtype_bytes(operand_type(weight.plan.recipe.arithmetic), segment.K_padded);
+    zero_rows(used, cube.rows, row_bytes, cube.rows, reinterpret_cast<int8_t*>(cube.data));
 }
 
 // Rows m .. m+count-1, count at most kRowGroup; `from` is where the segment's part of them begins.

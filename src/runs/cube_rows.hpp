@@ -2,7 +2,8 @@
 // Rows of activations, made ready for the NPU: smoothed, rotated, rounded and packed into a cube.
 //
 // A cube is what one run reads: the rows of a chunk for one K segment of a weight, in the chip's layout. With
-// two planes, the rounding errors of its first rows, rounded again, are its next rows. Rows of very large or
+// two planes, the rounding errors of its first rows, rounded again, are its next rows. With int4 the planes are the
+// digits of the rows (kernels/digits.hpp), which have one scale. Rows of very large or
 // very small numbers get far scales (kernels/far.hpp), and their sums are divided by the square root of the
 // row's scale. Threads may fill different rows of a cube at the same time, best from multiples of kRowGroup
 // on.
@@ -20,7 +21,7 @@ struct Cube {
     size_t rows = 0;        // of the cube: a row bucket
     size_t chunk_rows = 0;  // of activations; planes times that many are used
     size_t planes = 1;
-    float* scales = nullptr;  // [row of the cube]
+    float* scales = nullptr;  // [row of the cube]; with int4 [row of the chunk]
     float* sums = nullptr;    // [row of the chunk], of the rounded activations, for weights with zero points
     float tensor_scale = 0;   // the one scale of the naive precision; may be far
 };

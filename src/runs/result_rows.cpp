@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <span>
 
+#include "kernels/digits.hpp"
 #include "kernels/far.hpp"
 
 namespace rknpu2 {
@@ -106,6 +107,43 @@ void add_planes(const PackedWeight& weight, const CellResult& cell, const Elemen
     }
 }
 
+// As add_planes() for digits, which are put together first, some rows and columns at a time.
+void add_digits(const PackedWeight& weight, const CellResult& cell, const int16_t* native,
+                const RunResult& result, const ResultRows& rows, const FloatRows& target) {
+    constexpr size_t kRows = 16;
+    constexpr size_t kColumns = 128;  // whole atoms
+    alignas(64) int32_t joined[kRows * kColumns];
+    const NTile& tile = weight.plan.tiles[cell.tile];
+    const bool stores = cell.segment == 0 && !is_prepared(weight);
+    for (size_t n = 0; n < tile.n_count; n += kColumns) {
+        const NTile block{tile.n0 + n, std::min(kColumns, tile.n_count - n), 0};
+        for (size_t m = 0; m < rows.count; m += kRows) {
+            const size_t count = std::min(kRows, rows.count - m);
+            join_digits({.native = native + n * result.rows,
+                         .M_total = result.rows,
+                         .m0 = rows.first + m,
+                         .M = count,
+                         .N = block.n_count,
+                         .plane_rows = rows.chunk_rows,
+                         .pieces = rows.planes / 2},
+                        joined);
+            const CubeToRows<int32_t> part{
+                .native = joined,
+                .M_total = count,
+                .m0 = 0,
+                .M = count,
+                .N = block.n_count,
+                .row_scales = rows.scales + cell.segment * kMaxRows + rows.first + m,
+                .channel_scales = weight.channel_scales[cell.segment].data() + block.n0,
+                .out = target.data + m * target.stride + n,
+                .out_stride = target.stride,
+                .mode = stores ? Accumulate::kStore : Accumulate::kAdd};
+            add_rows(part);
+            add_far_channels(part, far_channels_of(weight, cell.segment, block), block.n0);
+        }
+    }
+}
+
 }  // namespace
 
 void add_cell(const PackedWeight& weight, const CellResult& cell, const RunResult& result,
@@ -115,7 +153,9 @@ void add_cell(const PackedWeight& weight, const CellResult& cell, const RunResul
     const NpuArithmetic arithmetic = weight.plan.recipe.arithmetic;
     const std::byte* const data =
         result.data + dtype_bytes(result_type(arithmetic), cell.column * result.rows);
-    if (arithmetic == NpuArithmetic::kInt8) {
+    if (arithmetic == NpuArithmetic::kInt4) {
+        add_digits(weight, cell, reinterpret_cast<const int16_t*>(data), result, rows, target);
+    } else if (arithmetic == NpuArithmetic::kInt8) {
         add_planes(weight, cell, reinterpret_cast<const int32_t*>(data), result, rows, target);
     } else {
         add_planes(weight, cell, reinterpret_cast<const float*>(data), result, rows, target);

@@ -19,7 +19,7 @@ struct ResultRows {
     size_t count = 0;
     size_t chunk_rows = 0;  // of activations: where the second plane begins
     size_t planes = 1;
-    const float* scales = nullptr;  // [segment][kMaxRows]: rows of the cubes
+    const float* scales = nullptr;  // [segment][kMaxRows]: rows of the cubes; with int4 rows of the chunk
     const float* sums = nullptr;    // [segment][kMaxRows]: of the rounded activations, rows of the chunk
 };
 

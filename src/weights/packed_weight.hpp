@@ -51,7 +51,7 @@ struct PackedWeight {
           cells(reserved.cells),
           channel_scales(plan.segments.size(), std::vector<float>(plan.N)),
           channel_offsets(rotate ? plan.segments.size() : 0, std::vector<float>(plan.N)),
-          input_factors(reserved.stats != nullptr ? plan.K : 0),
+          input_factors(smooths(reserved) ? plan.K : 0),
           bias(reserved.stats != nullptr ? plan.N : 0) {}
 
     // What it was packed from. The bytes stay readable for as long as somebody multiplies with it: they are
@@ -71,7 +71,14 @@ struct PackedWeight {
     // are rotated, [K]; and what is added to each result, [N].
     std::vector<float> input_factors;
     std::vector<float> bias;
+    // Rows of the cube for each row of activations. The plan's, or more with int4: what these codes need so that no
+    // sum leaves its 16 bits (kernels/digits.hpp).
+    size_t planes = plan.recipe.planes;
 
+    // Rows for int4 are not smoothed: second moments are those of rows as they are.
+    static bool smooths(const ReservedWeight& reserved) {
+        return reserved.stats != nullptr && reserved.plan.recipe.arithmetic != NpuArithmetic::kInt4;
+    }
     int domain() const { return cells->front().front().domain; }
 };
 

@@ -10,6 +10,7 @@
 #include "kernels/pack.hpp"
 #include "kernels/quantise.hpp"
 #include "kernels/rotate.hpp"
+#include "weights/four_bit_packer.hpp"
 
 namespace rknpu2 {
 namespace {
@@ -64,30 +65,6 @@ float channel_scale(NpuArithmetic arithmetic, const float* row, size_t K) {
     return arithmetic == NpuArithmetic::kInt8 ? int8_scale(absmax) : fp16_scale(absmax);
 }
 
-// One segment of a task's rows: where they are, and what their scales and zero points become.
-struct SegmentRows {
-    const KSegment& segment;
-    float* values;         // [row][stride]: the segment's part of the first one
-    size_t stride;         // of values
-    float* rotated;        // [row][K_padded], when the plan rotates
-    float* scales;         // [row]
-    float* offsets;        // [row], when the plan rotates
-    const float* factors;  // [k], or nullptr
-};
-
-void rotate(const SegmentRows& rows, size_t first, size_t count) {
-    const KSegment& segment = rows.segment;
-    float* const rotated = rows.rotated + first * segment.K_padded;
-    rotate_rows({.x = rows.values + first * rows.stride,
-                 .row_stride = rows.stride,
-                 .M = count,
-                 .K = segment.k_count,
-                 .K_padded = segment.K_padded,
-                 .out = rotated,
-                 .factors = rows.factors});
-    mix_blocks(rotated, count, segment.K_padded);
-}
-
 // Means of very large activations can ask for a correction that no float holds; then there is none.
 float finite(double correction) {
     const auto value = static_cast<float>(correction);
@@ -117,7 +94,7 @@ Correction correction_of(const ActivationStats& stats, const WeightPlan& plan,
         correction.units.push_back(bring_near(means.data(), means.size()));
         std::vector<float>& rotated = correction.rotated_means.emplace_back(segment.K_padded);
         rotate({segment, means.data(), means.size(), rotated.data(), nullptr, nullptr,
-                factors.data() + segment.k0},
+                factors.empty() ? nullptr : factors.data() + segment.k0},
                0, 1);
     }
     return correction;
@@ -215,9 +192,17 @@ void finish_scale(double unit, float block, float& scale, float* offset) {
     if (offset != nullptr) *offset = static_cast<float>(*offset * factor / -static_cast<double>(scale));
 }
 
-// `rotated` has room for the task's rows of the longest segment. `common_scale` may be nullptr.
+// What packing a weight needs besides its rows.
+struct Packing {
+    const float* common_scale = nullptr;  // of the naive precision
+    Correction correction;
+    FourBitPacker* four_bits = nullptr;
+};
+
+// `rotated` has room for the task's rows of the longest segment.
 void pack_task(PackedWeight& packed, const Task& task, float* values, float* rotated,
-               const float* common_scale, const Correction& correction) {
+               const Packing& packing) {
+    const Correction& correction = packing.correction;
     const WeightPlan& plan = packed.plan;
     const bool rotates = plan.recipe.rotate;
     const size_t n0 = plan.tiles[task.tile].n0 + task.first;
@@ -231,15 +216,24 @@ void pack_task(PackedWeight& packed, const Task& task, float* values, float* rot
                              rotates ? packed.channel_offsets[s].data() + n0 : nullptr,
                              correction.factors_from(segment.k0)};
         double units[kRowsPerTask];
-        prepare_rows(plan.recipe, in, task.count, common_scale, units);
-        store_rows(plan, task, in, (*packed.cells)[s][task.tile].data());
+        double errors[kRowsPerTask];
+        std::byte* const cell = (*packed.cells)[s][task.tile].data();
+        const float* const means = packed.bias.empty() ? nullptr : correction.rotated_means[s].data();
+        if (packing.four_bits != nullptr) {
+            packing.four_bits->pack(s, in, {cell, plan.tiles[task.tile], task.first, task.count}, units,
+                                    means, errors);
+        } else {
+            prepare_rows(plan.recipe, in, task.count, packing.common_scale, units);
+            store_rows(plan, task, in, cell);
+            for (size_t i = 0; means != nullptr && i < task.count; ++i)
+                errors[i] = rounding_error_int8(rotated + i * segment.K_padded, segment.K_padded,
+                                                in.scales[i], means);
+        }
         const float block = rotates ? static_cast<float>(rotation_block(segment.K_padded)) : 1.0F;
         for (size_t i = 0; i < task.count; ++i) {
-            if (!packed.bias.empty()) {
-                const double error = rounding_error_int8(rotated + i * segment.K_padded, segment.K_padded,
-                                                         in.scales[i], correction.rotated_means[s].data());
+            if (means != nullptr) {
                 float& bias = packed.bias[n0 + i];
-                bias = finite(bias + finite(error * units[i] * correction.units[s] / block));
+                bias = finite(bias + finite(errors[i] * units[i] * correction.units[s] / block));
             }
             finish_scale(units[i], block, in.scales[i], rotates ? in.offsets + i : nullptr);
         }
@@ -263,6 +257,10 @@ Result<float> scale_of_tensor(const WeightSource& source, const WeightPlan& plan
     return int8_tensor_scale(largest);
 }
 
+const SecondMoments* moments_of(const ReservedWeight& reserved) {
+    return reserved.stats == nullptr ? nullptr : reserved.stats->moments.get();
+}
+
 constexpr std::chrono::seconds kInterval{2};
 
 }  // namespace
@@ -279,15 +277,19 @@ Result<PackedWeight> pack_weight(const ReservedWeight& reserved, ThreadPool& poo
     float common_scale = 0.0F;
     const bool one_scale = plan.recipe.one_scale_per_tensor;
     if (one_scale) common_scale = RKNPU2_TAKE(scale_of_tensor(source, plan, pool));
-    Correction correction;
+    Packing packing{.common_scale = one_scale ? &common_scale : nullptr};
     if (reserved.stats != nullptr) {
-        packed.input_factors = smoothing_factors(*reserved.stats);
-        correction = correction_of(*reserved.stats, plan, packed.input_factors);
+        if (PackedWeight::smooths(reserved)) packed.input_factors = smoothing_factors(*reserved.stats);
+        packing.correction = correction_of(*reserved.stats, plan, packed.input_factors);
     }
+    std::optional<FourBitPacker> four_bits;
+    if (plan.recipe.arithmetic == NpuArithmetic::kInt4)
+        packing.four_bits = &four_bits.emplace(plan, moments_of(reserved));
     const auto pack = [&](const Task& task, float* rows, float* rotated) {
-        pack_task(packed, task, rows, rotated, one_scale ? &common_scale : nullptr, correction);
+        pack_task(packed, task, rows, rotated, packing);
     };
     RKNPU2_RETURN_IF_ERROR(for_each_task(source, plan, pool, pack));
+    if (four_bits) packed.planes = four_bits->planes();
     return packed;
 }
 

@@ -10,6 +10,7 @@
 #include "base/format.hpp"
 #include "base/log.hpp"
 #include "kernels/rotate.hpp"
+#include "plan/cost_model.hpp"
 #include "system/system_memory.hpp"
 #include "weights/packer.hpp"
 
@@ -22,7 +23,8 @@ constexpr uint32_t kVersion = 1;  // of the file; kPackingVersion is that of its
 struct Header {
     char magic[8];
     uint32_t version;
-    uint32_t rotated;  // 1: the plan's rotation was kept, 0: it would have harmed
+    uint32_t
+        form;  // bit 0: the plan's rotation was kept, as it would not have harmed; from bit 8 on: planes of int4
     Digest key;
     uint64_t cell_bytes;
     uint64_t scales;  // floats, as all that follow
@@ -98,11 +100,21 @@ Digest digest_of(const Header& header) {
     return hash128(&header, offsetof(Header, header));
 }
 
+uint32_t form_of(const PackedWeight& packed) {
+    const bool digits = packed.plan.recipe.arithmetic == NpuArithmetic::kInt4;
+    return (packed.plan.recipe.rotate ? 1U : 0U) | (digits ? static_cast<uint32_t>(packed.planes) << 8 : 0U);
+}
+
+// Those of a plan and pieces_that_fit().
+bool may_be_planes(size_t planes, const PackedWeight& packed) {
+    return std::has_single_bit(planes) && planes >= packed.plan.recipe.planes && planes <= 2 * kMostPieces;
+}
+
 Header header_of(const Digest& key, const PackedWeight& packed, const Digest& payload) {
     const size_t N = packed.plan.N;
     Header header{{},
                   kVersion,
-                  packed.plan.recipe.rotate ? 1U : 0U,
+                  form_of(packed),
                   key,
                   packed.plan.packed_bytes(),
                   packed.channel_scales.size() * N,
@@ -132,7 +144,10 @@ Result<std::shared_ptr<PackedWeight>> read_file(const OpenedFile& opened, const 
         return Status(StatusCode::kIo, format("of version %u, not %u", header.version, kVersion));
     if (header.header != digest_of(header)) return bad("damaged (the checksum of its header differs)");
     auto packed =
-        std::make_shared<PackedWeight>(reserved, reserved.plan.recipe.rotate && header.rotated == 1);
+        std::make_shared<PackedWeight>(reserved, reserved.plan.recipe.rotate && (header.form & 1) == 1);
+    if (const size_t planes = header.form >> 8;
+        packed->plan.recipe.arithmetic == NpuArithmetic::kInt4 && may_be_planes(planes, *packed))
+        packed->planes = planes;
     const Header expected = header_of(key, *packed, header.payload);
     if (std::memcmp(&header, &expected, sizeof header) != 0) return bad("of another weight");
     const Pieces pieces = pieces_of(*packed);
@@ -204,6 +219,8 @@ Digest WeightCache::key_of(const ReservedWeight& reserved, ThreadPool& pool) {
     if (reserved.stats != nullptr) {
         put(text, reserved.stats->mean);
         put(text, reserved.stats->mean_square);
+        if (reserved.plan.recipe.arithmetic == NpuArithmetic::kInt4 && reserved.stats->moments != nullptr)
+            put(text, reserved.stats->moments->identity);
     }
     return hash128(text.data(), text.size());
 }

@@ -129,6 +129,20 @@ TEST(Prediction, AimsOfThePlugin) {
                                   {"TinyLlama-1.1B", 0.15, 0.81}});
 }
 
+// Four bits but for the head, K and V; a prompt is about as fast as with int8, whose rows have two planes.
+TEST(Prediction, AimsOfCompact) {
+    for (const auto& [model, decode] : {std::pair{"Llama-2-7B", 6.3}, {"Gemma-4-E4B-like", 8.5}}) {
+        const Prediction compact = predict_for(model, Design::kPlugin, Planes::kCompact);
+        EXPECT_GE(compact.decode.tokens_per_second, decode) << model;
+        EXPECT_GE(compact.decode.tokens_per_second,
+                  1.4 * predict_for(model, Design::kPlugin).decode.tokens_per_second)
+            << model;
+        EXPECT_GE(compact.prefill.tokens_per_second,
+                  0.8 * predict_for(model, Design::kPlugin, Planes::kBalanced).prefill.tokens_per_second)
+            << model;
+    }
+}
+
 // Prompts of 4096 tokens in graphs of 512.
 struct LongAim {
     const char* model;

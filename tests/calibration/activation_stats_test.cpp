@@ -22,8 +22,8 @@ using testing::Matrices;
 
 ModelStats two_entries() {
     ModelStats statistics;
-    statistics["blk.0.ffn_up.weight"] = {7,     3,    0x1234, 99, {0.5F, -1.0F, 0.0F}, {1.0F, 4.0F, 0.0F},
-                                         false, 1e-5F};
+    statistics["blk.0.ffn_up.weight"] = {7, 3, 0x1234, 99, {0.5F, -1.0F, 0.0F}, {1.0F, 4.0F, 0.0F}};
+    statistics["blk.0.ffn_up.weight"].one_plane_divergence = 1e-5F;
     statistics["output.weight"] = {1, 1, 5, 1, {2.0F}, {8.0F}, true};
     return statistics;
 }

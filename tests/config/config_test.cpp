@@ -153,7 +153,8 @@ TEST_F(ConfigTest, PrecisionsHaveTheirNames) {
                                           {"fast", Precision::kFast},
                                           {"exact", Precision::kExact},
                                           {"reference", Precision::kReference},
-                                          {"naive", Precision::kNaive}}) {
+                                          {"naive", Precision::kNaive},
+                                          {"compact", Precision::kCompact}}) {
         setenv("GGML_RKNPU2_PRECISION", text, 1);
         EXPECT_EQ(Config::from_environment().value().precision, precision);
         EXPECT_STREQ(precision_name(precision), text);
@@ -162,8 +163,22 @@ TEST_F(ConfigTest, PrecisionsHaveTheirNames) {
     EXPECT_THAT(Config::from_environment().value().affinity, ElementsAre(3, 2));
 }
 
+TEST_F(ConfigTest, ABudgetIsAShareOfEightBits) {
+    EXPECT_EQ(Config::from_environment().value().compact_bytes, 0.63);
+    for (const auto& [text, bytes] : {std::pair{"0.5", 0.5}, {"0.75", 0.75}, {"1", 1.0}, {"0.625", 0.625}}) {
+        setenv("GGML_RKNPU2_COMPACT_BYTES", text, 1);
+        EXPECT_NEAR(Config::from_environment().value().compact_bytes, bytes, 1e-12) << text;
+    }
+}
+
 TEST_F(ConfigTest, RefusesWhatIsOutOfRangeByName) {
     const std::pair<const char*, const char*> bad[] = {
+        {"GGML_RKNPU2_COMPACT_BYTES", "0.49"},
+        {"GGML_RKNPU2_COMPACT_BYTES", "1.01"},
+        {"GGML_RKNPU2_COMPACT_BYTES", "0."},
+        {"GGML_RKNPU2_COMPACT_BYTES", ".7"},
+        {"GGML_RKNPU2_COMPACT_BYTES", "0.7x"},
+        {"GGML_RKNPU2_COMPACT_BYTES", "0.6.3"},
         {"GGML_RKNPU2_COLUMNS", "0"},
         {"GGML_RKNPU2_COLUMNS", "100"},
         {"GGML_RKNPU2_COLUMNS", "131136"},

@@ -106,6 +106,19 @@ void statistics() {
                 '\0');  // N
     seed("statistics", "name-with-a-line-break", bytes(uint8_t{1}) + name_with_a_line_break);
     seed("statistics", "none", bytes(uint8_t{0}) + encode_stats({}));
+    std::string of_version_2 =
+        text;  // without the bytes of the first part, the numbers of moments and what follows
+    of_version_2.resize(text.size() - 12);
+    for (const char* const name : {"output.weight", "blk.0.attn_q.weight"})
+        of_version_2.erase(of_version_2.find(name) + std::strlen(name) + 40, 4);
+    of_version_2.erase(16, 8);
+    of_version_2[8] = 2;
+    seed("statistics", "version-2", bytes(uint8_t{1}) + of_version_2);
+    std::vector<float> values(moment_values(32), 0.5F);
+    for (auto& [name, entry] : two)
+        entry.moments = make_moments({{0, 4, 32}}, values);
+    two.begin()->second.moments = std::prev(two.end())->second.moments;
+    seed("statistics", "moments", bytes(uint8_t{0}) + encode_stats(two));
 }
 
 void config() {

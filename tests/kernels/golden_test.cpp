@@ -9,6 +9,7 @@
 
 #include "kernels/attention.hpp"
 #include "kernels/dequantise.hpp"
+#include "kernels/digits.hpp"
 #include "kernels/kernel_cases.hpp"
 #include "kernels/pack.hpp"
 #include "kernels/quantise.hpp"
@@ -216,6 +217,38 @@ void pack_halves(Random& random, const Shape& s, TestTier tier, Bytes& out) {
     }
 }
 
+void digits(Random& random, const Shape& s, TestTier tier, Bytes& out) {
+    const std::vector<float> x = rows_of(random, s.M, s.K);
+    std::vector<float> scales(s.M), sums(s.M, 0.25F);
+    for (const size_t pieces : {1, 2, 4}) {
+        std::vector<std::byte> cube(2 * pieces * s.M * s.K_padded() / 2);
+        quantise_rows_digits(
+            {x.data(), s.K, s.M, s.K, s.K_padded(), 2 * pieces * s.M, 0, s.M, pieces, cube.data()},
+            scales.data(), tier, sums.data());
+        out.add(reinterpret_cast<const uint8_t*>(cube.data()), cube.size());
+        out.add(scales.data(), s.M);
+        out.add(sums.data(), s.M);
+    }
+}
+
+void codes(Random& random, const Shape& s, TestTier tier, Bytes& out) {
+    std::vector<int8_t> rows(s.N * s.K);
+    for (int8_t& code : rows)
+        code = static_cast<int8_t>(static_cast<int>(random.size(0, 15)) - 8);
+    std::vector<std::byte> block(round_up(s.N, size_t{64}) * s.K_padded() / 2);
+    pack_codes({rows.data(), s.K, 0, s.N, s.K, s.K_padded(), block.data()}, tier);
+    out.add(reinterpret_cast<const uint8_t*>(block.data()), block.size());
+}
+
+void join(Random& random, const Shape& s, TestTier tier, Bytes& out) {
+    std::vector<int16_t> native(round_up(s.N, size_t{8}) * s.M * 4);
+    for (int16_t& sum : native)
+        sum = static_cast<int16_t>(random.bits());
+    std::vector<int32_t> joined(round_up(s.N, size_t{8}) * s.M);
+    join_digits({native.data(), 4 * s.M, 0, s.M, s.N, s.M, 2}, joined.data(), tier);
+    out.add(joined.data(), joined.size());
+}
+
 struct Kernel {
     const char* name;
     void (*run)(Random&, const Shape&, TestTier, Bytes&);
@@ -226,6 +259,9 @@ constexpr Kernel kKernels[] = {{"row_absmax", absmax},
                                {"convert_rows_fp16", convert},
                                {"pack_rows_int8", pack<int8_t>},
                                {"pack_rows_fp16", pack<uint16_t>},
+                               {"quantise_rows_digits", digits},
+                               {"pack_codes", codes},
+                               {"join_digits", join},
                                {"rotate_rows", rotate},
                                {"dequantise_rows_int32", dequantise},
                                {"scale_rows_fp32", scale_fp32},

@@ -7,6 +7,7 @@
 
 #include "kernels/attention.hpp"
 #include "kernels/dequantise.hpp"
+#include "kernels/digits.hpp"
 #include "kernels/pack.hpp"
 #include "kernels/quantise.hpp"
 #include "kernels/reference_matmul.hpp"
@@ -36,6 +37,9 @@ void pack_rows(const RowsToBlock<Element>& rows, const float* scales, TestTier t
 double rounding_error_int8(const float* row, size_t K, float scale, const float* values, TestTier tier);
 template <typename Element>
 void dequantise_rows(const CubeToRows<Element>& rows, TestTier tier);
+void quantise_rows_digits(const RowsToDigits& rows, float* scales, TestTier tier, float* sums);
+void pack_codes(const CodesToBlock& codes, TestTier tier);
+void join_digits(const DigitSums& sums, int32_t* out, TestTier tier);
 void rotate_rows(const RowsToRotate& rows, TestTier tier);
 void mix_blocks(float* rows, size_t M, size_t K_padded, TestTier tier, float* absmax = nullptr);
 void weigh_scores(const ScoresToWeights& rows, TestTier tier);

@@ -11,6 +11,7 @@
 
 #include "base/log.hpp"
 #include "matmul/fake_device.hpp"
+#include "matmul/gathered.hpp"
 #include "matmul/matrices.hpp"
 #include "matmul/npu_flow.hpp"
 
@@ -40,6 +41,7 @@ class FlowTest : public ::testing::TestWithParam<Precision> {
 
     void add_group(const std::vector<size_t>& sizes, size_t K) {
         inputs_.emplace_back(kM, 1, K, static_cast<uint32_t>(K));
+        ordinary_ = inputs_.back().a;
         for (size_t k = 0; k < K; ++k) {  // rows whose scales are far
             inputs_.back().a[3 * K + k] *= 1e34F;
             inputs_.back().a[20 * K + k] *= 1e-38F;
@@ -49,6 +51,10 @@ class FlowTest : public ::testing::TestWithParam<Precision> {
             const Matrices weight(1, N, K, static_cast<uint32_t>(N));
             WeightSource source = weight.source();
             source.float_activations = N == 70 || N == 9;  // another form than its neighbour's
+            if (GetParam() == Precision::kCompact) {
+                source.name = "w" + std::to_string(N);
+                npu_->use_stats(with_moments({{source, &ordinary_}}));
+            }
             weights_.back().push_back(npu_->pack(source).take());
         }
     }
@@ -133,6 +139,7 @@ class FlowTest : public ::testing::TestWithParam<Precision> {
     Counters counters_;
     std::shared_ptr<NpuDevice> npu_;
     std::vector<Matrices> inputs_;
+    std::vector<float> ordinary_;  // the last one's, before some were made far
     std::vector<std::vector<Weight>> weights_;
     std::vector<std::string> lines_;
 };

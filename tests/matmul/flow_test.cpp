@@ -283,7 +283,8 @@ TEST_P(FlowTest, WithoutMemoryItDoesNotBegin) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Precisions, FlowTest,
-                         ::testing::Values(Precision::kFast, Precision::kBalanced, Precision::kExact));
+                         ::testing::Values(Precision::kFast, Precision::kBalanced, Precision::kExact,
+                                           Precision::kCompact));
 
 TEST(Flow, IsNotForEverySetting) {
     Config config;

@@ -37,9 +37,10 @@ TEST(CostModel, TilesAreThoseThatWereMeasured) {
 
 TEST(CostModel, WideResultsAreReadSlowly) {
     const double elements = 64.0 * 2048;
-    EXPECT_NEAR(dequantise_ns(kRates, 64, 2048, 1, 2048) / elements, 8 / 20.0, 1e-9);
-    EXPECT_NEAR(dequantise_ns(kRates, 64, 2048, 1, 10240) / elements, 8 / 5.5, 1e-9);
-    EXPECT_NEAR(dequantise_ns(kRates, 1, 2048, 1, 10240) / 2048, 8 / 20.0, 1e-9);  // one row lies together
+    EXPECT_NEAR(dequantise_ns(kRates, kInt8, 64, 2048, 1, 2048) / elements, 8 / 20.0, 1e-9);
+    EXPECT_NEAR(dequantise_ns(kRates, kInt8, 64, 2048, 1, 10240) / elements, 8 / 5.5, 1e-9);
+    EXPECT_NEAR(dequantise_ns(kRates, kInt8, 1, 2048, 1, 10240) / 2048, 8 / 20.0,
+                1e-9);  // one row lies together
 }
 
 TEST(CostModel, MoreWorkNeverCostsLess) {
@@ -56,7 +57,8 @@ TEST(CostModel, MoreWorkNeverCostsLess) {
             }
         }
     }
-    EXPECT_LT(dequantise_ns(kRates, 64, 4096, 1, 4096), dequantise_ns(kRates, 64, 4096, 2, 4096));
+    EXPECT_LT(dequantise_ns(kRates, kInt8, 64, 4096, 1, 4096),
+              dequantise_ns(kRates, kInt8, 64, 4096, 2, 4096));
 }
 
 TEST(CostModel, ChunksOverlapWhatTheyCan) {

@@ -112,6 +112,17 @@ TEST(Support, CountsWhatIsPacked) {
     }
 }
 
+// With `compact` any weight may keep eight bits.
+TEST(Support, FourBitsAreCountedAsEight) {
+    MatmulProblem p = good();
+    p.arithmetic = NpuArithmetic::kInt4;
+    p.K = 8192;
+    p.N = kMostWeightBytes / p.K / 64 * 64;
+    EXPECT_EQ(support(p), Reason::kSupported);
+    p.N += 64;
+    EXPECT_EQ(support(p), Reason::kTooLarge);
+}
+
 TEST(Support, ExpertsAreTakenAsMatricesAre) {
     MatmulProblem p = good();
     p.experts = 8;

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "kernels/rotate.hpp"
+#include "plan/cost_model.hpp"
 #include "soc/rk3588.hpp"
 
 namespace rknpu2 {
@@ -21,7 +22,7 @@ void expect_sound(const WeightPlan& plan, int cores) {
         EXPECT_EQ(s.k0, k);
         EXPECT_GE(s.k_count, 1U);
         EXPECT_EQ(s.K_padded, round_up(s.k_count, rk3588::kAlignK));
-        EXPECT_LE(s.K_padded, rk3588::kMaxK);
+        EXPECT_LE(s.K_padded, most_segment_k(plan.recipe.arithmetic));
         if (plan.segments.size() > 1 && &s != &plan.segments.back()) {
             EXPECT_EQ(s.K_padded % kLargestRotation, 0U);
         }
@@ -37,6 +38,8 @@ void expect_sound(const WeightPlan& plan, int cores) {
         n += t.n_count;
     }
     EXPECT_EQ(n, plan.N);
+    if (plan.recipe.arithmetic == NpuArithmetic::kInt4)
+        EXPECT_EQ(plan.recipe.planes, plan.longest_segment() > kPieceK ? 4U : 2U);
     for (size_t s = 0; s < plan.segments.size(); ++s) {
         for (size_t t = 0; t < plan.tiles.size(); ++t)
             EXPECT_LT(plan.core_of(s, t), static_cast<size_t>(cores));
@@ -44,8 +47,8 @@ void expect_sound(const WeightPlan& plan, int cores) {
 }
 
 TEST(PlanWeight, CoversEveryShape) {
-    for (const Precision precision :
-         {Precision::kNaive, Precision::kFast, Precision::kBalanced, Precision::kExact}) {
+    for (const Precision precision : {Precision::kNaive, Precision::kFast, Precision::kBalanced,
+                                      Precision::kExact, Precision::kCompact}) {
         for (const int cores : {1, 2, 3}) {
             for (const size_t N :
                  {1U, 15U, 16U, 33U, 192U, 576U, 4096U, 4097U, 12289U, 49152U, 50257U, 151936U}) {

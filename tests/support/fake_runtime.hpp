@@ -44,6 +44,7 @@ struct FakeState {
     std::atomic<bool> spoils_results{};  // a run that fails leaves rubbish where its result would be
     size_t domain_bytes = SIZE_MAX;      // of device memory in each domain
     std::atomic<size_t> domain_used[16] = {};
+    std::atomic<size_t> clipped{0};  // results that their type does not hold
 };
 
 class FakeMemory final : public NpuMemory {
@@ -191,13 +192,14 @@ class FakeContext final : public NpuContext {
     }
 
     template <typename Int>
-    static void store_clipped(double value, std::byte* data, size_t index) {
+    void store_clipped(double value, std::byte* data, size_t index) {
         const double low = std::numeric_limits<Int>::min();
         const double high = std::numeric_limits<Int>::max();
+        if (value < low || value > high) ++state_.clipped;
         reinterpret_cast<Int*>(data)[index] = static_cast<Int>(std::clamp(value, low, high));
     }
 
-    static void store(DType type, double value, std::byte* data, size_t index) {
+    void store(DType type, double value, std::byte* data, size_t index) {
         const auto single = static_cast<float>(value);
         if (type == DType::kInt8) store_clipped<int8_t>(value, data, index);
         if (type == DType::kInt16) store_clipped<int16_t>(value, data, index);

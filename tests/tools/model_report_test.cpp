@@ -233,6 +233,53 @@ TEST(ModelReport, StatisticsAreRecommendedForModelsThatWrite) {
     EXPECT_THAT(text_of("llada", false), Not(HasSubstr("calibrate.sh")));
 }
 
+json precision(const json& report, const std::string& name) {
+    for (const json& row : report["precisions"])
+        if (row["precision"] == name) return row;
+    ADD_FAILURE() << "no precision " << name;
+    return {};
+}
+
+// What a choice among precisions needs to know; without second moments there is no `compact`.
+TEST(ModelReport, PrecisionsSideBySide) {
+    const Result<GgufFile> file = parse_bytes(small_model().bytes());
+    const json without = json::parse(to_json(analyse(file.value(), "x", Config(), 99)));
+    ASSERT_EQ(without["precisions"].size(), 4U);
+    EXPECT_THAT(precision(without, "compact")["why_not"].get<std::string>(), HasSubstr("no second moments"));
+    EXPECT_EQ(precision(without, "balanced")["why_not"], nullptr);
+    EXPECT_EQ(precision(without, "balanced")["packed_bytes"], without["packed_bytes"]);
+
+    ActivationStats known;
+    known.moments = std::make_shared<const SecondMoments>();
+    const std::string path;
+    const auto find = [&](const GgufTensor& tensor) -> std::optional<StatsLibrary::Found> {
+        const bool down = tensor.name.find("ffn_down") != std::string::npos;
+        return StatsLibrary::Found{
+            known,
+            {1, PlaneReason::kBudget},
+            down ? BitDecision{8, BitReason::kSensitive} : BitDecision{4, BitReason::kFour},
+            path};
+    };
+    Config config;
+    config.precision = Precision::kCompact;
+    const ModelReport report = analyse(file.value(), "x", config, 99, find);
+    const json with = json::parse(to_json(report));
+    EXPECT_EQ(entry(with, "blk.0.ffn_up.weight")["precision"], "int4");
+    EXPECT_EQ(entry(with, "blk.0.ffn_down.weight")["precision"], "int8");
+    const json compact = precision(with, "compact");
+    EXPECT_EQ(compact["why_not"], nullptr);
+    EXPECT_EQ(compact["packed_bytes"], with["packed_bytes"]);
+    const auto bytes = [&](const char* name) {
+        return precision(with, name)["packed_bytes"].get<uint64_t>();
+    };
+    EXPECT_LT(bytes("compact"), bytes("fast"));
+    EXPECT_GT(bytes("compact"), bytes("fast") / 2);
+    EXPECT_EQ(bytes("fast"), bytes("balanced"));
+    EXPECT_EQ(bytes("exact"), 2 * bytes("fast"));
+    EXPECT_EQ(compact["memory_bytes"], bytes("compact") + report.tensor_bytes);
+    EXPECT_THAT(to_text(report), HasSubstr("eight bits: within the budget"));
+}
+
 TEST(ModelReport, HostileNamesAreHarmless) {
     GgufWriter writer;
     writer.text("general.architecture", "\x1b[31m\nx\xff");

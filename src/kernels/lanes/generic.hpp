@@ -12,6 +12,7 @@
 
 #include "kernels/attention.hpp"
 #include "kernels/dequantise.hpp"
+#include "kernels/digits.hpp"
 #include "kernels/pack.hpp"
 #include "kernels/quantise.hpp"
 #include "kernels/rotate.hpp"
@@ -68,6 +69,11 @@ void add_rounding_errors_int8(const float* row, size_t K, float scale, float fac
 
 template <typename Element>
 void dequantise_rows(const CubeToRows<Element>& rows);
+
+// Row m of all planes; returns the sum of its codes. factor: storing_factor(scale).
+int32_t store_row_digits(const RowsToDigits& rows, size_t m, float factor);
+// `native` is where the kernel begins.
+void pack_row_codes(const int8_t* codes, size_t K, size_t K_padded, uint8_t* native);
 
 // A row with a score that is not finite gets the sum NaN, and nothing else that counts.
 void weigh_scores(const ScoresToWeights& rows);

@@ -5,6 +5,7 @@
 
 #include "ggml/random/custom.hpp"
 #include "ggml/random/leaves.hpp"
+#include "ggml/random/statistics.hpp"
 
 namespace rknpu2::test {
 namespace {
@@ -30,7 +31,8 @@ class Builder {
         for (size_t i = 0; i < recipe_.steps.size(); ++i) {
             const Step& step = recipe_.steps[i];
             ggml_tensor* const tensor = is_leaf(step) ? leaf(step) : operation(step);
-            if (!step.name.empty()) ggml_.ggml_set_name(tensor, step.name.c_str());
+            const std::string name = name_with_statistics(step);
+            if (!name.empty()) ggml_.ggml_set_name(tensor, name.c_str());
             if (step.output) ggml_.ggml_set_output(tensor);
             built_.tensors.push_back(tensor);
         }

@@ -175,8 +175,9 @@ Environment draw_environment(uint64_t seed, uint64_t group) {
     rknnsim_random::Rng random(seed * 0x2545F4914F6CDD1DU + group);
     Environment all;
     constexpr const char* kPrecisions[] = {"exact",    "exact",    "exact", "exact",
-                                           "balanced", "balanced", "fast"};
+                                           "balanced", "balanced", "fast",  "compact"};
     all.emplace_back("GGML_RKNPU2_PRECISION", random.pick(kPrecisions));
+    if (all.back().second == "compact") all.emplace_back("GGML_RKNPU2_COMPACT_BYTES", "0.5");
     if (random.one_in(5)) all.emplace_back("GGML_RKNPU2_MATRICES", "auto");
     const int64_t attention = random.range(1, 10);
     if (attention > 2) all.emplace_back("GGML_RKNPU2_ATTENTION", attention > 3 ? "npu" : "cpu");

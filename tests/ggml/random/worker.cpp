@@ -17,6 +17,7 @@
 #include <stdexcept>
 
 #include "ggml/ggml_host.hpp"
+#include "ggml/random/statistics.hpp"
 
 namespace rknpu2::test {
 namespace {
@@ -142,7 +143,8 @@ std::set<int>& open_ends() {
     setenv("OMP_WAIT_POLICY", "passive", 0);
     // Not strict, which fails the call: what the checker finds is looked at after each graph.
     setenv("RKNNSIM_CHECK", "warn", 1);
-    setenv("GGML_RKNPU2_STATISTICS", "none", 0);
+    const MadeStatistics statistics(environment);
+    setenv("GGML_RKNPU2_STATISTICS", statistics.path(), 0);
     unlink(counters_path().c_str());  // of a process that had this number before and died
     setenv("GGML_RKNPU2_STATS", counters_path().c_str(), 1);
     for (const auto& [name, value] : environment)

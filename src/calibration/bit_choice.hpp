@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: MIT
+// Which weights of a model keep eight bits with the precision `compact`, whose others have four.
+//
+// The output head always does: its error is the next token's, and it weighs more than the rest together. The budget
+// of GGML_RKNPU2_COMPACT_BYTES, in bytes a weight over all weights with statistics, says what else: first k and v,
+// which are small, then down, then the attention's output, q, and gate and up; within a kind first what was measured
+// to lose most for its bytes when its activations are coarser (one_plane_divergence). What fits is taken (measured:
+// docs/quality.md). Where the head alone takes the budget, the budget is one of the other weights.
+//
+// Weights without second moments keep eight bits: four would be poor.
+#pragma once
+
+#include <string>
+
+#include "calibration/activation_stats.hpp"
+
+namespace rknpu2 {
+
+enum class BitReason {
+    kFour,
+    kOutput,          // eight bits: the output head
+    kSensitive,       // eight bits: within the budget
+    kWithoutMoments,  // eight bits: nothing is known of its activations
+};
+const char* bit_reason_text(BitReason reason);
+
+struct BitDecision {
+    size_t bits;  // 4 or 8
+    BitReason reason;
+};
+
+// By tensor name, for every entry.
+using BitChoice = std::map<std::string, BitDecision>;
+BitChoice choose_bits(const ModelStats& statistics, double bytes_a_weight);
+
+}  // namespace rknpu2

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: MIT
+// Second moments of activations: how the channels of a row move together, in diagonal blocks.
+//
+// E[x x^T] says what an error of a weight's row costs in the result, and how far the error of one weight is taken
+// back by its neighbours (weights/four_bits.hpp). It is kept for rows as int4 weights meet them: cut into segments,
+// rotated and mixed (kernels/rotate.hpp), without smoothing, so that the basis follows from K alone and is known
+// while rows are gathered. Of each segment the diagonal blocks of 64 channels are kept, the last one may have 32:
+// 32.5 floats a channel, which is nearly as good as all K (docs/quality.md).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "plan/weight_plan.hpp"
+
+namespace rknpu2 {
+
+inline constexpr size_t kMomentBlock = 64;
+
+struct SecondMoments {
+    std::vector<KSegment> segments;
+    // Segment after segment, block after block, the upper triangle of each row after row; the rotation's factor is
+    // taken off. Finite, and not negative on the diagonal.
+    std::vector<float> values;
+    uint64_t identity = 0;  // a hash of both
+};
+
+// The blocks of a segment, and how many values they have.
+constexpr size_t moment_blocks(size_t K_padded) {
+    return ceil_div(K_padded, kMomentBlock);
+}
+constexpr size_t moment_block_size(size_t K_padded, size_t block) {
+    return std::min(kMomentBlock, K_padded - block * kMomentBlock);
+}
+size_t moment_values(size_t K_padded);
+size_t moment_values(const std::vector<KSegment>& segments);
+
+// Null when values have another number than the segments ask for, or are no moments.
+std::shared_ptr<const SecondMoments> make_moments(std::vector<KSegment> segments, std::vector<float> values);
+
+// Sums of rows. Copied where rows of several weights were equal so far and differ from here on.
+class MomentSums {
+  public:
+    explicit MomentSums(size_t K);
+
+    // M rows of K activations; rows that are not finite are left out. Cost: 64 multiplications for each of them.
+    void add(const float* rows, size_t M);
+
+    // Null when there were no rows, or a sum left the range of float.
+    std::shared_ptr<const SecondMoments> moments() const;
+
+  private:
+    void add_segment(const float* rows, size_t M, const KSegment& segment, float* sums);
+
+    size_t K_;
+    uint64_t rows_ = 0;
+    std::vector<KSegment> segments_;
+    std::vector<float> sums_;  // [segment][block][64][64]
+    std::vector<float> rotated_;
+};
+
+}  // namespace rknpu2
