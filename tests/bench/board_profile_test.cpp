@@ -75,6 +75,8 @@ TEST(BoardProfile, ThePlannersRatesAreTheProfiles) {
     EXPECT_EQ(kRates.run_ns, (npu.submit_us + npu.bind_us) * 1e3);
     EXPECT_EQ(kRates.sync_ns, npu.sync_us * 1e3);
     EXPECT_EQ(kRates.sync_gbps, npu.sync_gbps);
+    EXPECT_EQ(kRates.int4_macs_per_ns,
+              npu.mac_efficiency * npu.macs_per_cycle[rknnsim::kInt4] * (npu.clock_mhz / 1e3));
     EXPECT_EQ(kRates.int8_macs_per_ns,
               npu.mac_efficiency * npu.macs_per_cycle[rknnsim::kInt8] * (npu.clock_mhz / 1e3));
     EXPECT_EQ(kRates.fp16_macs_per_ns,
@@ -109,7 +111,7 @@ TEST(BoardProfile, NoNumberStandsTwice) {
         rates += own ? 0 : 1;
         all.clear();
     }
-    EXPECT_EQ(rates, 17);
+    EXPECT_EQ(rates, 18);
     // The board's profile sets nothing of the NPU's to what the simulator's says already.
     rknnsim::Profile simulated;
     ASSERT_TRUE(rknnsim::load_profile("", &simulated).ok());
