@@ -163,9 +163,9 @@ run_sanitized() {
 
 # What threads share: the pool, the device, the weight store.
 run_threads() {
-    TARGETS=(test_base test_system test_config test_weights test_matmul_device test_sim test_sim_time test_ggml_random)
+    TARGETS=(test_base test_system test_config test_weights test_matmul_device test_attention test_sim test_sim_time test_ggml_random)
     TSAN_OPTIONS=${TSAN_OPTIONS:-halt_on_error=1} run_tests tsan \
-        -R '^(ThreadPool|Precisions/FlowTest|LoadTest|NpuDeviceTest|WeightStoreTest|TimingTest)\.|^(BehaviourTest|CheckerTest)\..*Threads|^DeviceLockTest\..*DuringAWait|^test_ggml_random\.graphs$'
+        -R '^(ThreadPool|Precisions/FlowTest|LoadTest|NpuDeviceTest|WeightStoreTest|TimingTest)\.|^(BehaviourTest|CheckerTest)\..*Threads|^DeviceLockTest\..*DuringAWait|^NpuAttentionTest\.(IsNear|TwoAtATime|ARow|WhatIs|Tokens|Failures)|^NpuLaneTest\.|^test_ggml_random\.graphs$'
     TARGETS=()
 }
 

@@ -12,24 +12,10 @@ namespace rknpu2 {
 namespace {
 
 constexpr double kHalf = 2, kFloat = 4;
-constexpr size_t kPartsOfBlock = kAttentionBlock / kValueBlock;
 constexpr size_t kColumnStep = kAttentionBlock / 4;
 constexpr size_t kRowsOfTask = 16;
 // llama.cpp shows attention a multiple of so many positions.
 constexpr size_t kPositionStep = 256;
-
-size_t key_width(const ModelShape& model) {
-    return round_up(static_cast<size_t>(model.head_dim), kTileK);
-}
-
-size_t value_width(const ModelShape& model) {
-    return round_up(static_cast<size_t>(model.head_dim), kernel_group(DType::kFloat16));
-}
-
-double block_bytes(const ModelShape& model) {
-    return kHalf * static_cast<double>(static_cast<size_t>(model.kv_heads) *
-                                       (key_width(model) + value_width(model)) * kAttentionBlock);
-}
 
 // How much longer a loop takes whose tasks the team cannot share evenly.
 double uneven(size_t tasks, const BoardProfile& board) {
@@ -38,11 +24,7 @@ double uneven(size_t tasks, const BoardProfile& board) {
                       : static_cast<double>(ceil_div(tasks, threads) * threads) / static_cast<double>(tasks);
 }
 
-bool sees(const SeenParts& seen, size_t part) {
-    return part < seen.size() && seen[part].any();
-}
-
-// Rows of a KV head and a block, as NpuAttention::Unit.
+// Rows of a KV head and a block, as AttentionUnit.
 struct Unit {
     size_t block = 0, head = 0, piece = 0, rows = 0;
     size_t positions = 0, columns = 0;
@@ -240,7 +222,7 @@ class Chain {
         return operation;
     }
 
-    // As NpuAttention::compute_blocks.
+    // As AttentionSteps, turn by turn.
     void compute(const std::vector<Unit>& units) {
         constexpr size_t kCores = rknnsim::kCores;
         const size_t groups = ceil_div(units.size(), kCores);
@@ -315,80 +297,6 @@ SeenParts seen_parts(const Setting& setting, int64_t layer, const Rows& rows, co
         parts[cell / kValueBlock].set(cell % kValueBlock);
     }
     return parts;
-}
-
-KvBlocks::KvBlocks(const ModelShape& model, const EngineSchedule& engine)
-    : room_(std::max<size_t>(
-          static_cast<size_t>(static_cast<double>(engine.cell_mib << 20) / block_bytes(model)), 1)),
-      heads_(static_cast<size_t>(model.kv_heads)),
-      value_rows_(static_cast<size_t>(engine.value_rows)) {}
-
-KvBlocks::Block& KvBlocks::block_for(int64_t layer, size_t number) {
-    Block* oldest = nullptr;
-    Block* newest = nullptr;
-    for (Block& block : blocks_) {
-        if (block.layer == layer && block.number == number) return block;
-        if (std::ranges::find(current_, std::pair(block.layer, block.number)) != current_.end()) continue;
-        if (block.layer != layer && (oldest == nullptr || block.used < oldest->used)) oldest = &block;
-        if (block.layer == layer && (newest == nullptr || block.used > newest->used)) newest = &block;
-    }
-    Block* room = oldest != nullptr ? oldest : newest;
-    if (blocks_.size() < room_) room = &blocks_.emplace_back();
-    *room = {.layer = layer, .number = number, .packed = SeenParts(kPartsOfBlock)};
-    return *room;
-}
-
-void KvBlocks::pack(Block& block, const SeenParts& seen, PackedBlocks::Group& group) const {
-    static const std::bitset<kValueBlock> kNothing;
-    const size_t depth = block.number == 0 ? kValueBlock : value_rows_;
-    bool any = false;
-    for (size_t part = 0; part < kPartsOfBlock; ++part) {
-        const size_t at = block.number * kPartsOfBlock + part;
-        auto& packed = block.packed[part];
-        const auto fresh = (at < seen.size() ? seen[at] : kNothing) & ~packed;
-        // What a product by values takes is whole, or zeros.
-        if (fresh.none() && (depth == kValueBlock || block.begun[part])) continue;
-        size_t first = 0, last = kValueBlock - 1;
-        if (std::exchange(block.begun[part], true)) {
-            while (!fresh[first])
-                ++first;
-            while (!fresh[last])
-                --last;
-        }
-        packed |= fresh;
-        for (size_t i = first; i <= last; ++i)
-            group.rows_read += packed[i] ? 1 : 0;
-        constexpr size_t kGroup = kernel_group(DType::kFloat16);
-        group.rows_written += static_cast<double>(last - first + 1);
-        group.rows_published += static_cast<double>(round_up(last + 1, kGroup) - first / kGroup * kGroup);
-        group.values_published += static_cast<double>(depth);
-        group.tasks += heads_;
-        any = true;
-    }
-    if (any) ++group.buffers;
-}
-
-PackedBlocks KvBlocks::pack(int64_t layer, const SeenParts& seen) {
-    std::vector<size_t> all;
-    for (size_t block = 0; block * kPartsOfBlock < seen.size(); ++block) {
-        const auto any = [&](size_t part) { return sees(seen, block * kPartsOfBlock + part); };
-        if (any(0) || any(1)) all.push_back(block);
-    }
-    PackedBlocks packed;
-    blocks_.reserve(room_);
-    for (size_t from = 0; from < all.size(); from += room_) {
-        PackedBlocks::Group& group = packed.groups.emplace_back();
-        group.blocks.assign(all.begin() + static_cast<std::ptrdiff_t>(from),
-                            all.begin() + static_cast<std::ptrdiff_t>(std::min(all.size(), from + room_)));
-        current_.clear();
-        for (const size_t number : group.blocks) {
-            Block& block = block_for(layer, number);
-            block.used = ++uses_;
-            current_.emplace_back(layer, number);
-            pack(block, seen, group);
-        }
-    }
-    return packed;
 }
 
 Stage npu_attention(const Setting& setting, int64_t layer, const Rows& rows, const Rows& graph,

@@ -101,7 +101,8 @@ class Builder {
         for (const auto& [at, i] : order) {
             const Rows& rows = chunks_[static_cast<size_t>(i % chunks)];
             packed_[static_cast<size_t>(i)] =
-                blocks.pack(i / chunks, seen_parts(setting_, i / chunks, rows, graph_));
+                blocks.pack(i / chunks, seen_parts(setting_, i / chunks, rows, graph_),
+                            static_cast<size_t>(i % setting_.engine.attentions));
         }
     }
 

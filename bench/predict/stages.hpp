@@ -63,17 +63,16 @@ struct EngineSchedule {
     int64_t chunk_rows = 0;          // 0: what flow_chunk_rows() says
     int64_t chunk_skew = kFlowSkew;  // stages that a chunk is ahead of the next one
     int64_t jobs_in_lane = 2;        // of a flow, on the NPU at a time (NpuFlow::kInLane)
-    int64_t slots = 3;               // of results (NpuFlow::kSlots)
+    int64_t slots = 4;               // of results (NpuFlow::kSlots)
     int64_t runs_between = 1;        // do attention's runs go between those of a flow's job on a core?
-    int64_t attentions = 1;          // in progress at a time
-    int64_t passes_meanwhile =
-        1;  // of other chunks, before an attention waits: 0 none, 1 of those behind it, 2 all
-    int64_t attention_groups = 4;          // groups of units on their way (NpuAttention::jobs_)
+    int64_t attentions = 2;          // in progress at a time (kPlaces)
+    // Of other chunks, before an attention waits, where there is one at a time: 0 none, 1 of those behind it, 2 all.
+    int64_t passes_meanwhile = 1;
+    int64_t attention_groups = 4;          // groups of units on their way (AttentionSteps::kGroups)
     int64_t added_later = 3;               // turns after they were weighed
     int64_t value_rows = kAttentionBlock;  // positions of a product by values, from the second block on
-    int64_t position_step =
-        kValueBlock;        // units end at the last position that a row sees, rounded up to this
-    int64_t cell_mib = 64;  // of packed keys and values (kMostCellBytes)
+    int64_t position_step = 256;  // units end at the last position that a row sees, rounded up to this
+    int64_t cell_mib = 0;         // of packed keys and values; 0: what most_cell_bytes() says
 };
 
 struct ScheduleNumber {

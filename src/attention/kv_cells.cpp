@@ -56,23 +56,41 @@ bool pack_some(const RowsOfHead& rows, size_t first, size_t count) {
     return to_halves(rows, first, count, halves.data()) && rows.pack(some, default_tier());
 }
 
+size_t padded_key_width(const AttentionProblem& problem) {
+    return round_up(problem.keys.width, kTileK);
+}
+
+size_t padded_value_width(const AttentionProblem& problem) {
+    return round_up(problem.values.width, kGroup);
+}
+
+size_t room_for(const AttentionProblem& problem) {
+    const size_t width = padded_key_width(problem) + padded_value_width(problem);
+    const size_t bytes = problem.kv_heads * width * kAttentionBlock * kHalf;
+    return std::max<size_t>(most_cell_bytes(bytes) / bytes, 1);
+}
+
 }  // namespace
 
-void KvCells::use(const AttentionProblem& problem, int domain) {
-    const size_t key_width = round_up(problem.keys.width, kTileK);
-    const size_t value_width = round_up(problem.values.width, kGroup);
-    if (heads_ == problem.kv_heads && key_width_ == key_width && value_width_ == value_width &&
-        domain_ == domain)
-        return;
-    domain_ = domain;
-    heads_ = problem.kv_heads;
-    key_width_ = key_width;
-    value_width_ = value_width;
-    blocks_.clear();
-    room_ = std::max<size_t>(kMostCellBytes / (heads_ * head_bytes()), 1);
+KvCells::KvCells(NpuResources& npu, const AttentionProblem& problem, int domain, size_t first_area)
+    : npu_(npu),
+      domain_(domain),
+      first_area_(first_area),
+      heads_(problem.kv_heads),
+      key_width_(padded_key_width(problem)),
+      value_width_(padded_value_width(problem)),
+      room_(room_for(problem)) {
+    blocks_.reserve(room_);  // so that pointers to them stay
+}
+
+bool KvCells::are_for(const AttentionProblem& problem, int domain) const {
+    return domain_ == domain && heads_ == problem.kv_heads && key_width_ == padded_key_width(problem) &&
+           value_width_ == padded_value_width(problem);
 }
 
 void KvCells::forget() {
+    for (std::vector<Block*>& blocks : held_)
+        blocks.clear();
     for (Block& block : blocks_)
         block.number = SIZE_MAX;
 }
@@ -81,22 +99,68 @@ size_t KvCells::head_bytes() const {
     return (key_width_ + value_width_) * kAttentionBlock * kHalf;
 }
 
+bool KvCells::is_held(const Block& block, size_t but_by) const {
+    for (size_t place = 0; place < kPlaces; ++place)
+        if (place != but_by && std::ranges::find(held_[place], &block) != held_[place].end()) return true;
+    return false;
+}
+
+// Is there anything to be packed?
+bool KvCells::lacks(const Block& block, const Visibility& visibility) {
+    for (size_t part = 0; part < kPartsOfBlock; ++part) {
+        if (value_depth(block.number) > kValueBlock && !block.begun[part]) return true;
+        const size_t at = block.number * kPartsOfBlock + part;
+        if (at >= visibility.parts()) break;
+        const uint8_t* const seen = visibility.seen(at);
+        for (size_t i = 0; i < kValueBlock; ++i)
+            if (seen[i] != 0 && !block.packed[part * kValueBlock + i]) return true;
+    }
+    return false;
+}
+
+// The place's own copy, unless it lacks something that the other's has; null if there is none.
+KvCells::Block* KvCells::find(const Visibility& visibility, uint64_t layer, size_t number, size_t place) {
+    Block* own = nullptr;
+    Block* others = nullptr;
+    for (Block& block : blocks_)
+        if (block.layer == layer && block.number == number) (block.place == place ? own : others) = &block;
+    const bool whole = others != nullptr && !lacks(*others, visibility);
+    return whole && (own == nullptr || lacks(*own, visibility)) ? others : own;
+}
+
+bool KvCells::may_pack(const Visibility& visibility, uint64_t layer, std::span<const size_t> blocks,
+                       size_t place) const {
+    size_t new_ones = 0;
+    size_t kept = 0;  // by others, or asked for
+    std::vector<const Block*> wanted;
+    for (const size_t number : blocks) {
+        const Block* const block = const_cast<KvCells*>(this)->find(visibility, layer, number, place);
+        if (block == nullptr) ++new_ones;
+        if (block == nullptr) continue;
+        if (is_held(*block, place) && lacks(*block, visibility)) return false;
+        wanted.push_back(block);
+    }
+    for (const Block& block : blocks_)
+        if (is_held(block, place) || std::ranges::find(wanted, &block) != wanted.end()) ++kept;
+    return kept + new_ones <= room_;
+}
+
 // The block, if it is there. Else room for it: that of another layer's that was used longest ago; or, since
 // blocks of a layer are asked for in turns, that of this layer's which will be needed last.
-Result<KvCells::Block*> KvCells::block_for(uint64_t layer, size_t number) {
+Result<KvCells::Block*> KvCells::block_for(const Visibility& visibility, uint64_t layer, size_t number,
+                                           size_t place) {
+    if (Block* const known = find(visibility, layer, number, place); known != nullptr) return known;
     Block* oldest = nullptr;
     Block* newest = nullptr;
     for (Block& block : blocks_) {
-        if (block.layer == layer && block.number == number) return &block;
-        if (std::ranges::find(current_, &block) != current_.end()) continue;
+        if (is_held(block)) continue;
         if (block.layer != layer && (oldest == nullptr || block.used < oldest->used)) oldest = &block;
         if (block.layer == layer && (newest == nullptr || block.used > newest->used)) newest = &block;
     }
     Block* room = oldest != nullptr ? oldest : newest;
     if (blocks_.size() < room_) {
-        const Slice memory = RKNPU2_TAKE(
-            npu_.areas.activations(domain_, kAreasOfCells + blocks_.size(), heads_ * head_bytes()));
-        blocks_.reserve(room_);  // so that pointers to them stay
+        const Slice memory =
+            RKNPU2_TAKE(npu_.areas.activations(domain_, first_area_ + blocks_.size(), heads_ * head_bytes()));
         room = &blocks_.emplace_back();
         room->memory = memory;
     }
@@ -104,6 +168,7 @@ Result<KvCells::Block*> KvCells::block_for(uint64_t layer, size_t number) {
         return Status(StatusCode::kInternal, "more blocks of a cache at a time than there is room for");
     room->layer = layer;
     room->number = number;
+    room->place = place;
     room->packed.reset();
     room->no_half.reset();
     room->begun.fill(false);
@@ -138,19 +203,27 @@ void KvCells::add_work(Block& block, const Visibility& visibility, std::vector<W
     }
 }
 
-Slice KvCells::keys(size_t block, size_t head, size_t columns) const {
-    Slice slice = (*std::ranges::find(current_, block, &Block::number))->memory;
+Slice KvCells::keys_of(const Block& block, size_t head, size_t columns) const {
+    Slice slice = block.memory;
     slice.offset += head * head_bytes();
     slice.bytes = columns * key_width_ * kHalf;
     return slice;
 }
 
-Slice KvCells::values(size_t block, size_t head, size_t part) const {
-    Slice slice = keys(block, head, kAttentionBlock);
-    const size_t bytes = value_depth(block) * value_width_ * kHalf;
+Slice KvCells::values_of(const Block& block, size_t head, size_t part) const {
+    Slice slice = keys_of(block, head, kAttentionBlock);
+    const size_t bytes = value_depth(block.number) * value_width_ * kHalf;
     slice.offset += slice.bytes + part * bytes;
     slice.bytes = bytes;
     return slice;
+}
+
+Slice KvCells::keys(size_t place, size_t block, size_t head, size_t columns) const {
+    return keys_of(**std::ranges::find(held_[place], block, &Block::number), head, columns);
+}
+
+Slice KvCells::values(size_t place, size_t block, size_t head, size_t part) const {
+    return values_of(**std::ranges::find(held_[place], block, &Block::number), head, part);
 }
 
 void KvCells::pack_head(const AttentionProblem& problem, const Work& work, size_t head) {
@@ -165,13 +238,13 @@ void KvCells::pack_head(const AttentionProblem& problem, const Work& work, size_
                                 position,
                                 pack_keys,
                                 {nullptr, 0, problem.keys.width, key_width_, first, 0, seen,
-                                 native(keys(block, head, kAttentionBlock))}},
+                                 native(keys_of(*work.block, head, kAttentionBlock))}},
                                {problem.values,
                                 head,
                                 position,
                                 pack_values,
                                 {nullptr, 0, problem.values.width, value_width_, first % depth, 0, seen,
-                                 native(values(block, head, first / depth)), depth}}};
+                                 native(values_of(*work.block, head, first / depth)), depth}}};
     const auto pack_one_by_one = [&](const RowsOfHead& rows, size_t begin, size_t count) {
         static constexpr uint8_t kUnseen = 0;
         for (size_t i = begin; i < begin + count; ++i) {
@@ -193,8 +266,8 @@ void KvCells::pack_head(const AttentionProblem& problem, const Work& work, size_
     }
 }
 
-bool KvCells::sees_what_has_no_half(const AttentionProblem& problem, size_t token) const {
-    for (const Block* const block : current_) {
+bool KvCells::sees_what_has_no_half(const AttentionProblem& problem, size_t token, size_t place) const {
+    for (const Block* const block : held_[place]) {
         for (size_t i = 0; block->no_half.any() && i < kAttentionBlock; ++i) {
             if (!block->no_half[i]) continue;
             if (problem.mask == nullptr) return true;
@@ -207,16 +280,17 @@ bool KvCells::sees_what_has_no_half(const AttentionProblem& problem, size_t toke
 }
 
 Status KvCells::pack(const AttentionProblem& problem, const Visibility& visibility, uint64_t layer,
-                     std::span<const size_t> blocks) {
-    current_.clear();
+                     std::span<const size_t> blocks, size_t place) {
+    std::vector<Block*>& held = held_[place];
+    held.clear();
     for (const size_t number : blocks) {
-        Block* const block = RKNPU2_TAKE(block_for(layer, number));
+        Block* const block = RKNPU2_TAKE(block_for(visibility, layer, number, place));
         block->used = ++uses_;
-        current_.push_back(block);
+        held.push_back(block);
     }
     const PhaseTimer timer(npu_.counters, Phase::kQuantise);
     std::vector<Work> work;
-    for (Block* const block : current_)
+    for (Block* const block : held)
         add_work(*block, visibility, work);
     npu_.pool.parallel_for(work.size() * heads_,
                            [&](size_t i) { pack_head(problem, work[i / heads_], i % heads_); });
@@ -237,8 +311,8 @@ Status KvCells::publish(std::span<const Work> work) {
             const size_t begin = first / kGroup * kGroup * row_bytes;
             const size_t end = round_up(first + work[i].count, kGroup) * row_bytes;
             for (size_t head = 0; head < heads_; ++head) {
-                const Slice of_values = values(block->number, head, first / value_depth(block->number));
-                where.push_back({keys(block->number, head, 0).offset + begin, end - begin});
+                const Slice of_values = values_of(*block, head, first / value_depth(block->number));
+                where.push_back({keys_of(*block, head, 0).offset + begin, end - begin});
                 where.push_back({of_values.offset, of_values.bytes});
                 npu_.counters.attention.packed_bytes += end - begin + of_values.bytes;
             }

@@ -9,20 +9,23 @@
 // half (an infinity, a NaN, a number beyond 65504) is stored as zeros, too, and noted: such tokens are not for
 // the NPU.
 //
-// When there is no room for all blocks of a layer, some are packed again for each call.
+// Attentions in kPlaces places may be under way at the same time. Nothing is written to a block that runs of
+// another one read: each place has a copy of its own of a block that still grows. Copies that have all that is
+// asked for are read in common.
 //
-// One object for each flow, or for a node that is computed alone; used by one thread, which has the device.
+// When there is no room for all blocks of a layer, some are packed again for each attention.
+//
+// One object for each shape of heads of a flow, or for a node that is computed alone; used by one thread, which has
+// the device.
 #pragma once
 
 #include <bitset>
 
 #include "attention/visibility.hpp"
 #include "matmul/npu_resources.hpp"
+#include "plan/attention_policy.hpp"
 
 namespace rknpu2 {
-
-// Bytes of all blocks that are kept, unless one alone is larger.
-inline constexpr size_t kMostCellBytes = size_t{64} << 20;
 
 // Work areas of attention have indices from here on: beside those of a flow that runs.
 inline constexpr size_t kAttentionAreas = size_t{1} << 32;
@@ -36,26 +39,31 @@ inline constexpr size_t value_depth(size_t block) {
 
 class KvCells {
   public:
-    explicit KvCells(NpuResources& npu) : npu_(npu) {}
+    // For attentions of the problem's shape, in that domain. first_area: one of kAreasOfCells on.
+    KvCells(NpuResources& npu, const AttentionProblem& problem, int domain, size_t first_area);
 
-    // From now on: blocks of attentions of this shape, in that domain. All blocks of another shape are forgotten.
-    void use(const AttentionProblem& problem, int domain);
-    // All blocks.
+    bool are_for(const AttentionProblem& problem, int domain) const;
+    // All blocks. Nothing may read them.
     void forget();
-    // How many blocks can be there at the same time, 1 or more.
-    size_t room() const { return room_; }
+    // How many blocks each place can have at the same time, 1 or more.
+    size_t room() const { return std::max<size_t>(room_ / kPlaces, 1); }
 
-    // Has the blocks (at most room() of them) packed as far as some token sees them. `layer` tells keys and values
-    // of the graph from others. Nothing that reads them may run.
+    // May pack() be called, or would it write what another place reads?
+    bool may_pack(const Visibility& visibility, uint64_t layer, std::span<const size_t> blocks,
+                  size_t place) const;
+    // Has the blocks (at most room() of them) packed as far as some token sees them. They stay until the next call for
+    // that place. `layer` tells keys and values of the graph from others. Runs of the place may read nothing now.
     Status pack(const AttentionProblem& problem, const Visibility& visibility, uint64_t layer,
-                std::span<const size_t> blocks);
+                std::span<const size_t> blocks, size_t place);
+    // The place reads nothing any more.
+    void release(size_t place) { held_[place].clear(); }
 
-    // Does the token see a position of these blocks that has no half?
-    bool sees_what_has_no_half(const AttentionProblem& problem, size_t token) const;
-    // `block` is one that the last pack() has named. `columns` of the keys: a multiple of 16.
-    Slice keys(size_t block, size_t head, size_t columns) const;
+    // Does the token see a position of the place's blocks that has no half?
+    bool sees_what_has_no_half(const AttentionProblem& problem, size_t token, size_t place) const;
+    // `block` is one that the last pack() for the place has named. `columns` of the keys: a multiple of 16.
+    Slice keys(size_t place, size_t block, size_t head, size_t columns) const;
     // part: of value_depth() positions.
-    Slice values(size_t block, size_t head, size_t part) const;
+    Slice values(size_t place, size_t block, size_t head, size_t part) const;
 
     size_t key_width() const { return key_width_; }      // padded: K of the first product
     size_t value_width() const { return value_width_; }  // padded: N of the second one
@@ -65,6 +73,7 @@ class KvCells {
         Slice memory;
         uint64_t layer = 0;
         size_t number = SIZE_MAX;  // SIZE_MAX: none
+        size_t place = 0;          // whose copy it is
         uint64_t used = 0;
         std::bitset<kAttentionBlock> packed;
         std::bitset<kAttentionBlock> no_half;
@@ -79,22 +88,28 @@ class KvCells {
         std::array<uint8_t, kValueBlock> seen{};
     };
 
-    Result<Block*> block_for(uint64_t layer, size_t number);
+    static bool lacks(const Block& block, const Visibility& visibility);
+    Block* find(const Visibility& visibility, uint64_t layer, size_t number, size_t place);
+    bool is_held(const Block& block, size_t but_by = SIZE_MAX) const;
+    Result<Block*> block_for(const Visibility& visibility, uint64_t layer, size_t number, size_t place);
     void add_work(Block& block, const Visibility& visibility, std::vector<Work>& work) const;
+    Slice keys_of(const Block& block, size_t head, size_t columns) const;
+    Slice values_of(const Block& block, size_t head, size_t part) const;
     void pack_head(const AttentionProblem& problem, const Work& work, size_t head);
     Status publish(std::span<const Work> work);
     size_t head_bytes() const;
 
     NpuResources& npu_;
-    int domain_ = 0;
-    size_t heads_ = 0;
-    size_t key_width_ = 0;
-    size_t value_width_ = 0;
-    size_t room_ = 1;
+    const int domain_;
+    const size_t first_area_;
+    const size_t heads_;
+    const size_t key_width_;
+    const size_t value_width_;
+    const size_t room_;  // blocks
     uint64_t uses_ = 0;
     std::vector<Block> blocks_;
-    std::mutex no_half_mutex_;     // guards those of all blocks
-    std::vector<Block*> current_;  // of the last pack()
+    std::mutex no_half_mutex_;                         // guards those of all blocks
+    std::array<std::vector<Block*>, kPlaces> held_{};  // of the last pack() for each place
 };
 
 }  // namespace rknpu2

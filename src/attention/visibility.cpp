@@ -17,6 +17,7 @@ void Visibility::look(const AttentionProblem& problem, ThreadPool& pool) {
     tokens_ = problem.tokens;
     sees_.assign(parts_ * tokens_, Sees::kEverything);
     seen_.assign(parts_ * kValueBlock, 0);
+    ends_.assign(parts_ * tokens_, 0);
     pool.parallel_for(parts_, [&](size_t part) { look_at(problem, part); });
 }
 
@@ -24,7 +25,12 @@ void Visibility::look_at(const AttentionProblem& problem, size_t part) {
     const size_t first = part * kValueBlock;
     const size_t count = std::min(kValueBlock, problem.positions - first);
     uint8_t* const seen = seen_.data() + first;
-    if (problem.mask == nullptr) return static_cast<void>(std::fill_n(seen, count, uint8_t{1}));
+    uint16_t* const ends = ends_.data() + part * tokens_;
+    if (problem.mask == nullptr) {
+        std::fill_n(seen, count, uint8_t{1});
+        std::fill_n(ends, tokens_, static_cast<uint16_t>(count));
+        return;
+    }
     for (size_t token = 0; token < tokens_; ++token) {
         uint8_t some = 0;
         uint16_t added = 0;
@@ -37,6 +43,15 @@ void Visibility::look_at(const AttentionProblem& problem, size_t part) {
                 added |= mask[i] & kMagnitude;
             }
         }
+        const auto sees = [&](size_t position) {
+            for (size_t head = 0; head < problem.mask_heads; ++head)
+                if (problem.mask_row(token, head)[first + position] != kHiddenMask) return true;
+            return false;
+        };
+        size_t end = some == 0 ? 0 : count;
+        while (end > 0 && !sees(end - 1))
+            --end;
+        ends[token] = static_cast<uint16_t>(end);
         sees_[part * tokens_ + token] = some == 0    ? Sees::kNothing
                                         : added != 0 ? Sees::kSome
                                                      : Sees::kEverything;
@@ -47,6 +62,11 @@ Visibility::Sees Visibility::of(size_t part, size_t first, size_t count) const {
     const Sees* const sees = sees_.data() + part * tokens_ + first;
     const bool alike = std::all_of(sees, sees + count, [&](Sees other) { return other == sees[0]; });
     return alike ? sees[0] : Sees::kSome;
+}
+
+size_t Visibility::end_of(size_t part, size_t first, size_t count) const {
+    const uint16_t* const ends = ends_.data() + part * tokens_ + first;
+    return *std::max_element(ends, ends + count);
 }
 
 }  // namespace rknpu2

@@ -29,6 +29,8 @@ class Visibility {
     size_t parts() const { return parts_; }
     // What tokens first .. first + count - 1 see of a part, all heads together.
     Sees of(size_t part, size_t first, size_t count) const;
+    // Behind the last position of the part that one of them sees; 0: they see none.
+    size_t end_of(size_t part, size_t first, size_t count) const;
     // kValueBlock values: 0 for a position that no token may see.
     const uint8_t* seen(size_t part) const { return seen_.data() + part * kValueBlock; }
 
@@ -37,8 +39,9 @@ class Visibility {
 
     size_t parts_ = 0;
     size_t tokens_ = 0;
-    std::vector<Sees> sees_;     // [part][token]
-    std::vector<uint8_t> seen_;  // [part][kValueBlock]
+    std::vector<Sees> sees_;      // [part][token]
+    std::vector<uint16_t> ends_;  // [part][token]: behind the last position that the token sees
+    std::vector<uint8_t> seen_;   // [part][kValueBlock]
 };
 
 }  // namespace rknpu2

@@ -7,20 +7,36 @@
 #include "plan/weight_plan.hpp"
 
 namespace rknpu2 {
-Result<View> CachedContext::view(Operand operand, size_t row_index, const Slice& slice, size_t bytes) {
+
+Result<View> CachedContext::described(Operand operand, size_t row_index, const Slice& slice,
+                                      size_t bytes) const {
     const View view{slice.id, context_->operand_bytes(operand, row_index), &slice.memory(), slice.offset,
                     slice.alone()};
-    if (view.bytes > bytes) {
-        return Status(StatusCode::kDeviceError,
-                      format("the runtime wants %zu bytes where the layout has %zu", view.bytes, bytes));
-    }
-    if (view.whole || imports_.contains(view)) return view;
-    imports_[view] = RKNPU2_TAKE(context_->import_slice(slice.memory(), slice.offset, view.bytes));
+    if (view.bytes <= bytes) return view;
+    return Status(StatusCode::kDeviceError,
+                  format("the runtime wants %zu bytes where the layout has %zu", view.bytes, bytes));
+}
+
+Result<View> CachedContext::view(Operand operand, size_t row_index, const Slice& slice, size_t bytes) {
+    const View view = RKNPU2_TAKE(described(operand, row_index, slice, bytes));
+    RKNPU2_RETURN_IF_ERROR(import(view));
     return view;
+}
+
+Status CachedContext::import(const View& view) {
+    if (view.whole || imports_.contains(view)) return {};
+    if (key_.set == ContextKey::kAttention && imports_.size() >= kMostImports) {
+        std::erase_if(imports_, [&](const auto& entry) {
+            return entry.first != activations_ && entry.first != weights_ && entry.first != result_;
+        });
+    }
+    imports_[view] = RKNPU2_TAKE(context_->import_slice(*view.memory, view.offset, view.bytes));
+    return {};
 }
 
 Status CachedContext::bind(Operand operand, const View& view, View& bound) {
     if (bound == view) return {};
+    RKNPU2_RETURN_IF_ERROR(import(view));
     bound = {};
     NpuMemory* const memory = view.whole ? view.memory : imports_.at(view).get();
     RKNPU2_RETURN_IF_ERROR(

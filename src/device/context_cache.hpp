@@ -44,21 +44,25 @@ struct ContextKey {
 
 class CachedContext {
   public:
+    // Imports that a context of attention keeps; those of products are as many as the weights.
+    static constexpr size_t kMostImports = 512;
+
     CachedContext(const ContextKey& key, std::unique_ptr<NpuContext> context, Coherency& coherency)
         : key_(key), context_(std::move(context)), coherency_(coherency) {}
 
     const ContextKey& key() const { return key_; }
 
     // The operand when row count `row_index` is selected, from the beginning of `slice` on, where there are
-    // `bytes`. Fails if the runtime wants more. The first call may import; others may be made on any thread
-    // while the context runs.
+    // `bytes`. Fails if the runtime wants more. May be called on any thread while the context runs; prepare() imports.
+    Result<View> described(Operand operand, size_t row_index, const Slice& slice, size_t bytes) const;
+    // The same, and imports what must be. Not while the context runs, unless it has been imported.
     Result<View> view(Operand operand, size_t row_index, const Slice& slice, size_t bytes);
 
     Status activations_written(const View& view) {
         return coherency_.activations_written(*context_, *view.memory, view.bytes);
     }
 
-    // Selects the row count and binds what is not bound already.
+    // Selects the row count and binds what is not bound already; imports what has not been.
     Status prepare(size_t row_index, const View& activations, const View& weights, const View& result);
     // Runs what prepare() bound and makes the result visible to the CPU.
     Status run();
@@ -67,6 +71,7 @@ class CachedContext {
     void forget(const Slice& slice);
 
   private:
+    Status import(const View& view);
     Status bind(Operand operand, const View& view, View& bound);
 
     ContextKey key_;

@@ -131,7 +131,7 @@ Status NpuFlow::find_contexts() {
         for (const Batch& batch : group.batches) {
             for (const Run* const run : batch.runs) {
                 const ContextKey key = context_key(*batch.weights[0], *run);
-                if (keys.insert(key).second && keys.size() > npu_.contexts.capacity())
+                if (keys.insert(key).second && keys.size() + contexts_of_others_ > npu_.contexts.capacity())
                     return {StatusCode::kUnsupported, "too many shapes for one flow"};
                 CachedContext* const context = RKNPU2_TAKE(npu_.contexts.get(key));
                 group.contexts.push_back(context);
@@ -222,7 +222,7 @@ bool NpuFlow::has_room() const {
 
 // Gives the NPU back when the turn is over, unless something of ours runs.
 void NpuFlow::let_others() {
-    if (running_.empty() && !others_run_ && must_give_way()) among_processes_.end();
+    if (running_.empty() && others_ == 0 && must_give_way()) among_processes_.end();
 }
 
 Status NpuFlow::take_turn() {
@@ -287,18 +287,23 @@ void NpuFlow::take_from_lane(const NpuLane::Job& job) {
 Status NpuFlow::begin_other_runs() {
     let_others();
     RKNPU2_RETURN_IF_ERROR(take_turn());
-    others_run_ = true;
+    ++others_;
     return {};
 }
 
+bool NpuFlow::may_begin_other_runs() {
+    let_others();
+    return failed_.empty() && !must_give_way();
+}
+
 void NpuFlow::end_other_runs() {
-    others_run_ = false;
+    --others_;
     let_others();
 }
 
 Result<size_t> NpuFlow::next_done(bool wait) {
     while (done_.empty()) {
-        if (!failed_.empty() && !others_run_) {
+        if (!failed_.empty() && others_ == 0) {
             // Contexts can only be dropped while nobody runs.
             while (const NpuLane::Job* const other = npu_.lane->wait())
                 take_from_lane(*other);

@@ -51,6 +51,8 @@ class NpuFlow {
 
     // Another group: all weights, by the same activations. Weights must stay until the flow is destroyed.
     void add_group(std::span<const PackedWeight* const> weights);
+    // Others that have runs in the lane need so many contexts; they count as the flow's.
+    void add_contexts_of_others(size_t count) { contexts_of_others_ += count; }
     // Takes the device and makes room. The destructor gives back what a begin() that failed has taken.
     // kUnsupported: there are more shapes than the device keeps contexts.
     // kOutOfMemory: there is not enough for a flow. What else fails is tried again as GGML_RKNPU2_ON_ERROR
@@ -65,10 +67,14 @@ class NpuFlow {
     bool has_room() const;
     Status submit(size_t group, size_t chunk);
     bool is_waiting() const { return !running_.empty() || !done_.empty() || !failed_.empty(); }
-    // Between these two, somebody else has runs in the lane (NpuLane::submit_first): the flow keeps the device, and
-    // its own runs that fail are submitted again only afterwards.
+    // Between these two, which may be nested, somebody else has runs in the lane (NpuLane::submit_first): the flow keeps
+    // the device, and its own runs that fail are submitted again only afterwards.
     Status begin_other_runs();
     void end_other_runs();
+    // Not while others wait for the device, or runs are to be submitted again, and what has begun is not over.
+    bool may_begin_other_runs();
+    // Blocks until there is something new of either kind. Only while there is something under way.
+    void wait_for_any() { npu_.lane->wait_for_any(); }
     // Returns a submitted chunk whose results are there. Without `wait`: SIZE_MAX if there is none. With `wait`:
     // waits for one; only while is_waiting().
     Result<size_t> next_done(bool wait);
@@ -79,8 +85,8 @@ class NpuFlow {
   private:
     // Submitted chunks at a time: one that the NPU works on, and the next.
     static constexpr size_t kInLane = 2;
-    // Chunks that have results: those, and one whose results are being taken.
-    static constexpr size_t kSlots = kInLane + 1;
+    // Chunks that have results: those, and two whose results are being taken or wait for that.
+    static constexpr size_t kSlots = kInLane + 2;
 
     struct FlowGroup {
         BatchList batches;
@@ -124,11 +130,12 @@ class NpuFlow {
     size_t longest_rotated_ = 0;  // segment
     size_t cubes_of_a_chunk_ = 0;
     size_t results_of_a_chunk_ = 0;
+    size_t contexts_of_others_ = 0;
     std::array<bool, kSlots> slot_taken_{};
     std::deque<size_t> running_;  // chunks in the lane
     std::deque<size_t> done_;     // and those whose results nobody has asked for yet
     std::deque<size_t> failed_;   // and those to be submitted again
-    bool others_run_ = false;
+    size_t others_ = 0;           // that have runs of their own
 };
 
 }  // namespace rknpu2

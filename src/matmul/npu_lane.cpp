@@ -53,8 +53,7 @@ NpuLane::Job* NpuLane::done() {
 NpuLane::Job* NpuLane::wait() {
     if (jobs_.empty()) return nullptr;
     if (team_.size() == 0) {
-        for (size_t core = 0; core < cores_; ++core)
-            do_part(*jobs_.front(), core);
+        if (done_count_ == 0) do_here(*jobs_.front());
         return done();
     }
     if (spins_) spin_until([&] { return done_count_ > 0; }, kRunSpin);
@@ -65,14 +64,32 @@ NpuLane::Job* NpuLane::wait() {
     return done();
 }
 
+bool NpuLane::is_done(const Job& job) {
+    const std::lock_guard lock(mutex_);
+    return job.cores_left == 0;
+}
+
 void NpuLane::wait_for(Job& job) {
-    for (size_t core = 0; team_.size() == 0 && core < cores_; ++core)
-        do_part(job, core);
+    if (team_.size() == 0) do_here(job);
     if (spins_) spin_until([&] { return first_done_count_ > 0; }, kRunSpin);
     std::unique_lock lock(mutex_);
     finished_.wait(lock, [&] { return job.cores_left == 0; });
     std::erase(first_jobs_, &job);
     --first_done_count_;
+}
+
+void NpuLane::wait_for_any() {
+    const auto any = [&] { return first_done_count_ > 0 || done_count_ > 0; };
+    if (team_.size() == 0 && !any()) do_here(first_jobs_.empty() ? *jobs_.front() : *first_jobs_.front());
+    if (spins_) spin_until(any, kRunSpin);
+    std::unique_lock lock(mutex_);
+    finished_.wait(lock, any);
+}
+
+// Without threads.
+void NpuLane::do_here(Job& job) {
+    for (size_t core = 0; core < cores_; ++core)
+        if (!std::exchange(job.begun[core], true)) do_part(job, core);
 }
 
 // The next job for one of the thread's cores; null: there is none.

@@ -4,11 +4,10 @@
 // A job is a list of runs for each core. A core begins jobs in the order in which they were submitted, whatever the
 // others do; those that go first also between two runs of others. A job is done when all cores are; when a run of it
 // fails, the runs that are left are skipped. The first run that reads a cube makes it visible to the device.
-// submit(), done(), wait() and wait_for() belong to one thread. The lane's threads sleep while there is nothing to do;
+// All that submits, asks and waits belongs to one thread. The lane's threads sleep while there is nothing to do;
 // they allocate nothing, and make no contexts or imports.
 //
-// When there are fewer threads to be had than cores, they share the cores; without any, wait() and wait_for() do
-// the runs.
+// When there are fewer threads to be had than cores, they share the cores; without any, who waits does the runs.
 #pragma once
 
 #include <atomic>
@@ -51,7 +50,10 @@ class NpuLane {
     // Likewise for a job that goes before all others. It must stay where it is until wait_for() returns; done() and
     // wait() do not know of it.
     void submit_first(Job& job) { submit(job, true); }
+    bool is_done(const Job& job);
     void wait_for(Job& job);
+    // Blocks until some job, of either kind, is done that nobody has got back. Only while there is one.
+    void wait_for_any();
 
   private:
     void submit(Job& job, bool first);
@@ -60,6 +62,7 @@ class NpuLane {
     void do_part(Job& job, size_t core);
     void run_all(Job& job, size_t core);
     void do_first_jobs(size_t core);
+    void do_here(Job& job);
     bool sync(const BoundRun& run, Job& job, Status& status);
 
     Counters& counters_;
@@ -72,7 +75,7 @@ class NpuLane {
     std::vector<Job*> jobs_;  // submitted and not returned yet, in their order; the submitting thread's alone
     std::atomic<size_t> done_count_{0};        // of them, done and not returned yet
     std::vector<Job*> first_jobs_;             // likewise, those that go first
-    std::atomic<size_t> first_done_count_{0};  // they are done in their order
+    std::atomic<size_t> first_done_count_{0};  // of them, done and not waited for yet
     bool stop_ = false;
     size_t threads_ = 0;  // thread i of them serves the cores i, i + threads_, ...
     StartedThreads team_;

@@ -33,6 +33,15 @@ const char* attention_reason_text(AttentionReason reason);
 inline constexpr size_t kFewestTokens = 64;  // a flow's chunk
 inline constexpr size_t kFewestPositions = 512;
 
+// Attentions under way at the same time.
+inline constexpr size_t kPlaces = 2;
+
+// Bytes of packed keys and values that are kept, unless one block alone is larger: more where a block is large, as that of a model
+// whose query heads share no heads of keys.
+constexpr size_t most_cell_bytes(size_t block_bytes) {
+    return (block_bytes > size_t{8} << 20 ? size_t{128} : size_t{24}) << 20;
+}
+
 // `possible`: by its shape. tokens: of each sequence.
 AttentionReason attention_target(bool possible, size_t tokens, size_t positions, const Config& config);
 

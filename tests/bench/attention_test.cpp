@@ -32,10 +32,13 @@ TEST(NpuAttentionModel, ACacheOfAWindowIsARing) {
 
 TEST(NpuAttentionModel, OldPositionsArePackedOnceAndNewOnesAsTheyCome) {
     const Setting s = setting_of("Llama-2-7B", Design::kPlugin);
-    KvBlocks blocks(s.model, s.engine);  // room for four
+    EngineSchedule engine = s.engine;
+    engine.cell_mib = 64;
+    engine.attentions = 1;
+    KvBlocks blocks(s.model, engine);  // room for four
     const Rows graph{1024, 512};
-    const auto pack = [&](int64_t layer, int64_t first) {
-        return blocks.pack(layer, seen_parts(s, layer, {first, 64}, graph)).groups.front();
+    const auto pack = [&](int64_t layer, int64_t first, size_t place = 0) {
+        return blocks.pack(layer, seen_parts(s, layer, {first, 64}, graph), place).groups.front();
     };
     const PackedBlocks::Group first = pack(0, 1024);
     EXPECT_EQ(first.blocks, (std::vector<size_t>{0, 1}));
@@ -50,13 +53,23 @@ TEST(NpuAttentionModel, OldPositionsArePackedOnceAndNewOnesAsTheyCome) {
     pack(2, 1024);  // takes those of layer 1
     EXPECT_EQ(pack(0, 1152).rows_read, 64);
     EXPECT_EQ(pack(1, 1088).rows_read, 1024 + 128);
+    // A place of its own has a copy of the block that grows, and reads the other's where nothing is to be added.
+    engine.attentions = 2;
+    KvBlocks two(s.model, engine);
+    const auto rows_of = [&](int64_t first, size_t place) {
+        return two.pack(0, seen_parts(s, 0, {first, 64}, graph), place).groups.front().rows_read;
+    };
+    EXPECT_EQ(rows_of(1024, 0), 1024 + 64);
+    EXPECT_EQ(rows_of(1088, 1), 128);
+    EXPECT_EQ(rows_of(1152, 0), 128);
+    EXPECT_EQ(rows_of(1152, 1), 0);
 }
 
 TEST(NpuAttentionModel, RunsAndScores) {
     const Setting s = setting_of("Qwen2.5-1.5B", Design::kPlugin);  // two KV heads of six
     const Rows graph{1024, 512}, rows{1024, 128};
     KvBlocks blocks(s.model, s.engine);
-    const Stage stage = npu_attention(s, 0, rows, graph, blocks.pack(0, seen_parts(s, 0, rows, graph)));
+    const Stage stage = npu_attention(s, 0, rows, graph, blocks.pack(0, seen_parts(s, 0, rows, graph), 0));
     double macs_ns = 0, scores = 0;
     size_t runs = 0;
     for (const Operation& operation : stage.operations) {
@@ -68,7 +81,7 @@ TEST(NpuAttentionModel, RunsAndScores) {
     }
     // 768 rows of each head are three pieces: with two blocks 12 units, each with scores and values.
     EXPECT_EQ(runs, 24U);
-    const double all = 2 * 768 * (1024 + 512.0);
+    const double all = 2 * 768 * (1024 + 256.0);
     EXPECT_NEAR(scores / s.board.block_pass_ns, all, 1e-3);
     // By values, the second block is multiplied whole.
     const double macs = 128 * (all + 2 * 768 * 2048.0);

@@ -146,27 +146,25 @@ TEST(Prediction, AimsOfCompact) {
 // Prompts of 4096 tokens in graphs of 512.
 struct LongAim {
     const char* model;
-    double tps;       // at least
-    double best_tps;  // with two attentions at a time
+    double tps;  // at least
     double times_cpu;
+    double busy;  // the busiest resource in the middle half
 };
 
 TEST(Prediction, AimsOfLongPrompts) {
     for (const LongAim& aim :
-         {LongAim{"Llama-2-7B", 124, 130, 3.5}, LongAim{"Llama-3.1-8B", 121, 120, 3.5},
-          LongAim{"Qwen2.5-1.5B", 480, 505, 4.5}, LongAim{"Gemma-3-1B", 1100, 1200, 2.65},
-          LongAim{"TinyLlama-1.1B", 430, 455, 4}}) {
+         {LongAim{"Llama-2-7B", 132, 4, 0.92}, LongAim{"Llama-3.1-8B", 125, 3.9, 0.89},
+          LongAim{"Qwen2.5-1.5B", 500, 4.8, 0.88}, LongAim{"Gemma-3-1B", 1250, 3.1, 0.95},
+          LongAim{"TinyLlama-1.1B", 455, 4.4, 0.95}}) {
         SCOPED_TRACE(aim.model);
         Setting s = setting_of(aim.model, Design::kPlugin);
         const auto prefill = [&] { return predict(s, {.prompt = 4096}).prefill; };
         const PassResult npu = prefill();
         expect_sound(npu);
         EXPECT_GE(npu.tokens_per_second, aim.tps);
-        s.engine = {.slots = 4, .attentions = 2, .added_later = 3, .position_step = 256};
-        const PassResult best = prefill();
-        expect_sound(best);
-        EXPECT_GE(best.tokens_per_second, aim.best_tps);
-        EXPECT_GE(busiest(best.steady).share, 0.88);
+        EXPECT_GE(busiest(npu.steady).share, aim.busy);
+        s.engine.attentions = 1;
+        EXPECT_GE(npu.tokens_per_second, 1.02 * prefill().tokens_per_second);
         s.attention = AttentionOn::kCpu;
         EXPECT_GE(npu.tokens_per_second, aim.times_cpu * prefill().tokens_per_second);
     }

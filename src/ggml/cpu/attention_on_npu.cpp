@@ -4,6 +4,7 @@
 #include "base/log.hpp"
 #include "ggml/host/graph_status.hpp"
 #include "matmul/npu_device.hpp"
+#include "matmul/npu_flow.hpp"
 
 namespace rknpu2 {
 namespace {
@@ -21,30 +22,49 @@ Status compute_token(const Host& host, OneThreadCpus& one_thread_cpus, const ggm
 
 }  // namespace
 
-Status attend(Host& host, OneThreadCpus& one_thread_cpus, NpuAttention& attention, const ggml_tensor* node,
-              uint64_t layer, int domain, const NpuAttention::Work& work) {
-    for (int64_t sequence = 0; sequence < node->ne[3]; ++sequence) {
-        const auto by_cpu = [&](size_t token) {
-            return compute_token(host, one_thread_cpus, node, sequence, token);
-        };
-        RKNPU2_RETURN_IF_ERROR(attention.run(attention_problem(host, node, sequence),
-                                             layer + static_cast<uint64_t>(sequence), domain,
-                                             {work, by_cpu}));
-    }
-    return {};
+void NodeAttention::begin(const ggml_tensor* node, uint64_t layer, int domain) {
+    node_ = node;
+    layer_ = layer;
+    domain_ = domain;
+    sequence_ = 0;
+    begin_sequence();
+}
+
+void NodeAttention::begin_sequence() {
+    attention_.begin(place_, attention_problem(host_, node_, sequence_),
+                     layer_ + static_cast<uint64_t>(sequence_), domain_,
+                     [this, sequence = sequence_](size_t token) {
+                         return compute_token(host_, one_thread_cpus_, node_, sequence, token);
+                     });
+}
+
+Result<bool> NodeAttention::step() {
+    if (RKNPU2_TAKE(attention_.step(place_))) return true;
+    if (++sequence_ == node_->ne[3]) return false;
+    begin_sequence();
+    return true;
 }
 
 Result<bool> attend_alone(Host& host, OneThreadCpus& one_thread_cpus, const ggml_tensor* node) {
     NpuResources& npu = host.npu->resources();
     RKNPU2_RETURN_IF_ERROR(npu.check_process());
     const std::lock_guard owns(npu.mutex);
-    const DeviceLock::Turn turn = RKNPU2_TAKE(DeviceLock::Turn::take(npu.lock.get()));
+    DeviceLock::Turn turn = RKNPU2_TAKE(DeviceLock::Turn::take(npu.lock.get()));
     npu.activations.forget();
     npu.begin_call();
     npu.get_lane();
-    const auto try_it = [&] {
+    const auto try_it = [&]() -> Status {
         NpuAttention attention(npu);
-        return attend(host, one_thread_cpus, attention, node, 0, 0, [] { return Result<bool>(false); });
+        NodeAttention steps(host, one_thread_cpus, attention, 0);
+        steps.begin(node, 0, 0);
+        auto since = std::chrono::steady_clock::now();
+        while (RKNPU2_TAKE(steps.step())) {
+            if (attention.runs(0) || std::chrono::steady_clock::now() - since < NpuFlow::kTurn) continue;
+            turn.end();
+            turn = RKNPU2_TAKE(DeviceLock::Turn::take(npu.lock.get()));
+            since = std::chrono::steady_clock::now();
+        }
+        return {};
     };
     const uint64_t faults = npu.counters.faults.by_cpu;
     Status status = try_it();

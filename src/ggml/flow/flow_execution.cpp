@@ -3,12 +3,13 @@
 
 #include <algorithm>
 #include <cstring>
+#include <deque>
 #include <new>
 #include <utility>
 
 #include "ggml/buffer/buffer.hpp"
-#include "ggml/cpu/attention_on_npu.hpp"
 #include "ggml/flow/cache_cells.hpp"
+#include "ggml/flow/flow_attention.hpp"
 #include "ggml/flow/rows_graph.hpp"
 #include "ggml/host/graph_status.hpp"
 #include "kernels/quantise.hpp"
@@ -89,7 +90,10 @@ class FlowExecution {
           npu_(host_.npu->resources()),
           flow_(npu_),
           attention_(npu_),
-          waits_(chunks_, plan.stream_rows) {}
+          waits_(chunks_, plan.stream_rows) {
+        for (size_t place = 0; place < kPlaces; ++place)
+            attentions_.emplace_back(host_, tools.one_thread_cpus, plan, flow_, attention_, place);
+    }
 
     Status run(ggml_abort_callback abort, void* abort_data) {
         RKNPU2_RETURN_IF_ERROR(tools_.chunk_memory.grow(plan_.chunk_bytes * chunk_room_ * chunks_.size()));
@@ -100,6 +104,7 @@ class FlowExecution {
             std::ranges::transform(group, weights.begin(), [](const auto& weight) { return weight.get(); });
             flow_.add_group(weights);
         }
+        flow_.add_contexts_of_others(contexts_of_attention(plan_, npu_.config));
         RKNPU2_RETURN_IF_ERROR(flow_.begin(chunks_));
         RKNPU2_RETURN_IF_ERROR(lead(abort, abort_data));
         copy_out();
@@ -109,8 +114,13 @@ class FlowExecution {
 
   private:
     struct Progress {
-        size_t stage = 0;      // the next one
-        bool in_lane = false;  // its group was submitted
+        size_t stage = 0;   // the next one
+        bool busy = false;  // its group was submitted, or its attention begun
+    };
+    // A piece of the CPU's work: the next stage of a chunk, or a step of an attention that has begun.
+    struct Turn {
+        size_t chunk = SIZE_MAX;  // SIZE_MAX: there is none
+        FlowAttention* attention = nullptr;
     };
 
     FlowBlock rows_of(size_t chunk) const {
@@ -123,20 +133,17 @@ class FlowExecution {
     Status lead(ggml_abort_callback abort, void* abort_data) {
         while (true) {
             if (abort(abort_data)) return {StatusCode::kAborted, "the host asked to stop"};
-            RKNPU2_RETURN_IF_ERROR(submit_ready());
-            const size_t chunk = next_for_cpu(Kind::kGroup);
-            const bool wait = chunk == SIZE_MAX;
-            if (wait && !flow_.is_waiting()) break;
-            // Chunks that have come back are looked at before the CPU is given something else.
-            const size_t done = RKNPU2_TAKE(flow_.next_done(wait));
-            if (done != SIZE_MAX) {
+            for (size_t done = RKNPU2_TAKE(flow_.next_done(false)); done != SIZE_MAX;
+                 done = RKNPU2_TAKE(flow_.next_done(false)))
                 came_back(done);
-            } else if (!wait) {
-                Progress& progress = progress_[chunk];
-                const FlowStage& stage = plan_.stages[progress.stage];
-                RKNPU2_RETURN_IF_ERROR(stage.kind == Kind::kAttention ? attention(stage, chunk)
-                                                                      : pass(stage, chunk));
-                ++progress.stage;
+            RKNPU2_RETURN_IF_ERROR(submit_ready());
+            const Turn turn = next_turn();
+            if (turn.chunk != SIZE_MAX) {
+                RKNPU2_RETURN_IF_ERROR(do_turn(turn));
+            } else if (flow_.is_waiting() || std::ranges::any_of(attentions_, &FlowAttention::is_open)) {
+                flow_.wait_for_any();
+            } else {
+                break;
             }
         }
         for (const Progress& progress : progress_)
@@ -146,7 +153,7 @@ class FlowExecution {
     }
 
     void came_back(size_t chunk) {
-        progress_[chunk].in_lane = false;
+        progress_[chunk].busy = false;
         ++progress_[chunk].stage;
     }
 
@@ -154,13 +161,13 @@ class FlowExecution {
     Status submit_ready() {
         for (size_t chunk = 0; chunk < chunks_.size(); ++chunk) {
             Progress& progress = progress_[chunk];
-            const bool waits = !progress.in_lane && progress.stage < plan_.stages.size() &&
+            const bool waits = !progress.busy && progress.stage < plan_.stages.size() &&
                                plan_.stages[progress.stage].kind == Kind::kGroup;
             if (!waits) continue;
             if (!flow_.has_room()) return {};
             const int group = plan_.stages[progress.stage - 1].group_after;
             RKNPU2_RETURN_IF_ERROR(flow_.submit(static_cast<size_t>(group), chunk));
-            progress.in_lane = true;
+            progress.busy = true;
         }
         return {};
     }
@@ -179,22 +186,59 @@ class FlowExecution {
         return progress_[chunk].stage + static_cast<size_t>(kFlowSkew) * chunk;
     }
 
-    // The chunk whose next stage, not one of this kind, is the CPU's turn, and before `best_order`; SIZE_MAX: none.
-    size_t next_for_cpu(Kind without, size_t best_order = SIZE_MAX) {
-        size_t best = SIZE_MAX;
-        for (size_t chunk = 0; chunk < chunks_.size(); ++chunk) {
-            const size_t at = progress_[chunk].stage;
-            const size_t order = order_of(chunk);
-            if (order >= best_order || at >= plan_.stages.size()) continue;
-            const FlowStage& stage = plan_.stages[at];
-            if (stage.kind == Kind::kGroup || stage.kind == without || !may_begin(chunk, stage)) continue;
-            best = chunk;
-            best_order = order;
-        }
-        return best;
+    // Where the attention of a chunk is computed: neighbours, and the last chunk of a layer and the first of the next,
+    // have different places, whatever the time.
+    size_t place_of(size_t chunk) const {
+        const std::span before = std::span(plan_.stages).first(progress_[chunk].stage);
+        const auto layers = static_cast<size_t>(std::ranges::count_if(before, &FlowStage::on_npu));
+        return (layers * chunks_.size() + chunk) % kPlaces;
     }
 
-    Status attention(const FlowStage& stage, size_t chunk) {
+    bool may_do(size_t chunk, const FlowStage& stage) {
+        if (stage.kind == Kind::kGroup || progress_[chunk].busy || !may_begin(chunk, stage)) return false;
+        if (!stage.on_npu()) return true;
+        // In the order of the chunks, so that what is packed does not depend on the time.
+        const auto begun = [&](const Progress& other) {
+            return other.stage + (other.busy ? 1 : 0) > progress_[chunk].stage;
+        };
+        return (chunk == 0 || begun(progress_[chunk - 1])) && !attentions_[place_of(chunk)].is_open() &&
+               flow_.may_begin_other_runs();
+    }
+
+    // The first in their order that need not wait.
+    Turn next_turn() {
+        Turn turn;
+        const auto before = [&](size_t chunk) {
+            return turn.chunk == SIZE_MAX || order_of(chunk) < order_of(turn.chunk);
+        };
+        for (FlowAttention& attention : attentions_)
+            if (attention.may_step() && before(attention.chunk())) turn = {attention.chunk(), &attention};
+        for (size_t chunk = 0; chunk < chunks_.size(); ++chunk) {
+            const size_t at = progress_[chunk].stage;
+            if (at < plan_.stages.size() && before(chunk) && may_do(chunk, plan_.stages[at])) turn = {chunk};
+        }
+        return turn;
+    }
+
+    Status do_turn(const Turn& turn) {
+        Progress& progress = progress_[turn.chunk];
+        const FlowStage& stage = plan_.stages[progress.stage];
+        if (turn.attention != nullptr) {
+            if (!RKNPU2_TAKE(turn.attention->step())) came_back(turn.chunk);
+            return {};
+        }
+        if (stage.on_npu()) {
+            progress.busy = true;
+            return attentions_[place_of(turn.chunk)].begin(progress.stage, turn.chunk, rows_of(turn.chunk),
+                                                           packed_.front().front()->domain());
+        }
+        RKNPU2_RETURN_IF_ERROR(stage.kind == Kind::kAttention ? attend_by_cpu(stage, turn.chunk)
+                                                              : pass(stage, turn.chunk));
+        ++progress.stage;
+        return {};
+    }
+
+    Status attend_by_cpu(const FlowStage& stage, size_t chunk) {
         RowsGraph graph(host_.ggml, plan_, stage);
         FlowBlock rows = rows_of(chunk);
         const int64_t end = rows.first + rows.count;
@@ -202,42 +246,11 @@ class FlowExecution {
             const int64_t left_of_stream = plan_.stream_rows - rows.first % plan_.stream_rows;
             rows.count = std::min(end - rows.first, left_of_stream);
             ggml_cgraph* const shown = graph.show(rows);
-            if (stage.on_npu()) {
-                RKNPU2_RETURN_IF_ERROR(attend_on_npu(shown->nodes[0], chunk, rows.first));
-                continue;
-            }
             const PhaseTimer timer(*host_.counters, Phase::kCpu);
             RKNPU2_RETURN_IF_ERROR(
                 status_of_cpu(tools_.cpu.compute(shown, 0, shown->n_nodes), stage.nodes[0].node));
         }
         return {};
-    }
-
-    // What else can be done while attention of a chunk waits for the NPU: first what gives the NPU more to do, then a pass
-    // whose turn is before that of the attention. (Later ones wait: they would bring all chunks to their attention, and
-    // nothing would be left for the NPU beside it.) False: nothing.
-    Result<bool> work_beside_attention(size_t attending) {
-        for (size_t done = RKNPU2_TAKE(flow_.next_done(false)); done != SIZE_MAX;
-             done = RKNPU2_TAKE(flow_.next_done(false)))
-            came_back(done);
-        RKNPU2_RETURN_IF_ERROR(submit_ready());
-        const size_t chunk = next_for_cpu(Kind::kAttention, order_of(attending));
-        if (chunk == SIZE_MAX) return false;
-        RKNPU2_RETURN_IF_ERROR(pass(plan_.stages[progress_[chunk].stage], chunk));
-        ++progress_[chunk].stage;
-        return true;
-    }
-
-    Status attend_on_npu(const ggml_tensor* node, size_t chunk, int64_t first) {
-        const auto streams = static_cast<uint64_t>(plan_.rows / plan_.stream_rows);
-        const uint64_t layer =
-            progress_[chunk].stage * streams + static_cast<uint64_t>(first / plan_.stream_rows);
-        RKNPU2_RETURN_IF_ERROR(flow_.begin_other_runs());
-        Status status =
-            attend(host_, tools_.one_thread_cpus, attention_, node, layer, packed_.front().front()->domain(),
-                   [&] { return work_beside_attention(chunk); });
-        flow_.end_other_runs();
-        return status;
     }
 
     // Clears what all chunks will write, before the first one does.
@@ -339,6 +352,7 @@ class FlowExecution {
     NpuResources& npu_;
     NpuFlow flow_;
     NpuAttention attention_;
+    std::deque<FlowAttention> attentions_;  // by place
     FlowWaits waits_;
     std::atomic<StatusCode> failure_{StatusCode::kOk};  // of a pass
 };

@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: MIT
+#include "predict/kv_blocks.hpp"
+
+#include <algorithm>
+#include <utility>
+
+#include "matrix/layout.hpp"
+#include "plan/weight_plan.hpp"
+
+namespace rknpu2 {
+namespace {
+
+constexpr double kHalf = 2;
+
+}  // namespace
+
+size_t key_width(const ModelShape& model) {
+    return round_up(static_cast<size_t>(model.head_dim), kTileK);
+}
+
+size_t value_width(const ModelShape& model) {
+    return round_up(static_cast<size_t>(model.head_dim), kernel_group(DType::kFloat16));
+}
+
+double block_bytes(const ModelShape& model) {
+    return kHalf * static_cast<double>(static_cast<size_t>(model.kv_heads) *
+                                       (key_width(model) + value_width(model)) * kAttentionBlock);
+}
+
+bool sees(const SeenParts& seen, size_t part) {
+    return part < seen.size() && seen[part].any();
+}
+
+KvBlocks::KvBlocks(const ModelShape& model, const EngineSchedule& engine)
+    : heads_(static_cast<size_t>(model.kv_heads)),
+      value_rows_(static_cast<size_t>(engine.value_rows)),
+      held_(static_cast<size_t>(engine.attentions)) {
+    const auto block = static_cast<size_t>(block_bytes(model));
+    const size_t most =
+        engine.cell_mib > 0 ? static_cast<size_t>(engine.cell_mib) << 20 : most_cell_bytes(block);
+    room_ = std::max<size_t>(most / block, 1);
+    blocks_.reserve(room_);
+}
+
+// Is there anything to be packed?
+bool KvBlocks::lacks(const Block& block, const SeenParts& seen) const {
+    for (size_t part = 0; part < kPartsOfBlock; ++part) {
+        if (block.number > 0 && value_rows_ > kValueBlock && !block.begun[part]) return true;
+        const size_t at = block.number * kPartsOfBlock + part;
+        if (at < seen.size() && (seen[at] & ~block.packed[part]).any()) return true;
+    }
+    return false;
+}
+
+KvBlocks::Block* KvBlocks::find(int64_t layer, size_t number, const SeenParts& seen, size_t place) {
+    Block* own = nullptr;
+    Block* others = nullptr;
+    for (Block& block : blocks_)
+        if (block.layer == layer && block.number == number) (block.place == place ? own : others) = &block;
+    const bool whole = others != nullptr && !lacks(*others, seen);
+    return whole && (own == nullptr || lacks(*own, seen)) ? others : own;
+}
+
+bool KvBlocks::is_held(const Block& block) const {
+    return std::ranges::any_of(
+        held_, [&](const auto& held) { return std::ranges::find(held, &block) != held.end(); });
+}
+
+KvBlocks::Block& KvBlocks::block_for(int64_t layer, size_t number, const SeenParts& seen, size_t place) {
+    if (Block* const known = find(layer, number, seen, place); known != nullptr) return *known;
+    Block* oldest = nullptr;
+    Block* newest = nullptr;
+    for (Block& block : blocks_) {
+        if (is_held(block)) continue;
+        if (block.layer != layer && (oldest == nullptr || block.used < oldest->used)) oldest = &block;
+        if (block.layer == layer && (newest == nullptr || block.used > newest->used)) newest = &block;
+    }
+    Block* room = oldest != nullptr ? oldest : newest;
+    if (blocks_.size() < room_) room = &blocks_.emplace_back();
+    *room = {.layer = layer, .number = number, .place = place, .packed = SeenParts(kPartsOfBlock)};
+    return *room;
+}
+
+void KvBlocks::pack(Block& block, const SeenParts& seen, PackedBlocks::Group& group) const {
+    static const std::bitset<kValueBlock> kNothing;
+    const size_t depth = block.number == 0 ? kValueBlock : value_rows_;
+    bool any = false;
+    for (size_t part = 0; part < kPartsOfBlock; ++part) {
+        const size_t at = block.number * kPartsOfBlock + part;
+        auto& packed = block.packed[part];
+        const auto fresh = (at < seen.size() ? seen[at] : kNothing) & ~packed;
+        // What a product by values takes is whole, or zeros.
+        if (fresh.none() && (depth == kValueBlock || block.begun[part])) continue;
+        size_t first = 0, last = kValueBlock - 1;
+        if (std::exchange(block.begun[part], true)) {
+            while (!fresh[first])
+                ++first;
+            while (!fresh[last])
+                --last;
+        }
+        packed |= fresh;
+        for (size_t i = first; i <= last; ++i)
+            group.rows_read += packed[i] ? 1 : 0;
+        constexpr size_t kGroup = kernel_group(DType::kFloat16);
+        group.rows_written += static_cast<double>(last - first + 1);
+        group.rows_published += static_cast<double>(round_up(last + 1, kGroup) - first / kGroup * kGroup);
+        group.values_published += static_cast<double>(depth);
+        group.tasks += heads_;
+        any = true;
+    }
+    if (any) ++group.buffers;
+}
+
+PackedBlocks KvBlocks::pack(int64_t layer, const SeenParts& seen, size_t place) {
+    std::vector<size_t> all;
+    for (size_t block = 0; block * kPartsOfBlock < seen.size(); ++block) {
+        const auto any = [&](size_t part) { return sees(seen, block * kPartsOfBlock + part); };
+        if (any(0) || any(1)) all.push_back(block);
+    }
+    PackedBlocks packed;
+    std::vector<const Block*>& held = held_[place];
+    const size_t room = std::max<size_t>(room_ / held_.size(), 1);
+    if (room_ < held_.size())
+        std::ranges::for_each(held_, [](auto& all) { all.clear(); });  // it waits for them
+    for (size_t from = 0; from < all.size(); from += room) {
+        PackedBlocks::Group& group = packed.groups.emplace_back();
+        group.blocks.assign(all.begin() + static_cast<std::ptrdiff_t>(from),
+                            all.begin() + static_cast<std::ptrdiff_t>(std::min(all.size(), from + room)));
+        held.clear();
+        for (const size_t number : group.blocks) {
+            Block& block = block_for(layer, number, seen, place);
+            block.used = ++uses_;
+            held.push_back(&block);
+            pack(block, seen, group);
+        }
+    }
+    return packed;
+}
+
+}  // namespace rknpu2

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: MIT
+// An attention in pieces for one core of the NPU: at most kMaxRows rows of a KV head, and a block of kAttentionBlock
+// positions at a multiple of it. Units that no row sees are left out.
+#pragma once
+
+#include "attention/kv_cells.hpp"
+#include "runs/bound_run.hpp"
+
+namespace rknpu2 {
+
+// Columns of the first product are a multiple, so that few contexts serve all lengths.
+inline constexpr size_t kColumnStep = kAttentionBlock / 4;
+
+struct AttentionUnit {
+    size_t block = 0;
+    size_t head = 0;  // KV head
+    size_t row = 0;
+    size_t rows = 0;
+    size_t columns =
+        0;  // positions that the first product computes: as far as some row sees them, rounded up
+    size_t positions = 0;  // and those of them that there are
+    bool plain = false;    // every row sees them all
+    std::array<bool, kPartsOfBlock> sees{};
+    std::array<bool, kPartsOfBlock> multiplies{};  // by values, which parts of value_depth() positions
+    size_t core = 0;
+    size_t state = 0;  // its first row among what the blocks of running units have given
+    std::array<uint16_t*, kPartsOfBlock> weights{};
+    BoundRun scores;
+    std::array<BoundRun, kPartsOfBlock> values;
+};
+
+// Pieces of kMaxRows rows, of which the last may have less, that a KV head has.
+inline size_t pieces_of(const AttentionProblem& problem) {
+    return ceil_div(problem.rows(), kMaxRows);
+}
+inline size_t rows_of_piece(const AttentionProblem& problem, size_t piece) {
+    return std::min(kMaxRows, problem.rows() - piece * kMaxRows);
+}
+
+// Block by block, so that what a row gets is added in the order of positions.
+std::vector<AttentionUnit> units_of(const AttentionProblem& problem, const Visibility& visibility);
+
+}  // namespace rknpu2
