@@ -56,8 +56,8 @@ TEST(NpuAttentionModel, OldPositionsArePackedOnceAndNewOnesAsTheyCome) {
     // A place of its own has a copy of the block that grows, and reads the other's where nothing is to be added.
     engine.attentions = 2;
     KvBlocks two(s.model, engine);
-    const auto rows_of = [&](int64_t first, size_t place) {
-        return two.pack(0, seen_parts(s, 0, {first, 64}, graph), place).groups.front().rows_read;
+    const auto rows_of = [&](int64_t from, size_t place) {
+        return two.pack(0, seen_parts(s, 0, {from, 64}, graph), place).groups.front().rows_read;
     };
     EXPECT_EQ(rows_of(1024, 0), 1024 + 64);
     EXPECT_EQ(rows_of(1088, 1), 128);
