@@ -4,7 +4,7 @@
 
 #include "base/key_values.hpp"
 #include "commands.hpp"
-#include "predict/prediction.hpp"
+#include "predict/generation.hpp"
 
 namespace rknpu2 {
 namespace {
@@ -15,10 +15,15 @@ struct Options {
     std::vector<std::string> precisions = {"fast"};
     std::string sync = "owner";
     std::string attention = "auto";
+    std::string matrices = "npu";
+    std::vector<double> stored_bits = {4.5};
+    std::vector<int64_t> contexts = {512};
+    std::vector<int64_t> rows = {1};
+    bool generation = false;
     int64_t ubatch = 512;
     std::vector<std::string> schedule;
     std::string profile;
-    Goal goal;
+    int64_t prompt = 512;
     std::string format = "text";
 };
 
@@ -43,34 +48,60 @@ EngineSchedule schedule_of(const std::vector<std::string>& changes) {
     return schedule;
 }
 
-std::vector<Prediction> predict_all(const Options& options, const BoardProfile& board) {
-    std::vector<Prediction> predictions;
+// Each model in each design, stored so, in each precision.
+std::vector<Setting> settings_of(const Options& options) {
+    const BoardProfile board = value_of(load_board_profile(options.profile));
+    std::vector<Setting> settings;
     for (const std::string& name : options.models) {
         const ModelShape model = value_of(find_model_shape(name));
         for (const std::string& design : options.designs) {
-            for (const std::string& precision : options.precisions) {
-                predictions.push_back(
-                    predict({.model = model,
-                             .design = called<Design>(design, kDesignNames),
-                             .planes = called<Planes>(precision, kPlanesNames),
-                             .board = board,
-                             .sync = called<Sync>(options.sync, kSyncNames),
-                             .attention = called<AttentionOn>(options.attention, kAttentionNames),
-                             .ubatch = options.ubatch,
-                             .engine = schedule_of(options.schedule)},
-                            options.goal));
+            for (const double bits : options.stored_bits) {
+                for (const std::string& precision : options.precisions) {
+                    settings.push_back({.model = model,
+                                        .design = called<Design>(design, kDesignNames),
+                                        .planes = called<Planes>(precision, kPlanesNames),
+                                        .board = board,
+                                        .sync = called<Sync>(options.sync, kSyncNames),
+                                        .attention = called<AttentionOn>(options.attention, kAttentionNames),
+                                        .matrices = called<MatricesOn>(options.matrices, kMatricesNames),
+                                        .stored_bits = bits,
+                                        .ubatch = options.ubatch,
+                                        .engine = schedule_of(options.schedule)});
+                }
             }
         }
     }
-    return predictions;
+    return settings;
+}
+
+template <typename Answer>
+void show_all(const std::vector<Answer>& answers, const std::string& as,
+              std::string (*text)(const std::vector<Answer>&), std::string (*csv)(const std::vector<Answer>&),
+              std::string (*json)(const std::vector<Answer>&)) {
+    show(as == "csv" ? csv(answers) : as == "json" ? json(answers) : text(answers));
+}
+
+// Calls answer(setting, goal) for each context and number of rows.
+template <typename Answer, typename Ask>
+std::vector<Answer> ask_all(const Options& options, const Ask& ask) {
+    std::vector<Answer> answers;
+    for (const Setting& setting : settings_of(options)) {
+        for (const int64_t context : options.contexts) {
+            for (const int64_t rows : options.rows)
+                answers.push_back(ask(setting, {.prompt = options.prompt, .context = context, .rows = rows}));
+        }
+    }
+    return answers;
 }
 
 void run(const Options& options) {
-    const BoardProfile board = value_of(load_board_profile(options.profile));
-    const std::vector<Prediction> predictions = predict_all(options, board);
-    show(options.format == "csv"    ? predictions_csv(predictions)
-         : options.format == "json" ? predictions_json(predictions)
-                                    : predictions_text(predictions));
+    if (options.generation) {
+        show_all(ask_all<Generation>(options, generation_of), options.format, generations_text,
+                 generations_csv, generations_json);
+    } else {
+        show_all(ask_all<Prediction>(options, predict), options.format, predictions_text, predictions_csv,
+                 predictions_json);
+    }
 }
 
 }  // namespace
@@ -99,7 +130,7 @@ void add_predict(CLI::App& app) {
     command->add_option("--profile", options->profile,
                         "a file like bench/profiles/board.profile, or one of a doctor's report "
                         "(scripts/profile_of_report.py)");
-    command->add_option("--prompt", options->goal.prompt, "tokens")
+    command->add_option("--prompt", options->prompt, "tokens")
         ->check(CLI::Range(1, 32768))
         ->capture_default_str();
     command->add_option("--ubatch", options->ubatch, "tokens of a graph, at most")
@@ -110,9 +141,25 @@ void add_predict(CLI::App& app) {
         ->check(CLI::IsMember(kAttentionNames))
         ->capture_default_str();
     command
-        ->add_option("--context", options->goal.context, "tokens before the one that decode is modelled for")
+        ->add_option("--matrices", options->matrices,
+                     "where they are multiplied: npu and auto as GGML_RKNPU2_MATRICES says; cpu: by the CPU "
+                     "backend alone")
+        ->check(CLI::IsMember(kMatricesNames))
+        ->capture_default_str();
+    command->add_option("--bits", options->stored_bits, "of a weight as stored, which the CPU reads")
+        ->check(CLI::Range(1.0, 32.0))
+        ->capture_default_str();
+    command->add_option("--context", options->contexts, "tokens before those that decode is modelled for")
         ->check(CLI::Range(0, 32768))
         ->capture_default_str();
+    command
+        ->add_option("--rows", options->rows,
+                     "tokens that decode computes at once: of a draft, or of other sequences")
+        ->check(CLI::Range(1, 64))
+        ->capture_default_str();
+    command->add_flag(
+        "--generation", options->generation,
+        "one table: decode on the NPU, by the CPU alone, and by the plug-in's choice of each matrix");
     command->add_option(
         "--schedule", options->schedule,
         "NAME=NUMBER: what would be if the plug-in had another number (bench/predict/stages.hpp, "

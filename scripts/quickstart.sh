@@ -96,6 +96,8 @@ generate() {
     export GGML_RKNPU2_STATS=$TEMP/stats.json
     choose_runtime
     export GGML_RKNPU2_RUNTIME=$REPLY
+    # This is here to show the NPU, also where a CPU would be faster.
+    export GGML_RKNPU2_MATRICES=${GGML_RKNPU2_MATRICES:-npu}
     say ""
     say "> $PROMPT"
     # One turn with the model's own chat template, greedy, so that everyone reads the same text.
@@ -119,7 +121,7 @@ main() {
     TEMP=$REPLY
     generate
     [[ -s $TEMP/stats.json ]] || die "the text was generated without the plug-in; llama.cpp's log says why: $LOG"
-    "$RKNPU2_ROOT/build/release/bin/rknpu2-info" "$MODEL" --json >"$TEMP/info.json" 2>>"$LOG" ||
+    GGML_RKNPU2_MATRICES=auto "$RKNPU2_ROOT/build/release/bin/rknpu2-info" "$MODEL" --json >"$TEMP/info.json" 2>>"$LOG" ||
         say "note: rknpu2-info failed on $MODEL (see $LOG)"
     say ""
     python3 "$RKNPU2_ROOT/scripts/summary.py" "$TEMP/stats.json" "$TEMP/info.json" >&2

@@ -3,7 +3,8 @@
 """Says in a few lines what ran where: scripts/summary.py STATS.json [INFO.json]
 
 STATS.json is what the plug-in writes to $GGML_RKNPU2_STATS; INFO.json is the output of `rknpu2-info MODEL.gguf --json`,
-which knows how many weight matrices the model has. Exit 1 with one line when STATS.json cannot be read.
+which knows how many weight matrices the model has and, with GGML_RKNPU2_MATRICES=auto, which the CPU would have. Exit 1 with one
+line when STATS.json cannot be read.
 """
 
 import json
@@ -58,6 +59,10 @@ def summarise(stats, info):
     time = {name: us for name, us in stats.get("time_us", {}).items() if us}
     if time:
         yield "time", ", ".join(f"{name} {us / 1e6:.2f} s" for name, us in by_count(time))
+    faster = [t for t in info.get("tensors", []) if ((t.get("placement") or {}).get("token") or {}).get("runs_on") == "cpu"]
+    if faster and not stats.get("matrices_on_cpu"):
+        yield "placement", ("all on the NPU, to show it (GGML_RKNPU2_MATRICES=npu); by the default, auto, single tokens would be multiplied by "
+                            f"{len(faster)} of these matrices on the CPU, as the faster way by the model of docs/performance.md")
     refused = by_count(stats.get("refused", {}))
     yield "refused", "nothing" if not refused else f"{sum(count for _, count in refused)} matrix operations:"
     for reason, count in refused:

@@ -31,6 +31,7 @@ constexpr Field kFields[] = {
     {"attention_gflops", 0.1, 10000, &BoardProfile::attention_gflops},
     {"block_pass_ns", 0, 100, &BoardProfile::block_pass_ns},
     {"region_us", 0, 1000, &BoardProfile::region_us},
+    {"wake_us", 0, 1000, &BoardProfile::wake_us},
     {"hand_over_us", 0, 1000, &BoardProfile::hand_over_us},
 };
 

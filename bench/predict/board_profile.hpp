@@ -27,6 +27,7 @@ struct BoardProfile {
     double attention_gflops = 0;
     double block_pass_ns = 0;
     double region_us = 0;
+    double wake_us = 0;
     double hand_over_us = 0;
 
     // Operations a second of `cores` cores in int8, two for each multiply-add: 6.14e12 for three.

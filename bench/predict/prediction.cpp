@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "predict/attention.hpp"
+#include "predict/matrices.hpp"
 
 namespace rknpu2 {
 namespace {
@@ -25,9 +26,10 @@ class Builder {
   public:
     Builder(const Setting& setting, const Rows& rows)
         : setting_(setting),
-          way_(way_of(setting.design, rows.count)),
+          way_(setting.matrices == MatricesOn::kCpu ? Way::kTogether : way_of(setting.design, rows.count)),
           graph_(rows),
-          positions_(static_cast<int64_t>(positions_of(setting, kFullLayer, rows))) {
+          positions_(static_cast<int64_t>(positions_of(setting, kFullLayer, rows))),
+          places_(places_of(setting, rows)) {
         cut();
         done_.resize(chunks_.size());
         if (way_ == Way::kFlow) counts_ = {.flows = 1, .flow_chunks = chunks_.size()};
@@ -44,7 +46,8 @@ class Builder {
                 attention = npu_attention(setting_, layer, chunks_[chunk], graph_,
                                           packed_[static_cast<size_t>(layer) * chunks_.size() + chunk]);
             }
-            stages.push_back(stages_of(setting_, way_, layer, chunks_[chunk], on_npu ? &attention : nullptr));
+            stages.push_back(
+                stages_of(setting_, way_, layer, chunks_[chunk], on_npu ? &attention : nullptr, places_));
         }
         const size_t count = stages.front().size();
         for (size_t begin = 0; begin < count;) {
@@ -57,10 +60,10 @@ class Builder {
         stage_ += static_cast<int64_t>(count);
     }
 
-    // The head: one row, after everything.
-    void add_head() {
+    // The head: of the last rows, after everything.
+    void add_head(int64_t rows) {
         done_ = {everything_so_far()};
-        chunks_ = {{chunks_.back().first + chunks_.back().count - 1, 1}};
+        chunks_ = {{graph_.first + graph_.count - rows, rows}};
         way_ = setting_.design == Design::kPlain ? Way::kPlain : Way::kTogether;
         add(setting_.model.layers);
     }
@@ -159,6 +162,7 @@ class Builder {
     Way way_;
     const Rows graph_;
     const int64_t positions_;
+    const Places places_;
     std::vector<Rows> chunks_;
     std::vector<PackedBlocks> packed_;       // by layer and chunk; empty: attention is the CPU's
     std::vector<std::vector<size_t>> done_;  // by chunk: what its next stage waits for
@@ -170,12 +174,12 @@ class Builder {
     std::vector<Operation> operations_;
 };
 
-// The output head is computed of the last row of a prompt alone.
-std::vector<Operation> operations_of(const Setting& setting, const Rows& rows, bool head) {
+// `head_rows`: the last ones, of which the output head is computed.
+std::vector<Operation> operations_of(const Setting& setting, const Rows& rows, int64_t head_rows) {
     Builder builder(setting, rows);
     for (int64_t layer = -1; layer < setting.model.layers; ++layer)
         builder.add(layer);
-    if (head) builder.add_head();
+    if (head_rows > 0) builder.add_head(head_rows);
     return builder.take();
 }
 
@@ -188,8 +192,8 @@ class Pass {
                                       setting.engine.slots,           setting.engine.attentions,
                                       setting.engine.passes_meanwhile} {}
 
-    void add(const Rows& rows, bool head) {
-        const std::vector<Operation> operations = operations_of(setting_, rows, head);
+    void add(const Rows& rows, int64_t head_rows) {
+        const std::vector<Operation> operations = operations_of(setting_, rows, head_rows);
         const Schedule schedule = make_schedule(operations, machine_);
         for (size_t i = 0; i < operations.size(); ++i) {
             account(operations[i], schedule.spans[i], &PhaseTime::busy_ns);
@@ -260,11 +264,11 @@ Prediction predict(const Setting& setting, const Goal& goal) {
     Pass prefill(setting);
     for (int64_t first = 0; first < goal.prompt; first += setting.ubatch) {
         const int64_t count = std::min(setting.ubatch, goal.prompt - first);
-        prefill.add({first, count}, first + count == goal.prompt);
+        prefill.add({first, count}, first + count == goal.prompt ? 1 : 0);
     }
     prediction.prefill = prefill.take();
     Pass decode(setting);
-    decode.add({.first = goal.context, .count = 1}, true);
+    decode.add({.first = goal.context, .count = goal.rows}, goal.rows);
     prediction.decode = decode.take();
 
     const double operations = 2.0 * static_cast<double>(model.layers * model.layer_weights());

@@ -8,7 +8,8 @@ namespace rknpu2 {
 
 struct Goal {
     int64_t prompt = 512;   // tokens
-    int64_t context = 512;  // tokens before the one that decode is modelled for
+    int64_t context = 512;  // tokens before those that decode is modelled for
+    int64_t rows = 1;       // such tokens at once: of a draft, or of other sequences
 };
 
 struct PhaseTime {
@@ -30,7 +31,7 @@ struct Prediction {
     Setting setting;
     Goal goal;
     PassResult prefill;
-    PassResult decode;         // one token after `goal.context` others
+    PassResult decode;         // `goal.rows` tokens after `goal.context` others
     double peak_share = 0;     // of the NPU's int8 peak, by the layers' multiplications of the model: prefill
     double weights_share = 0;  // of the memory's rate, by the weights that a token needs: decode
     double needed_share = 0;   // by the weights and the KV cache

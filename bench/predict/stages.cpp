@@ -6,24 +6,13 @@
 #include <utility>
 
 #include "matrix/layout.hpp"
+#include "predict/matrices.hpp"
 
 namespace rknpu2 {
 namespace {
 
 // Bytes of an element.
 constexpr double kFloat = 4, kSum = 4, kHalf = 2;
-
-// The budget of second planes: this share of the layers' multiplications once more (docs/quality.md).
-constexpr double kSecondPlanes = 0.25;
-// The weights that measurements give a second plane first; the remainder of the budget goes to the next ones.
-constexpr std::array kPlaneOrder = {Group::kAttentionOutput, Group::kDown, Group::kQkv, Group::kGateUp};
-
-double weights_in(const ModelShape& model, Group group) {
-    double sum = 0;
-    for (const WeightShape& weight : weights_of(model, group))
-        sum += static_cast<double>(weight.N * weight.K);
-    return sum;
-}
 
 // How a loop begins: with a region of the whole team, at a hand-over between threads that are at it already,
 // or as a part of the loop before it.
@@ -32,13 +21,15 @@ enum class Start { kRegion, kHandOver, kGoesOn };
 // Adds up the stages of one layer. Bytes are those of a row.
 class Stages {
   public:
-    Stages(const Setting& setting, Way way, int64_t layer, const Rows& rows, const Stage* attention)
+    Stages(const Setting& setting, Way way, int64_t layer, const Rows& rows, const Stage* attention,
+           const Places& places)
         : s_(setting),
           m_(setting.model),
           way_(way),
           layer_(layer),
           rows_(rows),
           attention_(attention),
+          places_(places),
           count_(static_cast<double>(rows.count)) {}
 
     std::vector<Stage> take() { return std::move(stages_); }
@@ -68,7 +59,7 @@ class Stages {
         }
         pass(3 * kFloat * H_);  // residual
         norm();
-        if (way_ == Way::kTogether) {
+        if (way_ == Way::kTogether && place_of(Group::kGateUp) == Place::kNpu) {
             multiply(Group::kGateUp, true, kFloat * F_);
         } else {
             multiply(Group::kGateUp);
@@ -122,8 +113,26 @@ class Stages {
         stages_.back().causal = true;
     }
 
+    Place place_of(Group group) const {
+        const size_t at = group == Group::kHead ? places_.size() - 1
+                                                : static_cast<size_t>(layer_) * kLayerGroups.size() +
+                                                      static_cast<size_t>(group);
+        return places_.empty() ? Place::kNpu : places_[at];
+    }
+
+    void multiply_on_cpu(Group group) {
+        for (const WeightShape& weight : weights_of(m_, group))
+            stages_.push_back({.phase = "CPU's matrices",
+                               .operations = {cpu_product(weight, rows_.count, s_)},
+                               .block_begins = true});
+        const size_t first = stages_.size() - weights_of(m_, group).size();
+        if (place_of(group) == Place::kWokenCpu)
+            stages_[first].operations.front().fixed_ns += s_.board.wake_us * 1e3;
+    }
+
     // Quantise, run, results to floats.
     void multiply(Group group) {
+        if (place_of(group) != Place::kNpu) return multiply_on_cpu(group);
         for (const Product& product : products_of(s_, group))
             multiply(product, group, true, kFloat * static_cast<double>(product.N));
     }
@@ -218,6 +227,7 @@ class Stages {
     const int64_t layer_;
     const Rows rows_;
     const Stage* const attention_;
+    const Places& places_;
     const double count_;
     const double H_ = static_cast<double>(m_.hidden_size), F_ = static_cast<double>(m_.ffn_size);
     const double q_ = static_cast<double>(m_.q_size()), kv_ = static_cast<double>(m_.kv_size());
@@ -275,27 +285,6 @@ Way way_of(Design design, int64_t rows) {
     return rows >= kFewestFlowRows ? Way::kFlow : Way::kTogether;
 }
 
-// Under statistics, the share of the layers in which that group has two planes.
-static double share_with_two_planes(const ModelShape& model, Group group) {
-    double left = kSecondPlanes * static_cast<double>(model.layer_weights());
-    for (const Group next : kPlaneOrder) {
-        const double share = std::min(1.0, left / weights_in(model, next));
-        if (next == group) return share;
-        left -= share * weights_in(model, next);
-    }
-    return 0;
-}
-
-int Setting::planes_of(int64_t layer, Group group) const {
-    if (planes == Planes::kFast) return 1;
-    if (planes == Planes::kBalanced || group == Group::kHead) return 2;
-    if (planes == Planes::kCompact) return 1;  // of K and V; two digits have as many bytes
-    // Spread evenly over the layers.
-    const double share = share_with_two_planes(model, group);
-    const auto at = [share](int64_t count) { return std::floor(static_cast<double>(count) * share + 1e-9); };
-    return at(layer + 1) > at(layer) ? 2 : 1;
-}
-
 std::vector<Product> products_of(const Setting& setting, Group group) {
     std::vector<Product> products;
     for (const WeightShape& weight : weights_of(setting.model, group)) {
@@ -333,9 +322,9 @@ std::vector<Product> products_of(const Setting& setting, Group group) {
 }
 
 std::vector<Stage> stages_of(const Setting& setting, Way way, int64_t layer, const Rows& rows,
-                             const Stage* attention) {
+                             const Stage* attention, const Places& places) {
     const int64_t last = setting.model.layers - 1;
-    Stages stages(setting, way, std::clamp<int64_t>(layer, 0, last), rows, attention);
+    Stages stages(setting, way, std::clamp<int64_t>(layer, 0, last), rows, attention, places);
     if (layer < 0) {
         stages.add_first();
     } else if (layer <= last) {

@@ -36,12 +36,18 @@ enum class Design { kPlain, kPlugin };
 enum class Planes { kFast, kBalancedWithStatistics, kBalanced, kCompact };
 // Where the plug-in computes attention (src/plan/attention_policy.hpp).
 enum class AttentionOn { kAuto, kNpu, kCpu };
+// Where matrices are multiplied: as GGML_RKNPU2_MATRICES says, or by the CPU backend alone (predict/matrices.hpp).
+enum class MatricesOn { kNpu, kAuto, kCpu };
+// Of one group: woken, where the CPU's threads have slept before.
+enum class Place { kNpu, kCpu, kWokenCpu };
+using Places = std::vector<Place>;
 
 // Their names, by number.
 inline constexpr std::array kDesignNames = {"plain", "plugin"};
 inline constexpr std::array kPlanesNames = {"fast", "balanced+statistics", "balanced", "compact"};
 inline constexpr std::array kSyncNames = {"none", "owner", "lines"};
 inline constexpr std::array kAttentionNames = {"auto", "npu", "cpu"};
+inline constexpr std::array kMatricesNames = {"npu", "auto", "cpu"};
 inline const char* name_of(Design design) {
     return kDesignNames[static_cast<size_t>(design)];
 }
@@ -101,7 +107,9 @@ struct Setting {
     BoardProfile board;
     Sync sync = Sync::kOwner;
     AttentionOn attention = AttentionOn::kAuto;
-    int64_t ubatch = 512;  // rows of a graph, at most
+    MatricesOn matrices = MatricesOn::kNpu;
+    double stored_bits = 4.5;  // of a weight in the file; what the CPU reads
+    int64_t ubatch = 512;      // rows of a graph, at most
     EngineSchedule engine;
 
     // For a graph of `rows` whose attention sees so many positions.
@@ -141,8 +149,9 @@ struct Stage {
 
 // The stages of that layer; for -1 what comes once before the first layer, for the number of layers the output
 // head. Of the last layer, what follows its attention is computed for the rows that the head takes alone, and so it
-// stands before the head. `attention`: of those rows, where it is not the CPU's.
+// stands before the head. `attention`: of those rows, where it is not the CPU's. `places`: of all groups; empty: the
+// NPU has all.
 std::vector<Stage> stages_of(const Setting& setting, Way way, int64_t layer, const Rows& rows,
-                             const Stage* attention = nullptr);
+                             const Stage* attention = nullptr, const Places& places = {});
 
 }  // namespace rknpu2

@@ -25,5 +25,6 @@ results_gbps_narrow = 20        # results to floats, N to 2560: 0.3 ns an elemen
 results_gbps_wide = 5.5         # N of 10240 and more: 1.0 to 1.2 ns (the same place); between, time grows evenly with N
 attention_gflops = 40           # flash attention on four A76, causal operations only: 1.3 s for Gemma-4-E4B, 512 tokens (decode-research 1e)
 block_pass_ns = 0.36            # a score to a weight, arithmetic alone: 34.5 vector instructions for 8, two a cycle on four cores at 2.26 GHz, are 0.24; two thirds of that rate, estimate
-region_us = 3                   # to start and end a loop on four threads that spin; guess. Threads that sleep in between need 50 to 100
+region_us = 3                   # to start and end a loop on four threads that spin; guess
+wake_us = 75                    # until threads that sleep are at work: 50 to 100; estimate
 hand_over_us = 1                # from a thread to those that spin within a region; guess

@@ -27,7 +27,7 @@ constexpr size_t kMaxOnError = 8;
 constexpr std::array kPrecisionNames = {"balanced", "fast", "exact", "reference", "naive", "compact"};
 constexpr std::array kExpertsNames = {"auto", "npu", "cpu"};
 constexpr std::array kAttentionNames = {"auto", "npu", "cpu"};
-constexpr std::array kMatricesNames = {"npu", "auto"};
+constexpr std::array kMatricesNames = {"auto", "npu"};
 constexpr std::array kCoherencyNames = {"auto", "owner", "lines"};
 constexpr std::array kMallocMmapNames = {"auto", "keep", "off"};
 constexpr std::array kOnErrorNames = {"retry", "reset", "cpu", "fail"};
@@ -221,9 +221,9 @@ constexpr std::array kSettings = {
             "where experts are computed; auto: by a cost model, call by call",
             one_of<&Config::experts, kExpertsNames>},
     Setting{
-        "GGML_RKNPU2_MATRICES", "name", "npu", "npu, auto",
-        "where plain matrices are multiplied; auto: by a cost model, which leaves single tokens of four-bit "
-        "weights to the CPU",
+        "GGML_RKNPU2_MATRICES", "name", "auto", "auto, npu",
+        "where plain matrices are multiplied; auto: where it is faster by a cost model, if there is memory "
+        "for what both need; npu: always there",
         one_of<&Config::matrices, kMatricesNames>},
     Setting{"GGML_RKNPU2_ATTENTION", "name", "auto", "auto, npu, cpu",
             "where attention is computed; auto: the two products of long prompts on the NPU",

@@ -29,7 +29,7 @@ const char* precision_name(Precision precision);
 enum class Experts { kAuto, kNpu, kCpu };
 
 // Where multiplications by plain matrices are computed (plan/policy.hpp).
-enum class Matrices { kNpu, kAuto };
+enum class Matrices { kAuto, kNpu };
 
 // Where attention is computed (plan/attention_policy.hpp).
 enum class Attention { kAuto, kNpu, kCpu };
@@ -75,7 +75,7 @@ struct Config {
     std::string weight_cache_directory;      // for packed weights; empty: none
     int weight_cache_mb = 8192;
     Experts experts = Experts::kAuto;
-    Matrices matrices = Matrices::kNpu;
+    Matrices matrices = Matrices::kAuto;
     Attention attention = Attention::kAuto;
     std::vector<OnError> on_error = {OnError::kRetry, OnError::kReset, OnError::kFail};
     std::string profile = "auto";   // what the doctor has found out about the board: auto, none, or a file

@@ -15,6 +15,7 @@
 #include "ggml/flow/flow_execution.hpp"
 #include "ggml/graph/experts.hpp"
 #include "ggml/graph/order.hpp"
+#include "ggml/graph/placement.hpp"
 #include "ggml/graph/weights_ahead.hpp"
 #include "ggml/host/graph_status.hpp"
 #include "ggml/host/guard.hpp"
@@ -264,7 +265,10 @@ ggml_status compute(Backend& backend) {
         host.counters->add_flow_stop(format("%s, %s", host.ggml.ggml_op_name(node->op), stop.text()));
     }
     load_weights_ahead(host, backend.plan, Backend::must_stop, &backend);
-    return ggml_status_of(run_steps(backend, backend.plan.steps));
+    const Status status = run_steps(backend, backend.plan.steps);
+    if (status.ok() && backend.plan.first_time)
+        prepare_for_tokens(host, backend.plan.graph, backend.plan.decisions);
+    return ggml_status_of(status);
 }
 
 ggml_status graph_compute(ggml_backend_t backend, ggml_cgraph* graph) noexcept {

@@ -53,6 +53,7 @@ struct BoardRates {
     // third, an estimate.
     double cpu_macs_per_ns = 289.0 / 3;
     double region_ns = chip::region_us * 1e3;  // to start and end a loop on four threads
+    double wake_ns = chip::wake_us * 1e3;      // until threads that sleep are at work
 };
 inline constexpr BoardRates kBoardRates;
 

@@ -5,16 +5,13 @@
 #include <array>
 #include <cmath>
 
-#include "plan/cost_model.hpp"
-
 namespace rknpu2 {
 namespace {
 
-constexpr BoardRates kRates = kBoardRates;
 constexpr double kNsPerUs = 1e3;
 
 // One matrix with `rows` rows, all its runs.
-double npu_us(const WeightPlan& plan, size_t rows) {
+double npu_us(const WeightPlan& plan, size_t rows, const BoardRates& rates) {
     const NpuArithmetic arithmetic = plan.recipe.arithmetic;
     const size_t planes = plan.recipe.planes;
     const size_t chunk_rows = kMaxRows / planes;
@@ -24,7 +21,7 @@ double npu_us(const WeightPlan& plan, size_t rows) {
     const auto chunk_ns = [&](size_t count) {
         const size_t bucket = row_buckets()[bucket_for(count * planes)];
         return rounds *
-               run_ns(kRates, arithmetic, bucket, plan.longest_segment(), plan.tiles.front().N_padded, cores);
+               run_ns(rates, arithmetic, bucket, plan.longest_segment(), plan.tiles.front().N_padded, cores);
     };
     double total = 0;
     if (const size_t whole = rows / chunk_rows; whole > 0)
@@ -34,7 +31,7 @@ double npu_us(const WeightPlan& plan, size_t rows) {
 }
 
 // What the CPU does around the runs of one matrix: quantise rows, add results up.
-double around_us(const WeightPlan& plan, size_t rows) {
+double around_us(const WeightPlan& plan, size_t rows, const BoardRates& rates) {
     const auto m = static_cast<double>(rows);
     const auto K = static_cast<double>(plan.K);
     const auto N = static_cast<double>(plan.N);
@@ -43,17 +40,17 @@ double around_us(const WeightPlan& plan, size_t rows) {
     const NpuArithmetic arithmetic = plan.recipe.arithmetic;
     const double quantise = m * K * (4 + planes * dtype_bits(operand_type(arithmetic)) / 8.0);
     const double results = segments * m * N * (planes * dtype_bits(result_type(arithmetic)) / 8.0 + 8);
-    return (2 * kRates.region_ns + (quantise + results) / kRates.cpu_gbps) / kNsPerUs;
+    return (2 * rates.region_ns + (quantise + results) / rates.cpu_gbps) / kNsPerUs;
 }
 
 // `matrices` of K x N, and `rows` rows in all.
-double cpu_us(double matrices, size_t raw_bytes, size_t rows, size_t K, size_t N) {
+double cpu_us(double matrices, size_t raw_bytes, size_t rows, size_t K, size_t N, const BoardRates& rates) {
     const double bytes = matrices * static_cast<double>(raw_bytes);
     const double macs = static_cast<double>(rows) * static_cast<double>(K * N);
     const bool floats = raw_bytes >= 2 * K * N;
     // Floats of 16 bits have no dot product: half of the rate.
-    const double rate = floats ? kRates.cpu_macs_per_ns / 2 : kRates.cpu_macs_per_ns;
-    return (kRates.region_ns + std::max(bytes / kRates.cpu_read_gbps, macs / rate)) / kNsPerUs;
+    const double rate = floats ? rates.cpu_macs_per_ns / 2 : rates.cpu_macs_per_ns;
+    return (rates.region_ns + std::max(bytes / rates.cpu_read_gbps, macs / rate)) / kNsPerUs;
 }
 
 // By TargetReason.
@@ -64,6 +61,7 @@ constexpr std::array<const char*, kTargetReasons> kTargetReasonTexts = {
     "experts: GGML_RKNPU2_EXPERTS=cpu",
     "experts: precision reference",
     "plain matrices: the NPU, so that a row's result does not depend on other rows",
+    "plain matrices: the NPU, whose arithmetic this precision asks for",
     "plain matrices: the NPU, where a prompt's rows flow through whole layers",
     "plain matrices: faster on the NPU by the cost model",
     "plain matrices: faster on the CPU by the cost model",
@@ -82,16 +80,18 @@ const char* target_reason_text(TargetReason reason) {
     return kTargetReasonTexts[static_cast<size_t>(reason)];
 }
 
-TargetChoice matrix_target(const MatrixCall& call, const Config& config) {
-    if (config.precision == Precision::kReference) return {Target::kNpu, TargetReason::kPlainMatrix};
+TargetChoice matrix_target(const MatrixCall& call, const Config& config, const BoardRates& rates) {
+    if (config.precision == Precision::kReference) return {Target::kNpu, TargetReason::kMatrixPrecision};
     const WeightPlan plan = plan_weight(call.N, call.K, recipe_of(config.precision, call.float_activations),
                                         config.cores, static_cast<size_t>(config.columns));
     TargetChoice choice{Target::kNpu, TargetReason::kPlainMatrix,
-                        npu_us(plan, call.rows) + around_us(plan, call.rows),
-                        cpu_us(1, call.raw_bytes, call.rows, call.K, call.N)};
+                        npu_us(plan, call.rows, rates) + around_us(plan, call.rows, rates),
+                        cpu_us(1, call.raw_bytes, call.rows, call.K, call.N, rates)};
     if (config.matrices == Matrices::kNpu) return choice;
-    // One small matrix on the CPU would cut a layer in two.
-    if (call.rows >= static_cast<size_t>(kFewestFlowRows)) {
+    if (config.precision != Precision::kBalanced && config.precision != Precision::kFast) {
+        choice.reason = TargetReason::kMatrixPrecision;
+    } else if (call.rows >= static_cast<size_t>(kFewestFlowRows)) {
+        // One small matrix on the CPU would cut a layer in two.
         choice.reason = TargetReason::kMatrixFlows;
     } else if (choice.npu_us < choice.cpu_us) {
         choice.reason = TargetReason::kMatrixFasterOnNpu;
@@ -102,7 +102,7 @@ TargetChoice matrix_target(const MatrixCall& call, const Config& config) {
     return choice;
 }
 
-TargetChoice experts_target(const ExpertsCall& call, const Config& config) {
+TargetChoice experts_target(const ExpertsCall& call, const Config& config, const BoardRates& rates) {
     if (config.experts == Experts::kCpu) return {Target::kCpu, TargetReason::kSettingCpu};
     if (config.precision == Precision::kReference) return {Target::kNpu, TargetReason::kReference};
     if (config.experts == Experts::kNpu) return {Target::kNpu, TargetReason::kSettingNpu};
@@ -117,9 +117,9 @@ TargetChoice experts_target(const ExpertsCall& call, const Config& config) {
     TargetChoice choice;
     choice.packed_bytes = call.experts * plan.packed_bytes();
     // Gathering the rows of one expert, and scattering its results.
-    const double scatter = static_cast<double>(rows * (plan.K + plan.N) * 8) / kRates.cpu_gbps / kNsPerUs;
-    choice.npu_us = active * (npu_us(plan, rows) + around_us(plan, rows) + scatter);
-    choice.cpu_us = cpu_us(active, call.raw_bytes, asked.rows(), call.K, call.N);
+    const double scatter = static_cast<double>(rows * (plan.K + plan.N) * 8) / rates.cpu_gbps / kNsPerUs;
+    choice.npu_us = active * (npu_us(plan, rows, rates) + around_us(plan, rows, rates) + scatter);
+    choice.cpu_us = cpu_us(active, call.raw_bytes, asked.rows(), call.K, call.N, rates);
     if (choice.npu_us < choice.cpu_us) {
         choice.target = Target::kNpu;
         choice.reason = TargetReason::kFasterOnNpu;

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT
 // Where multiplications are computed: on the NPU or by the CPU backend.
 //
-// support() says what the NPU can do; this is about what is worth it. Plain matrices go to the NPU, unless
-// GGML_RKNPU2_MATRICES asks for the cost model (docs/adr/0007-plain-matrices.md). Experts are different: a token
-// uses few of them, so each gets a run of its own for a row or two, and int8 is twice the bytes of four bits.
-// So a prompt's rows, dozens for each expert, go to the NPU, and a single token's mostly do not.
+// support() says what the NPU can do; this is about what is worth it. With GGML_RKNPU2_MATRICES=npu plain matrices
+// are the NPU's whatever it takes (docs/adr/0007-plain-matrices.md). Experts are different: a token uses few of
+// them, so each gets a run of its own for a row or two, and int8 is twice the bytes of four bits. So a prompt's
+// rows, dozens for each expert, go to the NPU, and a single token's mostly do not. What is best for a
+// multiplication by itself need not be best for its graph: plan/cheapest_way.hpp.
 //
 // The model is that of docs/performance.md for one call. NPU time is run calls, bytes and multiply-adds of the
 // cells, and what the CPU does before and after; CPU time is the larger of bytes and multiply-adds. Pure
@@ -16,16 +17,17 @@
 #include <map>
 #include <mutex>
 
+#include "plan/cost_model.hpp"
 #include "plan/weight_plan.hpp"
 
 namespace rknpu2 {
 
-// One multiplication by a plain matrix.
+// One multiplication by a plain matrix, or several by the same activations, which the NPU does together.
 struct MatrixCall {
     size_t K = 0;
-    size_t N = 0;
+    size_t N = 0;                    // of all
     size_t rows = 0;                 // of activations
-    size_t raw_bytes = 0;            // of the weight as stored
+    size_t raw_bytes = 0;            // of the weights as stored
     bool float_activations = false;  // as in WeightSource
 
     auto operator<=>(const MatrixCall&) const = default;
@@ -58,9 +60,10 @@ enum class TargetReason {
     kFasterOnCpu,
     kSettingNpu,
     kSettingCpu,
-    kReference,    // of precision: computed by neither, but by us
-    kPlainMatrix,  // the setting for them: not a matter of cost
-    kMatrixFlows,  // with all others of its layer (ggml/flow/flow_plan.hpp), whatever it takes by itself
+    kReference,        // of precision: computed by neither, but by us
+    kPlainMatrix,      // the setting for them: not a matter of cost
+    kMatrixPrecision,  // one that is asked for because of its arithmetic
+    kMatrixFlows,      // with all others of its layer (ggml/flow/flow_plan.hpp), whatever it takes by itself
     kMatrixFasterOnNpu,
     kMatrixFasterOnCpu,
     kNoMemory,  // the caller's finding: packed experts would not fit
@@ -82,18 +85,22 @@ struct TargetChoice {
 // goes where this many rows for each expert would, so that packing is over when the first prompt arrives.
 inline constexpr size_t kPromptRowsPerExpert = 32;
 
-TargetChoice matrix_target(const MatrixCall& call, const Config& config);
-TargetChoice experts_target(const ExpertsCall& call, const Config& config);
+TargetChoice matrix_target(const MatrixCall& call, const Config& config,
+                           const BoardRates& rates = kBoardRates);
+TargetChoice experts_target(const ExpertsCall& call, const Config& config,
+                            const BoardRates& rates = kBoardRates);
 
 // What the policy said before: a graph asks about a node several times, and each answer takes a plan. Thread
-// safe. All calls must have one configuration.
+// safe. All calls must have one configuration and the same rates.
 class TargetMemo {
   public:
-    TargetChoice of(const MatrixCall& call, const Config& config) const {
-        return ask(matrices_, call, [&] { return matrix_target(call, config); });
+    TargetChoice of(const MatrixCall& call, const Config& config,
+                    const BoardRates& rates = kBoardRates) const {
+        return ask(matrices_, call, [&] { return matrix_target(call, config, rates); });
     }
-    TargetChoice of(const ExpertsCall& call, const Config& config) const {
-        return ask(experts_, call, [&] { return experts_target(call, config); });
+    TargetChoice of(const ExpertsCall& call, const Config& config,
+                    const BoardRates& rates = kBoardRates) const {
+        return ask(experts_, call, [&] { return experts_target(call, config, rates); });
     }
 
   private:

@@ -9,6 +9,8 @@
 #include <cstdio>
 #include <fstream>
 
+#include "base/format.hpp"
+
 namespace rknpu2 {
 
 SystemMemory system_memory(const std::string& root) {
@@ -22,6 +24,15 @@ SystemMemory system_memory(const std::string& root) {
         if (name == "MemAvailable:") memory.available = kibibytes * 1024;
     }
     return memory;
+}
+
+Status check_memory(size_t bytes, const SystemMemory& memory) {
+    constexpr size_t kReservedShare = 8;
+    const size_t reserve = memory.total / kReservedShare;
+    if (bytes <= memory.available && reserve <= memory.available - bytes) return {};
+    return {StatusCode::kOutOfMemory,
+            format("needs %zu MiB; %zu MiB are free, of which %zu are kept in reserve", bytes >> 20,
+                   memory.available >> 20, reserve >> 20)};
 }
 
 bool is_shared_file_mapping(const void* data, size_t bytes) {

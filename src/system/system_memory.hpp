@@ -5,12 +5,18 @@
 #include <cstddef>
 #include <string>
 
+#include "base/status.hpp"
+
 namespace rknpu2 {
 
 struct SystemMemory {
     size_t total = 0;      // bytes
     size_t available = 0;  // bytes that can be had without swapping
 };
+
+// Is there room for `bytes` of derived forms of weights? An eighth of the machine's memory must stay free: for weights
+// still to be packed, the KV cache, and everybody else. kOutOfMemory: "needs 900 MiB; ..."
+Status check_memory(size_t bytes, const SystemMemory& memory);
 
 // From /proc/meminfo below `root`; zeros where that cannot be read.
 SystemMemory system_memory(const std::string& root = "");

@@ -94,6 +94,7 @@ TEST(BoardProfile, ThePlannersRatesAreTheProfiles) {
     EXPECT_EQ(kRates.cpu_beside_npu, board.cpu_beside_npu);
     EXPECT_EQ(kRates.cpu_read_gbps, board.cpu_read_gbps);
     EXPECT_EQ(kRates.region_ns, board.region_us * 1e3);
+    EXPECT_EQ(kRates.wake_ns, board.wake_us * 1e3);
 }
 
 TEST(BoardProfile, NoNumberStandsTwice) {
@@ -111,7 +112,7 @@ TEST(BoardProfile, NoNumberStandsTwice) {
         rates += own ? 0 : 1;
         all.clear();
     }
-    EXPECT_EQ(rates, 18);
+    EXPECT_EQ(rates, 19);
     // The board's profile sets nothing of the NPU's to what the simulator's says already.
     rknnsim::Profile simulated;
     ASSERT_TRUE(rknnsim::load_profile("", &simulated).ok());

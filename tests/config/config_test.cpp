@@ -82,7 +82,7 @@ TEST_F(ConfigTest, TheWeightCacheIsOffOrADirectory) {
 }
 
 TEST_F(ConfigTest, PlainMatricesAreTheNpusOrTheModels) {
-    EXPECT_EQ(Config::from_environment().value().matrices, Matrices::kNpu);
+    EXPECT_EQ(Config::from_environment().value().matrices, Matrices::kAuto);
     for (const auto& [text, matrices] : {std::pair{"npu", Matrices::kNpu}, {"auto", Matrices::kAuto}}) {
         setenv("GGML_RKNPU2_MATRICES", text, 1);
         EXPECT_EQ(Config::from_environment().value().matrices, matrices);

@@ -107,7 +107,8 @@ class HostTest(unittest.TestCase):
         ours = {}
         if precision is not None:
             ours = {"GGML_BACKEND_PATH": str(PLUGIN), "GGML_RKNPU2_RUNTIME": "sim", "GGML_RKNPU2_STATS": str(stats_file),
-                    "RKNNSIM_CHECK": "strict", "GGML_RKNPU2_STATISTICS": "none", "GGML_RKNPU2_PROFILE": "none", **BOARD}
+                    "RKNNSIM_CHECK": "strict", "GGML_RKNPU2_STATISTICS": "none", "GGML_RKNPU2_PROFILE": "none",
+                    "GGML_RKNPU2_MATRICES": "npu", **BOARD}
             if precision != "default":
                 ours["GGML_RKNPU2_PRECISION"] = precision
         ours.update(extra or {})

@@ -64,12 +64,18 @@ PlanFixture::PlanFixture() : memory_(new std::byte[kMemory]) {
     ggml.operations = made_operations();
     host_.abi = &kAbis[0];
     ggml.ggml_nbytes = bytes_of;
+    ggml.ggml_nelements = [](const ggml_tensor* tensor) {
+        return tensor->ne[0] * tensor->ne[1] * tensor->ne[2] * tensor->ne[3];
+    };
     ggml.ggml_is_contiguous = is_contiguous;
     ggml.ggml_get_type_traits = traits_of;
     ggml.ggml_type_name = [](ggml_type) { return "f32"; };
     host_.counters = &counters_;
     host_.config.experts = Experts::kNpu;
+    host_.config.matrices = Matrices::kNpu;
     weights_.buft = states_.buft = results_.buft = &host_.buffer_type;
+    buffer_.base = memory_.get();
+    weights_.context = &buffer_;
     weights_.usage = GGML_BACKEND_BUFFER_USAGE_WEIGHTS;
     states_.usage = GGML_BACKEND_BUFFER_USAGE_ANY;
     results_.usage = GGML_BACKEND_BUFFER_USAGE_COMPUTE;

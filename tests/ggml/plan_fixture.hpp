@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "ggml/buffer/buffer.hpp"
 #include "ggml/graph/graph_plan.hpp"
 #include "ggml/host/host.hpp"
 
@@ -63,6 +64,9 @@ class PlanFixture : public ::testing::Test {
     // What the plan has decided about node `tensor`.
     const NodeDecision& decision(const ggml_tensor* tensor);
 
+    // What lies behind the weights' buffer.
+    Buffer& weights_buffer() { return buffer_; }
+
     Host host_;
 
   private:
@@ -74,6 +78,7 @@ class PlanFixture : public ::testing::Test {
     std::vector<ggml_tensor*> nodes_;
     std::unique_ptr<std::byte[]> memory_;
     size_t used_ = 0;
+    Buffer buffer_{host_};
     ggml_backend_buffer weights_{}, states_{}, results_{};
     std::vector<ggml_tensor*> keys_;
     std::vector<ggml_bitset_t> slots_;

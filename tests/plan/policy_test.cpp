@@ -120,13 +120,15 @@ TEST(Policy, TheSettingDecidesForItself) {
     EXPECT_EQ(experts_target(token, config).reason, TargetReason::kSettingCpu);
 }
 
-// By the model alone; the setting's default does not ask it.
+// By the model alone; nothing else is asked where the setting says npu, or the precision is one for its arithmetic.
 TEST(Policy, PlainMatricesAreTheNpusUnlessTheModelIsAsked) {
     for (const auto& [K, N] : {std::pair<size_t, size_t>{4096, 4096}, {4096, 11008}, {11008, 4096}}) {
         const auto call = [K = K, N = N](size_t rows, double bytes_a_weight) {
             return MatrixCall{K, N, rows, static_cast<size_t>(static_cast<double>(K * N) * bytes_a_weight)};
         };
         Config config;
+        EXPECT_EQ(config.matrices, Matrices::kAuto);
+        config.matrices = Matrices::kNpu;
         EXPECT_EQ(matrix_target(call(1, kQ4), config).target, Target::kNpu);
         EXPECT_EQ(matrix_target(call(1, kQ4), config).reason, TargetReason::kPlainMatrix);
         EXPECT_GT(matrix_target(call(1, kQ4), config).npu_us, matrix_target(call(1, kQ4), config).cpu_us);
@@ -137,8 +139,11 @@ TEST(Policy, PlainMatricesAreTheNpusUnlessTheModelIsAsked) {
         EXPECT_EQ(matrix_target(call(512, kQ4), config).target, Target::kNpu);
         EXPECT_EQ(matrix_target(call(512, kQ4), config).reason, TargetReason::kMatrixFlows);
         EXPECT_EQ(matrix_target(call(100, kQ4), config).reason, TargetReason::kMatrixFasterOnNpu);
-        config.precision = Precision::kReference;
-        EXPECT_EQ(matrix_target(call(1, kQ4), config).target, Target::kNpu) << "which is us, on the CPU";
+        for (const Precision precision : {Precision::kReference, Precision::kExact, Precision::kNaive}) {
+            config.precision = precision;
+            EXPECT_EQ(matrix_target(call(1, kQ4), config).target, Target::kNpu);
+            EXPECT_EQ(matrix_target(call(1, kQ4), config).reason, TargetReason::kMatrixPrecision);
+        }
     }
 }
 

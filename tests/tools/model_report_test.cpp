@@ -174,6 +174,7 @@ TEST(ModelReport, PlainMatricesHaveAReasonAndTheModelsTimes) {
     writer.u32("x.block_count", 1);
     writer.tensor("blk.0.ffn_gate.weight", 2, {1024, 512});
     Config config;
+    config.matrices = Matrices::kNpu;
     json report = analysed(writer, config);
     json matrix = entry(report, "blk.0.ffn_gate.weight");
     EXPECT_EQ(matrix["runs_on"], "npu");

@@ -144,7 +144,7 @@ Result<std::shared_ptr<const PackedWeight>> packed_weight(Host& host, const ggml
         // From here on only the packed form is read; the file can bring the raw bytes back if anyone asks for
         // them.
         const bool kept =
-            expert >= 0 ? host.config.experts == Experts::kAuto : host.config.matrices == Matrices::kAuto;
+            expert >= 0 ? host.config.experts == Experts::kAuto : buffer.forms.load() == Buffer::Forms::kBoth;
         if (buffer.shared_file_mapping && !kept) give_back_pages(source.data, source.bytes());
         log(LogLevel::kDebug, "packed %s %s [%zu, %zu]: %zu bytes", source.name.c_str(),
             source.type_name.c_str(), source.K, source.N, packed.value()->plan.packed_bytes());
@@ -180,7 +180,7 @@ bool may_hold_packed(Host& host, const ggml_tensor* stack, size_t packed_bytes) 
     const std::lock_guard lock(buffer.stacks_mutex);
     const auto [known, added] = buffer.stacks.try_emplace(buffer.offset_of(stack->data), true);
     if (!added) return known->second;
-    const Status memory = check_memory(packed_bytes);
+    const Status memory = check_memory(packed_bytes, system_memory());
     const bool first = std::all_of(buffer.stacks.begin(), buffer.stacks.end(),
                                    [](const auto& entry) { return entry.second; });
     if (!memory.ok() && first)
@@ -190,15 +190,15 @@ bool may_hold_packed(Host& host, const ggml_tensor* stack, size_t packed_bytes) 
 }
 
 CpuCopy cpu_copy(Host& host, const ggml_tensor* node) {
-    const ggml_tensor* const stack = node->src[0];
-    Buffer& buffer = *our_buffer(host, stack->buffer);
-    const size_t bytes = host.ggml.ggml_nbytes(stack);
+    const ggml_tensor* const raw = node->src[0];
+    Buffer& buffer = *our_buffer(host, raw->buffer);
+    const size_t bytes = host.ggml.ggml_nbytes(raw);
     const auto make = [&]() -> Result<CpuCopy> {
         CpuCopy copy = make_cpu_copy(host, node);
-        if (copy != nullptr && buffer.shared_file_mapping) give_back_pages(stack->data, bytes);
+        if (copy != nullptr && buffer.shared_file_mapping) give_back_pages(raw->data, bytes);
         return copy;
     };
-    return buffer.copies.get({buffer.offset_of(stack->data), bytes}, make).take();
+    return buffer.copies.get({buffer.offset_of(raw->data), bytes}, make).take();
 }
 
 size_t unpacked_weight_bytes(Host& host) {

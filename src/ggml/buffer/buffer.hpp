@@ -32,7 +32,10 @@ struct Buffer {
     bool shared_file_mapping = false;   // pages may be given back once they are packed
     std::atomic<bool> poisoned{false};  // a write failed: its content is not to be trusted
     WeightStore<std::shared_ptr<const PackedWeight>> weights;
-    WeightStore<CpuCopy> copies;  // of stacks of experts
+    WeightStore<CpuCopy> copies;
+    // May its plain matrices be kept in both forms (ggml/graph/placement.hpp)? Not known before a graph has them.
+    enum class Forms { kUnknown, kBoth, kPacked };
+    std::atomic<Forms> forms{Forms::kUnknown};
     // By offset of a stack of experts: was there memory to pack it when that was first asked?
     std::mutex stacks_mutex;
     std::map<size_t, bool> stacks;
@@ -43,7 +46,7 @@ Buffer* our_buffer(const Host& host, const ggml_backend_buffer* buffer);
 
 // The packed form of the weight of `op`, a multiplication that the NPU can do, or of one expert of its stack;
 // made if it is not there. `reserved`: where to pack it, used up then; or null for anywhere. Pages of the raw
-// bytes are given back, unless the cost model may have the CPU multiply by them, too.
+// bytes are given back, unless the CPU may multiply by them, too.
 Result<std::shared_ptr<const PackedWeight>> packed_weight(Host& host, const ggml_tensor* op, int expert = -1,
                                                           ReservedWeight* reserved = nullptr);
 // Is there one already?
@@ -53,7 +56,7 @@ bool is_packed(const Host& host, const ggml_tensor* op);
 // before, they are packed side by side, so that one run of the NPU can do several of them.
 Status pack_together(Host& host, Nodes matmuls, std::vector<std::shared_ptr<const PackedWeight>>& weights);
 
-// The copy of a stack of experts for the CPU; `node` is a MUL_MAT_ID. Null if there is none.
+// The copy of the weight of `node`, a multiplication, for the CPU. Null if there is none.
 CpuCopy cpu_copy(Host& host, const ggml_tensor* node);
 
 // May a stack of experts be packed, to `packed_bytes` in all, by the memory that is left? Decided once for

@@ -1,17 +1,12 @@
 // SPDX-License-Identifier: MIT
 #include "ggml/buffer/cpu_copies.hpp"
 
-#include "base/format.hpp"
 #include "base/log.hpp"
 #include "ggml/host/host_tensor.hpp"
 #include "system/system_memory.hpp"
 
 namespace rknpu2 {
 namespace {
-
-// A share of the machine's memory that derived forms of experts leave free: for weights still to be packed,
-// the KV cache, and everybody else.
-constexpr size_t kReservedShare = 8;
 
 // As llama.cpp asks: would the CPU backend compute this node if its weight lay in such a buffer?
 bool takes(const Host& host, ggml_backend_buffer_type_t type, const ggml_tensor* node) {
@@ -41,21 +36,12 @@ ggml_backend_buffer_type_t faster_type(const Host& host, const ggml_tensor* node
 
 }  // namespace
 
-Status check_memory(size_t bytes) {
-    const SystemMemory memory = system_memory();
-    const size_t reserve = memory.total / kReservedShare;
-    if (bytes + reserve <= memory.available) return {};
-    return {StatusCode::kOutOfMemory,
-            format("needs %zu MiB; %zu MiB are free, of which %zu are kept in reserve", bytes >> 20,
-                   memory.available >> 20, reserve >> 20)};
-}
-
 CpuCopy make_cpu_copy(Host& host, const ggml_tensor* node) {
     const GgmlFunctions& ggml = host.ggml;
-    const ggml_tensor* const stack = node->src[0];
+    const ggml_tensor* const raw = node->src[0];
     const ggml_backend_buffer_type_t type = faster_type(host, node);
     if (type == nullptr) return nullptr;
-    const std::shared_ptr<HostTensor> made(new HostTensor(ggml, *stack), [&ggml](HostTensor* tensor) {
+    const std::shared_ptr<HostTensor> made(new HostTensor(ggml, *raw), [&ggml](HostTensor* tensor) {
         if ((*tensor)->buffer != nullptr) ggml.ggml_backend_buffer_free((*tensor)->buffer);
         delete tensor;
     });
@@ -63,11 +49,11 @@ CpuCopy make_cpu_copy(Host& host, const ggml_tensor* node) {
     copy->buffer = nullptr;
     copy->data = nullptr;
     const size_t bytes = ggml.ggml_backend_buft_get_alloc_size(type, copy.get());
-    if (const Status memory = check_memory(bytes); !memory.ok()) {
+    if (const Status memory = check_memory(bytes, system_memory()); !memory.ok()) {
         if (host.counters->cpu_copies_refused++ == 0)
             log(LogLevel::kWarning,
                 "%s and maybe others are computed as they are stored, which is slower: a copy for the CPU %s",
-                stack->name, memory.message().c_str());
+                raw->name, memory.message().c_str());
         return nullptr;
     }
     const PhaseTimer timer(*host.counters, Phase::kPack);
@@ -75,7 +61,7 @@ CpuCopy make_cpu_copy(Host& host, const ggml_tensor* node) {
     if (copy->buffer == nullptr) return nullptr;
     copy->data = ggml.ggml_backend_buffer_get_base(copy->buffer);
     if (ggml.ggml_backend_buffer_init_tensor(copy->buffer, copy.get()) != GGML_STATUS_SUCCESS) return nullptr;
-    ggml.ggml_backend_tensor_set(copy.get(), stack->data, 0, ggml.ggml_nbytes(stack));
+    ggml.ggml_backend_tensor_set(copy.get(), raw->data, 0, ggml.ggml_nbytes(raw));
     ++host.counters->cpu_copies;
     host.counters->cpu_copy_bytes += bytes;
     return copy;

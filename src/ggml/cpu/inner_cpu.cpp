@@ -161,13 +161,20 @@ Status InnerCpu::create_pool() {
     return {};
 }
 
-// The host's graph stays as it is: stand-ins take the place of nodes that choose among experts, and write to
-// their memory.
+bool is_for_team(const GgmlFunctions& ggml, const ggml_tensor* node) {
+    return elements_of(ggml, node) >= 2 * kElementsPerThread;
+}
+
+bool has_copy(const GgmlFunctions& ggml, const ggml_tensor* node, const NodeDecision& decision) {
+    return is_matmul(ggml.op(node)) && decision.reason == Reason::kSupported;
+}
+
+// The host's graph stays as it is: stand-ins take the place of multiplications, and write to their memory.
 void InnerCpu::use_copies(ggml_cgraph& part, std::span<const NodeDecision> decisions) {
     stand_ins_.clear();
     for (size_t i = 0; i < decisions.size(); ++i) {
         const ggml_tensor* const node = part.nodes[i];
-        if (host_.ggml.op(node) != Op::kMatMulExperts || decisions[i].reason != Reason::kSupported) continue;
+        if (!has_copy(host_.ggml, node, decisions[i])) continue;
         CpuCopy copy = cpu_copy(host_, node);
         if (copy == nullptr) continue;
         if (stand_ins_.empty()) {

@@ -3,7 +3,7 @@
 //
 // It is the host's own CPU backend, made when first needed, with a thread pool that lives as long as it does.
 // Few nodes, as between two matmuls of a generated token, are computed by one thread: waking others would
-// take longer. Stacks of experts in our memory are replaced by copies that suit the CPU (cpu_copies.hpp). One
+// take longer. Weights in our memory that the NPU could multiply by are replaced by copies that suit the CPU (cpu_copies.hpp). One
 // object for each backend, used by one thread at a time, as ggml prescribes.
 //
 // The pool's threads, and the caller during compute(), run on the CPUs of GGML_RKNPU2_AFFINITY; the caller
@@ -25,6 +25,12 @@
 
 namespace rknpu2 {
 
+// Is a node enough work for several threads?
+bool is_for_team(const GgmlFunctions& ggml, const ggml_tensor* node);
+
+// May a node that the CPU computes read a copy in place of its weight?
+bool has_copy(const GgmlFunctions& ggml, const ggml_tensor* node, const NodeDecision& decision);
+
 class InnerCpu {
   public:
     // `abort` is asked between nodes; its yes leads to GGML_STATUS_ABORTED.
@@ -36,8 +42,8 @@ class InnerCpu {
 
     void set_threads(int threads) { threads_ = threads > 1 ? threads : 1; }
 
-    // Computes nodes [first, last) of the graph. `decisions`: of these; empty when none of them chooses among
-    // experts.
+    // Computes nodes [first, last) of the graph. `decisions`: of these; empty when none of them is a
+    // multiplication.
     ggml_status compute(ggml_cgraph* graph, int first, int last,
                         std::span<const NodeDecision> decisions = {});
 
@@ -65,7 +71,7 @@ class InnerCpu {
     int current_threads_ = 0;
     int team_threads_ = 0;  // of the last computation by several
 
-    // Nodes that choose among experts, with copies of their weights; of the running call.
+    // Multiplications, with copies of their weights; of the running call.
     std::deque<HostTensor> stand_ins_;
     std::vector<CpuCopy> copies_;
     std::vector<ggml_tensor*> nodes_;

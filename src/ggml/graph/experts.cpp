@@ -117,7 +117,8 @@ class ExpertsMultiplication {
         ExpertsCall token = experts_call(matmul);
         if (host_.config.experts != Experts::kAuto || token.used < token.experts || token.experts < 2) return;
         token.used = token.tokens = 1;
-        if (host_.targets.of(token, host_.config).target == Target::kCpu) cpu_copy(host_, matmul);
+        if (host_.targets.of(token, host_.config, host_.rates).target == Target::kCpu)
+            cpu_copy(host_, matmul);
     }
 
     Host& host_;
@@ -132,7 +133,7 @@ class ExpertsMultiplication {
 }  // namespace
 
 TargetChoice experts_choice(Host& host, const ggml_tensor* node) {
-    TargetChoice choice = host.targets.of(experts_call(node), host.config);
+    TargetChoice choice = host.targets.of(experts_call(node), host.config, host.rates);
     if (choice.reason == TargetReason::kFasterOnNpu &&
         !may_hold_packed(host, node->src[0], choice.packed_bytes)) {
         choice.target = Target::kCpu;

@@ -6,6 +6,7 @@
 
 #include "ggml/cpu/gated_epilogue.hpp"
 #include "ggml/graph/experts.hpp"
+#include "ggml/graph/placement.hpp"
 #include "ggml/node/access.hpp"
 #include "ggml/node/attention.hpp"
 #include "ggml/node/describe.hpp"
@@ -31,10 +32,7 @@ NodeDecision decide(Host& host, const ggml_tensor* node) {
         decision.target = decision.choice.target;
         return decision;
     }
-    // What is gathered about weights is about all of them.
-    const bool all =
-        host.config.matrices == Matrices::kNpu || host.calibration != nullptr || host.sensitivity != nullptr;
-    decision.target = all ? Target::kNpu : host.targets.of(matrix_call(host, node), host.config).target;
+    decision.target = Target::kNpu;  // unless place_matrices() says otherwise
     return decision;
 }
 
@@ -182,22 +180,22 @@ class StepPlanner {
         return step.last;
     }
 
-    // Behind what the CPU computes already, or a step of its own. A stack of experts may be computed from a
-    // copy that is made when its step begins: the step must not write the stack before.
+    // Behind what the CPU computes already, or a step of its own. A weight may be computed from a copy that
+    // is made when its step begins: the step must not write the weight before.
     int add_to_cpu(int i) {
         const bool open = !steps_.empty() && steps_.back().kind == Step::Kind::kCpu;
-        Step& step = open && !writes_stack_of(steps_.back(), i) ? steps_.back() : begin(Step::Kind::kCpu, i);
+        Step& step = open && !writes_weight_of(steps_.back(), i) ? steps_.back() : begin(Step::Kind::kCpu, i);
         step.last = i + 1;
         note_writes(i, i + 1);
         return step.last;
     }
 
-    bool writes_stack_of(const Step& step, int i) const {
-        if (ggml_.op(node(i)) != Op::kMatMulExperts || node(i)->src[0] == nullptr) return false;
-        const MemoryRange stack = range_of(ggml_, node(i)->src[0]);
+    bool writes_weight_of(const Step& step, int i) const {
+        if (!has_copy(ggml_, node(i), plan_.decisions[static_cast<size_t>(i)])) return false;
+        const MemoryRange weight = range_of(ggml_, node(i)->src[0]);
         const auto* const nodes = plan_.graph->nodes;
         return std::any_of(nodes + step.first, nodes + i,
-                           [&](const ggml_tensor* earlier) { return writes(ggml_, earlier, stack); });
+                           [&](const ggml_tensor* earlier) { return writes(ggml_, earlier, weight); });
     }
 
     const Host& host_;
@@ -228,6 +226,7 @@ void plan_graph(Host& host, ggml_cgraph* graph, GraphPlan& plan) {
         if (decision.target == Target::kNpu && is_matmul(host.ggml.op(node)) && is_of_prompt(host.ggml, node))
             ++plan.prompt_products;
     }
+    plan.first_time = place_matrices(host, graph, plan.decisions);
     StepPlanner(host, plan, plan.steps, plan.stops).make(0, graph->n_nodes, flows_are_possible(host));
 }
 

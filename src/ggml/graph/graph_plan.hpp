@@ -48,6 +48,8 @@ struct GraphPlan {
     // Where stretches of many rows end before the graph does, those that are too short to flow among them.
     std::vector<FlowStop> stops;
     size_t prompt_products = 0;  // nodes that the NPU multiplies, of so many rows that they could flow
+    // A plain matrix was not packed when the plan was made, and GGML_RKNPU2_MATRICES=auto (placement.hpp).
+    bool first_time = false;
 
     // By node of the step.
     std::span<const NodeDecision> decisions_of(const Step& step) const {

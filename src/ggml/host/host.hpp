@@ -58,7 +58,9 @@ struct Host {
     std::shared_ptr<NpuDevice> npu;      // null: no device
     std::string description;             // such as "Rockchip RK3588 NPU (simulated)"
     PackingForecast forecast;
+    BoardRates rates;  // that say what is faster where
     TargetMemo targets;
+    std::mutex placing_mutex;  // of place_matrices()
     std::mutex loading_mutex;  // of load_weights_ahead()
     std::mutex buffers_mutex;
     std::set<ggml_backend_buffer_t> buffers;  // alive, guarded by buffers_mutex

@@ -178,7 +178,7 @@ Environment draw_environment(uint64_t seed, uint64_t group) {
                                            "balanced", "balanced", "fast",  "compact"};
     all.emplace_back("GGML_RKNPU2_PRECISION", random.pick(kPrecisions));
     if (all.back().second == "compact") all.emplace_back("GGML_RKNPU2_COMPACT_BYTES", "0.5");
-    if (random.one_in(5)) all.emplace_back("GGML_RKNPU2_MATRICES", "auto");
+    all.emplace_back("GGML_RKNPU2_MATRICES", random.one_in(5) ? "auto" : "npu");
     const int64_t attention = random.range(1, 10);
     if (attention > 2) all.emplace_back("GGML_RKNPU2_ATTENTION", attention > 3 ? "npu" : "cpu");
     if (!random.one_in(4)) all.emplace_back("GGML_RKNPU2_EXPERTS", random.one_in(4) ? "cpu" : "npu");

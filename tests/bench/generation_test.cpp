@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: MIT
+// Generation on the NPU, by the CPU backend alone, and by the plug-in's choice.
+#include "predict/generation.hpp"
+
+#include <nlohmann/json.hpp>
+
+#include "bench/predict_cases.hpp"
+#include "predict/csv.hpp"
+#include "predict/matrices.hpp"
+
+namespace rknpu2 {
+namespace {
+
+constexpr double kBits[] = {4.5, 6.5625, 8.5, 16};
+
+Generation generation_for(const std::string& model, Planes planes, double bits, const Goal& goal) {
+    Setting setting = setting_of(model, Design::kPlugin, planes);
+    setting.stored_bits = bits;
+    return generation_of(setting, goal);
+}
+
+// The bar: no family generates slower than by its CPU alone, or by the NPU alone.
+TEST(Generation, TheChoiceIsAsFastAsTheFasterOfBoth) {
+    int cpu_is_faster = 0, npu_is_faster = 0;
+    for (const std::string& model : default_models()) {
+        for (const Planes planes : {Planes::kFast, Planes::kBalancedWithStatistics, Planes::kBalanced}) {
+            for (const double bits : kBits) {
+                for (const int64_t context : {0, 4096, 16384}) {
+                    SCOPED_TRACE(::testing::Message()
+                                 << model << ' ' << name_of(planes) << ' ' << bits << ' ' << context);
+                    const Generation g = generation_for(model, planes, bits, {.context = context});
+                    EXPECT_GE(g.share_of_best(), 0.97);
+                    (g.cpu_ms < g.npu_ms ? cpu_is_faster : npu_is_faster) += 1;
+                }
+            }
+        }
+    }
+    EXPECT_GT(cpu_is_faster, 20);
+    EXPECT_GT(npu_is_faster, 20);
+}
+
+TEST(Generation, FourBitsAreTheCpusAndSixteenTheNpus) {
+    for (const std::string& model : default_models()) {
+        SCOPED_TRACE(model);
+        const Generation four = generation_for(model, Planes::kBalanced, 4.5, {});
+        EXPECT_LT(four.cpu_ms, 0.8 * four.npu_ms);
+        EXPECT_LT(four.auto_ms, 1.03 * four.cpu_ms);
+        if (model == "SmolLM2-135M") continue;  // whose matrices take no longer than a run call
+        const Generation sixteen = generation_for(model, Planes::kBalanced, 16, {});
+        EXPECT_GT(sixteen.cpu_ms, 1.5 * sixteen.npu_ms);
+        EXPECT_DOUBLE_EQ(sixteen.auto_ms, sixteen.npu_ms);
+    }
+}
+
+TEST(Generation, ManyRowsAreTheNpus) {
+    Setting setting = setting_of("Llama-2-7B", Design::kPlugin, Planes::kBalanced);
+    setting.matrices = MatricesOn::kAuto;
+    const auto on_npu = [&](int64_t rows) {
+        const Places places = places_of(setting, {512, rows});
+        return std::ranges::count(places, Place::kNpu) == static_cast<ptrdiff_t>(places.size());
+    };
+    EXPECT_FALSE(on_npu(1));
+    EXPECT_TRUE(on_npu(8));
+    EXPECT_TRUE(on_npu(512));
+    // A prompt is the same, whatever is chosen for tokens.
+    const double choice = predict(setting, {}).prefill.seconds;
+    setting.matrices = MatricesOn::kNpu;
+    EXPECT_DOUBLE_EQ(predict(setting, {}).prefill.seconds, choice);
+}
+
+// Only the first of a stretch wakes the CPU's threads, and a slow waking keeps them asleep.
+TEST(Generation, WakingCounts) {
+    Setting setting = setting_of("TinyLlama-1.1B", Design::kPlugin);
+    setting.matrices = MatricesOn::kAuto;
+    const Places places = places_of(setting, {512, 1});
+    EXPECT_EQ(places.front(), Place::kWokenCpu);
+    EXPECT_EQ(std::ranges::count(places, Place::kWokenCpu), 1);
+    setting.board.wake_us = 1000;
+    setting.stored_bits = 8;
+    EXPECT_EQ(std::ranges::count(places_of(setting, {512, 1}), Place::kWokenCpu), 0);
+}
+
+TEST(Generation, TablesHoldWhatWasModelled) {
+    const Generation g = generation_for("Gemma-3-1B", Planes::kBalanced, 8.5, {.context = 4096, .rows = 8});
+    CsvTable table(generations_csv({g}), "out.csv");
+    ASSERT_EQ(table.rows(), 1U);
+    EXPECT_EQ(table.text(0, "model"), "Gemma-3-1B");
+    EXPECT_NEAR(table.number(0, "npu_tps"), 8e3 / g.npu_ms, 0.01);
+    EXPECT_NEAR(table.number(0, "cpu_tps"), 8e3 / g.cpu_ms, 0.01);
+    EXPECT_NEAR(table.number(0, "times_one_row"), g.auto_ms / g.one_row_ms, 0.001);
+    EXPECT_TRUE(table.status().ok()) << table.status().message();
+    const nlohmann::json all = nlohmann::json::parse(generations_json({g}));
+    EXPECT_EQ(all["modelled"], true);
+    EXPECT_EQ(all["generation"][0]["rows"], 8);
+    EXPECT_NE(generations_text({g}).find("Gemma-3-1B"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace rknpu2

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: MIT
+// Where plain matrices of a graph are multiplied with GGML_RKNPU2_MATRICES=auto.
+#include "ggml/plan_fixture.hpp"
+
+namespace rknpu2::test {
+namespace {
+
+class PlacementTest : public PlanFixture {
+  protected:
+    static constexpr int64_t kK = 64;
+
+    PlacementTest() { host_.config.matrices = Matrices::kAuto; }
+
+    // Two products by the same activations, and one by what is made of them.
+    void build(int64_t rows) {
+        nodes_clear();
+        ggml_tensor* const x = input("x", {kK, rows});
+        matmul("q", wq_, x);
+        ggml_tensor* const k = matmul("k", wk_, x);
+        ggml_tensor* const r = like(Op::kSqr, "square", {k});
+        matmul("o", wo_, r);
+    }
+
+    void pack(const ggml_tensor* weight) {
+        WeightKey key;
+        key.offset = weights_buffer().offset_of(weight->data);
+        key.type = static_cast<int>(weight->type);
+        key.K = static_cast<size_t>(weight->ne[0]);
+        key.N = static_cast<size_t>(weight->ne[1]);
+        key.bytes = key.N * weight->nb[1];
+        const auto make = [] { return Result<std::shared_ptr<const PackedWeight>>(nullptr); };
+        EXPECT_TRUE(weights_buffer().weights.get(key, make).ok());
+    }
+    void pack_all() {
+        for (const ggml_tensor* const weight : {wq_, wk_, wo_})
+            pack(weight);
+    }
+
+    ggml_tensor* const wq_ = weight("wq", kK, 96);
+    ggml_tensor* const wk_ = weight("wk", kK, 96);
+    ggml_tensor* const wo_ = weight("wo", 96, 64);
+};
+
+constexpr const char* kNpuHasAll = "group(q k) cpu(square) group(o)";
+
+TEST_F(PlacementTest, TheNpuHasAMatrixTheFirstTime) {
+    build(1);
+    EXPECT_EQ(steps(), kNpuHasAll);
+    EXPECT_TRUE(plan().first_time);
+    EXPECT_EQ(weights_buffer().forms.load(), Buffer::Forms::kBoth);
+    pack_all();
+    EXPECT_EQ(steps(), "cpu(q k square o)");
+    EXPECT_FALSE(plan().first_time);
+    // Neither the order nor what may share work matters.
+    host_.config.fuse = false;
+    EXPECT_EQ(steps(), "cpu(q k square o)");
+}
+
+TEST_F(PlacementTest, WhereThereIsNoMemoryForBothTheNpuHasAll) {
+    build(1);
+    pack_all();
+    weights_buffer().forms = Buffer::Forms::kPacked;
+    EXPECT_EQ(steps(), kNpuHasAll);
+    EXPECT_FALSE(plan().first_time);
+}
+
+TEST_F(PlacementTest, WhatSharesItsActivationsStaysTogether) {
+    build(1);
+    pack(wq_);
+    pack(wo_);
+    EXPECT_EQ(steps(), "group(q k) cpu(square o)") << "k is not packed";
+}
+
+TEST_F(PlacementTest, ManyRowsAndOtherPrecisionsAreTheNpus) {
+    build(kFewestFlowRows);
+    pack_all();
+    host_.config.fuse = false;
+    for (const ggml_tensor* const weight : {wq_, wk_, wo_})
+        EXPECT_EQ(
+            host_.targets
+                .of({.K = kK, .N = 96, .rows = kFewestFlowRows, .raw_bytes = weight->nb[2]}, host_.config)
+                .target,
+            Target::kNpu);
+    EXPECT_EQ(steps(), "group(q) group(k) cpu(square) group(o)");
+    build(1);
+    host_.config.precision = Precision::kReference;
+    EXPECT_EQ(steps(), "group(q) group(k) cpu(square) group(o)");
+}
+
+TEST_F(PlacementTest, TheSettingDecides) {
+    build(1);
+    pack_all();
+    host_.config.matrices = Matrices::kNpu;
+    EXPECT_EQ(steps(), kNpuHasAll);
+}
+
+}  // namespace
+}  // namespace rknpu2::test
