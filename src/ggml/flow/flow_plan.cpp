@@ -15,7 +15,7 @@ using Kind = FlowStage::Kind;
 using Home = FlowTensor::Home;
 using Why = FlowStop::Why;
 
-// Columns of a group, of all weights together: three chunks of at most 128 rows have 100 MB of results
+// Columns of a group, of all weights together: four chunks of at most 128 rows have 134 MB of results
 // then.
 constexpr int64_t kMostColumns = 65536;
 
