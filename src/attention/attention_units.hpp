@@ -16,9 +16,9 @@ struct AttentionUnit {
     size_t head = 0;  // KV head
     size_t row = 0;
     size_t rows = 0;
-    size_t columns =
-        0;  // positions that the first product computes: as far as some row sees them, rounded up
-    size_t positions = 0;  // and those of them that there are
+    // Positions that the first product computes: as far as some row sees them, rounded up.
+    size_t columns = 0;
+    size_t positions = 0;  // those of them that there are
     bool plain = false;    // every row sees them all
     std::array<bool, kPartsOfBlock> sees{};
     std::array<bool, kPartsOfBlock> multiplies{};  // by values, which parts of value_depth() positions
