@@ -111,8 +111,10 @@ begun_file() {
     REPLY=$OUT.${mark:0:12}.begun
 }
 
-# Is OUT there with second moments, and does nothing wait for the second step? Files of version 2 are of before there were any.
-is_done() { [[ -s $OUT && $(od -An -tu4 -j8 -N4 "$OUT") -ge 3 ]] && ! compgen -G "$OUT.*.begun" >/dev/null; }
+# Does the file hold second moments? Those of version 2 are of before there were any.
+has_moments() { [[ -s $1 && $(od -An -tu4 -j8 -N4 "$1") -ge 3 ]]; }
+# Does nothing wait for the second step?
+is_done() { has_moments "$OUT" && ! compgen -G "$OUT.*.begun" >/dev/null; }
 
 # gather BEGUN TEMP: the first step. Its statistics are at once those of the model.
 gather() {
@@ -168,7 +170,7 @@ main() {
     temp=$REPLY
     begun_file
     begun=$REPLY
-    if [[ -s $begun && -s $OUT ]] && ((!AGAIN && !QUICK)); then
+    if has_moments "$begun" && [[ -s $OUT ]] && ((!AGAIN && !QUICK)); then
         say "the text has been read already: going on where the last run was stopped"
     else
         rm -f "$OUT".*.begun

@@ -99,10 +99,17 @@ void place_plain(const GgufTensor& tensor, const MatmulProblem& problem, const M
     const bool keeps_eight_bits =
         config.precision == Precision::kCompact && recipe.arithmetic == NpuArithmetic::kInt8;
     if (keeps_eight_bits) config.precision = recipe.planes == 2 ? Precision::kBalanced : Precision::kFast;
-    MatrixCall call{problem.K, problem.N, 1, tensor.bytes};
-    report.token = matrix_target(call, config);
-    call.rows = kPromptTokens;
-    report.prompt = matrix_target(call, config);
+    // Times are those of eight bits; where it is computed is the model's setting.
+    const auto target_of = [&](size_t rows) {
+        MatrixCall call{problem.K, problem.N, rows, tensor.bytes};
+        TargetChoice choice = matrix_target(call, config);
+        const TargetChoice placed = matrix_target(call, model.config);
+        choice.target = placed.target;
+        choice.reason = placed.reason;
+        return choice;
+    };
+    report.token = target_of(1);
+    report.prompt = target_of(kPromptTokens);
     if (report.token.reason != TargetReason::kPlainMatrix) show_times(report);
 }
 

@@ -121,7 +121,7 @@ PackedBlocks KvBlocks::pack(int64_t layer, const SeenParts& seen, size_t place) 
     std::vector<const Block*>& held = held_[place];
     const size_t room = std::max<size_t>(room_ / held_.size(), 1);
     if (room_ < held_.size())
-        std::ranges::for_each(held_, [](auto& all) { all.clear(); });  // it waits for them
+        std::ranges::for_each(held_, [](auto& kept) { kept.clear(); });  // it waits for them
     for (size_t from = 0; from < all.size(); from += room) {
         PackedBlocks::Group& group = packed.groups.emplace_back();
         group.blocks.assign(all.begin() + static_cast<std::ptrdiff_t>(from),

@@ -92,7 +92,6 @@ Status AttentionSteps::step() {
 
 Status AttentionSteps::look() {
     refused_ = false;
-    cells_->release(place_);
     visibility_.look(problem_, npu_.pool);
     factors_.resize(problem_.kv_heads * problem_.rows());
     for_cpu_.assign(problem_.tokens, false);
@@ -104,8 +103,10 @@ Status AttentionSteps::look() {
     return {};
 }
 
-// The next units, and their blocks.
+// The next units, and their blocks. Nothing reads those before any more: were they kept, two attentions could wait for
+// each other's room.
 void AttentionSteps::find_blocks() {
+    cells_->release(place_);
     from_ = to_;
     blocks_.clear();
     for (; to_ < units_.size(); ++to_) {
@@ -147,7 +148,6 @@ void AttentionSteps::next_turn() {
 }
 
 void AttentionSteps::finish() {
-    cells_->release(place_);
     const PhaseTimer timer(npu_.counters, Phase::kDequantise);
     sums_.finish(problem_, factors_, npu_.pool);
 }

@@ -145,11 +145,9 @@ bool KvCells::may_pack(const Visibility& visibility, uint64_t layer, std::span<c
     return kept + new_ones <= room_;
 }
 
-// The block, if it is there. Else room for it: that of another layer's that was used longest ago; or, since
-// blocks of a layer are asked for in turns, that of this layer's which will be needed last.
-Result<KvCells::Block*> KvCells::block_for(const Visibility& visibility, uint64_t layer, size_t number,
-                                           size_t place) {
-    if (Block* const known = find(visibility, layer, number, place); known != nullptr) return known;
+// Room for a block: new memory; else that of another layer's that was used longest ago; or, since blocks of a layer
+// are asked for in turns, that of this layer's which will be needed last.
+Result<KvCells::Block*> KvCells::new_block(uint64_t layer, size_t number, size_t place) {
     Block* oldest = nullptr;
     Block* newest = nullptr;
     for (Block& block : blocks_) {
@@ -159,10 +157,14 @@ Result<KvCells::Block*> KvCells::block_for(const Visibility& visibility, uint64_
     }
     Block* room = oldest != nullptr ? oldest : newest;
     if (blocks_.size() < room_) {
-        const Slice memory =
-            RKNPU2_TAKE(npu_.areas.activations(domain_, first_area_ + blocks_.size(), heads_ * head_bytes()));
-        room = &blocks_.emplace_back();
-        room->memory = memory;
+        const auto memory =
+            npu_.areas.activations(domain_, first_area_ + blocks_.size(), heads_ * head_bytes());
+        if (!memory.ok() && (room == nullptr || memory.status().code() != StatusCode::kOutOfMemory))
+            return memory.status();
+        if (memory.ok()) {
+            room = &blocks_.emplace_back();
+            room->memory = memory.value();
+        }
     }
     if (room == nullptr)
         return Status(StatusCode::kInternal, "more blocks of a cache at a time than there is room for");
@@ -283,11 +285,17 @@ Status KvCells::pack(const AttentionProblem& problem, const Visibility& visibili
                      std::span<const size_t> blocks, size_t place) {
     std::vector<Block*>& held = held_[place];
     held.clear();
+    // Those that are there first, so that new ones do not take their room.
+    for (const size_t number : blocks)
+        if (Block* const known = find(visibility, layer, number, place); known != nullptr)
+            held.push_back(known);
     for (const size_t number : blocks) {
-        Block* const block = RKNPU2_TAKE(block_for(visibility, layer, number, place));
-        block->used = ++uses_;
-        held.push_back(block);
+        if (std::ranges::find(held, number, &Block::number) != held.end()) continue;
+        held.push_back(RKNPU2_TAKE(new_block(layer, number, place)));
     }
+    std::ranges::sort(held, {}, &Block::number);
+    for (Block* const block : held)
+        block->used = ++uses_;
     const PhaseTimer timer(npu_.counters, Phase::kQuantise);
     std::vector<Work> work;
     for (Block* const block : held)

@@ -91,7 +91,7 @@ class KvCells {
     static bool lacks(const Block& block, const Visibility& visibility);
     Block* find(const Visibility& visibility, uint64_t layer, size_t number, size_t place);
     bool is_held(const Block& block, size_t but_by = SIZE_MAX) const;
-    Result<Block*> block_for(const Visibility& visibility, uint64_t layer, size_t number, size_t place);
+    Result<Block*> new_block(uint64_t layer, size_t number, size_t place);
     void add_work(Block& block, const Visibility& visibility, std::vector<Work>& work) const;
     Slice keys_of(const Block& block, size_t head, size_t columns) const;
     Slice values_of(const Block& block, size_t head, size_t part) const;

@@ -80,8 +80,17 @@ void free_backend(ggml_backend_t backend) noexcept {
     });
 }
 
-// Fails if a node of the step reads a buffer that a failed write has left half written. Drops what was derived
-// from bytes that the nodes write.
+// Drops what was derived from bytes that the nodes write.
+void note_writes(const Backend& backend, const Step& step) {
+    for (int i = step.first; i < step.last; ++i) {
+        const ggml_tensor* const node = backend.plan.graph->nodes[i];
+        if (is_no_op(backend.host.ggml.op(node))) continue;
+        for_each_written(backend.host.ggml, node,
+                         [&](const ggml_tensor* tensor) { note_write(backend.host, tensor); });
+    }
+}
+
+// Fails if a node of the step reads a buffer that a failed write has left half written; notes the step's writes.
 Status prepare(const Backend& backend, const Step& step) {
     for (int i = step.first; i < step.last; ++i) {
         const ggml_tensor* const node = backend.plan.graph->nodes[i];
@@ -93,9 +102,8 @@ Status prepare(const Backend& backend, const Step& step) {
             return {StatusCode::kInvalidArgument,
                     format("%s: an earlier write to its buffer failed; load the model again", source->name)};
         }
-        for_each_written(backend.host.ggml, node,
-                         [&](const ggml_tensor* tensor) { note_write(backend.host, tensor); });
     }
+    note_writes(backend, step);
     return {};
 }
 
@@ -123,8 +131,10 @@ Status run_on_cpu(Backend& backend, const Step& step) {
         if (is_matmul(op)) count_on_cpu(host, node, decisions[i]);
         if (op == Op::kFlashAttention) host.counters->add_attention_on_cpu(decisions[i].attention);
     }
-    return status_of_cpu(backend.cpu.compute(graph, step.first, step.last, decisions),
-                         graph->nodes[step.first]);
+    const ggml_status status = backend.cpu.compute(graph, step.first, step.last, decisions);
+    // The step may have copied a weight before one of its later nodes wrote it.
+    note_writes(backend, step);
+    return status_of_cpu(status, graph->nodes[step.first]);
 }
 
 void record(const Backend& backend, const Step& step) {

@@ -76,7 +76,9 @@ Recipe NpuDevice::recipe_for(const WeightSource& source,
 
 // Four bits without second moments would be poor, and eight are not what was asked for.
 Status NpuDevice::check_moments(const WeightSource& source, const std::optional<StatsLibrary::Found>& found) {
-    if (npu_.config.precision != Precision::kCompact || source.float_activations) return {};
+    // Experts have no statistics.
+    if (npu_.config.precision != Precision::kCompact || source.float_activations || source.expert >= 0)
+        return {};
     if (found && found->entry.moments != nullptr) {
         moments_found_ = true;
     } else if (!moments_found_ && is_of_model(source)) {

@@ -293,7 +293,8 @@ Status NpuFlow::begin_other_runs() {
 
 bool NpuFlow::may_begin_other_runs() {
     let_others();
-    return failed_.empty() && !must_give_way();
+    // Where nothing runs, begin_other_runs() takes a turn of its own.
+    return failed_.empty() && ((running_.empty() && others_ == 0) || !must_give_way());
 }
 
 void NpuFlow::end_other_runs() {

@@ -5,7 +5,8 @@
 // others do; those that go first also between two runs of others. A job is done when all cores are; when a run of it
 // fails, the runs that are left are skipped. The first run that reads a cube makes it visible to the device.
 // All that submits, asks and waits belongs to one thread. The lane's threads sleep while there is nothing to do;
-// they allocate nothing, and make no contexts or imports.
+// they make no contexts;
+// a core's own thread imports what its contexts read for the first time.
 //
 // When there are fewer threads to be had than cores, they share the cores; without any, who waits does the runs.
 #pragma once

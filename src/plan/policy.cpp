@@ -88,7 +88,10 @@ TargetChoice matrix_target(const MatrixCall& call, const Config& config, const B
                         npu_us(plan, call.rows, rates) + around_us(plan, call.rows, rates),
                         cpu_us(1, call.raw_bytes, call.rows, call.K, call.N, rates)};
     if (config.matrices == Matrices::kNpu) return choice;
-    if (config.precision != Precision::kBalanced && config.precision != Precision::kFast) {
+    const bool arithmetic_is_asked_for =
+        call.float_activations ||
+        (config.precision != Precision::kBalanced && config.precision != Precision::kFast);
+    if (arithmetic_is_asked_for) {
         choice.reason = TargetReason::kMatrixPrecision;
     } else if (call.rows >= static_cast<size_t>(kFewestFlowRows)) {
         // One small matrix on the CPU would cut a layer in two.

@@ -199,7 +199,8 @@ class RowRounder {
         float least = std::numeric_limits<float>::infinity();
         for (int step = 0; step < kWidths; ++step) {
             const float error = round_plainly(row, grid_of(spread, step));
-            if (error >= least) continue;
+            // Squares of very large weights overflow; a grid there must be.
+            if (step > 0 && !(error < least)) continue;
             least = error;
             best = step;
             best_codes_.swap(codes_);
@@ -242,10 +243,10 @@ class RowRounder {
             double error = 0;
             for (const ErrorFeedback::Block& block : feedback_->blocks())
                 error += round_block(row, grid, block);
-            if (error >= least) continue;
+            if (!(error < least)) continue;
             // As computed here it is a little off; what counts is the error of the codes.
             error = error_of_codes(row, grid);
-            if (error >= least) continue;
+            if (!(error < least)) continue;
             least = error;
             best = grid;
             best_codes_.swap(codes_);

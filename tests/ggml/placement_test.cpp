@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Where plain matrices of a graph are multiplied with GGML_RKNPU2_MATRICES=auto.
+#include "ggml/cpu/inner_cpu.hpp"
 #include "ggml/plan_fixture.hpp"
 
 namespace rknpu2::test {
@@ -82,9 +83,26 @@ TEST_F(PlacementTest, ManyRowsAndOtherPrecisionsAreTheNpus) {
                 .target,
             Target::kNpu);
     EXPECT_EQ(steps(), "group(q) group(k) cpu(square) group(o)");
-    build(1);
-    host_.config.precision = Precision::kReference;
-    EXPECT_EQ(steps(), "group(q) group(k) cpu(square) group(o)");
+    for (const Precision precision : {Precision::kReference, Precision::kExact, Precision::kCompact}) {
+        build(1);
+        weights_buffer().forms = Buffer::Forms::kUnknown;
+        host_.config.precision = precision;
+        EXPECT_EQ(steps(), "group(q) group(k) cpu(square) group(o)");
+        EXPECT_EQ(weights_buffer().forms.load(), Buffer::Forms::kUnknown) << "nothing is kept for the CPU";
+    }
+}
+
+// ggml's repacked kernels end the process with more dimensions.
+TEST_F(PlacementTest, CopiesServeMatricesOnly) {
+    NodeDecision decision;
+    decision.reason = Reason::kSupported;
+    ggml_tensor* const flat = matmul("flat", wq_, input("x", {kK, 3}));
+    EXPECT_TRUE(has_copy(host_.ggml, flat, decision));
+    for (const auto& [planes, outer] : {std::pair<int64_t, int64_t>{2, 1}, {1, 2}, {3, 4}}) {
+        ggml_tensor* const x = input("x", {kK, 3, planes, outer});
+        ggml_tensor* const deep = node(Op::kMatMul, "deep", {96, 3, planes, outer}, {wq_, x});
+        EXPECT_FALSE(has_copy(host_.ggml, deep, decision));
+    }
 }
 
 TEST_F(PlacementTest, TheSettingDecides) {

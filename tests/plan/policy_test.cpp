@@ -139,6 +139,10 @@ TEST(Policy, PlainMatricesAreTheNpusUnlessTheModelIsAsked) {
         EXPECT_EQ(matrix_target(call(512, kQ4), config).target, Target::kNpu);
         EXPECT_EQ(matrix_target(call(512, kQ4), config).reason, TargetReason::kMatrixFlows);
         EXPECT_EQ(matrix_target(call(100, kQ4), config).reason, TargetReason::kMatrixFasterOnNpu);
+        MatrixCall hinted = call(1, kQ4);
+        hinted.float_activations = true;
+        EXPECT_EQ(matrix_target(hinted, config).target, Target::kNpu) << "the CPU would round them to 8 bits";
+        EXPECT_EQ(matrix_target(hinted, config).reason, TargetReason::kMatrixPrecision);
         for (const Precision precision : {Precision::kReference, Precision::kExact, Precision::kNaive}) {
             config.precision = precision;
             EXPECT_EQ(matrix_target(call(1, kQ4), config).target, Target::kNpu);

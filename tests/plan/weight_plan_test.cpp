@@ -38,8 +38,9 @@ void expect_sound(const WeightPlan& plan, int cores) {
         n += t.n_count;
     }
     EXPECT_EQ(n, plan.N);
-    if (plan.recipe.arithmetic == NpuArithmetic::kInt4)
+    if (plan.recipe.arithmetic == NpuArithmetic::kInt4) {
         EXPECT_EQ(plan.recipe.planes, plan.longest_segment() > kPieceK ? 4U : 2U);
+    }
     for (size_t s = 0; s < plan.segments.size(); ++s) {
         for (size_t t = 0; t < plan.tiles.size(); ++t)
             EXPECT_LT(plan.core_of(s, t), static_cast<size_t>(cores));

@@ -225,6 +225,15 @@ TEST(FourBits, RowsThatAreNotOrdinary) {
         std::vector<float> wide(K, 3e38F);
         wide[0] = -3e38F;
         EXPECT_TRUE(std::isnan(round_to_four_bits(wide.data(), 1, K, with).scale[0]));
+        // Squares of these overflow; the codes are still a grid's, not those of the row before.
+        std::vector<float> pair(2 * K, 1.0F);
+        for (size_t k = 0; k < K; ++k)
+            pair[K + k] = 1e30F * random.uniform();
+        const FourBitRows huge = round_to_four_bits(pair.data(), 2, K, with);
+        for (size_t k = 0; k < K; ++k) {
+            const float value = huge.scale[1] * (static_cast<float>(huge.codes[K + k]) - huge.zero[1]);
+            EXPECT_NEAR(value, pair[K + k], 0.51F * huge.scale[1]);
+        }
         const std::vector<float> zeros(K);
         const FourBitRows none = round_to_four_bits(zeros.data(), 1, K, with);
         EXPECT_EQ(none.scale[0], 0.0F);

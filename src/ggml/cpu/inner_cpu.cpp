@@ -166,7 +166,9 @@ bool is_for_team(const GgmlFunctions& ggml, const ggml_tensor* node) {
 }
 
 bool has_copy(const GgmlFunctions& ggml, const ggml_tensor* node, const NodeDecision& decision) {
-    return is_matmul(ggml.op(node)) && decision.reason == Reason::kSupported;
+    if (!is_matmul(ggml.op(node)) || decision.reason != Reason::kSupported) return false;
+    // ggml's kernels for its own layouts stop the process where activations have more dimensions.
+    return ggml.op(node) == Op::kMatMulExperts || node->src[1]->ne[2] * node->src[1]->ne[3] == 1;
 }
 
 // The host's graph stays as it is: stand-ins take the place of multiplications, and write to their memory.

@@ -21,7 +21,9 @@ struct Unit {
 };
 
 bool chooses(const Host& host) {
-    return host.config.matrices == Matrices::kAuto && host.config.precision != Precision::kReference &&
+    const Precision precision = host.config.precision;
+    return host.config.matrices == Matrices::kAuto &&
+           (precision == Precision::kBalanced || precision == Precision::kFast) &&
            host.calibration == nullptr && host.sensitivity == nullptr && host.checksums == nullptr;
 }
 
@@ -105,11 +107,13 @@ class Placement {
 void decide_forms(Host& host, const ggml_cgraph* graph, Placement& placement) {
     const std::lock_guard lock(host.placing_mutex);
     std::set<Buffer*> undecided;
+    std::set<const ggml_tensor*> counted;
     size_t bytes = 0;
     for (const Unit& unit : placement.units()) {
         for (const size_t product : unit.products) {
             Buffer& buffer = placement.buffer_of(product);
             if (buffer.forms.load() != Buffer::Forms::kUnknown) continue;
+            if (!counted.insert(graph->nodes[product]->src[0]).second) continue;
             const MatrixCall call = matrix_call(host, graph->nodes[product]);
             const Recipe recipe = recipe_of(host.config.precision, call.float_activations);
             undecided.insert(&buffer);
