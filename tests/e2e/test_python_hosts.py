@@ -86,7 +86,8 @@ class Draws:
         library = next(python_hosts.folder(self.row).glob("*/lib/libstable-diffusion.so"))
         for tests in ("flow", "experts", "experts --gtest_filter=*OnTheCpu*"):
             program, *arguments = f"{harness.BUILD_DIR}/bin/test_ggml_{tests}".split()
-            self.host(program, *arguments, precision=None, extra={"RKNPU2_TEST_LIBRARY": str(library), "RKNNSIM_CHECK": "strict"})
+            self.host(program, *arguments, precision=None, extra={
+                "RKNPU2_TEST_LIBRARY": str(library), "RKNNSIM_CHECK": "strict", "GGML_RKNPU2_MATRICES": "npu"})
         self.found(flow="yes")
 
 
