@@ -9,7 +9,7 @@
 
 namespace rknpu2 {
 
-// Of passes of `rows` tokens, each after `context` others.
+// Times of passes of `rows` tokens, each after `context` others.
 struct Generation {
     Setting setting;
     Goal goal;

@@ -12,12 +12,10 @@
 
 namespace rknpu2 {
 
-inline constexpr size_t kPartsOfBlock = kAttentionBlock / kValueBlock;
-
-// Of a head, as they are padded.
+// Widths of a head, padded.
 size_t key_width(const ModelShape& model);
 size_t value_width(const ModelShape& model);
-// Of all heads.
+// Bytes of a block of all heads.
 double block_bytes(const ModelShape& model);
 
 // What some tokens see of a cache, by parts of kValueBlock positions. Caches of a window are rings.

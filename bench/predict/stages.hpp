@@ -38,7 +38,7 @@ enum class Planes { kFast, kBalancedWithStatistics, kBalanced, kCompact };
 enum class AttentionOn { kAuto, kNpu, kCpu };
 // Where matrices are multiplied: as GGML_RKNPU2_MATRICES says, or by the CPU backend alone (predict/matrices.hpp).
 enum class MatricesOn { kNpu, kAuto, kCpu };
-// Of one group: woken, where the CPU's threads have slept before.
+// Who computes a group; woken: the CPU's threads have slept before.
 enum class Place { kNpu, kCpu, kWokenCpu };
 using Places = std::vector<Place>;
 
@@ -72,7 +72,7 @@ struct EngineSchedule {
     int64_t slots = 4;               // of results (NpuFlow::kSlots)
     int64_t runs_between = 1;        // do attention's runs go between those of a flow's job on a core?
     int64_t attentions = 2;          // in progress at a time (kPlaces)
-    // Of other chunks, before an attention waits, where there is one at a time: 0 none, 1 of those behind it, 2 all.
+    // Passes of other chunks before an attention waits, with one at a time: 0 none, 1 those behind it, 2 all.
     int64_t passes_meanwhile = 1;
     int64_t attention_groups = 4;          // groups of units on their way (AttentionSteps::kGroups)
     int64_t added_later = 3;               // turns after they were weighed
@@ -148,7 +148,7 @@ struct Stage {
 };
 
 // The stages of that layer; for -1 what comes once before the first layer, for the number of layers the output
-// head. Of the last layer, what follows its attention is computed for the rows that the head takes alone, and so it
+// head. What follows the last layer's attention is computed for the rows that the head takes alone, and so it
 // stands before the head. `attention`: of those rows, where it is not the CPU's. `places`: of all groups; empty: the
 // NPU has all.
 std::vector<Stage> stages_of(const Setting& setting, Way way, int64_t layer, const Rows& rows,

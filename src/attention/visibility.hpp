@@ -13,8 +13,6 @@
 
 namespace rknpu2 {
 
-inline constexpr size_t kPartsOfBlock = kAttentionBlock / kValueBlock;
-
 class Visibility {
   public:
     enum class Sees : uint8_t {

@@ -4,7 +4,7 @@
 // E[x x^T] says what an error of a weight's row costs in the result, and how far the error of one weight is taken
 // back by its neighbours (weights/four_bits.hpp). It is kept for rows as int4 weights meet them: cut into segments,
 // rotated and mixed (kernels/rotate.hpp), without smoothing, so that the basis follows from K alone and is known
-// while rows are gathered. Of each segment the diagonal blocks of 64 channels are kept, the last one may have 32:
+// while rows are gathered. Each segment keeps its diagonal blocks of 64 channels, the last one may have 32:
 // 32.5 floats a channel, which is nearly as good as all K (docs/quality.md).
 #pragma once
 

@@ -27,6 +27,7 @@ namespace rknpu2 {
 
 inline constexpr size_t kAttentionBlock = 1024;  // positions
 inline constexpr size_t kValueBlock = 512;       // positions of a cube of weights
+inline constexpr size_t kPartsOfBlock = kAttentionBlock / kValueBlock;
 // What a mask has, as a half, where a position may not be seen: minus infinity.
 inline constexpr uint16_t kHiddenMask = 0xFC00;
 inline constexpr float kWeightUnit = 0x1p14F;

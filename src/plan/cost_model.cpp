@@ -97,8 +97,8 @@ double quantise_ns(const BoardRates& rates, NpuArithmetic arithmetic, size_t row
 
 double dequantise_ns(const BoardRates& rates, NpuArithmetic arithmetic, size_t rows, size_t N,
                      size_t segments, size_t width) {
-    // The first result is read and the floats written; for every other one the floats are read as well. Of two digits
-    // each has half of that.
+    // The first result is read and the floats written; for every other one the floats are read as well. Each of two
+    // digits has half of that.
     auto bytes = static_cast<double>((3 * segments - 1) * sizeof(float));
     if (arithmetic == NpuArithmetic::kInt4) bytes /= 2;
     return static_cast<double>(rows * N) * bytes /

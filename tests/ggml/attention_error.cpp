@@ -3,7 +3,7 @@
 //
 //   attention_error MODEL TEXT TOKENS
 //
-// The first TOKENS tokens of the text go through the model in micro-batches of 512. Of each attention, some tokens
+// The first TOKENS tokens of the text go through the model in micro-batches of 512. Some tokens of each attention
 // are compared, all heads, with float64 of the very queries, keys, values and mask that it had. Those of the last
 // micro-batch are attended once more with a sink of +17 in each head, as some models have them. An error that all
 // scores of a row have in common, as from the rounding of its query, cancels without a sink, and stays with one: so

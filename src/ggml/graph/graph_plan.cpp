@@ -207,7 +207,7 @@ class StepPlanner {
     MemoryRange activations_;  // of the last group, if they still hold what it read; else empty
 };
 
-// Of so many tokens that it could be part of a flow?
+// Has it so many tokens that it could be part of a flow?
 bool is_of_prompt(const GgmlFunctions& ggml, const ggml_tensor* node) {
     return node->ne[ggml.op(node) == Op::kMatMulExperts ? 2 : 1] >= kFewestFlowRows;
 }
