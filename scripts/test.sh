@@ -32,6 +32,11 @@ SKIPPED=0
 FAILURES=() TARGETS=()
 # For a build in which each takes many times as long: they do once more what other predictions do, too.
 SLOW_PREDICTIONS='Prediction\.(EveryStepIsAtLeastAsFast|AimsOf.*|SecondPlanesCostNpuTime|TheProfileDecides)'
+# More whole runs of the doctor of the same kind, which take a minute or two each where all is slow.
+SLOW_DOCTOR='DoctorMeasure\.TheSimulatorsTimesAreItsPredictions|DoctorSelfTest\.TheSimulatorPassesAllAndAddsAsItSays'
+SLOW_DOCTOR+='|DoctorProgram\.(AHealthyBoardWithTheSimulator|TheJsonHasOneShape|ADisagreementInTimesIsReported|LostAndFailingRunsAreProblems|AWrongResult.*|ARefusalOf.*)'
+SLOW_DOCTOR+='|DoctorExamination\.(FindsWhatOneProcessWouldFind|ACrash.*|AHangIsStopped|EachStepIsNamed.*|TakesItsTurn)'
+SLOW_DOCTOR+='|DoctorBoards\..*|All/DoctorPlayedBoards\..*'
 
 parse_options() {
     while (($#)); do
@@ -154,7 +159,7 @@ run_tests() {
 # Strict sanitizers, unless the caller has options of his own; end-to-end tests would need a sanitized host.
 run_sanitized() {
     # Nothing compiled is in the first two.
-    local without="^(scripts|quality)\.|^($SLOW_PREDICTIONS)\$"
+    local without="^(scripts|quality)\.|^($SLOW_PREDICTIONS|$SLOW_DOCTOR)\$"
     [[ $MODE != full ]] || without='^(scripts|quality)\.'
     ASAN_OPTIONS=${ASAN_OPTIONS:-detect_stack_use_after_return=1:strict_string_checks=1} \
         UBSAN_OPTIONS=${UBSAN_OPTIONS:-print_stacktrace=1:halt_on_error=1} \
@@ -183,13 +188,9 @@ run_cross() {
         SETTINGS+=("RKNPU2_CROSS_LLAMA_BIN_DIR=$("$RKNPU2_ROOT/scripts/host-llama.sh" --target rk3588 --bin-dir)")
         obtain_prebuilt_hosts --machine aarch64
     fi
-    # Most of QEMU's time goes into these, which are about more numbers of the same kind, or more whole runs of the doctor, which
-    # take a minute or two each (package.debian has one); the PC's own build has them.
-    local slow='Rotate\.EveryTierEqualsTheReference|CheckerTest\.TwoThreads|BehaviourTest\.OneContextOnTwoThreadsIsAnError'
-    slow+="|$SLOW_PREDICTIONS|DoctorMeasure\.TheSimulatorsTimesAreItsPredictions|DoctorSelfTest\.TheSimulatorPassesAllAndAddsAsItSays"
-    slow+='|DoctorProgram\.(AHealthyBoardWithTheSimulator|TheJsonHasOneShape|ADisagreementInTimesIsReported|LostAndFailingRunsAreProblems|AWrongResult.*|ARefusalOf.*)'
-    slow+='|DoctorExamination\.(FindsWhatOneProcessWouldFind|ACrash.*|AHangIsStopped|EachStepIsNamed.*|TakesItsTurn)'
-    slow+='|DoctorBoards\..*|All/DoctorPlayedBoards\..*'
+    # Most of QEMU's time goes into these, which are about more numbers of the same kind; the PC's own build has them.
+    local slow="Rotate\.EveryTierEqualsTheReference|CheckerTest\.TwoThreads|BehaviourTest\.OneContextOnTwoThreadsIsAnError"
+    slow+="|$SLOW_PREDICTIONS|$SLOW_DOCTOR"
     [[ $MODE == full ]] || without=(-E "^($slow)\$")
     run_tests rk3588 -L '^(unit|sim|package|e2e)$' "${without[@]}"
 }

@@ -29,7 +29,9 @@ import real_widths
 from harness import HostTest
 
 PROGRAM = harness.BUILD_DIR / "bin" / "logits_of_model"
-LENGTHS = harness.setting("LENGTHS", "1,7,127,128,129,200,513")  # tokens of the prompts; RKNPU2_E2E_LENGTHS for others
+# Tokens of the prompts; RKNPU2_E2E_LENGTHS for others. The longest takes half the time and adds a second micro-batch, which
+# test_fusion.py has, too.
+FEW_LENGTHS, LENGTHS = (harness.setting("LENGTHS", lengths) for lengths in ("1,7,128,129,200", "1,7,127,128,129,200,513"))
 EXACT = 1e-6
 PRODUCT = 5e-4
 # A few that are quick and differ in type and in what they are made of; one has more inputs (11008) than a segment of a weight.
@@ -93,11 +95,13 @@ def record(row):
 class Widths(HostTest):
     """Base of the tests below, each of which is one model."""
 
+    lengths = LENGTHS
+
     def logits(self, model, *arguments, precision=None, fuse=1):
         """(Logits, Run)."""
         out = self.folder / f"{self.count}.logits"
         options = (["--encoder"] if self.arch == "bert" else []) + ([] if precision else ["--host-only"])
-        run = self.host(PROGRAM, model, out, "--lengths", LENGTHS, *arguments, *options, precision=precision,
+        run = self.host(PROGRAM, model, out, "--lengths", self.lengths, *arguments, *options, precision=precision,
                         extra={"GGML_RKNPU2_FUSE": str(fuse)} if precision else None)
         found = Logits(run.out, out)
         out.unlink()
@@ -147,7 +151,7 @@ class Widths(HostTest):
         row = {"model": name, "architecture": w.arch, "type": w.type, "embedding": w.embedding, "feed-forward": w.feed_forward or ""}
         # Both sides of an encoder with a decoder have so many layers.
         bound = PRODUCT * (4 * w.layers * (2 if w.arch == "t5" else 1) + 1)
-        row.update({"bound of the default": f"{bound:.1e}", "prompts": LENGTHS.replace(",", " ")})
+        row.update({"bound of the default": f"{bound:.1e}", "prompts": self.lengths.replace(",", " ")})
         for precision, limit in (("exact", EXACT), ("default", bound)):
             figures, row["flows"] = self.compare(model, adapter, mixed, split, precision)
             row.update({precision + case: f"{value:.2e}" for case, (value, _, _) in figures.items()})
@@ -161,7 +165,11 @@ class Widths(HostTest):
 
 
 class RealWidths(Widths):
-    pass
+    lengths = FEW_LENGTHS
+
+
+class AllLengths(Widths):
+    """The same models."""
 
 
 class MoreRealWidths(Widths):
@@ -170,8 +178,8 @@ class MoreRealWidths(Widths):
 
 def add_cases():
     for name in real_widths.MODELS:
-        case = RealWidths if name in DEFAULT else MoreRealWidths
-        setattr(case, "test_" + re.sub(r"\W", "_", name), lambda self, name=name: self.check(name))
+        for case in (RealWidths, AllLengths) if name in DEFAULT else (MoreRealWidths,):
+            setattr(case, "test_" + re.sub(r"\W", "_", name), lambda self, name=name: self.check(name))
 
 
 add_cases()
