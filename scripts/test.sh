@@ -158,8 +158,9 @@ run_tests() {
 
 # Strict sanitizers, unless the caller has options of his own; end-to-end tests would need a sanitized host.
 run_sanitized() {
-    # Nothing compiled is in the first two.
-    local without="^(scripts|quality)\.|^($SLOW_PREDICTIONS|$SLOW_DOCTOR)\$"
+    # Nothing compiled is in the first two; the last five are about size, or another board, and take minutes.
+    local without="^(scripts|quality)\.|^($SLOW_PREDICTIONS|$SLOW_DOCTOR)\$|^test_sim_worst_board\$|^DeviceMemoryPool\.AWeightMayFillADomain\$"
+    without+='|^LargeShapesTest\.(ThreeThousandRows|HeadsOfRkLlama)|^NpuAttentionTest\.ALongCacheTakesLittle'
     [[ $MODE != full ]] || without='^(scripts|quality)\.'
     ASAN_OPTIONS=${ASAN_OPTIONS:-detect_stack_use_after_return=1:strict_string_checks=1} \
         UBSAN_OPTIONS=${UBSAN_OPTIONS:-print_stacktrace=1:halt_on_error=1} \
