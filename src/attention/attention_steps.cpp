@@ -256,7 +256,6 @@ void AttentionSteps::submit(std::span<const AttentionUnit> units, bool values, N
 Status AttentionSteps::wait_for(NpuLane::Job& job) {
     npu_.lane->wait_for(job);
     std::erase(submitted_, &job);
-    if (!job.status.ok()) failed_.push_back(job.failed);
     return job.status;
 }
 

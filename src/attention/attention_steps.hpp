@@ -36,8 +36,6 @@ class AttentionSteps {
     // Waits for what was submitted.
     void drain();
     bool runs() const { return !submitted_.empty(); }
-    // Contexts whose runs have failed, once.
-    std::vector<FailedContexts> take_failed() { return std::exchange(failed_, {}); }
     // Did the NPU refuse contexts or operands of these shapes?
     bool is_refused() const { return refused_; }
     // Tokens that see what has no half.
@@ -95,7 +93,6 @@ class AttentionSteps {
     std::vector<Slice> queries_;  // by KV head and kMaxRows rows
     std::array<Jobs, kGroups> jobs_;
     std::vector<NpuLane::Job*> submitted_;  // and not waited for
-    std::vector<FailedContexts> failed_;
     // What scores are multiplied by, in units of ln 2, by KV head and row. NaN: the query is not finite.
     std::vector<float> factors_;
     RowSums sums_;

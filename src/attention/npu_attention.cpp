@@ -80,9 +80,7 @@ Status NpuAttention::compute_by_cpu(const Place& place) {
 void NpuAttention::stop_all() {
     for (Place& place : places_)
         place.steps.drain();
-    for (Place& place : places_)
-        for (const FailedContexts& failed : place.steps.take_failed())
-            drop_failed(npu_.contexts, failed);
+    npu_.contexts.drop_failed(ContextKey::kAttention);
 }
 
 // What failed begins again, as far as the setting says; so does what reads the same blocks.

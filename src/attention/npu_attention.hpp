@@ -36,7 +36,6 @@ class NpuAttention {
     }
 
     explicit NpuAttention(NpuResources& npu) : npu_(npu) {}
-    ~NpuAttention() { stop_all(); }
     NpuAttention(const NpuAttention&) = delete;
     NpuAttention& operator=(const NpuAttention&) = delete;
 

@@ -77,6 +77,8 @@ void CachedContext::forget(const Slice& slice) {
 
 void ContextCache::begin_call() {
     uses_before_ = uses_;
+    for (const ContextKey::Set set : {ContextKey::kProducts, ContextKey::kAttention})
+        drop_failed(set);
     keep_at_most(capacity_);
 }
 
@@ -100,8 +102,10 @@ Result<CachedContext*> ContextCache::get(const ContextKey& key) {
     return known->second.context.get();
 }
 
-void ContextCache::drop(const CachedContext* context) {
-    std::erase_if(kept_, [&](const auto& entry) { return entry.second.context.get() == context; });
+void ContextCache::drop_failed(ContextKey::Set set) {
+    std::erase_if(kept_, [&](const auto& entry) {
+        return entry.first.set == set && !entry.second.context->failure().ok();
+    });
 }
 
 void ContextCache::drop_set(ContextKey::Set set) {

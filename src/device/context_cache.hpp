@@ -66,6 +66,10 @@ class CachedContext {
     Status prepare(size_t row_index, const View& activations, const View& weights, const View& result);
     // Runs what prepare() bound and makes the result visible to the CPU.
     Status run();
+    // Of the first run that failed here. The context is not trusted any more: whatever asks for a run after that fails
+    // likewise, until drop_failed(). For the thread that has its runs.
+    const Status& failure() const { return failure_; }
+    void fail(const Status& failure) { failure_ = failure; }
 
     // Drops all views that touch a slice that is about to be freed.
     void forget(const Slice& slice);
@@ -82,6 +86,7 @@ class CachedContext {
     View activations_;
     View weights_;
     View result_;
+    Status failure_;
 };
 
 class ContextCache {
@@ -90,11 +95,11 @@ class ContextCache {
     ContextCache(NpuRuntime& runtime, Coherency& coherency, std::vector<size_t> rows, size_t capacity)
         : runtime_(runtime), coherency_(coherency), rows_(std::move(rows)), capacity_(capacity) {}
 
-    // What is asked for from now on stays until the next call begins, even beyond `capacity`.
+    // What is asked for from now on stays until the next call begins, even beyond `capacity`. Nothing runs now.
     void begin_call();
     Result<CachedContext*> get(const ContextKey& key);
-    // After a failed run a context is not trusted any more.
-    void drop(const CachedContext* context);
+    // Those that have failed, while none of the set runs.
+    void drop_failed(ContextKey::Set set);
     void drop_set(ContextKey::Set set);
     void forget(const Slice& slice);
     void clear() { kept_.clear(); }

@@ -120,7 +120,6 @@ Status Multiplication::multiply_cubes() {
     lay_out();
     RKNPU2_RETURN_IF_ERROR(npu_.memory.publish(*npu_.coherency));
     RKNPU2_RETURN_IF_ERROR(bind());
-    failed_.fill(nullptr);
     quantise_alone();
     Pipeline& pipeline = buffers_.pipeline;
     pipeline.begin(buffers_.shape, cubes_->synced);
@@ -128,7 +127,7 @@ Status Multiplication::multiply_cubes() {
         threads_of_use(), [&](size_t) { pipeline.work(*this); }, estimated_ns());
     npu_.counters.cpu_tasks += pipeline.cpu_tasks();
     npu_.counters.overlapped_tasks += pipeline.overlapped_tasks();
-    if (!pipeline.status().ok()) drop_failed(npu_.contexts, failed_);
+    if (!pipeline.status().ok()) npu_.contexts.drop_failed(ContextKey::kProducts);
     return pipeline.status();
 }
 
@@ -214,11 +213,11 @@ void Multiplication::quantise(size_t chunk, size_t part) {
 }
 
 Status Multiplication::sync(size_t round, size_t run) {
-    return tell(buffers_.bound[buffers_.first_bound[round] + run], failed_);
+    return tell(buffers_.bound[buffers_.first_bound[round] + run]);
 }
 
 Status Multiplication::run(size_t round, size_t run) {
-    return execute(buffers_.bound[buffers_.first_bound[round] + run], npu_.counters, failed_);
+    return execute(buffers_.bound[buffers_.first_bound[round] + run], npu_.counters);
 }
 
 Multiplication::ShareCut Multiplication::cut_of(const RunStrip& strip, size_t rows) {

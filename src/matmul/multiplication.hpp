@@ -92,7 +92,6 @@ class Multiplication final : public Pipeline::Work {
     Epilogue* epilogue_ = nullptr;  // null: results go to the products
     ActivationStore::Cubes* cubes_ = nullptr;
     size_t first_row_ = 0;  // of the cubes, in the input
-    FailedContexts failed_{};
 };
 
 }  // namespace rknpu2

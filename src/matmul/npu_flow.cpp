@@ -338,7 +338,7 @@ Status NpuFlow::submit_again() {
         // This was an attempt of the first chunk.
         NpuLane::Job& first = states_[failed_.front()].job;
         first.status = failure;
-        first.failed.fill(nullptr);
+        first.fails_itself = true;
         failure = recover_failed();
         return failure.ok();
     };
@@ -356,11 +356,11 @@ Status NpuFlow::recover_failed() {
         const ChunkState& state = states_[chunk];
         return npu_.context_limit.lowered_after(state.job.status, groups_[state.group].batches.name());
     });
+    npu_.contexts.drop_failed(ContextKey::kProducts);
     for (const size_t chunk : failed_) {
         NpuLane::Job& job = states_[chunk].job;
         if (job.status.ok()) continue;  // it only waits for another one
-        drop_failed(npu_.contexts, job.failed);
-        if (!lowered) RKNPU2_RETURN_IF_ERROR(recover(chunk));
+        if (!lowered && job.fails_itself) RKNPU2_RETURN_IF_ERROR(recover(chunk));
         job.status = {};
     }
     return {};

@@ -27,7 +27,8 @@ class NpuLane {
         std::array<std::vector<BoundRun>, rk3588::kCores> runs;
         CubeSync synced;  // by cube; reset by who submits
         Status status;    // of the first run that failed
-        FailedContexts failed{};
+        // False: only in contexts in which another job's run had failed.
+        bool fails_itself = false;
 
       private:
         friend class NpuLane;

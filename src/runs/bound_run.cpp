@@ -9,19 +9,20 @@ namespace rknpu2 {
 namespace {
 
 template <typename Body>
-Status attempt(const BoundRun& run, FailedContexts& failed, const Body& body) {
+Status attempt(const BoundRun& run, const Body& body) {
+    if (!run.context->failure().ok()) return run.context->failure();
     const ContextKey& key = run.context->key();
-    const auto core = static_cast<size_t>(key.core);
+    Status status;
     try {
-        Status status = body();
+        status = body();
         if (status.ok()) return status;
-        failed[core] = run.context;
-        return std::move(status).with_context(
-            format("M=%zu K=%zu N=%zu on core %zu", run.written.rows, key.K, key.N, core));
+        status = std::move(status).with_context(
+            format("M=%zu K=%zu N=%zu on core %d", run.written.rows, key.K, key.N, key.core));
     } catch (...) {
-        failed[core] = run.context;
-        return Status::of_exception();
+        status = Status::of_exception();
     }
+    run.context->fail(status);
+    return status;
 }
 
 }  // namespace
@@ -51,18 +52,13 @@ Result<BoundRun> bind_run(WorkAreas& areas, CachedContext& context, const Packed
         &context, bucket, cube, a.value(), b.value(), c.value(), {result.data(), row_buckets()[bucket]}};
 }
 
-void drop_failed(ContextCache& contexts, const FailedContexts& failed) {
-    for (const CachedContext* const context : failed)
-        contexts.drop(context);
+Status tell(const BoundRun& run) {
+    return attempt(run, [&] { return run.context->activations_written(run.activations); });
 }
 
-Status tell(const BoundRun& run, FailedContexts& failed) {
-    return attempt(run, failed, [&] { return run.context->activations_written(run.activations); });
-}
-
-Status execute(const BoundRun& run, Counters& counters, FailedContexts& failed) {
+Status execute(const BoundRun& run, Counters& counters) {
     const PhaseTimer timer(counters, Phase::kNpu);
-    return attempt(run, failed, [&] {
+    return attempt(run, [&] {
         Status status = run.context->prepare(run.bucket, run.activations, run.weights, run.result);
         ++counters.runs;
         if (run.context->key().set == ContextKey::kAttention) ++counters.attention.runs;

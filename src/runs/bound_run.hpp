@@ -2,7 +2,8 @@
 // A run with its context and memory: the one way from both schedulers to the NPU.
 //
 // One thread binds the runs of a call, so that the threads that do them touch nothing shared. tell() and
-// execute() may be called for different cores at the same time. An exception is a failure of the run.
+// execute() may be called for different cores at the same time. An exception is a failure of the run. Where a run has
+// failed, its context's other runs fail likewise, and nothing is done for them.
 #pragma once
 
 #include <array>
@@ -36,13 +37,9 @@ Result<Slice> result_area(WorkAreas& areas, const PackedWeight& weight, const Ru
 Result<BoundRun> bind_run(WorkAreas& areas, CachedContext& context, const PackedWeight& weight,
                           const Run& run, size_t bucket, size_t cube, const Slice& activations, size_t index);
 
-// By core: a context whose run has failed and which is not trusted any more, or null.
-using FailedContexts = std::array<const CachedContext*, rk3588::kCores>;
-void drop_failed(ContextCache& contexts, const FailedContexts& failed);
-
 // Tells the device that the CPU has written the run's activations. Once for each cube (CubeSync).
-Status tell(const BoundRun& run, FailedContexts& failed);
-Status execute(const BoundRun& run, Counters& counters, FailedContexts& failed);
+Status tell(const BoundRun& run);
+Status execute(const BoundRun& run, Counters& counters);
 
 // A thread that waits for runs looks for so long before it sleeps: about as long as a run of some rows takes.
 inline constexpr std::chrono::microseconds kRunSpin{200};

@@ -89,16 +89,22 @@ TEST_F(ContextCacheTest, WhatWasDroppedIsMadeAnew) {
     CachedContext* const first = get(cache, 0);
     EXPECT_EQ(get(cache, 0), first);
     get(cache, 1);
-    cache.drop(first);
-    cache.drop(first);  // nothing, when it is gone already
+    first->fail({StatusCode::kTimeout, "no answer"});
+    cache.drop_failed(ContextKey::kAttention);
+    EXPECT_EQ(cache.size(), 2U) << "it is of another set";
+    cache.drop_failed(ContextKey::kProducts);
+    cache.drop_failed(ContextKey::kProducts);  // nothing, when it is gone already
     EXPECT_EQ(cache.size(), 1U);
     get(cache, 0);
     EXPECT_EQ(state_.contexts_made, 3);
     cache.clear();
     EXPECT_EQ(state_.contexts, 0);
-    get(cache, 1);
+    CachedContext* const second = get(cache, 1);
     EXPECT_EQ(state_.contexts_made, 4);
     EXPECT_EQ(cache.size(), 1U);
+    second->fail({StatusCode::kTimeout, "no answer"});
+    cache.begin_call();
+    EXPECT_EQ(cache.size(), 0U) << "no call begins with one that has failed";
 }
 
 TEST_F(ContextCacheTest, TheLimitOfDescriptorsTellsHowMany) {

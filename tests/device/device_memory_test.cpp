@@ -192,7 +192,8 @@ TEST(ContextCache, KeepsToItsCapacityAndDropsTheOldest) {
     cache.begin_call();
     ASSERT_TRUE(cache.get(spec(32 * 99)).ok());
     EXPECT_EQ(cache.get(spec(32 * 7)).value(), kept);
-    cache.drop(kept);
+    kept->fail({StatusCode::kTimeout, "no answer"});
+    cache.drop_failed(ContextKey::kProducts);
     EXPECT_EQ(state.contexts, 3);
 }
 

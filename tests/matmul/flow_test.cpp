@@ -75,6 +75,7 @@ TEST_P(FlowTest, ChunksWhoseRunsFailAreSubmittedAgain) {
         EXPECT_EQ(out, expected) << "run " << first;
         EXPECT_EQ(counters_.faults.failed - failed, 1U);
     }
+    EXPECT_EQ(state_.runs_after_failure, 0);
     EXPECT_EQ(counters_.faults.retried, 3U);
     ASSERT_EQ(lines_.size(), 3U);
     EXPECT_THAT(lines_[0], HasSubstr("the fake does not answer"));
@@ -105,6 +106,7 @@ TEST_P(FlowTest, WithoutAStepLeftTheFlowFailsAndTheDeviceStaysUsable) {
     out = nothing();
     ASSERT_TRUE(flow(out, 2).ok());
     EXPECT_EQ(out, expected);
+    EXPECT_EQ(state_.runs_after_failure, 0);
 }
 
 // Contexts that cannot be made once: at the beginning, and anew after a run has failed.

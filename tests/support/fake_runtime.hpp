@@ -34,10 +34,11 @@ struct FakeState {
     std::atomic<int> allocations_until_failure{-1};  // -1: never
     std::atomic<int> contexts_until_failure{-1};
     std::atomic<int> runs_until_failure{-1};
-    std::function<void()> before_run;     // called by every run, on its thread
-    std::function<void()> before_import;  // and by every import
-    std::atomic<int> running{0};          // runs that have begun and not ended
-    std::atomic<int> failing_runs{1};     // from then on, one after the other
+    std::function<void()> before_run;        // called by every run, on its thread
+    std::function<void()> before_import;     // and by every import
+    std::atomic<int> running{0};             // runs that have begun and not ended
+    std::atomic<int> failing_runs{1};        // from then on, one after the other
+    std::atomic<int> runs_after_failure{0};  // in contexts in which one had failed
     StatusCode failure = StatusCode::kTimeout;
     StatusCode context_failure = StatusCode::kOutOfMemory;
     std::atomic<int> contexts_made{0};   // in all
@@ -139,9 +140,11 @@ class FakeContext final : public NpuContext {
 
     Status run() override {
         ++state_.runs;
+        if (has_failed_) ++state_.runs_after_failure;
         const Running running(state_.running);
         if (state_.before_run) state_.before_run();
         if (state_.runs_until_failure-- == 0) {
+            has_failed_ = true;
             if (--state_.failing_runs > 0) state_.runs_until_failure = 0;
             if (state_.spoils_results && c_ != nullptr)
                 std::memset(c_, 0x77, operand_bytes(Operand::kResult, row_index_));
@@ -234,6 +237,7 @@ class FakeContext final : public NpuContext {
 
     FakeState& state_;
     ContextSpec spec_;
+    bool has_failed_ = false;
     size_t row_index_ = 0;
     std::byte* a_ = nullptr;
     std::byte* b_ = nullptr;
