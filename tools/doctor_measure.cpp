@@ -203,7 +203,7 @@ std::string speed_text(const SpeedShape& shape) {
 std::vector<SpeedShape> speed_shapes(bool quick) {
     constexpr NpuArithmetic int8 = NpuArithmetic::kInt8;
     constexpr NpuArithmetic fp16 = NpuArithmetic::kFloat16;
-    std::vector<SpeedShape> shapes = {{int8, 1, 32, 32, 1}, {int8, 128, 1024, 4096, 1}};
+    std::vector<SpeedShape> shapes = {kCallShape, {int8, 128, 1024, 4096, 1}};
     for (int cores = 1; cores <= rk3588::kCores; ++cores) {
         shapes.push_back({int8, 1, 4096, 4096, cores});
         shapes.push_back({int8, 64, 4096, 2048, cores});

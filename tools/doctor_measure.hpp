@@ -15,6 +15,7 @@
 #include "doctor_check.hpp"
 #include "runtime/npu_runtime.hpp"
 #include "runtime_clock.hpp"
+#include "soc/rk3588.hpp"
 
 namespace rknpu2 {
 
@@ -65,6 +66,10 @@ struct SpeedShape {
 
     bool operator==(const SpeedShape&) const = default;
 };
+
+// A run that does next to nothing, and one of all cores that waits for weights.
+inline constexpr SpeedShape kCallShape{NpuArithmetic::kInt8, 1, 32, 32, 1};
+inline constexpr SpeedShape kStreamShape{NpuArithmetic::kInt8, 1, 4096, 4096, rk3588::kCores};
 
 // "1x4096x4096 int8, 3 cores"
 std::string speed_text(const SpeedShape& shape);

@@ -51,6 +51,21 @@ std::string columns_line(const DoctorReport& report) {
     return format("columns = %zu  # %s\n", columns, printable(why).c_str());
 }
 
+// How fast the NPU is, as the plug-in's choice between NPU and CPU asks; empty when that was not measured.
+std::string rates_lines(const Measurements& measurements) {
+    const auto us_of = [&](const SpeedShape& shape) -> double {
+        const auto speed = std::ranges::find(measurements.speeds, shape, &Speed::shape);
+        return speed != measurements.speeds.end() ? speed->run_us : 0;
+    };
+    const double call_us = us_of(kCallShape), stream_us = us_of(kStreamShape);
+    if (call_us <= 0 || stream_us <= call_us) return {};
+    const double bytes = static_cast<double>(kStreamShape.K * kStreamShape.N) * kStreamShape.cores;
+    MeasuredRates rates;
+    rates.set(Rate::kNpuRunUs, call_us + measurements.bind_us);
+    rates.set(Rate::kNpuStreamGbps, bytes / (stream_us - call_us) / 1e3);
+    return rates.check().ok() ? rates.lines() : "";
+}
+
 // What the plug-in reads. There must be a choice, and one of its strategies must be right.
 std::string board_profile_text(const DoctorReport& report, const std::string& root) {
     const BoardKey key = board_key(report.runtime, root);
@@ -58,7 +73,7 @@ std::string board_profile_text(const DoctorReport& report, const std::string& ro
     return format("# For ggml-rknpu2, by rknpu2-doctor %s on %s.\n", RKNPU2_VERSION, report.when.c_str()) +
            format("board = %s\nruntime = %s\n", key.board.c_str(), key.runtime.c_str()) +
            format("coherency = %s  # %s\n", choice.chosen.c_str(), printable(choice.why).c_str()) +
-           columns_line(report);
+           columns_line(report) + rates_lines(report.measurements);
 }
 
 }  // namespace

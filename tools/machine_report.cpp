@@ -22,8 +22,13 @@ Status ask_runtime(const std::string& own_directory, MachineReport& report) {
     keep_malloc_from_mapping(is_simulator(report.runtime_path), report.config.malloc_mmap);
     const StdoutToStderr guard;
     const Result<std::unique_ptr<NpuRuntime>> runtime = open_rknn_runtime(report.runtime_path);
-    if (runtime.ok()) report.runtime = runtime.value()->info();
-    return runtime.status();
+    if (!runtime.ok()) return runtime.status();
+    report.runtime = runtime.value()->info();
+    const Config& config = report.config;
+    const BoardProfileChoice profile = choose_board_profile(config, report.runtime);
+    report.rates = choose_rates(config, rates_key(config, report.runtime, cpu_threads(config)), profile.rates,
+                                "", nullptr);
+    return {};
 }
 
 std::string cpu_text(const Config& config) {
@@ -32,6 +37,14 @@ std::string cpu_text(const Config& config) {
         cpus.push_back(std::to_string(cpu));
     const std::string where = cpus.empty() ? "any CPU" : (cpus.size() == 1 ? "CPU " : "CPUs ") + joined(cpus);
     return format("%d on %s", cpu_threads(config), where.c_str());
+}
+
+// Where they are from, what is wrong with that, and how fast the board is.
+std::string rates_text(const RatesChoice& choice) {
+    std::vector<std::string> parts = {choice.info};
+    parts.insert(parts.end(), choice.warnings.begin(), choice.warnings.end());
+    if (!choice.rates.is_empty()) parts.push_back(choice.rates.summary());
+    return joined(parts, "; ");
 }
 
 std::string facts_table(const MachineReport& report) {
@@ -55,6 +68,7 @@ std::string facts_table(const MachineReport& report) {
                human_bytes(report.memory.available) + " available of " + human_bytes(report.memory.total)});
     table.add({"CPU threads", cpu_text(report.config)});
     table.add({"precision", precision_name(report.config.precision)});
+    if (report.runtime_error.empty()) table.add({"rates of NPU and CPU", rates_text(report.rates)});
     return table.to_string();
 }
 
@@ -107,6 +121,8 @@ std::string to_json(const MachineReport& report) {
         {"memory", {{"total", report.memory.total}, {"available", report.memory.available}}},
         {"cpu", {{"threads", cpu_threads(report.config)}, {"affinity", cpu_affinity(report.config)}}},
         {"precision", precision_name(report.config.precision)},
+        {"rates",
+         report.runtime_error.empty() ? ordered_json(rates_text(report.rates)) : ordered_json(nullptr)},
         {"settings", describe_settings()},
         {"unknown_settings", report.config.unknown},
     };

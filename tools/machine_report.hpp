@@ -13,6 +13,7 @@
 
 #include "config/config.hpp"
 #include "runtime/npu_runtime.hpp"
+#include "runtime/rates_choice.hpp"
 #include "system/file.hpp"
 #include "system/system_memory.hpp"
 
@@ -23,6 +24,7 @@ struct MachineReport {
     std::string runtime_path;   // what was or would be opened; empty if not even that is known
     std::string runtime_error;  // empty if the runtime answers
     RuntimeInfo runtime;        // valid if runtime_error is empty
+    RatesChoice rates;          // as a model that is used next would find them; likewise
     SystemMemory memory;
 };
 

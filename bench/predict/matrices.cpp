@@ -30,7 +30,7 @@ BoardRates rates_of(const BoardProfile& board) {
         rates.mixed_gbps[cores] = board.npu.mixed_gbps[cores];
     }
     rates.cpu_gbps = board.cpu_copy_gbps * board.cpu_in_place;
-    rates.cpu_read_gbps = board.cpu_read_gbps;
+    rates.cpu_four_bits.read_gbps = rates.cpu_eight_bits.read_gbps = board.cpu_read_gbps;
     rates.region_ns = board.region_us * 1e3;
     rates.wake_ns = board.wake_us * 1e3;
     return rates;
@@ -71,8 +71,7 @@ Places places_of(const Setting& setting, const Rows& rows) {
 
 Operation cpu_product(const WeightShape& weight, int64_t rows, const Setting& setting) {
     const auto elements = static_cast<double>(weight.N * weight.K);
-    const double rate =
-        setting.stored_bits < 16 ? kBoardRates.cpu_macs_per_ns : kBoardRates.cpu_macs_per_ns / 2;
+    const double rate = CpuProducts().macs_per_ns / (setting.stored_bits < 16 ? 1 : 2);
     return {.fixed_ns = setting.board.region_us * 1e3,
             .parts = {{.compute_ns = elements * static_cast<double>(rows) / rate,
                        .bytes = elements * setting.stored_bits / 8,

@@ -70,6 +70,11 @@ bool auto_none_or_file(const std::string& text, Config& config) {
     return text == "auto" || text == "none" || text.find('/') != std::string::npos;
 }
 
+bool rates(const std::string& text, Config& config) {
+    config.rates = text;
+    return text == "auto" || text == "model" || text == "measure" || text.find('/') != std::string::npos;
+}
+
 bool columns(const std::string& text, Config& config) {
     config.columns = parse_int(text).value_or(0);
     return is_columns(config.columns);
@@ -262,6 +267,11 @@ constexpr std::array kSettings = {
         "what rknpu2-doctor has found; auto: the file for this board and runtime in ~/.config/ggml-rknpu2 or "
         "/etc/ggml-rknpu2; none: the defaults, which rely on the fewest guesses",
         auto_none_or_file<&Config::profile>},
+    Setting{"GGML_RKNPU2_RATES", "file", "auto",
+            "auto, model, measure, or the path of a file, with a slash in it",
+            "how fast NPU and CPU are, to choose between them; auto: the board profile's, else measured once "
+            "on a board and kept in the cache directory; model: compiled in; measure: anew",
+            rates},
     Setting{"GGML_RKNPU2_FUSE", "switch", "1", "0 or 1",
             "0: compute every operation by itself, to compare results; slower", zero_or_one<&Config::fuse>},
 };
@@ -305,8 +315,10 @@ bool is_columns(int columns) {
 
 Result<Config> Config::from_environment() {
     Config config;
-    if (const std::string cache = cache_directory(); !cache.empty())
+    if (const std::string cache = cache_directory(); !cache.empty()) {
         config.activation_stats_directory = cache + "/statistics";
+        config.rates_directory = cache + "/rates";
+    }
     config.profile_directory = user_directory("XDG_CONFIG_HOME", ".config");
     for (const Setting& setting : kSettings) {
         const char* text = environment_of(setting);

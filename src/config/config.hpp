@@ -80,7 +80,9 @@ struct Config {
     std::vector<OnError> on_error = {OnError::kRetry, OnError::kReset, OnError::kFail};
     std::string profile = "auto";   // what the doctor has found out about the board: auto, none, or a file
     std::string profile_directory;  // the user's own; empty: there is no home
-    int contexts = 0;               // of the NPU, to keep; 0: device/recovery.hpp
+    std::string rates = "auto";   // of the board: auto, model, measure, or a file (runtime/rates_choice.hpp)
+    std::string rates_directory;  // for measured ones; empty: there is no home
+    int contexts = 0;             // of the NPU, to keep; 0: device/recovery.hpp
     CoherencyChoice coherency = CoherencyChoice::kAuto;
     int start_wait = 5;  // seconds; system/start_wait.hpp
     MallocMmap malloc_mmap = MallocMmap::kAuto;

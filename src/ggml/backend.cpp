@@ -10,6 +10,7 @@
 #include "ggml/buffer/buffer.hpp"
 #include "ggml/cpu/attention_on_npu.hpp"
 #include "ggml/cpu/gated_epilogue.hpp"
+#include "ggml/cpu/measure_rates.hpp"
 #include "ggml/diagnostics/checksums.hpp"
 #include "ggml/diagnostics/sensitivity.hpp"
 #include "ggml/flow/flow_execution.hpp"
@@ -287,6 +288,7 @@ ggml_status graph_compute(ggml_backend_t backend, ggml_cgraph* graph) noexcept {
     const Computing computing;
     if (process_is_ending()) return GGML_STATUS_ABORTED;
     return guard(host, "computing a graph", GGML_STATUS_FAILED, [&] {
+        choose_rates_of(host);
         {
             const PhaseTimer timer(*host.counters, Phase::kPlan);
             plan_graph(host, graph, ours.plan);

@@ -170,6 +170,7 @@ class Plugin {
         }
         host.config = config_;  // with what the board's profile says
         host.npu = npu_;
+        host.profile_rates = profile_rates_;
         host.calibration = config_.calibrate_file.empty() ? nullptr : &calibration_;
         host.sensitivity = config_.sensitivity_file.empty() ? nullptr : &sensitivity_;
         host.checksums = checksums_.get();
@@ -191,6 +192,7 @@ class Plugin {
         auto wait = std::make_unique<StartWait>(std::chrono::seconds(patient ? config_.start_wait : 0));
         std::unique_ptr<NpuRuntime> runtime = RKNPU2_TAKE(open_rknn_runtime(path, wait.get()));
         const BoardProfileChoice profile = choose_board_profile(config_, runtime->info());
+        profile_rates_ = profile.rates;
         for (const std::string& warning : profile.warnings)
             log(LogLevel::kWarning, "%s", warning.c_str());
         if (profile.columns != 0 && !config_.given.contains("GGML_RKNPU2_COLUMNS")) {
@@ -233,6 +235,7 @@ class Plugin {
     const OwnerProcess owner_;
     std::mutex mutex_;
     Config config_;
+    MeasuredRates profile_rates_;
     Counters counters_;
     Calibration calibration_;
     Sensitivity sensitivity_;

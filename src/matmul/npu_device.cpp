@@ -190,10 +190,11 @@ void NpuDevice::load(std::span<ReservedWeight> weights) {
 
 // Takes it from the cache, or packs it and keeps it there.
 Result<std::shared_ptr<const PackedWeight>> NpuDevice::load_or_pack(ReservedWeight& reserved) {
+    const bool keeps = cache_ != nullptr && reserved.may_keep;
     std::optional<PackedWeight> packed;
     {
         PhaseTimer timer(npu_.counters, Phase::kPack);
-        if (cache_ != nullptr) look_up(reserved, npu_.pool);
+        if (keeps) look_up(reserved, npu_.pool);
         if (reserved.loaded != nullptr) {
             timer.becomes(Phase::kLoad);
             loading_.add(reserved.plan.packed_bytes());
@@ -202,7 +203,7 @@ Result<std::shared_ptr<const PackedWeight>> NpuDevice::load_or_pack(ReservedWeig
         packed.emplace(RKNPU2_TAKE(pack_weight(reserved, npu_.pool)));
         packing_.add(reserved.plan.packed_bytes());
     }
-    if (cache_ != nullptr) {
+    if (keeps) {
         const PhaseTimer timer(npu_.counters, Phase::kStore);
         cache_->store(*reserved.cache_key, *packed, npu_.pool);
     }

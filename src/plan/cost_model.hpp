@@ -20,8 +20,15 @@
 
 namespace rknpu2 {
 
+// The CPU's multiplications. Weights are read once. Two dot products of 16 multiply-adds a cycle (Arm's optimisation guide for the
+// Cortex-A76) on four cores at 2.26 GHz are 289 a nanosecond; unpacking and scaling leave a third, an estimate.
+struct CpuProducts {
+    double read_gbps = chip::cpu_read_gbps;
+    double macs_per_ns = 289.0 / 3;
+};
+
 // Rates hold at a memory clock of 2400 MHz. A slower one makes all of them slower alike, so that plans, which
-// compare, do not look at the clock.
+// compare, do not look at the clock. A board's own: plan/rates_of_board.hpp.
 struct BoardRates {
     double run_ns = (chip::submit_us + chip::bind_us) * 1e3;  // a run call, and binding its operands
     // A call that syncs one operand, and how fast it goes through the buffer.
@@ -40,20 +47,16 @@ struct BoardRates {
     // What 1, 2 or 3 cores get together: reading weights once, and reading them again.
     double stream_gbps[3] = {chip::stream_gbps_1, chip::stream_gbps_2, chip::stream_gbps_3};
     double mixed_gbps[3] = {chip::mixed_gbps_1, chip::mixed_gbps_2, chip::mixed_gbps_3};
-    // Read and written by four A76 in loops of an engine, and only read.
+    // Read and written by four A76 in loops of an engine.
     double cpu_gbps = chip::cpu_copy_gbps * chip::cpu_in_place;
-    double cpu_read_gbps = chip::cpu_read_gbps;
     // Results to floats: of few columns, and of many, which are spread over many pages.
     double results_gbps = chip::results_gbps_narrow;
     double wide_results_gbps = chip::results_gbps_wide;
     // The share of the CPU's rates that is left while the NPU works.
     double cpu_beside_npu = chip::cpu_beside_npu;
-    // Products of four-bit weights: two dot products of 16 multiply-adds a cycle (Arm's optimisation guide
-    // for the Cortex-A76) on four cores at 2.26 GHz are 289 a nanosecond; unpacking and scaling leave a
-    // third, an estimate.
-    double cpu_macs_per_ns = 289.0 / 3;
-    double region_ns = chip::region_us * 1e3;  // to start and end a loop on four threads
-    double wake_ns = chip::wake_us * 1e3;      // until threads that sleep are at work
+    CpuProducts cpu_four_bits, cpu_eight_bits;  // of stored weights of about so many bits
+    double region_ns = chip::region_us * 1e3;   // to start and end a loop on four threads
+    double wake_ns = chip::wake_us * 1e3;       // until threads that sleep are at work
 };
 inline constexpr BoardRates kBoardRates;
 

@@ -45,12 +45,14 @@ double around_us(const WeightPlan& plan, size_t rows, const BoardRates& rates) {
 
 // `matrices` of K x N, and `rows` rows in all.
 double cpu_us(double matrices, size_t raw_bytes, size_t rows, size_t K, size_t N, const BoardRates& rates) {
+    constexpr double kMostOfFourBits = 6, kFloatBits = 16;
     const double bytes = matrices * static_cast<double>(raw_bytes);
     const double macs = static_cast<double>(rows) * static_cast<double>(K * N);
-    const bool floats = raw_bytes >= 2 * K * N;
+    const double bits = 8.0 * static_cast<double>(raw_bytes) / static_cast<double>(K * N);
+    const CpuProducts& products = bits <= kMostOfFourBits ? rates.cpu_four_bits : rates.cpu_eight_bits;
     // Floats of 16 bits have no dot product: half of the rate.
-    const double rate = floats ? rates.cpu_macs_per_ns / 2 : rates.cpu_macs_per_ns;
-    return (rates.region_ns + std::max(bytes / rates.cpu_read_gbps, macs / rate)) / kNsPerUs;
+    const double rate = bits >= kFloatBits ? products.macs_per_ns / 2 : products.macs_per_ns;
+    return (rates.region_ns + std::max(bytes / products.read_gbps, macs / rate)) / kNsPerUs;
 }
 
 // By TargetReason.

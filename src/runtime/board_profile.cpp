@@ -59,7 +59,7 @@ Status take(const KeyValue& entry, BoardAnswers& answers) {
         answers.columns = parse_int(value).value_or(0);
         if (!is_columns(answers.columns))
             return bad("columns is \"" + value + "\", but must be a multiple of 64 from 64 to 131072");
-    } else {
+    } else if (!RKNPU2_TAKE(answers.rates.take(entry))) {
         answers.unknown.push_back(name);
     }
     return {};
@@ -95,6 +95,7 @@ BoardProfileChoice read_profile(const std::string& path, const BoardKey& key) {
     choice.path = path;
     choice.coherency = answers.value().coherency;
     choice.columns = answers.value().columns;
+    choice.rates = answers.value().rates;
     choice.info = format("board profile %s%s", printable(path).c_str(),
                          choice.coherency.empty() ? " tells none, so the safe one" : "");
     return choice;

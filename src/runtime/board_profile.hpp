@@ -10,6 +10,7 @@
 //   coherency = owner            how the CPU's cache is kept in step with the NPU: owner or lines
 //                                (device/coherency.hpp)
 //   columns = 4096               of a run, at most, where wider ones are not right
+//   npu_stream_gbps = 28.3       and other rates (measured_rates.hpp), by which NPU or CPU is chosen
 //
 // The profile of times that RKNNSIM_PROFILE and rknpu2-bench read is another file: it describes a whole chip to
 // a model.
@@ -22,6 +23,7 @@
 #include <vector>
 
 #include "config/config.hpp"
+#include "runtime/measured_rates.hpp"
 #include "runtime/npu_runtime.hpp"
 
 namespace rknpu2 {
@@ -42,9 +44,10 @@ BoardKey board_key(const RuntimeInfo& info, const std::string& root = "");
 std::string board_profile_name(const BoardKey& key);
 
 struct BoardAnswers {
-    std::string board, runtime;        // empty: it does not say
-    std::string coherency;             // "owner" or "lines"; empty: it does not say
-    int columns = 0;                   // 0: it does not say
+    std::string board, runtime;  // empty: it does not say
+    std::string coherency;       // "owner" or "lines"; empty: it does not say
+    int columns = 0;             // 0: it does not say
+    MeasuredRates rates;
     std::vector<std::string> unknown;  // names that mean nothing here
 };
 
@@ -53,9 +56,10 @@ Result<BoardAnswers> parse_board_answers(const std::string& text, const std::str
 
 // What a load of the plug-in makes of the profiles there are.
 struct BoardProfileChoice {
-    std::string path;                   // of the profile that is taken; empty: none
-    std::string coherency;              // what it says; empty: the safe strategy
-    int columns = 0;                    // of a run, at most; 0: it does not say
+    std::string path;       // of the profile that is taken; empty: none
+    std::string coherency;  // what it says; empty: the safe strategy
+    int columns = 0;        // of a run, at most; 0: it does not say
+    MeasuredRates rates;
     std::string info;                   // why it is that strategy, for a line of the log that names it
     std::vector<std::string> warnings;  // lines for the log
 };

@@ -280,6 +280,24 @@ TEST_F(DoctorBoardProfile, ThePlugInFindsWhatTheDoctorWrites) {
     EXPECT_THAT(to_text(report_), HasSubstr("written to " + path));
 }
 
+// What choosing between NPU and CPU asks for is there when it was measured, and can be.
+TEST_F(DoctorBoardProfile, RatesOfTheNpuAreThere) {
+    const auto rates = [&](double call_us, double stream_us) {
+        report_.measurements.bind_us = 3;
+        report_.measurements.speeds = {{kCallShape, call_us}, {kStreamShape, stream_us}};
+        EXPECT_TRUE(write().ok());
+        return choose_board_profile(config_, report_.runtime, board_.root()).rates;
+    };
+    const MeasuredRates found = rates(20, 1820);
+    EXPECT_EQ(found[Rate::kNpuRunUs], 23);
+    EXPECT_NEAR(*found[Rate::kNpuStreamGbps], 3 * 4096.0 * 4096 / 1800 / 1e3, 1e-3);
+    EXPECT_FALSE(found[Rate::kCpuFourBitGbps]);
+    EXPECT_TRUE(rates(20, 19).is_empty());
+    report_.measurements.speeds.clear();
+    EXPECT_TRUE(write().ok());
+    EXPECT_TRUE(choose_board_profile(config_, report_.runtime, board_.root()).rates.is_empty());
+}
+
 // Where wide runs are wrong, or end the process, the plug-in is told not to make them.
 TEST_F(DoctorBoardProfile, ColumnsAreThereWhereWideRunsAreNotRight) {
     const auto columns = [&](const Reading& wide) {

@@ -18,7 +18,14 @@ inline constexpr int GGML_MAX_OP_PARAMS = 64;  // bytes
 inline constexpr int GGML_MAX_N_THREADS = 512;
 
 // Those that we name ourselves; the table of all is kGgmlTypes (gguf/tensor_types.hpp).
-enum ggml_type : uint32_t { GGML_TYPE_F32 = 0, GGML_TYPE_F16 = 1, GGML_TYPE_I32 = 26, GGML_TYPE_I64 = 27 };
+enum ggml_type : uint32_t {
+    GGML_TYPE_F32 = 0,
+    GGML_TYPE_F16 = 1,
+    GGML_TYPE_Q4_0 = 2,
+    GGML_TYPE_Q8_0 = 8,
+    GGML_TYPE_I32 = 26,
+    GGML_TYPE_I64 = 27,
+};
 
 enum ggml_op : uint32_t {};
 

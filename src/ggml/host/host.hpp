@@ -18,6 +18,7 @@
 #include "ggml/host/abi.hpp"
 #include "ggml/host/imports.hpp"
 #include "plan/policy.hpp"
+#include "runtime/measured_rates.hpp"
 
 namespace rknpu2 {
 
@@ -58,7 +59,9 @@ struct Host {
     std::shared_ptr<NpuDevice> npu;      // null: no device
     std::string description;             // such as "Rockchip RK3588 NPU (simulated)"
     PackingForecast forecast;
-    BoardRates rates;  // that say what is faster where
+    BoardRates rates;             // that say what is faster where: choose_rates_of()
+    MeasuredRates profile_rates;  // of them, what the board's profile has
+    std::once_flag rates_once;
     TargetMemo targets;
     std::mutex placing_mutex;  // of place_matrices()
     std::mutex loading_mutex;  // of load_weights_ahead()

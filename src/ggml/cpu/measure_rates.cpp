@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: MIT
+#include "ggml/cpu/measure_rates.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <limits>
+#include <thread>
+
+#include "base/format.hpp"
+#include "base/log.hpp"
+#include "device/cpu_team.hpp"
+#include "ggml/cpu/inner_cpu.hpp"
+#include "ggml/host/types.hpp"
+#include "ggml/node/describe.hpp"
+#include "matmul/npu_device.hpp"
+#include "plan/rates_of_board.hpp"
+#include "runtime/rates_choice.hpp"
+
+namespace rknpu2 {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr int64_t kK = 4096;
+constexpr int64_t kSmall = 256, kLarge = 4096;  // columns
+constexpr int64_t kSeveral = 16;                // rows
+
+// GGML_TENSOR_FLAG_COMPUTE: without it the ggml of today computes nothing. Whether something was computed is looked at.
+constexpr int32_t kCompute = 16;
+
+double us_since(Clock::time_point start) {
+    return std::chrono::duration<double, std::micro>(Clock::now() - start).count();
+}
+
+// The least time of work(), after before(), of up to 15 times in a tenth of a second: what others that compute meanwhile take from it
+// is not the board's. Two times are not counted.
+template <typename Before, typename Work>
+Result<double> least_us(const Before& before, const Work& work) {
+    constexpr size_t kUncounted = 2, kLeast = 5, kMost = 15;
+    constexpr double kEnoughUs = 1e5;
+    double least = std::numeric_limits<double>::infinity();
+    const Clock::time_point begun = Clock::now();
+    for (size_t i = 0; i < kUncounted + kMost && (i < kUncounted + kLeast || us_since(begun) < kEnoughUs);
+         ++i) {
+        before();
+        const Clock::time_point start = Clock::now();
+        RKNPU2_RETURN_IF_ERROR(work());
+        if (i >= kUncounted) least = std::min(least, us_since(start));
+    }
+    return least;
+}
+
+void nothing() {}
+
+HostTensor made(ggml_type type, size_t row_bytes, int64_t width, int64_t height, void* data) {
+    HostTensor tensor;
+    tensor->type = type;
+    const int64_t sizes[] = {width, height, 1, 1};
+    std::copy_n(sizes, GGML_MAX_DIMS, tensor->ne);
+    tensor->nb[1] = row_bytes;
+    tensor->nb[2] = tensor->nb[3] = row_bytes * static_cast<size_t>(height);
+    tensor->data = data;
+    return tensor;
+}
+
+// A multiplication of floats by a matrix of stored weights, all of whose rows are alike.
+class MadeProduct {
+  public:
+    MadeProduct(Host& host, ggml_type type, int64_t columns, int64_t rows) : host_(host) {
+        const ggml_type_traits* const traits = traits_of(host.ggml, type);
+        const auto deep = static_cast<size_t>(kK);
+        const size_t row_bytes = deep / static_cast<size_t>(traits->blck_size) * traits->type_size;
+        std::vector<float> row(deep);
+        for (size_t i = 0; i < deep; ++i)
+            row[i] = static_cast<float>(i * 37 % 101) / 50 - 1;
+        stored_.resize(row_bytes * static_cast<size_t>(columns));
+        traits->from_float_ref(row.data(), stored_.data(), kK);
+        for (size_t at = row_bytes; at < stored_.size(); at += row_bytes)
+            std::copy_n(stored_.begin(), row_bytes, stored_.begin() + static_cast<std::ptrdiff_t>(at));
+        for (int64_t i = 0; i < rows; ++i)
+            floats_.insert(floats_.end(), row.begin(), row.end());
+        results_.resize(static_cast<size_t>(columns * rows));
+        weight_ = made(type, row_bytes, kK, columns, stored_.data());
+        weight_->nb[0] = traits->type_size;
+        rows_ = made(GGML_TYPE_F32, deep * sizeof(float), kK, rows, floats_.data());
+        product_ =
+            made(GGML_TYPE_F32, static_cast<size_t>(columns) * sizeof(float), columns, rows, results_.data());
+        rows_->nb[0] = product_->nb[0] = sizeof(float);
+        product_->op = host.ggml.operations.number_of(Op::kMatMul);
+        product_->flags = kCompute;
+        product_->src[0] = weight_.get();
+        product_->src[1] = rows_.get();
+    }
+    MadeProduct(const MadeProduct&) = delete;
+    MadeProduct& operator=(const MadeProduct&) = delete;
+
+    // By a copy in the CPU backend's own layout, if there is one. Nothing is timed in before().
+    template <typename Before>
+    Result<TimedCall> on_cpu(InnerCpu& cpu, const Before& before) {
+        TimedCall timed{matrix_call(host_, product_.get())};
+        const CpuCopy copy = make_cpu_copy(host_, product_.get());
+        if (copy != nullptr) product_->src[0] = const_cast<ggml_tensor*>(copy.get());
+        ggml_tensor* node = product_.get();
+        ggml_cgraph graph{};
+        graph.size = graph.n_nodes = 1;
+        graph.nodes = &node;
+        const auto compute = [&] {
+            const bool done = cpu.compute(&graph, 0, 1) == GGML_STATUS_SUCCESS;
+            return done ? Status() : Status(StatusCode::kInternal, "the CPU backend does not multiply");
+        };
+        timed.us = RKNPU2_TAKE(least_us(before, compute));
+        product_->src[0] = weight_.get();
+        if (results_.back() == 0) return Status(StatusCode::kInternal, "the CPU backend computes nothing");
+        return timed;
+    }
+
+    Result<TimedCall> on_npu() {
+        TimedCall timed{matrix_call(host_, product_.get())};
+        WeightSource source = weight_source(host_, product_.get());
+        source.name = "a matrix to measure rates";
+        std::vector<ReservedWeight> reserved = RKNPU2_TAKE(host_.npu->reserve({&source, 1}));
+        reserved.front().may_keep = false;
+        const auto packed = RKNPU2_TAKE(host_.npu->pack(std::move(reserved.front())));
+        const auto multiply = [&] {
+            return host_.npu->multiply(*packed, floats_.data(), 1, results_.data());
+        };
+        timed.us = RKNPU2_TAKE(least_us(nothing, multiply));
+        return timed;
+    }
+
+  private:
+    Host& host_;
+    std::vector<std::byte> stored_;
+    std::vector<float> floats_, results_;
+    HostTensor weight_, rows_, product_;
+};
+
+Result<CpuTimes> cpu_times(Host& host, InnerCpu& cpu, ggml_type type) {
+    if (traits_of(host.ggml, type) == nullptr)
+        return Status(StatusCode::kUnsupported,
+                      "the host does not know the types of weights to measure with");
+    CpuTimes times;
+    times.small = RKNPU2_TAKE(MadeProduct(host, type, kSmall, 1).on_cpu(cpu, nothing));
+    times.large = RKNPU2_TAKE(MadeProduct(host, type, kLarge, 1).on_cpu(cpu, nothing));
+    times.rows = RKNPU2_TAKE(MadeProduct(host, type, kLarge, kSeveral).on_cpu(cpu, nothing));
+    return times;
+}
+
+// With precision balanced or fast.
+Result<MeasuredRates> measure_rates(Host& host) {
+    MeasuredRates rates;
+    InnerCpu cpu(host, nullptr, nullptr);
+    const CpuTimes four_bits = RKNPU2_TAKE(cpu_times(host, cpu, GGML_TYPE_Q4_0));
+    RKNPU2_RETURN_IF_ERROR(solve_cpu(four_bits, RKNPU2_TAKE(cpu_times(host, cpu, GGML_TYPE_Q8_0)), rates));
+    const auto sleep = [] { std::this_thread::sleep_for(std::chrono::milliseconds(2)); };
+    const TimedCall woken = RKNPU2_TAKE(MadeProduct(host, GGML_TYPE_Q4_0, kSmall, 1).on_cpu(cpu, sleep));
+    rates.set(Rate::kCpuWakeUs, std::max(0.0, woken.us - four_bits.small.us));
+    const TimedCall small = RKNPU2_TAKE(MadeProduct(host, GGML_TYPE_Q8_0, kSmall, 1).on_npu());
+    const TimedCall large = RKNPU2_TAKE(MadeProduct(host, GGML_TYPE_Q8_0, kLarge, 1).on_npu());
+    RKNPU2_RETURN_IF_ERROR(solve_npu(small, large, host.config, rates));
+    return rates;
+}
+
+void choose_once(Host& host) {
+    const Config& config = host.config;
+    const bool int8 = config.precision == Precision::kBalanced || config.precision == Precision::kFast;
+    const bool chooses = config.matrices == Matrices::kAuto || config.experts == Experts::kAuto;
+    if (host.npu == nullptr || !chooses || config.precision == Precision::kReference) return;
+    double seconds = 0;
+    const auto measure = [&] {
+        const Clock::time_point start = Clock::now();
+        Result<MeasuredRates> rates = measure_rates(host);
+        seconds = us_since(start) / 1e6;
+        return rates;
+    };
+    const char* const version = host.ggml.ggml_version != nullptr ? host.ggml.ggml_version() : nullptr;
+    const RatesChoice choice =
+        choose_rates(config, rates_key(config, host.npu->info(), cpu_threads(config)), host.profile_rates,
+                     version != nullptr ? version : "", int8 ? MeasureRates(measure) : nullptr);
+    for (const std::string& warning : choice.warnings)
+        log(LogLevel::kWarning, "%s", warning.c_str());
+    host.rates = rates_of_board(choice.rates, config.cores);
+    const std::string summary = choice.rates.summary();
+    const bool measured = seconds > 0 && !choice.rates.is_empty();
+    log(LogLevel::kInfo, "rates by which NPU or CPU is chosen: %s%s%s%s", choice.info.c_str(),
+        measured ? format(" (%.1f s)", seconds).c_str() : "", summary.empty() ? "" : ": ", summary.c_str());
+}
+
+}  // namespace
+
+void choose_rates_of(Host& host) {
+    std::call_once(host.rates_once, [&] { choose_once(host); });
+}
+
+}  // namespace rknpu2

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: MIT
+"""NPU or CPU by the rates of the board in use (GGML_RKNPU2_RATES): boards that are played, and the measuring itself."""
+
+import re
+
+import harness
+from harness import HostTest
+
+SAYS = r"rates by which NPU or CPU is chosen: (.*)"
+LAYERS = harness.ALL_WEIGHTS - 1
+
+
+class Rates(HostTest):
+    """Each run is the warm-up, which packs, and a prompt with some tokens, all of few rows."""
+
+    def rates_file(self, name, **rates):
+        path = self.folder / name
+        path.write_text("version = 1\n" + "".join(f"{rate} = {value}\n" for rate, value in rates.items()))
+        return path
+
+    def run_with(self, **settings):
+        ours = {"GGML_RKNPU2_" + name: str(value) for name, value in settings.items() if name.isupper() and not name.startswith("RKNN")}
+        others = {name: str(value) for name, value in settings.items() if name.startswith("RKNN")}
+        extra = {"GGML_RKNPU2_MATRICES": "auto", "RKNPU2_CACHE": str(self.folder / "cache"), **ours, **others}
+        run = self.complete(count=4, extra=extra)
+        self.assertEqual(run.stats.failures, 0)
+        return run, self.assert_says(SAYS, run.log).group(1), run.stats.document["matrices_on_cpu"]
+
+    def test_the_profile_decides(self):
+        """A board whose NPU is slow leaves all to the CPU, one whose CPU is slow nothing, whatever the compiled-in rates say."""
+        model = self.run_with()
+        self.assertIn("the model's, as always on a simulator", model[1])
+        self.assertGreater(model[2], 0, "layers, which are stored in four bits")
+        slow_npu = self.folder / "npu.profile"
+        slow_npu.write_text("npu_stream_gbps = 0.5\nnpu_run_us = 400\n")
+        _, says, on_cpu = self.run_with(PROFILE=slow_npu)
+        self.assertTrue(says.startswith("the board profile"), says)
+        self.assertGreater(on_cpu, model[2], "the head, too")
+        slow_cpu = self.rates_file("cpu.rates", cpu_4bit_gbps=0.5, cpu_8bit_gbps=0.5)
+        _, says, on_cpu = self.run_with(RATES=slow_cpu)
+        self.assertIn(str(slow_cpu), says)
+        self.assertEqual(on_cpu, 0)
+
+    def test_npu_has_all(self):
+        """With MATRICES=npu no rate moves anything, or changes a bit."""
+        sums = []
+        for name, rates in (("a", {"npu_stream_gbps": 0.1}), ("b", {"cpu_4bit_gbps": 0.1, "cpu_8bit_gbps": 0.1})):
+            checksums = self.folder / f"checksums-{name}"
+            _, _, on_cpu = self.run_with(MATRICES="npu", EXPERTS="auto", RATES=self.rates_file(name, **rates), CHECKSUMS=checksums)
+            self.assertEqual(on_cpu, 0)
+            sums.append(checksums.read_bytes())
+        self.assertGreater(len(sums[0]), 1000)
+        self.assertEqual(*sums)
+
+    def test_measured(self):
+        """Runs take as long as on a chip whose memory gives 1 GB/s: measured so, kept, and the kept file says the same."""
+        profile = self.folder / "slow.profile"
+        text = (harness.ROOT / "sim/profiles/rk3588.profile").read_text()
+        profile.write_text(re.sub(r"(?m)^((?:stream|mixed)_gbps\.[123]) = [\d.]+", r"\1 = 1", text))
+        played = {"RKNNSIM_REALTIME": 1, "RKNNSIM_PROFILE": profile}
+        run, says, on_cpu = self.run_with(RATES="measure", **played)
+        found = re.search(r"measured now, kept in (\S+) \(([\d.]+) s\): NPU ([\d.]+) GB/s; CPU, 4 bits", says)
+        self.assertIsNotNone(found, says)
+        self.assertLess(float(found[3]), 1.2, "no faster than what is played")
+        self.assertEqual(on_cpu % harness.ALL_WEIGHTS, 0, "all, the head, too")
+        self.assertGreater(on_cpu, 0)
+        kept = (self.folder / "cache/rates").glob("simulator-*.rates")
+        self.assertEqual([str(path) for path in kept], [found[1]])
+        _, again, on_cpu_again = self.run_with(RATES=found[1])
+        self.assertEqual(again, f"{found[1]}: {says.partition('): ')[2]}")
+        self.assertEqual(on_cpu_again, on_cpu)
+
+
+if __name__ == "__main__":
+    harness.main()
