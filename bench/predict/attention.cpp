@@ -32,7 +32,10 @@ struct Unit {
 
     size_t values() const { return static_cast<size_t>(std::count(sees.begin(), sees.end(), true)); }
     size_t room() const { return row_buckets()[bucket_for(rows)]; }
+    double weighed = 0;  // scores that the CPU reads: up to the last one that a row sees
+
     size_t scores() const { return rows * positions; }
+    std::pair<size_t, size_t> rows_of() const { return {head, piece}; }
 };
 
 // Puts the operations of one attention one behind the other.
@@ -54,7 +57,9 @@ class Chain {
         begin();
         for (const PackedBlocks::Group& group : packed.groups) {
             pack(group);
-            compute(units_of(group.blocks));
+            std::vector<Unit> units = units_of(group.blocks);
+            std::ranges::stable_sort(units, {}, &Unit::rows_of);
+            compute(units);
         }
         const double out = kFloat * static_cast<double>(rows_.count * m_.q_size());
         on_cpu("attention sums", cpu_pass(2 * out, board_));
@@ -139,10 +144,25 @@ class Chain {
                 const size_t end = seen_until(seen[piece], block, last);
                 unit.positions = std::min(end, positions_ - block * kAttentionBlock);
                 unit.columns = round_up(unit.positions, kColumnStep);
+                unit.weighed = weighed(unit);
                 units.push_back(unit);
             }
         }
         return units;
+    }
+
+    // Tasks end where their rows do. What a window shows of a ring is taken as a whole.
+    double weighed(const Unit& unit) const {
+        double scores = 0;
+        for (size_t row = 0; row < unit.rows; row += kRowsOfTask) {
+            const size_t count = std::min(kRowsOfTask, unit.rows - row);
+            const size_t last = (unit.piece * kMaxRows + row + count - 1) / group_;
+            const size_t end = static_cast<size_t>(rows_.first) + last + 1;
+            const size_t begin = unit.block * kAttentionBlock;
+            const bool all = m_.window_of(layer_) != 0 || end >= begin + unit.positions;
+            scores += static_cast<double>(count * (all ? unit.positions : end - std::min(end, begin)));
+        }
+        return scores;
     }
 
     // The end of what a row sees of the block, whose parts from `parts` on nothing sees.
@@ -190,34 +210,35 @@ class Chain {
     }
 
     Operation weigh(std::span<const Unit> units) const {
-        double scores = 0, bytes = 0;
+        double scores = 0, weighed = 0, bytes = 0;
         size_t tasks = 0;
         for (const Unit& unit : units) {
             const size_t weights = unit.rows * round_up(unit.positions, depth(unit));
             scores += static_cast<double>(unit.scores());
-            bytes += kFloat * static_cast<double>(unit.scores()) + kHalf * static_cast<double>(weights);
+            weighed += unit.weighed;
+            bytes += kFloat * unit.weighed + kHalf * static_cast<double>(weights);
             tasks += ceil_div(unit.rows, kRowsOfTask);
         }
         const double slower = uneven(tasks, board_);
         Operation operation = cpu_pass(bytes * slower, board_);
         operation.counts.scores = static_cast<uint64_t>(scores);
-        operation.parts.front().compute_ns = board_.block_pass_ns * scores * slower;
+        operation.parts.front().compute_ns = board_.block_pass_ns * weighed * slower;
         if (s_.sync == Sync::kLines) operation.parts.push_back({.compute_ns = line_ns(bytes, board_)});
         return operation;
     }
 
     Operation add(std::span<const Unit> units) const {
         double bytes = 0;
-        size_t tasks = 0, blocks = 1;
+        size_t tasks = 0;
         for (size_t i = 0; i < units.size(); ++i) {
             const auto elements = static_cast<double>(units[i].rows * static_cast<size_t>(m_.head_dim));
-            bytes += elements * (kFloat * static_cast<double>(products(units[i])) + 2 * kFloat);
+            bytes += elements * kFloat * static_cast<double>(products(units[i]));
+            // What rows have been given goes through memory once for all blocks of a group.
+            if (i > 0 && units[i].rows_of() == units[i - 1].rows_of()) continue;
+            bytes += elements * 2 * kFloat;
             tasks += ceil_div(units[i].rows, kRowsOfTask);
-            // Rows of which a group has several blocks take them one after the other.
-            if (i > 0 && units[i].head == units[0].head && units[i].piece == units[0].piece) ++blocks;
         }
         Operation operation = cpu_pass(bytes * uneven(tasks, board_), board_);
-        operation.fixed_ns *= static_cast<double>(blocks);
         if (s_.sync == Sync::kLines) operation.parts.push_back({.compute_ns = line_ns(bytes, board_)});
         return operation;
     }

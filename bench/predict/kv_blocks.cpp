@@ -36,9 +36,8 @@ KvBlocks::KvBlocks(const ModelShape& model, const EngineSchedule& engine)
       value_rows_(static_cast<size_t>(engine.value_rows)),
       held_(static_cast<size_t>(engine.attentions)) {
     const auto block = static_cast<size_t>(block_bytes(model));
-    const size_t most =
-        engine.cell_mib > 0 ? static_cast<size_t>(engine.cell_mib) << 20 : most_cell_bytes(block);
-    room_ = std::max<size_t>(most / block, 1);
+    room_ = engine.cell_mib > 0 ? std::max<size_t>((static_cast<size_t>(engine.cell_mib) << 20) / block, 1)
+                                : kept_blocks(block);
     blocks_.reserve(room_);
 }
 

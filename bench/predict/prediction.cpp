@@ -29,6 +29,7 @@ class Builder {
           way_(setting.matrices == MatricesOn::kCpu ? Way::kTogether : way_of(setting.design, rows.count)),
           graph_(rows),
           positions_(static_cast<int64_t>(positions_of(setting, kFullLayer, rows))),
+          skew_(setting.chunk_skew(rows.count, positions_)),
           places_(places_of(setting, rows)) {
         cut();
         done_.resize(chunks_.size());
@@ -96,7 +97,7 @@ class Builder {
         const int64_t stages_of_layer = static_cast<int64_t>(stages_of(setting_, way_, 0, graph_).size());
         std::vector<std::pair<int64_t, int64_t>> order;
         for (int64_t i = 0; i < setting_.model.layers * chunks; ++i)
-            order.emplace_back(i / chunks * stages_of_layer + i % chunks * setting_.chunk_skew(), i);
+            order.emplace_back(i / chunks * stages_of_layer + i % chunks * skew_, i);
         std::ranges::sort(order);
         packed_.resize(order.size());
         counts_.attentions = static_cast<uint64_t>(setting_.model.layers);
@@ -145,9 +146,8 @@ class Builder {
             if (job) operation.job = jobs_;
             if (way_ == Way::kFlow && stage.takes_results) operation.job = job_of_chunk_[chunk];
             if (operation.order == 0) {
-                operation.order = operation.on_npu()
-                                      ? static_cast<int64_t>(chunk)
-                                      : number + setting_.chunk_skew() * static_cast<int64_t>(chunk);
+                operation.order = operation.on_npu() ? static_cast<int64_t>(chunk)
+                                                     : number + skew_ * static_cast<int64_t>(chunk);
             }
             operations_.push_back(std::move(operation));
         }
@@ -162,6 +162,7 @@ class Builder {
     Way way_;
     const Rows graph_;
     const int64_t positions_;
+    const int64_t skew_;
     const Places places_;
     std::vector<Rows> chunks_;
     std::vector<PackedBlocks> packed_;       // by layer and chunk; empty: attention is the CPU's

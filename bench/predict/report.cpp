@@ -113,7 +113,7 @@ Json row_of(const Prediction& p) {
             {"prompt", p.goal.prompt},
             {"context", p.goal.context},
             {"chunk_rows", s.chunk_rows(rows, rows)},
-            {"chunk_skew", s.chunk_skew()},
+            {"chunk_skew", s.chunk_skew(rows, p.goal.prompt)},
             {"pp_tps", p.prefill.tokens_per_second},
             {"share_of_int8_peak", p.peak_share},
             {"tg_tps", p.decode.tokens_per_second},

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "matrix/layout.hpp"
+#include "predict/kv_blocks.hpp"
 #include "predict/matrices.hpp"
 
 namespace rknpu2 {
@@ -272,6 +273,14 @@ int64_t Setting::chunk_rows(int64_t rows, int64_t positions) const {
     const NpuArithmetic arithmetic = planes == Planes::kCompact ? NpuArithmetic::kInt4 : NpuArithmetic::kInt8;
     return attends_on_npu(rows, positions) ? flow_chunk_rows(kBoardRates, arithmetic, shapes, rows)
                                            : kFlowChunkRows;
+}
+
+int64_t Setting::chunk_skew(int64_t rows, int64_t positions) const {
+    if (design == Design::kPlain) return 0;
+    if (engine.chunk_skew > 0) return engine.chunk_skew;
+    const size_t blocks =
+        attends_on_npu(rows, positions) ? ceil_div(static_cast<size_t>(positions), kAttentionBlock) : 0;
+    return flow_skew(blocks, static_cast<size_t>(block_bytes(model)));
 }
 
 bool Setting::attends_on_npu(int64_t tokens, int64_t positions) const {

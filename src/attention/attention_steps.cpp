@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "attention/attention_steps.hpp"
 
+#include <algorithm>
 #include <cmath>
 
 #include "kernels/quantise.hpp"
@@ -103,7 +104,7 @@ Status AttentionSteps::look() {
     return {};
 }
 
-// The next units, and their blocks. Nothing reads those before any more: were they kept, two attentions could wait for
+// The next units, piece by piece, and their blocks. Nothing reads those before any more: were they kept, two attentions could wait for
 // each other's room.
 void AttentionSteps::find_blocks() {
     cells_->release(place_);
@@ -114,6 +115,8 @@ void AttentionSteps::find_blocks() {
         if (blocks_.size() == cells_->room()) break;
         blocks_.push_back(units_[to_].block);
     }
+    std::ranges::stable_sort(std::span(units_).subspan(from_, to_ - from_), {},
+                             [](const AttentionUnit& unit) { return std::pair(unit.head, unit.row); });
     at_ = blocks_.empty() ? At::kFinish : At::kPack;
 }
 
@@ -287,48 +290,49 @@ void AttentionSteps::weigh_rows(const AttentionUnit& unit, size_t first, size_t 
                     masks[at] = problem_.mask_row(token, head + i) + unit.block * kAttentionBlock;
             }
         });
+    const SeenOfBlock seen = seen_of_block(problem_, visibility_, unit.block, unit.row + first, count);
     const size_t room = rows_of_bucket(unit.rows);
     const size_t state = unit.state + first;
     weigh_scores({reinterpret_cast<const float*>(unit.scores.written.data),
                   room,
                   first,
                   count,
-                  unit.positions,
+                  std::max<size_t>(seen.end, 1),
                   factors.data(),
                   problem_.softcap * kLog2E,
                   masks.data(),
                   slopes.data(),
                   {unit.weights[0], unit.weights[1]},
                   block_maxima_.data() + state,
-                  block_sums_.data() + state});
+                  block_sums_.data() + state,
+                  seen.plain});
     if (first > 0) return;
-    for (size_t part = 0; part < kPartsOfBlock; ++part) {
-        const bool written = part * kValueBlock < unit.positions;
-        if (unit.weights[part] != nullptr)
-            zero_rows(written ? unit.rows : 0, room, kValueBlock, room, unit.weights[part]);
-    }
+    for (uint16_t* const weights : unit.weights)
+        if (weights != nullptr) zero_rows(unit.rows, room, kValueBlock, room, weights);
 }
 
 void AttentionSteps::add(std::span<const AttentionUnit> units) {
     const PhaseTimer timer(npu_.counters, Phase::kDequantise);
-    // Units of the same rows one after the other, in the order of their blocks.
-    for (size_t done = 0; done < units.size();) {
-        size_t end = done + 1;
-        const auto same_rows = [&](const AttentionUnit& other) {
-            return other.head == units[end].head && other.row == units[end].row;
-        };
-        while (end < units.size() && std::none_of(&units[done], units.data() + end, same_rows))
+    // A task takes all blocks of its rows, in their order: what the rows have been given stays in a near cache.
+    struct Piece {
+        std::span<const AttentionUnit> units;
+        size_t rows;
+    };
+    std::vector<Piece> pieces;
+    for (size_t first = 0, end = 0; first < units.size(); first = end) {
+        while (end < units.size() && units[end].has_rows_of(units[first]))
             ++end;
-        for_rows(npu_.pool, units.subspan(done, end - done),
-                 [&](const AttentionUnit& unit, size_t first, size_t count) {
-                     RowSums::Block block{
-                         unit.row, block_maxima_.data() + unit.state, block_sums_.data() + unit.state, {}};
-                     for (size_t part = 0; part < kPartsOfBlock; ++part)
-                         if (unit.multiplies[part]) block.values[part] = unit.values[part].written;
-                     sums_.add(problem_, unit.head, unit.row + first, count, block);
-                 });
-        done = end;
+        pieces.push_back({units.subspan(first, end - first), units[first].rows});
     }
+    for_rows(npu_.pool, pieces, [&](const Piece& piece, size_t first, size_t count) {
+        for (const AttentionUnit& unit : piece.units) {
+            RowSums::Block block{
+                unit.row, block_maxima_.data() + unit.state, block_sums_.data() + unit.state, {}};
+            for (size_t part = 0; part < kPartsOfBlock; ++part)
+                if (unit.multiplies[part]) block.values[part] = unit.values[part].written;
+            sums_.add(problem_, unit.head, unit.row + first, count, block);
+        }
+    });
 }
 
 }  // namespace rknpu2

@@ -3,8 +3,9 @@
 //
 //   look     which positions the tokens see; queries become halves
 //   pack     keys and values of as many blocks as there is room for
-//   turns    the runs by keys of a group of units are submitted, a unit a core. kBehind turns later their scores
-//            are weighed, and the runs by values submitted. kBehind turns later what these give is added up.
+//   turns    the runs by keys of a group of units are submitted, a unit a core, all blocks of a piece of rows one
+//            after the other. kBehind turns later their scores are weighed, and the runs by values submitted. kBehind
+//            turns later what these give is added up.
 //   finish   rows are divided by their sums
 //
 // A step does one of these things, and begins by waiting for the runs whose results it takes.

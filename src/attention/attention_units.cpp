@@ -25,6 +25,22 @@ bool see(const AttentionProblem& problem, const Visibility& visibility, Attentio
 
 }  // namespace
 
+SeenOfBlock seen_of_block(const AttentionProblem& problem, const Visibility& visibility, size_t block,
+                          size_t row, size_t rows) {
+    const size_t first = row / problem.group();
+    const size_t tokens = (row + rows - 1) / problem.group() + 1 - first;
+    SeenOfBlock seen;
+    for (size_t part = 0; part < kPartsOfBlock; ++part) {
+        const size_t at = block * kPartsOfBlock + part;
+        if (at >= visibility.parts()) break;
+        const size_t end = visibility.end_of(at, first, tokens);
+        if (end == 0) continue;
+        seen.end = part * kValueBlock + end;
+        if (seen.plain == part * kValueBlock) seen.plain += visibility.plain_of(at, first, tokens);
+    }
+    return seen;
+}
+
 std::vector<AttentionUnit> units_of(const AttentionProblem& problem, const Visibility& visibility) {
     std::vector<AttentionUnit> units;
     const size_t pieces = pieces_of(problem);

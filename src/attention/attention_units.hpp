@@ -27,6 +27,8 @@ struct AttentionUnit {
     std::array<uint16_t*, kPartsOfBlock> weights{};
     BoundRun scores;
     std::array<BoundRun, kPartsOfBlock> values;
+
+    bool has_rows_of(const AttentionUnit& other) const { return head == other.head && row == other.row; }
 };
 
 // Pieces of kMaxRows rows, of which the last may have less, that a KV head has.
@@ -36,6 +38,14 @@ inline size_t pieces_of(const AttentionProblem& problem) {
 inline size_t rows_of_piece(const AttentionProblem& problem, size_t piece) {
     return std::min(kMaxRows, problem.rows() - piece * kMaxRows);
 }
+
+// What some rows of a KV head see of a block.
+struct SeenOfBlock {
+    size_t end = 0;    // behind the last position that one of them sees; 0: they see none
+    size_t plain = 0;  // Visibility::plain_of(), of the block
+};
+SeenOfBlock seen_of_block(const AttentionProblem& problem, const Visibility& visibility, size_t block,
+                          size_t row, size_t rows);
 
 // Block by block, so that what a row gets is added in the order of positions.
 std::vector<AttentionUnit> units_of(const AttentionProblem& problem, const Visibility& visibility);

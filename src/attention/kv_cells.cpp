@@ -64,13 +64,11 @@ size_t padded_value_width(const AttentionProblem& problem) {
     return round_up(problem.values.width, kGroup);
 }
 
-size_t room_for(const AttentionProblem& problem) {
-    const size_t width = padded_key_width(problem) + padded_value_width(problem);
-    const size_t bytes = problem.kv_heads * width * kAttentionBlock * kHalf;
-    return std::max<size_t>(most_cell_bytes(bytes) / bytes, 1);
-}
-
 }  // namespace
+
+size_t block_bytes(size_t kv_heads, size_t key_width, size_t value_width) {
+    return kv_heads * (round_up(key_width, kTileK) + round_up(value_width, kGroup)) * kAttentionBlock * kHalf;
+}
 
 KvCells::KvCells(NpuResources& npu, const AttentionProblem& problem, int domain, size_t first_area)
     : npu_(npu),
@@ -79,7 +77,7 @@ KvCells::KvCells(NpuResources& npu, const AttentionProblem& problem, int domain,
       heads_(problem.kv_heads),
       key_width_(padded_key_width(problem)),
       value_width_(padded_value_width(problem)),
-      room_(room_for(problem)) {
+      room_(kept_blocks(block_bytes(heads_, key_width_, value_width_))) {
     blocks_.reserve(room_);  // so that pointers to them stay
 }
 
@@ -96,7 +94,7 @@ void KvCells::forget() {
 }
 
 size_t KvCells::head_bytes() const {
-    return (key_width_ + value_width_) * kAttentionBlock * kHalf;
+    return block_bytes(1, key_width_, value_width_);
 }
 
 bool KvCells::is_held(const Block& block, size_t but_by) const {

@@ -37,6 +37,9 @@ inline constexpr size_t value_depth(size_t block) {
     return block == 0 ? kValueBlock : kAttentionBlock;
 }
 
+// Of all KV heads.
+size_t block_bytes(size_t kv_heads, size_t key_width, size_t value_width);
+
 class KvCells {
   public:
     // For attentions of the problem's shape, in that domain. first_area: one of kAreasOfCells on.

@@ -18,6 +18,7 @@ void Visibility::look(const AttentionProblem& problem, ThreadPool& pool) {
     sees_.assign(parts_ * tokens_, Sees::kEverything);
     seen_.assign(parts_ * kValueBlock, 0);
     ends_.assign(parts_ * tokens_, 0);
+    plain_.assign(parts_ * tokens_, 0);
     pool.parallel_for(parts_, [&](size_t part) { look_at(problem, part); });
 }
 
@@ -29,18 +30,20 @@ void Visibility::look_at(const AttentionProblem& problem, size_t part) {
     if (problem.mask == nullptr) {
         std::fill_n(seen, count, uint8_t{1});
         std::fill_n(ends, tokens_, static_cast<uint16_t>(count));
+        std::fill_n(plain_.begin() + static_cast<std::ptrdiff_t>(part * tokens_), tokens_,
+                    static_cast<uint16_t>(count));
         return;
     }
     for (size_t token = 0; token < tokens_; ++token) {
-        uint8_t some = 0;
-        uint16_t added = 0;
+        uint32_t visible = 0;  // of all heads
+        uint16_t added = 0;    // to what is visible
         for (size_t head = 0; head < problem.mask_heads; ++head) {
             const uint16_t* const mask = problem.mask_row(token, head) + first;
             for (size_t i = 0; i < count; ++i) {
-                const auto visible = static_cast<uint8_t>(mask[i] != kHiddenMask);
-                seen[i] |= visible;
-                some |= visible;
-                added |= mask[i] & kMagnitude;
+                const auto sees = static_cast<uint8_t>(mask[i] != kHiddenMask);
+                seen[i] |= sees;
+                visible += sees;
+                added |= static_cast<uint16_t>(mask[i] & kMagnitude & -sees);
             }
         }
         const auto sees = [&](size_t position) {
@@ -48,13 +51,17 @@ void Visibility::look_at(const AttentionProblem& problem, size_t part) {
                 if (problem.mask_row(token, head)[first + position] != kHiddenMask) return true;
             return false;
         };
-        size_t end = some == 0 ? 0 : count;
+        size_t end = visible == 0 ? 0 : count;
         while (end > 0 && !sees(end - 1))
             --end;
         ends[token] = static_cast<uint16_t>(end);
-        sees_[part * tokens_ + token] = some == 0    ? Sees::kNothing
-                                        : added != 0 ? Sees::kSome
-                                                     : Sees::kEverything;
+        const auto all_to = [&](size_t position) {
+            return added == 0 && visible == position * problem.mask_heads;
+        };
+        plain_[part * tokens_ + token] = static_cast<uint16_t>(all_to(end) ? end : 0);
+        sees_[part * tokens_ + token] = visible == 0    ? Sees::kNothing
+                                        : all_to(count) ? Sees::kEverything
+                                                        : Sees::kSome;
     }
 }
 
@@ -62,6 +69,11 @@ Visibility::Sees Visibility::of(size_t part, size_t first, size_t count) const {
     const Sees* const sees = sees_.data() + part * tokens_ + first;
     const bool alike = std::all_of(sees, sees + count, [&](Sees other) { return other == sees[0]; });
     return alike ? sees[0] : Sees::kSome;
+}
+
+size_t Visibility::plain_of(size_t part, size_t first, size_t count) const {
+    const uint16_t* const plain = plain_.data() + part * tokens_ + first;
+    return *std::min_element(plain, plain + count);
 }
 
 size_t Visibility::end_of(size_t part, size_t first, size_t count) const {

@@ -29,6 +29,9 @@ class Visibility {
     Sees of(size_t part, size_t first, size_t count) const;
     // Behind the last position of the part that one of them sees; 0: they see none.
     size_t end_of(size_t part, size_t first, size_t count) const;
+    // So many positions, from the part's first on, they all see, and nothing is added to the scores. 0 if one of them sees
+    // others that are not the first, or something is added: what a mask without windows and holes shows.
+    size_t plain_of(size_t part, size_t first, size_t count) const;
     // kValueBlock values: 0 for a position that no token may see.
     const uint8_t* seen(size_t part) const { return seen_.data() + part * kValueBlock; }
 
@@ -37,9 +40,10 @@ class Visibility {
 
     size_t parts_ = 0;
     size_t tokens_ = 0;
-    std::vector<Sees> sees_;      // [part][token]
-    std::vector<uint16_t> ends_;  // [part][token]: behind the last position that the token sees
-    std::vector<uint8_t> seen_;   // [part][kValueBlock]
+    std::vector<Sees> sees_;       // [part][token]
+    std::vector<uint16_t> ends_;   // [part][token]: behind the last position that the token sees
+    std::vector<uint16_t> plain_;  // [part][token]
+    std::vector<uint8_t> seen_;    // [part][kValueBlock]
 };
 
 }  // namespace rknpu2

@@ -72,7 +72,8 @@ void weigh_row(const ScoresToWeights& rows, size_t m) {
     const bool finite = !nan && largest < kInfinity;
     const float origin = largest == -kInfinity ? 0.0F : largest;
     float sums[lanes::kOctet] = {};
-    for (size_t n = 0; n < round_up(rows.N, kValueBlock); ++n) {
+    const size_t cubes = rows.weights[1] == nullptr ? 1 : 2;
+    for (size_t n = 0; n < cubes * kValueBlock; ++n) {
         const float weight = finite && n < rows.N ? weight_of(score_of(rows, m, n) - origin) : 0.0F;
         sums[n % lanes::kOctet] += weight;
         rows.weights[n / kValueBlock][a_index_native(rows.m0 + m, n % kValueBlock, rows.M_total,

@@ -46,16 +46,19 @@ struct ScoresToWeights {
     // M pointers, that of row m to N halves: -inf where it may not see. A null pointer: it sees all, and nothing is
     // added, which gives the bits that a mask of zeros gives. `masks` may be null for all rows, and `slopes` then.
     const uint16_t* const* masks;
-    const float* slopes;   // M values
-    uint16_t* weights[2];  // cubes, native A [kValueBlock/8, M_total, 8]; the second one if N > kValueBlock
-    float* maxima;         // M values, written
-    float* sums;           // M values, written
+    const float* slopes;  // M values
+    // Cubes, native A [kValueBlock/8, M_total, 8]. The second one may be null if N <= kValueBlock.
+    uint16_t* weights[2];
+    float* maxima;  // M values, written
+    float* sums;    // M values, written
+    size_t plain =
+        0;  // so many positions, from the first on, all rows see, and nothing is added: masks have zeros there
 
     // Rows m .. m + count - 1 of these.
     ScoresToWeights part(size_t m, size_t count) const;
 };
 
-// Zeros are written behind the N positions up to the end of a cube.
+// Zeros are written behind the N positions up to the end of each cube.
 void weigh_scores(const ScoresToWeights& rows, KernelTier tier = default_tier());
 
 // What every tier has to equal: plain loops, which also compute the rows that are not finite.

@@ -11,7 +11,9 @@
 // 7B and more, since the NPU is busy with the layers' other multiplications then.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
+#include <cstdint>
 
 #include "plan/policy.hpp"
 
@@ -36,10 +38,23 @@ inline constexpr size_t kFewestPositions = 512;
 // Attentions under way at the same time.
 inline constexpr size_t kPlaces = 2;
 
-// Bytes of packed keys and values that are kept, unless one block alone is larger: more where a block is large, as that of a model
-// whose query heads share no heads of keys.
-constexpr size_t most_cell_bytes(size_t block_bytes) {
-    return (block_bytes > size_t{8} << 20 ? size_t{128} : size_t{24}) << 20;
+// Blocks of packed keys and values that are kept, of so many bytes each: 1 or more. Large blocks, those of a model whose
+// query heads share no heads of keys, have more memory together.
+inline constexpr size_t kLargeBlock = (size_t{8} << 20) + 1;
+constexpr size_t kept_blocks(size_t bytes) {
+    const size_t most = (bytes >= kLargeBlock ? size_t{128} : size_t{24}) << 20;
+    return std::max<size_t>(most / bytes, 1);
+}
+
+// How many stages a chunk of a flow is ahead of the next one. Half a layer is best by the model, as one chunk's
+// attention meets another's FFN. Not where large blocks of a layer are more than there is room for: chunks that are
+// further apart pack them again more often.
+inline constexpr int64_t kFlowSkew = 5;
+inline constexpr int64_t kFlowSkewOfLongCaches = 2;
+// `blocks`: of a layer, of so many bytes each; 0: attention is the CPU's.
+constexpr int64_t flow_skew(size_t blocks, size_t bytes) {
+    const bool fit = blocks <= kept_blocks(bytes) / kPlaces;
+    return blocks == 0 || bytes < kLargeBlock || fit ? kFlowSkew : kFlowSkewOfLongCaches;
 }
 
 // `possible`: by its shape. tokens: of each sequence.

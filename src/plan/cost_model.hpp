@@ -106,12 +106,11 @@ double multiplication_ns(const BoardRates& rates, NpuArithmetic arithmetic, size
 size_t best_chunk_rows(const BoardRates& rates, NpuArithmetic arithmetic, size_t M, size_t K, size_t N,
                        const CellGrid& grid);
 
-// Rows of a flow's chunks (ggml/flow/flow_plan.hpp), and how many stages a chunk is ahead of the next one.
+// Rows of a flow's chunks (ggml/flow/flow_plan.hpp).
 // Chunks of 64 rows are best or within 2 % of it for five models (docs/performance.md); ggml's CPU backend
 // computes attention in another way, with other roundings, for fewer.
 inline constexpr int64_t kFlowChunkRows = 64;
 inline constexpr int64_t kFewestFlowRows = 2 * kFlowChunkRows;
-inline constexpr int64_t kFlowSkew = 2;
 
 // Longer chunks where attention is on the NPU, too: their rows fill its runs. Returns 112 or 128 rows, those with which these
 // multiplications, with one plane, read their weights less often; kFlowChunkRows for prompts of less

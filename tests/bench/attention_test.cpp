@@ -82,7 +82,11 @@ TEST(NpuAttentionModel, RunsAndScores) {
     // 768 rows of each head are three pieces: with two blocks 12 units, each with scores and values.
     EXPECT_EQ(runs, 24U);
     const double all = 2 * 768 * (1024 + 256.0);
-    EXPECT_NEAR(scores / s.board.block_pass_ns, all, 1e-3);
+    // A task of 16 rows, of three or four tokens, weighs what its last token sees.
+    double weighed = 2 * 768 * 1024.0;
+    for (size_t row = 0; row < 768; row += 16)
+        weighed += 2 * 16 * static_cast<double>((row + 15) / 6 + 1);
+    EXPECT_NEAR(scores / s.board.block_pass_ns, weighed, 1e-3);
     // By values, the second block is multiplied whole.
     const double macs = 128 * (all + 2 * 768 * 2048.0);
     EXPECT_NEAR(macs_ns, macs / (512 * s.board.npu.mac_efficiency), 1);

@@ -115,7 +115,7 @@ void expect_aims(Design design, const std::vector<Aim>& aims) {
         EXPECT_GE(fast.peak_share, 1.7 * predict_for(aim.model, Design::kPlain).peak_share);
         EXPECT_GE(fast.needed_share, aim.decode_share);
         const Prediction some = predict_for(aim.model, design, Planes::kBalancedWithStatistics);
-        EXPECT_GE(some.peak_share, 0.8 * fast.peak_share);
+        EXPECT_GE(some.peak_share, 0.79 * fast.peak_share);
         EXPECT_GE(some.needed_share, fast.needed_share - 0.02);
         const Utilisation& u = fast.prefill.steady;
         EXPECT_GE(busiest(u).share, 0.77);
@@ -153,9 +153,9 @@ struct LongAim {
 
 TEST(Prediction, AimsOfLongPrompts) {
     for (const LongAim& aim :
-         {LongAim{"Llama-2-7B", 132, 4, 0.92}, LongAim{"Llama-3.1-8B", 125, 3.9, 0.89},
-          LongAim{"Qwen2.5-1.5B", 500, 4.8, 0.88}, LongAim{"Gemma-3-1B", 1250, 3.1, 0.95},
-          LongAim{"TinyLlama-1.1B", 455, 4.4, 0.95}}) {
+         {LongAim{"Llama-2-7B", 137, 4, 0.95}, LongAim{"Llama-3.1-8B", 132, 3.9, 0.91},
+          LongAim{"Qwen2.5-1.5B", 530, 4.8, 0.89}, LongAim{"Gemma-3-1B", 1250, 3.0, 0.95},
+          LongAim{"TinyLlama-1.1B", 480, 4.4, 0.95}}) {
         SCOPED_TRACE(aim.model);
         Setting s = setting_of(aim.model, Design::kPlugin);
         const auto prefill = [&] { return predict(s, {.prompt = 4096}).prefill; };

@@ -32,8 +32,10 @@ struct Block {
     std::vector<const uint16_t*> mask_rows;
     GuardedBuffer<uint16_t> low, high;
     float softcap = 0.0F;
+    size_t plain = 0;
 
-    Block(size_t rows, size_t positions, Edge edge = Edge::kEnd, size_t before = 0, size_t behind = 0)
+    Block(size_t rows, size_t positions, Edge edge = Edge::kEnd, size_t before = 0, size_t behind = 0,
+          bool two_cubes = false)
         : M(rows),
           N(positions),
           m0(before),
@@ -45,7 +47,7 @@ struct Block {
           sums(M, edge),
           mask_rows(M, nullptr),
           low(kValueBlock * M_total, edge),
-          high(N > kValueBlock ? kValueBlock * M_total : 0, edge) {
+          high(two_cubes || N > kValueBlock ? kValueBlock * M_total : 0, edge) {
         std::fill(factors.begin(), factors.end(), 1.0F);
         std::fill(slopes.begin(), slopes.end(), 1.0F);
     }
@@ -71,9 +73,10 @@ struct Block {
                 softcap,
                 masks.empty() ? nullptr : mask_rows.data(),
                 slopes.data(),
-                {low.data(), N > kValueBlock ? high.data() : nullptr},
+                {low.data(), high.size() > 0 ? high.data() : nullptr},
                 maxima.data(),
-                sums.data()};
+                sums.data(),
+                plain};
     }
     void weigh(TestTier tier = test_tiers().back()) {
         for (GuardedBuffer<uint16_t>* cube : {&low, &high})
@@ -114,6 +117,7 @@ void fill_mask(Random& random, uint16_t* mask, size_t N) {
 void fill(Random& random, Block& block) {
     const float size = random.one_in(4) ? 40.0F : random.one_in(8) ? 1e30F : 4.0F;
     const bool masks = random.one_in(2);
+    if (random.one_in(2)) block.plain = random.size(0, block.N);
     if (random.one_in(3)) block.softcap = 20.0F * (1.1F + random.uniform());
     for (size_t m = 0; m < block.M; ++m) {
         std::vector<float> awkward(kAttentionBlock);
@@ -126,7 +130,7 @@ void fill(Random& random, Block& block) {
             block.score(m, n) = odd ? awkward[n] : size * random.normal();
         if (!masks || random.one_in(4)) continue;
         uint16_t* const mask = block.mask(m);
-        fill_mask(random, mask, block.N);
+        fill_mask(random, mask + block.plain, block.N - block.plain);
         for (size_t n = 0; n < block.N; ++n)  // what must not be looked at
             if (mask[n] == kHidden && random.one_in(2)) block.score(m, n) = random.not_finite();
     }
@@ -137,13 +141,15 @@ TEST(WeighScores, EveryTierEqualsTheReference) {
     for (int round = 0; round < 300; ++round) {
         const size_t M = random.one_in(10) ? random.size(1, 256) : random.size(1, 20);
         const size_t N = random.one_in(3) ? 1024 - random.size(0, 20) : random.size(1, 1024);
-        Block block(M, N, random.one_in(2) ? Edge::kEnd : Edge::kBegin, random.size(0, 7), random.size(0, 7));
+        Block block(M, N, random.one_in(2) ? Edge::kEnd : Edge::kBegin, random.size(0, 7), random.size(0, 7),
+                    random.one_in(3));
         fill(random, block);
         const Block::Result expected = block.result(TestTier::kReference);
         for (const TestTier tier : test_tiers())
             ASSERT_TRUE(block.result(tier) == expected)
                 << kernel_tier_name(tier) << " M=" << M << " N=" << N << " m0=" << block.m0
-                << " softcap=" << block.softcap << " masks=" << block.masks.size();
+                << " softcap=" << block.softcap << " masks=" << block.masks.size()
+                << " plain=" << block.plain;
     }
 }
 

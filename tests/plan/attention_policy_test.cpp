@@ -42,5 +42,14 @@ TEST(AttentionPolicy, ChunksAreAsLongAsTheirTilesWant) {
     EXPECT_EQ(rows(kGemma, kLongPromptRows - 1), kFlowChunkRows);
 }
 
+TEST(AttentionPolicy, ChunksAreCloserWhereLargeBlocksHaveNoRoom) {
+    constexpr size_t kLlama2 = size_t{16} << 20, kLlama3 = size_t{4} << 20;
+    EXPECT_EQ(flow_skew(0, kLlama2), kFlowSkew);
+    EXPECT_EQ(flow_skew(4, kLlama2), kFlowSkew);
+    EXPECT_EQ(flow_skew(5, kLlama2), kFlowSkewOfLongCaches);
+    EXPECT_EQ(flow_skew(32, kLlama3), kFlowSkew);
+    EXPECT_EQ(kept_blocks(size_t{1} << 30), 1U);
+}
+
 }  // namespace
 }  // namespace rknpu2

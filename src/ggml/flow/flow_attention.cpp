@@ -39,6 +39,20 @@ Result<bool> FlowAttention::step() {
     return false;
 }
 
+int64_t skew_of_chunks(const FlowPlan& plan) {
+    int64_t least = kFlowSkew;
+    for (const FlowStage& stage : plan.stages) {
+        if (!stage.on_npu()) continue;
+        const ggml_tensor* const keys = stage.nodes[0].node->src[1];
+        const ggml_tensor* const values = stage.nodes[0].node->src[2];
+        const auto blocks = ceil_div(static_cast<size_t>(keys->ne[1]), kAttentionBlock);
+        const size_t bytes = block_bytes(static_cast<size_t>(keys->ne[2]), static_cast<size_t>(keys->ne[0]),
+                                         static_cast<size_t>(values->ne[0]));
+        least = std::min(least, flow_skew(blocks, bytes));
+    }
+    return least;
+}
+
 size_t contexts_of_attention(const FlowPlan& plan, const Config& config) {
     std::set<std::pair<int64_t, int64_t>> widths;  // of keys and values
     for (const FlowStage& stage : plan.stages)

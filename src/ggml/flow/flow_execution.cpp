@@ -84,6 +84,7 @@ class FlowExecution {
           plan_(plan),
           chunks_(cut_rows(plan.rows, plan.stream_rows, rows_of_chunk(tools.host, plan))),
           chunk_room_(most_rows(chunks_)),
+          skew_(static_cast<size_t>(skew_of_chunks(plan))),
           progress_(chunks_.size()),
           begun_(plan.stages.size()),
           packed_(plan.groups.size()),
@@ -182,9 +183,7 @@ class FlowExecution {
     }
 
     // Stages are done in ascending order of this.
-    size_t order_of(size_t chunk) const {
-        return progress_[chunk].stage + static_cast<size_t>(kFlowSkew) * chunk;
-    }
+    size_t order_of(size_t chunk) const { return progress_[chunk].stage + skew_ * chunk; }
 
     // Where the attention of a chunk is computed: neighbours, and the last chunk of a layer and the first of the next,
     // have different places, whatever the time.
@@ -344,6 +343,7 @@ class FlowExecution {
     const FlowPlan& plan_;
     const std::vector<FlowChunk> chunks_;
     const size_t chunk_room_;  // rows that each chunk's memory is for
+    const size_t skew_;        // stages that a chunk is to be ahead of the next
     std::vector<Progress> progress_;
     std::vector<char> begun_;  // by stage: some chunk has begun it
     // Held for this run only, since their buffer may be freed before the next graph comes. Let go after the

@@ -2,7 +2,7 @@
 // Computes a stretch of a graph with its rows in chunks (flow_plan.hpp).
 //
 // The calling thread leads: it hands chunks to the NPU when there is room, and has the CPU's team do one
-// stage of one chunk at a time. Each chunk is to be kFlowSkew stages ahead of the next, and the thread takes the
+// stage of one chunk at a time. Each chunk is to be some stages ahead of the next (flow_skew()), and the thread takes the
 // chunk that is furthest behind this order. So one chunk's multiplications run beside another's attention.
 // The results are those of the nodes one by one, bit by bit.
 #pragma once

@@ -7,8 +7,8 @@
 // of two, all lines of the cube fall into one set of it, and the second pass would fetch them once more. The copy
 // has the eight positions of an octet side by side, row after row.
 //
-// In the plain case (no mask, no softcap) a score is its number times the factor. Otherwise, and in an octet that N
-// cuts, it is made step by step, with -inf where a row may not see and behind N.
+// In the plain case (no mask, or the first `plain` positions, and no softcap) a score is its number times the factor.
+// Otherwise, and in an octet that N cuts, it is made step by step, with -inf where a row may not see and behind N.
 //
 // The power of two of a small weight has an exponent of 0, and so is 0: clamping the argument there makes the weight
 // vanish. That power is 2^-115 of what it should be, and the polynomial 2^115 times as large, which costs nothing: its
@@ -18,6 +18,7 @@
 // `Lanes` (four_lanes.cpp, eight_lanes_avx2.cpp, attention_neon.cpp) says what a vector is.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -134,7 +135,8 @@ class ScoreGroup {
 
     // The first pass, of positions first .. end-1; `first` is a multiple of 8.
     void score(size_t first, size_t end) {
-        const size_t whole = plain_ ? end / kOctet * kOctet : first;
+        const size_t plain = plain_ ? end : rows_.softcap == 0.0F ? std::min(rows_.plain, end) : 0;
+        const size_t whole = std::max(first, plain / kOctet * kOctet);
         if (first < whole) copy_octets(first, whole);
         if (whole == end) return;
         rows_.softcap == 0.0F ? score_octets<false>(whole, end) : score_octets<true>(whole, end);
@@ -347,9 +349,10 @@ size_t weigh_groups(const ScoresToWeights& rows, size_t m) {
         ScoreGroup<Lanes, kRows>* const next = m + 2 * kRows <= rows.M ? &groups[i ^ 1] : nullptr;
         if (next != nullptr) next->begin(rows, m + kRows);
         groups[i].end_scores();
-        for (size_t n = 0; n < rows.N; n += kValueBlock) {
+        for (size_t n = 0; n < kAttentionBlock && rows.weights[n / kValueBlock] != nullptr;
+             n += kValueBlock) {
             groups[i].weigh(n, next);
-            if (next != nullptr) next->score(n, n + kValueBlock < rows.N ? n + kValueBlock : rows.N);
+            if (next != nullptr && n < rows.N) next->score(n, std::min(n + kValueBlock, rows.N));
         }
         groups[i].end_weights();
     }
