@@ -111,8 +111,8 @@ begun_file() {
     REPLY=$OUT.${mark:0:12}.begun
 }
 
-# Does the file hold second moments? Those of version 2 are of before there were any.
-has_moments() { [[ -s $1 && $(od -An -tu4 -j8 -N4 "$1") -ge 3 ]]; }
+# Does the file hold second moments as they are used? Before version 4 there were none, or of smaller blocks.
+has_moments() { [[ -s $1 && $(od -An -tu4 -j8 -N4 "$1") -ge 4 ]]; }
 # Does nothing wait for the second step?
 is_done() { has_moments "$OUT" && ! compgen -G "$OUT.*.begun" >/dev/null; }
 

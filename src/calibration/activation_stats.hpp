@@ -6,13 +6,14 @@
 // entry belongs to one tensor by name, shape and a fingerprint of its bytes, so statistics of another model or
 // quantisation are never taken for this one's.
 //
-// The file, little endian: "RKNPUCAL", version (u32, 3), number of entries (u32); bytes to the end of the first
+// The file, little endian: "RKNPUCAL", version (u32, 4), number of entries (u32); bytes to the end of the first
 // checksum (u64); for each entry the length of its name (u32, 1 to 255) and the name, N, K, fingerprint and rows
 // (u64 each), output (u32, 0 or 1), one_plane_divergence (f32) and the number of its second moments (u32, from 1; 0:
 // none), K means and K mean squares (f32); a checksum of all before it (u64). Then the second moments, which are
 // most of the file and shared by weights with the same activations: how many (u32), for each K and the K of a whole
-// segment (u64 each) and the values (f32); a checksum of this part (u64). In version 2 there are no bytes, no
-// number and no second part. Reading checks everything and trusts nothing.
+// segment (u64 each), the mean squares (f32) and the correlations (i8); a checksum of this part (u64). The second
+// part of version 3 is of smaller blocks, and not read. In version 2 there are no bytes, no number and no second part.
+// Reading checks everything and trusts nothing.
 #pragma once
 
 #include <map>

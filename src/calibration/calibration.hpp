@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
 // Gathers statistics of activations while a model runs: GGML_RKNPU2_CALIBRATE.
 //
-// Sums of channels are kept in float64, second moments in float. Rows that are not finite are left out. So is a warm-up: before they read any text,
-// hosts let a model compute one or two tokens that stand for nothing (llama.cpp: BOS and EOS). Cost: two
-// additions for each activation, and 16 bytes for each input channel of each weight; for second moments 64
-// multiplications and 256 bytes, once for weights whose activations were all the same. Experts have no statistics.
-// Thread safe.
+// Sums of channels are kept in float64, second moments in float. Rows that are not finite are left out. So is a
+// warm-up: before they read any text, hosts let a model compute one or two tokens that stand for nothing (llama.cpp:
+// BOS and EOS). Cost: two additions for each activation, and 16 bytes for each input channel of each weight; for
+// second moments 128 multiplications and 1 KB, once for weights whose activations were all the same. Experts have no
+// statistics. Thread safe.
 #pragma once
 
 #include <map>

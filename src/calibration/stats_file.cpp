@@ -17,22 +17,23 @@ static_assert(std::endian::native == std::endian::little);
 
 constexpr char kMagic[] = "RKNPUCAL";
 constexpr size_t kMagicBytes = sizeof kMagic - 1;
-constexpr uint32_t kVersion = 3;
+constexpr uint32_t kVersion = 4;
 constexpr uint32_t kVersionWithoutMoments = 2;
 constexpr size_t kLongestName = 255;
 constexpr uint64_t kLargestK = uint64_t{1} << 24;
 constexpr uint64_t kLargestFile = uint64_t{1} << 30;  // a model of 70B has some 600 MB of second moments
 constexpr size_t kSumBytes = sizeof(uint64_t);
 constexpr size_t kPreamble = kMagicBytes + 2 * sizeof(uint32_t);  // to the number of entries
-constexpr size_t kHeader = kPreamble + sizeof(uint64_t);          // of version 3
+constexpr size_t kHeader = kPreamble + sizeof(uint64_t);          // of version 3 on
 
 template <typename T>
 void put(std::string& to, const T& value) {
     to.append(reinterpret_cast<const char*>(&value), sizeof value);
 }
 
-void put(std::string& to, const std::vector<float>& values) {
-    to.append(reinterpret_cast<const char*>(values.data()), values.size() * sizeof(float));
+template <typename T>
+void put(std::string& to, const std::vector<T>& values) {
+    to.append(reinterpret_cast<const char*>(values.data()), values.size() * sizeof(T));
 }
 
 Status bad(std::string what) {
@@ -43,10 +44,11 @@ bool all_finite(const std::vector<float>& values) {
     return std::all_of(values.begin(), values.end(), [](float x) { return std::isfinite(x); });
 }
 
-bool read_floats(ByteReader& reader, uint64_t count, std::vector<float>& values) {
-    if (count * sizeof(float) > reader.remaining()) return false;
+template <typename T>
+bool read_values(ByteReader& reader, uint64_t count, std::vector<T>& values) {
+    if (count * sizeof(T) > reader.remaining()) return false;
     values.resize(count);
-    return reader.read(values.data(), count * sizeof(float), "values").ok();
+    return reader.read(values.data(), count * sizeof(T), "values").ok();
 }
 
 template <typename T>
@@ -78,7 +80,7 @@ Status decode_entry(ByteReader& reader, uint32_t version, ModelStats& statistics
         !std::isfinite(entry.one_plane_divergence))
         return bad(format("%s has a sensitivity that cannot be", shown.c_str()));
     if (version != kVersionWithoutMoments && !read_number(reader, table)) return bad("cut short");
-    if (!read_floats(reader, K, entry.mean) || !read_floats(reader, K, entry.mean_square))
+    if (!read_values(reader, K, entry.mean) || !read_values(reader, K, entry.mean_square))
         return bad("cut short");
     const bool positive =
         std::none_of(entry.mean_square.begin(), entry.mean_square.end(), [](float x) { return x < 0; });
@@ -114,9 +116,12 @@ Result<MomentTables> decode_tables(ByteReader& reader) {
             depth % rk3588::kAlignK != 0)
             return bad("second moments of an impossible shape");
         std::vector<KSegment> segments = cut(K, depth);
-        std::vector<float> values;
-        if (!read_floats(reader, moment_values(segments), values)) return bad("cut short");
-        tables.push_back(make_moments(std::move(segments), std::move(values)));
+        std::vector<float> squares;
+        std::vector<int8_t> correlations;
+        if (!read_values(reader, channel_count(segments), squares) ||
+            !read_values(reader, correlation_count(segments), correlations))
+            return bad("cut short");
+        tables.push_back(make_moments(std::move(segments), std::move(squares), std::move(correlations)));
         if (tables.back() == nullptr) return bad("second moments that are none");
     }
     if (reader.remaining() != 0) return bad("longer than its second moments");
@@ -174,7 +179,8 @@ std::string encode_stats(const ModelStats& statistics) {
         const KSegment& last = table->segments.back();
         put(text, static_cast<uint64_t>(last.k0 + last.k_count));
         put(text, static_cast<uint64_t>(table->segments.front().K_padded));
-        put(text, table->values);
+        put(text, table->squares);
+        put(text, table->correlations);
     }
     put(text, hash_words(text.data() + first, text.size() - first));
     return text;
@@ -186,11 +192,11 @@ Result<ModelStats> decode_stats(const std::string& content, Moments moments) {
     uint32_t version = 0, count = 0;
     std::memcpy(&version, content.data() + kMagicBytes, sizeof version);
     std::memcpy(&count, content.data() + kMagicBytes + sizeof version, sizeof count);
-    if (version != kVersion && version != kVersionWithoutMoments)
+    if (version > kVersion || version < kVersionWithoutMoments)
         return bad(format("version %u, not %u", version, kVersion));
     uint64_t first = content.size();
     size_t begin = kPreamble;
-    if (version == kVersion) {
+    if (version != kVersionWithoutMoments) {
         begin = kHeader;
         if (content.size() < kHeader + kSumBytes) return bad("cut short");
         std::memcpy(&first, content.data() + kPreamble, sizeof first);
@@ -204,7 +210,7 @@ Result<ModelStats> decode_stats(const std::string& content, Moments moments) {
     for (uint32_t i = 0; i < count; ++i)
         RKNPU2_RETURN_IF_ERROR(decode_entry(entries, version, statistics, numbers));
     if (entries.remaining() != 0) return bad("longer than its entries");
-    if (version == kVersionWithoutMoments || moments == Moments::kLeaveOut) return statistics;
+    if (version != kVersion || moments == Moments::kLeaveOut) return statistics;
     if (content.size() < first + sizeof(uint32_t) + kSumBytes) return bad("cut short");
     ByteReader rest = RKNPU2_TAKE(checked_part(content, first, content.size()));
     const MomentTables tables = RKNPU2_TAKE(decode_tables(rest));
@@ -237,7 +243,7 @@ Result<ModelStats> read_stats(const std::string& path, Moments moments) {
     const std::string header = RKNPU2_TAKE(read(kHeader));
     if (header.size() == kHeader) {
         std::memcpy(&version, header.data() + kMagicBytes, sizeof version);
-        if (version == kVersion) std::memcpy(&first, header.data() + kPreamble, sizeof first);
+        if (version > kVersionWithoutMoments) std::memcpy(&first, header.data() + kPreamble, sizeof first);
     }
     return decode_stats(RKNPU2_TAKE(read(first)), moments).with_context(path);
 }

@@ -45,12 +45,12 @@ class ErrorFeedback {
     struct Block {
         size_t first;  // channel
         size_t size;
-        // [64][64], damped; zeros beyond `size`.
+        // [size][size], damped: the diagonal, and above it twice what stands there, once for both of a pair.
         std::vector<float> moments;
-        // [64][64]: row i is the upper Cholesky factor's of the inverse, divided by its diagonal, without it: what is
-        // taken off the channels after i for an error of 1 in channel i.
+        // [size][size]: row i is the upper Cholesky factor's of the inverse, divided by its diagonal, without it: what
+        // is taken off the channels after i for an error of 1 in channel i.
         std::vector<float> passed_on;
-        // [64]: an error's weight after what is passed on: 1 / the square of the factor's diagonal.
+        // [size]: an error's weight after what is passed on: 1 / the square of the factor's diagonal.
         std::vector<float> weight;
     };
     size_t K() const { return K_; }  // padded

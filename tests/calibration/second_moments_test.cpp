@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstring>
 #include <fstream>
 
 #include "base/hash.hpp"
@@ -22,12 +23,12 @@ namespace {
 using ::testing::HasSubstr;
 using testing::Matrices;
 
-// In float64, from the definition.
+// In float64, from the definition: blocks' upper triangles, row by row.
 std::vector<double> reference(const std::vector<float>& rows, size_t K) {
     std::vector<double> values;
     for (const KSegment& segment : segments_of(K, NpuArithmetic::kInt4)) {
         const size_t first = values.size();
-        values.resize(first + moment_values(segment.K_padded));
+        values.resize(first + segment.K_padded + correlation_count(segment.K_padded));
         for (size_t m = 0; m < rows.size() / K; ++m) {
             std::vector<float> x(segment.K_padded);
             rotate_rows(
@@ -62,9 +63,26 @@ TEST(SecondMoments, AreTheMeansOfProducts) {
         const auto moments = sums.moments();
         ASSERT_NE(moments, nullptr);
         const std::vector<double> expected = reference(rows, K);
-        ASSERT_EQ(moments->values.size(), expected.size());
-        for (size_t i = 0; i < expected.size(); ++i)
-            ASSERT_NEAR(moments->values[i], expected[i], 1e-4) << "K " << K << ", value " << i;
+        ASSERT_EQ(moments->squares.size(), channel_count(moments->segments));
+        ASSERT_EQ(moments->squares.size() + moments->correlations.size(), expected.size());
+        size_t at = 0, channel = 0, pair = 0;
+        for (const KSegment& segment : moments->segments) {
+            for (size_t b = 0; b < moment_blocks(segment.K_padded); ++b) {
+                const size_t n = moment_block_size(segment.K_padded, b);
+                const float* const squares = moments->squares.data() + channel;
+                for (size_t i = 0; i < n; ++i) {
+                    ASSERT_NEAR(squares[i], expected[at], 1e-4) << "K " << K << ", channel " << channel + i;
+                    ++at;
+                    for (size_t j = i + 1; j < n; ++j, ++pair, ++at) {
+                        const double both = std::sqrt(static_cast<double>(squares[i]) * squares[j]);
+                        ASSERT_NEAR(moments->correlations[pair] * both, 127 * expected[at],
+                                    0.51 * both + 1e-4)
+                            << "K " << K << ", pair " << pair;
+                    }
+                }
+                channel += n;
+            }
+        }
     }
 }
 
@@ -78,7 +96,7 @@ TEST(SecondMoments, RowsThatAreNotFiniteAreLeftOut) {
     some.add(rows.data(), 5);
     MomentSums all(K);
     all.add(finite.data(), 3);
-    EXPECT_EQ(some.moments()->values, all.moments()->values);
+    EXPECT_EQ(some.moments()->squares, all.moments()->squares);
     EXPECT_EQ(some.moments()->identity, all.moments()->identity);
     MomentSums huge(K);
     finite.assign(K, 3e38F);
@@ -111,7 +129,7 @@ TEST(SecondMoments, WeightsThatSeeTheSameShareThem) {
     MomentSums all(64);
     all.add(x.a.data(), 20);
     all.add(x.a.data() + 20 * 64, 20);
-    EXPECT_EQ(statistics.at("q").moments->values, all.moments()->values);
+    EXPECT_EQ(statistics.at("q").moments->identity, all.moments()->identity);
     EXPECT_NE(statistics.at("q").moments->identity, before->identity);
 }
 
@@ -148,7 +166,8 @@ TEST(MomentsFile, WhatIsWrittenComesBackAndIsSharedAgain) {
         const auto& read = after.value().at(name).moments;
         ASSERT_EQ(read == nullptr, entry.moments == nullptr) << name;
         if (read == nullptr) continue;
-        EXPECT_EQ(read->values, entry.moments->values);
+        EXPECT_EQ(read->squares, entry.moments->squares);
+        EXPECT_EQ(read->correlations, entry.moments->correlations);
         EXPECT_EQ(read->segments, entry.moments->segments);
         EXPECT_EQ(read->identity, entry.moments->identity);
     }
@@ -179,11 +198,11 @@ TEST(MomentsFile, WhatCannotBeIsRefused) {
         return decode_stats(encode_stats(statistics)).status().message();
     };
     EXPECT_EQ(refusal([](auto&, auto&) {}), "");
-    EXPECT_THAT(refusal([](auto&, auto& m) { m.values[0] = -1; }), HasSubstr("that are none"));
-    EXPECT_THAT(refusal([](auto&, auto& m) { m.values[64] = -1; }), HasSubstr("that are none"));
-    EXPECT_EQ(refusal([](auto&, auto& m) { m.values[1] = -1; }), "");
-    EXPECT_THAT(refusal([](auto&, auto& m) { m.values[5] = std::nanf(""); }), HasSubstr("that are none"));
-    EXPECT_NE(refusal([](auto&, auto& m) { m.values.pop_back(); }), "");
+    EXPECT_THAT(refusal([](auto&, auto& m) { m.squares[0] = -1; }), HasSubstr("that are none"));
+    EXPECT_EQ(refusal([](auto&, auto& m) { m.correlations[0] = -1; }), "");
+    EXPECT_THAT(refusal([](auto&, auto& m) { m.squares[95] = std::nanf(""); }), HasSubstr("that are none"));
+    EXPECT_NE(refusal([](auto&, auto& m) { m.squares.pop_back(); }), "");
+    EXPECT_NE(refusal([](auto&, auto& m) { m.correlations.pop_back(); }), "");
     EXPECT_THAT(refusal([](auto&, auto& m) { m.segments[0].K_padded = 95; }), HasSubstr("impossible shape"));
     EXPECT_THAT(refusal([](auto&, auto& m) { m.segments[0].k_count = 1; }), ::testing::Not(""));
     EXPECT_THAT(refusal([](auto& s, auto&) {
@@ -195,6 +214,27 @@ TEST(MomentsFile, WhatCannotBeIsRefused) {
 template <typename T>
 void put(std::string& to, const T& value) {
     to.append(reinterpret_cast<const char*>(&value), sizeof value);
+}
+
+// Its second part, of another kind, is not looked at.
+TEST(MomentsFile, OfVersion3AreOfNoUse) {
+    std::string content = encode_stats(with_moments());
+    const uint32_t version = 3;
+    std::memcpy(content.data() + 8, &version, sizeof version);
+    uint64_t first = 0;
+    std::memcpy(&first, content.data() + 16, sizeof first);
+    const size_t body = first - sizeof(uint64_t);
+    const uint64_t sum = hash_words(content.data(), body);
+    std::memcpy(content.data() + body, &sum, sizeof sum);
+    content.resize(content.size() - 100);
+    const Result<ModelStats> read = decode_stats(content);
+    ASSERT_TRUE(read.ok()) << read.status().to_string();
+    EXPECT_EQ(read.value().size(), 4U);
+    for (const auto& [name, entry] : read.value())
+        EXPECT_EQ(entry.moments, nullptr) << name;
+    const uint32_t unknown = 5;
+    std::memcpy(content.data() + 8, &unknown, sizeof unknown);
+    EXPECT_THAT(decode_stats(content).status().message(), HasSubstr("version 5, not 4"));
 }
 
 TEST(MomentsFile, OfVersion2HasNone) {

@@ -114,9 +114,12 @@ void statistics() {
     of_version_2.erase(16, 8);
     of_version_2[8] = 2;
     seed("statistics", "version-2", bytes(uint8_t{1}) + of_version_2);
-    std::vector<float> values(moment_values(32), 0.5F);
+    std::string of_version_3 = text;
+    of_version_3[8] = 3;
+    seed("statistics", "version-3", bytes(uint8_t{1}) + of_version_3);
     for (auto& [name, entry] : two)
-        entry.moments = make_moments({{0, 4, 32}}, values);
+        entry.moments = make_moments({{0, 4, 32}}, std::vector<float>(32, 0.5F),
+                                     std::vector<int8_t>(correlation_count(32), 3));
     two.begin()->second.moments = std::prev(two.end())->second.moments;
     seed("statistics", "moments", bytes(uint8_t{0}) + encode_stats(two));
 }

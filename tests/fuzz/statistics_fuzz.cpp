@@ -65,7 +65,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
         if (entry.moments == nullptr) continue;
         const KSegment& last = entry.moments->segments.back();
         FUZZ_CHECK(last.k0 + last.k_count == entry.K);
-        FUZZ_CHECK(entry.moments->values.size() == moment_values(entry.moments->segments));
+        FUZZ_CHECK(entry.moments->squares.size() == channel_count(entry.moments->segments));
+        FUZZ_CHECK(entry.moments->correlations.size() == correlation_count(entry.moments->segments));
     }
     const std::string again = encode_stats(decoded.value());
     const Result<ModelStats> reread = decode_stats(again);

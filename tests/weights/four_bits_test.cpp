@@ -111,13 +111,9 @@ TEST(FourBits, FeedbackIsNeverWorseAndUsuallyMuchBetter) {
 // Moments without correlation leave nothing to feed back: only the grid may differ.
 TEST(FourBits, WithoutCorrelationItIsPlainRounding) {
     test::Random random;
-    constexpr size_t K = 128;
-    std::vector<float> values;
-    for (size_t b = 0; b < 2; ++b)
-        for (size_t i = 0; i < kMomentBlock; ++i)
-            for (size_t j = i; j < kMomentBlock; ++j)
-                values.push_back(i == j ? 3.0F : 0.0F);
-    const auto moments = make_moments(segments_of(K, NpuArithmetic::kInt4), values);
+    constexpr size_t K = 320;
+    const auto moments = make_moments(segments_of(K, NpuArithmetic::kInt4), std::vector<float>(K, 3.0F),
+                                      std::vector<int8_t>(correlation_count(K)));
     ASSERT_NE(moments, nullptr);
     const ErrorFeedback feedback(*moments, 0);
     const std::vector<float> w = drawn(random, 4 * K);
@@ -135,7 +131,9 @@ std::vector<int> by_the_paper(const std::vector<float>& row, const ErrorFeedback
     std::vector<std::vector<double>> inverse(n, std::vector<double>(2 * n));
     for (size_t i = 0; i < n; ++i) {
         for (size_t j = 0; j < n; ++j)
-            inverse[i][j] = block.moments[i * kMomentBlock + j];
+            inverse[i][j] = i == j  ? block.moments[i * n + i]
+                            : i < j ? block.moments[i * n + j] / 2
+                                    : block.moments[j * n + i] / 2;
         inverse[i][n + i] = 1;
     }
     for (size_t p = 0; p < n; ++p) {  // Gauss-Jordan
@@ -173,7 +171,7 @@ TEST(FourBits, FeedbackIsThatOfThePaper) {
     test::Random random;
     size_t equal = 0, all = 0;
     for (int trial = 0; trial < 20; ++trial) {
-        const size_t K = trial % 2 == 0 ? 64 : 32;
+        const size_t K = trial % 2 == 0 ? 256 : 96;
         const auto moments = correlated(random, K, 6, 200, 0.5F);
         const ErrorFeedback feedback(*moments, 0);
         const std::vector<float> w = drawn(random, K);
@@ -254,10 +252,13 @@ TEST(FourBits, MomentsOfNoActivationsAtAll) {
     const auto segments = segments_of(K, NpuArithmetic::kInt4);
     const std::vector<float> w = drawn(random, 4 * K);
     for (const float size : {0.0F, 1.0F, 1e-30F, 1e37F}) {
-        std::vector<float> values(moment_values(segments));
-        for (float& x : values)
+        std::vector<float> squares(channel_count(segments));
+        for (float& x : squares)
             x = size * std::fabs(random.normal());
-        const auto moments = make_moments(segments, values);
+        std::vector<int8_t> correlations(correlation_count(segments));
+        for (int8_t& x : correlations)
+            x = static_cast<int8_t>(static_cast<int>(random.size(0, 255)) - 128);
+        const auto moments = make_moments(segments, squares, correlations);
         ASSERT_NE(moments, nullptr);
         const ErrorFeedback feedback(*moments, 0);
         const FourBitRows plain = round_to_four_bits(w.data(), 4, K, nullptr);
