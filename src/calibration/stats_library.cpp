@@ -59,10 +59,16 @@ std::optional<ModelStats> read_usable(const std::string& path, Moments moments, 
     return std::nullopt;
 }
 
+bool any_moments(const ModelStats& statistics) {
+    return std::any_of(statistics.begin(), statistics.end(), [](const auto& item) {
+        return item.second.moments != nullptr || item.second.moments_left_out;
+    });
+}
+
 }  // namespace
 
 StatsLibrary::StatsLibrary(ModelStats statistics, const WantedStats& wanted)
-    : wanted_(wanted), of_one_model_(true) {
+    : wanted_(wanted), of_one_model_(true), has_moments_(any_moments(statistics)) {
     load(*models_.emplace_back(std::make_unique<Model>()), std::move(statistics));
 }
 
@@ -76,6 +82,7 @@ StatsLibrary::StatsLibrary(const fs::path& directory, const WantedStats& wanted)
         model->path = path.string();
         for (const auto& [name, entry] : *statistics)
             model->fingerprints.insert(entry.fingerprint);
+        has_moments_ = has_moments_ || any_moments(*statistics);
         models_.push_back(std::move(model));
     }
 }

@@ -44,6 +44,8 @@ class StatsLibrary {
         const std::string& path;  // of the file; empty when the statistics came from memory
     };
     std::optional<Found> find(const WeightSource& weight);
+    // Of any weight of any model.
+    bool has_moments() const { return has_moments_; }
 
   private:
     struct Model {
@@ -61,6 +63,7 @@ class StatsLibrary {
     std::mutex mutex_;
     std::vector<std::unique_ptr<Model>> models_;
     bool of_one_model_;
+    bool has_moments_ = false;
     bool other_model_reported_ = false;
 };
 

@@ -74,21 +74,22 @@ Recipe NpuDevice::recipe_for(const WeightSource& source,
     return recipe_of_weight(npu_.config.precision, measures ? std::nullopt : found, source.float_activations);
 }
 
-// Four bits without second moments would be poor, and eight are not what was asked for.
+// Four bits without second moments would be poor, and eight are not what was asked for. But of a model with moments a
+// few weights may have none, and so may a second model beside it, such as a draft: whichever comes first.
 Status NpuDevice::check_moments(const WeightSource& source, const std::optional<StatsLibrary::Found>& found) {
     // Experts have no statistics.
     if (npu_.config.precision != Precision::kCompact || source.float_activations || source.expert >= 0)
         return {};
-    if (found && found->entry.moments != nullptr) {
-        moments_found_ = true;
-    } else if (!moments_found_ && is_of_model(source)) {
+    if (!is_of_model(source) || (found && found->entry.moments != nullptr)) return {};
+    if (library_ == nullptr || !library_->has_moments()) {
         return {
             StatusCode::kUnsupported,
             format(
                 "%s: precision compact needs second moments of the activations, and there are none for this "
                 "model: scripts/calibrate.sh makes them",
                 source.name.c_str())};
-    } else if (is_of_model(source) && !eight_bits_told_.exchange(true)) {
+    }
+    if (!eight_bits_told_.exchange(true)) {
         log(LogLevel::kWarning, "%s has no second moments of its activations, and keeps eight bits",
             source.name.c_str());
     }

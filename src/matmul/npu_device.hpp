@@ -111,8 +111,7 @@ class NpuDevice : public std::enable_shared_from_this<NpuDevice> {
     std::atomic<uint64_t> last_version_{0};
     PackingProgress packing_{"packing weights for the NPU"};
     PackingProgress loading_{"loading packed weights"};
-    std::unique_ptr<StatsLibrary> library_;   // may be null
-    std::atomic<bool> moments_found_{false};  // for any weight
+    std::unique_ptr<StatsLibrary> library_;  // may be null
     std::atomic<bool> eight_bits_told_{false};
     std::unique_ptr<WeightCache> cache_;     // may be null
     std::unique_ptr<StartWait> start_wait_;  // may be null

@@ -61,6 +61,19 @@ TEST_F(StatsLibraryTest, EachModelFindsItsOwn) {
     EXPECT_THAT(lines_, IsEmpty());
 }
 
+// Known without reading them.
+TEST_F(StatsLibraryTest, SaysWhetherThereAreSecondMoments) {
+    const Matrices x(40, 33, 100, 1);
+    ModelStats statistics = gathered(x);
+    EXPECT_TRUE(StatsLibrary(statistics).has_moments());
+    write("with.rknpucal", encode_stats(statistics));
+    EXPECT_TRUE(StatsLibrary(folder_).has_moments());
+    statistics.begin()->second.moments = nullptr;
+    EXPECT_FALSE(StatsLibrary(statistics).has_moments());
+    write("with.rknpucal", encode_stats(statistics));
+    EXPECT_FALSE(StatsLibrary(folder_).has_moments());
+}
+
 TEST_F(StatsLibraryTest, TheYoungestFileOfAModelCounts) {
     const Matrices x(40, 33, 100, 1);
     Matrices again = x;

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <limits>
 
 #include "kernels/rotate.hpp"
@@ -13,6 +14,7 @@
 #include "matmul/gathered.hpp"
 #include "matmul/matrices.hpp"
 #include "matmul/npu_device.hpp"
+#include "support/random.hpp"
 
 namespace rknpu2 {
 namespace {
@@ -108,6 +110,25 @@ TEST_F(CompactTest, ARowHasTheSameBitsAloneAndAmongOthersOnAnyCores) {
                 EXPECT_EQ(std::memcmp(some.data(), whole.data() + m * N, some.size() * sizeof(float)), 0)
                     << m << ", " << rows;
             }
+        }
+    }
+}
+
+// Shapes as models have them, K to 28672, with 1 to 16 rows of a prompt as generation multiplies them.
+TEST_F(CompactTest, ARowOfAnyShapeHasTheSameBitsInAPrompt) {
+    test::Random random;
+    for (int trial = 0; trial < 12; ++trial) {
+        const size_t K = trial == 0 ? 28672 : random.size(1, trial % 3 == 0 ? 12000 : 3000);
+        const size_t N = random.size(1, trial == 0 ? 40 : 150);
+        const size_t M = random.size(17, 140);
+        const Matrices x(M, N, K, static_cast<uint32_t>(trial));
+        const auto packed = pack(x, static_cast<int>(random.size(1, 3)));
+        const std::vector<float> prompt = multiply(*packed, x.a.data(), M);
+        for (size_t rows = 1; rows <= 16; ++rows) {
+            const size_t m = random.size(0, M - rows);
+            const std::vector<float> some = multiply(*packed, x.a.data() + m * K, rows);
+            ASSERT_EQ(std::memcmp(some.data(), prompt.data() + m * N, some.size() * sizeof(float)), 0)
+                << N << " x " << K << ": rows " << m << " to " << m + rows << " of " << M;
         }
     }
 }
@@ -208,10 +229,30 @@ TEST_F(CompactTest, WithoutSecondMomentsAModelIsRefused) {
     const auto adapter = npu_->pack(source);
     ASSERT_TRUE(adapter.ok());
     EXPECT_EQ(adapter.value()->plan.recipe.arithmetic, NpuArithmetic::kInt8);
-    npu_->use_stats(testing::with_moments({{x.source(), &x.a}}));
-    EXPECT_EQ(npu_->pack(x.source()).value()->plan.recipe.arithmetic, NpuArithmetic::kInt4);
-    source.name = "blk.1.attn_q.weight";
-    EXPECT_EQ(npu_->pack(source).value()->plan.recipe.arithmetic, NpuArithmetic::kInt8);
+    // So is one whose statistics are of before there were moments.
+    ModelStats old = testing::gathered_from(x);
+    old.begin()->second.moments = nullptr;
+    npu_->use_stats(std::make_unique<StatsLibrary>(old));
+    source.name = "blk.0.attn_q.weight";
+    EXPECT_FALSE(npu_->pack(source).ok());
+}
+
+// Another model's weight, or one that no text has reached.
+TEST_F(CompactTest, AWeightWithoutSecondMomentsKeepsEightBitsWhicheverComesFirst) {
+    const Matrices x(2, 33, 96, 1);
+    WeightSource known = x.source(), other = x.source();
+    known.name = "blk.0.attn_q.weight";
+    other.name = "blk.1.attn_q.weight";
+    for (const bool known_first : {true, false}) {
+        npu_ = testing::new_device(state_, counters_, Precision::kCompact);
+        npu_->use_stats(testing::with_moments({{known, &x.a}}));
+        for (const WeightSource& source : {known_first ? known : other, known_first ? other : known}) {
+            const auto packed = npu_->pack(source);
+            ASSERT_TRUE(packed.ok()) << packed.status().to_string();
+            EXPECT_EQ(packed.value()->plan.recipe.arithmetic,
+                      source.name == known.name ? NpuArithmetic::kInt4 : NpuArithmetic::kInt8);
+        }
+    }
 }
 
 }  // namespace
