@@ -47,6 +47,19 @@ class Statistics(HostTest):
         self.assertLessEqual(self.with_statistics(run), 1)
         self.assertIn("Paris", run.out)
 
+    def test_compact_streams_each_weight_once_a_token(self):
+        """Of four bits but for the head, k and v. A row in pieces is more rows of the same run."""
+        run = self.complete(count=4, precision="compact", extra={"GGML_RKNPU2_STATISTICS": str(self.gathered())})
+        self.assert_ran_on_npu(run)
+        packed = sum(weight["packed_bytes"] for weight in run.stats.weights)
+        weights = sum(weight["N"] * weight["K"] for weight in run.stats.weights)
+        self.assertLessEqual(packed, 0.631 * weights)
+        self.assertGreater(packed, 0.6 * weights)
+        streamed = run.stats.document["bytes"]["weights"] / run.stats.document["graphs"]
+        self.assertGreater(streamed, 0.9 * packed)
+        self.assertLessEqual(streamed, 1.03 * packed)
+        print(f"compact: {streamed / packed:.3f} of the packed weights a token")
+
     def test_a_damaged_file_is_one_clear_line(self):
         path = self.gathered()
         path.write_bytes(path.read_bytes()[:-100])
