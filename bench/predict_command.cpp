@@ -4,6 +4,7 @@
 
 #include "base/key_values.hpp"
 #include "commands.hpp"
+#include "predict/drafts.hpp"
 #include "predict/generation.hpp"
 
 namespace rknpu2 {
@@ -20,6 +21,8 @@ struct Options {
     std::vector<int64_t> contexts = {512};
     std::vector<int64_t> rows = {1};
     bool generation = false;
+    std::vector<double> acceptances;
+    std::string draft;
     int64_t ubatch = 512;
     std::vector<std::string> schedule;
     std::string profile;
@@ -94,8 +97,25 @@ std::vector<Answer> ask_all(const Options& options, const Ask& ask) {
     return answers;
 }
 
+std::vector<Drafting> ask_drafts(const Options& options) {
+    std::vector<Drafting> all;
+    for (const Setting& setting : settings_of(options)) {
+        std::optional<Setting> draft;
+        if (!options.draft.empty()) {
+            draft = setting;
+            draft->model = value_of(find_model_shape(options.draft));
+        }
+        for (const int64_t context : options.contexts)
+            std::ranges::copy(draftings_of(setting, draft, context, options.acceptances),
+                              std::back_inserter(all));
+    }
+    return all;
+}
+
 void run(const Options& options) {
-    if (options.generation) {
+    if (!options.acceptances.empty()) {
+        show_all(ask_drafts(options), options.format, draftings_text, draftings_csv, draftings_json);
+    } else if (options.generation) {
         show_all(ask_all<Generation>(options, generation_of), options.format, generations_text,
                  generations_csv, generations_json);
     } else {
@@ -160,6 +180,13 @@ void add_predict(CLI::App& app) {
     command->add_flag(
         "--generation", options->generation,
         "one table: decode on the NPU, by the CPU alone, and by the plug-in's choice of each matrix");
+    command
+        ->add_option("--accept", options->acceptances,
+                     "one table: what drafting is worth when guesses are right with such probabilities")
+        ->check(CLI::Range(0.0, 1.0));
+    command->add_option(
+        "--draft", options->draft,
+        "with --accept: the model that guesses, as in --model; default: guesses are looked up");
     command->add_option(
         "--schedule", options->schedule,
         "NAME=NUMBER: what would be if the plug-in had another number (bench/predict/stages.hpp, "
