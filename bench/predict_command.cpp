@@ -18,6 +18,7 @@ struct Options {
     std::string attention = "auto";
     std::string matrices = "npu";
     std::vector<double> stored_bits = {4.5};
+    double compact_bytes = Config().compact_bytes;
     std::vector<int64_t> contexts = {512};
     std::vector<int64_t> rows = {1};
     bool generation = false;
@@ -68,6 +69,7 @@ std::vector<Setting> settings_of(const Options& options) {
                                         .attention = called<AttentionOn>(options.attention, kAttentionNames),
                                         .matrices = called<MatricesOn>(options.matrices, kMatricesNames),
                                         .stored_bits = bits,
+                                        .compact_bytes = options.compact_bytes,
                                         .ubatch = options.ubatch,
                                         .engine = schedule_of(options.schedule)});
                 }
@@ -168,6 +170,11 @@ void add_predict(CLI::App& app) {
         ->capture_default_str();
     command->add_option("--bits", options->stored_bits, "of a weight as stored, which the CPU reads")
         ->check(CLI::Range(1.0, 32.0))
+        ->capture_default_str();
+    command
+        ->add_option("--compact-bytes", options->compact_bytes,
+                     "with compact: a weight's, on average, as GGML_RKNPU2_COMPACT_BYTES says")
+        ->check(CLI::Range(kLeastCompactBytes, kMostCompactBytes))
         ->capture_default_str();
     command->add_option("--context", options->contexts, "tokens before those that decode is modelled for")
         ->check(CLI::Range(0, 32768))

@@ -24,7 +24,7 @@ std::string plan_text(const Prediction& p) {
     const int64_t rows = std::min(setting.ubatch, p.goal.prompt);
     std::string text = format("rows %lld", static_cast<long long>(setting.chunk_rows(rows, rows)));
     for (const Group group : kLayerGroups) {
-        const CellGrid grid = products_of(setting, group).front().grid;
+        const CellGrid grid = products_of(setting, 0, group).front().grid;
         text += format(", %s %zux%zu", group_name(group), grid.segments, grid.tiles);
     }
     return text + " (K segments x tiles)";
@@ -129,7 +129,7 @@ Json row_of(const Prediction& p) {
 Json json_of(const Prediction& p) {
     Json all = row_of(p);
     for (const Group group : kLayerGroups) {
-        const CellGrid grid = products_of(p.setting, group).front().grid;
+        const CellGrid grid = products_of(p.setting, 0, group).front().grid;
         all["grids"][group_name(group)] = {{"k_segments", grid.segments}, {"n_tiles", grid.tiles}};
     }
     all["prefill"] = json_of(p.prefill);

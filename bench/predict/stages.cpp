@@ -134,13 +134,13 @@ class Stages {
     // Quantise, run, results to floats.
     void multiply(Group group) {
         if (place_of(group) != Place::kNpu) return multiply_on_cpu(group);
-        for (const Product& product : products_of(s_, group))
+        for (const Product& product : products_of(s_, layer_, group))
             multiply(product, group, true, kFloat * static_cast<double>(product.N));
     }
 
     // One pass over the results leaves `out` bytes.
     void multiply(Group group, bool quantises, double out) {
-        const std::vector<Product> products = products_of(s_, group);
+        const std::vector<Product> products = products_of(s_, layer_, group);
         double columns = 0;
         for (const Product& product : products)
             columns += static_cast<double>(product.N);
@@ -294,38 +294,38 @@ Way way_of(Design design, int64_t rows) {
     return rows >= kFewestFlowRows ? Way::kFlow : Way::kTogether;
 }
 
-std::vector<Product> products_of(const Setting& setting, Group group) {
+std::vector<Product> products_of(const Setting& setting, int64_t layer, Group group) {
+    const std::vector<WeightShape> weights = weights_of(setting.model, group);
+    const std::vector<NpuArithmetic> arithmetics = setting.arithmetics_of(layer, group);
+    const bool together = setting.design != Design::kPlain;
     std::vector<Product> products;
-    for (const WeightShape& weight : weights_of(setting.model, group)) {
-        products.push_back({weight.N, weight.K, weight.N, {}});
-        const bool k_or_v = group == Group::kQkv && products.size() > 1;
-        if (setting.planes == Planes::kCompact && group != Group::kHead && !k_or_v)
-            products.back().arithmetic = NpuArithmetic::kInt4;
-        if (setting.design == Design::kPlain || products.size() == 1) continue;
-        Product& all = products[products.size() - 2];
-        if (all.arithmetic != products.back().arithmetic) continue;
-        all.N += weight.N;
-        all.width = std::max(all.width, weight.N);
-        products.pop_back();
+    std::vector<std::vector<WeightPlan>> plans;  // of each product's weights
+    for (size_t i = 0; i < weights.size(); ++i) {
+        const WeightShape& weight = weights[i];
+        size_t at = 0;
+        while (at < products.size() && !(together && products[at].arithmetic == arithmetics[i]))
+            ++at;
+        if (at == products.size()) {
+            products.push_back({.N = 0, .K = weight.K, .width = 0, .arithmetic = arithmetics[i]});
+            plans.emplace_back();
+        }
+        products[at].N += weight.N;
+        products[at].width = std::max(products[at].width, weight.N);
+        plans[at].push_back(plan_weight(static_cast<size_t>(weight.N), static_cast<size_t>(weight.K),
+                                        {.arithmetic = arithmetics[i]}, rknnsim::kCores,
+                                        static_cast<size_t>(setting.board.npu_columns)));
     }
-    for (Product& product : products) {
-        if (setting.design == Design::kPlain) {
+    for (size_t at = 0; at < products.size(); ++at) {
+        Product& product = products[at];
+        if (!together) {
             product.grid = smallest_grid(product.N, product.K, setting.board);
             product.runs = even_runs(product.N, product.K, product.grid);
             continue;
         }
-        std::vector<WeightPlan> plans;
-        const std::vector<WeightShape> weights = weights_of(setting.model, group);
-        for (size_t i = 0; i < weights.size(); ++i) {
-            // Q is of the first product, K and V of the second one, if there are two.
-            if (products.size() == 2 && (i > 0) != (&product == &products.back())) continue;
-            plans.push_back(plan_weight(static_cast<size_t>(weights[i].N), static_cast<size_t>(weights[i].K),
-                                        {.arithmetic = product.arithmetic}, rknnsim::kCores,
-                                        static_cast<size_t>(setting.board.npu_columns)));
-        }
-        product.digits = static_cast<int>(plans[0].recipe.planes);
-        product.grid = {.segments = plans[0].segments.size(), .tiles = plans[0].tiles.size()};
-        product.runs = joined_runs(plans);
+        const WeightPlan& first = plans[at][0];
+        product.digits = static_cast<int>(first.recipe.planes);
+        product.grid = {.segments = first.segments.size(), .tiles = first.tiles.size()};
+        product.runs = joined_runs(plans[at]);
     }
     return products;
 }

@@ -32,7 +32,7 @@ Operation cpu_attention(int64_t first, int64_t rows, int64_t window, const Model
 // What the plug-in does, and what it is held against: every multiplication quantises its own activations, and
 // nothing overlaps. docs/measurements/designs.csv says what other designs would be worth.
 enum class Design { kPlain, kPlugin };
-// compact: four bits but for the output head, K and V.
+// compact: four bits but for the output head and what the budget leaves, as the plug-in chooses.
 enum class Planes { kFast, kBalancedWithStatistics, kBalanced, kCompact };
 // Where the plug-in computes attention (src/plan/attention_policy.hpp).
 enum class AttentionOn { kAuto, kNpu, kCpu };
@@ -109,7 +109,8 @@ struct Setting {
     AttentionOn attention = AttentionOn::kAuto;
     MatricesOn matrices = MatricesOn::kNpu;
     double stored_bits = 4.5;  // of a weight in the file; what the CPU reads
-    int64_t ubatch = 512;      // rows of a graph, at most
+    double compact_bytes = Config().compact_bytes;
+    int64_t ubatch = 512;  // rows of a graph, at most
     EngineSchedule engine;
 
     // For a graph of `rows` whose attention sees so many positions.
@@ -119,6 +120,8 @@ struct Setting {
     bool attends_on_npu(int64_t tokens, int64_t positions) const;
     // Rows of the NPU's input for each row of activations: 1 or 2.
     int planes_of(int64_t layer, Group group) const;
+    // Of each weight of a layer's group.
+    std::vector<NpuArithmetic> arithmetics_of(int64_t layer, Group group) const;
 };
 
 // What is multiplied at once: a weight, or a whole group of N columns together.
@@ -130,7 +133,7 @@ struct Product {
     NpuArithmetic arithmetic = NpuArithmetic::kInt8;
     int digits = 2;  // with int4: rows of the NPU's input for each row of activations
 };
-std::vector<Product> products_of(const Setting& setting, Group group);
+std::vector<Product> products_of(const Setting& setting, int64_t layer, Group group);
 
 // Rows of a prompt, or one token: first .. first + count - 1 of the context.
 struct Rows {

@@ -3,8 +3,8 @@
 
 #include <algorithm>
 #include <array>
+#include <numeric>
 #include <tuple>
-#include <vector>
 
 namespace rknpu2 {
 namespace {
@@ -23,10 +23,10 @@ constexpr std::array<std::array<const char*, 2>, 5> kKinds = {{{"attn_k.", "attn
                                                                {"attn_q.", "attn_qkv."},
                                                                {"ffn_gate.", "ffn_up."}}};
 
-size_t kind_of(const std::string& name) {
+size_t kind_of(std::string_view name) {
     const auto names = [&](const auto& kind) {
         return std::any_of(kind.begin(), kind.end(),
-                           [&](const char* part) { return name.find(part) != std::string::npos; });
+                           [&](const char* part) { return name.find(part) != std::string_view::npos; });
     };
     return static_cast<size_t>(std::find_if(kKinds.begin(), kKinds.end(), names) - kKinds.begin());
 }
@@ -41,35 +41,47 @@ const char* bit_reason_text(BitReason reason) {
     return kReasons[static_cast<size_t>(reason)];
 }
 
-BitChoice choose_bits(const ModelStats& statistics, double bytes_a_weight) {
-    BitChoice choice;
-    std::vector<const ModelStats::value_type*> candidates;
-    double fixed = 0;  // weights that have eight bits anyway
-    double others = 0;
-    for (const auto& item : statistics) {
-        const ActivationStats& entry = item.second;
-        if (entry.output || entry.moments == nullptr) {
-            choice[item.first] = {8, entry.output ? BitReason::kOutput : BitReason::kWithoutMoments};
-            fixed += weights_of(entry);
-        } else {
-            candidates.push_back(&item);
-            others += weights_of(entry);
-        }
+std::vector<bool> eight_bits_kept(std::span<const BitCandidate> candidates, double bytes_a_weight) {
+    std::vector<bool> kept;
+    double fixed = 0, others = 0;
+    for (const BitCandidate& weight : candidates) {
+        kept.push_back(weight.fixed);
+        (weight.fixed ? fixed : others) += weight.weights;
     }
     double left = bytes_a_weight * (fixed + others) - kEightBits * fixed - kFourBits * others;
     if (left < 0) left = (bytes_a_weight - kFourBits) * others;
-    // Ties go by name: the choice is the same everywhere.
-    const auto rank = [](const auto* item) {
-        const double loss = static_cast<double>(item->second.one_plane_divergence) / weights_of(item->second);
-        return std::tuple(kind_of(item->first), -loss);
+    std::vector<size_t> order(candidates.size());
+    std::iota(order.begin(), order.end(), size_t{0});
+    const auto rank = [&](size_t i) {
+        return std::tuple(kind_of(candidates[i].name), -candidates[i].loss, i);
     };
-    std::stable_sort(candidates.begin(), candidates.end(),
-                     [&](const auto* a, const auto* b) { return rank(a) < rank(b); });
-    for (const auto* item : candidates) {
-        const double more = (kEightBits - kFourBits) * weights_of(item->second);
-        const bool fits = more <= left;
-        if (fits) left -= more;
-        choice[item->first] = fits ? BitDecision{8, BitReason::kSensitive} : BitDecision{4, BitReason::kFour};
+    std::sort(order.begin(), order.end(), [&](size_t a, size_t b) { return rank(a) < rank(b); });
+    for (const size_t i : order) {
+        const double more = (kEightBits - kFourBits) * candidates[i].weights;
+        if (candidates[i].fixed || more > left) continue;
+        left -= more;
+        kept[i] = true;
+    }
+    return kept;
+}
+
+// Ties go by name: the choice is the same everywhere.
+BitChoice choose_bits(const ModelStats& statistics, double bytes_a_weight) {
+    std::vector<BitCandidate> candidates;
+    for (const auto& [name, entry] : statistics) {
+        candidates.push_back({.name = name,
+                              .weights = weights_of(entry),
+                              .fixed = entry.output || entry.moments == nullptr,
+                              .loss = static_cast<double>(entry.one_plane_divergence) / weights_of(entry)});
+    }
+    const std::vector<bool> kept = eight_bits_kept(candidates, bytes_a_weight);
+    BitChoice choice;
+    for (const auto& [name, entry] : statistics) {
+        const BitReason reason = entry.output               ? BitReason::kOutput
+                                 : entry.moments == nullptr ? BitReason::kWithoutMoments
+                                 : kept[choice.size()]      ? BitReason::kSensitive
+                                                            : BitReason::kFour;
+        choice[name] = {reason == BitReason::kFour ? size_t{4} : size_t{8}, reason};
     }
     return choice;
 }

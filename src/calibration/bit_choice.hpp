@@ -10,7 +10,10 @@
 // Weights without second moments keep eight bits: four would be poor.
 #pragma once
 
+#include <span>
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include "calibration/activation_stats.hpp"
 
@@ -28,6 +31,16 @@ struct BitDecision {
     size_t bits;  // 4 or 8
     BitReason reason;
 };
+
+// A weight as the choice sees it.
+struct BitCandidate {
+    std::string_view name;  // the tensor's, or a part that tells its kind
+    double weights = 0;
+    bool fixed = false;  // has eight bits anyway
+    double loss = 0;     // what one plane of activations loses, for each weight
+};
+// For each, in their order: does it keep eight bits? Of equal ones the first do.
+std::vector<bool> eight_bits_kept(std::span<const BitCandidate> candidates, double bytes_a_weight);
 
 // By tensor name, for every entry.
 using BitChoice = std::map<std::string, BitDecision>;
