@@ -77,15 +77,12 @@ class Builder {
   private:
     static constexpr int64_t kFullLayer = -1;
 
-    // As cut_rows() of src/ggml/flow/flow_execution.cpp: no chunk of a flow has less than kFlowChunkRows rows.
     void cut() {
         const int64_t most =
             way_ == Way::kTogether ? graph_.count : setting_.chunk_rows(graph_.count, positions_);
         for (int64_t row = 0; row < graph_.count;) {
             const int64_t left = graph_.count - row;
-            int64_t count = std::min(left, most);
-            if (way_ == Way::kFlow && left > count && left - count < kFlowChunkRows)
-                count = left < 2 * kFlowChunkRows ? left : left - kFlowChunkRows;
+            const int64_t count = way_ == Way::kFlow ? next_chunk_rows(left, most) : std::min(left, most);
             chunks_.push_back({graph_.first + row, count});
             row += count;
         }

@@ -62,6 +62,9 @@ class CachedContext {
         return coherency_.activations_written(*context_, *view.memory, view.bytes);
     }
 
+    // The first time that it is asked.
+    bool is_new() { return std::exchange(new_, false); }
+
     // Selects the row count and binds what is not bound already; imports what has not been.
     Status prepare(size_t row_index, const View& activations, const View& weights, const View& result);
     // Runs what prepare() bound and makes the result visible to the CPU.
@@ -87,6 +90,7 @@ class CachedContext {
     View weights_;
     View result_;
     Status failure_;
+    bool new_ = true;
 };
 
 class ContextCache {

@@ -229,6 +229,7 @@ Status NpuDevice::allocate_or_recover(std::span<ReservedWeight> group, const std
 void NpuDevice::release(const WeightCells& cells) {
     const std::lock_guard lock(npu_.mutex);
     full_ = false;
+    ++npu_.given_back;
     for (const auto& row : cells) {
         for (const Slice& cell : row) {
             npu_.contexts.forget(cell);

@@ -8,6 +8,7 @@
 // and touches nothing; there the object must not be destroyed.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <mutex>
 
@@ -45,7 +46,8 @@ struct NpuResources {
     Counters& counters;
     const std::unique_ptr<Coherency> coherency;
     ThreadPool pool;
-    std::unique_ptr<DeviceLock> lock;  // keeps other processes from the NPU; null: nothing does
+    std::unique_ptr<DeviceLock> lock;     // keeps other processes from the NPU; null: nothing does
+    std::atomic<uint64_t> given_back{0};  // how often weights have given memory back
 
     std::mutex mutex;  // guards what follows
     DeviceMemoryPool memory;

@@ -15,6 +15,7 @@ const char* attention_reason_text(AttentionReason reason) {
         "its types or strides are not for the NPU",
         "few tokens: faster on the CPU",
         "few positions: faster on the CPU",
+        "no room for it on the NPU",
     };
     return kTexts[static_cast<size_t>(reason)];
 }

@@ -26,8 +26,9 @@ enum class AttentionReason {
     kShape,         // its types or strides
     kFewTokens,     // auto
     kFewPositions,  // auto
+    kNoRoom,        // the NPU had none for such a one before
 };
-inline constexpr int kAttentionReasons = static_cast<int>(AttentionReason::kFewPositions) + 1;
+inline constexpr int kAttentionReasons = static_cast<int>(AttentionReason::kNoRoom) + 1;
 
 // One short phrase, for statistics.
 const char* attention_reason_text(AttentionReason reason);

@@ -151,6 +151,11 @@ int64_t flow_chunk_rows(const BoardRates& rates, NpuArithmetic arithmetic,
     return ns_of_row(112) < ns_of_row(128) ? 112 : 128;
 }
 
+int64_t next_chunk_rows(int64_t left, int64_t most) {
+    if (left <= most || left - most >= kFlowChunkRows) return std::min(left, most);
+    return left < 2 * kFlowChunkRows ? left : left - kFlowChunkRows;
+}
+
 size_t best_segments(const BoardRates& rates, NpuArithmetic arithmetic, size_t K) {
     const bool state = K <= kLongRow;
     const size_t weights = state ? 3 : 1;

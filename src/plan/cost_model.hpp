@@ -122,6 +122,10 @@ inline constexpr int64_t kLongPromptRows = 384;
 int64_t flow_chunk_rows(const BoardRates& rates, NpuArithmetic arithmetic,
                         std::span<const ProductShape> products, int64_t rows);
 
+// How many of the `left` rows of a prompt the next chunk has, `most` or fewer: the last two share what is left, none with
+// less than kFlowChunkRows.
+int64_t next_chunk_rows(int64_t left, int64_t most);
+
 // Into how many segments rows of K elements are best cut, for a request of 512 tokens in and 128 out. Depends
 // on K and the arithmetic alone: weights that share their activations must be cut alike, and results must not
 // depend on how many cores there are or what is multiplied together (docs/adr/0004-segments.md).

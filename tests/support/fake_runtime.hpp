@@ -34,11 +34,12 @@ struct FakeState {
     std::atomic<int> allocations_until_failure{-1};  // -1: never
     std::atomic<int> contexts_until_failure{-1};
     std::atomic<int> runs_until_failure{-1};
-    std::function<void()> before_run;        // called by every run, on its thread
-    std::function<void()> before_import;     // and by every import
-    std::atomic<int> running{0};             // runs that have begun and not ended
-    std::atomic<int> failing_runs{1};        // from then on, one after the other
-    std::atomic<int> runs_after_failure{0};  // in contexts in which one had failed
+    std::function<void()> before_run;              // called by every run, on its thread
+    std::function<void()> before_import;           // and by every import
+    StatusCode refuses_imports = StatusCode::kOk;  // else how it refuses them
+    std::atomic<int> running{0};                   // runs that have begun and not ended
+    std::atomic<int> failing_runs{1};              // from then on, one after the other
+    std::atomic<int> runs_after_failure{0};        // in contexts in which one had failed
     StatusCode failure = StatusCode::kTimeout;
     StatusCode context_failure = StatusCode::kOutOfMemory;
     std::atomic<int> contexts_made{0};   // in all
@@ -111,6 +112,8 @@ class FakeContext final : public NpuContext {
     Result<std::unique_ptr<NpuMemory>> import_slice(const NpuMemory& memory, size_t offset,
                                                     size_t bytes) override {
         if (state_.before_import) state_.before_import();
+        if (state_.refuses_imports != StatusCode::kOk)
+            return Status(state_.refuses_imports, "the fake imports nothing");
         const auto& whole = static_cast<const FakeMemory&>(memory);
         if (offset + bytes > whole.size()) return Status(StatusCode::kInvalidArgument, "slice out of bounds");
         if (whole.domain() != spec_.domain)

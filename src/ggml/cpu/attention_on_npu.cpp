@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "ggml/cpu/attention_on_npu.hpp"
 
-#include "base/log.hpp"
 #include "ggml/host/graph_status.hpp"
 #include "matmul/npu_device.hpp"
 #include "matmul/npu_flow.hpp"
@@ -48,6 +47,10 @@ Result<bool> NodeAttention::step() {
 Result<bool> attend_alone(Host& host, OneThreadCpus& one_thread_cpus, const ggml_tensor* node) {
     NpuResources& npu = host.npu->resources();
     RKNPU2_RETURN_IF_ERROR(npu.check_process());
+    if (is_refused(host, node)) {
+        ++npu.counters.attention.without_memory;
+        return false;
+    }
     const std::lock_guard owns(npu.mutex);
     DeviceLock::Turn turn = RKNPU2_TAKE(DeviceLock::Turn::take(npu.lock.get()));
     npu.activations.forget();
@@ -76,10 +79,10 @@ Result<bool> attend_alone(Host& host, OneThreadCpus& one_thread_cpus, const ggml
         status.code() == StatusCode::kOutOfMemory || status.code() == StatusCode::kUnsupported;
     if (!status.ok() && !for_cpu) return status;
     if (!for_cpu) ++npu.counters.attention.nodes;
-    const bool no_room = for_cpu && npu.counters.faults.by_cpu == faults;
-    if (no_room && npu.counters.attention.without_memory++ == 0)
-        log(LogLevel::kWarning, "%s: %s: the CPU computes this attention, which is slower", node->name,
-            status.to_string().c_str());
+    if (for_cpu && npu.counters.faults.by_cpu == faults) {
+        ++npu.counters.attention.without_memory;
+        note_refusal(host, node, status);
+    }
     return !for_cpu;
 }
 

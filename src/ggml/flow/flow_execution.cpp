@@ -10,6 +10,7 @@
 #include "ggml/buffer/buffer.hpp"
 #include "ggml/flow/cache_cells.hpp"
 #include "ggml/flow/flow_attention.hpp"
+#include "ggml/flow/flow_chunks.hpp"
 #include "ggml/flow/rows_graph.hpp"
 #include "ggml/host/graph_status.hpp"
 #include "kernels/quantise.hpp"
@@ -30,44 +31,6 @@ size_t block_rows(size_t bytes_a_row) {
     return std::clamp(fitting, kRowGroup, kMostBlockRows);
 }
 
-// Chunks have `rows_of_chunk` rows each; the last two of a stream share what is left, none with less than
-// kFlowChunkRows. Streams that are shorter are whole, and as many as make that go together. So attention gets fewer
-// rows of a stream at a time only if the stream has no more: the host's function for few rows is another one.
-std::vector<FlowChunk> cut_rows(int64_t rows, int64_t stream_rows, int64_t rows_of_chunk) {
-    std::vector<FlowChunk> chunks;
-    const int64_t whole = stream_rows < kFlowChunkRows
-                              ? (kFlowChunkRows + stream_rows - 1) / stream_rows * stream_rows
-                              : stream_rows;
-    for (int64_t first = 0; first < rows; first += whole) {
-        const int64_t end = std::min(first + whole, rows);
-        for (int64_t m = first; m < end;) {
-            const int64_t left = end - m;
-            int64_t count = std::min(left, rows_of_chunk);
-            if (left > count && left - count < kFlowChunkRows)
-                count = left < 2 * kFlowChunkRows ? left : left - kFlowChunkRows;
-            chunks.push_back({static_cast<size_t>(m), static_cast<size_t>(count)});
-            m += count;
-        }
-    }
-    return chunks;
-}
-
-int64_t rows_of_chunk(const Host& host, const FlowPlan& plan) {
-    if (std::ranges::none_of(plan.stages, &FlowStage::on_npu)) return kFlowChunkRows;
-    std::vector<ProductShape> products;
-    for (const auto& group : plan.groups)
-        for (const ggml_tensor* const matmul : group)
-            products.push_back(
-                {static_cast<size_t>(matmul->src[0]->ne[0]), static_cast<size_t>(matmul->ne[0])});
-    const NpuArithmetic arithmetic = recipe_of(host.config.precision).arithmetic;
-    return std::min(flow_chunk_rows(kBoardRates, arithmetic, products, plan.rows),
-                    static_cast<int64_t>(kMaxFlowRows));
-}
-
-size_t most_rows(const std::vector<FlowChunk>& chunks) {
-    return std::ranges::max(chunks, {}, &FlowChunk::count).count;
-}
-
 // A thread's own; null if there is no memory.
 std::byte* block_memory(size_t bytes) {
     thread_local AlignedBuffer memory;
@@ -82,8 +45,8 @@ class FlowExecution {
         : host_(tools.host),
           tools_(tools),
           plan_(plan),
-          chunks_(cut_rows(plan.rows, plan.stream_rows, rows_of_chunk(tools.host, plan))),
-          chunk_room_(most_rows(chunks_)),
+          chunks_(cut_rows(tools.host, plan)),
+          chunk_room_(std::ranges::max(chunks_, {}, &FlowChunk::count).count),
           skew_(static_cast<size_t>(skew_of_chunks(plan))),
           progress_(chunks_.size()),
           begun_(plan.stages.size()),
@@ -357,10 +320,16 @@ class FlowExecution {
     std::atomic<StatusCode> failure_{StatusCode::kOk};  // of a pass
 };
 
-// Multiplications one by one need fewer work areas and contexts. Counted, and one line for each kind of want.
-Status do_without(Counters& counters, const Status& failure) {
+// Multiplications one by one need fewer work areas and contexts. Counted, and one line for each kind of want; attention
+// has one of its own (note_refusal()).
+Status do_without(const Host& host, const FlowPlan& plan, const Status& failure) {
     const bool memory = failure.code() == StatusCode::kOutOfMemory;
-    if ((memory ? counters.flows_without_memory : counters.flows_without_contexts)++ == 0) {
+    const bool by_attention = std::ranges::any_of(plan.stages, [&](const FlowStage& stage) {
+        return stage.on_npu() && is_refused(host, stage.nodes[0].node);
+    });
+    Counters& counters = *host.counters;
+    const bool first = (memory ? counters.flows_without_memory : counters.flows_without_contexts)++ == 0;
+    if (first && !by_attention) {
         log(LogLevel::kWarning,
             "prompts do not flow through layers: %s; they are computed one operation after the other, which "
             "is slower%s",
@@ -380,7 +349,7 @@ Status run_flow(FlowTools& tools, const FlowPlan& plan, ggml_abort_callback abor
         status = {StatusCode::kOutOfMemory, "no memory for the rows of a flow"};
     }
     if (status.code() == StatusCode::kOutOfMemory || status.code() == StatusCode::kUnsupported)
-        return do_without(counters, status);
+        return do_without(tools.host, plan, status);
     if (!status.ok()) return status;
     for (const FlowStage& stage : plan.stages) {
         if (stage.on_npu()) {

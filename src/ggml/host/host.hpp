@@ -12,6 +12,7 @@
 #include <set>
 #include <string>
 
+#include "attention/refusals.hpp"
 #include "base/aligned_buffer.hpp"
 #include "config/config.hpp"
 #include "counters/counters.hpp"
@@ -63,6 +64,7 @@ struct Host {
     MeasuredRates profile_rates;  // of them, what the board's profile has
     std::once_flag rates_once;
     TargetMemo targets;
+    AttentionRefusals attention_refusals;
     std::mutex placing_mutex;  // of place_matrices()
     std::mutex loading_mutex;  // of load_weights_ahead()
     std::mutex buffers_mutex;

@@ -4,7 +4,9 @@
 #include <cmath>
 #include <cstring>
 
+#include "base/log.hpp"
 #include "ggml/node/describe.hpp"
+#include "matmul/npu_device.hpp"
 
 namespace rknpu2 {
 namespace {
@@ -82,8 +84,21 @@ AttentionReason choose_attention(const Host& host, const ggml_tensor* node) {
     for (const Source cache : {kKeys, kValues})
         if (possible && host.config.attention == Attention::kAuto)
             possible = node->src[cache]->type != GGML_TYPE_F32;
-    return attention_target(possible, possible ? elements(node->src[kQueries], 1) : 0,
-                            possible ? elements(node->src[kKeys], 1) : 0, host.config);
+    const AttentionReason reason =
+        attention_target(possible, possible ? elements(node->src[kQueries], 1) : 0,
+                         possible ? elements(node->src[kKeys], 1) : 0, host.config);
+    return reason == AttentionReason::kOnNpu && is_refused(host, node) ? AttentionReason::kNoRoom : reason;
+}
+
+bool is_refused(const Host& host, const ggml_tensor* node) {
+    return host.attention_refusals.has(attention_problem(host, node, 0), host.npu->resources().given_back);
+}
+
+void note_refusal(Host& host, const ggml_tensor* node, const Status& why) {
+    const AttentionProblem problem = attention_problem(host, node, 0);
+    if (!host.attention_refusals.add(problem, host.npu->resources().given_back)) return;
+    log(LogLevel::kWarning, "%s: %s: the CPU computes this attention, which is slower", node->name,
+        why.to_string().c_str());
 }
 
 AttentionProblem attention_problem(const Host& host, const ggml_tensor* node, int64_t sequence) {
