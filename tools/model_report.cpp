@@ -6,6 +6,8 @@
 
 #include "base/format.hpp"
 #include "calibration/weight_recipe.hpp"
+#include "matmul/npu_flow.hpp"
+#include "plan/attention_sizes.hpp"
 #include "plan/support.hpp"
 #include "plan/weight_plan.hpp"
 
@@ -212,6 +214,29 @@ PlaneCost cost_of_planes(const std::vector<TensorReport>& tensors) {
     return {layers.share(), all.share(), decode};
 }
 
+AttentionReport attention_of(const GgufFile& file, const ModelTraits& traits, const Config& config) {
+    constexpr uint64_t kMost = 1 << 16;  // of what a file may say
+    const std::string of_model = traits.architecture + ".attention.";
+    AttentionReport report;
+    report.heads = file.number(of_model + "head_count");
+    if (report.heads == 0 || report.heads > kMost) return {};
+    const uint64_t width = file.number(traits.architecture + ".embedding_length") / report.heads;
+    report.key_width = file.number(of_model + "key_length", width);
+    report.value_width = file.number(of_model + "value_length", report.key_width);
+    report.kv_heads = file.number(of_model + "head_count_kv", report.heads);
+    for (const uint64_t number : {report.key_width, report.value_width, report.kv_heads})
+        if (number == 0 || number > kMost) return {};
+    if (report.heads % report.kv_heads != 0) return {};
+    report.reason = attention_target(true, kPromptTokens, 4096, config);
+    const AttentionSizes sizes(report.kv_heads, report.key_width, report.value_width);
+    const auto cores = static_cast<size_t>(config.cores);
+    report.contexts = attention_contexts(cores);
+    for (const size_t positions : {4096, 16384})
+        report.memory[positions] =
+            sizes.of_prompt(report.heads / report.kv_heads, kMaxFlowRows, positions, cores);
+    return report;
+}
+
 std::vector<std::string> notes_on(const GgufFile& file, const ModelTraits& traits) {
     std::vector<std::string> notes;
     const uint64_t parts = file.number("split.count", 1);
@@ -273,6 +298,7 @@ ModelReport analyse(const GgufFile& file, const std::string& path, const Config&
         model.tensors.push_back(report);
     }
     model.plane_cost = cost_of_planes(model.tensors);
+    model.attention = attention_of(file, model.traits, config);
     model.precisions = compare_precisions(model, find_statistics);
     return model;
 }

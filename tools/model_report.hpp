@@ -13,6 +13,7 @@
 
 #include "calibration/stats_library.hpp"
 #include "config/config.hpp"
+#include "plan/attention_policy.hpp"
 #include "plan/policy.hpp"
 #include "tensor_role.hpp"
 
@@ -68,6 +69,15 @@ struct PrecisionRow {
     std::string why_not;        // empty: it can be used
 };
 
+// Attention on the NPU, of layers whose heads are the model's usual ones.
+struct AttentionReport {
+    uint64_t heads = 0, kv_heads = 0, key_width = 0, value_width = 0;  // 0: the file does not say
+    AttentionReason reason = AttentionReason::kOnNpu;                  // who computes that of a long prompt
+    size_t contexts = 0;
+    std::map<size_t, uint64_t>
+        memory;  // by the prompt's positions: of the device, for chunks of kMaxFlowRows tokens
+};
+
 struct ModelReport {
     std::string path;
     ModelTraits traits;
@@ -81,6 +91,7 @@ struct ModelReport {
     uint64_t expert_packed_bytes = 0;  // of those that go to the NPU for some calls
     uint64_t experts_used = 0;         // by each token, as the file says
     PlaneCost plane_cost;
+    AttentionReport attention;
     std::vector<PrecisionRow> precisions;
     uint64_t tensor_bytes = 0;       // of all tensors
     std::vector<std::string> notes;  // what a reader should know besides

@@ -84,6 +84,17 @@ std::string precision_table(const ModelReport& model) {
            "docs/quality.md\n";
 }
 
+std::string attention_text(const AttentionReport& attention) {
+    if (attention.heads == 0) return "";
+    if (attention.reason != AttentionReason::kOnNpu)
+        return format("attention on the CPU: %s\n", attention_reason_text(attention.reason));
+    std::vector<std::string> memory;
+    for (const auto& [positions, bytes] : attention.memory)
+        memory.push_back(format("%s at %zu positions", human_bytes(bytes).c_str(), positions));
+    return format("attention of long prompts on the NPU: %zu contexts and at most %s\n", attention.contexts,
+                  joined(memory, ", ").c_str());
+}
+
 }  // namespace
 
 static void to_json(ordered_json& to, const PrecisionRow& row) {
@@ -120,6 +131,21 @@ static void to_json(ordered_json& to, const TensorReport& report) {
     };
 }
 
+static ordered_json json_of(const AttentionReport& attention) {
+    if (attention.heads == 0) return nullptr;
+    ordered_json memory;
+    for (const auto& [positions, bytes] : attention.memory)
+        memory[std::to_string(positions)] = bytes;
+    return {{"heads", attention.heads},
+            {"kv_heads", attention.kv_heads},
+            {"key_width", attention.key_width},
+            {"value_width", attention.value_width},
+            {"runs_on", target_name(attention.reason == AttentionReason::kOnNpu)},
+            {"reason", attention_reason_text(attention.reason)},
+            {"contexts", attention.contexts},
+            {"memory_bytes", memory}};
+}
+
 static void to_json(ordered_json& to, const Totals& totals) {
     to = {{"weight_matrices", totals.matrices},
           {"weight_matrices_on_npu", totals.on_npu},
@@ -150,6 +176,7 @@ std::string to_json(const ModelReport& model) {
         {"extra_work_prompt", model.plane_cost.prompt},
         {"extra_work_all_rows", model.plane_cost.all_rows},
         {"extra_bytes_decode", model.plane_cost.decode},
+        {"attention", json_of(model.attention)},
         {"raw_bytes", model.totals.raw_bytes},
         {"raw_bytes_on_npu", model.totals.raw_bytes_on_npu},
         {"packed_bytes", model.totals.packed_bytes},
@@ -189,6 +216,7 @@ std::string to_text(const ModelReport& model) {
         text += format("experts: %" PRIu64 " stacks, %s when packed, as far as there is memory for them\n",
                        model.expert_tensors, human_bytes(model.expert_packed_bytes).c_str());
     }
+    text += attention_text(model.attention);
     for (const auto& [reason, count] : model.refusals)
         text += format("not on the NPU: %" PRIu64 " x %s\n", count, reason.c_str());
     for (const std::string& note : model.notes)

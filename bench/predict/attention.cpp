@@ -12,8 +12,6 @@ namespace rknpu2 {
 namespace {
 
 constexpr double kHalf = 2, kFloat = 4;
-constexpr size_t kColumnStep = kAttentionBlock / 4;
-constexpr size_t kRowsOfTask = 16;
 // llama.cpp shows attention a multiple of so many positions.
 constexpr size_t kPositionStep = 256;
 
@@ -45,6 +43,7 @@ class Chain {
         : s_(setting),
           board_(setting.board),
           m_(setting.model),
+          sizes_(attention_sizes(m_)),
           layer_(layer),
           rows_(rows),
           graph_(graph),
@@ -103,19 +102,18 @@ class Chain {
             3 * board_.region_us * 1e3 + lead_ns(cubes, bytes / static_cast<double>(cubes), bytes);
         for (size_t piece = 0; piece < pieces; ++piece) {
             const size_t room = row_buckets()[bucket_for(std::min(kMaxRows, all_rows_ - piece * kMaxRows))];
-            operation.counts.activation_bytes +=
-                static_cast<size_t>(m_.kv_heads) * room * key_width(m_) * sizeof(uint16_t);
+            operation.counts.activation_bytes += sizes_.kv_heads * sizes_.queries(room);
         }
         on_cpu("attention packing", std::move(operation));
     }
 
     void pack(const PackedBlocks::Group& group) {
-        const double keys = kHalf * static_cast<double>(static_cast<size_t>(m_.kv_heads) * key_width(m_));
-        const double values = kHalf * static_cast<double>(static_cast<size_t>(m_.kv_heads) * value_width(m_));
+        const double keys = kHalf * static_cast<double>(sizes_.kv_heads * sizes_.key_width);
+        const double values = kHalf * static_cast<double>(sizes_.kv_heads * sizes_.value_width);
         const double bytes = (keys + values) * (group.rows_read + group.rows_written);
         Operation operation = cpu_pass(bytes * uneven(group.tasks, board_), board_);
         const double published = keys * group.rows_published + values * group.values_published;
-        operation.fixed_ns += lead_ns(group.buffers, block_bytes(m_), published);
+        operation.fixed_ns += lead_ns(group.buffers, static_cast<double>(sizes_.block()), published);
         operation.counts.packed_bytes = static_cast<uint64_t>(published);
         on_cpu("attention packing", std::move(operation));
     }
@@ -154,8 +152,8 @@ class Chain {
     // Tasks end where their rows do. What a window shows of a ring is taken as a whole.
     double weighed(const Unit& unit) const {
         double scores = 0;
-        for (size_t row = 0; row < unit.rows; row += kRowsOfTask) {
-            const size_t count = std::min(kRowsOfTask, unit.rows - row);
+        for (size_t row = 0; row < unit.rows; row += kRowsOfAttentionTask) {
+            const size_t count = std::min(kRowsOfAttentionTask, unit.rows - row);
             const size_t last = (unit.piece * kMaxRows + row + count - 1) / group_;
             const size_t end = static_cast<size_t>(rows_.first) + last + 1;
             const size_t begin = unit.block * kAttentionBlock;
@@ -217,7 +215,7 @@ class Chain {
             scores += static_cast<double>(unit.scores());
             weighed += unit.weighed;
             bytes += kFloat * unit.weighed + kHalf * static_cast<double>(weights);
-            tasks += ceil_div(unit.rows, kRowsOfTask);
+            tasks += ceil_div(unit.rows, kRowsOfAttentionTask);
         }
         const double slower = uneven(tasks, board_);
         Operation operation = cpu_pass(bytes * slower, board_);
@@ -236,7 +234,7 @@ class Chain {
             // What rows have been given goes through memory once for all blocks of a group.
             if (i > 0 && units[i].rows_of() == units[i - 1].rows_of()) continue;
             bytes += elements * 2 * kFloat;
-            tasks += ceil_div(units[i].rows, kRowsOfTask);
+            tasks += ceil_div(units[i].rows, kRowsOfAttentionTask);
         }
         Operation operation = cpu_pass(bytes * uneven(tasks, board_), board_);
         if (s_.sync == Sync::kLines) operation.parts.push_back({.compute_ns = line_ns(bytes, board_)});
@@ -266,13 +264,13 @@ class Chain {
     std::vector<Operation> score_runs(std::span<const Unit> units) const {
         std::vector<Operation> job;
         for (size_t i = 0; i < units.size(); ++i)
-            job.push_back(runs(i, 1, units[i].room(), key_width(m_), units[i].columns, false));
+            job.push_back(runs(i, 1, units[i].room(), sizes_.key_width, units[i].columns, false));
         return job;
     }
 
     // Positions that a product by values takes, and how many products there are.
     size_t depth(const Unit& unit) const {
-        return unit.block == 0 ? kValueBlock : static_cast<size_t>(s_.engine.value_rows);
+        return value_depth(unit.block, static_cast<size_t>(s_.engine.value_rows));
     }
     size_t products(const Unit& unit) const { return depth(unit) > kValueBlock ? 1 : unit.values(); }
 
@@ -280,7 +278,7 @@ class Chain {
         std::vector<Operation> job;
         for (size_t i = 0; i < units.size(); ++i)
             job.push_back(
-                runs(i, products(units[i]), units[i].room(), depth(units[i]), value_width(m_), true));
+                runs(i, products(units[i]), units[i].room(), depth(units[i]), sizes_.value_width, true));
         return job;
     }
 
@@ -290,6 +288,7 @@ class Chain {
     const Setting& s_;
     const BoardProfile& board_;
     const ModelShape& m_;
+    const AttentionSizes sizes_;
     const int64_t layer_;
     const Rows rows_, graph_;
     const size_t group_, all_rows_, positions_;

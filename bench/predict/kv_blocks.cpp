@@ -8,23 +8,10 @@
 #include "plan/weight_plan.hpp"
 
 namespace rknpu2 {
-namespace {
 
-constexpr double kHalf = 2;
-
-}  // namespace
-
-size_t key_width(const ModelShape& model) {
-    return round_up(static_cast<size_t>(model.head_dim), kTileK);
-}
-
-size_t value_width(const ModelShape& model) {
-    return round_up(static_cast<size_t>(model.head_dim), kernel_group(DType::kFloat16));
-}
-
-double block_bytes(const ModelShape& model) {
-    return kHalf * static_cast<double>(static_cast<size_t>(model.kv_heads) *
-                                       (key_width(model) + value_width(model)) * kAttentionBlock);
+AttentionSizes attention_sizes(const ModelShape& model) {
+    const auto width = static_cast<size_t>(model.head_dim);
+    return {static_cast<size_t>(model.kv_heads), width, width};
 }
 
 bool sees(const SeenParts& seen, size_t part) {
@@ -35,29 +22,20 @@ KvBlocks::KvBlocks(const ModelShape& model, const EngineSchedule& engine)
     : heads_(static_cast<size_t>(model.kv_heads)),
       value_rows_(static_cast<size_t>(engine.value_rows)),
       held_(static_cast<size_t>(engine.attentions)) {
-    const auto block = static_cast<size_t>(block_bytes(model));
-    room_ = engine.cell_mib > 0 ? std::max<size_t>((static_cast<size_t>(engine.cell_mib) << 20) / block, 1)
-                                : kept_blocks(block);
+    const AttentionSizes sizes = attention_sizes(model);
+    const size_t tried = (static_cast<size_t>(engine.cell_mib) << 20) / sizes.block();
+    room_ = engine.cell_mib > 0 ? std::max<size_t>(tried, 1) : sizes.blocks();
     blocks_.reserve(room_);
 }
 
 // Is there anything to be packed?
 bool KvBlocks::lacks(const Block& block, const SeenParts& seen) const {
     for (size_t part = 0; part < kPartsOfBlock; ++part) {
-        if (block.number > 0 && value_rows_ > kValueBlock && !block.begun[part]) return true;
+        if (value_depth(block.number, value_rows_) > kValueBlock && !block.begun[part]) return true;
         const size_t at = block.number * kPartsOfBlock + part;
         if (at < seen.size() && (seen[at] & ~block.packed[part]).any()) return true;
     }
     return false;
-}
-
-KvBlocks::Block* KvBlocks::find(int64_t layer, size_t number, const SeenParts& seen, size_t place) {
-    Block* own = nullptr;
-    Block* others = nullptr;
-    for (Block& block : blocks_)
-        if (block.layer == layer && block.number == number) (block.place == place ? own : others) = &block;
-    const bool whole = others != nullptr && !lacks(*others, seen);
-    return whole && (own == nullptr || lacks(*own, seen)) ? others : own;
 }
 
 bool KvBlocks::is_held(const Block& block) const {
@@ -66,15 +44,10 @@ bool KvBlocks::is_held(const Block& block) const {
 }
 
 KvBlocks::Block& KvBlocks::block_for(int64_t layer, size_t number, const SeenParts& seen, size_t place) {
-    if (Block* const known = find(layer, number, seen, place); known != nullptr) return *known;
-    Block* oldest = nullptr;
-    Block* newest = nullptr;
-    for (Block& block : blocks_) {
-        if (is_held(block)) continue;
-        if (block.layer != layer && (oldest == nullptr || block.used < oldest->used)) oldest = &block;
-        if (block.layer == layer && (newest == nullptr || block.used > newest->used)) newest = &block;
-    }
-    Block* room = oldest != nullptr ? oldest : newest;
+    const auto lacks_some = [&](const Block& block) { return lacks(block, seen); };
+    if (Block* const known = find_block(blocks_, layer, number, place, lacks_some); known != nullptr)
+        return *known;
+    Block* room = block_to_replace(blocks_, layer, [&](const Block& block) { return is_held(block); });
     if (blocks_.size() < room_) room = &blocks_.emplace_back();
     *room = {.layer = layer, .number = number, .place = place, .packed = SeenParts(kPartsOfBlock)};
     return *room;
@@ -82,7 +55,7 @@ KvBlocks::Block& KvBlocks::block_for(int64_t layer, size_t number, const SeenPar
 
 void KvBlocks::pack(Block& block, const SeenParts& seen, PackedBlocks::Group& group) const {
     static const std::bitset<kValueBlock> kNothing;
-    const size_t depth = block.number == 0 ? kValueBlock : value_rows_;
+    const size_t depth = value_depth(block.number, value_rows_);
     bool any = false;
     for (size_t part = 0; part < kPartsOfBlock; ++part) {
         const size_t at = block.number * kPartsOfBlock + part;

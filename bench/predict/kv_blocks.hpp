@@ -7,16 +7,12 @@
 #include <bitset>
 #include <vector>
 
-#include "kernels/attention.hpp"
+#include "plan/attention_sizes.hpp"
 #include "predict/stages.hpp"
 
 namespace rknpu2 {
 
-// Widths of a head, padded.
-size_t key_width(const ModelShape& model);
-size_t value_width(const ModelShape& model);
-// Bytes of a block of all heads.
-double block_bytes(const ModelShape& model);
+AttentionSizes attention_sizes(const ModelShape& model);
 
 // What some tokens see of a cache, by parts of kValueBlock positions. Caches of a window are rings.
 using SeenParts = std::vector<std::bitset<kValueBlock>>;
@@ -52,7 +48,6 @@ class KvBlocks {
         std::array<bool, kPartsOfBlock> begun{};  // are all its positions packed, or zeros?
     };
     bool lacks(const Block& block, const SeenParts& seen) const;
-    Block* find(int64_t layer, size_t number, const SeenParts& seen, size_t place);
     bool is_held(const Block& block) const;
     Block& block_for(int64_t layer, size_t number, const SeenParts& seen, size_t place);
     void pack(Block& block, const SeenParts& seen, PackedBlocks::Group& group) const;

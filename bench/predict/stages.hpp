@@ -10,8 +10,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "kernels/attention.hpp"
-#include "plan/attention_policy.hpp"
+#include "plan/attention_sizes.hpp"
 #include "plan/cost_model.hpp"
 #include "predict/model_shapes.hpp"
 #include "predict/runs.hpp"
@@ -66,19 +65,20 @@ Way way_of(Design design, int64_t rows);
 
 // The schedule of the plug-in's prompts, as numbers that can be tried out. Yes and no are 1 and 0.
 struct EngineSchedule {
-    int64_t chunk_rows = 0;    // 0: what flow_chunk_rows() says
-    int64_t chunk_skew = 0;    // stages that a chunk is ahead of the next one; 0: what flow_skew() says
-    int64_t jobs_in_lane = 2;  // of a flow, on the NPU at a time (NpuFlow::kInLane)
-    int64_t slots = 4;         // of results (NpuFlow::kSlots)
-    int64_t runs_between = 1;  // do attention's runs go between those of a flow's job on a core?
-    int64_t attentions = 2;    // in progress at a time (kPlaces)
+    int64_t chunk_rows = 0;  // 0: what flow_chunk_rows() says
+    int64_t chunk_skew = 0;  // stages that a chunk is ahead of the next one; 0: what flow_skew() says
+    int64_t jobs_in_lane = kFlowChunksInLane;  // of a flow
+    int64_t slots = kFlowResultSlots;          // of results
+    int64_t runs_between = 1;      // do attention's runs go between those of a flow's job on a core?
+    int64_t attentions = kPlaces;  // in progress at a time
     // Passes of other chunks before an attention waits, with one at a time: 0 none, 1 those behind it, 2 all.
     int64_t passes_meanwhile = 1;
-    int64_t attention_groups = 4;          // groups of units on their way (AttentionSteps::kGroups)
-    int64_t added_later = 3;               // turns after they were weighed
-    int64_t value_rows = kAttentionBlock;  // positions of a product by values, from the second block on
-    int64_t position_step = 256;  // units end at the last position that a row sees, rounded up to this
-    int64_t cell_mib = 0;         // of packed keys and values; 0: what kept_blocks() says
+    int64_t attention_groups = kAttentionGroups;
+    int64_t added_later = kAttentionGroups - 1;  // turns after they were weighed
+    int64_t value_rows = kAttentionBlock;        // positions of a product by values, from the second block on
+    int64_t position_step =
+        kColumnStep;       // units end at the last position that a row sees, rounded up to this
+    int64_t cell_mib = 0;  // of packed keys and values; 0: what kept_blocks() says
 };
 
 struct ScheduleNumber {

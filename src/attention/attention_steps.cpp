@@ -9,8 +9,7 @@
 namespace rknpu2 {
 namespace {
 
-// Rows that a thread weighs or adds at a time.
-constexpr size_t kRowsOfTask = 16;
+constexpr size_t kRowsOfTask = kRowsOfAttentionTask;
 
 // Indices of the first place's work areas: of activations, and of results.
 constexpr size_t kAreasOfWeights = kAttentionAreas;
@@ -163,9 +162,9 @@ Status AttentionSteps::convert_queries() {
     const PhaseTimer timer(npu_.counters, Phase::kQuantise);
     const size_t pieces = pieces_of(problem_);
     queries_.clear();
-    const size_t width = cells_->key_width();
+    const AttentionSizes& sizes = cells_->sizes();
     for (size_t i = 0; i < problem_.kv_heads * pieces; ++i) {
-        const size_t bytes = rows_of_bucket(rows_of_piece(problem_, i % pieces)) * width * sizeof(uint16_t);
+        const size_t bytes = sizes.queries(rows_of_bucket(rows_of_piece(problem_, i % pieces)));
         queries_.push_back(RKNPU2_TAKE(npu_.areas.activations(domain_, area(kAreasOfQueries + i), bytes)));
         npu_.counters.activation_bytes += bytes;
     }
@@ -176,11 +175,12 @@ Status AttentionSteps::convert_queries() {
         const size_t room = rows_of_bucket(rows);
         float* const factors = factors_.data() + kv_head * problem_.rows();
         problem_.for_tokens(kv_head, first, rows, [&](size_t row, size_t token, size_t head, size_t count) {
-            convert_rows_fp16({problem_.query(token, head), problem_.query_head_bytes / sizeof(float), count,
-                               problem_.keys.width, width, room, row - first, halves_of(queries_[i])},
-                              factors + row);
+            convert_rows_fp16(
+                {problem_.query(token, head), problem_.query_head_bytes / sizeof(float), count,
+                 problem_.keys.width, sizes.key_width, room, row - first, halves_of(queries_[i])},
+                factors + row);
         });
-        zero_rows(rows, room, width, room, halves_of(queries_[i]));
+        zero_rows(rows, room, sizes.key_width, room, halves_of(queries_[i]));
         for (size_t row = first; row < first + rows; ++row)
             factors[row] *= problem_.scale * kLog2E;
     });
@@ -208,12 +208,13 @@ Status AttentionSteps::bind() {
 Status AttentionSteps::bind_unit(AttentionUnit& unit, size_t slot) {
     const size_t bucket = bucket_for(unit.rows);
     const size_t rows = row_buckets()[bucket];
-    const auto bind_one = [&](size_t K, size_t N, size_t most_N, const Slice& a, const Slice& b,
-                              size_t result, size_t cube) -> Result<BoundRun> {
+    const AttentionSizes& sizes = cells_->sizes();
+    const auto bind_one = [&](size_t K, size_t N, size_t bytes, const Slice& a, const Slice& b, size_t result,
+                              size_t cube) -> Result<BoundRun> {
         const ContextKey key{NpuArithmetic::kFloat16,     K,       N,
                              static_cast<int>(unit.core), domain_, ContextKey::kAttention};
         CachedContext* const context = RKNPU2_TAKE(npu_.contexts.get(key));
-        const Slice c = RKNPU2_TAKE(npu_.areas.result(domain_, result, rows * most_N * sizeof(float)));
+        const Slice c = RKNPU2_TAKE(npu_.areas.result(domain_, result, bytes));
         BoundRun run{context, bucket, cube, {}, {}, {}, {c.data(), rows}};
         run.activations = RKNPU2_TAKE(context->described(Operand::kActivations, bucket, a, a.bytes));
         // Imported here once, so that a runtime that refuses such a slice says so before a run wants it.
@@ -224,7 +225,7 @@ Status AttentionSteps::bind_unit(AttentionUnit& unit, size_t slot) {
         return run;
     };
     unit.scores = RKNPU2_TAKE(bind_one(
-        cells_->key_width(), unit.columns, round_up(unit.columns, kValueBlock), queries_of(unit),
+        sizes.key_width, unit.columns, sizes.scores(rows, unit.columns), queries_of(unit),
         cells_->keys(place_, unit.block, unit.head, unit.columns), area(kAreasOfScores + slot), unit.core));
     const size_t depth = value_depth(unit.block);
     const size_t cube = rows * kValueBlock;
@@ -232,13 +233,13 @@ Status AttentionSteps::bind_unit(AttentionUnit& unit, size_t slot) {
         const size_t part = first / depth;
         const size_t index = slot * kPartsOfBlock + part;
         const Slice weights = RKNPU2_TAKE(
-            npu_.areas.activations(domain_, area(kAreasOfWeights + index), rows * depth * sizeof(uint16_t)));
+            npu_.areas.activations(domain_, area(kAreasOfWeights + index), sizes.weights(rows, depth)));
         for (size_t i = 0; i < depth; i += kValueBlock)
             unit.weights[(first + i) / kValueBlock] = halves_of(weights) + i / kValueBlock * cube;
         unit.multiplies[part] = depth > kValueBlock || unit.sees[part];
         if (!unit.multiplies[part]) continue;
         unit.values[part] =
-            RKNPU2_TAKE(bind_one(depth, cells_->value_width(), cells_->value_width(), weights,
+            RKNPU2_TAKE(bind_one(depth, sizes.value_width, sizes.values(rows), weights,
                                  cells_->values(place_, unit.block, unit.head, part),
                                  area(kAreasOfValues + index), unit.core * kPartsOfBlock + part));
     }

@@ -48,8 +48,7 @@ class AttentionSteps {
     struct Jobs {
         NpuLane::Job scores, values;
     };
-    // Groups on their way. The NPU makes scores of kBehind while the CPU weighs those of the first.
-    static constexpr size_t kGroups = 4;
+    static constexpr size_t kGroups = kAttentionGroups;
     static constexpr size_t kBehind = kGroups - 1;
     // From the indices of one place's work areas to those of the next.
     static constexpr size_t kAreasOfPlace = size_t{1} << 24;

@@ -8,9 +8,6 @@
 
 namespace rknpu2 {
 
-// Columns of the first product are a multiple, so that few contexts serve all lengths.
-inline constexpr size_t kColumnStep = kAttentionBlock / 4;
-
 struct AttentionUnit {
     size_t block = 0;
     size_t head = 0;  // KV head

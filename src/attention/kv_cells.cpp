@@ -56,34 +56,19 @@ bool pack_some(const RowsOfHead& rows, size_t first, size_t count) {
     return to_halves(rows, first, count, halves.data()) && rows.pack(some, default_tier());
 }
 
-size_t padded_key_width(const AttentionProblem& problem) {
-    return round_up(problem.keys.width, kTileK);
-}
-
-size_t padded_value_width(const AttentionProblem& problem) {
-    return round_up(problem.values.width, kGroup);
+AttentionSizes sizes_of(const AttentionProblem& problem) {
+    return {problem.kv_heads, problem.keys.width, problem.values.width};
 }
 
 }  // namespace
 
-size_t block_bytes(size_t kv_heads, size_t key_width, size_t value_width) {
-    return kv_heads * (round_up(key_width, kTileK) + round_up(value_width, kGroup)) * kAttentionBlock * kHalf;
-}
-
 KvCells::KvCells(NpuResources& npu, const AttentionProblem& problem, int domain, size_t first_area)
-    : npu_(npu),
-      domain_(domain),
-      first_area_(first_area),
-      heads_(problem.kv_heads),
-      key_width_(padded_key_width(problem)),
-      value_width_(padded_value_width(problem)),
-      room_(kept_blocks(block_bytes(heads_, key_width_, value_width_))) {
-    blocks_.reserve(room_);  // so that pointers to them stay
+    : npu_(npu), domain_(domain), first_area_(first_area), sizes_(sizes_of(problem)) {
+    blocks_.reserve(sizes_.blocks());  // so that pointers to them stay
 }
 
 bool KvCells::are_for(const AttentionProblem& problem, int domain) const {
-    return domain_ == domain && heads_ == problem.kv_heads && key_width_ == padded_key_width(problem) &&
-           value_width_ == padded_value_width(problem);
+    return domain_ == domain && sizes_ == sizes_of(problem);
 }
 
 void KvCells::forget() {
@@ -91,10 +76,6 @@ void KvCells::forget() {
         blocks.clear();
     for (Block& block : blocks_)
         block.number = SIZE_MAX;
-}
-
-size_t KvCells::head_bytes() const {
-    return block_bytes(1, key_width_, value_width_);
 }
 
 bool KvCells::is_held(const Block& block, size_t but_by) const {
@@ -116,23 +97,14 @@ bool KvCells::lacks(const Block& block, const Visibility& visibility) {
     return false;
 }
 
-// The place's own copy, unless it lacks something that the other's has; null if there is none.
-KvCells::Block* KvCells::find(const Visibility& visibility, uint64_t layer, size_t number, size_t place) {
-    Block* own = nullptr;
-    Block* others = nullptr;
-    for (Block& block : blocks_)
-        if (block.layer == layer && block.number == number) (block.place == place ? own : others) = &block;
-    const bool whole = others != nullptr && !lacks(*others, visibility);
-    return whole && (own == nullptr || lacks(*own, visibility)) ? others : own;
-}
-
 bool KvCells::may_pack(const Visibility& visibility, uint64_t layer, std::span<const size_t> blocks,
                        size_t place) const {
     size_t new_ones = 0;
     size_t kept = 0;  // by others, or asked for
     std::vector<const Block*> wanted;
     for (const size_t number : blocks) {
-        const Block* const block = const_cast<KvCells*>(this)->find(visibility, layer, number, place);
+        const Block* const block = find_block(blocks_, layer, number, place,
+                                              [&](const Block& known) { return lacks(known, visibility); });
         if (block == nullptr) ++new_ones;
         if (block == nullptr) continue;
         if (is_held(*block, place) && lacks(*block, visibility)) return false;
@@ -140,23 +112,14 @@ bool KvCells::may_pack(const Visibility& visibility, uint64_t layer, std::span<c
     }
     for (const Block& block : blocks_)
         if (is_held(block, place) || std::ranges::find(wanted, &block) != wanted.end()) ++kept;
-    return kept + new_ones <= room_;
+    return kept + new_ones <= sizes_.blocks();
 }
 
-// Room for a block: new memory; else that of another layer's that was used longest ago; or, since blocks of a layer
-// are asked for in turns, that of this layer's which will be needed last.
+// New memory for a block, or that of another one.
 Result<KvCells::Block*> KvCells::new_block(uint64_t layer, size_t number, size_t place) {
-    Block* oldest = nullptr;
-    Block* newest = nullptr;
-    for (Block& block : blocks_) {
-        if (is_held(block)) continue;
-        if (block.layer != layer && (oldest == nullptr || block.used < oldest->used)) oldest = &block;
-        if (block.layer == layer && (newest == nullptr || block.used > newest->used)) newest = &block;
-    }
-    Block* room = oldest != nullptr ? oldest : newest;
-    if (blocks_.size() < room_) {
-        const auto memory =
-            npu_.areas.activations(domain_, first_area_ + blocks_.size(), heads_ * head_bytes());
+    Block* room = block_to_replace(blocks_, layer, [&](const Block& block) { return is_held(block); });
+    if (blocks_.size() < sizes_.blocks()) {
+        const auto memory = npu_.areas.activations(domain_, first_area_ + blocks_.size(), sizes_.block());
         if (!memory.ok() && (room == nullptr || memory.status().code() != StatusCode::kOutOfMemory))
             return memory.status();
         if (memory.ok()) {
@@ -205,14 +168,14 @@ void KvCells::add_work(Block& block, const Visibility& visibility, std::vector<W
 
 Slice KvCells::keys_of(const Block& block, size_t head, size_t columns) const {
     Slice slice = block.memory;
-    slice.offset += head * head_bytes();
-    slice.bytes = columns * key_width_ * kHalf;
+    slice.offset += head * sizes_.head();
+    slice.bytes = columns * sizes_.key_width * kHalf;
     return slice;
 }
 
 Slice KvCells::values_of(const Block& block, size_t head, size_t part) const {
     Slice slice = keys_of(block, head, kAttentionBlock);
-    const size_t bytes = value_depth(block.number) * value_width_ * kHalf;
+    const size_t bytes = value_depth(block.number) * sizes_.value_width * kHalf;
     slice.offset += slice.bytes + part * bytes;
     slice.bytes = bytes;
     return slice;
@@ -237,13 +200,13 @@ void KvCells::pack_head(const AttentionProblem& problem, const Work& work, size_
                                 head,
                                 position,
                                 pack_keys,
-                                {nullptr, 0, problem.keys.width, key_width_, first, 0, seen,
+                                {nullptr, 0, problem.keys.width, sizes_.key_width, first, 0, seen,
                                  native(keys_of(*work.block, head, kAttentionBlock))}},
                                {problem.values,
                                 head,
                                 position,
                                 pack_values,
-                                {nullptr, 0, problem.values.width, value_width_, first % depth, 0, seen,
+                                {nullptr, 0, problem.values.width, sizes_.value_width, first % depth, 0, seen,
                                  native(values_of(*work.block, head, first / depth)), depth}}};
     const auto pack_one_by_one = [&](const RowsOfHead& rows, size_t begin, size_t count) {
         static constexpr uint8_t kUnseen = 0;
@@ -285,7 +248,9 @@ Status KvCells::pack(const AttentionProblem& problem, const Visibility& visibili
     held.clear();
     // Those that are there first, so that new ones do not take their room.
     for (const size_t number : blocks)
-        if (Block* const known = find(visibility, layer, number, place); known != nullptr)
+        if (Block* const known = find_block(blocks_, layer, number, place,
+                                            [&](const Block& block) { return lacks(block, visibility); });
+            known != nullptr)
             held.push_back(known);
     for (const size_t number : blocks) {
         if (std::ranges::find(held, number, &Block::number) != held.end()) continue;
@@ -298,8 +263,9 @@ Status KvCells::pack(const AttentionProblem& problem, const Visibility& visibili
     std::vector<Work> work;
     for (Block* const block : held)
         add_work(*block, visibility, work);
-    npu_.pool.parallel_for(work.size() * heads_,
-                           [&](size_t i) { pack_head(problem, work[i / heads_], i % heads_); });
+    const size_t heads = sizes_.kv_heads;
+    npu_.pool.parallel_for(work.size() * heads,
+                           [&](size_t i) { pack_head(problem, work[i / heads], i % heads); });
     Status status = publish(work);
     for (const Work& some : work)
         if (!status.ok()) some.block->number = SIZE_MAX;  // the NPU does not know what is there
@@ -313,10 +279,10 @@ Status KvCells::publish(std::span<const Work> work) {
         std::vector<Extent> where;
         for (; i < work.size() && work[i].block == block; ++i) {
             const size_t first = work[i].part * kValueBlock + work[i].first;
-            const size_t row_bytes = key_width_ * kHalf;
+            const size_t row_bytes = sizes_.key_width * kHalf;
             const size_t begin = first / kGroup * kGroup * row_bytes;
             const size_t end = round_up(first + work[i].count, kGroup) * row_bytes;
-            for (size_t head = 0; head < heads_; ++head) {
+            for (size_t head = 0; head < sizes_.kv_heads; ++head) {
                 const Slice of_values = values_of(*block, head, first / value_depth(block->number));
                 where.push_back({keys_of(*block, head, 0).offset + begin, end - begin});
                 where.push_back({of_values.offset, of_values.bytes});

@@ -23,22 +23,13 @@
 
 #include "attention/visibility.hpp"
 #include "matmul/npu_resources.hpp"
-#include "plan/attention_policy.hpp"
+#include "plan/attention_sizes.hpp"
 
 namespace rknpu2 {
 
 // Work areas of attention have indices from here on: beside those of a flow that runs.
 inline constexpr size_t kAttentionAreas = size_t{1} << 32;
 inline constexpr size_t kAreasOfCells = kAttentionAreas << 1;
-
-// Positions that one run multiplies by values: its K. Longer runs read values less often, short prompts have no use
-// for them. By the block alone, so that sums have one order.
-inline constexpr size_t value_depth(size_t block) {
-    return block == 0 ? kValueBlock : kAttentionBlock;
-}
-
-// Of all KV heads.
-size_t block_bytes(size_t kv_heads, size_t key_width, size_t value_width);
 
 class KvCells {
   public:
@@ -49,7 +40,7 @@ class KvCells {
     // All blocks. Nothing may read them.
     void forget();
     // How many blocks each place can have at the same time, 1 or more.
-    size_t room() const { return std::max<size_t>(room_ / kPlaces, 1); }
+    size_t room() const { return std::max<size_t>(sizes_.blocks() / kPlaces, 1); }
 
     // May pack() be called, or would it write what another place reads?
     bool may_pack(const Visibility& visibility, uint64_t layer, std::span<const size_t> blocks,
@@ -68,8 +59,7 @@ class KvCells {
     // part: of value_depth() positions.
     Slice values(size_t place, size_t block, size_t head, size_t part) const;
 
-    size_t key_width() const { return key_width_; }      // padded: K of the first product
-    size_t value_width() const { return value_width_; }  // padded: N of the second one
+    const AttentionSizes& sizes() const { return sizes_; }
 
   private:
     struct Block {
@@ -92,7 +82,6 @@ class KvCells {
     };
 
     static bool lacks(const Block& block, const Visibility& visibility);
-    Block* find(const Visibility& visibility, uint64_t layer, size_t number, size_t place);
     bool is_held(const Block& block, size_t but_by = SIZE_MAX) const;
     Result<Block*> new_block(uint64_t layer, size_t number, size_t place);
     void add_work(Block& block, const Visibility& visibility, std::vector<Work>& work) const;
@@ -100,15 +89,11 @@ class KvCells {
     Slice values_of(const Block& block, size_t head, size_t part) const;
     void pack_head(const AttentionProblem& problem, const Work& work, size_t head);
     Status publish(std::span<const Work> work);
-    size_t head_bytes() const;
 
     NpuResources& npu_;
     const int domain_;
     const size_t first_area_;
-    const size_t heads_;
-    const size_t key_width_;
-    const size_t value_width_;
-    const size_t room_;  // blocks
+    const AttentionSizes sizes_;
     uint64_t uses_ = 0;
     std::vector<Block> blocks_;
     std::mutex no_half_mutex_;                         // guards those of all blocks

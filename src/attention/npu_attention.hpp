@@ -30,11 +30,6 @@ class NpuAttention {
     // May attentions of this shape be computed so? Anything may stand in the problem.
     static bool possible(const AttentionProblem& problem);
 
-    // Contexts that attentions of one shape of heads need, whatever their tokens and positions.
-    static constexpr size_t contexts(size_t cores) {
-        return (kAttentionBlock / kColumnStep + kPartsOfBlock) * cores;
-    }
-
     explicit NpuAttention(NpuResources& npu) : npu_(npu) {}
     NpuAttention(const NpuAttention&) = delete;
     NpuAttention& operator=(const NpuAttention&) = delete;

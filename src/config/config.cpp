@@ -240,11 +240,11 @@ constexpr std::array kSettings = {
         "reset: once more without old contexts and work areas; cpu: slowly, as precision reference; fail, or "
         "the end of the list: the graph fails",
         on_error},
-    Setting{
-        "GGML_RKNPU2_CONTEXTS", "number", "auto", "auto, or 64 to 100000",
-        "contexts of the NPU to keep, one for each shape and core; auto: 120 to 1000, by ulimit -n, and 120 "
-        "after a first failure with more",
-        contexts},
+    Setting{"GGML_RKNPU2_CONTEXTS", "number", "auto", "auto, or 64 to 100000",
+            "contexts of the NPU to keep, one for each shape and core, attention's too; auto: 120 to 1000, "
+            "by ulimit -n, and 120 "
+            "after a first failure with more",
+            contexts},
     Setting{
         "GGML_RKNPU2_MALLOC_MMAP", "name", "auto", "auto, keep, off",
         "may glibc map large blocks by themselves, which the vendor's library was seen to unmap; auto: not "

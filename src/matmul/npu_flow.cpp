@@ -216,7 +216,7 @@ bool NpuFlow::must_give_way() const {
 }
 
 bool NpuFlow::has_room() const {
-    if (running_.size() >= kInLane || (must_give_way() && !running_.empty())) return false;
+    if (running_.size() >= kFlowChunksInLane || (must_give_way() && !running_.empty())) return false;
     return std::find(slot_taken_.begin(), slot_taken_.end(), false) != slot_taken_.end();
 }
 

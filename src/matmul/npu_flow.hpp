@@ -23,6 +23,7 @@
 
 #include "matmul/batch.hpp"
 #include "matmul/npu_resources.hpp"
+#include "plan/cost_model.hpp"
 
 namespace rknpu2 {
 
@@ -83,10 +84,7 @@ class NpuFlow {
     void used(size_t chunk);
 
   private:
-    // Submitted chunks at a time: one that the NPU works on, and the next.
-    static constexpr size_t kInLane = 2;
-    // Chunks that have results: those, and two whose results are being taken or wait for that.
-    static constexpr size_t kSlots = kInLane + 2;
+    static constexpr size_t kSlots = kFlowResultSlots;
 
     struct FlowGroup {
         BatchList batches;

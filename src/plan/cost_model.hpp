@@ -111,6 +111,10 @@ size_t best_chunk_rows(const BoardRates& rates, NpuArithmetic arithmetic, size_t
 // computes attention in another way, with other roundings, for fewer.
 inline constexpr int64_t kFlowChunkRows = 64;
 inline constexpr int64_t kFewestFlowRows = 2 * kFlowChunkRows;
+// Submitted chunks at a time: one that the NPU works on, and the next. And chunks that have results: those, and two
+// whose results are being taken or wait for that.
+inline constexpr size_t kFlowChunksInLane = 2;
+inline constexpr size_t kFlowResultSlots = kFlowChunksInLane + 2;
 
 // Longer chunks where attention is on the NPU, too: their rows fill its runs. Returns 112 or 128 rows, those with which these
 // multiplications, with one plane, read their weights less often; kFlowChunkRows for prompts of less

@@ -7,10 +7,13 @@
 // are compared, all heads, with float64 of the very queries, keys, values and mask that it had. Those of the last
 // micro-batch are attended once more with a sink of +17 in each head, as some models have them. An error that all
 // scores of a row have in common, as from the rounding of its query, cancels without a sink, and stays with one: so
-// these are compared with float64 of queries that are rounded to halves as well.
+// these are compared with float64 of queries that are rounded to halves as well. What ggml's own CPU backend computes from
+// the same operands, all tokens together (its way for prompts) and one at a time (its way for tokens, which rounds
+// queries to halves), is beside them.
 //
 // On stdout: CSV, a line for each layer and kind (first: the first micro-batch; full, window: others, by what the mask
-// hides; sink; sink of halves): of all rows together the root of the squared
+// hides; sink; sink of halves; cpu, cpu token: the last micro-batch by the CPU backend; cpu sink, cpu token sink: the
+// same with sinks): of all rows together the root of the squared
 // error over the squared size, and the same of the worst row; a row is one head of one token.
 #include <algorithm>
 #include <array>
@@ -33,6 +36,7 @@ namespace {
 constexpr int64_t kMicroBatch = 512;
 constexpr int64_t kTokenStep = 37;  // one of so many tokens is compared
 constexpr float kSink = 17;
+constexpr float kNoSink = -std::numeric_limits<float>::infinity();
 
 // A tensor's bytes, addressed by its strides.
 struct Copy {
@@ -99,10 +103,25 @@ class Attention {
         }
     }
 
-    // The same attention with sinks, on that device.
-    std::vector<float> with_sinks(ggml_backend_dev_t device) const;
+    // The same attention on that device, with a sink in each head. Empty: it failed.
+    std::vector<float> on(ggml_backend_dev_t device, float sink) const {
+        return on(device, sink, 0, tokens());
+    }
+    // Of the tokens that are compared, one at a time. The others are zeros.
+    std::vector<float> one_by_one(ggml_backend_dev_t device, float sink) const {
+        const auto of_token = static_cast<size_t>(heads() * node_->ne[0]);
+        std::vector<float> out(static_cast<size_t>(tokens()) * of_token);
+        for (int64_t token = tokens() - 1; token >= 0; token -= kTokenStep) {
+            const std::vector<float> alone = on(device, sink, token, 1);
+            if (alone.empty()) return {};
+            std::ranges::copy(alone, out.data() + static_cast<size_t>(token) * of_token);
+        }
+        return out;
+    }
 
   private:
+    std::vector<float> on(ggml_backend_dev_t device, float sink, int64_t first, int64_t count) const;
+
     std::vector<int64_t> visible(int64_t token) const {
         std::vector<int64_t> seen;
         const auto* const mask = copies_[3].row<uint16_t>(token, 0);
@@ -153,31 +172,37 @@ class Attention {
     float scale_ = 0, softcap_ = 0;
 };
 
-std::vector<float> Attention::with_sinks(ggml_backend_dev_t device) const {
+std::vector<float> Attention::on(ggml_backend_dev_t device, float sink, int64_t first, int64_t count) const {
     ggml_context* const context = ggml_.ggml_init({size_t{1} << 20, nullptr, true});
     ggml_tensor* operands[4] = {};
     ggml_tensor* shown[4] = {};
     for (size_t i = 0; i < 4; ++i) {
         const ggml_tensor* const from = node_->src[i];
+        const bool of_tokens = i == 0 || i == 3;
+        const int64_t rows = of_tokens && count < tokens() ? count : from->ne[1];
         // As the cache has them: heads side by side for each position.
-        operands[i] =
-            i == 3 ? ggml_.ggml_new_tensor_2d(context, from->type, from->ne[0], from->ne[1])
-                   : ggml_.ggml_new_tensor_3d(context, from->type, from->ne[0], from->ne[2], from->ne[1]);
+        operands[i] = i == 3 ? ggml_.ggml_new_tensor_2d(context, from->type, from->ne[0], rows)
+                             : ggml_.ggml_new_tensor_3d(context, from->type, from->ne[0], from->ne[2], rows);
         shown[i] = i == 3 ? operands[i] : ggml_.ggml_permute(context, operands[i], 0, 2, 1, 3);
-        if (ggml_.ggml_nbytes(operands[i]) != copies_[i].bytes.size() || shown[i]->nb[1] != from->nb[1])
+        const bool whole = rows == from->ne[1];
+        if (shown[i]->nb[1] != from->nb[1] ||
+            (whole && ggml_.ggml_nbytes(operands[i]) != copies_[i].bytes.size()))
             return {};
     }
     ggml_tensor* const sinks = ggml_.ggml_new_tensor_1d(context, GGML_TYPE_F32, heads());
     ggml_tensor* const node =
         ggml_.ggml_flash_attn_ext(context, shown[0], shown[1], shown[2], shown[3], scale_, 0, softcap_);
-    ggml_.ggml_flash_attn_ext_add_sinks(node, sinks);
+    if (sink != kNoSink) ggml_.ggml_flash_attn_ext_add_sinks(node, sinks);
     ggml_cgraph* const graph = ggml_.ggml_new_graph(context);
     ggml_.ggml_build_forward_expand(graph, node);
     const ggml_backend_buffer_t buffer =
         ggml_.ggml_backend_alloc_ctx_tensors_from_buft(context, ggml_.ggml_backend_cpu_buffer_type());
-    for (size_t i = 0; i < 4; ++i)
-        ggml_.ggml_backend_tensor_set(operands[i], copies_[i].bytes.data(), 0, copies_[i].bytes.size());
-    const std::vector<float> values(static_cast<size_t>(heads()), kSink);
+    for (size_t i = 0; i < 4; ++i) {
+        const size_t skipped = i == 0 || i == 3 ? static_cast<size_t>(first) * node_->src[i]->nb[1] : 0;
+        ggml_.ggml_backend_tensor_set(operands[i], copies_[i].bytes.data() + skipped, 0,
+                                      ggml_.ggml_nbytes(operands[i]));
+    }
+    const std::vector<float> values(static_cast<size_t>(heads()), sink);
     ggml_.ggml_backend_tensor_set(sinks, values.data(), 0, values.size() * sizeof(float));
     const ggml_backend_t backend = ggml_.ggml_backend_dev_init(device, nullptr);
     std::vector<float> out(ggml_.ggml_nbytes(node) / sizeof(float));
@@ -237,16 +262,23 @@ class Study {
         // In the order in which they first come; their names are numbers of nodes.
         const std::string name = node->name;
         const size_t layer = layers_.emplace(name, layers_.size()).first->second;
-        const double none = -std::numeric_limits<double>::infinity();
         const char* const kind = seen_[layer] == 0 ? "first" : attention.hides_old_ones() ? "window" : "full";
-        attention.compare(attention.output(), none, errors_[{layer, kind}]);
+        attention.compare(attention.output(), static_cast<double>(kNoSink), errors_[{layer, kind}]);
         seen_[layer] += attention.tokens();
         if (seen_[layer] < tokens_) return true;
-        const std::vector<float> out = attention.with_sinks(llama_.host->device);
-        if (out.empty()) failed_ = name;
-        const auto sink = static_cast<double>(kSink);
-        if (!out.empty()) attention.compare(out, sink, errors_[{layer, "sink"}]);
-        if (!out.empty()) attention.compare(out, sink, errors_[{layer, "sink of halves"}], true);
+        const auto compare = [&](const char* what, const std::vector<float>& out, float sink, bool halves) {
+            if (out.empty()) failed_ = name;
+            if (!out.empty())
+                attention.compare(out, static_cast<double>(sink), errors_[{layer, what}], halves);
+        };
+        const std::vector<float> out = attention.on(llama_.host->device, kSink);
+        compare("sink", out, kSink, false);
+        compare("sink of halves", out, kSink, true);
+        const ggml_backend_dev_t cpu = ggml.ggml_backend_dev_by_name("CPU");
+        compare("cpu", attention.on(cpu, kNoSink), kNoSink, false);
+        compare("cpu token", attention.one_by_one(cpu, kNoSink), kNoSink, false);
+        compare("cpu sink", attention.on(cpu, kSink), kSink, false);
+        compare("cpu token sink", attention.one_by_one(cpu, kSink), kSink, false);
         return failed_.empty();
     }
 

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "gguf/gguf_writer.hpp"
+#include "plan/attention_sizes.hpp"
 #include "plan/support.hpp"
 #include "plan/weight_plan.hpp"
 
@@ -299,6 +300,46 @@ TEST(ModelReport, TextSaysTheSame) {
     EXPECT_THAT(text, HasSubstr("4 of 7 weight matrices on the NPU"));
     EXPECT_THAT(text, HasSubstr("not on the NPU: 3 x -ngl 2 leaves it on the CPU"));
     EXPECT_THAT(text, HasSubstr("no output.weight"));
+}
+
+// From what the file says of its heads; and by the very sizes that the plug-in asks for (npu_attention_test.cpp).
+TEST(ModelReport, MemoryAndContextsOfAttention) {
+    GgufWriter writer = small_model();
+    EXPECT_EQ(analysed(writer)["attention"], nullptr) << "the file does not say how many heads";
+    writer.u32("llama.embedding_length", 2048).u32("llama.attention.head_count", 32);
+    json attention = analysed(writer)["attention"];
+    EXPECT_EQ(attention["kv_heads"], 32);
+    EXPECT_EQ(attention["key_width"], 64);
+    writer.u32("llama.attention.head_count_kv", 8).u32("llama.attention.key_length", 128);
+    writer.u32("llama.attention.value_length", 96);
+    attention = analysed(writer)["attention"];
+    EXPECT_EQ(attention["value_width"], 96);
+    EXPECT_EQ(attention["runs_on"], "npu");
+    EXPECT_EQ(attention["contexts"], 18);
+    for (const size_t positions : {4096, 16384})
+        EXPECT_EQ(attention["memory_bytes"][std::to_string(positions)],
+                  AttentionSizes(8, 128, 96).of_prompt(4, 128, positions, 3));
+    const Result<GgufFile> file = parse_bytes(writer.bytes());
+    const std::string text = to_text(analyse(file.value(), "x", Config(), 99));
+    EXPECT_THAT(text, HasSubstr("attention of long prompts on the NPU: 18 contexts and at most "));
+    EXPECT_THAT(text, HasSubstr(" at 4096 positions, "));
+    Config config;
+    config.attention = Attention::kCpu;
+    EXPECT_EQ(analysed(writer, config)["attention"]["reason"], "the setting GGML_RKNPU2_ATTENTION");
+}
+
+// Heads that cannot be: nothing is said of them.
+TEST(ModelReport, NoAttentionOfImpossibleHeads) {
+    for (const auto& [key, number] : {std::pair<const char*, uint32_t>{"head_count", 0},
+                                      {"head_count_kv", 0},
+                                      {"head_count_kv", 5},
+                                      {"key_length", UINT32_MAX},
+                                      {"head_count", 1U << 30}}) {
+        GgufWriter writer = small_model();
+        writer.u32("llama.embedding_length", 2048).u32(std::string("llama.attention.") + key, number);
+        if (std::string(key) != "head_count") writer.u32("llama.attention.head_count", 32);
+        EXPECT_EQ(analysed(writer)["attention"], nullptr) << key << " " << number;
+    }
 }
 
 TEST(ModelReport, ProblemsWithUnlikelyShapes) {

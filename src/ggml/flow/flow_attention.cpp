@@ -50,9 +50,9 @@ int64_t skew_of_chunks(const FlowPlan& plan) {
         const ggml_tensor* const keys = stage.nodes[0].node->src[1];
         const ggml_tensor* const values = stage.nodes[0].node->src[2];
         const auto blocks = ceil_div(static_cast<size_t>(keys->ne[1]), kAttentionBlock);
-        const size_t bytes = block_bytes(static_cast<size_t>(keys->ne[2]), static_cast<size_t>(keys->ne[0]),
-                                         static_cast<size_t>(values->ne[0]));
-        least = std::min(least, flow_skew(blocks, bytes));
+        const AttentionSizes sizes(static_cast<size_t>(keys->ne[2]), static_cast<size_t>(keys->ne[0]),
+                                   static_cast<size_t>(values->ne[0]));
+        least = std::min(least, flow_skew(blocks, sizes.block()));
     }
     return least;
 }
@@ -62,7 +62,7 @@ size_t contexts_of_attention(const FlowPlan& plan, const Config& config) {
     for (const FlowStage& stage : plan.stages)
         if (stage.on_npu())
             widths.emplace(stage.nodes[0].node->src[1]->ne[0], stage.nodes[0].node->src[2]->ne[0]);
-    return widths.size() * NpuAttention::contexts(static_cast<size_t>(config.cores));
+    return widths.size() * attention_contexts(static_cast<size_t>(config.cores));
 }
 
 }  // namespace rknpu2
