@@ -29,9 +29,9 @@ class Builder {
           way_(setting.matrices == MatricesOn::kCpu ? Way::kTogether : way_of(setting.design, rows.count)),
           graph_(rows),
           positions_(static_cast<int64_t>(positions_of(setting, kFullLayer, rows))),
-          skew_(setting.chunk_skew(rows.count, positions_)),
           places_(places_of(setting, rows)) {
         cut();
+        skew_ = setting.chunk_skew(rows.count, positions_, chunks_.size());
         done_.resize(chunks_.size());
         if (way_ == Way::kFlow) counts_ = {.flows = 1, .flow_chunks = chunks_.size()};
         if (setting.attends_on_npu(rows.count, positions_)) attend();
@@ -159,7 +159,7 @@ class Builder {
     Way way_;
     const Rows graph_;
     const int64_t positions_;
-    const int64_t skew_;
+    int64_t skew_ = 0;
     const Places places_;
     std::vector<Rows> chunks_;
     std::vector<PackedBlocks> packed_;       // by layer and chunk; empty: attention is the CPU's

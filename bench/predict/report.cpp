@@ -107,13 +107,15 @@ Json row_of(const Prediction& p) {
     const Setting& s = p.setting;
     const Utilisation& u = p.prefill.steady;
     const int64_t rows = std::min(s.ubatch, p.goal.prompt);
+    const int64_t chunk_rows = s.chunk_rows(rows, rows);
+    const auto chunks = static_cast<size_t>((rows + chunk_rows - 1) / chunk_rows);
     return {{"model", s.model.name},
             {"design", name_of(s.design)},
             {"precision", name_of(s.planes)},
             {"prompt", p.goal.prompt},
             {"context", p.goal.context},
-            {"chunk_rows", s.chunk_rows(rows, rows)},
-            {"chunk_skew", s.chunk_skew(rows, p.goal.prompt)},
+            {"chunk_rows", chunk_rows},
+            {"chunk_skew", s.chunk_skew(rows, p.goal.prompt, chunks)},
             {"pp_tps", p.prefill.tokens_per_second},
             {"share_of_int8_peak", p.peak_share},
             {"tg_tps", p.decode.tokens_per_second},

@@ -275,12 +275,12 @@ int64_t Setting::chunk_rows(int64_t rows, int64_t positions) const {
                                            : kFlowChunkRows;
 }
 
-int64_t Setting::chunk_skew(int64_t rows, int64_t positions) const {
+int64_t Setting::chunk_skew(int64_t rows, int64_t positions, size_t chunks) const {
     if (design == Design::kPlain) return 0;
     if (engine.chunk_skew > 0) return engine.chunk_skew;
     const size_t blocks =
         attends_on_npu(rows, positions) ? ceil_div(static_cast<size_t>(positions), kAttentionBlock) : 0;
-    return flow_skew(blocks, attention_sizes(model).block());
+    return flow_skew(chunks, blocks, attention_sizes(model).block());
 }
 
 bool Setting::attends_on_npu(int64_t tokens, int64_t positions) const {

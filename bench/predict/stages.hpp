@@ -116,7 +116,7 @@ struct Setting {
     // For a graph of `rows` whose attention sees so many positions.
     int64_t chunk_rows(int64_t rows, int64_t positions) const;
     // For that graph.
-    int64_t chunk_skew(int64_t rows, int64_t positions) const;
+    int64_t chunk_skew(int64_t rows, int64_t positions, size_t chunks) const;
     bool attends_on_npu(int64_t tokens, int64_t positions) const;
     // Rows of the NPU's input for each row of activations: 1 or 2.
     int planes_of(int64_t layer, Group group) const;

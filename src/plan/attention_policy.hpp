@@ -47,15 +47,19 @@ constexpr size_t kept_blocks(size_t bytes) {
     return std::max<size_t>(most / bytes, 1);
 }
 
-// How many stages a chunk of a flow is ahead of the next one. Half a layer is best by the model, as one chunk's
-// attention meets another's FFN. Not where large blocks of a layer are more than there is room for: chunks that are
-// further apart pack them again more often.
+// How many stages a chunk of a flow is ahead of the next one. By the model half a layer is best, as one chunk's attention
+// meets another's FFN. Chunks that are further apart pack keys and values again more often, since fewer layers have room.
+// So they are closer where there are many, and where large blocks of one layer are more than there is room for.
 inline constexpr int64_t kFlowSkew = 5;
 inline constexpr int64_t kFlowSkewOfLongCaches = 2;
+inline constexpr size_t kFewChunks = 5;
+inline constexpr int64_t kFlowSpread = 16;  // stages, of more chunks together
 // `blocks`: of a layer, of so many bytes each; 0: attention is the CPU's.
-constexpr int64_t flow_skew(size_t blocks, size_t bytes) {
+constexpr int64_t flow_skew(size_t chunks, size_t blocks, size_t bytes) {
     const bool fit = blocks <= kept_blocks(bytes) / kPlaces;
-    return blocks == 0 || bytes < kLargeBlock || fit ? kFlowSkew : kFlowSkewOfLongCaches;
+    const int64_t most = blocks == 0 || bytes < kLargeBlock || fit ? kFlowSkew : kFlowSkewOfLongCaches;
+    if (chunks <= kFewChunks) return most;
+    return std::max<int64_t>(kFlowSpread / static_cast<int64_t>(chunks), 1);
 }
 
 // `possible`: by its shape. tokens: of each sequence.

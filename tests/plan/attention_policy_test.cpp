@@ -42,12 +42,16 @@ TEST(AttentionPolicy, ChunksAreAsLongAsTheirTilesWant) {
     EXPECT_EQ(rows(kGemma, kLongPromptRows - 1), kFlowChunkRows);
 }
 
-TEST(AttentionPolicy, ChunksAreCloserWhereLargeBlocksHaveNoRoom) {
+TEST(AttentionPolicy, ChunksAreCloserWhereBlocksHaveNoRoom) {
     constexpr size_t kLlama2 = size_t{16} << 20, kLlama3 = size_t{4} << 20;
-    EXPECT_EQ(flow_skew(0, kLlama2), kFlowSkew);
-    EXPECT_EQ(flow_skew(4, kLlama2), kFlowSkew);
-    EXPECT_EQ(flow_skew(5, kLlama2), kFlowSkewOfLongCaches);
-    EXPECT_EQ(flow_skew(32, kLlama3), kFlowSkew);
+    EXPECT_EQ(flow_skew(4, 0, kLlama2), kFlowSkew);
+    EXPECT_EQ(flow_skew(2, 0, kLlama2), kFlowSkew);
+    EXPECT_EQ(flow_skew(4, 4, kLlama2), kFlowSkew);
+    EXPECT_EQ(flow_skew(4, 5, kLlama2), kFlowSkewOfLongCaches);
+    EXPECT_EQ(flow_skew(4, 32, kLlama3), kFlowSkew);
+    EXPECT_EQ(flow_skew(5, 2, kLlama3), kFlowSkew);
+    EXPECT_EQ(flow_skew(8, 2, kLlama3), 2);
+    EXPECT_EQ(flow_skew(50, 2, kLlama2), 1);
     EXPECT_EQ(kept_blocks(size_t{1} << 30), 1U);
 }
 

@@ -43,8 +43,8 @@ Result<bool> FlowAttention::step() {
     return false;
 }
 
-int64_t skew_of_chunks(const FlowPlan& plan) {
-    int64_t least = kFlowSkew;
+int64_t skew_of_chunks(const FlowPlan& plan, size_t chunks) {
+    int64_t least = flow_skew(chunks, 0, 1);
     for (const FlowStage& stage : plan.stages) {
         if (!stage.on_npu()) continue;
         const ggml_tensor* const keys = stage.nodes[0].node->src[1];
@@ -52,7 +52,7 @@ int64_t skew_of_chunks(const FlowPlan& plan) {
         const auto blocks = ceil_div(static_cast<size_t>(keys->ne[1]), kAttentionBlock);
         const AttentionSizes sizes(static_cast<size_t>(keys->ne[2]), static_cast<size_t>(keys->ne[0]),
                                    static_cast<size_t>(values->ne[0]));
-        least = std::min(least, flow_skew(blocks, sizes.block()));
+        least = std::min(least, flow_skew(chunks, blocks, sizes.block()));
     }
     return least;
 }

@@ -43,7 +43,7 @@ class FlowAttention {
 // How many contexts the flow's attentions on the NPU need.
 size_t contexts_of_attention(const FlowPlan& plan, const Config& config);
 
-// How many stages each chunk of the flow is to be ahead of the next one.
-int64_t skew_of_chunks(const FlowPlan& plan);
+// How many stages each of the flow's chunks is to be ahead of the next one.
+int64_t skew_of_chunks(const FlowPlan& plan, size_t chunks);
 
 }  // namespace rknpu2

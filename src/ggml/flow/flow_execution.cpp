@@ -47,7 +47,7 @@ class FlowExecution {
           plan_(plan),
           chunks_(cut_rows(tools.host, plan)),
           chunk_room_(std::ranges::max(chunks_, {}, &FlowChunk::count).count),
-          skew_(static_cast<size_t>(skew_of_chunks(plan))),
+          skew_(static_cast<size_t>(skew_of_chunks(plan, chunks_.size()))),
           progress_(chunks_.size()),
           begun_(plan.stages.size()),
           packed_(plan.groups.size()),
