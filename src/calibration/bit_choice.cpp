@@ -5,12 +5,14 @@
 #include <array>
 #include <numeric>
 #include <tuple>
+#include <utility>
 
 namespace rknpu2 {
 namespace {
 
 constexpr double kFourBits = 0.5;  // bytes
 constexpr double kEightBits = 1.0;
+constexpr double kLeastOfKind = 0.5;
 
 // By BitReason.
 constexpr const char* kReasons[] = {"four bits", "output head: eight bits", "eight bits: within the budget",
@@ -56,7 +58,13 @@ std::vector<bool> eight_bits_kept(std::span<const BitCandidate> candidates, doub
         return std::tuple(kind_of(candidates[i].name), -candidates[i].loss, i);
     };
     std::sort(order.begin(), order.end(), [&](size_t a, size_t b) { return rank(a) < rank(b); });
+    std::array<double, kKinds.size() + 1> wanted{};  // by kind: what eight bits for all of it take
+    for (const BitCandidate& weight : candidates)
+        if (!weight.fixed) wanted[kind_of(weight.name)] += (kEightBits - kFourBits) * weight.weights;
+    size_t kind = SIZE_MAX;
     for (const size_t i : order) {
+        const size_t its = kind_of(candidates[i].name);
+        if (its != std::exchange(kind, its) && left < kLeastOfKind * wanted[its]) break;
         const double more = (kEightBits - kFourBits) * candidates[i].weights;
         if (candidates[i].fixed || more > left) continue;
         left -= more;

@@ -4,8 +4,8 @@
 // The output head always does: its error is the next token's, and it weighs more than the rest together. The budget
 // of GGML_RKNPU2_COMPACT_BYTES, in bytes a weight over all weights with statistics, says what else: first k and v,
 // which are small, then down, then the attention's output, q, and gate and up; within a kind first what was measured
-// to lose most for its bytes when its activations are coarser (one_plane_divergence). What fits is taken (measured:
-// docs/quality.md). Where the head alone takes the budget, the budget is one of the other weights.
+// to lose most for its bytes when its activations are coarser (one_plane_divergence; docs/quality.md). The last kind is
+// one of which at least half fits: a few of its weights would gain little, and cost each token time. Where the head alone takes the budget, the budget is one of the other weights.
 //
 // Weights without second moments keep eight bits: four would be poor.
 #pragma once

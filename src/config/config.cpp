@@ -183,7 +183,8 @@ constexpr std::array kSettings = {
     Setting{"GGML_RKNPU2_PRECISION", "name", "balanced", "balanced, fast, exact, reference, naive, compact",
             "arithmetic of the matrix multiplications", one_of<&Config::precision, kPrecisionNames>},
     Setting{"GGML_RKNPU2_COMPACT_BYTES", "number", "0.63", "0.5 to 1, such as 0.75",
-            "with precision compact: bytes a weight, on average; what 0.5 leaves goes to weights that keep "
+            "with precision compact: bytes a weight on average, at most; what 0.5 leaves goes to weights "
+            "that keep "
             "eight bits",
             compact_bytes},
     Setting{"GGML_RKNPU2_CORES", "number", "3", "1 to 3", "NPU cores to use", number<&Config::cores, 1, 3>},

@@ -152,7 +152,9 @@ TEST(Prediction, CompactFollowsItsBudget) {
             const double layers = packed / weights;
             add(0, Group::kHead);
             const double all = packed / weights;
-            EXPECT_NEAR(all > bytes + 1e-9 ? layers : all, bytes, 0.012) << model;
+            const double spent = all > bytes + 1e-9 ? layers : all;
+            EXPECT_LE(spent, bytes + 1e-9) << model;
+            EXPECT_GE(spent, bytes - 0.11) << model;  // half of gate and up, the largest kind
             if (bytes == 0.63) {
                 EXPECT_EQ(setting.arithmetics_of(7, Group::kQkv),
                           (std::vector{NpuArithmetic::kInt4, NpuArithmetic::kInt8, NpuArithmetic::kInt8}));
@@ -161,17 +163,10 @@ TEST(Prediction, CompactFollowsItsBudget) {
     }
 }
 
-// A prompt is about as fast as with int8, whose rows have two planes. With the default of 0.63 bytes a weight
-// Llama-2-7B, whose K and V are large, decodes 6.03 tokens a second.
+// A prompt is about as fast as with int8, whose rows have two planes.
 TEST(Prediction, AimsOfCompact) {
-    struct Budget {
-        const char* model;
-        double bytes, decode;
-    };
-    for (const auto& [model, bytes, decode] :
-         {Budget{"Llama-2-7B", 0.63, 6.0}, {"Llama-2-7B", 0.59, 6.3}, {"Gemma-4-E4B-like", 0.63, 8.5}}) {
-        Setting setting = setting_of(model, Design::kPlugin, Planes::kCompact);
-        setting.compact_bytes = bytes;
+    for (const auto& [model, decode] : {std::pair{"Llama-2-7B", 6.3}, {"Gemma-4-E4B-like", 8.5}}) {
+        const Setting setting = setting_of(model, Design::kPlugin, Planes::kCompact);
         const Prediction compact = predict(setting, {});
         EXPECT_GE(compact.decode.tokens_per_second, decode) << model;
         EXPECT_GE(compact.decode.tokens_per_second,

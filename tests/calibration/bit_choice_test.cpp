@@ -69,10 +69,24 @@ TEST(BitChoice, WithinAKindWhatLosesMostForItsBytesComesFirst) {
     model["b.ffn_down.weight"] = entry(10, 10, false, 0.3F);
     model["c.ffn_down.weight"] = entry(10, 20, false, 0.4F);
     model["d.ffn_up.weight"] = entry(10, 10, false, 9.0F);
-    const BitChoice choice = choose_bits(model, 0.6);
-    EXPECT_EQ(choice.at("b.ffn_down.weight").bits, 8U);
-    for (const char* name : {"a.ffn_down.weight", "c.ffn_down.weight", "d.ffn_up.weight"})
+    const BitChoice choice = choose_bits(model, 0.74);  // 240 of 500 weights
+    for (const char* name : {"b.ffn_down.weight", "a.ffn_down.weight"})
+        EXPECT_EQ(choice.at(name).bits, 8U) << name;
+    for (const char* name : {"c.ffn_down.weight", "d.ffn_up.weight"})
         EXPECT_EQ(choice.at(name).bits, 4U) << name;
+}
+
+TEST(BitChoice, AKindOfWhichLessThanHalfFitsIsNotBegunAndNoneAfterIt) {
+    ModelStats model = small_model();
+    for (const char* name : {"blk.0.attn_output.weight", "blk.1.attn_output.weight"})
+        model.at(name).N = 64;  // they would fit without down, too
+    const auto down = [&](double budget) {
+        const BitChoice choice = choose_bits(model, budget);
+        EXPECT_EQ(choice.at("blk.0.attn_k.weight").bits, 8U);
+        return std::pair(choice.at("blk.0.ffn_down.weight").bits, choice.at("blk.0.attn_output.weight").bits);
+    };
+    EXPECT_EQ(down(0.66), std::pair(size_t{4}, size_t{4}));
+    EXPECT_EQ(down(0.71), std::pair(size_t{8}, size_t{8}));
 }
 
 TEST(BitChoice, AHeadThatTakesTheBudgetLeavesOneToTheOthers) {
