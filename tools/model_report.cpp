@@ -227,7 +227,7 @@ AttentionReport attention_of(const GgufFile& file, const ModelTraits& traits, co
     for (const uint64_t number : {report.key_width, report.value_width, report.kv_heads})
         if (number == 0 || number > kMost) return {};
     if (report.heads % report.kv_heads != 0) return {};
-    report.reason = attention_target(true, kPromptTokens, 4096, config);
+    report.reason = attention_target(true, {kPromptTokens, 1, 4096}, config);
     const AttentionSizes sizes(report.kv_heads, report.key_width, report.value_width);
     const auto cores = static_cast<size_t>(config.cores);
     report.contexts = attention_contexts(cores);

@@ -285,8 +285,9 @@ int64_t Setting::chunk_skew(int64_t rows, int64_t positions, size_t chunks) cons
 
 bool Setting::attends_on_npu(int64_t tokens, int64_t positions) const {
     if (design == Design::kPlain || attention == AttentionOn::kCpu) return false;
-    return attention == AttentionOn::kNpu || (tokens >= static_cast<int64_t>(kFewestTokens) &&
-                                              positions >= static_cast<int64_t>(kFewestPositions));
+    const AttentionCall call{static_cast<size_t>(tokens), static_cast<size_t>(model.heads / model.kv_heads),
+                             static_cast<size_t>(positions)};
+    return attention == AttentionOn::kNpu || faster_attention(call) == AttentionReason::kOnNpu;
 }
 
 Way way_of(Design design, int64_t rows) {

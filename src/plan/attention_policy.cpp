@@ -20,15 +20,21 @@ const char* attention_reason_text(AttentionReason reason) {
     return kTexts[static_cast<size_t>(reason)];
 }
 
-AttentionReason attention_target(bool possible, size_t tokens, size_t positions, const Config& config) {
+AttentionReason faster_attention(const AttentionCall& call) {
     static_assert(kFewestTokens == kFlowChunkRows);
+    const bool many = call.tokens >= kFewestTokens;
+    if (!many && (call.tokens < kFewestOfFew || call.tokens * call.group < kFewestQueries))
+        return AttentionReason::kFewTokens;
+    const size_t fewest = many ? kFewestPositions : kFewestPositionsOfFew;
+    return call.positions < fewest ? AttentionReason::kFewPositions : AttentionReason::kOnNpu;
+}
+
+AttentionReason attention_target(bool possible, const AttentionCall& call, const Config& config) {
     const bool rounds = config.precision == Precision::kReference || config.precision == Precision::kNaive;
     if (config.attention == Attention::kCpu) return AttentionReason::kSettingCpu;
     if (rounds) return AttentionReason::kNoFp16;
     if (!possible) return AttentionReason::kShape;
-    if (config.attention == Attention::kNpu) return AttentionReason::kOnNpu;
-    if (tokens < kFewestTokens) return AttentionReason::kFewTokens;
-    return positions < kFewestPositions ? AttentionReason::kFewPositions : AttentionReason::kOnNpu;
+    return config.attention == Attention::kNpu ? AttentionReason::kOnNpu : faster_attention(call);
 }
 
 }  // namespace rknpu2

@@ -8,7 +8,9 @@
 //
 // auto: the NPU from kFewestTokens tokens of a sequence and kFewestPositions positions on. By the model of
 // docs/performance.md a prompt of 512 tokens gains with every family, one of 256 loses up to some per cent with
-// 7B and more, since the NPU is busy with the layers' other multiplications then.
+// 7B and more, since the NPU is busy with the layers' other multiplications then. A few tokens, of a draft, go there from
+// kFewestQueries query rows of a head of keys and kFewestPositionsOfFew positions on: keys and values are read once for all of
+// them, where the CPU computes row by row. Eight tokens after 4096 take 0.5 to 0.9 of the time with models of shared heads.
 #pragma once
 
 #include <algorithm>
@@ -35,6 +37,9 @@ const char* attention_reason_text(AttentionReason reason);
 
 inline constexpr size_t kFewestTokens = 64;  // a flow's chunk
 inline constexpr size_t kFewestPositions = 512;
+inline constexpr size_t kFewestQueries = 48;
+inline constexpr size_t kFewestPositionsOfFew = 1024;
+inline constexpr size_t kFewestOfFew = 4;  // tokens: one never pays, whatever shares its keys
 
 // Attentions under way at the same time.
 inline constexpr size_t kPlaces = 2;
@@ -62,7 +67,15 @@ constexpr int64_t flow_skew(size_t chunks, size_t blocks, size_t bytes) {
     return std::max<int64_t>(kFlowSpread / static_cast<int64_t>(chunks), 1);
 }
 
-// `possible`: by its shape. tokens: of each sequence.
-AttentionReason attention_target(bool possible, size_t tokens, size_t positions, const Config& config);
+struct AttentionCall {
+    size_t tokens = 0;  // of each sequence
+    size_t group = 1;   // query heads of a head of keys
+    size_t positions = 0;
+};
+
+// kOnNpu, kFewTokens or kFewPositions, with auto.
+AttentionReason faster_attention(const AttentionCall& call);
+// `possible`: by its shape.
+AttentionReason attention_target(bool possible, const AttentionCall& call, const Config& config);
 
 }  // namespace rknpu2

@@ -80,6 +80,30 @@ TEST(Generation, WakingCounts) {
     EXPECT_EQ(std::ranges::count(places_of(setting, {512, 1}), Place::kWokenCpu), 0);
 }
 
+// Attention of a few rows is where it is faster, or within 2 % of that, from where on the NPU may have it.
+TEST(Generation, AttentionOfSeveralRowsIsWhereItIsFaster) {
+    int on_npu = 0;
+    for (const char* const model : {"SmolLM2-135M", "TinyLlama-1.1B", "Gemma-3-1B", "Qwen2.5-1.5B",
+                                    "Llama-2-7B", "Llama-3.1-8B", "Ministral-3-3B"}) {
+        Setting setting = setting_of(model, Design::kPlugin, Planes::kBalanced);
+        for (const int64_t context : {1024, 4096, 8192}) {
+            for (const int64_t rows : {1, 2, 4, 8, 16, 48}) {
+                SCOPED_TRACE(::testing::Message() << model << ' ' << context << ' ' << rows);
+                const auto seconds = [&](AttentionOn where) {
+                    setting.attention = where;
+                    return predict(setting, {.prompt = 1, .context = context, .rows = rows}).decode.seconds;
+                };
+                const double cpu = seconds(AttentionOn::kCpu), npu = seconds(AttentionOn::kNpu);
+                const double choice = seconds(AttentionOn::kAuto);
+                EXPECT_LE(choice, 1.02 * cpu) << "never slower than by the CPU";
+                if (rows >= 16 && setting.model.heads > 2 * setting.model.kv_heads) EXPECT_EQ(choice, npu);
+                on_npu += choice < cpu ? 1 : 0;
+            }
+        }
+    }
+    EXPECT_GT(on_npu, 40);
+}
+
 TEST(Generation, TablesHoldWhatWasModelled) {
     const Generation g = generation_for("Gemma-3-1B", Planes::kBalanced, 8.5, {.context = 4096, .rows = 8});
     CsvTable table(generations_csv({g}), "out.csv");

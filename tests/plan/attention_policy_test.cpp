@@ -13,13 +13,13 @@ AttentionReason of(Attention setting, Precision precision, bool possible, size_t
     Config config;
     config.attention = setting;
     config.precision = precision;
-    return attention_target(possible, tokens, positions, config);
+    return attention_target(possible, {tokens, 1, positions}, config);
 }
 
 TEST(AttentionPolicy, EachReason) {
     using enum AttentionReason;
     EXPECT_EQ(of(Attention::kAuto, Precision::kBalanced, true, 64, 512), kOnNpu);
-    EXPECT_EQ(of(Attention::kAuto, Precision::kBalanced, true, 63, 512), kFewTokens);
+    EXPECT_EQ(of(Attention::kAuto, Precision::kBalanced, true, 47, 4096), kFewTokens);
     EXPECT_EQ(of(Attention::kAuto, Precision::kBalanced, true, 64, 511), kFewPositions);
     EXPECT_EQ(of(Attention::kNpu, Precision::kExact, true, 1, 1), kOnNpu);
     EXPECT_EQ(of(Attention::kNpu, Precision::kFast, false, 64, 512), kShape);
@@ -28,6 +28,17 @@ TEST(AttentionPolicy, EachReason) {
     EXPECT_EQ(of(Attention::kCpu, Precision::kReference, false, 1, 1), kSettingCpu);
     for (int reason = 0; reason < kAttentionReasons; ++reason)
         EXPECT_STRNE(attention_reason_text(static_cast<AttentionReason>(reason)), "");
+}
+
+// Where the heads of a group share keys, a few tokens have many rows.
+TEST(AttentionPolicy, FewTokensOfLargeGroupsInLongContexts) {
+    using enum AttentionReason;
+    EXPECT_EQ(faster_attention({8, 6, 1024}), kOnNpu);
+    EXPECT_EQ(faster_attention({8, 6, 1023}), kFewPositions);
+    EXPECT_EQ(faster_attention({7, 6, 16384}), kFewTokens);
+    EXPECT_EQ(faster_attention({48, 1, 1024}), kOnNpu);
+    EXPECT_EQ(faster_attention({3, 71, 16384}), kFewTokens);
+    EXPECT_EQ(faster_attention({64, 1, 512}), kOnNpu);
 }
 
 TEST(AttentionPolicy, ChunksAreAsLongAsTheirTilesWant) {

@@ -84,9 +84,11 @@ AttentionReason choose_attention(const Host& host, const ggml_tensor* node) {
     for (const Source cache : {kKeys, kValues})
         if (possible && host.config.attention == Attention::kAuto)
             possible = node->src[cache]->type != GGML_TYPE_F32;
-    const AttentionReason reason =
-        attention_target(possible, possible ? elements(node->src[kQueries], 1) : 0,
-                         possible ? elements(node->src[kKeys], 1) : 0, host.config);
+    const ggml_tensor *const q = node->src[kQueries], *const k = node->src[kKeys];
+    const AttentionCall call =
+        possible ? AttentionCall{elements(q, 1), elements(q, 2) / elements(k, 2), elements(k, 1)}
+                 : AttentionCall{};
+    const AttentionReason reason = attention_target(possible, call, host.config);
     return reason == AttentionReason::kOnNpu && is_refused(host, node) ? AttentionReason::kNoRoom : reason;
 }
 
