@@ -97,18 +97,15 @@ void place_plain(const GgufTensor& tensor, const MatmulProblem& problem, const M
                  const FindStatistics& find_statistics, TensorReport& report) {
     const Recipe recipe = recipe_for(tensor, model.config, find_statistics, report);
     put_on_npu(problem, recipe, model.config, report);
-    Config config = model.config;
     const bool keeps_eight_bits =
-        config.precision == Precision::kCompact && recipe.arithmetic == NpuArithmetic::kInt8;
-    if (keeps_eight_bits) config.precision = recipe.planes == 2 ? Precision::kBalanced : Precision::kFast;
-    // Times are those of eight bits; where it is computed is the model's setting.
+        model.config.precision == Precision::kCompact && recipe.arithmetic == NpuArithmetic::kInt8;
     const auto target_of = [&](size_t rows) {
-        MatrixCall call{problem.K, problem.N, rows, tensor.bytes};
-        TargetChoice choice = matrix_target(call, config);
-        const TargetChoice placed = matrix_target(call, model.config);
-        choice.target = placed.target;
-        choice.reason = placed.reason;
-        return choice;
+        return matrix_target({.K = problem.K,
+                              .N = problem.N,
+                              .rows = rows,
+                              .raw_bytes = tensor.bytes,
+                              .eight_bits = keeps_eight_bits ? problem.N : 0},
+                             model.config);
     };
     report.token = target_of(1);
     report.prompt = target_of(kPromptTokens);

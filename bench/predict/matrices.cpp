@@ -8,10 +8,15 @@
 namespace rknpu2 {
 namespace {
 
-MatrixCall call_of(const Setting& setting, Group group, int64_t rows) {
+MatrixCall call_of(const Setting& setting, int64_t layer, Group group, int64_t rows) {
     MatrixCall call{.rows = static_cast<size_t>(rows)};
     double weights = 0;
-    for (const WeightShape& weight : weights_of(setting.model, group)) {
+    const std::vector<NpuArithmetic> arithmetics = setting.arithmetics_of(layer, group);
+    const std::vector<WeightShape> shapes = weights_of(setting.model, group);
+    for (size_t i = 0; i < shapes.size(); ++i) {
+        const WeightShape& weight = shapes[i];
+        if (setting.planes == Planes::kCompact && arithmetics[i] == NpuArithmetic::kInt8)
+            call.eight_bits += static_cast<size_t>(weight.N);
         call.K = static_cast<size_t>(weight.K);
         call.N += static_cast<size_t>(weight.N);
         weights += static_cast<double>(weight.N * weight.K);
@@ -47,8 +52,8 @@ Places places_of(const Setting& setting, const Rows& rows) {
                        : setting.planes == Planes::kCompact ? Precision::kCompact
                                                             : Precision::kBalanced;
     std::vector<WayPoint> points;
-    const auto add = [&](Group group) {
-        const TargetChoice choice = matrix_target(call_of(setting, group, rows.count), config, rates);
+    const auto add = [&](int64_t layer, Group group) {
+        const TargetChoice choice = matrix_target(call_of(setting, layer, group, rows.count), config, rates);
         points.push_back({.npu_us = choice.npu_us,
                           .cpu_us = choice.cpu_us,
                           .may_cpu = choice.reason == TargetReason::kMatrixFasterOnNpu ||
@@ -56,9 +61,9 @@ Places places_of(const Setting& setting, const Rows& rows) {
     };
     for (int64_t layer = 0; layer < setting.model.layers; ++layer) {
         for (const Group group : kLayerGroups)
-            add(group);
+            add(layer, group);
     }
-    add(Group::kHead);
+    add(0, Group::kHead);
     const std::vector<Target> targets = cheapest_way(points, rates.wake_ns / 1e3);
     bool asleep = true;
     for (size_t i = 0; i < places.size(); ++i) {

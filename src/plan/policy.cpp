@@ -84,15 +84,19 @@ const char* target_reason_text(TargetReason reason) {
 
 TargetChoice matrix_target(const MatrixCall& call, const Config& config, const BoardRates& rates) {
     if (config.precision == Precision::kReference) return {Target::kNpu, TargetReason::kMatrixPrecision};
-    const WeightPlan plan = plan_weight(call.N, call.K, recipe_of(config.precision, call.float_activations),
-                                        config.cores, static_cast<size_t>(config.columns));
-    TargetChoice choice{Target::kNpu, TargetReason::kPlainMatrix,
-                        npu_us(plan, call.rows, rates) + around_us(plan, call.rows, rates),
-                        cpu_us(1, call.raw_bytes, call.rows, call.K, call.N, rates)};
+    const auto us_of = [&](size_t N, Precision precision) {
+        if (N == 0) return 0.0;
+        const WeightPlan plan = plan_weight(N, call.K, recipe_of(precision, call.float_activations),
+                                            config.cores, static_cast<size_t>(config.columns));
+        return npu_us(plan, call.rows, rates) + around_us(plan, call.rows, rates);
+    };
+    TargetChoice choice{
+        Target::kNpu, TargetReason::kPlainMatrix,
+        us_of(call.N - call.eight_bits, config.precision) + us_of(call.eight_bits, Precision::kFast),
+        cpu_us(1, call.raw_bytes, call.rows, call.K, call.N, rates)};
     if (config.matrices == Matrices::kNpu) return choice;
-    const bool arithmetic_is_asked_for =
-        call.float_activations ||
-        (config.precision != Precision::kBalanced && config.precision != Precision::kFast);
+    const bool arithmetic_is_asked_for = call.float_activations || config.precision == Precision::kExact ||
+                                         config.precision == Precision::kNaive;
     if (arithmetic_is_asked_for) {
         choice.reason = TargetReason::kMatrixPrecision;
     } else if (call.rows >= static_cast<size_t>(kFewestFlowRows)) {

@@ -29,6 +29,7 @@ struct MatrixCall {
     size_t rows = 0;                 // of activations
     size_t raw_bytes = 0;            // of the weights as stored
     bool float_activations = false;  // as in WeightSource
+    size_t eight_bits = 0;           // of N: what keeps eight bits with `compact`, when all else has four
 
     auto operator<=>(const MatrixCall&) const = default;
 };

@@ -40,9 +40,11 @@ class WeightStore {
         return made;
     }
 
-    bool contains(const WeightKey& key) const {
+    // Null: it is not there.
+    Form known(const WeightKey& key) const {
         const std::lock_guard lock(mutex_);
-        return forms_.contains(key);
+        const auto found = forms_.find(key);
+        return found == forms_.end() ? Form{} : found->second;
     }
 
     // Bytes [offset, offset + bytes) have been or are about to be written.

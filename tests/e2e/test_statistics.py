@@ -60,6 +60,15 @@ class Statistics(HostTest):
         self.assertLessEqual(streamed, 1.03 * packed)
         print(f"compact: {streamed / packed:.3f} of the packed weights a token")
 
+    def test_compact_leaves_single_tokens_to_the_cpu(self):
+        """As the cost model says it of so small a model; its prompts are the NPU's, in four bits."""
+        run = self.complete(count=4, prompt="One, two, three, four. " * 25 + harness.CAPITAL, precision="compact",
+                            extra={"GGML_RKNPU2_STATISTICS": str(self.gathered()), "GGML_RKNPU2_MATRICES": "auto"})
+        self.assertIn("Paris", run.out)
+        self.assertGreater(run.stats.document["flows"], 0)
+        self.assertGreater(len([weight for weight in run.stats.weights if weight["packed_bytes"] < 0.6 * weight["N"] * weight["K"]]), 140)
+        self.assertGreaterEqual(run.stats.document["matrices_on_cpu"], 3 * (ALL_WEIGHTS - 1))
+
     def test_a_damaged_file_is_one_clear_line(self):
         path = self.gathered()
         path.write_bytes(path.read_bytes()[:-100])

@@ -143,6 +143,17 @@ TEST(Policy, PlainMatricesAreTheNpusUnlessTheModelIsAsked) {
         hinted.float_activations = true;
         EXPECT_EQ(matrix_target(hinted, config).target, Target::kNpu) << "the CPU would round them to 8 bits";
         EXPECT_EQ(matrix_target(hinted, config).reason, TargetReason::kMatrixPrecision);
+        config.precision = Precision::kCompact;
+        EXPECT_EQ(matrix_target(call(1, kQ8), config).reason, TargetReason::kMatrixFasterOnNpu);
+        EXPECT_EQ(matrix_target(call(512, kQ4), config).reason, TargetReason::kMatrixFlows);
+        MatrixCall kept = call(1, kQ4);
+        const double four_bits = matrix_target(kept, config).npu_us;
+        kept.eight_bits = N / 2;
+        const double half = matrix_target(kept, config).npu_us;
+        kept.eight_bits = N;
+        EXPECT_EQ(matrix_target(kept, config).reason, TargetReason::kMatrixFasterOnCpu);
+        EXPECT_LT(four_bits, half);
+        EXPECT_LT(half, matrix_target(kept, config).npu_us);
         for (const Precision precision : {Precision::kReference, Precision::kExact, Precision::kNaive}) {
             config.precision = precision;
             EXPECT_EQ(matrix_target(call(1, kQ4), config).target, Target::kNpu);

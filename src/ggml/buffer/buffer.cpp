@@ -152,9 +152,9 @@ Result<std::shared_ptr<const PackedWeight>> packed_weight(Host& host, const ggml
     });
 }
 
-bool is_packed(const Host& host, const ggml_tensor* op) {
+std::shared_ptr<const PackedWeight> known_weight(const Host& host, const ggml_tensor* op) {
     const Buffer& buffer = *our_buffer(host, op->src[0]->buffer);
-    return buffer.weights.contains(key_of(host, buffer, op, -1));
+    return buffer.weights.known(key_of(host, buffer, op, -1));
 }
 
 Status pack_together(Host& host, Nodes matmuls, std::vector<std::shared_ptr<const PackedWeight>>& weights) {

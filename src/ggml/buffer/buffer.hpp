@@ -49,8 +49,11 @@ Buffer* our_buffer(const Host& host, const ggml_backend_buffer* buffer);
 // bytes are given back, unless the CPU may multiply by them, too.
 Result<std::shared_ptr<const PackedWeight>> packed_weight(Host& host, const ggml_tensor* op, int expert = -1,
                                                           ReservedWeight* reserved = nullptr);
-// Is there one already?
-bool is_packed(const Host& host, const ggml_tensor* op);
+// The one that there is already; null: there is none.
+std::shared_ptr<const PackedWeight> known_weight(const Host& host, const ggml_tensor* op);
+inline bool is_packed(const Host& host, const ggml_tensor* op) {
+    return known_weight(host, op) != nullptr;
+}
 
 // Fills `weights` with the packed weights of multiplications by the same activations. If none was packed
 // before, they are packed side by side, so that one run of the NPU can do several of them.

@@ -22,8 +22,8 @@ struct Unit {
 
 bool chooses(const Host& host) {
     const Precision precision = host.config.precision;
-    return host.config.matrices == Matrices::kAuto &&
-           (precision == Precision::kBalanced || precision == Precision::kFast) &&
+    return host.config.matrices == Matrices::kAuto && precision != Precision::kExact &&
+           precision != Precision::kNaive && precision != Precision::kReference &&
            host.calibration == nullptr && host.sensitivity == nullptr && host.checksums == nullptr;
 }
 
@@ -75,13 +75,23 @@ class Placement {
         return decision.target == Target::kNpu && host_.ggml.op(node(i)) == Op::kMatMul;
     }
 
+    bool keeps_eight_bits(const ggml_tensor* product) const {
+        if (host_.config.precision != Precision::kCompact) return false;
+        const auto packed = known_weight(host_, product);
+        return packed != nullptr && packed->plan.recipe.arithmetic == NpuArithmetic::kInt8;
+    }
+
     WayPoint point_of(const Unit& unit) {
         MatrixCall call;
         WayPoint point{.by_team = false};
         for (const size_t product : unit.products) {
             const MatrixCall one = matrix_call(host_, node(product));
-            call = {one.K, call.N + one.N, rows_ == 0 ? one.rows : rows_, call.raw_bytes + one.raw_bytes,
-                    call.float_activations || one.float_activations};
+            call = {one.K,
+                    call.N + one.N,
+                    rows_ == 0 ? one.rows : rows_,
+                    call.raw_bytes + one.raw_bytes,
+                    call.float_activations || one.float_activations,
+                    call.eight_bits + (keeps_eight_bits(node(product)) ? one.N : 0)};
             point.by_team |= is_for_team(host_.ggml, node(product));
             if (buffer_of(product).forms.load() != Buffer::Forms::kBoth) point.may_cpu = false;
             if (is_packed(host_, node(product))) continue;
@@ -117,7 +127,12 @@ void decide_forms(Host& host, const ggml_cgraph* graph, Placement& placement) {
             const MatrixCall call = matrix_call(host, graph->nodes[product]);
             const Recipe recipe = recipe_of(host.config.precision, call.float_activations);
             undecided.insert(&buffer);
-            bytes += call.raw_bytes + plan_weight(call.N, call.K, recipe, host.config.cores).packed_bytes();
+            const auto packed =
+                static_cast<double>(plan_weight(call.N, call.K, recipe, host.config.cores).packed_bytes());
+            const bool four_bits = recipe.arithmetic == NpuArithmetic::kInt4;  // some will keep eight
+            bytes += call.raw_bytes +
+                     static_cast<size_t>(packed *
+                                         (four_bits ? host.config.compact_bytes / kLeastCompactBytes : 1));
         }
     }
     if (undecided.empty()) return;
