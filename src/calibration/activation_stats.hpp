@@ -36,7 +36,6 @@ struct ActivationStats {
     std::vector<float> mean_square;                // [K], finite, not negative
     bool output = false;                           // its results are the logits
     std::shared_ptr<const SecondMoments> moments;  // of this K; null: not gathered, or not read
-    bool moments_left_out = false;                 // they are in the file, and were not read
     // Nats, 0 or more: how far the next-token distribution moves when the activations of this weight alone
     // lose their second plane. Measured by a second run (ggml/diagnostics/sensitivity.hpp).
     float one_plane_divergence = kNotMeasured;

@@ -210,12 +210,7 @@ Result<ModelStats> decode_stats(const std::string& content, Moments moments) {
     for (uint32_t i = 0; i < count; ++i)
         RKNPU2_RETURN_IF_ERROR(decode_entry(entries, version, statistics, numbers));
     if (entries.remaining() != 0) return bad("longer than its entries");
-    if (version != kVersion) return statistics;
-    if (moments == Moments::kLeaveOut) {
-        for (const auto& [name, number] : numbers)
-            statistics.at(name).moments_left_out = true;
-        return statistics;
-    }
+    if (version != kVersion || moments == Moments::kLeaveOut) return statistics;
     if (content.size() < first + sizeof(uint32_t) + kSumBytes) return bad("cut short");
     ByteReader rest = RKNPU2_TAKE(checked_part(content, first, content.size()));
     const MomentTables tables = RKNPU2_TAKE(decode_tables(rest));

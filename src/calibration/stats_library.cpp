@@ -60,15 +60,14 @@ std::optional<ModelStats> read_usable(const std::string& path, Moments moments, 
 }
 
 bool any_moments(const ModelStats& statistics) {
-    return std::any_of(statistics.begin(), statistics.end(), [](const auto& item) {
-        return item.second.moments != nullptr || item.second.moments_left_out;
-    });
+    return std::any_of(statistics.begin(), statistics.end(),
+                       [](const auto& item) { return item.second.moments != nullptr; });
 }
 
 }  // namespace
 
 StatsLibrary::StatsLibrary(ModelStats statistics, const WantedStats& wanted)
-    : wanted_(wanted), of_one_model_(true), has_moments_(any_moments(statistics)) {
+    : wanted_(wanted), of_one_model_(true) {
     load(*models_.emplace_back(std::make_unique<Model>()), std::move(statistics));
 }
 
@@ -82,12 +81,12 @@ StatsLibrary::StatsLibrary(const fs::path& directory, const WantedStats& wanted)
         model->path = path.string();
         for (const auto& [name, entry] : *statistics)
             model->fingerprints.insert(entry.fingerprint);
-        has_moments_ = has_moments_ || any_moments(*statistics);
         models_.push_back(std::move(model));
     }
 }
 
-void StatsLibrary::load(Model& model, ModelStats statistics) const {
+void StatsLibrary::load(Model& model, ModelStats statistics) {
+    if (any_moments(statistics)) has_moments_ = true;
     model.planes = choose_planes(statistics);
     model.bits = choose_bits(statistics, wanted_.compact_bytes);
     model.statistics = std::move(statistics);

@@ -6,6 +6,7 @@
 // models can lie in one directory. A file is read when the first weight that it knows is packed. Thread safe.
 #pragma once
 
+#include <atomic>
 #include <filesystem>
 #include <memory>
 #include <mutex>
@@ -44,7 +45,7 @@ class StatsLibrary {
         const std::string& path;  // of the file; empty when the statistics came from memory
     };
     std::optional<Found> find(const WeightSource& weight);
-    // Of any weight of any model.
+    // Of any weight of the one model, or of a model of which a weight was found.
     bool has_moments() const { return has_moments_; }
 
   private:
@@ -57,13 +58,13 @@ class StatsLibrary {
         BitChoice bits;
     };
     static std::optional<Found> find_in(const Model& model, const WeightSource& weight, uint64_t fingerprint);
-    void load(Model& model, ModelStats statistics) const;
+    void load(Model& model, ModelStats statistics);
 
     const WantedStats wanted_;
     std::mutex mutex_;
     std::vector<std::unique_ptr<Model>> models_;
     bool of_one_model_;
-    bool has_moments_ = false;
+    std::atomic<bool> has_moments_{false};
     bool other_model_reported_ = false;
 };
 

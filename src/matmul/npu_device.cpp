@@ -75,7 +75,7 @@ Recipe NpuDevice::recipe_for(const WeightSource& source,
 }
 
 // Four bits without second moments would be poor, and eight are not what was asked for. But of a model with moments a
-// few weights may have none, and so may a second model beside it, such as a draft: whichever comes first.
+// few weights may have none, and so may a second model that comes after it, such as a draft or one for pictures.
 Status NpuDevice::check_moments(const WeightSource& source, const std::optional<StatsLibrary::Found>& found) {
     // Experts have no statistics.
     if (npu_.config.precision != Precision::kCompact || source.float_activations || source.expert >= 0)

@@ -61,17 +61,25 @@ TEST_F(StatsLibraryTest, EachModelFindsItsOwn) {
     EXPECT_THAT(lines_, IsEmpty());
 }
 
-// Known without reading them.
-TEST_F(StatsLibraryTest, SaysWhetherThereAreSecondMoments) {
-    const Matrices x(40, 33, 100, 1);
+// What lies in the directory for other models says nothing about one that has no file there.
+TEST_F(StatsLibraryTest, SaysWhetherAModelThatWasFoundHasSecondMoments) {
+    const Matrices x(40, 33, 100, 1), y(40, 33, 100, 2);
     ModelStats statistics = gathered(x);
-    EXPECT_TRUE(StatsLibrary(statistics).has_moments());
+    const WantedStats wanted{.moments = Moments::kRead};
+    const auto is_had = [&] {
+        StatsLibrary library(folder_, wanted);
+        EXPECT_FALSE(library.find(y.source()));
+        EXPECT_FALSE(library.has_moments());
+        EXPECT_TRUE(library.find(x.source()));
+        return library.has_moments();
+    };
+    EXPECT_TRUE(StatsLibrary(statistics, wanted).has_moments());
     write("with.rknpucal", encode_stats(statistics));
-    EXPECT_TRUE(StatsLibrary(folder_).has_moments());
+    EXPECT_TRUE(is_had());
     statistics.begin()->second.moments = nullptr;
-    EXPECT_FALSE(StatsLibrary(statistics).has_moments());
+    EXPECT_FALSE(StatsLibrary(statistics, wanted).has_moments());
     write("with.rknpucal", encode_stats(statistics));
-    EXPECT_FALSE(StatsLibrary(folder_).has_moments());
+    EXPECT_FALSE(is_had());
 }
 
 TEST_F(StatsLibraryTest, TheYoungestFileOfAModelCounts) {
