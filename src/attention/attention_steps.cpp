@@ -217,10 +217,7 @@ Status AttentionSteps::bind_unit(AttentionUnit& unit, size_t slot) {
         const Slice c = RKNPU2_TAKE(npu_.areas.result(domain_, result, bytes));
         BoundRun run{context, bucket, cube, {}, {}, {}, {c.data(), rows}};
         run.activations = RKNPU2_TAKE(context->described(Operand::kActivations, bucket, a, a.bytes));
-        // Imported here once, so that a runtime that refuses such a slice says so before a run wants it.
-        run.weights =
-            RKNPU2_TAKE(context->is_new() ? context->view(Operand::kWeights, bucket, b, b.bytes)
-                                          : context->described(Operand::kWeights, bucket, b, b.bytes));
+        run.weights = RKNPU2_TAKE(context->tried(Operand::kWeights, bucket, b, b.bytes));
         run.result = RKNPU2_TAKE(context->described(Operand::kResult, bucket, c, c.bytes));
         return run;
     };

@@ -23,6 +23,13 @@ Result<View> CachedContext::view(Operand operand, size_t row_index, const Slice&
     return view;
 }
 
+Result<View> CachedContext::tried(Operand operand, size_t row_index, const Slice& slice, size_t bytes) {
+    if (has_tried_) return described(operand, row_index, slice, bytes);
+    const View view = RKNPU2_TAKE(this->view(operand, row_index, slice, bytes));
+    has_tried_ = true;
+    return view;
+}
+
 Status CachedContext::import(const View& view) {
     if (view.whole || imports_.contains(view)) return {};
     if (key_.set == ContextKey::kAttention && imports_.size() >= kMostImports) {

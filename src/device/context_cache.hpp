@@ -58,12 +58,13 @@ class CachedContext {
     // The same, and imports what must be. Not while the context runs, unless it has been imported.
     Result<View> view(Operand operand, size_t row_index, const Slice& slice, size_t bytes);
 
+    // As view() until that has succeeded once, then as described(): a runtime that refuses such slices says so before a run
+    // wants one.
+    Result<View> tried(Operand operand, size_t row_index, const Slice& slice, size_t bytes);
+
     Status activations_written(const View& view) {
         return coherency_.activations_written(*context_, *view.memory, view.bytes);
     }
-
-    // The first time that it is asked.
-    bool is_new() { return std::exchange(new_, false); }
 
     // Selects the row count and binds what is not bound already; imports what has not been.
     Status prepare(size_t row_index, const View& activations, const View& weights, const View& result);
@@ -90,7 +91,7 @@ class CachedContext {
     View weights_;
     View result_;
     Status failure_;
-    bool new_ = true;
+    bool has_tried_ = false;
 };
 
 class ContextCache {

@@ -363,27 +363,6 @@ TEST_F(NpuAttentionTest, TheCpuIsAskedForWhereThePolicySaysSo) {
     EXPECT_EQ(counters_.faults.by_cpu, 1U);
 }
 
-// Before any run wants them.
-TEST_F(NpuAttentionTest, OperandsThatAreRefusedFailNoRun) {
-    test::Random random;
-    HeadsShape shape;
-    shape.tokens = 5;
-    shape.positions = 50;
-    Heads heads(shape, random);
-    for (const StatusCode code : {StatusCode::kOutOfMemory, StatusCode::kDeviceError}) {
-        FakeState state;
-        NpuResources npu(std::make_unique<FakeRuntime>(state), config_, counters_, nullptr);
-        state.refuses_imports = code;
-        const Status status = attend(npu, heads.problem());
-        EXPECT_EQ(status.code(), code == StatusCode::kOutOfMemory ? code : StatusCode::kUnsupported)
-            << status.to_string();
-        EXPECT_EQ(counters_.faults.failed_runs, 0U);
-        EXPECT_EQ(state.runs, 0);
-        state.refuses_imports = StatusCode::kOk;
-        EXPECT_TRUE(attend(npu, heads.problem()).ok());
-    }
-}
-
 TEST_F(NpuAttentionTest, NoMemoryIsSaid) {
     test::Random random;
     HeadsShape shape;

@@ -37,6 +37,7 @@ struct FakeState {
     std::function<void()> before_run;              // called by every run, on its thread
     std::function<void()> before_import;           // and by every import
     StatusCode refuses_imports = StatusCode::kOk;  // else how it refuses them
+    size_t refused_columns = 0;                    // N of the contexts that it refuses them to; 0: all
     std::atomic<int> running{0};                   // runs that have begun and not ended
     std::atomic<int> failing_runs{1};              // from then on, one after the other
     std::atomic<int> runs_after_failure{0};        // in contexts in which one had failed
@@ -112,7 +113,8 @@ class FakeContext final : public NpuContext {
     Result<std::unique_ptr<NpuMemory>> import_slice(const NpuMemory& memory, size_t offset,
                                                     size_t bytes) override {
         if (state_.before_import) state_.before_import();
-        if (state_.refuses_imports != StatusCode::kOk)
+        if (state_.refuses_imports != StatusCode::kOk &&
+            (state_.refused_columns == 0 || state_.refused_columns == spec_.N))
             return Status(state_.refuses_imports, "the fake imports nothing");
         const auto& whole = static_cast<const FakeMemory&>(memory);
         if (offset + bytes > whole.size()) return Status(StatusCode::kInvalidArgument, "slice out of bounds");

@@ -19,6 +19,10 @@ Status compute_token(const Host& host, OneThreadCpus& one_thread_cpus, const ggm
     return status_of_cpu(status, node);
 }
 
+bool is_for_cpu(const Status& failure) {
+    return failure.code() == StatusCode::kOutOfMemory || failure.code() == StatusCode::kUnsupported;
+}
+
 }  // namespace
 
 void NodeAttention::begin(const ggml_tensor* node, uint64_t layer, int domain) {
@@ -70,20 +74,25 @@ Result<bool> attend_alone(Host& host, OneThreadCpus& one_thread_cpus, const ggml
         return {};
     };
     const uint64_t faults = npu.counters.faults.by_cpu;
+    const auto wants_room = [&](const Status& status) {
+        return is_for_cpu(status) && npu.counters.faults.by_cpu == faults;
+    };
     Status status = try_it();
-    if (status.code() == StatusCode::kOutOfMemory) {
+    if (wants_room(status)) {
         npu.drop_all();
         status = try_it();
     }
-    const bool for_cpu =
-        status.code() == StatusCode::kOutOfMemory || status.code() == StatusCode::kUnsupported;
-    if (!status.ok() && !for_cpu) return status;
-    if (!for_cpu) ++npu.counters.attention.nodes;
-    if (for_cpu && npu.counters.faults.by_cpu == faults) {
+    if (status.ok()) {
+        note_computed(host, node);
+        ++npu.counters.attention.nodes;
+        return true;
+    }
+    if (wants_room(status)) {
         ++npu.counters.attention.without_memory;
         note_refusal(host, node, status);
     }
-    return !for_cpu;
+    if (!is_for_cpu(status)) return status;
+    return false;
 }
 
 }  // namespace rknpu2

@@ -32,11 +32,7 @@ bool FlowAttention::begin_stream() {
 }
 
 Result<bool> FlowAttention::step() {
-    const Result<bool> more = node_.step();
-    const StatusCode failure = more.status().code();
-    if (failure == StatusCode::kOutOfMemory || failure == StatusCode::kUnsupported)
-        note_refusal(host_, plan_.stages[stage_].nodes[0].node, more.status());
-    if (RKNPU2_TAKE(more)) return true;
+    if (RKNPU2_TAKE(node_.step())) return true;
     if (begin_stream()) return true;
     graph_.reset();
     flow_.end_other_runs();

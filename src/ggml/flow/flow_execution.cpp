@@ -320,18 +320,14 @@ class FlowExecution {
     std::atomic<StatusCode> failure_{StatusCode::kOk};  // of a pass
 };
 
-// Multiplications one by one need fewer work areas and contexts. Counted, and one line for each kind of want; attention
-// has one of its own (note_refusal()).
-Status do_without(const Host& host, const FlowPlan& plan, const Status& failure) {
+// Multiplications one by one need fewer work areas and contexts, and so does attention. Counted, and one line for each
+// kind of want.
+Status do_without(Counters& counters, const Status& failure) {
     const bool memory = failure.code() == StatusCode::kOutOfMemory;
-    const bool by_attention = std::ranges::any_of(plan.stages, [&](const FlowStage& stage) {
-        return stage.on_npu() && is_refused(host, stage.nodes[0].node);
-    });
-    Counters& counters = *host.counters;
-    const bool first = (memory ? counters.flows_without_memory : counters.flows_without_contexts)++ == 0;
-    if (first && !by_attention) {
+    if ((memory ? counters.flows_without_memory : counters.flows_without_contexts)++ == 0) {
         log(LogLevel::kWarning,
-            "prompts do not flow through layers: %s; they are computed one operation after the other, which "
+            "some prompts do not flow through layers: %s; they are computed one operation after the other, "
+            "which "
             "is slower%s",
             failure.to_string().c_str(), memory ? "; a smaller -ub may help" : "");
     }
@@ -349,10 +345,11 @@ Status run_flow(FlowTools& tools, const FlowPlan& plan, ggml_abort_callback abor
         status = {StatusCode::kOutOfMemory, "no memory for the rows of a flow"};
     }
     if (status.code() == StatusCode::kOutOfMemory || status.code() == StatusCode::kUnsupported)
-        return do_without(tools.host, plan, status);
+        return do_without(counters, status);
     if (!status.ok()) return status;
     for (const FlowStage& stage : plan.stages) {
         if (stage.on_npu()) {
+            note_computed(tools.host, stage.nodes[0].node);
             ++counters.attention.nodes;
             ++counters.attention.nodes_of_flows;
         } else if (stage.kind == Kind::kAttention) {

@@ -220,12 +220,15 @@ void plan_graph(Host& host, ggml_cgraph* graph, GraphPlan& plan) {
     plan.decisions.clear();
     plan.stops.clear();
     plan.prompt_products = 0;
+    bool is_refused = false;
     for (int i = 0; i < graph->n_nodes; ++i) {
         const ggml_tensor* const node = graph->nodes[i];
         const NodeDecision& decision = plan.decisions.emplace_back(decide(host, node));
+        is_refused |= decision.attention == AttentionReason::kNoRoom;
         if (decision.target == Target::kNpu && is_matmul(host.ggml.op(node)) && is_of_prompt(host.ggml, node))
             ++plan.prompt_products;
     }
+    if (is_refused) host.attention_refusals.count_graph();
     plan.first_time = place_matrices(host, graph, plan.decisions);
     StepPlanner(host, plan, plan.steps, plan.stops).make(0, graph->n_nodes, flows_are_possible(host));
 }

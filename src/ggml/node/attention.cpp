@@ -103,6 +103,10 @@ void note_refusal(Host& host, const ggml_tensor* node, const Status& why) {
         why.to_string().c_str());
 }
 
+void note_computed(Host& host, const ggml_tensor* node) {
+    host.attention_refusals.computed(attention_problem(host, node, 0));
+}
+
 AttentionProblem attention_problem(const Host& host, const ggml_tensor* node, int64_t sequence) {
     const ggml_tensor* const q = node->src[kQueries];
     AttentionProblem problem;

@@ -13,9 +13,11 @@ namespace rknpu2 {
 // Who computes the attention `node`, and why. Data need not be allocated; types, sizes and strides may be anything.
 AttentionReason choose_attention(const Host& host, const ggml_tensor* node);
 
-// Has the NPU had no room for the node, one that it can compute, or one like it? note_refusal() says so, once.
+// Has the NPU had no room for the node, one that it can compute, or one like it (attention/refusals.hpp)? Whoever has tried
+// all says what came of it; of a refusal there is one line.
 bool is_refused(const Host& host, const ggml_tensor* node);
 void note_refusal(Host& host, const ggml_tensor* node, const Status& why);
+void note_computed(Host& host, const ggml_tensor* node);
 
 // What the node computes for one of its sequences (element of dimension 3). The NPU can compute it.
 AttentionProblem attention_problem(const Host& host, const ggml_tensor* node, int64_t sequence);
