@@ -7,6 +7,7 @@
 #include "device/cpu_team.hpp"
 #include "gguf/gguf_file.hpp"
 #include "matmul/npu_device.hpp"
+#include "plan/rates_of_board.hpp"
 #include "runtime/locate.hpp"
 #include "runtime/rknn_runtime.hpp"
 #include "soc/rk3588.hpp"
@@ -26,8 +27,8 @@ Status ask_runtime(const std::string& own_directory, MachineReport& report) {
     report.runtime = runtime.value()->info();
     const Config& config = report.config;
     const BoardProfileChoice profile = choose_board_profile(config, report.runtime);
-    report.rates = choose_rates(config, rates_key(config, report.runtime, cpu_threads(config)), profile.rates,
-                                "", nullptr);
+    report.rates = choose_rates(config, rates_key(config, report.runtime, cpu_threads(config)),
+                                rates_of_cores(profile.rates, config.cores), "", nullptr);
     return {};
 }
 

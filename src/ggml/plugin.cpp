@@ -16,6 +16,7 @@
 #include "ggml/host/proof.hpp"
 #include "ggml/host/releases.hpp"
 #include "matmul/npu_device.hpp"
+#include "plan/rates_of_board.hpp"
 #include "runtime/board_profile.hpp"
 #include "runtime/locate.hpp"
 #include "runtime/rknn_runtime.hpp"
@@ -192,7 +193,7 @@ class Plugin {
         auto wait = std::make_unique<StartWait>(std::chrono::seconds(patient ? config_.start_wait : 0));
         std::unique_ptr<NpuRuntime> runtime = RKNPU2_TAKE(open_rknn_runtime(path, wait.get()));
         const BoardProfileChoice profile = choose_board_profile(config_, runtime->info());
-        profile_rates_ = profile.rates;
+        profile_rates_ = rates_of_cores(profile.rates, config_.cores);
         for (const std::string& warning : profile.warnings)
             log(LogLevel::kWarning, "%s", warning.c_str());
         if (profile.columns != 0 && !config_.given.contains("GGML_RKNPU2_COLUMNS")) {

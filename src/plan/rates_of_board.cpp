@@ -52,6 +52,13 @@ BoardRates rates_of_board(const MeasuredRates& measured, int cores) {
     return rates;
 }
 
+MeasuredRates rates_of_cores(MeasuredRates of_profile, int cores) {
+    const double* const model = kBoardRates.stream_gbps;
+    if (const auto gbps = of_profile[Rate::kNpuStreamGbps])
+        of_profile.set(Rate::kNpuStreamGbps, *gbps * model[cores - 1] / model[rk3588::kCores - 1]);
+    return of_profile;
+}
+
 Status solve_npu(const TimedCall& small, const TimedCall& large, const Config& config, MeasuredRates& rates) {
     // By the model a call takes calls * run_us + ns_at_one / gbps + rest, where reading weights is what it waits for.
     struct Parts {

@@ -14,6 +14,9 @@ namespace rknpu2 {
 // are read again and again, change in the same proportion.
 BoardRates rates_of_board(const MeasuredRates& measured, int cores);
 
+// A profile's, whose NPU rate is that of all cores together, when `cores` are in use.
+MeasuredRates rates_of_cores(MeasuredRates of_profile, int cores);
+
 // A multiplication of one row, and how long it took.
 struct TimedCall {
     MatrixCall call;

@@ -10,7 +10,7 @@
 //   coherency = owner            how the CPU's cache is kept in step with the NPU: owner or lines
 //                                (device/coherency.hpp)
 //   columns = 4096               of a run, at most, where wider ones are not right
-//   npu_stream_gbps = 28.3       and other rates (measured_rates.hpp), by which NPU or CPU is chosen
+//   npu_stream_gbps = 28.3       of all cores together, and other rates (measured_rates.hpp), by which NPU or CPU is chosen
 //
 // The profile of times that RKNNSIM_PROFILE and rknpu2-bench read is another file: it describes a whole chip to
 // a model.

@@ -44,7 +44,7 @@ struct RatesChoice {
 // Takes a second or two. Called at most once.
 using MeasureRates = std::function<Result<MeasuredRates>()>;
 
-// `of_profile`: what the board's profile has (board_profile.hpp). Without `measure` nothing is measured or kept: rknpu2-info asks so.
+// `of_profile`: what the board's profile has, of the cores in use. Without `measure` nothing is measured or kept: rknpu2-info asks so.
 RatesChoice choose_rates(const Config& config, const RatesKey& key, const MeasuredRates& of_profile,
                          const std::string& library, const MeasureRates& measure);
 

@@ -31,6 +31,23 @@ TEST(RatesOfBoard, WhatIsNotMeasuredIsTheModels) {
     EXPECT_DOUBLE_EQ(half.mixed_gbps[2], kBoardRates.mixed_gbps[2] / 2);
 }
 
+// A profile tells the rate of all cores. With fewer the board's rate is as far from the model's as that.
+TEST(RatesOfBoard, AProfileServesAnyNumberOfCores) {
+    const double* const model = kBoardRates.stream_gbps;
+    ASSERT_LT(model[0], model[1]);
+    ASSERT_LT(model[1], model[2]);
+    for (const double times : {1.0, 0.5, 1.25}) {
+        const MeasuredRates of_profile = rates_of_npu(7, times * model[2]);
+        for (const int cores : {1, 2, 3}) {
+            const BoardRates rates = rates_of_board(rates_of_cores(of_profile, cores), cores);
+            EXPECT_EQ(rates.run_ns, 7000);
+            for (size_t i = 0; i < rk3588::kCores; ++i)
+                EXPECT_NEAR(rates.stream_gbps[i], times * model[i], 1e-9) << cores << " of " << i + 1;
+        }
+    }
+    EXPECT_TRUE(rates_of_cores({}, 1).is_empty());
+}
+
 // What the model says of a board's calls leads back to that board.
 TEST(RatesOfBoard, TimesOfAKnownBoardGiveItsRates) {
     for (const Precision precision : {Precision::kBalanced, Precision::kFast}) {
