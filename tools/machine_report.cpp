@@ -27,8 +27,8 @@ Status ask_runtime(const std::string& own_directory, MachineReport& report) {
     report.runtime = runtime.value()->info();
     const Config& config = report.config;
     const BoardProfileChoice profile = choose_board_profile(config, report.runtime);
-    report.rates = choose_rates(config, rates_key(config, report.runtime, cpu_threads(config)),
-                                rates_of_cores(profile.rates, config.cores), "", nullptr);
+    const RatesKey key = rates_key(config, report.runtime, cpu_threads(config), cpu_affinity(config), "");
+    report.rates = choose_rates(config, key, rates_of_cores(profile.rates, config.cores), nullptr);
     return {};
 }
 

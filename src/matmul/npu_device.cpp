@@ -40,8 +40,17 @@ bool NpuDevice::is_full() {
 
 Status NpuDevice::multiply(std::span<const Product> products, const Activations& input, Epilogue* epilogue) {
     RKNPU2_RETURN_IF_ERROR(check_process());
-    const std::lock_guard lock(npu_.mutex);
+    std::unique_lock lock(npu_.mutex, std::try_to_lock);
+    if (!lock.owns_lock()) {
+        ++waits_;
+        lock.lock();
+    }
     return Multiplication(npu_, buffers_, products, input).multiply(epilogue);
+}
+
+uint64_t NpuDevice::disturbances() const {
+    const FaultCounters& faults = npu_.counters.faults;
+    return waits_ + npu_.counters.device_lock.waits + faults.failed + faults.by_cpu;
 }
 
 bool NpuDevice::does_without_packing(const Status& failure) const {
@@ -191,7 +200,7 @@ void NpuDevice::load(std::span<ReservedWeight> weights) {
 
 // Takes it from the cache, or packs it and keeps it there.
 Result<std::shared_ptr<const PackedWeight>> NpuDevice::load_or_pack(ReservedWeight& reserved) {
-    const bool keeps = cache_ != nullptr && reserved.may_keep;
+    const bool keeps = cache_ != nullptr && !reserved.is_trial;
     std::optional<PackedWeight> packed;
     {
         PhaseTimer timer(npu_.counters, Phase::kPack);
@@ -214,10 +223,12 @@ Result<std::shared_ptr<const PackedWeight>> NpuDevice::load_or_pack(ReservedWeig
 
 // Dropping what can be made again leaves more memory for weights. That is tried for one weight; the others
 // that find none would only take from each other what multiplications need.
-Status NpuDevice::allocate_or_recover(std::span<ReservedWeight> group, const std::string& names) {
+Status NpuDevice::allocate_or_recover(std::span<ReservedWeight> group, const std::string& names,
+                                      Attempts attempts) {
     Recovery recovery = npu_.recovery();
     const auto again_after = [&](Status& failure) {
         if (start_wait_ != nullptr && may_pass(failure) && start_wait_->again_after(failure)) return true;
+        if (attempts == Attempts::kTrial) return false;
         const std::lock_guard lock(npu_.mutex);
         // With kCpu it is the caller who does without.
         if (!full_) full_ = !recovery.again_after(failure, names, [&] { npu_.drop_all(); });
@@ -261,16 +272,18 @@ Result<std::vector<ReservedWeight>> NpuDevice::reserve(std::span<const WeightSou
                          plan_weight(source.N, source.K, recipe, npu_.config.cores,
                                      static_cast<size_t>(npu_.config.columns)),
                          stats});
+        group.back().is_trial = attempts == Attempts::kTrial;
         bytes += group.back().plan.packed_bytes();
     }
     // Weights that no domain can hold together get their memory one by one.
     const size_t together = bytes > kMostWeightBytes ? 1 : group.size();
     for (size_t i = 0; i < group.size(); i += together) {
         const std::span part(group.begin() + static_cast<std::ptrdiff_t>(i), together);
-        RKNPU2_RETURN_IF_ERROR(attempts == Attempts::kOne
-                                   ? allocate_cells(part)
-                                   : allocate_or_recover(part, name_and_others(sources[i].name, together)));
-        if (start_wait_ != nullptr) start_wait_->over();
+        RKNPU2_RETURN_IF_ERROR(
+            attempts == Attempts::kOne
+                ? allocate_cells(part)
+                : allocate_or_recover(part, name_and_others(sources[i].name, together), attempts));
+        if (start_wait_ != nullptr && attempts != Attempts::kTrial) start_wait_->over();
     }
     return group;
 }
@@ -293,6 +306,7 @@ Result<std::shared_ptr<const PackedWeight>> NpuDevice::pack(ReservedWeight reser
         }
     }
     note_written(*packed->cells);
+    if (reserved.is_trial) return packed;
     const WeightSource& source = packed->source;
     const Recipe& recipe = packed->plan.recipe;
     npu_.counters.add_weight({source.name, source.type_name, source.K, source.N,

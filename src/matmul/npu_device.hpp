@@ -49,8 +49,9 @@ class NpuDevice : public std::enable_shared_from_this<NpuDevice> {
 
     // Device memory for weights that will be multiplied by the same activations, side by side, so that a run
     // can do several of them. One for each source, in their order. When there is none, `attempts` says
-    // whether to try again as GGML_RKNPU2_ON_ERROR has it.
-    enum class Attempts { kOne, kAsSet };
+    // whether to try again as GGML_RKNPU2_ON_ERROR has it. kTrial: weights that somebody measures with. They wait
+    // for memory at the start only, are neither kept nor listed, and do not end the patience with a model's.
+    enum class Attempts { kOne, kAsSet, kTrial };
     Result<std::vector<ReservedWeight>> reserve(std::span<const WeightSource> sources,
                                                 Attempts attempts = Attempts::kAsSet);
     // Did the last weight find no device memory, and has none been given back since?
@@ -77,6 +78,10 @@ class NpuDevice : public std::enable_shared_from_this<NpuDevice> {
         return multiply(weight, {a, M, 0}, out, planes);
     }
 
+    // Grows when a multiplication waits for another thread or process, when one fails, and when the CPU does one instead:
+    // times of such are not the NPU's.
+    uint64_t disturbances() const;
+
     // A multiplication by a weight that is not packed.
     struct StoredProduct {
         WeightSource source;
@@ -100,7 +105,7 @@ class NpuDevice : public std::enable_shared_from_this<NpuDevice> {
     Recipe recipe_for(const WeightSource& source, const std::optional<StatsLibrary::Found>& found) const;
     Status check_moments(const WeightSource& source, const std::optional<StatsLibrary::Found>& found);
     Status allocate_cells(std::span<ReservedWeight> group);
-    Status allocate_or_recover(std::span<ReservedWeight> group, const std::string& names);
+    Status allocate_or_recover(std::span<ReservedWeight> group, const std::string& names, Attempts attempts);
     void look_up(ReservedWeight& reserved, ThreadPool& pool);
     Result<std::shared_ptr<const PackedWeight>> load_or_pack(ReservedWeight& reserved);
     void note_unpacked(const Status& failure, const std::string& name);
@@ -109,6 +114,7 @@ class NpuDevice : public std::enable_shared_from_this<NpuDevice> {
 
     NpuResources npu_;
     std::atomic<uint64_t> last_version_{0};
+    std::atomic<uint64_t> waits_{0};  // of multiplications, for other threads
     PackingProgress packing_{"packing weights for the NPU"};
     PackingProgress loading_{"loading packed weights"};
     std::unique_ptr<StatsLibrary> library_;  // may be null

@@ -52,6 +52,15 @@ BoardRates rates_of_board(const MeasuredRates& measured, int cores) {
     return rates;
 }
 
+bool least_is_credible(std::vector<double> times_us) {
+    constexpr size_t kShare = 4, kFewest = 2;
+    constexpr double kMostLonger = 1.5;
+    const size_t alike = std::max(kFewest, (times_us.size() + kShare - 1) / kShare);
+    if (times_us.size() < alike) return false;
+    std::ranges::sort(times_us);
+    return times_us[alike - 1] <= kMostLonger * times_us.front();
+}
+
 MeasuredRates rates_of_cores(MeasuredRates of_profile, int cores) {
     const double* const model = kBoardRates.stream_gbps;
     if (const auto gbps = of_profile[Rate::kNpuStreamGbps])

@@ -5,6 +5,8 @@
 // files of packed weights do not depend on a measurement.
 #pragma once
 
+#include <vector>
+
 #include "plan/policy.hpp"
 #include "runtime/measured_rates.hpp"
 
@@ -16,6 +18,10 @@ BoardRates rates_of_board(const MeasuredRates& measured, int cores);
 
 // A profile's, whose NPU rate is that of all cores together, when `cores` are in use.
 MeasuredRates rates_of_cores(MeasuredRates of_profile, int cores);
+
+// Are repeats so much alike that the least of them is the board's own time? Then a quarter of them, two at least, take at most half as
+// long again. Where one is alone, the others were disturbed, and it may have been, too.
+bool least_is_credible(std::vector<double> times_us);
 
 // A multiplication of one row, and how long it took.
 struct TimedCall {

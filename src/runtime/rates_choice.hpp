@@ -8,7 +8,8 @@
 //   a file   what it has; the rest is the model's
 //
 // What was measured is kept in the user's cache directory, a file for each board, runtime, size of memory, and number of cores
-// and threads. Its first line is a version; one of another version is as good as none. A file that is damaged, belongs to
+// and threads. Its first line is a version; one of another version is as good as none, and so is one of other CPUs or of another
+// release of the host's library. A file that is damaged, belongs to
 // somebody else or cannot be written is one warning, and rates are measured again.
 #pragma once
 
@@ -25,15 +26,23 @@ struct RatesKey {
     size_t memory_bytes = 0;  // of the machine
     int cores = 0;            // of the NPU
     int threads = 0;          // of the CPU
+    std::string cpus;         // that these run on: "4,5,6,7", or "any"
+    std::string library;      // the host's release, whose functions the CPU computes by; empty: whichever
 
+    // Of a file; what it holds for beside this, `cpus` and `library`, stands in it.
     // "radxa-rock-5b-2.3.2-429f97ae6b-2025-04-09-16g-3n-4t"
     std::string name() const;
 };
-RatesKey rates_key(const Config& config, const RuntimeInfo& info, int threads, const std::string& root = "");
+RatesKey rates_key(const Config& config, const RuntimeInfo& info, int threads, const std::vector<int>& cpus,
+                   const std::string& library, const std::string& root = "");
 
-// The file's whole text, and back. `library`: the host's, with whose functions the CPU's were measured.
-std::string rates_text(const MeasuredRates& rates, const std::string& library);
-Result<MeasuredRates> parse_rates(const std::string& text, const std::string& file);
+// The file's whole text, and back.
+struct RatesFile {
+    MeasuredRates rates;
+    std::string cpus, library;  // empty: it does not say
+};
+std::string rates_text(const MeasuredRates& rates, const RatesKey& key);
+Result<RatesFile> parse_rates(const std::string& text, const std::string& file);
 
 struct RatesChoice {
     MeasuredRates rates;                // what is not there is the model's
@@ -41,11 +50,11 @@ struct RatesChoice {
     std::vector<std::string> warnings;  // lines for the log
 };
 
-// Takes a second or two. Called at most once.
+// Takes a second or two. Called at most once, and only with a precision by which rates are measured.
 using MeasureRates = std::function<Result<MeasuredRates>()>;
 
 // `of_profile`: what the board's profile has, of the cores in use. Without `measure` nothing is measured or kept: rknpu2-info asks so.
 RatesChoice choose_rates(const Config& config, const RatesKey& key, const MeasuredRates& of_profile,
-                         const std::string& library, const MeasureRates& measure);
+                         const MeasureRates& measure);
 
 }  // namespace rknpu2

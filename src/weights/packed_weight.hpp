@@ -41,7 +41,7 @@ struct ReservedWeight {
     // With a cache of packed weights, once the file was looked for: its name, and what was loaded.
     std::optional<Digest> cache_key = std::nullopt;
     std::shared_ptr<const PackedWeight> loaded = nullptr;
-    bool may_keep = true;  // there
+    bool is_trial = false;  // to measure with: neither kept there nor listed
 };
 
 struct PackedWeight {

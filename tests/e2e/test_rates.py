@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: MIT
 """NPU or CPU by the rates of the board in use (GGML_RKNPU2_RATES): boards that are played, and the measuring itself."""
 
+import fcntl
 import re
+import threading
+import time
 
 import harness
 from harness import HostTest
@@ -58,7 +61,10 @@ class Rates(HostTest):
         text = (harness.ROOT / "sim/profiles/rk3588.profile").read_text()
         profile.write_text(re.sub(r"(?m)^((?:stream|mixed)_gbps\.[123]) = [\d.]+", r"\1 = 1", text))
         played = {"RKNNSIM_REALTIME": 1, "RKNNSIM_PROFILE": profile}
-        run, says, on_cpu = self.run_with(RATES="measure", **played)
+        for _ in range(4):  # on a machine that others use the times may differ too much to be kept
+            run, says, on_cpu = self.run_with(RATES="measure", **played)
+            if "repeats on the NPU differ by much" not in run.log:
+                break
         found = re.search(r"measured now, kept in (\S+) \(([\d.]+) s\): NPU ([\d.]+) GB/s; CPU, 4 bits", says)
         self.assertIsNotNone(found, says)
         self.assertLess(float(found[3]), 1.2, "no faster than what is played")
@@ -66,9 +72,49 @@ class Rates(HostTest):
         self.assertGreater(on_cpu, 0)
         kept = (self.folder / "cache/rates").glob("simulator-*.rates")
         self.assertEqual([str(path) for path in kept], [found[1]])
-        _, again, on_cpu_again = self.run_with(RATES=found[1])
+        again_run, again, on_cpu_again = self.run_with(RATES=found[1])
         self.assertEqual(again, f"{found[1]}: {says.partition('): ')[2]}")
         self.assertEqual(on_cpu_again, on_cpu)
+        self.assertEqual(run.stats.names(), again_run.stats.names(), "what was made to measure with is not listed")
+        for count in ("cpu_copies", "cpu_copy_bytes", "cpu_copies_refused"):
+            self.assertEqual(run.stats.experts[count], again_run.stats.experts[count])
+
+    def assert_not_kept(self, says, run):
+        self.assertEqual(says, "the model's")
+        self.assert_says("rates cannot be measured, so the model's are used: the NPU was in use by others, or failed", run.log)
+        self.assertEqual(list((self.folder / "cache").rglob("*.rates")), [])
+
+    def test_faults_are_not_the_npus_rates(self):
+        """A run that the CPU did, or that was done again, took another time than the NPU's."""
+        for remedies in ("cpu", "retry,fail"):
+            with self.subTest(remedies):
+                run, says, _ = self.run_with(RATES="measure", ON_ERROR=remedies, RKNNSIM_FAULTS="fail:rknn_matmul_run:nth=9:code=-1")
+                self.assertEqual(run.stats.document["faults"]["failed"], 1)
+                self.assert_not_kept(says, run)
+
+    def test_others_use_the_npu(self):
+        """Another process takes turns at the device all the time."""
+        lock = self.folder / "lock"
+        ended = threading.Event()
+
+        def take_turns():
+            while not lock.exists() and not ended.wait(0.001):
+                pass
+            with open(lock, "rb") as file:
+                while not ended.is_set():
+                    fcntl.flock(file, fcntl.LOCK_EX)
+                    time.sleep(0.002)
+                    fcntl.flock(file, fcntl.LOCK_UN)
+                    time.sleep(0.0005)
+
+        other = threading.Thread(target=take_turns)
+        other.start()
+        try:
+            run, says, _ = self.run_with(RATES="measure", LOCK=lock)
+        finally:
+            ended.set()
+            other.join()
+        self.assert_not_kept(says, run)
 
 
 if __name__ == "__main__":

@@ -152,6 +152,66 @@ TEST_F(RecoverTest, AFirstWeightWaitsForMemoryThatComesBackLate) {
     }
 }
 
+// What somebody measures with neither ends that patience nor shows among the weights; full, it drops and counts nothing.
+TEST_F(RecoverTest, AWeightToMeasureWithLeavesPatienceToTheModels) {
+    int slept = 0;
+    const auto sleep = [&](std::chrono::milliseconds) {
+        if (++slept == 2) state_.domain_bytes = SIZE_MAX;
+    };
+    open({OnError::kReset}, 3);
+    npu_->use_start_wait(std::make_unique<StartWait>(std::chrono::seconds(5), sleep));
+    const Matrices x(3, 40, 64, 3);
+    const WeightSource source = x.source();
+    const auto listed = [&] {
+        return counters_.to_json(npu_->config(), npu_->info(), "").find("\"w\"") != std::string::npos;
+    };
+    {
+        auto reserved = npu_->reserve({&source, 1}, NpuDevice::Attempts::kTrial).take();
+        const Weight trial = npu_->pack(std::move(reserved.front())).take();
+        EXPECT_LT(x.error_of(multiply(*trial, x)), 0.02);
+        EXPECT_FALSE(listed());
+    }
+    state_.domain_bytes = 0;
+    const Weight weight = npu_->pack(source).take();
+    EXPECT_EQ(slept, 2) << "the first weight of a model is waited for";
+    EXPECT_TRUE(listed());
+    state_.domain_bytes = 0;
+    const Matrices large(1, 4096, 8192, 5);
+    const WeightSource too_large = large.source();
+    EXPECT_EQ(npu_->reserve({&too_large, 1}, NpuDevice::Attempts::kTrial).status().code(),
+              StatusCode::kOutOfMemory);
+    EXPECT_FALSE(npu_->is_full());
+    EXPECT_EQ(faults(), (Counts{}));
+    state_.domain_bytes = SIZE_MAX;
+}
+
+// Whoever takes times of multiplications can tell which were not the NPU's alone.
+TEST_F(RecoverTest, DisturbedMultiplicationsTell) {
+    open({OnError::kRetry, OnError::kCpu}, 1);
+    const Matrices x(3, 40, 64, 3);
+    const Weight weight = npu_->pack(x.source()).take();
+    const auto multiplied = [&] {
+        const uint64_t before = npu_->disturbances();
+        multiply(*weight, x);
+        return npu_->disturbances() - before;
+    };
+    EXPECT_EQ(multiplied(), 0U);
+    fail_runs(0, 1);
+    EXPECT_EQ(multiplied(), 1U) << "tried again";
+    fail_runs(0, 2);
+    EXPECT_EQ(multiplied(), 3U) << "two attempts failed, and the CPU did it";
+    EXPECT_EQ(multiplied(), 0U);
+    uint64_t waited = 0;
+    std::unique_lock busy(npu_->resources().mutex);
+    const uint64_t before = npu_->disturbances();
+    std::thread other([&] { waited = multiplied(); });
+    while (npu_->disturbances() == before)
+        std::this_thread::yield();
+    busy.unlock();
+    other.join();
+    EXPECT_EQ(waited, 1U) << "another thread had it";
+}
+
 TEST_F(RecoverTest, AnEmptyListAndFailAreTheSame) {
     for (const Steps& steps : {Steps{}, Steps{OnError::kFail}}) {
         open(steps, 1);

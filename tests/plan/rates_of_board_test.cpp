@@ -91,6 +91,17 @@ TEST(RatesOfBoard, TimesThatCannotBeAreRefused) {
     EXPECT_FALSE(solve_cpu({small, large, large}, {small, large, large}, found).ok());
 }
 
+TEST(RatesOfBoard, ALeastTimeThatIsAloneIsNotBelieved) {
+    EXPECT_TRUE(least_is_credible({10, 11, 90, 90, 90}));
+    EXPECT_TRUE(least_is_credible({90, 15, 90, 10, 90, 90, 90, 90}));
+    EXPECT_FALSE(least_is_credible({90, 16, 90, 10, 90, 90, 90, 90}));
+    EXPECT_FALSE(least_is_credible({90, 90, 90, 10, 90}));
+    EXPECT_FALSE(least_is_credible({10, 11, 90, 90, 90, 90, 90, 90, 90}));
+    EXPECT_TRUE(least_is_credible({10, 11, 12, 90, 90, 90, 90, 90, 90}));
+    EXPECT_FALSE(least_is_credible({10}));
+    EXPECT_FALSE(least_is_credible({}));
+}
+
 // A board with a slow NPU leaves single tokens to the CPU, one with a slow CPU does not, whatever the model says.
 TEST(RatesOfBoard, TheBoardDecides) {
     Config config;

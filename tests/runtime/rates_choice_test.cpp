@@ -9,6 +9,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <new>
 
 namespace rknpu2 {
 namespace {
@@ -38,7 +39,7 @@ class RatesChoiceTest : public ::testing::Test {
     ~RatesChoiceTest() override { fs::remove_all(root_); }
 
     RatesChoice choose(const MeasuredRates& of_profile = {}) {
-        return choose_rates(config_, key_, of_profile, "0.25.3", [&] {
+        return choose_rates(config_, key_, of_profile, [&] {
             ++measured_;
             return found_;
         });
@@ -50,7 +51,7 @@ class RatesChoiceTest : public ::testing::Test {
 
     std::string root_, file_;
     Config config_;
-    RatesKey key_{{"radxa-rock-5b", "2.3.2"}, size_t{16} << 30, 3, 4};
+    RatesKey key_{{"radxa-rock-5b", "2.3.2"}, size_t{16} << 30, 3, 4, "4,5,6,7", "0.25.3"};
     Result<MeasuredRates> found_ = all_rates(27);
     int measured_ = 0;
 };
@@ -93,14 +94,63 @@ TEST_F(RatesChoiceTest, TheSecondTimeTheKeptOnesServe) {
     EXPECT_EQ(measured_, 3);
 }
 
+// The CPU's rates are those of the host's functions on some of its cores.
+TEST_F(RatesChoiceTest, OtherCpusOrAnotherReleaseOfTheHostMeasureAgain) {
+    choose();
+    found_ = all_rates(5);
+    key_.cpus = "0,1,2,3";
+    EXPECT_EQ(choose().rates, all_rates(5));
+    EXPECT_EQ(measured_, 2);
+    found_ = all_rates(6);
+    key_.library = "0.26.0";
+    const RatesChoice choice = choose();
+    EXPECT_EQ(choice.rates, all_rates(6));
+    EXPECT_THAT(choice.warnings, IsEmpty());
+    EXPECT_EQ(measured_, 3);
+    EXPECT_EQ(choose().rates, all_rates(6));
+    key_.library.clear();  // rknpu2-info has no host
+    EXPECT_EQ(choose_rates(config_, key_, {}, nullptr).rates, all_rates(6));
+    EXPECT_EQ(measured_, 3);
+}
+
+TEST_F(RatesChoiceTest, TheKeyNamesTheCpus) {
+    const RuntimeInfo info;
+    EXPECT_EQ(rates_key(config_, info, 4, {4, 5, 6, 7}, "0.25.3").cpus, "4,5,6,7");
+    EXPECT_EQ(rates_key(config_, info, 4, {}, "0.25.3").cpus, "any");
+}
+
+// Nothing is measured with other arithmetic than eight bits, whatever is asked for; but what was kept serves.
+TEST_F(RatesChoiceTest, OtherPrecisionsMeasureNothing) {
+    for (const Precision precision : {Precision::kExact, Precision::kNaive}) {
+        config_.precision = precision;
+        for (const char* const rates : {"measure", "auto"}) {
+            config_.rates = rates;
+            const RatesChoice choice = choose();
+            EXPECT_TRUE(choice.rates.is_empty());
+            EXPECT_EQ(choice.info, std::string("the model's, as nothing is measured with precision ") +
+                                       precision_name(precision));
+        }
+    }
+    EXPECT_EQ(measured_, 0);
+    for (const Precision precision : {Precision::kBalanced, Precision::kFast, Precision::kCompact}) {
+        config_.precision = precision;
+        config_.rates = "measure";
+        EXPECT_EQ(choose().rates, found_.value());
+    }
+    EXPECT_EQ(measured_, 3);
+    config_.precision = Precision::kExact;
+    config_.rates = "auto";
+    EXPECT_EQ(choose().rates, found_.value());
+}
+
 TEST_F(RatesChoiceTest, WithoutSomebodyToMeasureTheModelsServe) {
-    const RatesChoice choice = choose_rates(config_, key_, {}, "", nullptr);
+    const RatesChoice choice = choose_rates(config_, key_, {}, nullptr);
     EXPECT_TRUE(choice.rates.is_empty());
     EXPECT_EQ(choice.info, "not measured yet, so the model's");
 }
 
 TEST_F(RatesChoiceTest, ADamagedFileIsOneWarningAndIsReplaced) {
-    const std::string good = rates_text(all_rates(27), "0.25.3");
+    const std::string good = rates_text(all_rates(27), key_);
     const std::pair<std::string, const char*> cases[] = {
         {good.substr(0, good.find("cpu_wake_us")), "a rate is missing"},
         {good.substr(0, good.size() - 4), "expected \"name = value\""},
@@ -132,7 +182,7 @@ TEST_F(RatesChoiceTest, ADamagedFileIsOneWarningAndIsReplaced) {
 TEST_F(RatesChoiceTest, DirectoriesOfOthersAndWithoutRoomAreNotUsed) {
     // Somebody else could put a file there.
     fs::create_directories(config_.rates_directory);
-    write(file_, rates_text(all_rates(1), ""));
+    write(file_, rates_text(all_rates(1), key_));
     ASSERT_EQ(chmod(config_.rates_directory.c_str(), 0777), 0);
     RatesChoice choice = choose();
     EXPECT_EQ(choice.rates, all_rates(27));
@@ -176,6 +226,10 @@ TEST_F(RatesChoiceTest, WhatCannotBeMeasuredIsTheModels) {
     EXPECT_TRUE(choice.rates.is_empty());
     EXPECT_THAT(choice.warnings, ElementsAre(HasSubstr("npu_stream_gbps is \"1000000\"")));
     EXPECT_FALSE(fs::exists(file_));
+    choice = choose_rates(config_, key_, {}, []() -> Result<MeasuredRates> { throw std::bad_alloc(); });
+    EXPECT_TRUE(choice.rates.is_empty());
+    EXPECT_THAT(choice.warnings,
+                ElementsAre(HasSubstr("rates cannot be measured, so the model's are used: ")));
 }
 
 TEST_F(RatesChoiceTest, AFileOfTheUsers) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "ggml/buffer/cpu_copies.hpp"
 
+#include "base/format.hpp"
 #include "base/log.hpp"
 #include "ggml/host/host_tensor.hpp"
 #include "system/system_memory.hpp"
@@ -36,35 +37,44 @@ ggml_backend_buffer_type_t faster_type(const Host& host, const ggml_tensor* node
 
 }  // namespace
 
-CpuCopy make_cpu_copy(Host& host, const ggml_tensor* node) {
+Result<CpuCopy> copy_for_cpu(Host& host, const ggml_tensor* node) {
     const GgmlFunctions& ggml = host.ggml;
     const ggml_tensor* const raw = node->src[0];
     const ggml_backend_buffer_type_t type = faster_type(host, node);
-    if (type == nullptr) return nullptr;
+    if (type == nullptr) return CpuCopy();
     const std::shared_ptr<HostTensor> made(new HostTensor(ggml, *raw), [&ggml](HostTensor* tensor) {
         if ((*tensor)->buffer != nullptr) ggml.ggml_backend_buffer_free((*tensor)->buffer);
         delete tensor;
     });
-    const std::shared_ptr<ggml_tensor> copy(made, made->get());
-    copy->buffer = nullptr;
-    copy->data = nullptr;
-    const size_t bytes = ggml.ggml_backend_buft_get_alloc_size(type, copy.get());
-    if (const Status memory = check_memory(bytes, system_memory()); !memory.ok()) {
+    CpuCopy copy(made, made->get());
+    ggml_tensor* const tensor = made->get();
+    tensor->buffer = nullptr;
+    tensor->data = nullptr;
+    const size_t bytes = ggml.ggml_backend_buft_get_alloc_size(type, tensor);
+    RKNPU2_RETURN_IF_ERROR(check_memory(bytes, system_memory()));
+    const PhaseTimer timer(*host.counters, Phase::kPack);
+    tensor->buffer = ggml.ggml_backend_buft_alloc_buffer(type, bytes);
+    const Status refused(StatusCode::kOutOfMemory, format("needs %zu MiB, which were refused", bytes >> 20));
+    if (tensor->buffer == nullptr) return refused;
+    tensor->data = ggml.ggml_backend_buffer_get_base(tensor->buffer);
+    if (ggml.ggml_backend_buffer_init_tensor(tensor->buffer, tensor) != GGML_STATUS_SUCCESS) return refused;
+    ggml.ggml_backend_tensor_set(tensor, raw->data, 0, ggml.ggml_nbytes(raw));
+    return copy;
+}
+
+CpuCopy make_cpu_copy(Host& host, const ggml_tensor* node) {
+    const Result<CpuCopy> made = copy_for_cpu(host, node);
+    if (!made.ok()) {
         if (host.counters->cpu_copies_refused++ == 0)
             log(LogLevel::kWarning,
                 "%s and maybe others are computed as they are stored, which is slower: a copy for the CPU %s",
-                raw->name, memory.message().c_str());
+                node->src[0]->name, made.status().message().c_str());
         return nullptr;
     }
-    const PhaseTimer timer(*host.counters, Phase::kPack);
-    copy->buffer = ggml.ggml_backend_buft_alloc_buffer(type, bytes);
-    if (copy->buffer == nullptr) return nullptr;
-    copy->data = ggml.ggml_backend_buffer_get_base(copy->buffer);
-    if (ggml.ggml_backend_buffer_init_tensor(copy->buffer, copy.get()) != GGML_STATUS_SUCCESS) return nullptr;
-    ggml.ggml_backend_tensor_set(copy.get(), raw->data, 0, ggml.ggml_nbytes(raw));
+    if (made.value() == nullptr) return nullptr;
     ++host.counters->cpu_copies;
-    host.counters->cpu_copy_bytes += bytes;
-    return copy;
+    host.counters->cpu_copy_bytes += host.ggml.ggml_backend_buffer_get_size(made.value()->buffer);
+    return made.value();
 }
 
 }  // namespace rknpu2

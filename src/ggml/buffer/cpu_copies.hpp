@@ -21,7 +21,10 @@ namespace rknpu2 {
 using CpuCopy = std::shared_ptr<const ggml_tensor>;
 
 // Makes the copy of the weight of `node`, a multiplication, which has data. Null where the CPU backend computes with
-// the raw weight as fast, or there is no memory for a copy (a warning, once).
+// the raw weight as fast; kOutOfMemory: there is no memory for a copy.
+Result<CpuCopy> copy_for_cpu(Host& host, const ggml_tensor* node);
+
+// Likewise, of a weight that stays: counted. Null also where there is no memory (a warning, once).
 CpuCopy make_cpu_copy(Host& host, const ggml_tensor* node);
 
 }  // namespace rknpu2

@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <limits>
 #include <thread>
 
 #include "base/format.hpp"
@@ -32,22 +31,24 @@ double us_since(Clock::time_point start) {
     return std::chrono::duration<double, std::micro>(Clock::now() - start).count();
 }
 
-// The least time of work(), after before(), of up to 15 times in a tenth of a second: what others that compute meanwhile take from it
-// is not the board's. Two times are not counted.
-template <typename Before, typename Work>
-Result<double> least_us(const Before& before, const Work& work) {
-    constexpr size_t kUncounted = 2, kLeast = 5, kMost = 15;
-    constexpr double kEnoughUs = 1e5;
-    double least = std::numeric_limits<double>::infinity();
+// Times of work(), after before(), 5 to 15 of them in a tenth of a second; up to 45 until enough(times). The first two are left out. The
+// least of them is free of what others compute now and then; what slows all repeats down alike stays in it.
+template <typename Before, typename Work, typename Enough>
+Result<std::vector<double>> repeat(const Before& before, const Work& work, const Enough& enough) {
+    constexpr size_t kLeftOut = 2, kLeast = 5, kMany = 15, kMost = 45;
+    constexpr double kLongUs = 1e5;
+    std::vector<double> times;
     const Clock::time_point begun = Clock::now();
-    for (size_t i = 0; i < kUncounted + kMost && (i < kUncounted + kLeast || us_since(begun) < kEnoughUs);
-         ++i) {
+    const auto many = [&] {
+        return times.size() >= kMany || (times.size() >= kLeast && us_since(begun) >= kLongUs);
+    };
+    for (size_t i = 0; times.size() < kMost && !(many() && enough(times)); ++i) {
         before();
         const Clock::time_point start = Clock::now();
         RKNPU2_RETURN_IF_ERROR(work());
-        if (i >= kUncounted) least = std::min(least, us_since(start));
+        if (i >= kLeftOut) times.push_back(us_since(start));
     }
-    return least;
+    return times;
 }
 
 void nothing() {}
@@ -98,7 +99,7 @@ class MadeProduct {
     template <typename Before>
     Result<TimedCall> on_cpu(InnerCpu& cpu, const Before& before) {
         TimedCall timed{matrix_call(host_, product_.get())};
-        const CpuCopy copy = make_cpu_copy(host_, product_.get());
+        const CpuCopy copy = RKNPU2_TAKE(copy_for_cpu(host_, product_.get()));
         if (copy != nullptr) product_->src[0] = const_cast<ggml_tensor*>(copy.get());
         ggml_tensor* node = product_.get();
         ggml_cgraph graph{};
@@ -108,23 +109,29 @@ class MadeProduct {
             const bool done = cpu.compute(&graph, 0, 1) == GGML_STATUS_SUCCESS;
             return done ? Status() : Status(StatusCode::kInternal, "the CPU backend does not multiply");
         };
-        timed.us = RKNPU2_TAKE(least_us(before, compute));
+        const auto any = [](const std::vector<double>&) { return true; };
+        timed.us = std::ranges::min(RKNPU2_TAKE(repeat(before, compute, any)));
         product_->src[0] = weight_.get();
         if (results_.back() == 0) return Status(StatusCode::kInternal, "the CPU backend computes nothing");
         return timed;
     }
 
+    // Fails also when others had the NPU meanwhile, or when it failed and something helped.
     Result<TimedCall> on_npu() {
+        NpuDevice& npu = *host_.npu;
         TimedCall timed{matrix_call(host_, product_.get())};
         WeightSource source = weight_source(host_, product_.get());
         source.name = "a matrix to measure rates";
-        std::vector<ReservedWeight> reserved = RKNPU2_TAKE(host_.npu->reserve({&source, 1}));
-        reserved.front().may_keep = false;
-        const auto packed = RKNPU2_TAKE(host_.npu->pack(std::move(reserved.front())));
-        const auto multiply = [&] {
-            return host_.npu->multiply(*packed, floats_.data(), 1, results_.data());
-        };
-        timed.us = RKNPU2_TAKE(least_us(nothing, multiply));
+        const uint64_t before = npu.disturbances();
+        auto reserved = RKNPU2_TAKE(npu.reserve({&source, 1}, NpuDevice::Attempts::kTrial));
+        const auto packed = RKNPU2_TAKE(npu.pack(std::move(reserved.front())));
+        const auto multiply = [&] { return npu.multiply(*packed, floats_.data(), 1, results_.data()); };
+        const auto times = RKNPU2_TAKE(repeat(nothing, multiply, least_is_credible));
+        if (npu.disturbances() != before)
+            return Status(StatusCode::kInternal, "the NPU was in use by others, or failed");
+        if (!least_is_credible(times))
+            return Status(StatusCode::kInternal, "repeats on the NPU differ by much, so others use it");
+        timed.us = std::ranges::min(times);
         return timed;
     }
 
@@ -146,8 +153,10 @@ Result<CpuTimes> cpu_times(Host& host, InnerCpu& cpu, ggml_type type) {
     return times;
 }
 
-// With precision balanced or fast.
+// With a precision that multiplies by eight bits (measures_rates()): those of compact that are of no model, too.
 Result<MeasuredRates> measure_rates(Host& host) {
+    Config config = host.config;
+    if (config.precision == Precision::kCompact) config.precision = Precision::kBalanced;
     MeasuredRates rates;
     InnerCpu cpu(host, nullptr, nullptr);
     const CpuTimes four_bits = RKNPU2_TAKE(cpu_times(host, cpu, GGML_TYPE_Q4_0));
@@ -157,13 +166,12 @@ Result<MeasuredRates> measure_rates(Host& host) {
     rates.set(Rate::kCpuWakeUs, std::max(0.0, woken.us - four_bits.small.us));
     const TimedCall small = RKNPU2_TAKE(MadeProduct(host, GGML_TYPE_Q8_0, kSmall, 1).on_npu());
     const TimedCall large = RKNPU2_TAKE(MadeProduct(host, GGML_TYPE_Q8_0, kLarge, 1).on_npu());
-    RKNPU2_RETURN_IF_ERROR(solve_npu(small, large, host.config, rates));
+    RKNPU2_RETURN_IF_ERROR(solve_npu(small, large, config, rates));
     return rates;
 }
 
 void choose_once(Host& host) {
     const Config& config = host.config;
-    const bool int8 = config.precision == Precision::kBalanced || config.precision == Precision::kFast;
     const bool chooses = config.matrices == Matrices::kAuto || config.experts == Experts::kAuto;
     if (host.npu == nullptr || !chooses || config.precision == Precision::kReference) return;
     double seconds = 0;
@@ -174,9 +182,9 @@ void choose_once(Host& host) {
         return rates;
     };
     const char* const version = host.ggml.ggml_version != nullptr ? host.ggml.ggml_version() : nullptr;
-    const RatesChoice choice =
-        choose_rates(config, rates_key(config, host.npu->info(), cpu_threads(config)), host.profile_rates,
-                     version != nullptr ? version : "", int8 ? MeasureRates(measure) : nullptr);
+    const RatesKey key = rates_key(config, host.npu->info(), cpu_threads(config), cpu_affinity(config),
+                                   version != nullptr ? version : "unknown");
+    const RatesChoice choice = choose_rates(config, key, host.profile_rates, measure);
     for (const std::string& warning : choice.warnings)
         log(LogLevel::kWarning, "%s", warning.c_str());
     host.rates = rates_of_board(choice.rates, config.cores);
