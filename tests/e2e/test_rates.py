@@ -56,25 +56,27 @@ class Rates(HostTest):
         self.assertEqual(*sums)
 
     def test_measured(self):
-        """Runs take as long as on a chip whose memory gives 1 GB/s: measured so, kept, and the kept file says the same."""
+        """Runs take as long as on a chip whose memory gives 1 GB/s: measured so, kept, and the kept file says the same.
+
+        On one core: the simulator gives a run its rate by the cores that are busy when it begins, so that runs which begin together on
+        three get more than the rate played for three (1.3 GB/s). The checker makes them slower (0.8).
+        """
         profile = self.folder / "slow.profile"
         text = (harness.ROOT / "sim/profiles/rk3588.profile").read_text()
         profile.write_text(re.sub(r"(?m)^((?:stream|mixed)_gbps\.[123]) = [\d.]+", r"\1 = 1", text))
-        played = {"RKNNSIM_REALTIME": 1, "RKNNSIM_PROFILE": profile}
-        for _ in range(10):  # on a machine that others use the times may differ too much to be kept
+        played = {"RKNNSIM_REALTIME": 1, "RKNNSIM_PROFILE": profile, "CORES": 1}
+        for _ in range(4):  # on a machine that others use the times may differ too much to be kept
             run, says, on_cpu = self.run_with(RATES="measure", **played)
             if "repeats on the NPU differ by much" not in run.log:
                 break
-        else:
-            self.skipTest("the machine is too busy: the times of ten measurements differed by much")
         found = re.search(r"measured now, kept in (\S+) \(([\d.]+) s\): NPU ([\d.]+) GB/s; CPU, 4 bits", says)
         self.assertIsNotNone(found, says)
-        self.assertLess(float(found[3]), 3, "near what is played, a tenth of what is compiled in")
+        self.assertLess(float(found[3]), 1.2, "no faster than what is played")
         self.assertEqual(on_cpu % harness.ALL_WEIGHTS, 0, "all, the head, too")
         self.assertGreater(on_cpu, 0)
         kept = (self.folder / "cache/rates").glob("simulator-*.rates")
         self.assertEqual([str(path) for path in kept], [found[1]])
-        again_run, again, on_cpu_again = self.run_with(RATES=found[1])
+        again_run, again, on_cpu_again = self.run_with(RATES=found[1], CORES=1)
         self.assertEqual(again, f"{found[1]}: {says.partition('): ')[2]}")
         self.assertEqual(on_cpu_again, on_cpu)
         self.assertEqual(run.stats.names(), again_run.stats.names(), "what was made to measure with is not listed")
