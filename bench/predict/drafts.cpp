@@ -4,10 +4,10 @@
 #include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <utility>
 
-#include "base/format.hpp"
 #include "predict/csv.hpp"
-#include "text_table.hpp"
+#include "predict/modelled.hpp"
 
 namespace rknpu2 {
 namespace {
@@ -78,16 +78,7 @@ std::string draftings_text(const std::vector<Drafting>& draftings) {
     TextTable table("lrllrlrrrrr");
     table.add({"model", "bits", "precision", "matrices", "context", "draft", "right", "guesses",
                "tokens a pass", "tokens/s", "times without"});
-    for (const Drafting& drafting : draftings) {
-        std::vector<std::string> cells;
-        for (const Json& value : row_of(drafting))
-            cells.push_back(value.is_string() ? value.get<std::string>()
-                                              : format("%.10g", value.get<double>()));
-        table.add(cells);
-    }
-    return "Modelled, not measured: no board was at hand. docs/performance.md says how far off that may "
-           "be.\n\n" +
-           table.to_string();
+    return modelled_text(std::move(table), rows_of(draftings));
 }
 
 std::string draftings_csv(const std::vector<Drafting>& draftings) {
@@ -98,7 +89,7 @@ std::string draftings_csv(const std::vector<Drafting>& draftings) {
 }
 
 std::string draftings_json(const std::vector<Drafting>& draftings) {
-    return Json{{"schema", 1}, {"modelled", true}, {"drafts", rows_of(draftings)}}.dump(2) + "\n";
+    return modelled_json("drafts", rows_of(draftings));
 }
 
 }  // namespace rknpu2

@@ -4,10 +4,10 @@
 #include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <utility>
 
-#include "base/format.hpp"
 #include "predict/csv.hpp"
-#include "text_table.hpp"
+#include "predict/modelled.hpp"
 
 namespace rknpu2 {
 namespace {
@@ -58,17 +58,7 @@ std::string generations_text(const std::vector<Generation>& generations) {
     TextTable table("lrlrrrrrrr");
     table.add({"model", "bits", "precision", "context", "rows", "NPU, tokens/s", "CPU", "auto", "of the best",
                "times one row"});
-    for (const Generation& g : generations) {
-        const Json row = row_of(g);
-        std::vector<std::string> cells;
-        for (const Json& value : row)
-            cells.push_back(value.is_string() ? value.get<std::string>()
-                                              : format("%.10g", value.get<double>()));
-        table.add(cells);
-    }
-    return "Modelled, not measured: no board was at hand. docs/performance.md says how far off that may "
-           "be.\n\n" +
-           table.to_string();
+    return modelled_text(std::move(table), rows_of(generations));
 }
 
 std::string generations_csv(const std::vector<Generation>& generations) {
@@ -78,7 +68,7 @@ std::string generations_csv(const std::vector<Generation>& generations) {
 }
 
 std::string generations_json(const std::vector<Generation>& generations) {
-    return Json{{"schema", 1}, {"modelled", true}, {"generation", rows_of(generations)}}.dump(2) + "\n";
+    return modelled_json("generation", rows_of(generations));
 }
 
 }  // namespace rknpu2

@@ -7,7 +7,7 @@
 
 #include "base/format.hpp"
 #include "predict/csv.hpp"
-#include "text_table.hpp"
+#include "predict/modelled.hpp"
 
 namespace rknpu2 {
 namespace {
@@ -142,8 +142,7 @@ Json json_of(const Prediction& p) {
 }  // namespace
 
 std::string predictions_text(const std::vector<Prediction>& predictions) {
-    std::string text =
-        "Modelled, not measured: no board was at hand. docs/performance.md says how far off that may be.\n\n";
+    std::string text = kModelledNote;
     TextTable table("lllrrrrrlrrr");
     table.add({"model", "design", "precision", "pp/s", "of peak", "NPU", "CPU", "memory", "busiest", "tg/s",
                "weights", "+ KV"});
@@ -173,10 +172,10 @@ std::string predictions_csv(const std::vector<Prediction>& predictions) {
 }
 
 std::string predictions_json(const std::vector<Prediction>& predictions) {
-    Json all = Json::array();
+    std::vector<Json> all;
     std::transform(predictions.begin(), predictions.end(), std::back_inserter(all),
                    [](const Prediction& prediction) { return json_of(prediction); });
-    return Json{{"schema", 1}, {"modelled", true}, {"predictions", all}}.dump(2) + "\n";
+    return modelled_json("predictions", all);
 }
 
 }  // namespace rknpu2

@@ -120,7 +120,7 @@ struct Setting {
     bool attends_on_npu(int64_t tokens, int64_t positions) const;
     // Rows of the NPU's input for each row of activations: 1 or 2.
     int planes_of(int64_t layer, Group group) const;
-    // Of each weight of a layer's group.
+    // By weight of a layer's group.
     std::vector<NpuArithmetic> arithmetics_of(int64_t layer, Group group) const;
 };
 
