@@ -23,7 +23,7 @@ inline constexpr size_t kMomentBlock = 256;
 
 struct SecondMoments {
     std::vector<KSegment> segments;
-    // Of all channels, segment after segment; the rotation's factor is taken off. Finite and not negative.
+    // Channel by channel, segment after segment; the rotation's factor is taken off. Finite and not negative.
     std::vector<float> squares;
     // Segment after segment, block after block, row after row: with the channels that follow in the block.
     std::vector<int8_t> correlations;

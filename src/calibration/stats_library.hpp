@@ -45,7 +45,7 @@ class StatsLibrary {
         const std::string& path;  // of the file; empty when the statistics came from memory
     };
     std::optional<Found> find(const WeightSource& weight);
-    // Of any weight of the one model, or of a model of which a weight was found.
+    // Has the one model second moments, or a model of which a weight was found?
     bool has_moments() const { return has_moments_; }
 
   private:

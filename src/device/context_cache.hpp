@@ -70,7 +70,7 @@ class CachedContext {
     Status prepare(size_t row_index, const View& activations, const View& weights, const View& result);
     // Runs what prepare() bound and makes the result visible to the CPU.
     Status run();
-    // Of the first run that failed here. The context is not trusted any more: whatever asks for a run after that fails
+    // How the first run failed that did so here. The context is not trusted any more: whatever asks for a run after that fails
     // likewise, until drop_failed(). For the thread that has its runs.
     const Status& failure() const { return failure_; }
     void fail(const Status& failure) { failure_ = failure; }

@@ -30,7 +30,7 @@ inline constexpr size_t attention_contexts(size_t cores) {
     return (kAttentionBlock / kColumnStep + kPartsOfBlock) * cores;
 }
 
-// Of heads that have keys and values. All sizes are bytes; rows: one of row_buckets().
+// What heads that have keys and values take. All sizes are bytes; rows: one of row_buckets().
 struct AttentionSizes {
     // Widths of a key and of a value.
     AttentionSizes(size_t heads, size_t keys, size_t values);
