@@ -29,7 +29,12 @@ class PlacementTest : public PlanFixture {
         key.K = static_cast<size_t>(weight->ne[0]);
         key.N = static_cast<size_t>(weight->ne[1]);
         key.bytes = key.N * weight->nb[1];
-        const auto make = [] { return Result<std::shared_ptr<const PackedWeight>>(nullptr); };
+        const Recipe recipe = recipe_of(host_.config.precision, false);
+        key.arithmetic = recipe.arithmetic;
+        const auto make = [&]() -> Result<std::shared_ptr<const PackedWeight>> {
+            const ReservedWeight reserved{{}, plan_weight(key.N, key.K, recipe, host_.config.cores)};
+            return std::make_shared<const PackedWeight>(reserved, recipe.rotate);
+        };
         EXPECT_TRUE(weights_buffer().weights.get(key, make).ok());
     }
     void pack_all() {
@@ -83,13 +88,22 @@ TEST_F(PlacementTest, ManyRowsAndOtherPrecisionsAreTheNpus) {
                 .target,
             Target::kNpu);
     EXPECT_EQ(steps(), "group(q) group(k) cpu(square) group(o)");
-    for (const Precision precision : {Precision::kReference, Precision::kExact, Precision::kCompact}) {
+    for (const Precision precision : {Precision::kReference, Precision::kExact, Precision::kNaive}) {
         build(1);
         weights_buffer().forms = Buffer::Forms::kUnknown;
         host_.config.precision = precision;
         EXPECT_EQ(steps(), "group(q) group(k) cpu(square) group(o)");
         EXPECT_EQ(weights_buffer().forms.load(), Buffer::Forms::kUnknown) << "nothing is kept for the CPU";
     }
+}
+
+TEST_F(PlacementTest, CompactChoosesToo) {
+    host_.config.precision = Precision::kCompact;
+    build(1);
+    EXPECT_EQ(steps(), kNpuHasAll) << "nothing is packed";
+    pack_all();
+    EXPECT_EQ(steps(), "cpu(q k square o)");
+    EXPECT_EQ(weights_buffer().forms.load(), Buffer::Forms::kBoth);
 }
 
 // ggml's repacked kernels end the process with more dimensions.
