@@ -42,16 +42,6 @@ float sum_of(const float (&s)[lanes::kOctet]) {
     return ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7]));
 }
 
-float softcapped(float z, float c) {
-    const float y = std::fabs(z) * (lanes::kTwoLog2e / c);
-    const Reduced r = reduced(y > lanes::kTanhEnd ? -lanes::kTanhEnd : -y, lanes::kExp2Magic);
-    float p = lanes::kTanhExp2[0];
-    for (size_t i = 1; i < std::size(lanes::kTanhExp2); ++i)
-        p = p * r.f + lanes::kTanhExp2[i];
-    const float e = p * r.power;
-    return std::copysign(c * ((2.0F - e) / (2.0F + e)), z);
-}
-
 // Returns z of row m at position n; -inf where it may not see.
 float score_of(const ScoresToWeights& rows, size_t m, size_t n) {
     const uint16_t* const mask = rows.masks == nullptr ? nullptr : rows.masks[m];
@@ -109,6 +99,16 @@ void weigh_scores(const ScoresToWeights& rows, KernelTier tier) {
     of_tier(tier, generic::weigh_scores, avx2::weigh_scores)(rows);
     for (size_t m = 0; m < rows.M; ++m)
         if (std::isnan(rows.sums[m])) weigh_row(rows, m);
+}
+
+float softcapped(float z, float c) {
+    const float y = std::fabs(z) * (lanes::kTwoLog2e / c);
+    const Reduced r = reduced(y > lanes::kTanhEnd ? -lanes::kTanhEnd : -y, lanes::kExp2Magic);
+    float p = lanes::kTanhExp2[0];
+    for (size_t i = 1; i < std::size(lanes::kTanhExp2); ++i)
+        p = p * r.f + lanes::kTanhExp2[i];
+    const float e = p * r.power;
+    return std::copysign(c * ((2.0F - e) / (2.0F + e)), z);
 }
 
 float exp2_of(float x) {

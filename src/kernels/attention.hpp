@@ -68,8 +68,9 @@ void weigh_scores_reference(const ScoresToWeights& rows);
 inline constexpr double kExp2Error = 3.5e-4;
 float exp2_of(float x);
 
-// The error of c * tanh(z / c), relative to c.
+// c * tanh(z / c), and its error relative to c.
 inline constexpr double kSoftcapError = 2e-7;
+float softcapped(float z, float c);
 
 // Rows of halves as a cache has them, and where they go. `seen`: by position from `first` on, 0 for one that no
 // row may see: it is stored as zeros whatever it holds.

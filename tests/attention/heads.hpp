@@ -2,6 +2,7 @@
 // Queries, keys, values and masks that a seed draws, and their attention in float64.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <vector>
@@ -40,6 +41,12 @@ class Heads {
             to->resize(from->size());
             std::transform(from->begin(), from->end(), to->begin(), float_to_float16);
         }
+    }
+
+    // Floats of the cache become those of its halves.
+    void round_to_halves() {
+        std::transform(key_halves_.begin(), key_halves_.end(), keys_.begin(), float16_to_float);
+        std::transform(value_halves_.begin(), value_halves_.end(), values_.begin(), float16_to_float);
     }
 
     // Token t sees positions from(t) .. to(t) - 1.
@@ -168,5 +175,40 @@ class Heads {
     std::vector<float> queries_, keys_, values_, sinks_;
     std::vector<uint16_t> key_halves_, value_halves_;
 };
+
+inline HeadsShape draw_heads(test::Random& random, size_t most_tokens) {
+    HeadsShape shape;
+    constexpr size_t kWidths[] = {32, 40, 64, 72, 80, 96, 128, 192, 256};
+    shape.tokens = random.size(1, most_tokens);
+    shape.positions = random.size(1, 2600);
+    shape.kv_heads = random.size(1, 3);
+    shape.heads = shape.kv_heads * random.size(1, 5);
+    shape.key_width = kWidths[random.size(0, std::size(kWidths) - 1)];
+    shape.value_width = random.one_in(3) ? kWidths[random.size(0, std::size(kWidths) - 1)] : shape.key_width;
+    shape.scale = 1 / std::sqrt(static_cast<float>(shape.key_width));
+    shape.softcap = random.one_in(4) ? 5.0F : 0.0F;
+    shape.max_bias = random.one_in(4) ? 8.0F : 0.0F;
+    shape.masked = !random.one_in(4);
+    shape.sinks = random.one_in(3);
+    shape.halves = !random.one_in(3);
+    shape.mask_heads = random.one_in(4) ? shape.heads : 1;
+    return shape;
+}
+
+// Later tokens see more; windows; holes; tokens that see nothing; numbers that are added.
+inline void draw_mask(Heads& heads, const HeadsShape& shape, test::Random& random) {
+    const size_t window = random.one_in(2) ? random.size(1, shape.positions) : shape.positions;
+    const size_t last = random.size(1, shape.positions);
+    heads.show(
+        [&](size_t t) {
+            const size_t end = last * (t + 1) / shape.tokens;
+            return end > window ? end - window : 0;
+        },
+        [&](size_t t) { return last * (t + 1) / shape.tokens; });
+    for (uint16_t& added : heads.mask) {
+        if (added != kHidden && random.one_in(50)) added = kHidden;
+        if (added != kHidden && shape.max_bias > 0) added = float_to_float16(random.uniform());
+    }
+}
 
 }  // namespace rknpu2::testing

@@ -92,42 +92,6 @@ class NpuAttentionTest : public ::testing::Test {
         EXPECT_LE(std::sqrt(error), kMostRms * std::sqrt(size) + 1e-30);
     }
 
-    HeadsShape draw(test::Random& random) {
-        HeadsShape shape;
-        constexpr size_t kWidths[] = {32, 40, 64, 72, 80, 96, 128, 192, 256};
-        shape.tokens = random.size(1, 90);
-        shape.positions = random.size(1, 2600);
-        shape.kv_heads = random.size(1, 3);
-        shape.heads = shape.kv_heads * random.size(1, 5);
-        shape.key_width = kWidths[random.size(0, std::size(kWidths) - 1)];
-        shape.value_width =
-            random.one_in(3) ? kWidths[random.size(0, std::size(kWidths) - 1)] : shape.key_width;
-        shape.scale = 1 / std::sqrt(static_cast<float>(shape.key_width));
-        shape.softcap = random.one_in(4) ? 5.0F : 0.0F;
-        shape.max_bias = random.one_in(4) ? 8.0F : 0.0F;
-        shape.masked = !random.one_in(4);
-        shape.sinks = random.one_in(3);
-        shape.halves = !random.one_in(3);
-        shape.mask_heads = random.one_in(4) ? shape.heads : 1;
-        return shape;
-    }
-
-    // Later tokens see more; windows; holes; tokens that see nothing; numbers that are added.
-    static void draw_mask(Heads& heads, const HeadsShape& shape, test::Random& random) {
-        const size_t window = random.one_in(2) ? random.size(1, shape.positions) : shape.positions;
-        const size_t last = random.size(1, shape.positions);
-        heads.show(
-            [&](size_t t) {
-                const size_t end = last * (t + 1) / shape.tokens;
-                return end > window ? end - window : 0;
-            },
-            [&](size_t t) { return last * (t + 1) / shape.tokens; });
-        for (uint16_t& added : heads.mask) {
-            if (added != kHidden && random.one_in(50)) added = kHidden;
-            if (added != kHidden && shape.max_bias > 0) added = float_to_float16(random.uniform());
-        }
-    }
-
     Config config_;
     std::mutex by_cpu_mutex_;
     Counters counters_;
@@ -137,13 +101,13 @@ TEST_F(NpuAttentionTest, IsNearToFloat64) {
     test::Random random;
     const auto npu = open();
     for (int i = 0; i < 12; ++i) {
-        const HeadsShape shape = draw(random);
+        const HeadsShape shape = testing::draw_heads(random, 90);
         SCOPED_TRACE(::testing::Message()
                      << "draw " << i << ": " << shape.tokens << " tokens, " << shape.positions
                      << " positions, " << shape.heads << "/" << shape.kv_heads << " heads of "
                      << shape.key_width << "/" << shape.value_width);
         Heads heads(shape, random);
-        draw_mask(heads, shape, random);
+        testing::draw_mask(heads, shape, random);
         ASSERT_TRUE(attend(*npu, heads.problem()).ok());
         expect_near(heads, shape, random);
     }
@@ -155,10 +119,10 @@ TEST_F(NpuAttentionTest, TwoAtATimeGiveTheBitsOfOne) {
     const auto one = open(1, 1);
     std::set<std::pair<size_t, size_t>> widths;
     for (int i = 0; i < 10; ++i) {
-        const HeadsShape shape = draw(random);
+        const HeadsShape shape = testing::draw_heads(random, 90);
         SCOPED_TRACE(::testing::Message() << "draw " << i);
         Heads heads(shape, random);
-        draw_mask(heads, shape, random);
+        testing::draw_mask(heads, shape, random);
         ASSERT_TRUE(attend(*three, heads.problem()).ok());
         const std::vector<float> alone = heads.out;
         std::ranges::fill(heads.out, -1e30F);
@@ -176,10 +140,10 @@ TEST_F(NpuAttentionTest, ARowDependsOnWhatItSeesAlone) {
     const auto three = open();
     const auto one = open(1, 1);
     for (int i = 0; i < 8; ++i) {
-        const HeadsShape shape = draw(random);
+        const HeadsShape shape = testing::draw_heads(random, 90);
         SCOPED_TRACE(::testing::Message() << "draw " << i);
         Heads heads(shape, random);
-        draw_mask(heads, shape, random);
+        testing::draw_mask(heads, shape, random);
         ASSERT_TRUE(attend(*three, heads.problem()).ok());
         const std::vector<float> together = heads.out;
         std::ranges::fill(heads.out, -1e30F);

@@ -60,6 +60,10 @@ inline constexpr float kTanhExp2[] = {1.535336188e-4F,
                                       6.931472029e-1F,
                                       1.0F};
 
+// fine_exp2() (few_tokens.hpp) by the same polynomial. The power of two of what is below -126.5 has an exponent of 0.
+inline constexpr float kFewLowest = -127.0F;
+inline constexpr float kFewMagic = kMagicInteger + 127.0F;
+
 template <typename Lanes>
 [[gnu::always_inline]] inline typename Lanes::Float power_of_two(typename Lanes::Float t) {
     using Unsigned = typename Lanes::Unsigned;
