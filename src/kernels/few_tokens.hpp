@@ -8,7 +8,7 @@
 //   score   eight sums, by k % 8, of fused multiply-adds with k ascending from 0; s[i] = sum[i] + sum[i + 4];
 //           (s[0] + s[1]) + (s[2] + s[3])
 //   z       score * factor, softcapped; then fused + slope * mask. In units of ln 2, as `factor` and `slope` are
-//   maximum the largest z that the row may see; -inf if it sees none, or nothing above -inf
+//   maximum the largest z that the row may see, + 0; -inf if it sees none, or nothing above -inf
 //   weight  fine_exp2(z - maximum), a float; 0 where the row may not see
 //   sum     eight partial ones of weights, by position % 8 in ascending order: (0 + 4) + (2 + 6) and
 //           (1 + 5) + (3 + 7), added. NaN if a z that the row sees is NaN or +inf: its maximum and its weights are then

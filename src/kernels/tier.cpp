@@ -12,8 +12,8 @@ std::span<const KernelTier> available_tiers() {
 #if defined(__x86_64__)
     static const bool avx2 = [] {
         unsigned a = 0, b = 0, c = 0, d = 0;
-        return __builtin_cpu_supports("avx2") != 0 && __get_cpuid(1, &a, &b, &c, &d) != 0 &&
-               (c & bit_F16C) != 0;
+        return __builtin_cpu_supports("avx2") != 0 && __builtin_cpu_supports("fma") != 0 &&
+               __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & bit_F16C) != 0;
     }();
 #else
     constexpr bool avx2 = false;

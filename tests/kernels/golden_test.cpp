@@ -10,6 +10,7 @@
 #include "kernels/attention.hpp"
 #include "kernels/dequantise.hpp"
 #include "kernels/digits.hpp"
+#include "kernels/few_tokens.hpp"
 #include "kernels/kernel_cases.hpp"
 #include "kernels/pack.hpp"
 #include "kernels/quantise.hpp"
@@ -157,6 +158,37 @@ void scale_fp32(Random& random, const Shape& s, TestTier tier, Bytes& out) {
     give_back(random, s, native, tier, out);
 }
 
+// M rows of queries by K positions of N elements, at most 32 and rounded up to eights.
+void few_tokens(Random& random, const Shape& s, TestTier tier, Bytes& out) {
+    const size_t width = round_up(s.N, kFewStep), count = std::min(round_up(s.K, kFewStep), kFewPiece);
+    const std::vector<float> queries = ordinary(random, s.M * width), slopes = ordinary(random, s.M);
+    std::vector<uint16_t> halves(count * width), mask(count);
+    for (uint16_t& half : halves)
+        half = float_to_float16(random.normal());
+    for (uint16_t& half : mask)
+        half = random.one_in(3) ? kHiddenMask : float_to_float16(random.normal());
+    std::vector<float> floats(halves.size()), scores(s.M * count), sums(s.M * width), maxima(s.M), all(s.M);
+    widen_few(halves.data(), halves.size(), floats.data(), tier);
+    out.add(floats.data(), floats.size());
+    const std::vector<const uint16_t*> masks(s.M, mask.data());
+    std::vector<const std::byte*> keys, values;
+    for (size_t n = 0; n < count; ++n) {
+        keys.push_back(reinterpret_cast<const std::byte*>(halves.data() + n * width));
+        values.push_back(reinterpret_cast<const std::byte*>(floats.data() + n * width));
+    }
+    for (const bool are_halves : {true, false}) {
+        const FewPositions cache{(are_halves ? keys : values).data(), count, width, are_halves};
+        score_few({queries.data(), width, s.M, cache, scores.data(), count}, tier);
+        out.add(scores.data(), scores.size());
+        weigh_few({scores.data(), count, s.M, count, 0.2F, are_halves ? 0.0F : 20.0F, masks.data(),
+                   slopes.data(), maxima.data(), all.data()},
+                  tier);
+        add_few({scores.data(), count, s.M, cache, sums.data(), width}, tier);
+        for (const std::vector<float>* floats_of : {&scores, &maxima, &all, &sums})
+            out.add(floats_of->data(), floats_of->size());
+    }
+}
+
 void reference(Random& random, const Shape& s, TestTier tier, Bytes& out) {
     const std::vector<float> a = rows_of(random, s.M, s.K);
     const std::vector<float> b = rows_of(random, s.N, s.K);
@@ -267,6 +299,7 @@ constexpr Kernel kKernels[] = {{"row_absmax", absmax},
                                {"scale_rows_fp32", scale_fp32},
                                {"weigh_scores", weigh},
                                {"pack_halves", pack_halves},
+                               {"few_tokens", few_tokens},
                                {"matmul_reference", reference}};
 
 Bytes bytes_of(const Kernel& kernel, const Shape& shape, TestTier tier) {

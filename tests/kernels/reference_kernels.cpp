@@ -17,11 +17,6 @@ namespace {
 
 constexpr auto kReference = TestTier::kReference;
 
-// `tier` is not the reference.
-KernelTier of_product(TestTier tier) {
-    return tier == TestTier::kGeneric ? KernelTier::kGeneric : KernelTier::kAvx2;
-}
-
 // One stored element; `scaled` is x * storing_factor(scale). Magnitudes beyond the type's largest saturate, infinities
 // and NaN (by its sign bit) too, so nothing but numbers reaches the NPU; with the scales of scale.hpp none of this
 // happens.

@@ -8,6 +8,7 @@
 #include "kernels/attention.hpp"
 #include "kernels/dequantise.hpp"
 #include "kernels/digits.hpp"
+#include "kernels/few_tokens.hpp"
 #include "kernels/pack.hpp"
 #include "kernels/quantise.hpp"
 #include "kernels/reference_matmul.hpp"
@@ -23,6 +24,11 @@ std::span<const TestTier> test_tiers();
 constexpr const char* kernel_tier_name(TestTier tier) {
     constexpr const char* kNames[] = {"reference", "generic", "avx2"};
     return kNames[static_cast<size_t>(tier)];
+}
+
+// `tier` is not the reference.
+constexpr KernelTier of_product(TestTier tier) {
+    return tier == TestTier::kGeneric ? KernelTier::kGeneric : KernelTier::kAvx2;
 }
 
 float row_absmax(const float* x, size_t K, TestTier tier);
@@ -45,6 +51,10 @@ void mix_blocks(float* rows, size_t M, size_t K_padded, TestTier tier, float* ab
 void weigh_scores(const ScoresToWeights& rows, TestTier tier);
 bool pack_keys(const HalvesToBlock& keys, TestTier tier);
 bool pack_values(const HalvesToBlock& values, TestTier tier);
+void score_few(const FewScores& scores, TestTier tier);
+void weigh_few(const FewWeights& weights, TestTier tier);
+void add_few(const FewValues& values, TestTier tier);
+void widen_few(const uint16_t* halves, size_t width, float* floats, TestTier tier);
 void matmul_reference(const float* a, size_t a_stride, const float* b_rows, size_t M, size_t n_count,
                       size_t K, float* out, size_t out_stride, TestTier tier);
 

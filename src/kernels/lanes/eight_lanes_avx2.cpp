@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
-// The tier kAvx2: rotate_lanes.hpp, store_lanes.hpp, dequantise_lanes.hpp and attention_lanes.hpp with vectors of eight floats.
+// The tier kAvx2: rotate_lanes.hpp, store_lanes.hpp, dequantise_lanes.hpp, attention_lanes.hpp and few_tokens_lanes.hpp
+// with vectors of eight floats.
 //
-// This file alone is compiled for AVX2 and F16C, so it must not contain anything that another file could share. It has
+// This file alone is compiled for AVX2, F16C and FMA, so it must not contain anything that another file could share. It has
 // templates over EightLanes and functions of the namespace avx2, and calls no inline function of the library.
 #include <immintrin.h>
 
@@ -9,6 +10,7 @@
 
 #include "kernels/lanes/attention_lanes.hpp"
 #include "kernels/lanes/dequantise_lanes.hpp"
+#include "kernels/lanes/few_tokens_lanes.hpp"
 #include "kernels/lanes/rotate_lanes.hpp"
 #include "kernels/lanes/store_lanes.hpp"
 
@@ -110,6 +112,21 @@ struct EightLanes {
             _mm_storeu_si128(reinterpret_cast<__m128i*>(to + r * lanes::kOctet),
                              _mm256_cvtps_ph(weights[r][0], _MM_FROUND_TO_NEAREST_INT));
     }
+    // a * b + sum, rounded once.
+    [[gnu::always_inline]] static inline Float fma(Float a, Float b, Float sum) {
+        return _mm256_fmadd_ps(a, b, sum);
+    }
+    [[gnu::always_inline]] static inline Float fma(Float a, float b, Float sum) {
+        return _mm256_fmadd_ps(a, _mm256_set1_ps(b), sum);
+    }
+    // Eight sums, the upper four added to the lower ones.
+    [[gnu::always_inline]] static inline __m128 halve(const Float (&sums)[1]) {
+        return _mm_add_ps(_mm256_castps256_ps128(sums[0]), _mm256_extractf128_ps(sums[0], 1));
+    }
+    // Sums of neighbours: two of a, two of b.
+    [[gnu::always_inline]] static inline __m128 pairs(__m128 a, __m128 b) {
+        return _mm_hadd_ps(a, b);
+    }
 };
 
 }  // namespace
@@ -131,6 +148,22 @@ template void dequantise_rows(const CubeToRows<float>&);
 
 void weigh_scores(const ScoresToWeights& rows) {
     lanes::weigh_scores<EightLanes>(rows);
+}
+
+void score_few(const FewScores& scores) {
+    lanes::score_few<EightLanes>(scores);
+}
+
+void weigh_few(const FewWeights& weights) {
+    lanes::weigh_few<EightLanes>(weights);
+}
+
+void add_few(const FewValues& values) {
+    lanes::add_few<EightLanes>(values);
+}
+
+void widen_few(const uint16_t* halves, size_t width, float* floats) {
+    lanes::widen_few<EightLanes>(halves, width, floats);
 }
 
 }  // namespace rknpu2::avx2

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MIT
 // Vectors of four floats, which every machine has (NEON, SSE2), with the compiler's own vector types: what
-// the generic tier makes of rotate_lanes.hpp, store_lanes.hpp, dequantise_lanes.hpp and attention_lanes.hpp. Wider
-// ones would be taken apart into single numbers on a machine that does not have them.
+// the generic tier makes of rotate_lanes.hpp, store_lanes.hpp, dequantise_lanes.hpp, attention_lanes.hpp and
+// few_tokens_lanes.hpp. Wider ones would be taken apart into single numbers on a machine that does not have them.
 #include <bit>
 #include <cstring>
 
 #include "kernels/lanes/attention_lanes.hpp"
 #include "kernels/lanes/dequantise_lanes.hpp"
+#include "kernels/lanes/few_tokens_lanes.hpp"
 #include "kernels/lanes/lanes.hpp"
 #include "kernels/lanes/rotate_lanes.hpp"
 #include "kernels/lanes/store_lanes.hpp"
@@ -110,6 +111,23 @@ struct FourLanes {
             std::memcpy(to + r * lanes::kOctet, &atom, sizeof atom);
         }
     }
+    // a * b + sum, rounded once: a call for each lane where the machine has no such instruction.
+    [[gnu::always_inline]] static inline Float fma(Float a, Float b, Float sum) {
+        for (size_t i = 0; i < kLanes; ++i)
+            sum[i] = __builtin_fmaf(a[i], b[i], sum[i]);
+        return sum;
+    }
+    [[gnu::always_inline]] static inline Float fma(Float a, float b, Float sum) {
+        return fma(a, lanes::all<FourLanes>(b), sum);
+    }
+    // Eight sums, the upper four added to the lower ones.
+    [[gnu::always_inline]] static inline Float halve(const Float (&sums)[2]) {
+        return sums[0] + sums[1];
+    }
+    // Sums of neighbours: two of a, two of b.
+    [[gnu::always_inline]] static inline Float pairs(Float a, Float b) {
+        return __builtin_shufflevector(a, b, 0, 2, 4, 6) + __builtin_shufflevector(a, b, 1, 3, 5, 7);
+    }
     [[gnu::always_inline]] static inline Int half_bits(Float weight) {
         const Int bits = reinterpret_cast<Int>(weight);
         const Int half = (bits + ((bits >> 13) & 1) + (0xFFF - (112 << 23))) >> 13;
@@ -137,6 +155,22 @@ template void dequantise_rows(const CubeToRows<float>&);
 #if !defined(__aarch64__)  // attention_neon.cpp
 void weigh_scores(const ScoresToWeights& rows) {
     lanes::weigh_scores<FourLanes>(rows);
+}
+
+void score_few(const FewScores& scores) {
+    lanes::score_few<FourLanes>(scores);
+}
+
+void weigh_few(const FewWeights& weights) {
+    lanes::weigh_few<FourLanes>(weights);
+}
+
+void add_few(const FewValues& values) {
+    lanes::add_few<FourLanes>(values);
+}
+
+void widen_few(const uint16_t* halves, size_t width, float* floats) {
+    lanes::widen_few<FourLanes>(halves, width, floats);
 }
 #endif
 

@@ -13,6 +13,7 @@
 #include "kernels/attention.hpp"
 #include "kernels/dequantise.hpp"
 #include "kernels/digits.hpp"
+#include "kernels/few_tokens.hpp"
 #include "kernels/pack.hpp"
 #include "kernels/quantise.hpp"
 #include "kernels/rotate.hpp"
@@ -80,6 +81,11 @@ void weigh_scores(const ScoresToWeights& rows);
 bool pack_keys(const HalvesToBlock& keys);
 bool pack_values(const HalvesToBlock& values);
 
+void score_few(const FewScores& scores);
+void weigh_few(const FewWeights& weights);
+void add_few(const FewValues& values);
+void widen_few(const uint16_t* halves, size_t width, float* floats);
+
 }  // namespace rknpu2::generic
 
 #if defined(__x86_64__)
@@ -93,6 +99,10 @@ void store_rows_int8(const Int8Rows& rows, Rounding rounding);
 template <typename Element>
 void dequantise_rows(const CubeToRows<Element>& rows);
 void weigh_scores(const ScoresToWeights& rows);
+void score_few(const FewScores& scores);
+void weigh_few(const FewWeights& weights);
+void add_few(const FewValues& values);
+void widen_few(const uint16_t* halves, size_t width, float* floats);
 
 }  // namespace rknpu2::avx2
 #else
