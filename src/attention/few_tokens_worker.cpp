@@ -2,6 +2,7 @@
 #include "attention/few_tokens_worker.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstring>
 
@@ -12,7 +13,7 @@
 namespace rknpu2 {
 namespace {
 
-// More rows than this share floats of a piece of the cache; fewer convert halves in registers.
+// More rows than this share floats of a piece of the cache. Fewer convert halves in registers.
 constexpr size_t kMostDirectRows = 4;
 constexpr size_t kLine = 16;  // floats
 constexpr size_t kBlocksOfSpan = kFewSpan / kFewBlock;
@@ -114,7 +115,7 @@ bool FewTokensAttention::Worker::look(size_t n0) {
     const size_t there = std::min(kFewBlock, problem_.positions - n0);
     count_ = round_up(there, kFewStep);
     const bool cut = there != count_;
-    seen_.fill(0);
+    std::array<uint8_t, kFewBlock> seen{};  // a copy that no other pointer can mean
     const uint16_t* before = nullptr;
     for (size_t row = 0; row < rows_; ++row) {
         const uint16_t* mask = nullptr;
@@ -133,9 +134,11 @@ bool FewTokensAttention::Worker::look(size_t n0) {
             mask = tail;
         }
         masks_[row] = mask;
-        for (size_t n = 0; n < count_; ++n)
-            seen_[n] |= static_cast<uint8_t>(mask == nullptr || mask[n] != kHiddenMask);
+        if (mask == nullptr) seen.fill(1);
+        for (size_t n = 0, count = mask == nullptr ? 0 : count_; n < count; ++n)
+            seen[n] = static_cast<uint8_t>(seen[n] | static_cast<uint8_t>(mask[n] != kHiddenMask));
     }
+    seen_ = seen;
     return any_seen(0, count_);
 }
 
@@ -189,10 +192,10 @@ void FewTokensAttention::Worker::add_values(size_t n0) {
     for (size_t row = 0; row < rows_; ++row) {
         if (std::isnan(block_.sums[row]) || block_.maxima[row] == -HUGE_VALF) continue;
         const float* const values = block_.values + row * value_stride_;
-        float poisoned = 0;
+        uint32_t largest = 0;  // magnitudes are ordered as their bits are, NaN above infinity
         for (size_t k = 0; k < value_stride_; ++k)
-            poisoned += values[k] * 0.0F;
-        if (std::isnan(poisoned)) add_values_of_row(n0, row);
+            largest = std::max(largest, std::bit_cast<uint32_t>(values[k]) & 0x7FFFFFFFU);
+        if (largest >= 0x7F800000U) add_values_of_row(n0, row);
     }
 }
 

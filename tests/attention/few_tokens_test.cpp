@@ -117,5 +117,163 @@ TEST(FewTokens, ARowDependsOnWhatItSeesAlone) {
     }
 }
 
+// One token after the other, all at once, and in the opposite order: 1 to 63 of them, of one and of many heads.
+TEST(FewTokens, AnyNumberOfTokensGivesTheBitsOfOne) {
+    test::Random random;
+    for (const size_t heads : {1U, 6U}) {
+        HeadsShape shape;
+        shape.tokens = kMost;
+        shape.positions = 1025;
+        shape.heads = heads;
+        shape.kv_heads = 1;
+        shape.value_width = 40;
+        Heads heads_of(shape, random);
+        heads_of.show([](size_t t) { return 3 * t; }, [](size_t t) { return 900 + 2 * t; });
+        const AttentionProblem whole = heads_of.problem();
+        for (size_t token = 0; token < kMost; ++token)
+            attend(whole.part(token, 1), 1);
+        const std::vector<float> alone = heads_of.out;
+        for (size_t tokens = 1; tokens <= kMost; ++tokens) {
+            std::vector<float> expected(heads_of.out.size(), -1e30F);
+            const size_t first = random.size(0, kMost - tokens);
+            const size_t row = heads * shape.value_width;
+            const auto from = alone.begin() + static_cast<std::ptrdiff_t>(first * row);
+            std::copy_n(from, tokens * row, expected.begin() + static_cast<std::ptrdiff_t>(first * row));
+            ASSERT_TRUE(
+                same_bits(expected, result_of(heads_of, whole.part(first, tokens), random.size(1, 8))))
+                << tokens;
+        }
+    }
+}
+
+// A cache that has grown, by positions that nobody sees and that hold anything.
+TEST(FewTokens, WhatIsHiddenChangesNothing) {
+    test::Random random;
+    for (const size_t tokens : {1U, 2U, 5U, 40U}) {
+        HeadsShape shape;
+        shape.tokens = tokens;
+        shape.positions = 2600;
+        shape.halves = !random.one_in(3);
+        Heads heads(shape, random);
+        heads.show([](size_t) -> size_t { return 100; }, [](size_t t) { return 600 + 10 * t; });
+        const std::vector<float> before = result_of(heads, heads.problem(), 3);
+        for (const size_t position : {0U, 99U, 1200U, 1499U, 2599U}) {
+            heads.set_key(position, position % 2 == 0 ? INFINITY : NAN);
+            heads.set_value(position, position % 2 == 0 ? NAN : -INFINITY);
+        }
+        EXPECT_TRUE(same_bits(before, result_of(heads, heads.problem(), 2)));
+        for (const size_t positions : {1024U, 1025U, 1500U}) {
+            AttentionProblem shorter = heads.problem();
+            shorter.positions = positions;
+            EXPECT_TRUE(same_bits(before, result_of(heads, shorter, 4)));
+        }
+    }
+}
+
+// Tokens from 20 on see a position whose key or value is not finite; the others, of the same piece of work, do not.
+TEST(FewTokens, OnlyRowsThatSeeWhatIsNotFiniteNotice) {
+    test::Random random;
+    for (int i = 0; i < 8; ++i) {
+        HeadsShape shape;
+        shape.halves = i % 2 == 0;
+        Heads heads(shape, random);
+        heads.show([](size_t) -> size_t { return 0; }, [](size_t t) { return 600 + t; });
+        const std::vector<float> before = result_of(heads, heads.problem(), 2);
+        const float odd = i % 4 < 2 ? NAN : INFINITY;
+        i < 4 ? heads.set_value(619, odd) : heads.set_key(619, odd);
+        const std::vector<float> after = result_of(heads, heads.problem(), 2);
+        const size_t row = shape.heads * shape.value_width;
+        EXPECT_EQ(0, std::memcmp(before.data(), after.data(), 20 * row * sizeof(float)));
+        for (size_t k = 20 * row; k < after.size(); ++k)
+            ASSERT_FALSE(i < 4 && std::isfinite(after[k])) << k;
+    }
+}
+
+TEST(FewTokens, OddRows) {
+    test::Random random;
+    HeadsShape shape;
+    Heads heads(shape, random);
+    heads.show([](size_t) -> size_t { return 0; },
+               [](size_t t) -> size_t { return t == 3 ? 0 : 700; });  // token 3 sees nothing
+    heads.query(5, 1, 7) = NAN;
+    for (size_t k = 0; k < shape.key_width; ++k) {
+        heads.query(6, 0, k) *= 1e30F;
+        heads.query(7, 0, k) *= 1e-30F;  // all positions weigh alike
+    }
+    attend(heads.problem(), 3);
+    const AttentionProblem problem = heads.problem();
+    for (size_t head = 0; head < shape.heads; ++head) {
+        for (size_t k = 0; k < shape.value_width; ++k) {
+            ASSERT_EQ(problem.out_row(3, head)[k], 0.0F);
+            ASSERT_EQ(std::isnan(problem.out_row(5, head)[k]), head == 1);
+        }
+    }
+    const std::vector<double> alike = heads.expected(7, 0);
+    const std::vector<double> one = heads.expected(6, 0);
+    for (size_t k = 0; k < shape.value_width; ++k) {
+        EXPECT_NEAR(static_cast<double>(problem.out_row(7, 0)[k]), alike[k], 1e-6);
+        EXPECT_NEAR(static_cast<double>(problem.out_row(6, 0)[k]), one[k], 1e-6);
+    }
+}
+
+TEST(FewTokens, EveryEdgeOfBlocksAndSpans) {
+    test::Random random;
+    for (const size_t positions : {1U, 7U, 8U, 127U, 128U, 129U, 1023U, 1025U, 2049U}) {
+        for (const bool masked : {true, false}) {
+            HeadsShape shape;
+            shape.tokens = random.size(1, 18);
+            shape.positions = positions;
+            shape.masked = masked;
+            shape.key_width = random.size(1, 80);
+            shape.value_width = random.one_in(2) ? 576 : random.size(1, 80);
+            SCOPED_TRACE(text_of(shape));
+            Heads heads(shape, random);
+            attend(heads.problem(), random.size(1, 5));
+            EXPECT_LE(errors_of(heads, shape).rms, kMostRms);
+        }
+    }
+}
+
+// What the header says of memory. A buffer is shared by attentions that work one after the other.
+TEST(FewTokens, MemoryIsBoundedAndShared) {
+    test::Random random;
+    HeadsShape shape;
+    shape.tokens = 8;
+    shape.positions = 16384;
+    shape.heads = 32;
+    shape.kv_heads = 8;
+    shape.key_width = shape.value_width = 128;
+    Heads heads(shape, random);
+    AlignedBuffer shared;
+    FewTokensAttention long_one, short_one;
+    ASSERT_TRUE(short_one.begin(heads.problem().part(0, 1), 4, &shared).ok());
+    ASSERT_TRUE(long_one.begin(heads.problem(), 4, &shared).ok());
+    EXPECT_LE(shared.size(), size_t{3} << 20);
+    EXPECT_GE(shared.size(), size_t{2} << 20);
+    short_one.work();
+    const std::vector<float> token = heads.out;
+    long_one.work();
+    EXPECT_EQ(0, std::memcmp(token.data(), heads.out.data(), 32 * 128 * sizeof(float)));
+}
+
+TEST(FewTokens, TakesWhatItCanCompute) {
+    test::Random random;
+    HeadsShape shape;
+    Heads heads(shape, random);
+    EXPECT_TRUE(FewTokensAttention::takes(heads.problem()));
+    const auto takes = [&](const auto& change) {
+        AttentionProblem problem = heads.problem();
+        change(problem);
+        return FewTokensAttention::takes(problem);
+    };
+    EXPECT_FALSE(takes([](AttentionProblem& p) { p.tokens = 64; }));
+    EXPECT_FALSE(takes([](AttentionProblem& p) { p.tokens = 0; }));
+    EXPECT_FALSE(takes([](AttentionProblem& p) { p.positions = 0; }));
+    EXPECT_FALSE(takes([](AttentionProblem& p) { p.keys.width = 577; }));
+    EXPECT_FALSE(takes([](AttentionProblem& p) { p.values.width = 0; }));
+    EXPECT_FALSE(takes([](AttentionProblem& p) { p.heads = 5; }));
+    EXPECT_FALSE(takes([](AttentionProblem& p) { p.out_token_bytes = 6; }));
+}
+
 }  // namespace
 }  // namespace rknpu2

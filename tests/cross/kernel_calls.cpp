@@ -9,11 +9,12 @@
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
 #include <functional>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "attention/few_tokens.hpp"
 #include "base/hash.hpp"
 #include "kernels/attention.hpp"
 #include "kernels/dequantise.hpp"
@@ -30,9 +31,10 @@ constexpr size_t kM = 16;
 constexpr size_t kK = 1536;  // three blocks of 512: rotated and mixed
 constexpr size_t kN = 64;
 constexpr size_t kHead = 128, kPositions = 512;  // keys and values
+constexpr size_t kCachePositions = 1024, kMostQueries = 32;
 
 struct Kernel {
-    const char* name;
+    std::string name;
     size_t elements;
     std::function<void()> call;
 };
@@ -50,6 +52,10 @@ struct Arrays {
     std::vector<uint16_t> halves = std::vector<uint16_t>(kPositions * kHead, 0xC000),
                           block = std::vector<uint16_t>(kAttentionBlock * kHead);
     std::vector<const uint16_t*> masks = std::vector<const uint16_t*>(kM, halves.data());
+    std::vector<uint16_t> cache = std::vector<uint16_t>(kCachePositions * kHead, 0x3800),
+                          mask = std::vector<uint16_t>(kMostQueries * kCachePositions);
+    std::vector<float> attended = std::vector<float>(kMostQueries * kHead);
+    FewTokensAttention attention;
 
     Arrays() {
         uint32_t state = 1;
@@ -61,6 +67,34 @@ struct Arrays {
             native[i] = static_cast<int32_t>(i * 2654435761U) >> 8;
     }
 };
+
+// Query heads of one KV head for a token, or so many tokens: all of the work, whole.
+void attend(Arrays& x, size_t tokens, size_t heads, size_t width) {
+    AttentionProblem p;
+    p.tokens = tokens;
+    p.positions = kCachePositions;
+    p.heads = heads;
+    p.kv_heads = 1;
+    p.queries = reinterpret_cast<const std::byte*>(x.rows.data());
+    p.query_head_bytes = p.out_head_bytes = width * sizeof(float);
+    p.query_token_bytes = p.out_token_bytes = heads * p.query_head_bytes;
+    p.keys = p.values = {reinterpret_cast<const std::byte*>(x.cache.data()), width * sizeof(uint16_t), 0,
+                         width, nullptr};
+    p.mask = reinterpret_cast<const std::byte*>(x.mask.data());
+    p.mask_token_bytes = kCachePositions * sizeof(uint16_t);
+    p.scale = 0.1F;
+    p.out = reinterpret_cast<std::byte*>(x.attended.data());
+    if (x.attention.begin(p, 1).ok()) x.attention.work();
+}
+
+void add_attentions(Arrays& x, std::vector<Kernel>& kernels) {
+    for (const size_t width : {64U, 128U})
+        for (const auto& [tokens, heads] : {std::pair<size_t, size_t>{1, 1}, {1, 4}, {2, 4}, {8, 4}})
+            kernels.push_back(
+                {"few tokens: " + std::to_string(tokens * heads) + " rows of " + std::to_string(width),
+                 tokens * heads * kCachePositions * 2 * width,
+                 [&x, tokens = tokens, heads = heads, width] { attend(x, tokens, heads, width); }});
+}
 
 std::vector<Kernel> kernels_of(Arrays& x) {
     const size_t rows = kM * kK;
@@ -143,10 +177,12 @@ std::vector<Kernel> kernels_of(Arrays& x) {
 
 int main(int argc, char** argv) {
     Arrays arrays;
-    for (const Kernel& kernel : kernels_of(arrays)) {
+    std::vector<Kernel> kernels = kernels_of(arrays);
+    add_attentions(arrays, kernels);
+    for (const Kernel& kernel : kernels) {
         if (argc == 1) {
-            std::printf("%s,%zu\n", kernel.name, kernel.elements);
-        } else if (argc == 3 && std::strcmp(kernel.name, argv[1]) == 0) {
+            std::printf("%s,%zu\n", kernel.name.c_str(), kernel.elements);
+        } else if (argc == 3 && kernel.name == argv[1]) {
             for (long i = std::atol(argv[2]); i > 0; --i)
                 kernel.call();
             return 0;

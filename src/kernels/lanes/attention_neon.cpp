@@ -37,6 +37,12 @@ struct NeonLanes {
     [[gnu::always_inline]] static inline void load_halves(const uint16_t* from, Float& value) {
         value = vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(from)));
     }
+    [[gnu::always_inline]] static inline void load_eight_halves(const uint16_t* from, Float& low,
+                                                                Float& high) {
+        const float16x8_t halves = vreinterpretq_f16_u16(vld1q_u16(from));
+        low = vcvt_f32_f16(vget_low_f16(halves));
+        high = vcvt_high_f32_f16(halves);
+    }
     template <size_t kRows>
     [[gnu::always_inline]] static inline void store_weights(const Float (&weights)[kRows][2], uint16_t* to) {
         uint16x8_t atoms[kRows];

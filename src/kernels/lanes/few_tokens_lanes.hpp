@@ -21,12 +21,21 @@ namespace rknpu2::lanes {
 template <typename Lanes>
 inline constexpr size_t kVectorsOfStep = kFewStep / Lanes::kLanes;
 
+// Elements k .. k + 7 of a row, to x[0] and, with four lanes, x[1].
 template <typename Lanes, bool kHalves>
-[[gnu::always_inline]] inline void load_elements(const std::byte* row, size_t k, typename Lanes::Float& x) {
-    if constexpr (kHalves)
-        Lanes::load_halves(reinterpret_cast<const uint16_t*>(row) + k, x);
-    else
-        Lanes::load(reinterpret_cast<const float*>(row) + k, x);
+[[gnu::always_inline]] inline void load_step(const std::byte* row, size_t k, typename Lanes::Float* x) {
+    const auto* const halves = reinterpret_cast<const uint16_t*>(row) + k;
+    if constexpr (kHalves && requires { Lanes::load_eight_halves(halves, x[0], x[1]); }) {
+        Lanes::load_eight_halves(halves, x[0], x[1]);
+        return;
+    }
+#pragma GCC unroll 2
+    for (size_t v = 0; v < kVectorsOfStep<Lanes>; ++v) {
+        if constexpr (kHalves)
+            Lanes::load_halves(halves + v * Lanes::kLanes, x[v]);
+        else
+            Lanes::load(reinterpret_cast<const float*>(row) + k + v * Lanes::kLanes, x[v]);
+    }
 }
 
 template <typename Lanes, size_t kRows, size_t kPositions, bool kHalves>
@@ -51,9 +60,7 @@ template <typename Lanes, size_t kRows, size_t kPositions, bool kHalves>
         Float keys[kPositions][kVectors];
 #pragma GCC unroll 4
         for (size_t p = 0; p < kPositions; ++p)
-#pragma GCC unroll 2
-            for (size_t v = 0; v < kVectors; ++v)
-                load_elements<Lanes, kHalves>(rows[p], k + v * Lanes::kLanes, keys[p][v]);
+            load_step<Lanes, kHalves>(rows[p], k, keys[p]);
 #pragma GCC unroll 4
         for (size_t r = 0; r < kRows; ++r) {
 #pragma GCC unroll 2
@@ -211,9 +218,9 @@ template <typename Lanes, size_t kRows, size_t kColumns, bool kHalves>
     for (size_t n = 0; n < count; ++n) {
         const std::byte* const row = rows[n];
         Float values[kVectors];
-#pragma GCC unroll 16
-        for (size_t v = 0; v < kVectors; ++v)
-            load_elements<Lanes, kHalves>(row, k + v * Lanes::kLanes, values[v]);
+#pragma GCC unroll 8
+        for (size_t c = 0; c < kColumns; c += kFewStep)
+            load_step<Lanes, kHalves>(row, k + c, values + c / Lanes::kLanes);
 #pragma GCC unroll 4
         for (size_t r = 0; r < kRows; ++r) {
             const float weight = weights[r * stride + n];
@@ -260,21 +267,27 @@ void add_few(const FewValues& a) {
 
 template <typename Lanes>
 void widen_few(const uint16_t* halves, size_t width, float* floats) {
-    typename Lanes::Float x;
+    constexpr size_t kVectors = kVectorsOfStep<Lanes>;
+    const auto widen = [](const uint16_t* from, float* to) {
+        typename Lanes::Float x[kVectors];
+        load_step<Lanes, true>(reinterpret_cast<const std::byte*>(from), 0, x);
+#pragma GCC unroll 2
+        for (size_t v = 0; v < kVectors; ++v)
+            Lanes::store(x[v], to + v * Lanes::kLanes);
+    };
+    constexpr size_t kTogether = 4 * kFewStep;
     size_t k = 0;
-    for (; k + Lanes::kLanes <= width; k += Lanes::kLanes) {
-        Lanes::load_halves(halves + k, x);
-        Lanes::store(x, floats + k);
+    for (; k + kTogether <= width; k += kTogether) {
+#pragma GCC unroll 4
+        for (size_t i = 0; i < kTogether; i += kFewStep)
+            widen(halves + k + i, floats + k + i);
     }
-    if (k == width && k % kFewStep == 0) return;
+    for (; k + kFewStep <= width; k += kFewStep)
+        widen(halves + k, floats + k);
+    if (k == width) return;
     uint16_t rest[kFewStep] = {};
-    const size_t first = k;
-    for (; k < width; ++k)
-        rest[k - first] = halves[k];
-    for (size_t i = 0; (first + i) % kFewStep != 0 || i == 0; i += Lanes::kLanes) {
-        Lanes::load_halves(rest + i, x);
-        Lanes::store(x, floats + first + i);
-    }
+    std::memcpy(rest, halves + k, (width - k) * sizeof *rest);
+    widen(rest, floats + k);
 }
 
 }  // namespace rknpu2::lanes
