@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 #include <random>
 
+#include "attention/few_tokens.hpp"
 #include "base/aligned_buffer.hpp"
 #include "base/format.hpp"
 #include "commands.hpp"
@@ -81,6 +82,8 @@ struct Arrays {
     AlignedBuffer weights = buffer_of(size_t{512} * kAttentionBlock * sizeof(uint16_t));
     std::vector<float> block_factors = std::vector<float>(512, 0.5F), maxima = block_factors,
                        block_sums = block_factors;
+    std::vector<float> queries = std::vector<float>(size_t{8} * 32 * 128, 0.1F), attended = queries;
+    FewTokensAttention attention;
     size_t next_cube = 0;
     std::vector<float> row_scales, channel_scales, sums;
 };
@@ -171,6 +174,30 @@ HalvesToBlock cache_of(Arrays& x, size_t positions) {
             x.weights.as<uint16_t>()};
 }
 
+// Rows of queries for each of eight heads of keys and values, of a cache that no nearer one has.
+constexpr size_t kKvHeads = 8, kPositions = 4096,
+                 kCacheBytes = kKvHeads * kPositions * kHead * sizeof(uint16_t);
+
+void attend(Arrays& x, size_t rows) {
+    const auto cache = [&x] {
+        const std::byte* const data =
+            x.from.as<std::byte>() + x.next_cube++ % (kCopyBytes / kCacheBytes) * kCacheBytes;
+        return CacheRows{data, kKvHeads * kHead * sizeof(uint16_t), kHead * sizeof(uint16_t), kHead};
+    };
+    AttentionProblem p;
+    p.tokens = 1;
+    p.positions = kPositions;
+    p.heads = rows * kKvHeads;
+    p.kv_heads = kKvHeads;
+    p.queries = reinterpret_cast<const std::byte*>(x.queries.data());
+    p.keys = cache();
+    p.values = cache();
+    p.scale = 0.1F;
+    p.out = reinterpret_cast<std::byte*>(x.attended.data());
+    p.query_head_bytes = p.out_head_bytes = kHead * sizeof(float);
+    if (x.attention.begin(p, 1).ok()) x.attention.work();
+}
+
 std::vector<Kernel> kernels_of(Arrays& x) {
     const Sizes& s = x.s;
     const size_t input = s.M * s.K * sizeof(float), cube = s.M * x.K_padded;
@@ -193,6 +220,9 @@ std::vector<Kernel> kernels_of(Arrays& x) {
         {"pack keys, 1024 of 128", kAttentionBlock * kHead * 4,
          [&x] { pack_keys(cache_of(x, kAttentionBlock)); }},
         {"pack values, 512 of 128", kValueBlock * kHead * 4, [&x] { pack_values(cache_of(x, kValueBlock)); }},
+        {"attend, 1 row of 128", 2 * kCacheBytes, [&x] { attend(x, 1); }},
+        {"attend, 8 rows of 128", 2 * kCacheBytes, [&x] { attend(x, 8); }},
+        {"attend, 32 rows of 128", 2 * kCacheBytes, [&x] { attend(x, 32); }},
     };
 }
 

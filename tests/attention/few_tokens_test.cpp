@@ -123,12 +123,12 @@ TEST(FewTokens, AnyNumberOfTokensGivesTheBitsOfOne) {
     for (const size_t heads : {1U, 6U}) {
         HeadsShape shape;
         shape.tokens = kMost;
-        shape.positions = 1025;
+        shape.positions = 2300;
         shape.heads = heads;
         shape.kv_heads = 1;
         shape.value_width = 40;
         Heads heads_of(shape, random);
-        heads_of.show([](size_t t) { return 3 * t; }, [](size_t t) { return 900 + 2 * t; });
+        heads_of.show([](size_t t) { return 3 * t; }, [](size_t t) { return 2100 + 2 * t; });
         const AttentionProblem whole = heads_of.problem();
         for (size_t token = 0; token < kMost; ++token)
             attend(whole.part(token, 1), 1);
