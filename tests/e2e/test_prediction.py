@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""What is modelled is what runs: of a whole prompt, `rknpu2-bench predict` and the plug-in count the same, exactly.
+"""What is modelled is what runs: of whole prompts and of a few tokens, `rknpu2-bench predict` and the plug-in count the same, exactly.
 
 The model (bench/predict/counts.hpp) and GGML_RKNPU2_STATS have the same fields: runs of the NPU and of attention, flows and their chunks, scores,
-and bytes of weights, activations, results, keys and values. llama-bench computes a prompt and nothing else.
+and bytes of weights, activations, results, keys and values. llama-bench computes a prompt and nothing else; logits_of_model (tests/ggml) some tokens at
+once, with logits of each if their number is odd, and one more.
 """
 
 import json
@@ -13,6 +14,7 @@ from gguf import Reader
 from harness import HostTest
 
 BENCH = harness.BUILD_DIR / "bin" / "rknpu2-bench"
+LOGITS = harness.BUILD_DIR / "bin" / "logits_of_model"
 FULL_EVERY = {"gemma3": 6}  # of so many layers the last one has no window; llama.cpp knows that by the architecture
 
 
@@ -49,12 +51,12 @@ def flat(counts, name=""):
 
 
 class Prediction(HostTest):
-    def predicted(self, model, tokens, precision, *options):
+    def predicted(self, model, tokens, precision, *options, part="prefill"):
         table = self.folder / "model.csv"
         table.write_text(shape_of(model))
         run = self.host(BENCH, "predict", "--model", table, "--prompt", tokens, "--precision", precision, "--format", "json", *options,
                         precision=None)
-        return flat(json.loads(run.out)["predictions"][0]["prefill"]["counts"])
+        return flat(json.loads(run.out)["predictions"][0][part]["counts"])
 
     def check(self, model, tokens, precision="fast", ubatch=512, attention="auto"):
         run = self.host("llama-bench", "-m", model, "-p", tokens, "-n", 0, "-r", 1, "--no-warmup", "-ub", ubatch, "-ngl", 99,
@@ -77,6 +79,22 @@ class Prediction(HostTest):
         real_widths.write_model(name, model)
         self.check(model, *arguments, **options)
 
+    def check_rows(self, model, rows, precision):
+        """Two graphs: so many tokens at once, and one after them."""
+        run = self.host(str(LOGITS), model, self.folder / "logits", "--lengths", rows, precision=precision)
+        several, one = self.compare_rows(model, rows, precision, run.stats.document)
+        self.assertEqual(several["bytes.weights"], one["bytes.weights"])
+        self.assertGreater(several["bytes.results"], one["bytes.results"])
+
+    def compare_rows(self, model, rows, precision, document):
+        """What is predicted of `rows` tokens at once, and of one."""
+        several, one = (self.predicted(model, 1, precision, "--rows", count, "--context", rows, part="decode") for count in (rows, 1))
+        counted = flat(document)
+        self.assertEqual((counted["graphs"], counted["failures"]), (2, 0))
+        self.assertEqual({name: counted.get(name) for name in one}, {name: several[name] + one[name] for name in one})
+        print(f"{rows} tokens at once, {precision}: {several}")
+        return several, one
+
     def test_whole_chunks(self):
         self.check(harness.MODEL, 1024)
 
@@ -96,6 +114,14 @@ class Prediction(HostTest):
     def test_segments(self):
         """A weight with more inputs than a run takes."""
         self.check_made("qwen2.5-3b", 1024)
+
+    def test_few_tokens_in_two_planes(self):
+        self.check_rows(harness.MODEL, 7, "balanced")
+
+    def test_few_tokens_in_segments(self):
+        model = self.folder / "model.gguf"
+        real_widths.write_model("qwen2.5-3b", model)
+        self.check_rows(model, 15, "fast")
 
 
 if __name__ == "__main__":

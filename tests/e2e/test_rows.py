@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Several rows at once, of a draft or of other sequences, take the runs and the weights of one row: counted, in a real model."""
+"""Several rows at once, of a draft or of other sequences, take the runs and the weights of one row: counted, in a real model, as predicted."""
 
 import harness
+import test_prediction
 import test_statistics
 from harness import HostTest
 
@@ -12,6 +13,8 @@ ROWS = 9  # of an odd number the program wants every row's logits
 class Rows(HostTest):
     text = test_statistics.Statistics.text
     gathered = test_statistics.Statistics.gathered
+    predicted = test_prediction.Prediction.predicted
+    compare_rows = test_prediction.Prediction.compare_rows
 
     def stats_of(self, length, precision, extra):
         """Of a graph of `length` rows, each with the head, and one of a row."""
@@ -24,6 +27,8 @@ class Rows(HostTest):
 
     def check(self, precision, extra=None):
         one, several = (self.stats_of(length, precision, extra) for length in (1, ROWS))
+        if precision != "default":  # its planes are the statistics' choice
+            self.compare_rows(harness.MODEL, ROWS, precision, several)
         for document in (one, several):
             self.assertEqual(document["graphs"], 2)
         self.assertEqual(several["runs"], one["runs"])
