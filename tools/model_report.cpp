@@ -146,7 +146,7 @@ TensorReport report_on(const GgufTensor& tensor, const ModelReport& model,
     return report;
 }
 
-// What was measured of SmolLM2-135M-Instruct Q4_1 with statistics, 16 chunks (docs/quality.md).
+// What was measured of SmolLM2-135M-Instruct Q4_1 with statistics: docs/measurements/quality-files.csv, with which a test compares them.
 constexpr std::pair<Precision, const char*> kCompared[] = {{Precision::kCompact, "0.120"},
                                                            {Precision::kFast, "0.0018"},
                                                            {Precision::kBalanced, "0.0013"},

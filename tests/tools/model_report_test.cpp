@@ -4,8 +4,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
+#include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "base/format.hpp"
 #include "gguf/gguf_writer.hpp"
 #include "plan/attention_sizes.hpp"
 #include "plan/support.hpp"
@@ -281,6 +284,35 @@ TEST(ModelReport, PrecisionsSideBySide) {
     EXPECT_EQ(compact["memory_bytes"], bytes("compact") + report.tensor_bytes);
     EXPECT_THAT(to_text(report), HasSubstr("eight bits: within the budget"));
 }
+
+#ifdef RKNPU2_DOCS
+// Mean KLD of Q4_1 as measured last.
+double measured_divergence(const std::string& mode) {
+    std::ifstream file(RKNPU2_DOCS "/measurements/quality-files.csv");
+    double last = NAN;
+    for (std::string line; std::getline(file, line);) {
+        const size_t at = line.find("," + mode + ",");
+        if (line.starts_with("Q4_1,") && at != std::string::npos)
+            last = std::stod(line.substr(at + mode.size() + 2));
+    }
+    return last;
+}
+
+// As many digits as it says.
+TEST(ModelReport, DivergencesAreThoseMeasured) {
+    const Result<GgufFile> file = parse_bytes(small_model().bytes());
+    const ModelReport report = analyse(file.value(), "x", Config(), 99);
+    ASSERT_EQ(report.precisions.size(), 4U);
+    for (const PrecisionRow& row : report.precisions) {
+        const std::string name = precision_name(row.precision);
+        const double measured = measured_divergence(name == "exact" ? name : name + "+statistics");
+        const std::string says = row.divergence;
+        const size_t digits = says.size() - says.find('.') - 1;
+        EXPECT_EQ(says, format("%.*f", static_cast<int>(digits), measured)) << name;
+    }
+    EXPECT_THAT(to_text(report), HasSubstr(format("CPU backend has %.4f:", measured_divergence("cpu"))));
+}
+#endif
 
 TEST(ModelReport, HostileNamesAreHarmless) {
     GgufWriter writer;
