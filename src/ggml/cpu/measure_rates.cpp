@@ -9,6 +9,7 @@
 #include "base/log.hpp"
 #include "device/cpu_team.hpp"
 #include "ggml/cpu/inner_cpu.hpp"
+#include "ggml/cpu/repeats.hpp"
 #include "ggml/host/types.hpp"
 #include "ggml/node/describe.hpp"
 #include "matmul/npu_device.hpp"
@@ -18,8 +19,6 @@
 namespace rknpu2 {
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
 constexpr int64_t kK = 4096;
 constexpr int64_t kSmall = 256, kLarge = 4096;  // columns
 constexpr int64_t kSeveral = 16;                // rows
@@ -27,28 +26,9 @@ constexpr int64_t kSeveral = 16;                // rows
 // GGML_TENSOR_FLAG_COMPUTE: without it the ggml of today computes nothing. Whether something was computed is looked at.
 constexpr int32_t kCompute = 16;
 
-double us_since(Clock::time_point start) {
-    return std::chrono::duration<double, std::micro>(Clock::now() - start).count();
-}
-
-// Times of work(), after before(), 5 to 15 of them in a tenth of a second; up to 45 until enough(times). The first two are left out. The
-// least of them is free of what others compute now and then; what slows all repeats down alike stays in it.
-template <typename Before, typename Work, typename Enough>
-Result<std::vector<double>> repeat(const Before& before, const Work& work, const Enough& enough) {
-    constexpr size_t kLeftOut = 2, kLeast = 5, kMany = 15, kMost = 45;
-    constexpr double kLongUs = 1e5;
-    std::vector<double> times;
-    const Clock::time_point begun = Clock::now();
-    const auto many = [&] {
-        return times.size() >= kMany || (times.size() >= kLeast && us_since(begun) >= kLongUs);
-    };
-    for (size_t i = 0; times.size() < kMost && !(many() && enough(times)); ++i) {
-        before();
-        const Clock::time_point start = Clock::now();
-        RKNPU2_RETURN_IF_ERROR(work());
-        if (i >= kLeftOut) times.push_back(us_since(start));
-    }
-    return times;
+double now_us() {
+    const auto since = std::chrono::steady_clock::now().time_since_epoch();
+    return std::chrono::duration<double, std::micro>(since).count();
 }
 
 void nothing() {}
@@ -110,7 +90,7 @@ class MadeProduct {
             return done ? Status() : Status(StatusCode::kInternal, "the CPU backend does not multiply");
         };
         const auto any = [](const std::vector<double>&) { return true; };
-        timed.us = std::ranges::min(RKNPU2_TAKE(repeat(before, compute, any)));
+        timed.us = std::ranges::min(RKNPU2_TAKE(repeat(now_us, before, compute, any)));
         product_->src[0] = weight_.get();
         if (results_.back() == 0) return Status(StatusCode::kInternal, "the CPU backend computes nothing");
         return timed;
@@ -126,7 +106,7 @@ class MadeProduct {
         auto reserved = RKNPU2_TAKE(npu.reserve({&source, 1}, NpuDevice::Attempts::kTrial));
         const auto packed = RKNPU2_TAKE(npu.pack(std::move(reserved.front())));
         const auto multiply = [&] { return npu.multiply(*packed, floats_.data(), 1, results_.data()); };
-        const auto times = RKNPU2_TAKE(repeat(nothing, multiply, least_is_credible));
+        const auto times = RKNPU2_TAKE(repeat(now_us, nothing, multiply, least_is_credible));
         if (npu.disturbances() != before)
             return Status(StatusCode::kInternal, "the NPU was in use by others, or failed");
         if (!least_is_credible(times))
@@ -176,9 +156,9 @@ void choose_once(Host& host) {
     if (host.npu == nullptr || !chooses || config.precision == Precision::kReference) return;
     double seconds = 0;
     const auto measure = [&] {
-        const Clock::time_point start = Clock::now();
+        const double start = now_us();
         Result<MeasuredRates> rates = measure_rates(host);
-        seconds = us_since(start) / 1e6;
+        seconds = (now_us() - start) / 1e6;
         return rates;
     };
     const char* const version = host.ggml.ggml_version != nullptr ? host.ggml.ggml_version() : nullptr;
