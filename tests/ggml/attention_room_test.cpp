@@ -169,5 +169,41 @@ TEST(AttentionRoomTest, ASliceThatIsRefusedOnceIsNoRefusal) {
     }
 }
 
+// A few tokens, whose attention is computed alone, while the runtime refuses to import the slice of this number, or the one after it,
+// too. True: attention had no room then.
+bool draft_has_no_room(int number, bool lasts) {
+    SCOPED_TRACE(number);
+    std::string faults = "fail:rknn_create_mem_from_fd:nth=" + std::to_string(number);
+    if (lasts) faults += ",fail:rknn_create_mem_from_fd:nth=" + std::to_string(number + 1);
+    setenv("GGML_RKNPU2_CORES", "1", 1);
+    setenv("GGML_RKNPU2_THREADS", "1", 1);
+    RoomProcess process(faults);
+    LayerOptions options;
+    options.tokens = 8;
+    LayerGraph draft(process.host(), options, 1);
+    const auto first = process.compute(draft);
+    const nlohmann::json attention = process.statistics().at("attention");
+    if (lasts || attention.at("without_memory") != 0) return attention.at("without_memory") != 0;
+    EXPECT_EQ(attention.at("nodes"), options.layers);
+    EXPECT_THAT(process.host().take_lines(), IsEmpty());
+    EXPECT_TRUE(process.compute(draft) == first) << "the same bits";
+    return false;
+}
+
+// Attention that is computed alone is tried a second time, with new contexts, and only then left to the CPU.
+TEST(AttentionRoomTest, ANodeAloneIsTriedTwice) {
+    RKNPU2_NEEDS_HOST();
+    int met = 0;
+    for (int number = 20; number > 0; --number) {
+        const auto has_no_room = [&](bool lasts) {
+            return run_in_child([&] { return draft_has_no_room(number, lasts) ? 1 : 0; });
+        };
+        if (has_no_room(true) != 1) continue;
+        ++met;
+        EXPECT_EQ(has_no_room(false), 0) << number;
+    }
+    EXPECT_GE(met, 1);
+}
+
 }  // namespace
 }  // namespace rknpu2::test
