@@ -22,6 +22,10 @@ double uneven(size_t tasks, const BoardProfile& board) {
                       : static_cast<double>(ceil_div(tasks, threads) * threads) / static_cast<double>(tasks);
 }
 
+size_t room_of(size_t rows) {
+    return row_buckets()[bucket_for(rows)];
+}
+
 // Rows of a KV head and a block, as AttentionUnit.
 struct Unit {
     size_t block = 0, head = 0, piece = 0, rows = 0;
@@ -29,7 +33,6 @@ struct Unit {
     std::array<bool, kPartsOfBlock> sees{};
 
     size_t values() const { return static_cast<size_t>(std::count(sees.begin(), sees.end(), true)); }
-    size_t room() const { return row_buckets()[bucket_for(rows)]; }
     double weighed = 0;  // scores that the CPU reads: up to the last one that a row sees
 
     size_t scores() const { return rows * positions; }
@@ -48,7 +51,7 @@ class Chain {
           rows_(rows),
           graph_(graph),
           group_(static_cast<size_t>(m_.heads / m_.kv_heads)),
-          all_rows_(static_cast<size_t>(rows.count) * group_),
+          pieces_(static_cast<size_t>(rows.count) * group_),
           positions_(positions_of(setting, layer, graph)),
           stage_{.phase = "attention", .causal = true} {}
 
@@ -95,13 +98,12 @@ class Chain {
         const size_t parts = ceil_div(positions_, kValueBlock);
         const double mask = kHalf * tokens * static_cast<double>(positions_) * uneven(parts, board_);
         Operation operation = cpu_pass(mask + (kFloat + kFloat + kHalf) * tokens * q, board_);
-        const size_t pieces = ceil_div(all_rows_, kMaxRows);
-        const size_t cubes = static_cast<size_t>(m_.kv_heads) * pieces;
+        const size_t cubes = static_cast<size_t>(m_.kv_heads) * pieces_.count;
         const double bytes = kHalf * tokens * q;
         operation.fixed_ns =
             3 * board_.region_us * 1e3 + lead_ns(cubes, bytes / static_cast<double>(cubes), bytes);
-        for (size_t piece = 0; piece < pieces; ++piece) {
-            const size_t room = row_buckets()[bucket_for(std::min(kMaxRows, all_rows_ - piece * kMaxRows))];
+        for (size_t piece = 0; piece < pieces_.count; ++piece) {
+            const size_t room = room_of(pieces_.rows(piece));
             operation.counts.activation_bytes += sizes_.kv_heads * sizes_.queries(room);
         }
         on_cpu("attention packing", std::move(operation));
@@ -119,20 +121,18 @@ class Chain {
     }
 
     std::vector<Unit> units_of(const std::vector<size_t>& blocks) const {
-        const size_t pieces = ceil_div(all_rows_, kMaxRows);
         std::vector<SeenParts> seen;
-        for (size_t piece = 0; piece < pieces; ++piece) {
-            const auto first = static_cast<int64_t>(piece * kMaxRows / group_);
-            const auto last =
-                static_cast<int64_t>((std::min(all_rows_, (piece + 1) * kMaxRows) - 1) / group_);
+        for (size_t piece = 0; piece < pieces_.count; ++piece) {
+            const auto first = static_cast<int64_t>(pieces_.first(piece) / group_);
+            const auto last = static_cast<int64_t>((pieces_.first(piece) + pieces_.rows(piece) - 1) / group_);
             seen.push_back(seen_parts(s_, layer_, {rows_.first + first, last - first + 1}, graph_));
         }
         std::vector<Unit> units;
         for (const size_t block : blocks) {
-            for (size_t i = 0; i < static_cast<size_t>(m_.kv_heads) * pieces; ++i) {
-                const size_t piece = i % pieces;
-                Unit unit{.block = block, .head = i / pieces, .piece = piece};
-                unit.rows = std::min(kMaxRows, all_rows_ - piece * kMaxRows);
+            for (size_t i = 0; i < static_cast<size_t>(m_.kv_heads) * pieces_.count; ++i) {
+                const size_t piece = i % pieces_.count;
+                Unit unit{.block = block, .head = i / pieces_.count, .piece = piece};
+                unit.rows = pieces_.rows(piece);
                 size_t last = 0;
                 for (size_t part = 0; part < kPartsOfBlock; ++part) {
                     unit.sees[part] = sees(seen[piece], block * kPartsOfBlock + part);
@@ -154,7 +154,7 @@ class Chain {
         double scores = 0;
         for (size_t row = 0; row < unit.rows; row += kRowsOfAttentionTask) {
             const size_t count = std::min(kRowsOfAttentionTask, unit.rows - row);
-            const size_t last = (unit.piece * kMaxRows + row + count - 1) / group_;
+            const size_t last = (pieces_.first(unit.piece) + row + count - 1) / group_;
             const size_t end = static_cast<size_t>(rows_.first) + last + 1;
             const size_t begin = unit.block * kAttentionBlock;
             const bool all = m_.window_of(layer_) != 0 || end >= begin + unit.positions;
@@ -173,7 +173,7 @@ class Chain {
     }
 
     // Runs of one shape on a core, one after the other.
-    Operation runs(size_t core, size_t count, size_t rows, size_t K, size_t N, bool activations) const {
+    Operation runs(size_t core, size_t count, size_t rows, size_t K, size_t N) const {
         rknnsim::MatmulShape shape;
         shape.type = rknnsim::MatmulType::kF16F16F32;
         shape.ac_native = true;
@@ -181,10 +181,8 @@ class Chain {
         shape.K = static_cast<uint32_t>(K);
         shape.N = static_cast<uint32_t>(N);
         Operation operation = run_on_core(core, shape, board_);
-        if (s_.sync == Sync::kOwner) {
-            operation.fixed_ns += sync_ns(static_cast<double>(rows * N) * kFloat);
-            if (activations) operation.fixed_ns += sync_ns(static_cast<double>(rows * K) * kHalf);
-        }
+        if (s_.sync == Sync::kOwner)
+            operation.fixed_ns += sync_ns(static_cast<double>(room_of(pieces_.longest) * N) * kFloat);
         operation.fixed_ns *= static_cast<double>(count);
         for (Part& part : operation.parts)
             part.count *= static_cast<double>(count);
@@ -264,7 +262,7 @@ class Chain {
     std::vector<Operation> score_runs(std::span<const Unit> units) const {
         std::vector<Operation> job;
         for (size_t i = 0; i < units.size(); ++i)
-            job.push_back(runs(i, 1, units[i].room(), sizes_.key_width, units[i].columns, false));
+            job.push_back(runs(i, 1, room_of(units[i].rows), sizes_.key_width, units[i].columns));
         return job;
     }
 
@@ -274,11 +272,25 @@ class Chain {
     }
     size_t products(const Unit& unit) const { return depth(unit) > kValueBlock ? 1 : unit.values(); }
 
+    // Of the areas of its weights.
+    double weights_ns(const Unit& unit) const {
+        double ns = 0;
+        const bool whole = depth(unit) > kValueBlock;
+        for (size_t part = 0; part < kPartsOfBlock && s_.sync == Sync::kOwner; ++part) {
+            if (whole ? part > 0 : !unit.sees[part]) continue;
+            const size_t positions = whole ? depth(unit) : sizes_.weight_depth(0, part);
+            ns += sync_ns(kHalf * static_cast<double>(room_of(pieces_.longest) * positions));
+        }
+        return ns;
+    }
+
     std::vector<Operation> value_runs(std::span<const Unit> units) const {
         std::vector<Operation> job;
-        for (size_t i = 0; i < units.size(); ++i)
+        for (size_t i = 0; i < units.size(); ++i) {
             job.push_back(
-                runs(i, products(units[i]), units[i].room(), depth(units[i]), sizes_.value_width, true));
+                runs(i, products(units[i]), room_of(units[i].rows), depth(units[i]), sizes_.value_width));
+            job.back().fixed_ns += weights_ns(units[i]);
+        }
         return job;
     }
 
@@ -291,7 +303,9 @@ class Chain {
     const AttentionSizes sizes_;
     const int64_t layer_;
     const Rows rows_, graph_;
-    const size_t group_, all_rows_, positions_;
+    const size_t group_;
+    const AttentionPieces pieces_;
+    const size_t positions_;
     Stage stage_;
     size_t last_ = kNothing;  // on the CPU
     size_t submitted_ = 0;

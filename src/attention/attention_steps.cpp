@@ -42,6 +42,7 @@ size_t rows_of_bucket(size_t rows) {
 
 void AttentionSteps::begin(const AttentionProblem& problem, uint64_t layer, int domain, KvCells& cells) {
     problem_ = problem;
+    pieces_ = pieces_of(problem);
     layer_ = layer;
     domain_ = domain;
     cells_ = &cells;
@@ -155,23 +156,22 @@ void AttentionSteps::finish() {
 }
 
 Slice AttentionSteps::queries_of(const AttentionUnit& unit) const {
-    return queries_[unit.head * pieces_of(problem_) + unit.row / kMaxRows];
+    return queries_[unit.head * pieces_.count + unit.row / pieces_.longest];
 }
 
 Status AttentionSteps::convert_queries() {
     const PhaseTimer timer(npu_.counters, Phase::kQuantise);
-    const size_t pieces = pieces_of(problem_);
     queries_.clear();
     const AttentionSizes& sizes = cells_->sizes();
-    for (size_t i = 0; i < problem_.kv_heads * pieces; ++i) {
-        const size_t bytes = sizes.queries(rows_of_bucket(rows_of_piece(problem_, i % pieces)));
+    for (size_t i = 0; i < problem_.kv_heads * pieces_.count; ++i) {
+        const size_t bytes = sizes.queries(rows_of_bucket(pieces_.rows(i % pieces_.count)));
         queries_.push_back(RKNPU2_TAKE(npu_.areas.activations(domain_, area(kAreasOfQueries + i), bytes)));
         npu_.counters.activation_bytes += bytes;
     }
     npu_.pool.parallel_for(queries_.size(), [&](size_t i) {
-        const size_t kv_head = i / pieces;
-        const size_t first = i % pieces * kMaxRows;
-        const size_t rows = rows_of_piece(problem_, i % pieces);
+        const size_t kv_head = i / pieces_.count;
+        const size_t first = pieces_.first(i % pieces_.count);
+        const size_t rows = pieces_.rows(i % pieces_.count);
         const size_t room = rows_of_bucket(rows);
         float* const factors = factors_.data() + kv_head * problem_.rows();
         problem_.for_tokens(kv_head, first, rows, [&](size_t row, size_t token, size_t head, size_t count) {
@@ -208,6 +208,7 @@ Status AttentionSteps::bind() {
 Status AttentionSteps::bind_unit(AttentionUnit& unit, size_t slot) {
     const size_t bucket = bucket_for(unit.rows);
     const size_t rows = row_buckets()[bucket];
+    const size_t room = rows_of_bucket(pieces_.longest);
     const AttentionSizes& sizes = cells_->sizes();
     const auto bind_one = [&](size_t K, size_t N, size_t bytes, const Slice& a, const Slice& b, size_t result,
                               size_t cube) -> Result<BoundRun> {
@@ -222,21 +223,26 @@ Status AttentionSteps::bind_unit(AttentionUnit& unit, size_t slot) {
         return run;
     };
     unit.scores = RKNPU2_TAKE(bind_one(
-        sizes.key_width, unit.columns, sizes.scores(rows, unit.columns), queries_of(unit),
+        sizes.key_width, unit.columns, sizes.scores(room, unit.columns), queries_of(unit),
         cells_->keys(place_, unit.block, unit.head, unit.columns), area(kAreasOfScores + slot), unit.core));
     const size_t depth = value_depth(unit.block);
+    // Where the first block's second part has the area of later blocks, its first part has the other one: two small areas of one
+    // index may be the same.
+    const bool swapped = unit.block == 0 && sizes.weight_depth(0, 1) > depth;
     const size_t cube = rows * kValueBlock;
     for (size_t first = 0; first < unit.positions; first += depth) {
         const size_t part = first / depth;
         const size_t index = slot * kPartsOfBlock + part;
+        const size_t deep = sizes.weight_depth(unit.block, part);
+        const size_t of_weights = slot * kPartsOfBlock + (swapped ? 1 - part : part);
         const Slice weights = RKNPU2_TAKE(
-            npu_.areas.activations(domain_, area(kAreasOfWeights + index), sizes.weights(rows, depth)));
+            npu_.areas.activations(domain_, area(kAreasOfWeights + of_weights), sizes.weights(room, deep)));
         for (size_t i = 0; i < depth; i += kValueBlock)
             unit.weights[(first + i) / kValueBlock] = halves_of(weights) + i / kValueBlock * cube;
         unit.multiplies[part] = depth > kValueBlock || unit.sees[part];
         if (!unit.multiplies[part]) continue;
         unit.values[part] =
-            RKNPU2_TAKE(bind_one(depth, sizes.value_width, sizes.values(rows), weights,
+            RKNPU2_TAKE(bind_one(depth, sizes.value_width, sizes.values(room), weights,
                                  cells_->values(place_, unit.block, unit.head, part),
                                  area(kAreasOfValues + index), unit.core * kPartsOfBlock + part));
     }

@@ -79,6 +79,7 @@ class AttentionSteps {
     NpuResources& npu_;
     const size_t place_;
     AttentionProblem problem_;
+    AttentionPieces pieces_{0};
     uint64_t layer_ = 0;
     int domain_ = 0;
     KvCells* cells_ = nullptr;
@@ -90,7 +91,7 @@ class AttentionSteps {
     std::vector<size_t> blocks_;  // theirs
     size_t groups_ = 0;           // of these units
     size_t turn_ = 0;
-    std::vector<Slice> queries_;  // by KV head and kMaxRows rows
+    std::vector<Slice> queries_;  // by KV head and piece
     std::array<Jobs, kGroups> jobs_;
     std::vector<NpuLane::Job*> submitted_;  // and not waited for
     // What scores are multiplied by, in units of ln 2, by KV head and row. NaN: the query is not finite.

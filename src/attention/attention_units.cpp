@@ -43,14 +43,14 @@ SeenOfBlock seen_of_block(const AttentionProblem& problem, const Visibility& vis
 
 std::vector<AttentionUnit> units_of(const AttentionProblem& problem, const Visibility& visibility) {
     std::vector<AttentionUnit> units;
-    const size_t pieces = pieces_of(problem);
+    const AttentionPieces pieces = pieces_of(problem);
     for (size_t block = 0; block < ceil_div(problem.positions, kAttentionBlock); ++block) {
-        for (size_t piece = 0; piece < problem.kv_heads * pieces; ++piece) {
+        for (size_t piece = 0; piece < problem.kv_heads * pieces.count; ++piece) {
             AttentionUnit unit;
             unit.block = block;
-            unit.head = piece / pieces;
-            unit.row = piece % pieces * kMaxRows;
-            unit.rows = rows_of_piece(problem, piece % pieces);
+            unit.head = piece / pieces.count;
+            unit.row = pieces.first(piece % pieces.count);
+            unit.rows = pieces.rows(piece % pieces.count);
             if (see(problem, visibility, unit)) units.push_back(unit);
         }
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// An attention in pieces for one core of the NPU: at most kMaxRows rows of a KV head, and a block of kAttentionBlock
+// An attention in pieces for one core of the NPU: rows of a KV head (AttentionPieces), and a block of kAttentionBlock
 // positions at a multiple of it. Units that no row sees are left out.
 #pragma once
 
@@ -28,12 +28,9 @@ struct AttentionUnit {
     bool has_rows_of(const AttentionUnit& other) const { return head == other.head && row == other.row; }
 };
 
-// Pieces of kMaxRows rows, of which the last may have less, that a KV head has.
-inline size_t pieces_of(const AttentionProblem& problem) {
-    return ceil_div(problem.rows(), kMaxRows);
-}
-inline size_t rows_of_piece(const AttentionProblem& problem, size_t piece) {
-    return std::min(kMaxRows, problem.rows() - piece * kMaxRows);
+// In which pieces each KV head is.
+inline AttentionPieces pieces_of(const AttentionProblem& problem) {
+    return AttentionPieces(problem.rows());
 }
 
 // What some rows of a KV head see of a block.

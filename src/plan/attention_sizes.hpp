@@ -25,12 +25,29 @@ inline constexpr size_t value_depth(size_t block, size_t longest = kAttentionBlo
     return block == 0 ? kValueBlock : longest;
 }
 
+// Rows of a KV head in pieces of at most kMaxRows, for one core each: as few as can be, all but the last one alike, and that one no
+// longer. So cores have the same to do, and work areas the same size.
+struct AttentionPieces {
+    explicit AttentionPieces(size_t rows);
+
+    size_t all;      // rows
+    size_t count;    // pieces
+    size_t longest;  // rows of all but the last one
+
+    size_t first(size_t piece) const { return piece * longest; }
+    size_t rows(size_t piece) const { return std::min(longest, all - first(piece)); }
+};
+
+// Elements of a value, above which it is wide.
+inline constexpr size_t kWideValues = 128;
+
 // Contexts that attentions of one shape of heads need, whatever their tokens and positions.
 inline constexpr size_t attention_contexts(size_t cores) {
     return (kAttentionBlock / kColumnStep + kPartsOfBlock) * cores;
 }
 
-// What heads that have keys and values take. All sizes are bytes; rows: one of row_buckets().
+// What heads that have keys and values take. All sizes are bytes; rows: one of row_buckets(). Scores, weights and values of all
+// pieces have areas for the longest one.
 struct AttentionSizes {
     // Widths of a key and of a value.
     AttentionSizes(size_t heads, size_t keys, size_t values);
@@ -49,6 +66,11 @@ struct AttentionSizes {
     size_t queries(size_t rows) const;
     size_t scores(size_t rows, size_t columns) const;
     size_t weights(size_t rows, size_t depth) const;
+    // Positions that the area for weights of the block's part is for. With wide heads, whose areas take most, the second part of the
+    // first block lies where later blocks have theirs.
+    size_t weight_depth(size_t block, size_t part) const {
+        return block == 0 && (part == 0 || value_width <= kWideValues) ? kValueBlock : kAttentionBlock;
+    }
     size_t values(size_t rows) const;
 
     // What all places take together, at most, for chunks of `tokens` tokens of a prompt of so many positions, whose KV

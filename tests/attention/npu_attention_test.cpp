@@ -156,6 +156,27 @@ TEST_F(NpuAttentionTest, ARowDependsOnWhatItSeesAlone) {
     }
 }
 
+// Their work areas are small, and what is asked for may be found in a larger one.
+TEST_F(NpuAttentionTest, FewRowsOfWideHeads) {
+    test::Random random;
+    HeadsShape shape;
+    shape.tokens = 11;
+    shape.positions = 1100;
+    shape.heads = shape.kv_heads = 3;
+    shape.key_width = shape.value_width = 256;
+    shape.scale = 0.0625F;
+    Heads heads(shape, random);
+    heads.show([](size_t) -> size_t { return 0; }, [](size_t t) { return 1000 + 10 * t; });
+    const auto npu = open();
+    ASSERT_TRUE(attend(*npu, heads.problem()).ok());
+    expect_near(heads, shape, random, 20);
+    const std::vector<float> together = heads.out;
+    std::ranges::fill(heads.out, -1e30F);
+    for (size_t token = 0; token < shape.tokens; ++token)
+        ASSERT_TRUE(attend(*npu, heads.problem().part(token, 1)).ok());
+    EXPECT_EQ(0, std::memcmp(together.data(), heads.out.data(), together.size() * sizeof(float)));
+}
+
 TEST_F(NpuAttentionTest, WhatIsHiddenChangesNothing) {
     test::Random random;
     HeadsShape shape;
@@ -243,30 +264,36 @@ TEST_F(NpuAttentionTest, BlocksThatHaveNoRoomTogether) {
     expect_near(heads, shape, random, 20);
 }
 
-// 16,384 positions of heads as Llama-3.1-8B and Llama-2-7B have them, two chunks of 128 tokens at a time. What is
-// seen fills the blocks that are kept.
+// 16,384 positions of heads as Llama-3.1-8B, Llama-2-7B, SmolLM2 and Gemma-3-4B have them, two chunks of 128 tokens at a time. What
+// is seen fills the blocks that are kept.
 TEST_F(NpuAttentionTest, ALongCacheTakesLittleMemoryAndFewContexts) {
     test::Random random;
-    for (const auto& [kv_heads, most_mib, seen] :
-         {std::tuple<size_t, size_t, size_t>{8, 96, 6500}, {32, 192, 8500}}) {
+    struct Case {
+        size_t heads, kv_heads, width, most_mib, seen;
+    };
+    for (const Case& of : {Case{32, 8, 128, 96, 6500},
+                           {32, 32, 128, 192, 8500},
+                           {9, 3, 64, 96, 15500},
+                           {8, 4, 256, 96, 6500}}) {
         HeadsShape shape;
         shape.tokens = 128 + 30;
         shape.positions = 16384;
-        shape.heads = 32;
-        shape.kv_heads = kv_heads;
-        shape.key_width = shape.value_width = 128;
+        shape.heads = of.heads;
+        shape.kv_heads = of.kv_heads;
+        shape.key_width = shape.value_width = of.width;
         shape.scale = 0.088F;
         Heads heads(shape, random);
-        heads.show([&, first = 16000 - seen](size_t) { return first; }, [](size_t t) { return 16000 + t; });
+        heads.show([&, first = 16000 - of.seen](size_t) { return first; },
+                   [](size_t t) { return 16000 + t; });
         const auto npu = open();
         ASSERT_TRUE(attend_two_at_a_time(*npu, heads.problem(), random, 128).ok());
         const size_t used = npu->memory.bytes_in_use();
-        EXPECT_LE(used >> 20, most_mib) << kv_heads;
+        EXPECT_LE(used >> 20, of.most_mib) << of.kv_heads;
         // What rknpu2-info says of a prompt, one whose mask is another.
-        const AttentionSizes sizes(kv_heads, 128, 128);
-        const uint64_t planned = sizes.of_prompt(shape.heads / kv_heads, 128, shape.positions, 3);
-        EXPECT_LE(used, planned) << kv_heads;
-        EXPECT_GE(used, planned / 2) << kv_heads;
+        const AttentionSizes sizes(of.kv_heads, of.width, of.width);
+        const uint64_t planned = sizes.of_prompt(of.heads / of.kv_heads, 128, shape.positions, 3);
+        EXPECT_LE(used, planned) << of.kv_heads;
+        EXPECT_GE(used, planned / 2) << of.kv_heads;
         EXPECT_LE(npu->contexts.size(), attention_contexts(3));
         expect_near(heads, shape, random, 4);
     }
