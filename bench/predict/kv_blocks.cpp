@@ -77,7 +77,7 @@ void KvBlocks::pack(Block& block, const SeenParts& seen, PackedBlocks::Group& gr
         group.rows_written += static_cast<double>(last - first + 1);
         group.rows_published += static_cast<double>(round_up(last + 1, kGroup) - first / kGroup * kGroup);
         group.values_published += static_cast<double>(depth);
-        group.tasks += heads_;
+        group.tasks += 2 * heads_ * packing_tasks(first, last + 1 - first);
         any = true;
     }
     if (any) ++group.buffers;

@@ -25,7 +25,7 @@ struct PackedBlocks {
         std::vector<size_t> blocks;
         double rows_read = 0, rows_written = 0;  // of a head's keys
         double rows_published = 0, values_published = 0;
-        size_t tasks = 0;  // of one head each
+        size_t tasks = 0;  // of one head's keys or values each
         size_t buffers = 0;
     };
     std::vector<Group> groups;

@@ -189,26 +189,43 @@ Slice KvCells::values(size_t place, size_t block, size_t head, size_t part) cons
     return values_of(**std::ranges::find(held_[place], block, &Block::number), head, part);
 }
 
-void KvCells::pack_head(const AttentionProblem& problem, const Work& work, size_t head) {
+std::vector<KvCells::Task> KvCells::tasks_of(const std::vector<Work>& work) const {
+    std::vector<Task> tasks;
+    for (const Work& some : work) {
+        for (size_t first = 0, end = 0; first < some.count; first = end) {
+            const size_t next = round_up(some.first + first + 1, kPositionsOfPacking) - some.first;
+            end = std::min(next, some.count);
+            for (size_t head = 0; head < sizes_.kv_heads; ++head)
+                for (const bool values : {false, true})
+                    tasks.push_back({&some, head, values, first, end - first});
+        }
+    }
+    return tasks;
+}
+
+void KvCells::pack(const AttentionProblem& problem, const Task& task) {
+    const Work& work = *task.work;
+    const size_t head = task.head;
     const size_t block = work.block->number;
     const size_t position = (block * kPartsOfBlock + work.part) * kValueBlock + work.first;
     const auto native = [](const Slice& slice) { return reinterpret_cast<uint16_t*>(slice.data()); };
     const uint8_t* const seen = work.seen.data() + work.first;
     const size_t first = work.part * kValueBlock + work.first;  // of the block
     const size_t depth = value_depth(block);
-    const RowsOfHead both[] = {{problem.keys,
-                                head,
-                                position,
-                                pack_keys,
-                                {nullptr, 0, problem.keys.width, sizes_.key_width, first, 0, seen,
-                                 native(keys_of(*work.block, head, kAttentionBlock))}},
-                               {problem.values,
-                                head,
-                                position,
-                                pack_values,
-                                {nullptr, 0, problem.values.width, sizes_.value_width, first % depth, 0, seen,
-                                 native(values_of(*work.block, head, first / depth)), depth}}};
-    const auto pack_one_by_one = [&](const RowsOfHead& rows, size_t begin, size_t count) {
+    const RowsOfHead rows =
+        task.values ? RowsOfHead{problem.values,
+                                 head,
+                                 position,
+                                 pack_values,
+                                 {nullptr, 0, problem.values.width, sizes_.value_width, first % depth, 0,
+                                  seen, native(values_of(*work.block, head, first / depth)), depth}}
+                    : RowsOfHead{problem.keys,
+                                 head,
+                                 position,
+                                 pack_keys,
+                                 {nullptr, 0, problem.keys.width, sizes_.key_width, first, 0, seen,
+                                  native(keys_of(*work.block, head, kAttentionBlock))}};
+    const auto pack_one_by_one = [&](size_t begin, size_t count) {
         static constexpr uint8_t kUnseen = 0;
         for (size_t i = begin; i < begin + count; ++i) {
             if (pack_some(rows, i, 1)) continue;
@@ -220,12 +237,10 @@ void KvCells::pack_head(const AttentionProblem& problem, const Work& work, size_
             work.block->no_half.set(first + i);
         }
     };
-    for (const RowsOfHead& rows : both) {
-        const size_t step = rows.from.dequantise == nullptr ? work.count : kRowsAtATime;
-        for (size_t i = 0; i < work.count; i += step) {
-            const size_t count = std::min(step, work.count - i);
-            if (!pack_some(rows, i, count)) pack_one_by_one(rows, i, count);
-        }
+    const size_t step = rows.from.dequantise == nullptr ? task.count : kRowsAtATime;
+    for (size_t i = 0; i < task.count; i += step) {
+        const size_t count = std::min(step, task.count - i);
+        if (!pack_some(rows, task.first + i, count)) pack_one_by_one(task.first + i, count);
     }
 }
 
@@ -263,9 +278,8 @@ Status KvCells::pack(const AttentionProblem& problem, const Visibility& visibili
     std::vector<Work> work;
     for (Block* const block : held)
         add_work(*block, visibility, work);
-    const size_t heads = sizes_.kv_heads;
-    npu_.pool.parallel_for(work.size() * heads,
-                           [&](size_t i) { pack_head(problem, work[i / heads], i % heads); });
+    const std::vector<Task> tasks = tasks_of(work);
+    npu_.pool.parallel_for(tasks.size(), [&](size_t i) { pack(problem, tasks[i]); });
     Status status = publish(work);
     for (const Work& some : work)
         if (!status.ok()) some.block->number = SIZE_MAX;  // the NPU does not know what is there

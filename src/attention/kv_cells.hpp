@@ -87,7 +87,15 @@ class KvCells {
     void add_work(Block& block, const Visibility& visibility, std::vector<Work>& work) const;
     Slice keys_of(const Block& block, size_t head, size_t columns) const;
     Slice values_of(const Block& block, size_t head, size_t part) const;
-    void pack_head(const AttentionProblem& problem, const Work& work, size_t head);
+    // Of one head, its keys or its values, positions between two multiples of kPositionsOfPacking.
+    struct Task {
+        const Work* work;
+        size_t head;
+        bool values;
+        size_t first, count;  // counted from the work's first one
+    };
+    std::vector<Task> tasks_of(const std::vector<Work>& work) const;
+    void pack(const AttentionProblem& problem, const Task& task);
     Status publish(std::span<const Work> work);
 
     NpuResources& npu_;

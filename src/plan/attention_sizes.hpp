@@ -19,6 +19,12 @@ inline constexpr size_t kAttentionGroups = 4;
 // Rows that a thread weighs or adds at a time.
 inline constexpr size_t kRowsOfAttentionTask = 16;
 
+// Positions of a head's keys, or of its values, that a thread packs at a time: between multiples of it.
+inline constexpr size_t kPositionsOfPacking = 64;
+constexpr size_t packing_tasks(size_t first, size_t count) {
+    return (first % kPositionsOfPacking + count + kPositionsOfPacking - 1) / kPositionsOfPacking;
+}
+
 // Positions that one run multiplies by values: its K. Longer runs read values less often, short prompts have no use
 // for them. By the block alone, so that sums have one order. `longest`: for trials.
 inline constexpr size_t value_depth(size_t block, size_t longest = kAttentionBlock) {

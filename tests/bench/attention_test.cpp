@@ -43,8 +43,8 @@ TEST(NpuAttentionModel, OldPositionsArePackedOnceAndNewOnesAsTheyCome) {
     const PackedBlocks::Group first = pack(0, 1024);
     EXPECT_EQ(first.blocks, (std::vector<size_t>{0, 1}));
     EXPECT_EQ(first.rows_read, 1024 + 64);
-    EXPECT_EQ(first.rows_written, 2048);  // the rest of its block are zeros
-    EXPECT_EQ(first.tasks, 4 * 32U);
+    EXPECT_EQ(first.rows_written, 2048);                          // the rest of its block are zeros
+    EXPECT_EQ(first.tasks, 2 * 32 * 2048 / kPositionsOfPacking);  // keys and values of 32 heads
     const PackedBlocks::Group second = pack(0, 1088);
     EXPECT_EQ(second.rows_read, 64);
     EXPECT_EQ(second.buffers, 1U);
