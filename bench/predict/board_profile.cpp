@@ -29,6 +29,7 @@ constexpr Field kFields[] = {
     {"results_gbps_narrow", 0.1, 1000, &BoardProfile::results_gbps_narrow},
     {"results_gbps_wide", 0.1, 1000, &BoardProfile::results_gbps_wide},
     {"attention_gflops", 0.1, 10000, &BoardProfile::attention_gflops},
+    {"few_tokens_ns", 0, 100, &BoardProfile::few_tokens_ns},
     {"block_pass_ns", 0, 100, &BoardProfile::block_pass_ns},
     {"region_us", 0, 1000, &BoardProfile::region_us},
     {"wake_us", 0, 1000, &BoardProfile::wake_us},

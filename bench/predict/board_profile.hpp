@@ -24,7 +24,8 @@ struct BoardProfile {
     double cpu_in_place = 0;
     double cpu_beside_npu = 0;
     double results_gbps_narrow = 0, results_gbps_wide = 0;
-    double attention_gflops = 0;
+    double attention_gflops = 0;  // ggml's
+    double few_tokens_ns = 0;     // a vector instruction of our own
     double block_pass_ns = 0;
     double region_us = 0;
     double wake_us = 0;

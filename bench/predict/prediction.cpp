@@ -34,7 +34,7 @@ class Builder {
         skew_ = setting.chunk_skew(rows.count, positions_, chunks_.size());
         done_.resize(chunks_.size());
         if (way_ == Way::kFlow) counts_ = {.flows = 1, .flow_chunks = chunks_.size()};
-        if (setting.attends_on_npu(rows.count, positions_)) attend();
+        attend();
     }
 
     void add(int64_t layer) {
@@ -42,7 +42,7 @@ class Builder {
         std::vector<std::vector<Stage>> stages;
         for (size_t chunk = 0; chunk < chunks_.size(); ++chunk) {
             Stage attention;
-            const bool on_npu = !packed_.empty() && layer >= 0 && layer < setting_.model.layers;
+            const bool on_npu = layer >= 0 && layer < setting_.model.layers && attends_on_npu(layer);
             if (on_npu) {
                 attention = npu_attention(setting_, layer, chunks_[chunk], graph_,
                                           packed_[static_cast<size_t>(layer) * chunks_.size() + chunk]);
@@ -88,16 +88,23 @@ class Builder {
         }
     }
 
-    // What each attention has to pack, in the order in which they are to come.
+    // Layers of a window see fewer positions than others.
+    bool attends_on_npu(int64_t layer) const {
+        return setting_.attends_on_npu(graph_.count,
+                                       static_cast<int64_t>(positions_of(setting_, layer, graph_)));
+    }
+
+    // What each attention of the NPU has to pack, in the order in which they are to come.
     void attend() {
         const auto chunks = static_cast<int64_t>(chunks_.size());
         const int64_t stages_of_layer = static_cast<int64_t>(stages_of(setting_, way_, 0, graph_).size());
         std::vector<std::pair<int64_t, int64_t>> order;
         for (int64_t i = 0; i < setting_.model.layers * chunks; ++i)
-            order.emplace_back(i / chunks * stages_of_layer + i % chunks * skew_, i);
+            if (attends_on_npu(i / chunks))
+                order.emplace_back(i / chunks * stages_of_layer + i % chunks * skew_, i);
         std::ranges::sort(order);
-        packed_.resize(order.size());
-        counts_.attentions = static_cast<uint64_t>(setting_.model.layers);
+        packed_.resize(static_cast<size_t>(setting_.model.layers * chunks));
+        counts_.attentions = order.size() / chunks_.size();
         KvBlocks blocks(setting_.model, setting_.engine);
         for (const auto& [at, i] : order) {
             const Rows& rows = chunks_[static_cast<size_t>(i % chunks)];
@@ -162,7 +169,7 @@ class Builder {
     int64_t skew_ = 0;
     const Places places_;
     std::vector<Rows> chunks_;
-    std::vector<PackedBlocks> packed_;       // by layer and chunk; empty: attention is the CPU's
+    std::vector<PackedBlocks> packed_;       // by layer and chunk
     std::vector<std::vector<size_t>> done_;  // by chunk: what its next stage waits for
     std::vector<size_t> last_;               // likewise, of the stage that was added last
     std::map<size_t, int64_t> job_of_chunk_;

@@ -109,7 +109,8 @@ class Stages {
             stages_.back().block_begins = true;
             return;
         }
-        add("attention", cpu_attention(rows_.first, rows_.count, m_.window_of(layer_), m_, s_.board),
+        const auto operation = s_.attends_by_own_kernel(rows_.count) ? cpu_attention_of_few : cpu_attention;
+        add("attention", operation(rows_.first, rows_.count, m_.window_of(layer_), m_, s_.board),
             Start::kGoesOn, true);
         stages_.back().causal = true;
     }
@@ -247,20 +248,56 @@ Operation cpu_pass(double bytes, const BoardProfile& board) {
             .parts = {{.bytes = bytes, .gbps = board.cpu_copy_gbps * board.cpu_in_place}}};
 }
 
+namespace {
+
+// Positions that a causal attention sees, of all rows together, and those that at least one sees.
+struct SeenPositions {
+    double of_rows = 0;
+    int64_t of_any = 0;
+};
+SeenPositions seen_positions(int64_t first, int64_t rows, int64_t window) {
+    SeenPositions seen;
+    for (int64_t row = first; row < first + rows; ++row)
+        seen.of_rows += static_cast<double>(window == 0 ? row + 1 : std::min(row + 1, window));
+    seen.of_any = window == 0 ? first + rows : std::min(first + rows, window + rows);
+    return seen;
+}
+
+// Keys, values, queries and results pass through memory once.
+Operation attention_of(double compute_ns, const SeenPositions& seen, int64_t rows, const ModelShape& model,
+                       const BoardProfile& board) {
+    const double cache = 2 * kHalf * static_cast<double>(seen.of_any * model.kv_size());
+    const double rows_in_and_out = 2 * kFloat * static_cast<double>(rows * model.q_size());
+    return {
+        .fixed_ns = board.region_us * 1e3,
+        .parts = {{.compute_ns = compute_ns, .bytes = cache + rows_in_and_out, .gbps = board.cpu_read_gbps}}};
+}
+
+}  // namespace
+
 Operation cpu_attention(int64_t first, int64_t rows, int64_t window, const ModelShape& model,
                         const BoardProfile& board) {
-    double positions = 0;  // of all rows together
-    for (int64_t row = first; row < first + rows; ++row)
-        positions += static_cast<double>(window == 0 ? row + 1 : std::min(row + 1, window));
-    const auto q_size = static_cast<double>(model.q_size());
-    const double operations = 4 * positions * q_size;  // two products, two each
-    const int64_t seen = window == 0 ? first + rows : std::min(first + rows, window + rows);
-    const double cache = 2 * kHalf * static_cast<double>(seen * model.kv_size());
-    const double rows_in_and_out = 2 * kFloat * static_cast<double>(rows) * q_size;
-    return {.fixed_ns = board.region_us * 1e3,
-            .parts = {{.compute_ns = operations / board.attention_gflops,
-                       .bytes = cache + rows_in_and_out,
-                       .gbps = board.cpu_read_gbps}}};
+    const SeenPositions seen = seen_positions(first, rows, window);
+    const double operations =
+        4 * seen.of_rows * static_cast<double>(model.q_size());  // two products, two each
+    return attention_of(operations / board.attention_gflops, seen, rows, model, board);
+}
+
+// Vector instructions as counted (ctest -R cross.instructions): for each position of a KV head, those that make a key and a value
+// floats, for up to four rows with the first of these, else for each range of 32 rows; and those of each row.
+Operation cpu_attention_of_few(int64_t first, int64_t rows, int64_t window, const ModelShape& model,
+                               const BoardProfile& board) {
+    const SeenPositions seen = seen_positions(first, rows, window);
+    const int64_t group = model.heads / model.kv_heads, queries = rows * group;
+    const auto widths = static_cast<double>(2 * model.head_dim);
+    double loading = 0.75 * static_cast<double>((queries + 31) / 32);
+    if (queries <= 4) loading = queries == 3 ? 1 : 0.5;
+    if (queries == 1)
+        loading = 0.75 - 11.5 / widths;  // conversions go to one of two pipes, and take longer than the rest
+    const double instructions = loading * widths * static_cast<double>(seen.of_any) +
+                                (widths / 4 + 11.5) * seen.of_rows * static_cast<double>(group);
+    return attention_of(instructions * static_cast<double>(model.kv_heads) * board.few_tokens_ns, seen, rows,
+                        model, board);
 }
 
 int64_t Setting::chunk_rows(int64_t rows, int64_t positions) const {
@@ -287,7 +324,15 @@ bool Setting::attends_on_npu(int64_t tokens, int64_t positions) const {
     if (design == Design::kPlain || attention == AttentionOn::kCpu) return false;
     const AttentionCall call{static_cast<size_t>(tokens), static_cast<size_t>(model.heads / model.kv_heads),
                              static_cast<size_t>(positions)};
-    return attention == AttentionOn::kNpu || faster_attention(call) == AttentionReason::kOnNpu;
+    if (attention == AttentionOn::kNpu) return true;
+    if (engine.npu_queries > 0 && call.tokens < kFewestTokens)
+        return tokens * model.heads / model.kv_heads >= engine.npu_queries;
+    return faster_attention(call) == AttentionReason::kOnNpu;
+}
+
+bool Setting::attends_by_own_kernel(int64_t tokens) const {
+    return design != Design::kPlain && attention == AttentionOn::kAuto && matrices != MatricesOn::kCpu &&
+           static_cast<size_t>(tokens) < kFewestTokens;
 }
 
 Way way_of(Design design, int64_t rows) {

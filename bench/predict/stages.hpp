@@ -28,6 +28,10 @@ Operation cpu_pass(double bytes, const BoardProfile& board);
 Operation cpu_attention(int64_t first, int64_t rows, int64_t window, const ModelShape& model,
                         const BoardProfile& board);
 
+// The same by the plug-in's own kernel for few tokens (src/attention/few_tokens.hpp).
+Operation cpu_attention_of_few(int64_t first, int64_t rows, int64_t window, const ModelShape& model,
+                               const BoardProfile& board);
+
 // What the plug-in does, and what it is held against: every multiplication quantises its own activations, and
 // nothing overlaps. docs/measurements/designs.csv says what other designs would be worth.
 enum class Design { kPlain, kPlugin };
@@ -79,6 +83,8 @@ struct EngineSchedule {
     int64_t position_step =
         kColumnStep;       // units end at the last position that a row sees, rounded up to this
     int64_t cell_mib = 0;  // of packed keys and values; 0: what kept_blocks() says
+    int64_t npu_queries =
+        0;  // of a KV head, from which attention of few tokens is the NPU's; 0: what faster_attention() says
 };
 
 struct ScheduleNumber {
@@ -98,6 +104,7 @@ inline constexpr ScheduleNumber kScheduleNumbers[] = {
     {"value_rows", &EngineSchedule::value_rows},
     {"position_step", &EngineSchedule::position_step},
     {"cell_mib", &EngineSchedule::cell_mib},
+    {"npu_queries", &EngineSchedule::npu_queries},
 };
 
 struct Setting {
@@ -118,6 +125,8 @@ struct Setting {
     // For that graph.
     int64_t chunk_skew(int64_t rows, int64_t positions, size_t chunks) const;
     bool attends_on_npu(int64_t tokens, int64_t positions) const;
+    // Where it is the CPU's: by our own kernel, not by ggml's?
+    bool attends_by_own_kernel(int64_t tokens) const;
     // Rows of the NPU's input for each row of activations: 1 or 2.
     int planes_of(int64_t layer, Group group) const;
     // By weight of a layer's group.

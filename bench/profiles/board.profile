@@ -24,6 +24,7 @@ cpu_beside_npu = 0.8            # the same softmax took 24 % longer beside runs 
 results_gbps_narrow = 20        # results to floats, N to 2560: 0.3 ns an element of 6 bytes, four threads (decode-research 1f)
 results_gbps_wide = 5.5         # N of 10240 and more: 1.0 to 1.2 ns (the same place); between, time grows evenly with N
 attention_gflops = 40           # flash attention on four A76, causal operations only: 1.3 s for Gemma-4-E4B, 512 tokens (decode-research 1e)
+few_tokens_ns = 0.0616          # a vector instruction of our kernel for few tokens: two a cycle on four cores at 2.256 GHz, nine tenths of that, estimate
 block_pass_ns = 0.36            # a score to a weight, arithmetic alone: 34.5 vector instructions for 8, two a cycle on four cores at 2.26 GHz, are 0.24; two thirds of that rate, estimate
 region_us = 3                   # to start and end a loop on four threads that spin; guess
 wake_us = 75                    # until threads that sleep are at work: 50 to 100; estimate

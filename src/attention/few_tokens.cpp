@@ -36,11 +36,11 @@ Status FewTokensAttention::begin(const AttentionProblem& problem, size_t threads
     const size_t results = problem.kv_heads * ranges_;
     const size_t spans = ceil_div(problem.positions, kFewSpan);
     const size_t wanted = kUnitsOfThread * threads_;
-    cut_ = results >= wanted ? Cut::kWhole : results * spans >= wanted ? Cut::kSpans : Cut::kBlocks;
-    parts_ = cut_ == Cut::kWhole ? 1 : cut_ == Cut::kSpans ? spans : ceil_div(problem.positions, kFewBlock);
+    cut_ = results >= wanted ? Cut::kNot : results * spans >= wanted ? Cut::kSpans : Cut::kBlocks;
+    parts_ = cut_ == Cut::kNot ? 1 : cut_ == Cut::kSpans ? spans : ceil_div(problem.positions, kFewBlock);
     worker_floats_ = Worker::floats(problem);
     partial_floats_ = PartialRows::floats(range_rows_, value_stride_);
-    const size_t partials = cut_ == Cut::kWhole ? 0 : results * parts_ * partial_floats_;
+    const size_t partials = cut_ == Cut::kNot ? 0 : results * parts_ * partial_floats_;
     AlignedBuffer& memory = shared == nullptr ? own_ : *shared;
     RKNPU2_RETURN_IF_ERROR(memory.grow((threads_ * worker_floats_ + partials) * sizeof(float)));
     if (results > lefts_) {
@@ -66,9 +66,7 @@ void FewTokensAttention::work() noexcept {
     if (units_ == 0 || place >= threads_) return;
     Worker worker(problem_, memory() + place * worker_floats_);
     const size_t blocks = ceil_div(problem_.positions, kFewBlock);
-    const size_t blocks_of_part = cut_ == Cut::kWhole   ? blocks
-                                  : cut_ == Cut::kSpans ? kFewSpan / kFewBlock
-                                                        : 1;
+    const size_t blocks_of_part = cut_ == Cut::kNot ? blocks : cut_ == Cut::kSpans ? kFewSpan / kFewBlock : 1;
     for (;;) {
         const size_t unit = next_.fetch_add(1, std::memory_order_relaxed);
         if (unit >= units_) return;
@@ -77,7 +75,7 @@ void FewTokensAttention::work() noexcept {
         worker.take_rows(kv_head, range * range_rows_, rows_of(range));
         const PartialRows& rows =
             worker.blocks(part * blocks_of_part, std::min((part + 1) * blocks_of_part, blocks));
-        if (cut_ == Cut::kWhole) {
+        if (cut_ == Cut::kNot) {
             worker.write(rows);
             continue;
         }

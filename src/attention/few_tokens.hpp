@@ -40,13 +40,13 @@ class FewTokensAttention {
 
   private:
     class Worker;
-    enum class Cut { kWhole, kSpans, kBlocks };
+    enum class Cut { kNot, kSpans, kBlocks };
 
     float* memory() const { return (shared_ == nullptr ? own_ : *shared_).as<float>(); }
     size_t rows_of(size_t range) const;
 
     AttentionProblem problem_;
-    Cut cut_ = Cut::kWhole;
+    Cut cut_ = Cut::kNot;
     size_t threads_ = 0;
     size_t ranges_ = 0, range_rows_ = 0;  // of the rows of a KV head
     size_t parts_ = 0;                    // of the positions

@@ -69,6 +69,9 @@ struct AttentionCounters {
     std::atomic<uint64_t> packed_bytes{0};           // of keys and values
     std::atomic<uint64_t> tokens_without_halves{0};  // computed by the CPU: they see what has no half
     std::atomic<uint64_t> without_memory{0};  // nodes that the CPU computed for want of memory or contexts
+    std::atomic<uint64_t> few_tokens{0};      // on the CPU by our own code: sequences of nodes
+    std::atomic<uint64_t> few_tokens_by_host{
+        0};  // by ggml's, for want of memory or since the host calls no function of ours
 };
 
 struct ContextCounters {

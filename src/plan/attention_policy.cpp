@@ -6,6 +6,14 @@
 #include "plan/cost_model.hpp"
 
 namespace rknpu2 {
+namespace {
+
+// Of a few tokens, by the model (docs/performance.md).
+constexpr size_t kFewestQueries = 64;  // rows of a KV head
+constexpr size_t kFewestPositionsOfFew = 2048;
+constexpr size_t kFewestOfFew = 4;  // tokens: one never pays, whatever shares its keys
+
+}  // namespace
 
 const char* attention_reason_text(AttentionReason reason) {
     static constexpr std::array<const char*, kAttentionReasons> kTexts = {
@@ -18,6 +26,11 @@ const char* attention_reason_text(AttentionReason reason) {
         "no room for it on the NPU",
     };
     return kTexts[static_cast<size_t>(reason)];
+}
+
+bool is_for_few_tokens(AttentionReason reason, size_t tokens, Precision precision) {
+    const bool left = reason == AttentionReason::kFewTokens || reason == AttentionReason::kFewPositions;
+    return left && tokens < kFewestTokens && precision != Precision::kExact;
 }
 
 AttentionReason faster_attention(const AttentionCall& call) {

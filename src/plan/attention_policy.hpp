@@ -2,15 +2,17 @@
 // Where attention is computed: its two products on the NPU (attention/npu_attention.hpp), or all of it by the CPU
 // backend.
 //
-// The two have different roundings, so a row's bits depend on the answer. It depends on the tokens and positions
+// The CPU computes less than kFewestTokens tokens by our own code, which reads keys and values once for all rows of a KV head
+// (attention/few_tokens.hpp), and more by ggml's.
+//
+// All of these have different roundings, so a row's bits depend on the answer. It depends on the tokens and positions
 // of the whole node, never on how a flow cuts it. With `npu` it is always the NPU where it can be; then a row's
 // bits depend on its query and on what it sees alone.
 //
 // auto: the NPU from kFewestTokens tokens of a sequence and kFewestPositions positions on. By the model of
 // docs/performance.md a prompt of 512 tokens gains with every family, one of 256 loses up to some per cent with
-// 7B and more, since the NPU is busy with the layers' other multiplications then. A few tokens, of a draft, go there from
-// kFewestQueries query rows of a head of keys and kFewestPositionsOfFew positions on: keys and values are read once for all of
-// them, where the CPU computes row by row. Eight tokens after 4096 take 0.5 to 0.9 of the time with models of shared heads.
+// 7B and more, since the NPU is busy with the layers' other multiplications then. Fewer tokens go there only where a head of
+// keys has many query rows and many positions: attention_policy.cpp.
 #pragma once
 
 #include <algorithm>
@@ -37,9 +39,6 @@ const char* attention_reason_text(AttentionReason reason);
 
 inline constexpr size_t kFewestTokens = 64;  // a flow's chunk
 inline constexpr size_t kFewestPositions = 512;
-inline constexpr size_t kFewestQueries = 48;
-inline constexpr size_t kFewestPositionsOfFew = 1024;
-inline constexpr size_t kFewestOfFew = 4;  // tokens: one never pays, whatever shares its keys
 
 // Attentions under way at the same time.
 inline constexpr size_t kPlaces = 2;
@@ -72,6 +71,10 @@ struct AttentionCall {
     size_t group = 1;   // query heads of a head of keys
     size_t positions = 0;
 };
+
+// Is it computed by our own code where it is the CPU's? Yes if auto leaves it to the CPU and it has fewer than kFewestTokens
+// tokens; `exact` keeps the arithmetic of the CPU backend.
+bool is_for_few_tokens(AttentionReason reason, size_t tokens, Precision precision);
 
 // kOnNpu, kFewTokens or kFewPositions, with auto.
 AttentionReason faster_attention(const AttentionCall& call);

@@ -116,5 +116,22 @@ TEST(Costs, CausalAttentionGrowsWithThePosition) {
     EXPECT_NEAR(window, 4.0 * 64 * 100 * 4096 / board.attention_gflops, 1);
 }
 
+// Keys and values are read, and made floats, once for all rows of a KV head.
+TEST(Costs, AttentionOfFewTokensReadsTheCacheOnce) {
+    const BoardProfile board = shipped_board();
+    const ModelShape llama = find_model_shape("Llama-2-7B").value();
+    const auto part = [&](int64_t rows) { return cpu_attention_of_few(512, rows, 0, llama, board).parts[0]; };
+    const double cache = 2.0 * 2 * 513 * 4096;
+    EXPECT_NEAR(part(1).bytes, cache + 8.0 * 4096, 1);
+    EXPECT_NEAR(part(8).bytes, cache + 2.0 * 2 * 7 * 4096 + 8.0 * 8 * 4096, 1);
+    const auto gflops = [&](int64_t rows, double positions) {
+        return 4 * positions * 4096 / part(rows).compute_ns;
+    };
+    EXPECT_NEAR(gflops(1, 513), 32, 1);
+    EXPECT_NEAR(gflops(4, 4 * 513 + 6), 77, 1);
+    EXPECT_NEAR(gflops(8, 8 * 513 + 28), 84, 1);
+    EXPECT_NEAR(gflops(32, 32 * 513 + 496), 101, 2);
+}
+
 }  // namespace
 }  // namespace rknpu2

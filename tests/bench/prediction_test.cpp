@@ -207,8 +207,8 @@ TEST(Prediction, AimsOfLongPrompts) {
 
 TEST(Prediction, TheFirstPositionsAreTheCpus) {
     Setting s = setting_of("Qwen2.5-1.5B", Design::kPlugin);
-    EXPECT_FALSE(s.attends_on_npu(7, 4096));  // 42 query rows of a head of keys
-    EXPECT_TRUE(s.attends_on_npu(8, 4096));
+    EXPECT_FALSE(s.attends_on_npu(10, 4096));  // 60 query rows of a head of keys
+    EXPECT_TRUE(s.attends_on_npu(11, 4096));
     EXPECT_FALSE(s.attends_on_npu(63, 768));
     EXPECT_FALSE(s.attends_on_npu(256, 256));
     EXPECT_TRUE(s.attends_on_npu(64, 512));

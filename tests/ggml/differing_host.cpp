@@ -162,6 +162,27 @@ EXPORT struct ggml_tensor* ggml_mul_mat(struct ggml_context* context, struct ggm
     return product;
 }
 
+EXPORT struct ggml_tensor* ggml_custom_4d(struct ggml_context* context, enum ggml_type type, int64_t ne0,
+                                          int64_t ne1, int64_t ne2, int64_t ne3, struct ggml_tensor** args,
+                                          int n_args, ggml_custom_op_t fun, int n_tasks, void* userdata) {
+    ggml_tensor* const node =
+        REAL(ggml_custom_4d)(context, type, ne0, ne1, ne2, ne3, args, n_args, fun, n_tasks, userdata);
+    if (differs("no functions as nodes")) node->op = GGML_OP_MAP_CUSTOM1;
+    if (!differs("the parameters of a function")) return node;
+    ggml_custom_op_params parameters;
+    std::memcpy(&parameters, node->op_params, sizeof parameters);
+    swap_fields(parameters.fun, parameters.userdata);
+    std::memcpy(node->op_params, &parameters, sizeof parameters);
+    return node;
+}
+
+EXPORT enum ggml_status ggml_backend_graph_compute(ggml_backend_t backend, struct ggml_cgraph* graph) {
+    const auto compute = REAL(ggml_backend_graph_compute);
+    const bool calls = graph->n_nodes > 0 && graph->nodes[0]->op == GGML_OP_CUSTOM;
+    if (calls && differs("a function that is called twice")) compute(backend, graph);
+    return compute(backend, graph);
+}
+
 EXPORT struct ggml_tensor* ggml_view_2d(struct ggml_context* context, struct ggml_tensor* base, int64_t ne0,
                                         int64_t ne1, size_t nb1, size_t offset) {
     ggml_tensor* const view = REAL(ggml_view_2d)(context, base, ne0, ne1, nb1, offset);

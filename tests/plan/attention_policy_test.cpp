@@ -33,12 +33,22 @@ TEST(AttentionPolicy, EachReason) {
 // Where the heads of a group share keys, a few tokens have many rows.
 TEST(AttentionPolicy, FewTokensOfLargeGroupsInLongContexts) {
     using enum AttentionReason;
-    EXPECT_EQ(faster_attention({8, 6, 1024}), kOnNpu);
-    EXPECT_EQ(faster_attention({8, 6, 1023}), kFewPositions);
-    EXPECT_EQ(faster_attention({7, 6, 16384}), kFewTokens);
-    EXPECT_EQ(faster_attention({48, 1, 1024}), kOnNpu);
+    EXPECT_EQ(faster_attention({16, 4, 2048}), kOnNpu);
+    EXPECT_EQ(faster_attention({16, 4, 2047}), kFewPositions);
+    EXPECT_EQ(faster_attention({15, 4, 16384}), kFewTokens);
+    EXPECT_EQ(faster_attention({63, 1, 16384}), kFewTokens);
     EXPECT_EQ(faster_attention({3, 71, 16384}), kFewTokens);
     EXPECT_EQ(faster_attention({64, 1, 512}), kOnNpu);
+}
+
+TEST(AttentionPolicy, OurOwnCodeHasFewTokensThatAutoLeavesToTheCpu) {
+    using enum AttentionReason;
+    EXPECT_TRUE(is_for_few_tokens(kFewTokens, 1, Precision::kBalanced));
+    EXPECT_TRUE(is_for_few_tokens(kFewPositions, 63, Precision::kCompact));
+    EXPECT_FALSE(is_for_few_tokens(kFewPositions, 64, Precision::kBalanced));
+    EXPECT_FALSE(is_for_few_tokens(kFewTokens, 1, Precision::kExact));
+    for (const AttentionReason reason : {kOnNpu, kSettingCpu, kNoFp16, kShape, kNoRoom})
+        EXPECT_FALSE(is_for_few_tokens(reason, 1, Precision::kBalanced)) << static_cast<int>(reason);
 }
 
 TEST(AttentionPolicy, ChunksAreAsLongAsTheirTilesWant) {

@@ -116,6 +116,15 @@ struct ggml_type_traits {
     ggml_from_float_t from_float_ref;
 };
 
+// Parameters of a node that calls a function. GGML_N_TASKS_MAX: each of the threads does, once.
+using ggml_custom_op_t = void (*)(ggml_tensor* node, int ith, int nth, void* userdata);
+struct ggml_custom_op_params {
+    ggml_custom_op_t fun;
+    int n_tasks;
+    void* userdata;
+};
+inline constexpr int GGML_N_TASKS_MAX = -1;
+
 struct ggml_init_params {
     size_t mem_size;
     void* mem_buffer;
@@ -154,6 +163,9 @@ ggml_tensor* ggml_new_tensor_2d(ggml_context* context, ggml_type type, int64_t n
 ggml_tensor* ggml_view_2d(ggml_context* context, ggml_tensor* base, int64_t ne0, int64_t ne1, size_t nb1,
                           size_t offset);
 ggml_tensor* ggml_mul_mat(ggml_context* context, ggml_tensor* weight, ggml_tensor* activations);
+ggml_tensor* ggml_custom_4d(ggml_context* context, ggml_type type, int64_t ne0, int64_t ne1, int64_t ne2,
+                            int64_t ne3, ggml_tensor** sources, int count, ggml_custom_op_t fun, int n_tasks,
+                            void* userdata);
 ggml_tensor* ggml_set_name(ggml_tensor* tensor, const char* name);
 void ggml_set_output(ggml_tensor* tensor);
 void ggml_set_param(ggml_tensor* tensor);

@@ -10,6 +10,7 @@
 #include "base/log.hpp"
 #include "device/cpu_team.hpp"
 #include "ggml/buffer/buffer.hpp"
+#include "ggml/cpu/proof_of_custom.hpp"
 #include "system/threads.hpp"
 
 namespace rknpu2 {
@@ -171,21 +172,60 @@ bool has_copy(const GgmlFunctions& ggml, const ggml_tensor* node, const NodeDeci
     return ggml.op(node) == Op::kMatMulExperts || node->src[1]->ne[2] * node->src[1]->ne[3] == 1;
 }
 
-// The host's graph stays as it is: stand-ins take the place of multiplications, and write to their memory.
-void InnerCpu::use_copies(ggml_cgraph& part, std::span<const NodeDecision> decisions) {
-    stand_ins_.clear();
+// Asked once of each host. By as many threads as there are.
+bool InnerCpu::calls_functions() {
+    const std::lock_guard lock(host_.custom_nodes_mutex);
+    if (!host_.custom_nodes) {
+        set_cpu_threads(host_, backend_, granted_threads_);
+        const Status status = prove_custom_nodes(host_.ggml, backend_);
+        set_cpu_threads(host_, backend_, current_threads_);
+        if (status.code() != StatusCode::kOk && status.code() != StatusCode::kUnsupported) return false;
+        host_.custom_nodes = status;
+        if (!status.ok())
+            log(LogLevel::kWarning,
+                "%s: attention of few tokens is computed by ggml's own code, which is slower",
+                status.to_string().c_str());
+    }
+    return host_.custom_nodes->ok();
+}
+
+ggml_tensor* InnerCpu::attention_stand_in(ggml_tensor* node) {
+    AttentionCounters& counters = host_.counters->attention;
+    ggml_tensor* const ours =
+        calls_functions() ? attention_of_few_.stand_in(node, static_cast<size_t>(current_threads_)) : nullptr;
+    (ours != nullptr ? counters.few_tokens : counters.few_tokens_by_host) +=
+        static_cast<uint64_t>(node->ne[3]);
+    return ours != nullptr ? ours : node;
+}
+
+// Returns what computes the node in its place, or the node itself.
+ggml_tensor* InnerCpu::stand_in(ggml_tensor* node, const NodeDecision& decision) {
+    if (host_.ggml.op(node) == Op::kFlashAttention) {
+        const auto tokens = static_cast<size_t>(node->src[0]->ne[1]);
+        const bool few = is_for_few_tokens(decision.attention, tokens, host_.config.precision);
+        return few ? attention_stand_in(node) : node;
+    }
+    if (!has_copy(host_.ggml, node, decision)) return node;
+    CpuCopy copy = cpu_copy(host_, node);
+    if (copy == nullptr) return node;
+    ggml_tensor* const product = stand_ins_.emplace_back(host_.ggml, *node).get();
+    product->src[0] = const_cast<ggml_tensor*>(copy.get());
+    copies_.push_back(std::move(copy));
+    return product;
+}
+
+// The host's graph stays as it is: stand-ins take the place of nodes, and write to their memory.
+void InnerCpu::use_stand_ins(ggml_cgraph& part, std::span<const NodeDecision> decisions) {
+    bool are_own = false;  // the nodes, or are they the host's?
     for (size_t i = 0; i < decisions.size(); ++i) {
-        const ggml_tensor* const node = part.nodes[i];
-        if (!has_copy(host_.ggml, node, decisions[i])) continue;
-        CpuCopy copy = cpu_copy(host_, node);
-        if (copy == nullptr) continue;
-        if (stand_ins_.empty()) {
+        ggml_tensor* const instead = stand_in(part.nodes[i], decisions[i]);
+        if (instead == part.nodes[i]) continue;
+        if (!are_own) {
             nodes_.assign(part.nodes, part.nodes + part.n_nodes);
             part.nodes = nodes_.data();
+            are_own = true;
         }
-        nodes_[i] = stand_ins_.emplace_back(host_.ggml, *node).get();
-        nodes_[i]->src[0] = const_cast<ggml_tensor*>(copy.get());
-        copies_.push_back(std::move(copy));
+        part.nodes[i] = instead;
     }
 }
 
@@ -204,11 +244,13 @@ ggml_status InnerCpu::compute(ggml_cgraph* graph, int first, int last,
     current_threads_ = threads;
     if (threads > 1) team_threads_ = threads;
     ggml_cgraph part = host_.ggml.ggml_graph_view(graph, first, last);
-    use_copies(part, decisions);
+    use_stand_ins(part, decisions);
     const KeepAffinity keep(pins_);
     caller_ = std::this_thread::get_id();
     const ggml_status status = host_.ggml.ggml_backend_graph_compute(backend_, &part);
+    stand_ins_.clear();
     copies_.clear();
+    attention_of_few_.clear();
     return status;
 }
 

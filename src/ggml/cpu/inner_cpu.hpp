@@ -3,8 +3,9 @@
 //
 // It is the host's own CPU backend, made when first needed, with a thread pool that lives as long as it does.
 // Few nodes, as between two matmuls of a generated token, are computed by one thread: waking others would
-// take longer. Weights in our memory that the NPU could multiply by are replaced by copies that suit the CPU (cpu_copies.hpp). One
-// object for each backend, used by one thread at a time, as ggml prescribes.
+// take longer. Weights in our memory that the NPU could multiply by are replaced by copies that suit the CPU (cpu_copies.hpp), and
+// attention of few tokens is computed by our own code (attention_of_few.hpp). One object for each backend, used by one thread
+// at a time, as ggml prescribes.
 //
 // The pool's threads, and the caller during compute(), run on the CPUs of GGML_RKNPU2_AFFINITY; the caller
 // has its own affinity back afterwards. A CPU backend built with OpenMP computes with OpenMP's threads, which
@@ -20,6 +21,7 @@
 #include <vector>
 
 #include "ggml/buffer/cpu_copies.hpp"
+#include "ggml/cpu/attention_of_few.hpp"
 #include "ggml/host/host_tensor.hpp"
 #include "ggml/node/node.hpp"
 
@@ -35,15 +37,14 @@ class InnerCpu {
   public:
     // `abort` is asked between nodes; its yes leads to GGML_STATUS_ABORTED.
     InnerCpu(Host& host, ggml_abort_callback abort, void* abort_data)
-        : host_(host), abort_(abort), abort_data_(abort_data) {}
+        : host_(host), abort_(abort), abort_data_(abort_data), attention_of_few_(host) {}
     ~InnerCpu();
     InnerCpu(const InnerCpu&) = delete;
     InnerCpu& operator=(const InnerCpu&) = delete;
 
     void set_threads(int threads) { threads_ = threads > 1 ? threads : 1; }
 
-    // Computes nodes [first, last) of the graph. `decisions`: of these; empty when none of them is a
-    // multiplication.
+    // Computes nodes [first, last) of the graph. `decisions`: of these; empty: all as they are.
     ggml_status compute(ggml_cgraph* graph, int first, int last,
                         std::span<const NodeDecision> decisions = {});
 
@@ -55,7 +56,10 @@ class InnerCpu {
     void free_pool();
     bool has_openmp() const;
     void give_threads_back();
-    void use_copies(ggml_cgraph& part, std::span<const NodeDecision> decisions);
+    void use_stand_ins(ggml_cgraph& part, std::span<const NodeDecision> decisions);
+    ggml_tensor* stand_in(ggml_tensor* node, const NodeDecision& decision);
+    ggml_tensor* attention_stand_in(ggml_tensor* node);
+    bool calls_functions();
 
     Host& host_;
     const ggml_abort_callback abort_;
@@ -71,9 +75,10 @@ class InnerCpu {
     int current_threads_ = 0;
     int team_threads_ = 0;  // of the last computation by several
 
-    // Multiplications, with copies of their weights; of the running call.
+    // Of the running call: multiplications with copies of their weights, attentions, and all its nodes.
     std::deque<HostTensor> stand_ins_;
     std::vector<CpuCopy> copies_;
+    AttentionOfFew attention_of_few_;
     std::vector<ggml_tensor*> nodes_;
 };
 

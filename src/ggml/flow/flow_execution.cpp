@@ -209,8 +209,9 @@ class FlowExecution {
             rows.count = std::min(end - rows.first, left_of_stream);
             ggml_cgraph* const shown = graph.show(rows);
             const PhaseTimer timer(*host_.counters, Phase::kCpu);
-            RKNPU2_RETURN_IF_ERROR(
-                status_of_cpu(tools_.cpu.compute(shown, 0, shown->n_nodes), stage.nodes[0].node));
+            const NodeDecision decision{.attention = stage.attention};
+            RKNPU2_RETURN_IF_ERROR(status_of_cpu(tools_.cpu.compute(shown, 0, shown->n_nodes, {&decision, 1}),
+                                                 stage.nodes[0].node));
         }
         return {};
     }

@@ -9,6 +9,7 @@
 #include <atomic>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <set>
 #include <string>
 
@@ -65,6 +66,9 @@ struct Host {
     std::once_flag rates_once;
     TargetMemo targets;
     AttentionRefusals attention_refusals;
+    std::mutex custom_nodes_mutex;
+    std::optional<Status>
+        custom_nodes;          // what cpu/proof_of_custom.hpp found, once it was asked; guarded by it
     std::mutex placing_mutex;  // of place_matrices()
     std::mutex loading_mutex;  // of load_weights_ahead()
     std::mutex buffers_mutex;
