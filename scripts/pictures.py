@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Draws docs/pictures: a token and a prompt in time, and the grids of two weights.
+"""Draws docs/pictures (a token and a prompt in time, the grids of two weights) and the tables of modelled generation in docs/measurements.
 
     pictures.py           writes them
     pictures.py --check   exit status 1 if one is not what this would write
@@ -12,7 +12,9 @@ plan_weight() answers (PlanWeight.TheGridsOfThePicture holds that).
 import pathlib
 import sys
 
-FOLDER = pathlib.Path(__file__).resolve().parent.parent / "docs/pictures"
+import generation_pictures
+
+FOLDER = pathlib.Path(__file__).resolve().parent.parent / "docs"
 COLOURS = ("#9ecae1", "#fdae6b", "#a1d99b")
 
 # A layer's stages with their lengths: a pass and attention are the CPU's, a product is the NPU's.
@@ -126,7 +128,8 @@ def grid_picture():
     return picture(720, 260, parts)
 
 
-PICTURES = {"time.svg": time_picture, "grid.svg": grid_picture}
+PICTURES = {"pictures/time.svg": time_picture, "pictures/grid.svg": grid_picture,
+            "measurements/generation.svg": generation_pictures.generation, "measurements/drafts.svg": generation_pictures.drafts}
 
 
 def main():
@@ -134,7 +137,6 @@ def main():
     if sys.argv[1:] and not check:
         print(__doc__)
         return 0 if sys.argv[1] in ("--help", "-h") else 2
-    FOLDER.mkdir(exist_ok=True)
     stale = []
     for name, draw in PICTURES.items():
         path = FOLDER / name
