@@ -231,11 +231,10 @@ constexpr std::array kSettings = {
         "where plain matrices are multiplied; auto: where it is faster by a cost model, if there is memory "
         "for what both need; npu: always there",
         one_of<&Config::matrices, kMatricesNames>},
-    Setting{
-        "GGML_RKNPU2_ATTENTION", "name", "auto", "auto, npu, cpu",
-        "where attention is computed; auto: the two products of long prompts, and of four tokens and more "
-        "after long contexts, on the NPU",
-        one_of<&Config::attention, kAttentionNames>},
+    Setting{"GGML_RKNPU2_ATTENTION", "name", "auto", "auto, npu, cpu",
+            "where attention is computed; auto: on the NPU the two products of long prompts and, from 2048 "
+            "positions on, of 4 tokens and more that make 64 query rows of a KV head",
+            one_of<&Config::attention, kAttentionNames>},
     Setting{
         "GGML_RKNPU2_ON_ERROR", "list", "retry,reset,fail",
         "a list of retry and reset, at most eight in all, that may end with cpu or fail",
