@@ -81,7 +81,8 @@ std::string precision_table(const ModelReport& model) {
     return table.to_string() +
            "(1) of the matrices on the NPU, by the cost model, each alone\n"
            "(2) measured with SmolLM2-135M-Instruct Q4_1 and statistics, whose CPU backend has 0.0029: "
-           "docs/quality.md\n";
+           "docs/quality.md\n"
+           "    fast on README.md, the others on a text of Debian's package anarchism\n";
 }
 
 std::string attention_text(const AttentionReport& attention) {
