@@ -4,14 +4,14 @@
 // Positions are taken in blocks of 128 at multiples of it, each with its own maximum. The blocks of a span of 1024
 // positions are folded from the first to the last one, then the spans. So a row's bits depend on its query and on what
 // it sees alone: not on tokens, threads, or what others see. What a row may not see is never looked at, and a row that
-// sees a score that is not finite is NaN; no other row notices. A row that sees nothing is zeros. Values are added
-// in floats, and so differ from what the NPU and ggml's own kernel give.
+// sees a score of NaN or +inf is NaN; no other row notices. A score of -inf is as if it were not seen, and a row that sees
+// nothing is zeros. Values are added in floats, and so differ from what the NPU and ggml's own kernel give.
 //
 // A piece of work is up to 32 rows of a KV head and all positions, a span or a block: the largest of these of which
 // there are four for each thread. Threads take pieces from a counter; the one that has done the last piece of its rows
 // folds what their pieces gave. Nobody waits.
 //
-// Memory: for each thread 32 rows of queries, of scores of a block, of a piece of the cache, and of three results; and
+// Memory of a sequence: for each thread 32 rows of queries, of scores of a block, of a piece of the cache, and of three results; and
 // results of pieces, if these are not all positions: less than 128 * threads * max(8, spans) rows of width + 2 floats.
 // With 8 tokens, 16384 positions, 32 heads of 128 and four threads: 3 MiB.
 #pragma once

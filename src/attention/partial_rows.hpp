@@ -10,7 +10,7 @@
 namespace rknpu2 {
 
 // Weights are 2^(score - maximum), scores in units of ln 2. A maximum of -inf: nothing was seen, and the rest is not
-// read. A sum of NaN: a score was not finite, and all results of the row are NaN.
+// read. A sum of NaN: a score was NaN or +inf, and all results of the row are NaN.
 struct PartialRows {
     float* maxima;
     float* sums;  // of weights

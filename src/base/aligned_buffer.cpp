@@ -25,7 +25,6 @@ Result<AlignedBuffer> AlignedBuffer::allocate(size_t bytes, size_t alignment) {
 
 Status AlignedBuffer::grow(size_t bytes) {
     if (size_ >= bytes) return {};
-    *this = {};
     *this = RKNPU2_TAKE(allocate(bytes));
     return {};
 }

@@ -20,7 +20,7 @@ class AlignedBuffer {
     // `bytes` may be 0; the size is rounded up to a multiple of `alignment` (a power of two).
     static Result<AlignedBuffer> allocate(size_t bytes, size_t alignment = kHostAlignment);
 
-    // Makes room for at least `bytes`. Where there was less, the content is lost.
+    // Makes room for at least `bytes`. Where there was less, the content is lost; if it fails, all is as before.
     Status grow(size_t bytes);
 
     std::byte* data() const { return data_.get(); }

@@ -70,8 +70,8 @@ struct AttentionCounters {
     std::atomic<uint64_t> tokens_without_halves{0};  // computed by the CPU: they see what has no half
     std::atomic<uint64_t> without_memory{0};  // nodes that the CPU computed for want of memory or contexts
     std::atomic<uint64_t> few_tokens{0};      // on the CPU by our own code: sequences of nodes
-    std::atomic<uint64_t> few_tokens_by_host{
-        0};  // by ggml's, for want of memory or since the host calls no function of ours
+    // By ggml's: no memory, a head that is too wide, or a host that calls no function of ours.
+    std::atomic<uint64_t> few_tokens_by_host{0};
 };
 
 struct ContextCounters {

@@ -2,8 +2,8 @@
 // Where attention is computed: its two products on the NPU (attention/npu_attention.hpp), or all of it by the CPU
 // backend.
 //
-// The CPU computes less than kFewestTokens tokens by our own code, which reads keys and values once for all rows of a KV head
-// (attention/few_tokens.hpp), and more by ggml's.
+// What auto leaves to the CPU for its tokens or positions is computed by our own code if there are less than kFewestTokens
+// tokens: it reads keys and values once for all rows of a KV head (attention/few_tokens.hpp). All else is ggml's.
 //
 // All of these have different roundings, so a row's bits depend on the answer. It depends on the tokens and positions
 // of the whole node, never on how a flow cuts it. With `npu` it is always the NPU where it can be; then a row's

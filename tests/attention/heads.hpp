@@ -143,6 +143,11 @@ class Heads {
     }
 
     void set_key(size_t position, float to) { set(keys_, position, shape_.key_width, to); }
+    void set_key_element(size_t position, size_t k, float to) {
+        for (size_t head = 0; head < shape_.kv_heads; ++head)
+            keys_[(position * shape_.kv_heads + head) * shape_.key_width + k] = to;
+        renew();
+    }
     void set_value(size_t position, float to) { set(values_, position, shape_.value_width, to); }
     float& query(size_t token, size_t head, size_t k) {
         return queries_[(token * shape_.heads + head) * shape_.key_width + k];

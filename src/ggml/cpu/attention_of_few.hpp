@@ -42,7 +42,8 @@ class AttentionOfFew {
 
     Host& host_;
     std::deque<Attention> attentions_;  // nodes point to them
-    std::deque<AlignedBuffer> memory_;  // by sequence: of the attentions of a graph, one works at a time
+    // By sequence, kept until the backend goes: of the attentions of a graph, one works at a time.
+    std::deque<AlignedBuffer> memory_;
     // The backend's barriers order all accesses; these tell so who sees this code alone, as sanitizers do.
     std::atomic<uint64_t> begun_{0}, worked_{0};
 };

@@ -177,6 +177,7 @@ bool InnerCpu::calls_functions() {
     const std::lock_guard lock(host_.custom_nodes_mutex);
     if (!host_.custom_nodes) {
         set_cpu_threads(host_, backend_, granted_threads_);
+        if (granted_threads_ > 1) team_threads_ = granted_threads_;
         const Status status = prove_custom_nodes(host_.ggml, backend_);
         set_cpu_threads(host_, backend_, current_threads_);
         if (status.code() != StatusCode::kOk && status.code() != StatusCode::kUnsupported) return false;
@@ -244,9 +245,9 @@ ggml_status InnerCpu::compute(ggml_cgraph* graph, int first, int last,
     current_threads_ = threads;
     if (threads > 1) team_threads_ = threads;
     ggml_cgraph part = host_.ggml.ggml_graph_view(graph, first, last);
-    use_stand_ins(part, decisions);
     const KeepAffinity keep(pins_);
     caller_ = std::this_thread::get_id();
+    use_stand_ins(part, decisions);
     const ggml_status status = host_.ggml.ggml_backend_graph_compute(backend_, &part);
     stand_ins_.clear();
     copies_.clear();

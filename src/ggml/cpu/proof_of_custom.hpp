@@ -11,7 +11,7 @@
 
 namespace rknpu2 {
 
-// kAborted: nothing is known yet. kUnsupported with the first fact that differs, such as "functions as nodes: a node's parameters". By a backend of the host's CPU
+// kAborted, kOutOfMemory: nothing is known yet. kUnsupported with the first fact that differs, such as "functions as nodes: a node's parameters". By a backend of the host's CPU
 // that nobody else uses meanwhile, with the threads that it has.
 Status prove_custom_nodes(const GgmlFunctions& ggml, ggml_backend_t backend);
 
