@@ -51,7 +51,7 @@ class Chain {
           rows_(rows),
           graph_(graph),
           group_(static_cast<size_t>(m_.heads / m_.kv_heads)),
-          pieces_(static_cast<size_t>(rows.count) * group_),
+          pieces_(static_cast<size_t>(rows.count), group_),
           positions_(positions_of(setting, layer, graph)),
           stage_{.phase = "attention", .causal = true} {}
 
@@ -182,7 +182,7 @@ class Chain {
         shape.N = static_cast<uint32_t>(N);
         Operation operation = run_on_core(core, shape, board_);
         if (s_.sync == Sync::kOwner)
-            operation.fixed_ns += sync_ns(static_cast<double>(room_of(pieces_.longest) * N) * kFloat);
+            operation.fixed_ns += sync_ns(static_cast<double>(pieces_.room * N) * kFloat);
         operation.fixed_ns *= static_cast<double>(count);
         for (Part& part : operation.parts)
             part.count *= static_cast<double>(count);
@@ -279,7 +279,7 @@ class Chain {
         for (size_t part = 0; part < kPartsOfBlock && s_.sync == Sync::kOwner; ++part) {
             if (whole ? part > 0 : !unit.sees[part]) continue;
             const size_t positions = whole ? depth(unit) : sizes_.weight_depth(0, part);
-            ns += sync_ns(kHalf * static_cast<double>(room_of(pieces_.longest) * positions));
+            ns += sync_ns(kHalf * static_cast<double>(pieces_.room * positions));
         }
         return ns;
     }

@@ -164,9 +164,9 @@ Status AttentionSteps::convert_queries() {
     queries_.clear();
     const AttentionSizes& sizes = cells_->sizes();
     for (size_t i = 0; i < problem_.kv_heads * pieces_.count; ++i) {
-        const size_t bytes = sizes.queries(rows_of_bucket(pieces_.rows(i % pieces_.count)));
-        queries_.push_back(RKNPU2_TAKE(npu_.areas.activations(domain_, area(kAreasOfQueries + i), bytes)));
-        npu_.counters.activation_bytes += bytes;
+        queries_.push_back(RKNPU2_TAKE(
+            npu_.areas.activations(domain_, area(kAreasOfQueries + i), sizes.queries(pieces_.room))));
+        npu_.counters.activation_bytes += sizes.queries(rows_of_bucket(pieces_.rows(i % pieces_.count)));
     }
     npu_.pool.parallel_for(queries_.size(), [&](size_t i) {
         const size_t kv_head = i / pieces_.count;
@@ -208,7 +208,7 @@ Status AttentionSteps::bind() {
 Status AttentionSteps::bind_unit(AttentionUnit& unit, size_t slot) {
     const size_t bucket = bucket_for(unit.rows);
     const size_t rows = row_buckets()[bucket];
-    const size_t room = rows_of_bucket(pieces_.longest);
+    const size_t room = pieces_.room;
     const AttentionSizes& sizes = cells_->sizes();
     const auto bind_one = [&](size_t K, size_t N, size_t bytes, const Slice& a, const Slice& b, size_t result,
                               size_t cube) -> Result<BoundRun> {

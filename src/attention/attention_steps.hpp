@@ -79,7 +79,7 @@ class AttentionSteps {
     NpuResources& npu_;
     const size_t place_;
     AttentionProblem problem_;
-    AttentionPieces pieces_{0};
+    AttentionPieces pieces_{0, 1};
     uint64_t layer_ = 0;
     int domain_ = 0;
     KvCells* cells_ = nullptr;

@@ -30,7 +30,7 @@ struct AttentionUnit {
 
 // In which pieces each KV head is.
 inline AttentionPieces pieces_of(const AttentionProblem& problem) {
-    return AttentionPieces(problem.rows());
+    return {problem.tokens, problem.group()};
 }
 
 // What some rows of a KV head see of a block.

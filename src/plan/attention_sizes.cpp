@@ -20,10 +20,16 @@ constexpr uint64_t pages(size_t bytes) {
 
 }  // namespace
 
-AttentionPieces::AttentionPieces(size_t rows)
-    : all(rows),
-      count(ceil_div(rows, kMaxRows)),
-      longest(count <= 1 ? rows : round_up(ceil_div(rows, count), kRowsOfPiece)) {}
+AttentionPieces::AttentionPieces(size_t tokens, size_t group) : all(tokens * group) {
+    const auto cut = [this](size_t most) {
+        count = ceil_div(all, most);
+        longest = count <= 1 ? all : round_up(ceil_div(all, count), kRowsOfPiece);
+    };
+    const bool is_chunk = tokens >= kFewestTokens && tokens != kMostChunkTokens;
+    const size_t most = is_chunk ? AttentionPieces(kMostChunkTokens, group).longest : kMaxRows;
+    cut(most);
+    room = row_buckets()[bucket_for(is_chunk ? most : longest)];
+}
 
 AttentionSizes::AttentionSizes(size_t heads, size_t keys, size_t values)
     : kv_heads(heads),
@@ -51,12 +57,11 @@ size_t AttentionSizes::values(size_t rows) const {
 }
 
 uint64_t AttentionSizes::of_prompt(size_t group, size_t tokens, size_t positions, size_t cores) const {
-    const AttentionPieces pieces(tokens * group);
+    const AttentionPieces pieces(tokens, group);
     const size_t all_blocks = ceil_div(positions, kAttentionBlock);
     uint64_t of_place = 0;
-    for (size_t piece = 0; piece < pieces.count; ++piece)
-        of_place += kv_heads * pages(queries(row_buckets()[bucket_for(pieces.rows(piece))]));
-    const size_t rows = row_buckets()[bucket_for(pieces.longest)];
+    const size_t rows = pieces.room;
+    of_place += kv_heads * pieces.count * pages(queries(rows));
     // An index has areas of several sizes.
     uint64_t of_slot = pages(scores(rows, kValueBlock));
     if (positions > kValueBlock) of_slot += pages(scores(rows, kAttentionBlock));

@@ -33,12 +33,17 @@ inline constexpr size_t value_depth(size_t block, size_t longest = kAttentionBlo
 
 // Rows of a KV head in pieces of at most kMaxRows, for one core each: as few as can be, all but the last one alike, and that one no
 // longer. So cores have the same to do, and work areas the same size.
+//
+// The chunks of a prompt have kFewestTokens to kMostChunkTokens tokens, and its last ones others than the first. No piece of any
+// is longer than those of the longest chunk, and all areas are for these: areas of several sizes would be kept side by side.
+inline constexpr size_t kMostChunkTokens = 128;
 struct AttentionPieces {
-    explicit AttentionPieces(size_t rows);
+    AttentionPieces(size_t tokens, size_t group);
 
     size_t all;      // rows
     size_t count;    // pieces
     size_t longest;  // rows of all but the last one
+    size_t room;     // that areas are for: one of row_buckets()
 
     size_t first(size_t piece) const { return piece * longest; }
     size_t rows(size_t piece) const { return std::min(longest, all - first(piece)); }
@@ -52,8 +57,7 @@ inline constexpr size_t attention_contexts(size_t cores) {
     return (kAttentionBlock / kColumnStep + kPartsOfBlock) * cores;
 }
 
-// What heads that have keys and values take. All sizes are bytes; rows: one of row_buckets(). Scores, weights and values of all
-// pieces have areas for the longest one.
+// What heads that have keys and values take. All sizes are bytes; rows: one of row_buckets(), AttentionPieces::room for areas.
 struct AttentionSizes {
     // Widths of a key and of a value.
     AttentionSizes(size_t heads, size_t keys, size_t values);

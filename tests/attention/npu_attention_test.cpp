@@ -299,6 +299,31 @@ TEST_F(NpuAttentionTest, ALongCacheTakesLittleMemoryAndFewContexts) {
     }
 }
 
+// The last chunks of a prompt have other lengths than the first ones, and take no memory besides.
+TEST_F(NpuAttentionTest, ChunksOfAllLengthsShareAreas) {
+    test::Random random;
+    for (const size_t group : {1U, 3U, 8U}) {
+        HeadsShape shape;
+        shape.tokens = kMostChunkTokens;
+        shape.positions = 1500;
+        shape.kv_heads = 2;
+        shape.heads = shape.kv_heads * group;
+        Heads heads(shape, random);
+        heads.show([](size_t) -> size_t { return 0; }, [](size_t t) { return 1200 + t; });
+        const auto npu = open();
+        ASSERT_TRUE(attend(*npu, heads.problem()).ok());
+        const std::vector<float> together = heads.out;
+        const size_t used = npu->memory.bytes_in_use();
+        for (const size_t tokens : {64U, 80U, 112U, 65U}) {
+            std::ranges::fill(heads.out, -1e30F);
+            ASSERT_TRUE(attend(*npu, heads.problem().part(0, tokens)).ok());
+            EXPECT_EQ(npu->memory.bytes_in_use(), used) << tokens << " tokens of " << group;
+            const size_t floats = tokens * shape.heads * shape.value_width;
+            EXPECT_EQ(0, std::memcmp(together.data(), heads.out.data(), floats * sizeof(float)));
+        }
+    }
+}
+
 TEST_F(NpuAttentionTest, FailuresAreTriedAgainOrReported) {
     test::Random random;
     HeadsShape shape;

@@ -12,7 +12,7 @@ namespace {
 
 TEST(AttentionSizes, PiecesAreFewAndAlike) {
     for (size_t rows = 1; rows <= 10000; ++rows) {
-        const AttentionPieces pieces(rows);
+        const AttentionPieces pieces(1, rows);
         ASSERT_EQ(pieces.count, ceil_div(rows, kMaxRows));
         size_t sum = 0, computed = 0;
         for (size_t piece = 0; piece < pieces.count; ++piece) {
@@ -27,8 +27,22 @@ TEST(AttentionSizes, PiecesAreFewAndAlike) {
             ASSERT_LE(computed, round_up(rows, 32));
         }
     }
-    EXPECT_EQ(AttentionPieces(384).longest, 192U);  // SmolLM2: 128 tokens of 3 heads
-    EXPECT_EQ(AttentionPieces(448).longest, 256U);  // Gemma-3-1B: 112 of 4
+    EXPECT_EQ(AttentionPieces(128, 3).longest, 192U);  // SmolLM2
+    EXPECT_EQ(AttentionPieces(112, 4).longest, 256U);  // Gemma-3-1B
+}
+
+// Chunks of all lengths have the areas of the longest one.
+TEST(AttentionSizes, ChunksHaveAreasOfOneSize) {
+    for (size_t group = 1; group <= 71; ++group) {
+        const AttentionPieces most(kMostChunkTokens, group);
+        for (size_t tokens = kFewestTokens; tokens <= kMostChunkTokens; ++tokens) {
+            const AttentionPieces pieces(tokens, group);
+            ASSERT_EQ(pieces.room, most.room) << tokens << " tokens of " << group;
+            ASSERT_LE(pieces.longest, pieces.room);
+            ASSERT_LE(pieces.count, most.count);
+            ASSERT_EQ(pieces.first(pieces.count - 1) + pieces.rows(pieces.count - 1), tokens * group);
+        }
+    }
 }
 
 struct Shape {
