@@ -66,7 +66,7 @@ Status prove_custom_nodes(const GgmlFunctions& ggml, ggml_backend_t backend) {
     ggml.ggml_build_forward_expand(graph, source);
     const ggml_status status = ggml.ggml_backend_graph_compute(backend, graph);
     if (status == GGML_STATUS_ABORTED) return {StatusCode::kAborted, "the host asked to stop"};
-    if (status == GGML_STATUS_ALLOC_FAILED) return {StatusCode::kOutOfMemory, "no memory for a graph"};
+    if (status == GGML_STATUS_ALLOC_FAILED) return Status::no_memory();
     if (status != GGML_STATUS_SUCCESS) return differs("the CPU backend does not compute them");
     const bool right =
         (*calls)[0].are_right() && (*calls)[1].are_right() && (*calls)[0].threads == (*calls)[1].threads;
