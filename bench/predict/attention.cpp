@@ -272,7 +272,7 @@ class Chain {
     }
     size_t products(const Unit& unit) const { return depth(unit) > kValueBlock ? 1 : unit.values(); }
 
-    // Of the areas of its weights.
+    // To hand over the areas of its weights.
     double weights_ns(const Unit& unit) const {
         double ns = 0;
         const bool whole = depth(unit) > kValueBlock;

@@ -332,7 +332,7 @@ bool Setting::attends_on_npu(int64_t tokens, int64_t positions) const {
 
 bool Setting::attends_by_own_kernel(int64_t tokens) const {
     return design != Design::kPlain && attention == AttentionOn::kAuto && matrices != MatricesOn::kCpu &&
-           static_cast<size_t>(tokens) < kFewestTokens;
+           is_for_few_tokens(AttentionReason::kFewTokens, static_cast<size_t>(tokens), Precision::kFast);
 }
 
 Way way_of(Design design, int64_t rows) {

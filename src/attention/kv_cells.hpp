@@ -87,7 +87,7 @@ class KvCells {
     void add_work(Block& block, const Visibility& visibility, std::vector<Work>& work) const;
     Slice keys_of(const Block& block, size_t head, size_t columns) const;
     Slice values_of(const Block& block, size_t head, size_t part) const;
-    // Of one head, its keys or its values, positions between two multiples of kPositionsOfPacking.
+    // One head's keys or its values, at positions between two multiples of kPositionsOfPacking.
     struct Task {
         const Work* work;
         size_t head;

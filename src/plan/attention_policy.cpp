@@ -8,7 +8,7 @@
 namespace rknpu2 {
 namespace {
 
-// Of a few tokens, by the model (docs/performance.md).
+// When few tokens are the NPU's, by the model (docs/performance.md).
 constexpr size_t kFewestQueries = 64;  // rows of a KV head
 constexpr size_t kFewestPositionsOfFew = 2048;
 constexpr size_t kFewestOfFew = 4;  // tokens: one never pays, whatever shares its keys

@@ -21,13 +21,10 @@ constexpr uint64_t pages(size_t bytes) {
 }  // namespace
 
 AttentionPieces::AttentionPieces(size_t tokens, size_t group) : all(tokens * group) {
-    const auto cut = [this](size_t most) {
-        count = ceil_div(all, most);
-        longest = count <= 1 ? all : round_up(ceil_div(all, count), kRowsOfPiece);
-    };
     const bool is_chunk = tokens >= kFewestTokens && tokens != kMostChunkTokens;
     const size_t most = is_chunk ? AttentionPieces(kMostChunkTokens, group).longest : kMaxRows;
-    cut(most);
+    count = ceil_div(all, most);
+    longest = count <= 1 ? all : round_up(ceil_div(all, count), kRowsOfPiece);
     room = row_buckets()[bucket_for(is_chunk ? most : longest)];
 }
 

@@ -125,7 +125,7 @@ struct Block {
     struct Result {
         std::vector<float> weights, maxima, sums;
 
-        // Of a row whose sum is NaN the rest is anything.
+        // The rest of a row whose sum is NaN may be anything.
         bool operator==(const Result& other) const {
             const size_t stride = weights.size() / sums.size();
             for (size_t m = 0; m < sums.size(); ++m) {

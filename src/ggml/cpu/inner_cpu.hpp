@@ -75,7 +75,7 @@ class InnerCpu {
     int current_threads_ = 0;
     int team_threads_ = 0;  // of the last computation by several
 
-    // Of the running call: multiplications with copies of their weights, attentions, and all its nodes.
+    // The running call's multiplications with copies of their weights, attentions, and all its nodes.
     std::deque<HostTensor> stand_ins_;
     std::vector<CpuCopy> copies_;
     AttentionOfFew attention_of_few_;
