@@ -32,6 +32,7 @@ SKIPPED=0
 FAILURES=() TARGETS=()
 # For a build in which each takes many times as long: they do once more what other predictions do, too.
 SLOW_PREDICTIONS='Prediction\.(EveryStepIsAtLeastAsFast|AimsOf.*|SecondPlanesCostNpuTime|TheProfileDecides)'
+SLOW_PREDICTIONS+='|Generation\.(TheChoice|SeveralRows).*'
 # More whole runs of the doctor of the same kind, which take a minute or two each where all is slow.
 SLOW_DOCTOR='DoctorMeasure\.TheSimulatorsTimesAreItsPredictions|DoctorSelfTest\.TheSimulatorPassesAllAndAddsAsItSays'
 SLOW_DOCTOR+='|DoctorProgram\.(AHealthyBoardWithTheSimulator|TheJsonHasOneShape|ADisagreementInTimesIsReported|LostAndFailingRunsAreProblems|AWrongResult.*|ARefusalOf.*)'

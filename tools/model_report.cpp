@@ -97,15 +97,10 @@ void place_plain(const GgufTensor& tensor, const MatmulProblem& problem, const M
                  const FindStatistics& find_statistics, TensorReport& report) {
     const Recipe recipe = recipe_for(tensor, model.config, find_statistics, report);
     put_on_npu(problem, recipe, model.config, report);
-    const bool keeps_eight_bits =
-        model.config.precision == Precision::kCompact && recipe.arithmetic == NpuArithmetic::kInt8;
     const auto target_of = [&](size_t rows) {
-        return matrix_target({.K = problem.K,
-                              .N = problem.N,
-                              .rows = rows,
-                              .raw_bytes = tensor.bytes,
-                              .eight_bits = keeps_eight_bits ? problem.N : 0},
-                             model.config);
+        MatrixCall call{.K = problem.K, .N = problem.N, .rows = rows, .raw_bytes = tensor.bytes};
+        call.note(recipe.arithmetic, recipe.planes, problem.N);
+        return matrix_target(call, model.config);
     };
     report.token = target_of(1);
     report.prompt = target_of(kPromptTokens);

@@ -15,12 +15,13 @@ MatrixCall call_of(const Setting& setting, int64_t layer, Group group, int64_t r
     const std::vector<WeightShape> shapes = weights_of(setting.model, group);
     for (size_t i = 0; i < shapes.size(); ++i) {
         const WeightShape& weight = shapes[i];
-        if (setting.planes == Planes::kCompact && arithmetics[i] == NpuArithmetic::kInt8)
-            call.eight_bits += static_cast<size_t>(weight.N);
+        call.note(arithmetics[i], static_cast<size_t>(setting.planes_of(layer, group)),
+                  static_cast<size_t>(weight.N));
         call.K = static_cast<size_t>(weight.K);
         call.N += static_cast<size_t>(weight.N);
         weights += static_cast<double>(weight.N * weight.K);
     }
+    call.weights = shapes.size();
     call.raw_bytes = static_cast<size_t>(weights * setting.stored_bits / 8);
     return call;
 }
@@ -38,6 +39,7 @@ BoardRates rates_of(const BoardProfile& board) {
     rates.cpu_four_bits.read_gbps = rates.cpu_eight_bits.read_gbps = board.cpu_read_gbps;
     rates.region_ns = board.region_us * 1e3;
     rates.wake_ns = board.wake_us * 1e3;
+    rates.hand_over_ns = board.hand_over_us * 1e3;
     return rates;
 }
 

@@ -54,9 +54,10 @@ struct BoardRates {
     double wide_results_gbps = chip::results_gbps_wide;
     // The share of the CPU's rates that is left while the NPU works.
     double cpu_beside_npu = chip::cpu_beside_npu;
-    CpuProducts cpu_four_bits, cpu_eight_bits;  // of stored weights of about so many bits
-    double region_ns = chip::region_us * 1e3;   // to start and end a loop on four threads
-    double wake_ns = chip::wake_us * 1e3;       // until threads that sleep are at work
+    CpuProducts cpu_four_bits, cpu_eight_bits;       // of stored weights of about so many bits
+    double region_ns = chip::region_us * 1e3;        // to start and end a loop on four threads
+    double wake_ns = chip::wake_us * 1e3;            // until threads that sleep are at work
+    double hand_over_ns = chip::hand_over_us * 1e3;  // between threads of such a loop
 };
 inline constexpr BoardRates kBoardRates;
 

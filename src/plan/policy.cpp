@@ -30,21 +30,29 @@ double npu_us(const WeightPlan& plan, size_t rows, const BoardRates& rates) {
     return total / kNsPerUs;
 }
 
-// What the CPU does around the runs of one matrix: quantise rows, add results up.
+// What the CPU does around the runs of one matrix: quantise rows, add results up. Results of one round of runs are taken
+// while the next one goes on.
 double around_us(const WeightPlan& plan, size_t rows, const BoardRates& rates) {
-    const auto m = static_cast<double>(rows);
-    const auto K = static_cast<double>(plan.K);
-    const auto N = static_cast<double>(plan.N);
-    const auto planes = static_cast<double>(plan.recipe.planes);
-    const auto segments = static_cast<double>(plan.segments.size());
     const NpuArithmetic arithmetic = plan.recipe.arithmetic;
-    const double quantise = m * K * (4 + planes * dtype_bits(operand_type(arithmetic)) / 8.0);
-    const double results = segments * m * N * (planes * dtype_bits(result_type(arithmetic)) / 8.0 + 8);
-    return (2 * rates.region_ns + (quantise + results) / rates.cpu_gbps) / kNsPerUs;
+    const size_t cells = plan.segments.size() * plan.tiles.size();
+    const auto rounds =
+        static_cast<double>(ceil_div(cells, std::min(cells, static_cast<size_t>(plan.cores))));
+    const auto m = static_cast<double>(rows);
+    const auto planes = static_cast<double>(plan.recipe.planes);
+    const double sums = m * planes * static_cast<double>(plan.segments.size() * plan.N) *
+                        (dtype_bits(result_type(arithmetic)) / 8.0);
+    const double floats = m * static_cast<double>(plan.N) * sizeof(float);
+    const double gbps =
+        results_gbps(rates.results_gbps, rates.wide_results_gbps, rows * plan.recipe.planes, plan.N);
+    const double results = (sums / gbps + floats / std::min(gbps, rates.cpu_gbps)) / rounds;
+    const double in = m * static_cast<double>(plan.K) *
+                      (sizeof(float) + planes * dtype_bits(operand_type(arithmetic)) / 8.0);
+    return (rates.hand_over_ns + in / rates.cpu_gbps + results) / kNsPerUs;
 }
 
 // `matrices` of K x N, and `rows` rows in all.
-double cpu_us(double matrices, size_t raw_bytes, size_t rows, size_t K, size_t N, const BoardRates& rates) {
+double cpu_us(double matrices, size_t raw_bytes, size_t rows, size_t K, size_t N, size_t loops,
+              const BoardRates& rates) {
     constexpr double kMostOfFourBits = 6, kFloatBits = 16;
     const double bytes = matrices * static_cast<double>(raw_bytes);
     const double macs = static_cast<double>(rows) * static_cast<double>(K * N);
@@ -52,7 +60,9 @@ double cpu_us(double matrices, size_t raw_bytes, size_t rows, size_t K, size_t N
     const CpuProducts& products = bits <= kMostOfFourBits ? rates.cpu_four_bits : rates.cpu_eight_bits;
     // Floats of 16 bits have no dot product: half of the rate.
     const double rate = bits >= kFloatBits ? products.macs_per_ns / 2 : products.macs_per_ns;
-    return (rates.region_ns + std::max(bytes / products.read_gbps, macs / rate)) / kNsPerUs;
+    return (static_cast<double>(loops) * rates.region_ns +
+            std::max(bytes / products.read_gbps, macs / rate)) /
+           kNsPerUs;
 }
 
 // By TargetReason.
@@ -72,6 +82,10 @@ constexpr std::array<const char*, kTargetReasons> kTargetReasonTexts = {
 
 }  // namespace
 
+void MatrixCall::note(NpuArithmetic arithmetic, size_t planes, size_t columns) {
+    if (arithmetic == NpuArithmetic::kInt8) (planes == 1 ? one_plane : two_planes) += columns;
+}
+
 double ExpertsCall::active() const {
     const auto all = static_cast<double>(experts);
     const double unused = std::pow(1 - static_cast<double>(used) / all, static_cast<double>(tokens));
@@ -90,10 +104,11 @@ TargetChoice matrix_target(const MatrixCall& call, const Config& config, const B
                                             config.cores, static_cast<size_t>(config.columns));
         return npu_us(plan, call.rows, rates) + around_us(plan, call.rows, rates);
     };
-    TargetChoice choice{
-        Target::kNpu, TargetReason::kPlainMatrix,
-        us_of(call.N - call.eight_bits, config.precision) + us_of(call.eight_bits, Precision::kFast),
-        cpu_us(1, call.raw_bytes, call.rows, call.K, call.N, rates)};
+    TargetChoice choice{Target::kNpu, TargetReason::kPlainMatrix,
+                        us_of(call.N - call.one_plane - call.two_planes, config.precision) +
+                            us_of(call.one_plane, Precision::kFast) +
+                            us_of(call.two_planes, Precision::kBalanced),
+                        cpu_us(1, call.raw_bytes, call.rows, call.K, call.N, call.weights, rates)};
     if (config.matrices == Matrices::kNpu) return choice;
     const bool arithmetic_is_asked_for = call.float_activations || config.precision == Precision::kExact ||
                                          config.precision == Precision::kNaive;
@@ -128,7 +143,7 @@ TargetChoice experts_target(const ExpertsCall& call, const Config& config, const
     // Gathering the rows of one expert, and scattering its results.
     const double scatter = static_cast<double>(rows * (plan.K + plan.N) * 8) / rates.cpu_gbps / kNsPerUs;
     choice.npu_us = active * (npu_us(plan, rows, rates) + around_us(plan, rows, rates) + scatter);
-    choice.cpu_us = cpu_us(active, call.raw_bytes, asked.rows(), call.K, call.N, rates);
+    choice.cpu_us = cpu_us(active, call.raw_bytes, asked.rows(), call.K, call.N, 1, rates);
     if (choice.npu_us < choice.cpu_us) {
         choice.target = Target::kNpu;
         choice.reason = TargetReason::kFasterOnNpu;

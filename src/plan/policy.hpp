@@ -29,7 +29,12 @@ struct MatrixCall {
     size_t rows = 0;                 // of activations
     size_t raw_bytes = 0;            // of the weights as stored
     bool float_activations = false;  // as in WeightSource
-    size_t eight_bits = 0;           // of N: what keeps eight bits with `compact`, when all else has four
+    // Of N: what is known to have eight bits, and one or two planes; all else has what the precision says.
+    size_t one_plane = 0, two_planes = 0;
+    size_t weights = 1;  // that N is of: the CPU has a loop for each
+
+    // Notes how `columns` of N are packed.
+    void note(NpuArithmetic arithmetic, size_t planes, size_t columns);
 
     auto operator<=>(const MatrixCall&) const = default;
 };

@@ -95,6 +95,7 @@ TEST(BoardProfile, ThePlannersRatesAreTheProfiles) {
     EXPECT_EQ(CpuProducts().read_gbps, board.cpu_read_gbps);
     EXPECT_EQ(kRates.region_ns, board.region_us * 1e3);
     EXPECT_EQ(kRates.wake_ns, board.wake_us * 1e3);
+    EXPECT_EQ(kRates.hand_over_ns, board.hand_over_us * 1e3);
 }
 
 TEST(BoardProfile, NoNumberStandsTwice) {
@@ -112,7 +113,7 @@ TEST(BoardProfile, NoNumberStandsTwice) {
         rates += own ? 0 : 1;
         all.clear();
     }
-    EXPECT_EQ(rates, 18);
+    EXPECT_EQ(rates, 19);
     // The board's profile sets nothing of the NPU's to what the simulator's says already.
     rknnsim::Profile simulated;
     ASSERT_TRUE(rknnsim::load_profile("", &simulated).ok());

@@ -39,6 +39,27 @@ TEST(Generation, TheChoiceIsAsFastAsTheFasterOfBoth) {
     EXPECT_GT(npu_is_faster, 20);
 }
 
+// So it is for a draft's rows, and for few parallel requests.
+TEST(Generation, SeveralRowsAreAsFastAsTheFasterOfBoth) {
+    int cpu_is_faster = 0, npu_is_faster = 0;
+    for (const std::string& model : default_models()) {
+        for (const Planes planes :
+             {Planes::kFast, Planes::kBalancedWithStatistics, Planes::kBalanced, Planes::kCompact}) {
+            for (const double bits : {4.5, 8.5, 16.0}) {
+                for (const int64_t rows : {2, 4, 8}) {
+                    SCOPED_TRACE(::testing::Message()
+                                 << model << ' ' << name_of(planes) << ' ' << bits << ' ' << rows);
+                    const Generation g = generation_for(model, planes, bits, {.context = 512, .rows = rows});
+                    EXPECT_GE(g.share_of_best(), 0.97);
+                    (g.cpu_ms < g.npu_ms ? cpu_is_faster : npu_is_faster) += 1;
+                }
+            }
+        }
+    }
+    EXPECT_GT(cpu_is_faster, 20);
+    EXPECT_GT(npu_is_faster, 20);
+}
+
 TEST(Generation, FourBitsAreTheCpusAndSixteenTheNpus) {
     for (const std::string& model : default_models()) {
         SCOPED_TRACE(model);

@@ -148,9 +148,9 @@ TEST(Policy, PlainMatricesAreTheNpusUnlessTheModelIsAsked) {
         EXPECT_EQ(matrix_target(call(512, kQ4), config).reason, TargetReason::kMatrixFlows);
         MatrixCall kept = call(1, kQ4);
         const double four_bits = matrix_target(kept, config).npu_us;
-        kept.eight_bits = N / 2;
+        kept.note(NpuArithmetic::kInt8, 1, N / 2);
         const double half = matrix_target(kept, config).npu_us;
-        kept.eight_bits = N;
+        kept.note(NpuArithmetic::kInt8, 1, N / 2);
         EXPECT_EQ(matrix_target(kept, config).reason, TargetReason::kMatrixFasterOnCpu);
         EXPECT_LT(four_bits, half);
         EXPECT_LT(half, matrix_target(kept, config).npu_us);

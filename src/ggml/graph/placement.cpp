@@ -75,12 +75,6 @@ class Placement {
         return decision.target == Target::kNpu && host_.ggml.op(node(i)) == Op::kMatMul;
     }
 
-    bool keeps_eight_bits(const ggml_tensor* product) const {
-        if (host_.config.precision != Precision::kCompact) return false;
-        const auto packed = known_weight(host_, product);
-        return packed != nullptr && packed->plan.recipe.arithmetic == NpuArithmetic::kInt8;
-    }
-
     WayPoint point_of(const Unit& unit) {
         MatrixCall call;
         WayPoint point{.by_team = false};
@@ -91,7 +85,11 @@ class Placement {
                     rows_ == 0 ? one.rows : rows_,
                     call.raw_bytes + one.raw_bytes,
                     call.float_activations || one.float_activations,
-                    call.eight_bits + (keeps_eight_bits(node(product)) ? one.N : 0)};
+                    call.one_plane,
+                    call.two_planes,
+                    unit.products.size()};
+            if (const auto packed = known_weight(host_, node(product)); packed != nullptr)
+                call.note(packed->plan.recipe.arithmetic, packed->planes, one.N);
             point.by_team |= is_for_team(host_.ggml, node(product));
             if (buffer_of(product).forms.load() != Buffer::Forms::kBoth) point.may_cpu = false;
             if (is_packed(host_, node(product))) continue;
