@@ -172,8 +172,8 @@ class Chain {
         return round_up((parts - 1) * kValueBlock + end, static_cast<size_t>(s_.engine.position_step));
     }
 
-    // Runs of one shape on a core, one after the other.
-    Operation runs(size_t core, size_t count, size_t rows, size_t K, size_t N) const {
+    // Runs of one shape on a core, one after the other, each of whose results has an area of so many bytes.
+    Operation runs(size_t core, size_t count, size_t rows, size_t K, size_t N, size_t area) const {
         rknnsim::MatmulShape shape;
         shape.type = rknnsim::MatmulType::kF16F16F32;
         shape.ac_native = true;
@@ -181,8 +181,7 @@ class Chain {
         shape.K = static_cast<uint32_t>(K);
         shape.N = static_cast<uint32_t>(N);
         Operation operation = run_on_core(core, shape, board_);
-        if (s_.sync == Sync::kOwner)
-            operation.fixed_ns += sync_ns(static_cast<double>(pieces_.room * N) * kFloat);
+        if (s_.sync == Sync::kOwner) operation.fixed_ns += sync_ns(static_cast<double>(area));
         operation.fixed_ns *= static_cast<double>(count);
         for (Part& part : operation.parts)
             part.count *= static_cast<double>(count);
@@ -262,7 +261,8 @@ class Chain {
     std::vector<Operation> score_runs(std::span<const Unit> units) const {
         std::vector<Operation> job;
         for (size_t i = 0; i < units.size(); ++i)
-            job.push_back(runs(i, 1, room_of(units[i].rows), sizes_.key_width, units[i].columns));
+            job.push_back(runs(i, 1, room_of(units[i].rows), sizes_.key_width, units[i].columns,
+                               sizes_.scores(pieces_.room, units[i].columns)));
         return job;
     }
 
@@ -287,8 +287,8 @@ class Chain {
     std::vector<Operation> value_runs(std::span<const Unit> units) const {
         std::vector<Operation> job;
         for (size_t i = 0; i < units.size(); ++i) {
-            job.push_back(
-                runs(i, products(units[i]), room_of(units[i].rows), depth(units[i]), sizes_.value_width));
+            job.push_back(runs(i, products(units[i]), room_of(units[i].rows), depth(units[i]),
+                               sizes_.value_width, sizes_.values(pieces_.room)));
             job.back().fixed_ns += weights_ns(units[i]);
         }
         return job;

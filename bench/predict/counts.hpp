@@ -16,6 +16,7 @@ struct Counts {
     uint64_t scores = 0;        // that the CPU weighs
     uint64_t packed_bytes = 0;  // of keys and values
     uint64_t attentions = 0;    // nodes whose products are the NPU's
+    uint64_t few_tokens = 0;    // and those of the CPU's own kernel for few tokens
     uint64_t flows = 0, flow_chunks = 0;
 
     Counts& operator+=(const Counts& other);

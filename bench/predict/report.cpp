@@ -78,6 +78,7 @@ Json json_of(const Counts& counts) {
             {"flow_chunks", counts.flow_chunks},
             {"attention",
              {{"nodes", counts.attentions},
+              {"few_tokens", counts.few_tokens},
               {"runs", counts.attention_runs},
               {"scores", counts.scores},
               {"packed_bytes", counts.packed_bytes}}},

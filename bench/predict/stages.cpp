@@ -109,9 +109,11 @@ class Stages {
             stages_.back().block_begins = true;
             return;
         }
-        const auto operation = s_.attends_by_own_kernel(rows_.count) ? cpu_attention_of_few : cpu_attention;
-        add("attention", operation(rows_.first, rows_.count, m_.window_of(layer_), m_, s_.board),
-            Start::kGoesOn, true);
+        const bool own = s_.attends_by_own_kernel(rows_.count);
+        Operation operation = (own ? cpu_attention_of_few : cpu_attention)(
+            rows_.first, rows_.count, m_.window_of(layer_), m_, s_.board);
+        operation.counts.few_tokens = own ? 1 : 0;
+        add("attention", std::move(operation), Start::kGoesOn, true);
         stages_.back().causal = true;
     }
 

@@ -288,8 +288,8 @@ double overlap(double start, double end, double from, double to) {
 Counts& Counts::operator+=(const Counts& other) {
     for (uint64_t Counts::*const count :
          {&Counts::runs, &Counts::attention_runs, &Counts::weight_bytes, &Counts::activation_bytes,
-          &Counts::result_bytes, &Counts::scores, &Counts::packed_bytes, &Counts::attentions, &Counts::flows,
-          &Counts::flow_chunks})
+          &Counts::result_bytes, &Counts::scores, &Counts::packed_bytes, &Counts::attentions,
+          &Counts::few_tokens, &Counts::flows, &Counts::flow_chunks})
         this->*count += other.*count;
     return *this;
 }

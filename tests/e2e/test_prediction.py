@@ -59,7 +59,7 @@ class Prediction(HostTest):
         return flat(json.loads(run.out)["predictions"][0][part]["counts"])
 
     def check(self, model, tokens, precision="fast", ubatch=512, attention="auto"):
-        run = self.host("llama-bench", "-m", model, "-p", tokens, "-n", 0, "-r", 1, "--no-warmup", "-ub", ubatch, "-ngl", 99,
+        run = self.host("llama-bench", "-m", model, "-p", tokens, "-n", 0, "-r", 1, "--no-warmup", "-b", 4096, "-ub", ubatch, "-ngl", 99,
                         precision=precision, extra={"GGML_RKNPU2_ATTENTION": attention})
         self.assertEqual(run.stats.failures, 0)
         self.assertEqual(run.stats.document["attention"]["tokens_without_halves"], 0)
@@ -84,6 +84,7 @@ class Prediction(HostTest):
         run = self.host(str(LOGITS), model, self.folder / "logits", "--lengths", rows, precision=precision)
         several, one = self.compare_rows(model, rows, precision, run.stats.document)
         self.assertEqual(several["bytes.weights"], one["bytes.weights"])
+        self.assertGreater(one["attention.few_tokens"], 0)
         self.assertGreater(several["bytes.results"], one["bytes.results"])
 
     def compare_rows(self, model, rows, precision, document):
@@ -107,6 +108,10 @@ class Prediction(HostTest):
     def test_short_batches(self):
         """Keys and values are packed anew for each."""
         self.check(harness.MODEL, 1900, ubatch=200)
+
+    def test_few_tokens_of_the_npus(self):
+        """The second batch has 24 tokens and sees 2072: 72 query rows of a KV head."""
+        self.check(harness.MODEL, 2072, ubatch=2048)
 
     def test_windows(self):
         self.check_made("gemma-3-1b", 1500)
