@@ -98,7 +98,10 @@ obtain_prebuilt_hosts() {
 
 obtain_python_hosts() {
     local which=()
-    [[ $MODE != default ]] || which=(1.5.1)
+    case $MODE in
+        default) which=(1.5.1) ;;
+        all) which=(1.5.1 1.4.1) ;; # the others are compiled
+    esac
     "$RKNPU2_ROOT/scripts/python_hosts.py" "${which[@]}" >&2 || say "going on without some hosts of pip: their tests are skipped"
 }
 
@@ -177,7 +180,7 @@ run_threads() {
 }
 
 # The plug-in, simulator and tools as a board runs them: built by the cross compiler, with the A76's instructions under QEMU.
-# A host of its own runs one model; all else of hosts and models is the PC's. SETTINGS begins with what this build needs, too.
+# Prebuilt hosts run one model, and with --full one of its own; all else of hosts and models is the PC's. SETTINGS begins with what this build needs, too.
 run_cross() {
     if ! (need_packages aarch64-linux-gnu-g++:g++-aarch64-linux-gnu qemu-aarch64:qemu-user \
         /usr/src/googletest/CMakeLists.txt:googletest); then
@@ -186,15 +189,16 @@ run_cross() {
         return
     fi
     local SETTINGS=("${SETTINGS[@]:0:2}") without=()
-    if [[ $MODE != quick ]]; then
+    [[ $MODE == quick ]] || obtain_prebuilt_hosts --machine aarch64
+    [[ $MODE != full ]] ||
         SETTINGS+=("RKNPU2_CROSS_LLAMA_BIN_DIR=$("$RKNPU2_ROOT/scripts/host-llama.sh" --target rk3588 --bin-dir)")
-        obtain_prebuilt_hosts --machine aarch64
-    fi
     # Most of QEMU's time goes into these, which are about more numbers of the same kind; the PC's own build has them.
     local slow="Rotate\.EveryTierEqualsTheReference|CheckerTest\.TwoThreads|BehaviourTest\.OneContextOnTwoThreadsIsAnError"
     slow+="|$SLOW_PREDICTIONS|$SLOW_DOCTOR"
     [[ $MODE == full ]] || without=(-E "^($slow)\$")
-    run_tests rk3588 -L '^(unit|sim|package|e2e)$' "${without[@]}"
+    local labels='unit|sim|package|e2e'
+    [[ $MODE != full ]] || labels+='|full'
+    run_tests rk3588 -L "^($labels)\$" "${without[@]}"
 }
 
 run_lint() {
