@@ -4,6 +4,9 @@
 The model (bench/predict/counts.hpp) and GGML_RKNPU2_STATS have the same fields: runs of the NPU and of attention, flows and their chunks, scores,
 and bytes of weights, activations, results, keys and values. llama-bench computes a prompt and nothing else; logits_of_model (tests/ggml) some tokens at
 once, with logits of each if their number is odd, and one more.
+
+Where there is no room for the blocks that chunks use at a time, how often keys and values are packed is a matter of timing: in batches of 1024
+tokens of the default model up to twice as often as modelled.
 """
 
 import json
@@ -110,8 +113,8 @@ class Prediction(HostTest):
         self.check(harness.MODEL, 1900, ubatch=200)
 
     def test_few_tokens_of_the_npus(self):
-        """The second batch has 24 tokens and sees 2072: 72 query rows of a KV head."""
-        self.check(harness.MODEL, 2072, ubatch=2048)
+        """The last batch has 8 tokens and sees 2056: 64 query rows of a KV head. There is room for the blocks of both layers."""
+        self.check_made("qwen2.5-3b", 2056)
 
     def test_windows(self):
         self.check_made("gemma-3-1b", 1500)
