@@ -22,10 +22,6 @@ double uneven(size_t tasks, const BoardProfile& board) {
                       : static_cast<double>(ceil_div(tasks, threads) * threads) / static_cast<double>(tasks);
 }
 
-size_t room_of(size_t rows) {
-    return row_buckets()[bucket_for(rows)];
-}
-
 // Rows of a KV head and a block, as AttentionUnit.
 struct Unit {
     size_t block = 0, head = 0, piece = 0, rows = 0;
@@ -103,7 +99,7 @@ class Chain {
         operation.fixed_ns =
             3 * board_.region_us * 1e3 + lead_ns(cubes, bytes / static_cast<double>(cubes), bytes);
         for (size_t piece = 0; piece < pieces_.count; ++piece) {
-            const size_t room = room_of(pieces_.rows(piece));
+            const size_t room = bucket_rows(pieces_.rows(piece));
             operation.counts.activation_bytes += sizes_.kv_heads * sizes_.queries(room);
         }
         on_cpu("attention packing", std::move(operation));
@@ -261,7 +257,7 @@ class Chain {
     std::vector<Operation> score_runs(std::span<const Unit> units) const {
         std::vector<Operation> job;
         for (size_t i = 0; i < units.size(); ++i)
-            job.push_back(runs(i, 1, room_of(units[i].rows), sizes_.key_width, units[i].columns,
+            job.push_back(runs(i, 1, bucket_rows(units[i].rows), sizes_.key_width, units[i].columns,
                                sizes_.scores(pieces_.room, units[i].columns)));
         return job;
     }
@@ -287,7 +283,7 @@ class Chain {
     std::vector<Operation> value_runs(std::span<const Unit> units) const {
         std::vector<Operation> job;
         for (size_t i = 0; i < units.size(); ++i) {
-            job.push_back(runs(i, products(units[i]), room_of(units[i].rows), depth(units[i]),
+            job.push_back(runs(i, products(units[i]), bucket_rows(units[i].rows), depth(units[i]),
                                sizes_.value_width, sizes_.values(pieces_.room)));
             job.back().fixed_ns += weights_ns(units[i]);
         }

@@ -34,10 +34,6 @@ uint16_t* halves_of(const Slice& slice) {
     return reinterpret_cast<uint16_t*>(slice.data());
 }
 
-size_t rows_of_bucket(size_t rows) {
-    return row_buckets()[bucket_for(rows)];
-}
-
 }  // namespace
 
 void AttentionSteps::begin(const AttentionProblem& problem, uint64_t layer, int domain, KvCells& cells) {
@@ -166,13 +162,13 @@ Status AttentionSteps::convert_queries() {
     for (size_t i = 0; i < problem_.kv_heads * pieces_.count; ++i) {
         queries_.push_back(RKNPU2_TAKE(
             npu_.areas.activations(domain_, area(kAreasOfQueries + i), sizes.queries(pieces_.room))));
-        npu_.counters.activation_bytes += sizes.queries(rows_of_bucket(pieces_.rows(i % pieces_.count)));
+        npu_.counters.activation_bytes += sizes.queries(bucket_rows(pieces_.rows(i % pieces_.count)));
     }
     npu_.pool.parallel_for(queries_.size(), [&](size_t i) {
         const size_t kv_head = i / pieces_.count;
         const size_t first = pieces_.first(i % pieces_.count);
         const size_t rows = pieces_.rows(i % pieces_.count);
-        const size_t room = rows_of_bucket(rows);
+        const size_t room = bucket_rows(rows);
         float* const factors = factors_.data() + kv_head * problem_.rows();
         problem_.for_tokens(kv_head, first, rows, [&](size_t row, size_t token, size_t head, size_t count) {
             convert_rows_fp16(
@@ -298,7 +294,7 @@ void AttentionSteps::weigh_rows(const AttentionUnit& unit, size_t first, size_t 
             }
         });
     const SeenOfBlock seen = seen_of_block(problem_, visibility_, unit.block, unit.row + first, count);
-    const size_t room = rows_of_bucket(unit.rows);
+    const size_t room = bucket_rows(unit.rows);
     const size_t state = unit.state + first;
     weigh_scores({reinterpret_cast<const float*>(unit.scores.written.data),
                   room,

@@ -25,7 +25,7 @@ AttentionPieces::AttentionPieces(size_t tokens, size_t group) : all(tokens * gro
     const size_t most = is_chunk ? AttentionPieces(kMostChunkTokens, group).longest : kMaxRows;
     count = ceil_div(all, most);
     longest = count <= 1 ? all : round_up(ceil_div(all, count), kRowsOfPiece);
-    room = row_buckets()[bucket_for(is_chunk ? most : longest)];
+    room = bucket_rows(is_chunk ? most : longest);
 }
 
 AttentionSizes::AttentionSizes(size_t heads, size_t keys, size_t values)

@@ -19,9 +19,8 @@ double npu_us(const WeightPlan& plan, size_t rows, const BoardRates& rates) {
     const size_t cores = std::min(cells, static_cast<size_t>(plan.cores));
     const auto rounds = static_cast<double>(ceil_div(cells, cores));
     const auto chunk_ns = [&](size_t count) {
-        const size_t bucket = row_buckets()[bucket_for(count * planes)];
-        return rounds *
-               run_ns(rates, arithmetic, bucket, plan.longest_segment(), plan.tiles.front().N_padded, cores);
+        return rounds * run_ns(rates, arithmetic, bucket_rows(count * planes), plan.longest_segment(),
+                               plan.tiles.front().N_padded, cores);
     };
     double total = 0;
     if (const size_t whole = rows / chunk_rows; whole > 0)

@@ -131,6 +131,10 @@ size_t bucket_for(size_t rows) {
     return static_cast<size_t>(std::lower_bound(buckets.begin(), buckets.end(), rows) - buckets.begin());
 }
 
+size_t bucket_rows(size_t rows) {
+    return row_buckets()[bucket_for(rows)];
+}
+
 size_t most_result_rows(size_t columns) {
     const size_t rows = std::min(kMaxRows, kMostResultBytes / (columns * sizeof(float)));
     const std::vector<size_t>& buckets = row_buckets();

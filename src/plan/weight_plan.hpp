@@ -111,6 +111,8 @@ size_t bucket_count(NpuArithmetic arithmetic);
 
 // Index of the smallest bucket that holds `rows` (1 .. kMaxDigitRows).
 size_t bucket_for(size_t rows);
+// The rows of that bucket.
+size_t bucket_rows(size_t rows);
 
 // The result of one run may have so many bytes, so wide runs have few rows. A multiplication has up to 48
 // results at a time (24 runs, two slots each) beside the weights of a domain.

@@ -19,7 +19,7 @@ TEST(AttentionSizes, PiecesAreFewAndAlike) {
             ASSERT_EQ(pieces.first(piece), sum) << rows;
             ASSERT_LE(pieces.rows(piece), pieces.longest) << rows;
             sum += pieces.rows(piece);
-            computed += row_buckets()[bucket_for(pieces.rows(piece))];
+            computed += bucket_rows(pieces.rows(piece));
         }
         ASSERT_EQ(sum, rows);
         ASSERT_LE(pieces.longest, kMaxRows);
