@@ -19,6 +19,7 @@ MatrixCall call_of(const Setting& setting, int64_t layer, Group group, int64_t r
                   static_cast<size_t>(weight.N));
         call.K = static_cast<size_t>(weight.K);
         call.N += static_cast<size_t>(weight.N);
+        call.widest = std::max(call.widest, static_cast<size_t>(weight.N));
         weights += static_cast<double>(weight.N * weight.K);
     }
     call.weights = shapes.size();

@@ -160,6 +160,7 @@ class Stages {
             add("quantise", cpu_pass((kFloat * K + in) * count_, s_.board), Start::kGoesOn, true);
         }
         const std::vector<Operation> rounds = rounds_of(product, rows_each);
+        const size_t runs = rounds.size();
         stages_.push_back(
             {.phase = "NPU",
              .operations = way_ == Way::kFlow ? job_of(rounds, s_.engine.runs_between != 0) : rounds,
@@ -169,10 +170,10 @@ class Stages {
         const double sums = (int4 ? kHalf : kSum) * (N * segments * rows_each);
         // Without a flow every further segment is added to floats in memory; a token's are still in a cache.
         const double again = way_ == Way::kPlain ? 2 * kFloat * (N * (segments - 1)) : 0;
-        // Results of one round of runs are taken while the next one goes on; only the last round's are waited
-        // for.
-        const auto runs = static_cast<double>(rounds.size());
-        const double waited_for = way_ == Way::kTogether ? 1 / std::ceil(runs / rknnsim::kCores) : 1;
+        // Results of a strip of one chunk are taken while the next one goes on, when all segments are there; only the last
+        // one's are waited for.
+        const auto parts = static_cast<double>(runs / product.runs.size() * product.strips);
+        const double waited_for = way_ == Way::kTogether ? 1 / parts : 1;
         results(product, rows_each, (sums + again) * waited_for, out * waited_for, sums * waited_for + in);
     }
 
@@ -373,6 +374,8 @@ std::vector<Product> products_of(const Setting& setting, int64_t layer, Group gr
         const WeightPlan& first = plans[at][0];
         product.digits = static_cast<int>(first.recipe.planes);
         product.grid = {.segments = first.segments.size(), .tiles = first.tiles.size()};
+        for (const WeightPlan& plan : plans[at])
+            product.strips = std::max(product.strips, ceil_div(plan.tiles.size(), size_t{rknnsim::kCores}));
         product.runs = joined_runs(plans[at]);
     }
     return products;

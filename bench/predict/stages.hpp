@@ -138,6 +138,7 @@ struct Product {
     int64_t N, K;
     int64_t width;  // columns of its widest weight
     CellGrid grid;
+    size_t strips = 1;  // of columns (RunList), whose results are taken by themselves
     std::vector<ProductRun> runs;
     NpuArithmetic arithmetic = NpuArithmetic::kInt8;
     int digits = 2;  // with int4: rows of the NPU's input for each row of activations

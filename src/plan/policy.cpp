@@ -29,21 +29,19 @@ double npu_us(const WeightPlan& plan, size_t rows, const BoardRates& rates) {
     return total / kNsPerUs;
 }
 
-// What the CPU does around the runs of one matrix: quantise rows, add results up. Results of one round of runs are taken
-// while the next one goes on.
-double around_us(const WeightPlan& plan, size_t rows, const BoardRates& rates) {
+// What the CPU does around the runs of one matrix, or of several with `widest` columns: quantise rows, add results up.
+// Results of a strip of columns are taken while the next one goes on (RunList), when all segments are there.
+double around_us(const WeightPlan& plan, size_t rows, size_t widest, const BoardRates& rates) {
     const NpuArithmetic arithmetic = plan.recipe.arithmetic;
-    const size_t cells = plan.segments.size() * plan.tiles.size();
-    const auto rounds =
-        static_cast<double>(ceil_div(cells, std::min(cells, static_cast<size_t>(plan.cores))));
+    const auto strips = static_cast<double>(ceil_div(plan.tiles.size(), static_cast<size_t>(plan.cores)));
     const auto m = static_cast<double>(rows);
     const auto planes = static_cast<double>(plan.recipe.planes);
     const double sums = m * planes * static_cast<double>(plan.segments.size() * plan.N) *
                         (dtype_bits(result_type(arithmetic)) / 8.0);
     const double floats = m * static_cast<double>(plan.N) * sizeof(float);
-    const double gbps =
-        results_gbps(rates.results_gbps, rates.wide_results_gbps, rows * plan.recipe.planes, plan.N);
-    const double results = (sums / gbps + floats / std::min(gbps, rates.cpu_gbps)) / rounds;
+    const double gbps = results_gbps(rates.results_gbps, rates.wide_results_gbps, rows * plan.recipe.planes,
+                                     std::min(widest, plan.N));
+    const double results = (sums / gbps + floats / std::min(gbps, rates.cpu_gbps)) / strips;
     const double in = m * static_cast<double>(plan.K) *
                       (sizeof(float) + planes * dtype_bits(operand_type(arithmetic)) / 8.0);
     return (rates.hand_over_ns + in / rates.cpu_gbps + results) / kNsPerUs;
@@ -101,7 +99,8 @@ TargetChoice matrix_target(const MatrixCall& call, const Config& config, const B
         if (N == 0) return 0.0;
         const WeightPlan plan = plan_weight(N, call.K, recipe_of(precision, call.float_activations),
                                             config.cores, static_cast<size_t>(config.columns));
-        return npu_us(plan, call.rows, rates) + around_us(plan, call.rows, rates);
+        return npu_us(plan, call.rows, rates) +
+               around_us(plan, call.rows, call.widest == 0 ? call.N : call.widest, rates);
     };
     TargetChoice choice{Target::kNpu, TargetReason::kPlainMatrix,
                         us_of(call.N - call.one_plane - call.two_planes, config.precision) +
@@ -141,7 +140,7 @@ TargetChoice experts_target(const ExpertsCall& call, const Config& config, const
     choice.packed_bytes = call.experts * plan.packed_bytes();
     // Gathering the rows of one expert, and scattering its results.
     const double scatter = static_cast<double>(rows * (plan.K + plan.N) * 8) / rates.cpu_gbps / kNsPerUs;
-    choice.npu_us = active * (npu_us(plan, rows, rates) + around_us(plan, rows, rates) + scatter);
+    choice.npu_us = active * (npu_us(plan, rows, rates) + around_us(plan, rows, call.N, rates) + scatter);
     choice.cpu_us = cpu_us(active, call.raw_bytes, asked.rows(), call.K, call.N, 1, rates);
     if (choice.npu_us < choice.cpu_us) {
         choice.target = Target::kNpu;

@@ -32,6 +32,7 @@ struct MatrixCall {
     // Of N: what is known to have eight bits, and one or two planes; all else has what the precision says.
     size_t one_plane = 0, two_planes = 0;
     size_t weights = 1;  // that N is of: the CPU has a loop for each
+    size_t widest = 0;   // of their N; 0: there is one
 
     // Notes how `columns` of N are packed.
     void note(NpuArithmetic arithmetic, size_t planes, size_t columns);
