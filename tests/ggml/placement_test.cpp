@@ -70,6 +70,14 @@ TEST_F(PlacementTest, WhereThereIsNoMemoryForBothTheNpuHasAll) {
     EXPECT_FALSE(plan().first_time);
 }
 
+// The first graph of a model may have few of its weights: -nkvo, -ot.
+TEST_F(PlacementTest, TheRoomIsThatOfAllWeights) {
+    build(1);
+    pretend_weights_of(size_t{1} << 50);
+    EXPECT_EQ(steps(), kNpuHasAll);
+    EXPECT_EQ(weights_buffer().forms.load(), Buffer::Forms::kPacked);
+}
+
 TEST_F(PlacementTest, WhatSharesItsActivationsStaysTogether) {
     build(1);
     pack(wq_);

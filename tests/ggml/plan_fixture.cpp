@@ -187,6 +187,12 @@ void PlanFixture::count_uses() {
     }
 }
 
+void PlanFixture::pretend_weights_of(size_t bytes) {
+    weights_.size = bytes;
+    host_.buffers.insert(&weights_);
+    host_.forecast.add(bytes, 2 * bytes);
+}
+
 const GraphPlan& PlanFixture::plan(bool knows_uses) {
     graph_ = {};
     graph_.nodes = nodes_.data();

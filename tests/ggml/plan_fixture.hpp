@@ -66,6 +66,8 @@ class PlanFixture : public ::testing::Test {
 
     // What lies behind the weights' buffer.
     Buffer& weights_buffer() { return buffer_; }
+    // The buffer has weights of so many bytes, which the host has asked about, and which take twice as many when packed.
+    void pretend_weights_of(size_t bytes);
 
     Host host_;
 

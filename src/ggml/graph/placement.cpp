@@ -87,7 +87,8 @@ class Placement {
                     call.float_activations || one.float_activations,
                     call.one_plane,
                     call.two_planes,
-                    unit.products.size()};
+                    unit.products.size(),
+                    std::max(call.widest, one.N)};
             if (const auto packed = known_weight(host_, node(product)); packed != nullptr)
                 call.note(packed->plan.recipe.arithmetic, packed->planes, one.N);
             point.by_team |= is_for_team(host_.ggml, node(product));
@@ -110,6 +111,14 @@ class Placement {
     std::vector<Unit> units_;
     bool first_time_ = false;
 };
+
+// What both forms of all weights take that wait to be packed. A graph may have a few of them only: a model's first one ends
+// where the host computes an operation itself.
+size_t waiting_bytes(Host& host) {
+    const auto raw =
+        static_cast<double>(std::min<uint64_t>(host.forecast.raw(), unpacked_weight_bytes(host)));
+    return static_cast<size_t>(raw * (1 + host.forecast.ratio()));
+}
 
 // For buffers that nobody has asked about: is there room for their matrices as they are stored, and packed?
 void decide_forms(Host& host, const ggml_cgraph* graph, Placement& placement) {
@@ -134,7 +143,7 @@ void decide_forms(Host& host, const ggml_cgraph* graph, Placement& placement) {
         }
     }
     if (undecided.empty()) return;
-    const Status room = check_memory(bytes, system_memory());
+    const Status room = check_memory(std::max(bytes, waiting_bytes(host)), system_memory());
     for (Buffer* const buffer : undecided)
         buffer->forms = room.ok() ? Buffer::Forms::kBoth : Buffer::Forms::kPacked;
     if (!room.ok())

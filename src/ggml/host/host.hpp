@@ -39,6 +39,9 @@ class PackingForecast {
         return raw == 0 ? 8.0 / 4.5 : static_cast<double>(packed_.load()) / static_cast<double>(raw);
     }
 
+    // Of those weights, as they are in the file. A host that asks twice counts twice.
+    uint64_t raw() const { return raw_; }
+
   private:
     std::atomic<uint64_t> raw_{0};
     std::atomic<uint64_t> packed_{0};
