@@ -118,9 +118,14 @@ std::optional<StatsLibrary::Found> StatsLibrary::find(const WeightSource& weight
             }
             load(*model, std::move(*statistics));
         }
-        if (std::optional<Found> found = find_in(*model, weight, fingerprint)) return found;
+        if (std::optional<Found> found = find_in(*model, weight, fingerprint)) {
+            if (found->entry.moments != nullptr) has_moments_ = true;
+            found_one_ = true;
+            return found;
+        }
     }
     const bool differs = of_one_model_ && models_[0]->statistics.contains(weight.name);
+    if (differs && !found_one_) has_moments_ = false;
     if (differs && !std::exchange(other_model_reported_, true)) {
         log(LogLevel::kWarning,
             "the activation statistics are not of this model (%s differs), and are not used for it: "

@@ -45,7 +45,8 @@ class StatsLibrary {
         const std::string& path;  // of the file; empty when the statistics came from memory
     };
     std::optional<Found> find(const WeightSource& weight);
-    // Has the one model second moments, or a model of which a weight was found?
+    // Has the one model second moments, or a model of which a weight was found? Not when the first weight that the one
+    // model has by name was another.
     bool has_moments() const { return has_moments_; }
 
   private:
@@ -66,6 +67,7 @@ class StatsLibrary {
     bool of_one_model_;
     std::atomic<bool> has_moments_{false};
     bool other_model_reported_ = false;
+    bool found_one_ = false;
 };
 
 // What the setting GGML_RKNPU2_STATISTICS asks for; null when that is nothing. Fails when it names a file

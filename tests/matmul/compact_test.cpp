@@ -237,6 +237,26 @@ TEST_F(CompactTest, WithoutSecondMomentsAModelIsRefused) {
     EXPECT_FALSE(npu_->pack(source).ok());
 }
 
+// Those of another quantisation have its names. Beside a model that has some, a second one is not refused.
+TEST_F(CompactTest, StatisticsOfAnotherModelAreNone) {
+    const Matrices x(2, 33, 96, 1), y(2, 33, 96, 2);
+    WeightSource known = x.source(), other = y.source();
+    known.name = other.name = "blk.0.attn_q.weight";
+    for (const bool known_first : {true, false}) {
+        npu_ = testing::new_device(state_, counters_, Precision::kCompact);
+        npu_->use_stats(testing::with_moments({{known, &x.a}}));
+        if (known_first) {
+            ASSERT_TRUE(npu_->pack(known).ok());
+        }
+        const auto packed = npu_->pack(other);
+        EXPECT_EQ(packed.ok(), known_first);
+        if (!packed.ok()) {
+            EXPECT_THAT(packed.status().to_string(), ::testing::HasSubstr("scripts/calibrate.sh"));
+        }
+        EXPECT_TRUE(npu_->pack(known).ok());
+    }
+}
+
 // Another model's weight, or one that no text has reached.
 TEST_F(CompactTest, AWeightWithoutSecondMomentsKeepsEightBitsWhicheverComesFirst) {
     const Matrices x(2, 33, 96, 1);
