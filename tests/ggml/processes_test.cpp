@@ -103,6 +103,29 @@ TEST_F(ProcessesTest, TheHostsThreadKeepsItsCpus) {
     }
 }
 
+// They would wait for each other: llama.cpp asks for eight on an RK3588, of which four CPUs are fast.
+TEST_F(ProcessesTest, NoMoreThreadsComputeThanThereAreCpusForThem) {
+    for (const bool by_the_users_word : {false, true}) {
+        run_alone([&] {
+            setenv("GGML_RKNPU2_AFFINITY", std::to_string(cpus_of_this_thread().back()).c_str(), 1);
+            if (by_the_users_word) setenv("GGML_RKNPU2_THREADS", "4", 1);
+            const auto host = GgmlHost::open_with_device();
+            ASSERT_TRUE(host);
+            LayerOptions options;
+            options.tokens = 40;
+            LayerGraph graph(*host, options, 1);
+            const BackendPtr backend = new_backend(*host);
+            std::vector<size_t> threads;
+            for (const int asked : {1, 4}) {
+                set_threads(*host, backend.get(), asked);
+                graph.compute(backend.get(), false);
+                threads.push_back(threads_here().size());
+            }
+            EXPECT_EQ(threads[0] < threads[1], by_the_users_word);
+        });
+    }
+}
+
 // Threads of the device's team, for the CPU, and of the lane of flows, as far as there are any.
 TEST_F(ProcessesTest, WithoutThreadsResultsAreTheSame) {
     for (int most = 0; most <= 8; ++most) {

@@ -4,6 +4,7 @@
 #include <sched.h>
 
 #include <algorithm>
+#include <climits>
 #include <cstring>
 #include <exception>
 
@@ -60,6 +61,11 @@ class KeepAffinity {
     cpu_set_t before_;
     bool known_;
 };
+
+// More threads than CPUs that they keep to would wait for each other, unless the user wants so many.
+int most_threads(const Config& config, const std::vector<int>& cpus) {
+    return cpus.empty() ? INT_MAX : std::max(config.threads, static_cast<int>(cpus.size()));
+}
 
 }  // namespace
 
@@ -152,9 +158,10 @@ Status InnerCpu::create_pool() {
          {"ggml_threadpool_new", "ggml_threadpool_free", "ggml_backend_cpu_set_threadpool"}) {
         if (host_.cpu_function<void*>(name) == nullptr) return {};  // the backend does without
     }
+    const std::vector<int> cpus = cpu_affinity(host_.config);
+    granted_threads_ = std::min(granted_threads_, most_threads(host_.config, cpus));
     ggml_threadpool_params params = host_.ggml.ggml_threadpool_params_default(granted_threads_);
     params.poll = 0;  // threads that wait must not take cores from those that feed the NPU
-    const std::vector<int> cpus = cpu_affinity(host_.config);
     pins_ = !cpus.empty();
     const KeepAffinity keep(pins_);
     host_cpus_ = keep.cpus();
@@ -228,6 +235,11 @@ void InnerCpu::use_stand_ins(ggml_cgraph& part, std::span<const NodeDecision> de
         }
         part.nodes[i] = instead;
     }
+}
+
+int InnerCpu::threads() const {
+    if (threads_ == 0) return cpu_threads(host_.config);
+    return std::min(threads_, most_threads(host_.config, cpu_affinity(host_.config)));
 }
 
 ggml_status InnerCpu::compute(ggml_cgraph* graph, int first, int last,

@@ -43,6 +43,8 @@ class InnerCpu {
     InnerCpu& operator=(const InnerCpu&) = delete;
 
     void set_threads(int threads) { threads_ = threads > 1 ? threads : 1; }
+    // With which it computes, if they can be had: no more than the CPUs of GGML_RKNPU2_AFFINITY.
+    int threads() const;
 
     // Computes nodes [first, last) of the graph. `decisions`: of these; empty: all as they are.
     ggml_status compute(ggml_cgraph* graph, int first, int last,

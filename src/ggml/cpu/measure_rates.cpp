@@ -134,11 +134,12 @@ Result<CpuTimes> cpu_times(Host& host, InnerCpu& cpu, ggml_type type) {
 }
 
 // With a precision that multiplies by eight bits (measures_rates()): those of compact that are of no model, too.
-Result<MeasuredRates> measure_rates(Host& host) {
+Result<MeasuredRates> measure_rates(Host& host, int threads) {
     Config config = host.config;
     if (config.precision == Precision::kCompact) config.precision = Precision::kBalanced;
     MeasuredRates rates;
     InnerCpu cpu(host, nullptr, nullptr);
+    cpu.set_threads(threads);
     const CpuTimes four_bits = RKNPU2_TAKE(cpu_times(host, cpu, GGML_TYPE_Q4_0));
     RKNPU2_RETURN_IF_ERROR(solve_cpu(four_bits, RKNPU2_TAKE(cpu_times(host, cpu, GGML_TYPE_Q8_0)), rates));
     const auto sleep = [] { std::this_thread::sleep_for(std::chrono::milliseconds(2)); };
@@ -150,19 +151,19 @@ Result<MeasuredRates> measure_rates(Host& host) {
     return rates;
 }
 
-void choose_once(Host& host) {
+void choose_once(Host& host, int threads) {
     const Config& config = host.config;
     const bool chooses = config.matrices == Matrices::kAuto || config.experts == Experts::kAuto;
     if (host.npu == nullptr || !chooses || config.precision == Precision::kReference) return;
     double seconds = 0;
     const auto measure = [&] {
         const double start = now_us();
-        Result<MeasuredRates> rates = measure_rates(host);
+        Result<MeasuredRates> rates = measure_rates(host, threads);
         seconds = (now_us() - start) / 1e6;
         return rates;
     };
     const char* const version = host.ggml.ggml_version != nullptr ? host.ggml.ggml_version() : nullptr;
-    const RatesKey key = rates_key(config, host.npu->info(), cpu_threads(config), cpu_affinity(config),
+    const RatesKey key = rates_key(config, host.npu->info(), threads, cpu_affinity(config),
                                    version != nullptr ? version : "unknown");
     const RatesChoice choice = choose_rates(config, key, host.profile_rates, measure);
     for (const std::string& warning : choice.warnings)
@@ -176,8 +177,8 @@ void choose_once(Host& host) {
 
 }  // namespace
 
-void choose_rates_of(Host& host) {
-    std::call_once(host.rates_once, [&] { choose_once(host); });
+void choose_rates_of(Host& host, int threads) {
+    std::call_once(host.rates_once, [&] { choose_once(host, threads); });
 }
 
 }  // namespace rknpu2

@@ -10,8 +10,8 @@
 
 namespace rknpu2 {
 
-// Before a host's first graph: chooses the rates by which NPU or CPU is chosen, as GGML_RKNPU2_RATES says. A line of the log tells. Later
-// calls do nothing.
-void choose_rates_of(Host& host);
+// Before a host's first graph: chooses the rates by which NPU or CPU is chosen, as GGML_RKNPU2_RATES says; the CPU's are those of so many
+// threads. A line of the log tells. Later calls do nothing.
+void choose_rates_of(Host& host, int threads);
 
 }  // namespace rknpu2
