@@ -85,7 +85,8 @@ void place_stack(const GgufTensor& tensor, const MatmulProblem& problem, const M
         report.reason = target_reason_text(report.prompt.reason);
         return;
     }
-    put_on_npu(problem, recipe_of(model.config.precision, call.float_activations), model.config, report);
+    put_on_npu(problem, recipe_of_expert(model.config.precision, call.float_activations), model.config,
+               report);
     if (report.prompt.reason == TargetReason::kSettingNpu) {
         report.why_planes = target_reason_text(report.prompt.reason);
     } else {
@@ -159,7 +160,7 @@ std::vector<PrecisionRow> compare_precisions(const ModelReport& model,
         other.config.precision = precision;
         PrecisionRow row{.precision = precision, .divergence = divergence};
         double weights = 0;
-        bool four_bits = false;
+        bool moments = false;
         for (const TensorReport& known : model.tensors) {
             if (!is_weight_matrix(known.role)) continue;
             const TensorReport report = report_on(*known.tensor, other, find_statistics);
@@ -167,10 +168,11 @@ std::vector<PrecisionRow> compare_precisions(const ModelReport& model,
             row.packed_bytes += report.packed_bytes;
             weights += static_cast<double>(report.tensor->ne[0]) * static_cast<double>(report.tensor->ne[1]);
             row.token_ms += report.token.npu_us / 1000;
-            four_bits = four_bits || report.precision == dtype_name(DType::kInt4);
+            const auto found = find_statistics ? find_statistics(*report.tensor) : std::nullopt;
+            moments = moments || (found && found->entry.moments != nullptr);
         }
         if (weights == 0) continue;
-        if (precision == Precision::kCompact && !four_bits)
+        if (precision == Precision::kCompact && !moments)
             row.why_not = "refused: there are no second moments of activations";
         row.bytes_a_weight = static_cast<double>(row.packed_bytes) / weights;
         row.memory = row.packed_bytes + model.tensor_bytes;
