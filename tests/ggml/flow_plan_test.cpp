@@ -329,6 +329,19 @@ TEST_F(FlowPlanTest, KeysThatTheFlowComputesEndIt) {
     EXPECT_EQ(steps(), "flow(q..p) cpu(attn end)");
 }
 
+// As many heads as tokens, and nobody has made queries of them: the rows lie elsewhere.
+TEST_F(FlowPlanTest, QueriesThatAreNoViewHaveTheirRowsWhereTheyWereComputed) {
+    ggml_tensor* const p = matmul("p", weight("wp", kK, 4 * kRows), matmul("q", square("wq"), rows("x")));
+    ggml_tensor* const heads = view(Op::kView, "heads", p, {4, kRows, kRows}, {4, 16, p->nb[1]});
+    ggml_tensor* const r =
+        node(Op::kRope, "rope", {4, kRows, kRows}, {heads, input("positions", {kRows}, GGML_TYPE_I32)});
+    ggml_tensor* const k = input("k", {4, kCells, 1}, GGML_TYPE_F16);
+    node(Op::kFlashAttention, "attn", {4, kRows, kRows},
+         {r, k, k, input("mask", {kCells, kRows}, GGML_TYPE_F16)});
+    like(Op::kOther, "end", {p});
+    EXPECT_EQ(steps(), "flow(q..rope) cpu(attn end)");
+}
+
 TEST_F(FlowPlanTest, ChunksOfResultsThatLiveAtTheSameTimeDoNotOverlap) {
     ggml_tensor* x = rows("x");
     std::vector<ggml_tensor*> kept;

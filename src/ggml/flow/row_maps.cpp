@@ -163,7 +163,9 @@ bool RowMaps::map_attention(const ggml_tensor* node, RowMap& mapped) const {
         mapped.source_dims[3] = 1;
     }
     mapped.dim = 2;
-    mapped.source_dims[0] = streams > 1 && queries->view_src == nullptr ? kNoRows : dim_of(queries.get(), 1);
+    // A copy of what is no view is another tensor, of which nothing is known.
+    const bool unknown = streams > 1 && queries->view_src == nullptr;
+    mapped.source_dims[0] = unknown ? kNoRows : dim_of(streams > 1 ? queries.get() : node->src[0], 1);
     return mapped.source_dims[0] == 1;
 }
 
