@@ -128,7 +128,7 @@ int64_t flow_chunk_rows(const BoardRates& rates, NpuArithmetic arithmetic,
                         std::span<const ProductShape> products, int64_t rows);
 
 // How many of the `left` rows of a prompt the next chunk has, `most` or fewer: the last two share what is left, none with
-// less than kFlowChunkRows.
+// less than kFlowChunkRows. So up to twice that, less one, are one chunk.
 int64_t next_chunk_rows(int64_t left, int64_t most);
 
 // Into how many segments rows of K elements are best cut, for a request of 512 tokens in and 128 out. Depends
