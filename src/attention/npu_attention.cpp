@@ -80,6 +80,7 @@ Status NpuAttention::compute_by_cpu(const Place& place) {
 void NpuAttention::stop_all() {
     for (Place& place : places_)
         place.steps.drain();
+    stop_others_();
     npu_.contexts.drop_failed(ContextKey::kAttention);
 }
 

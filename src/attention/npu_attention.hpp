@@ -30,7 +30,11 @@ class NpuAttention {
     // May attentions of this shape be computed so? Anything may stand in the problem.
     static bool possible(const AttentionProblem& problem);
 
-    explicit NpuAttention(NpuResources& npu) : npu_(npu) {}
+    // stop_others: called before anything is tried again, when no runs of attention are left in the lane. It takes those of others
+    // from there and drops their contexts that have failed: what hangs a core may be theirs.
+    explicit NpuAttention(
+        NpuResources& npu, std::function<void()> stop_others = [] {})
+        : npu_(npu), stop_others_(std::move(stop_others)) {}
     NpuAttention(const NpuAttention&) = delete;
     NpuAttention& operator=(const NpuAttention&) = delete;
 
@@ -74,6 +78,7 @@ class NpuAttention {
     Status try_again(Place& place, Status failure);
 
     NpuResources& npu_;
+    const std::function<void()> stop_others_;
     std::vector<std::unique_ptr<KvCells>> cells_;  // by the shapes of heads
     std::array<Place, kPlaces> places_{Place(npu_, 0), Place(npu_, 1)};
 };

@@ -215,7 +215,9 @@ bool NpuFlow::must_give_way() const {
     return among_processes_.held() && std::chrono::steady_clock::now() - since_ >= turn_;
 }
 
+// Contexts of what has failed may be gone.
 bool NpuFlow::has_room() const {
+    if (!failed_.empty()) return false;
     if (running_.size() >= kFlowChunksInLane || (must_give_way() && !running_.empty())) return false;
     return std::find(slot_taken_.begin(), slot_taken_.end(), false) != slot_taken_.end();
 }
@@ -284,6 +286,16 @@ void NpuFlow::take_from_lane(const NpuLane::Job& job) {
     running_.erase(at);
 }
 
+void NpuFlow::empty_lane() {
+    while (const NpuLane::Job* const job = npu_.lane->wait())
+        take_from_lane(*job);
+}
+
+void NpuFlow::drop_failed() {
+    empty_lane();
+    npu_.contexts.drop_failed(ContextKey::kProducts);
+}
+
 Status NpuFlow::begin_other_runs() {
     let_others();
     RKNPU2_RETURN_IF_ERROR(take_turn());
@@ -306,8 +318,7 @@ Result<size_t> NpuFlow::next_done(bool wait) {
     while (done_.empty()) {
         if (!failed_.empty() && others_ == 0) {
             // Contexts can only be dropped while nobody runs.
-            while (const NpuLane::Job* const other = npu_.lane->wait())
-                take_from_lane(*other);
+            empty_lane();
             RKNPU2_RETURN_IF_ERROR(submit_again());
         }
         const NpuLane::Job* const job = wait ? npu_.lane->wait() : npu_.lane->done();

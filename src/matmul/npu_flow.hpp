@@ -72,6 +72,9 @@ class NpuFlow {
     // the device, and its own runs that fail are submitted again only afterwards.
     Status begin_other_runs();
     void end_other_runs();
+    // Theirs have failed, and none is left in the lane. Takes the flow's own from it and drops the contexts that have failed:
+    // one may hang a core that the others need. Chunks that failed wait, and no more are submitted, until the others are done.
+    void drop_failed();
     // Not while others wait for the device, or runs are to be submitted again, and what has begun is not over.
     bool may_begin_other_runs();
     // Blocks until there is something new of either kind. Only while there is something under way.
@@ -113,6 +116,7 @@ class NpuFlow {
     void let_others();
     Status take_turn();
     void take_from_lane(const NpuLane::Job& job);
+    void empty_lane();
     Status submit_again();
     Status recover_failed();
     Status recover(size_t chunk);

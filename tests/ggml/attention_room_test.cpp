@@ -1,15 +1,11 @@
 // SPDX-License-Identifier: MIT
 // Attention for which the NPU has no room: the CPU computes it, told once, until there is room again.
-#include <dlfcn.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <cstdlib>
-#include <filesystem>
-#include <fstream>
-#include <nlohmann/json.hpp>
 
+#include "ggml/faulty_process.hpp"
 #include "ggml/layer_graph.hpp"
 
 namespace rknpu2::test {
@@ -19,49 +15,6 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
-
-// A process in which attention is the NPU's, as far as it has room.
-class RoomProcess {
-  public:
-    explicit RoomProcess(const std::string& faults) {
-        setenv("GGML_RKNPU2_STATS", file_.c_str(), 1);
-        setenv("GGML_RKNPU2_ATTENTION", "npu", 1);
-        setenv("RKNNSIM_FAULTS", faults.c_str(), 1);
-        host_ = GgmlHost::open_with_device();
-        host_->take_lines();
-    }
-
-    GgmlHost& host() { return *host_; }
-    std::vector<std::vector<uint8_t>> compute(LayerGraph& graph) {
-        const BackendPtr backend = new_backend(*host_);
-        return graph.compute(backend.get(), false);
-    }
-    // From then on nothing fails, and memory has no limit.
-    void end_faults() {
-        void* const set = dlsym(dlopen(SIMULATOR, RTLD_NOW | RTLD_NOLOAD), "rknnsim_pause_faults");
-        ASSERT_NE(set, nullptr);
-        reinterpret_cast<decltype(&rknnsim_pause_faults)>(set)(1);
-    }
-    nlohmann::json statistics() const {
-        std::ifstream stream(file_.path());
-        return nlohmann::json::parse(stream);
-    }
-
-  private:
-    class File {
-      public:
-        ~File() { std::filesystem::remove(path_); }
-        const std::filesystem::path& path() const { return path_; }
-        const char* c_str() const { return path_.c_str(); }
-
-      private:
-        std::filesystem::path path_ =
-            std::filesystem::temp_directory_path() / ("rknpu2-room-" + std::to_string(getpid()) + ".json");
-    };
-
-    File file_;
-    std::unique_ptr<GgmlHost> host_;
-};
 
 LayerOptions prompt() {
     LayerOptions options;
@@ -80,7 +33,7 @@ int refused_nodes(const nlohmann::json& statistics) {
 TEST(AttentionRoomTest, APassingWantOfRoomPasses) {
     RKNPU2_NEEDS_HOST();
     run_alone([] {
-        RoomProcess process(kLittleMemory);
+        FaultyProcess process(kLittleMemory);
         const LayerOptions options = prompt();
         LayerGraph graph(process.host(), options, 1);
         // The first graph finds out; of two, the CPU then computes the attention. The fourth tries again, and the CPU has four.
@@ -111,7 +64,7 @@ TEST(AttentionRoomTest, APassingWantOfRoomPasses) {
 TEST(AttentionRoomTest, AFewTokensAreNotRefusedForAPrompt) {
     RKNPU2_NEEDS_HOST();
     run_alone([] {
-        RoomProcess process(kLittleMemory);
+        FaultyProcess process(kLittleMemory);
         LayerOptions options = prompt();
         LayerGraph graph(process.host(), options, 1);
         process.compute(graph);
@@ -134,7 +87,7 @@ bool computes_with_refusal(int number, bool lasts) {
     // By one core and thread: the order of imports is always the same.
     setenv("GGML_RKNPU2_CORES", "1", 1);
     setenv("GGML_RKNPU2_THREADS", "1", 1);
-    RoomProcess process(faults.substr(1));
+    FaultyProcess process(faults.substr(1));
     const LayerOptions options = prompt();
     LayerGraph graph(process.host(), options, 1);
     std::vector<std::vector<std::vector<uint8_t>>> results;
@@ -177,7 +130,7 @@ bool draft_has_no_room(int number, bool lasts) {
     if (lasts) faults += ",fail:rknn_create_mem_from_fd:nth=" + std::to_string(number + 1);
     setenv("GGML_RKNPU2_CORES", "1", 1);
     setenv("GGML_RKNPU2_THREADS", "1", 1);
-    RoomProcess process(faults);
+    FaultyProcess process(faults);
     LayerOptions options;
     options.tokens = 8;
     LayerGraph draft(process.host(), options, 1);

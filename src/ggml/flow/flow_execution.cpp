@@ -53,7 +53,7 @@ class FlowExecution {
           packed_(plan.groups.size()),
           npu_(host_.npu->resources()),
           flow_(npu_),
-          attention_(npu_),
+          attention_(npu_, [this] { flow_.drop_failed(); }),
           waits_(chunks_, plan.stream_rows) {
         for (size_t place = 0; place < kPlaces; ++place)
             attentions_.emplace_back(host_, tools.one_thread_cpus, plan, flow_, attention_, place);
