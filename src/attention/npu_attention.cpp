@@ -90,6 +90,7 @@ Status NpuAttention::try_again(Place& place, Status failure) {
     stop_all();
     const auto reset = [&] {
         npu_.contexts.drop_set(ContextKey::kAttention);
+        npu_.areas.drop_results_from(kAttentionAreas);  // a lost run may still write into its own
         for (const auto& cells : cells_)
             cells->forget();
     };

@@ -26,6 +26,10 @@ void WorkAreas::drop_result(int domain, size_t index) {
     give_back([&](const auto& entry) { return entry.first == Use{domain, index, true}; });
 }
 
+void WorkAreas::drop_results_from(size_t first) {
+    give_back([&](const auto& entry) { return entry.first.for_result && entry.first.index >= first; });
+}
+
 void WorkAreas::clear() {
     give_back([](const auto&) { return true; });
 }

@@ -34,6 +34,8 @@ class WorkAreas {
     void use_again(size_t cube, const Slice& area);
     // Gives one result's areas back: the next ones are others.
     void drop_result(int domain, size_t index);
+    // And those of all indices from `first` on, in every domain.
+    void drop_results_from(size_t first);
     void clear();
     // While held, nothing that the running call has not asked for is given back: contexts may be at work, and would have
     // to forget it.

@@ -93,6 +93,17 @@ TEST_F(WorkAreasTest, ADroppedPlaceHasOthersNextTime) {
     }
 }
 
+TEST_F(WorkAreasTest, ResultsFromAnIndexOnAreDroppedAndNothingElse) {
+    const uint64_t before = result(4, 4096), at = result(5, 4096), after = result(9, 100'000);
+    const Slice cube = areas_.activations(0, 7, 4096).take();
+    areas_.drop_results_from(5);
+    EXPECT_EQ(state_.memories, 2);
+    EXPECT_EQ(result(4, 4096), before);
+    EXPECT_EQ(areas_.activations(0, 7, 4096).take().id, cube.id);
+    EXPECT_NE(result(5, 4096), at);
+    EXPECT_NE(result(9, 100'000), after);
+}
+
 // Cubes that the call before has left are in use, too.
 TEST(WorkAreasOfADevice, KeptActivationsStayWhenMemoryIsShort) {
     FakeState state;

@@ -13,6 +13,7 @@
 #include <functional>
 #include <limits>
 #include <memory>
+#include <mutex>
 #include <numeric>
 #include <set>
 #include <string>
@@ -48,6 +49,10 @@ struct FakeState {
     size_t domain_bytes = SIZE_MAX;      // of device memory in each domain
     std::atomic<size_t> domain_used[16] = {};
     std::atomic<size_t> clipped{0};  // results that their type does not hold
+    // Results of runs that failed, and how many runs wrote into one of them later.
+    std::mutex lost_mutex;
+    std::vector<std::shared_ptr<std::byte[]>> lost_results;
+    std::atomic<int> runs_into_lost_results{0};
 };
 
 class FakeMemory final : public NpuMemory {
@@ -136,7 +141,10 @@ class FakeContext final : public NpuContext {
         }
         if (operand == Operand::kActivations) a_ = memory.data();
         if (operand == Operand::kWeights) b_ = memory.data(), ++state_.weight_binds;
-        if (operand == Operand::kResult) c_ = memory.data();
+        if (operand == Operand::kResult) {
+            c_ = memory.data();
+            result_ = static_cast<FakeMemory&>(memory).bytes();
+        }
         return {};
     }
 
@@ -148,7 +156,9 @@ class FakeContext final : public NpuContext {
         if (has_failed_) ++state_.runs_after_failure;
         const Running running(state_.running);
         if (state_.before_run) state_.before_run();
-        if (state_.runs_until_failure-- == 0) {
+        const bool fails = state_.runs_until_failure-- == 0;
+        note_result(fails);
+        if (fails) {
             has_failed_ = true;
             if (--state_.failing_runs > 0) state_.runs_until_failure = 0;
             if (state_.spoils_results && c_ != nullptr)
@@ -169,6 +179,14 @@ class FakeContext final : public NpuContext {
         ~Running() { --count; }
         std::atomic<int>& count;
     };
+
+    void note_result(bool is_lost) {
+        const std::lock_guard lock(state_.lost_mutex);
+        const auto result = result_.lock();
+        if (std::ranges::find(state_.lost_results, result) != state_.lost_results.end())
+            ++state_.runs_into_lost_results;
+        if (is_lost && result != nullptr) state_.lost_results.push_back(result);
+    }
 
     static int32_t widen(int8_t x) { return x; }
     static float widen(uint16_t x) { return float16_to_float(x); }
@@ -247,6 +265,7 @@ class FakeContext final : public NpuContext {
     std::byte* a_ = nullptr;
     std::byte* b_ = nullptr;
     std::byte* c_ = nullptr;
+    std::weak_ptr<std::byte[]> result_;  // that c_ is in
 };
 
 class FakeRuntime final : public NpuRuntime {
