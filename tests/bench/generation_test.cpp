@@ -43,9 +43,8 @@ TEST(Generation, TheChoiceIsAsFastAsTheFasterOfBoth) {
 TEST(Generation, SeveralRowsAreAsFastAsTheFasterOfBoth) {
     int cpu_is_faster = 0, npu_is_faster = 0;
     for (const std::string& model : default_models()) {
-        for (const Planes planes :
-             {Planes::kFast, Planes::kBalancedWithStatistics, Planes::kBalanced, Planes::kCompact}) {
-            for (const double bits : {4.5, 8.5, 16.0}) {
+        for (const Planes planes : {Planes::kFast, Planes::kBalancedWithStatistics, Planes::kCompact}) {
+            for (const double bits : {4.5, 16.0}) {
                 for (const int64_t rows : {2, 4, 8}) {
                     SCOPED_TRACE(::testing::Message()
                                  << model << ' ' << name_of(planes) << ' ' << bits << ' ' << rows);
@@ -56,7 +55,7 @@ TEST(Generation, SeveralRowsAreAsFastAsTheFasterOfBoth) {
             }
         }
     }
-    EXPECT_GT(cpu_is_faster, 20);
+    EXPECT_GT(cpu_is_faster, 10);
     EXPECT_GT(npu_is_faster, 20);
 }
 

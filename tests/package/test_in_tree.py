@@ -3,9 +3,9 @@
 """This project as ggml/src/ggml-rknpu2 of a llama.cpp tree: a copy of the tree is prepared by scripts/in-tree.sh, the
 plug-in is built in it, and a small program finds the device without being told where the plug-in is.
 
-    test_in_tree.py LLAMA_DIRECTORY
+    test_in_tree.py LLAMA_DIRECTORY [--configure-only]
 
-ggml's CPU backend, which takes minutes to build, is left out, and nothing is optimised: nothing is computed here.
+ggml's CPU backend, which takes minutes to build, is left out: nothing is computed here.
 """
 import os
 import pathlib
@@ -17,7 +17,7 @@ import tempfile
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "scripts/in-tree.sh"
 EDITED = ("ggml/src/CMakeLists.txt", "ggml/src/ggml-backend-reg.cpp")
-OPTIONS = ["GGML_RKNPU2=ON", "GGML_BACKEND_DL=ON", "BUILD_SHARED_LIBS=ON", "CMAKE_BUILD_TYPE=Debug", "GGML_CPU=OFF", "GGML_CCACHE=OFF",
+OPTIONS = ["GGML_RKNPU2=ON", "GGML_BACKEND_DL=ON", "BUILD_SHARED_LIBS=ON", "CMAKE_BUILD_TYPE=Release", "GGML_CPU=OFF", "GGML_CCACHE=OFF",
            "LLAMA_BUILD_COMMON=OFF", "LLAMA_BUILD_TESTS=OFF", "LLAMA_BUILD_TOOLS=OFF", "LLAMA_BUILD_EXAMPLES=OFF",
            "LLAMA_BUILD_SERVER=OFF", "LLAMA_BUILD_APP=OFF", "LLAMA_BUILD_NUMBER=0", "LLAMA_CURL=OFF", "LLAMA_OPENSSL=OFF"]
 
@@ -72,6 +72,9 @@ def main():
         check_script(tree, source)
         check_static_build_is_refused(tree, folder / "static")
         run("cmake", "-G", "Ninja", "-S", tree, "-B", build, *(f"-D{option}" for option in OPTIONS))
+        if "--configure-only" in sys.argv[2:]:
+            print("in-tree build: configured")
+            return
         run("cmake", "--build", build, "--target", "ggml", "rknnrt")
         tool = build / "bin/list_devices"
         run("cc", pathlib.Path(__file__).parent / "in_tree/list_devices.c", f"-I{tree}/ggml/include", f"-L{build}/bin", "-lggml",
