@@ -288,7 +288,7 @@ ggml_status graph_compute(ggml_backend_t backend, ggml_cgraph* graph) noexcept {
     const Computing computing;
     if (process_is_ending()) return GGML_STATUS_ABORTED;
     return guard(host, "computing a graph", GGML_STATUS_FAILED, [&] {
-        choose_rates_of(host, of(backend).cpu.threads());
+        choose_rates_of(host, ours.cpu);
         {
             const PhaseTimer timer(*host.counters, Phase::kPlan);
             plan_graph(host, graph, ours.plan);

@@ -177,8 +177,8 @@ void choose_once(Host& host, int threads) {
 
 }  // namespace
 
-void choose_rates_of(Host& host, int threads) {
-    std::call_once(host.rates_once, [&] { choose_once(host, threads); });
+void choose_rates_of(Host& host, const InnerCpu& cpu) {
+    std::call_once(host.rates_once, [&] { choose_once(host, cpu.threads()); });
 }
 
 }  // namespace rknpu2

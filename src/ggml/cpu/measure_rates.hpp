@@ -10,8 +10,10 @@
 
 namespace rknpu2 {
 
-// Before a host's first graph: chooses the rates by which NPU or CPU is chosen, as GGML_RKNPU2_RATES says; the CPU's are those of so many
-// threads. A line of the log tells. Later calls do nothing.
-void choose_rates_of(Host& host, int threads);
+class InnerCpu;  // ggml/cpu/inner_cpu.hpp
+
+// Before a host's first graph: chooses the rates by which NPU or CPU is chosen, as GGML_RKNPU2_RATES says; the CPU's are those of as many
+// threads as `cpu` has. A line of the log tells. Later calls do nothing.
+void choose_rates_of(Host& host, const InnerCpu& cpu);
 
 }  // namespace rknpu2

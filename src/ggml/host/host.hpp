@@ -39,7 +39,7 @@ class PackingForecast {
         return raw == 0 ? 8.0 / 4.5 : static_cast<double>(packed_.load()) / static_cast<double>(raw);
     }
 
-    // Of those weights, as they are in the file. A host that asks twice counts twice.
+    // Bytes of those weights in the file. A host that asks twice counts twice.
     uint64_t raw() const { return raw_; }
 
   private:
