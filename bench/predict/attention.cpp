@@ -75,15 +75,10 @@ class Chain {
         return last_ = stage_.operations.size() - 1;
     }
 
-    double sync_ns(double bytes) const {
-        constexpr double kBuffer = 1.25;
-        return board_.npu.sync_us * 1e3 + bytes * kBuffer / board_.npu.sync_gbps;
-    }
-
     // By the leading thread alone.
     double lead_ns(size_t buffers, double buffer_bytes, double bytes) const {
         constexpr double kLine = 64;
-        if (s_.sync == Sync::kOwner) return static_cast<double>(buffers) * sync_ns(buffer_bytes);
+        if (s_.sync == Sync::kOwner) return static_cast<double>(buffers) * sync_ns(buffer_bytes, board_);
         return s_.sync == Sync::kLines ? bytes / kLine * board_.npu.line_ns : 0;
     }
 
@@ -177,7 +172,7 @@ class Chain {
         shape.K = static_cast<uint32_t>(K);
         shape.N = static_cast<uint32_t>(N);
         Operation operation = run_on_core(core, shape, board_);
-        if (s_.sync == Sync::kOwner) operation.fixed_ns += sync_ns(static_cast<double>(area));
+        if (s_.sync == Sync::kOwner) operation.fixed_ns += sync_ns(static_cast<double>(area), board_);
         operation.fixed_ns *= static_cast<double>(count);
         for (Part& part : operation.parts)
             part.count *= static_cast<double>(count);
@@ -275,7 +270,7 @@ class Chain {
         for (size_t part = 0; part < kPartsOfBlock && s_.sync == Sync::kOwner; ++part) {
             if (whole ? part > 0 : !unit.sees[part]) continue;
             const size_t positions = whole ? depth(unit) : sizes_.weight_depth(0, part);
-            ns += sync_ns(kHalf * static_cast<double>(pieces_.room * positions));
+            ns += sync_ns(kHalf * static_cast<double>(pieces_.room * positions), board_);
         }
         return ns;
     }

@@ -83,13 +83,13 @@ std::vector<ProductRun> even_runs(int64_t N, int64_t K, const CellGrid& grid) {
     return runs;
 }
 
+double sync_ns(double bytes, const BoardProfile& board) {
+    constexpr double kBuffer = 1.25;
+    return board.npu.sync_us * 1e3 + bytes * kBuffer / board.npu.sync_gbps;
+}
+
 std::vector<Operation> npu_rounds(int64_t rows, const std::vector<ProductRun>& runs, Sync sync,
                                   const BoardProfile& board) {
-    // A call syncs a whole buffer, and buffers come in sizes of which each is a quarter larger than the last.
-    constexpr double kBuffer = 1.25;
-    const auto call_ns = [&](double bytes) {
-        return board.npu.sync_us * 1e3 + bytes * kBuffer / board.npu.sync_gbps;
-    };
     std::vector<std::vector<const ProductRun*>> all;  // by round
     std::array<size_t, rknnsim::kCores> of_core{};
     for (const ProductRun& run : runs) {
@@ -109,7 +109,7 @@ std::vector<Operation> npu_rounds(int64_t rows, const std::vector<ProductRun>& r
             const size_t bytes =
                 dtype_bytes(operand_type(run->arithmetic), static_cast<size_t>(rows) * run->K);
             fresh.activation_bytes += bytes;
-            fresh_ns += call_ns(static_cast<double>(bytes));
+            fresh_ns += sync_ns(static_cast<double>(bytes), board);
         }
         std::vector<size_t> now;
         for (const ProductRun* const run : round) {
@@ -121,7 +121,7 @@ std::vector<Operation> npu_rounds(int64_t rows, const std::vector<ProductRun>& r
             shape.N = static_cast<uint32_t>(run->N);
             Operation operation = run_on_core(run->core, shape, board);
             const auto results = static_cast<double>(operation.counts.result_bytes);
-            if (sync == Sync::kOwner) operation.fixed_ns += fresh_ns + call_ns(results);
+            if (sync == Sync::kOwner) operation.fixed_ns += fresh_ns + sync_ns(results, board);
             operation.counts += std::exchange(fresh, {});
             operation.after = before;
             now.push_back(operations.size());

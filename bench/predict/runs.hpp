@@ -38,6 +38,10 @@ std::vector<ProductRun> joined_runs(const std::vector<WeightPlan>& plans);
 // memory.
 enum class Sync { kNone, kOwner, kLines };
 
+// One call that syncs a buffer for so many bytes: the whole buffer, and buffers come in sizes of which each is a quarter larger than the
+// last.
+double sync_ns(double bytes, const BoardProfile& board);
+
 // A run on that core.
 Operation run_on_core(size_t core, const rknnsim::MatmulShape& shape, const BoardProfile& board);
 

@@ -375,7 +375,7 @@ std::vector<Product> products_of(const Setting& setting, int64_t layer, Group gr
         product.digits = static_cast<int>(first.recipe.planes);
         product.grid = {.segments = first.segments.size(), .tiles = first.tiles.size()};
         for (const WeightPlan& plan : plans[at])
-            product.strips = std::max(product.strips, ceil_div(plan.tiles.size(), size_t{rknnsim::kCores}));
+            product.strips = std::max(product.strips, plan.strips());
         product.runs = joined_runs(plans[at]);
     }
     return products;

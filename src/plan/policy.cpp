@@ -33,7 +33,7 @@ double npu_us(const WeightPlan& plan, size_t rows, const BoardRates& rates) {
 // Results of a strip of columns are taken while the next one goes on (RunList), when all segments are there.
 double around_us(const WeightPlan& plan, size_t rows, size_t widest, const BoardRates& rates) {
     const NpuArithmetic arithmetic = plan.recipe.arithmetic;
-    const auto strips = static_cast<double>(ceil_div(plan.tiles.size(), static_cast<size_t>(plan.cores)));
+    const auto strips = static_cast<double>(plan.strips());
     const auto m = static_cast<double>(rows);
     const auto planes = static_cast<double>(plan.recipe.planes);
     const double sums = m * planes * static_cast<double>(plan.segments.size() * plan.N) *

@@ -131,6 +131,10 @@ size_t bucket_for(size_t rows) {
     return static_cast<size_t>(std::lower_bound(buckets.begin(), buckets.end(), rows) - buckets.begin());
 }
 
+size_t WeightPlan::strips() const {
+    return ceil_div(tiles.size(), static_cast<size_t>(cores));
+}
+
 size_t bucket_rows(size_t rows) {
     return row_buckets()[bucket_for(rows)];
 }

@@ -71,6 +71,8 @@ struct WeightPlan {
     size_t core_of(size_t segment, size_t tile) const {
         return (segment * tiles.size() + tile) % static_cast<size_t>(cores);
     }
+    // Groups of as many tiles as cores: results of one are taken by themselves (runs/run_list.hpp).
+    size_t strips() const;
     size_t cell_bytes(const KSegment& segment, const NTile& tile) const;
     size_t packed_bytes() const;     // of all cells
     size_t longest_segment() const;  // K_padded

@@ -60,7 +60,7 @@ void fill_strip(const std::vector<const PackedWeight*>& weights, size_t strip, R
 void RunList::fill(const std::vector<const PackedWeight*>& weights) {
     size_ = 0;
     for (const PackedWeight* const weight : weights)
-        size_ = std::max(size_, ceil_div(weight->plan.tiles.size(), static_cast<size_t>(weight->plan.cores)));
+        size_ = std::max(size_, weight->plan.strips());
     if (strips_.size() < size_) strips_.resize(size_);
     for (size_t strip = 0; strip < size_; ++strip)
         fill_strip(weights, strip, strips_[strip]);
