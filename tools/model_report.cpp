@@ -40,6 +40,7 @@ Recipe recipe_for(const GgufTensor& tensor, const Config& config, const FindStat
     const auto found = rotates && find_statistics ? find_statistics(tensor) : std::nullopt;
     const Recipe recipe = recipe_of_weight(config.precision, found);
     report.with_stats = found.has_value();
+    report.with_moments = found && found->entry.moments != nullptr;
     const bool compact = config.precision == Precision::kCompact;
     if (compact) report.why_planes = bit_reason_text(found ? found->bits.reason : BitReason::kWithoutMoments);
     if (config.precision == Precision::kBalanced)
@@ -168,8 +169,7 @@ std::vector<PrecisionRow> compare_precisions(const ModelReport& model,
             row.packed_bytes += report.packed_bytes;
             weights += static_cast<double>(report.tensor->ne[0]) * static_cast<double>(report.tensor->ne[1]);
             row.token_ms += report.token.npu_us / 1000;
-            const auto found = find_statistics ? find_statistics(*report.tensor) : std::nullopt;
-            moments = moments || (found && found->entry.moments != nullptr);
+            moments = moments || report.with_moments;
         }
         if (weights == 0) continue;
         if (precision == Precision::kCompact && !moments)

@@ -29,8 +29,9 @@ struct TensorReport {
     uint64_t packed_bytes = 0;  // 0 unless on_npu
     size_t planes = 0;          // of its activations; 0 unless on_npu
     bool with_stats = false;
-    std::string why_planes;  // empty unless the precision has weights of two planes
-    std::string reason;      // why not on the NPU; empty if on_npu
+    bool with_moments = false;  // second moments among them
+    std::string why_planes;     // empty unless the precision has weights of two planes
+    std::string reason;         // why not on the NPU; empty if on_npu
     // Where a call with one token and one with kPromptTokens go, for what the NPU multiplies by: the cost
     // model, the setting or a rule decides. The model's times are there for both.
     TargetChoice token;
