@@ -11,6 +11,7 @@ set(RKNPU2_MAINTAINER "ggml-rknpu2 authors <maintainers@ggml-rknpu2.invalid>" CA
 option(RKNPU2_WERROR "Treat warnings as errors" OFF)
 option(RKNPU2_SIM_ONLY "Build and install the simulator alone, which needs nothing but a C++ compiler" OFF)
 option(RKNPU2_TESTS "Build the tests, which need GoogleTest; on in the presets for development" OFF)
+set(RKNPU2_LEFT_OUT_TESTS "" CACHE STRING "Folders of tests/ that are not built, as a list")
 option(RKNPU2_FUZZ "Build the fuzz targets with libFuzzer, which needs clang (preset fuzz)" OFF)
 set(RKNPU2_SANITIZE "" CACHE STRING "Sanitizers, as for -fsanitize=")
 

@@ -7,7 +7,7 @@
 #   (no option)     what one runs every day: the tests of the plug-in, the simulator and the tools, random graphs, the default model
 #   --quick         only the unit tests: needs llama.cpp's sources but neither its build nor a model
 #   --all           what a change must pass (.ci/run): more models and types, the worst board, packages, test-backend-ops; then unit and
-#                   simulator tests in asan, in tsan, and in rk3588 (AArch64 programs under QEMU); then lint. Under an hour
+#                   simulator tests in asan, in tsan, and in rk3588 (AArch64 programs under QEMU); then lint. About an hour
 #   --full          the long tests too: 10,000 requests of a server under faults, all of test-backend-ops, forty models of real widths,
 #                   every reading of the board, the pages' slow commands, clang-tidy; hours
 #   --filter REGEX  only tests whose name matches, in one preset; those of --all are searched, or those of --full
@@ -30,14 +30,9 @@ PASSED=0
 FAILED=0
 SKIPPED=0
 FAILURES=() TARGETS=()
-# For a build in which each takes many times as long: they do once more what other predictions do, too.
-SLOW_PREDICTIONS='Prediction\.(EveryStepIsAtLeastAsFast|AimsOf.*|SecondPlanesCostNpuTime|TheProfileDecides)'
-SLOW_PREDICTIONS+='|Generation\.(TheChoice|SeveralRows).*'
-# More whole runs of the doctor of the same kind, which take a minute or two each where all is slow.
-SLOW_DOCTOR='DoctorMeasure\.TheSimulatorsTimesAreItsPredictions|DoctorSelfTest\.TheSimulatorPassesAllAndAddsAsItSays'
-SLOW_DOCTOR+='|DoctorProgram\.(AHealthyBoardWithTheSimulator|TheJsonHasOneShape|ADisagreementInTimesIsReported|LostAndFailingRunsAreProblems|AWrongResult.*|ARefusalOf.*)'
-SLOW_DOCTOR+='|DoctorExamination\.(FindsWhatOneProcessWouldFind|ACrash.*|AHangIsStopped|EachStepIsNamed.*|TakesItsTurn)'
-SLOW_DOCTOR+='|DoctorBoards\..*|All/DoctorPlayedBoards\..*'
+# Folders of tests that --all has in the release build alone, --full in all builds: programs around tables and JSON. To build and run them
+# with sanitizers, or for QEMU, takes half as long as all else together.
+RELEASE_ALONE="tools;bench"
 
 parse_options() {
     while (($#)); do
@@ -76,7 +71,8 @@ obtain_all() {
     need_packages cmake:cmake ninja:ninja-build g++:g++ git:git pip:python3-pip \
         /usr/include/nlohmann/json.hpp:nlohmann-json3-dev /usr/include/CLI/CLI.hpp:libcli11-dev \
         /usr/include/gtest/gtest.h:libgtest-dev /usr/include/gmock/gmock.h:libgmock-dev
-    SETTINGS=(RKNPU2_TESTS=ON "RKNPU2_LLAMA_DIR=$("$RKNPU2_ROOT/scripts/host-llama.sh" --source-dir)")
+    SETTINGS=(RKNPU2_TESTS=ON "RKNPU2_LLAMA_DIR=$("$RKNPU2_ROOT/scripts/host-llama.sh" --source-dir)" RKNPU2_LEFT_OUT_TESTS=)
+    [[ $MODE != all && $MODE != full ]] || SETTINGS+=(RKNPU2_WERROR=ON)
     [[ $MODE != quick ]] || return 0
     need_packages pkg-config:pkg-config /usr/lib/python3/dist-packages/wheel:python3-wheel
     [[ $MODE != full ]] || (need_packages mmdebstrap:mmdebstrap systemd-nspawn:systemd-container) ||
@@ -163,12 +159,19 @@ run_tests() {
 # Strict sanitizers, unless the caller has options of his own; end-to-end tests would need a sanitized host.
 run_sanitized() {
     # Nothing compiled is in the first two; the last five are about size, or another board, and take minutes.
-    local without="^(scripts|quality)\.|^($SLOW_PREDICTIONS|$SLOW_DOCTOR)\$|^test_sim_worst_board\$|^DeviceMemoryPool\.AWeightMayFillADomain\$"
+    local without='^(scripts|quality)\.|^test_sim_worst_board$|^test_ggml_random\.worst$|^DeviceMemoryPool\.AWeightMayFillADomain$'
     without+='|^LargeShapesTest\.(ThreeThousandRows|HeadsOfRkLlama)|^NpuAttentionTest\.ALongCacheTakesLittle'
-    [[ $MODE != full ]] || without='^(scripts|quality)\.'
+    local SETTINGS=("${SETTINGS[@]}")
+    if [[ $MODE == full ]]; then
+        without='^(scripts|quality)\.'
+    else
+        SETTINGS[2]+=$RELEASE_ALONE
+        TARGETS=(sim/all tests/all)
+    fi
     ASAN_OPTIONS=${ASAN_OPTIONS:-detect_stack_use_after_return=1:strict_string_checks=1} \
         UBSAN_OPTIONS=${UBSAN_OPTIONS:-print_stacktrace=1:halt_on_error=1} \
         run_tests asan -L '^(unit|sim)$' -E "$without"
+    TARGETS=()
 }
 
 # What threads share: the pool, the device, the weight store.
@@ -188,14 +191,16 @@ run_cross() {
         SKIPPED=$((SKIPPED + 1))
         return
     fi
-    local SETTINGS=("${SETTINGS[@]:0:2}") without=()
+    local SETTINGS=("${SETTINGS[@]:0:3}") without=()
     [[ $MODE == quick ]] || obtain_prebuilt_hosts --machine aarch64
     [[ $MODE != full ]] ||
         SETTINGS+=("RKNPU2_CROSS_LLAMA_BIN_DIR=$("$RKNPU2_ROOT/scripts/host-llama.sh" --target rk3588 --bin-dir)")
     # Most of QEMU's time goes into these, which are about more numbers of the same kind; the PC's own build has them.
-    local slow="Rotate\.EveryTierEqualsTheReference|CheckerTest\.TwoThreads|BehaviourTest\.OneContextOnTwoThreadsIsAnError"
-    slow+="|$SLOW_PREDICTIONS|$SLOW_DOCTOR"
-    [[ $MODE == full ]] || without=(-E "^($slow)\$")
+    local slow='Rotate\.EveryTierEqualsTheReference|CheckerTest\.TwoThreads|BehaviourTest\.OneContextOnTwoThreadsIsAnError'
+    if [[ $MODE != full && -z $FILTER ]]; then
+        without=(-E "^($slow)\$")
+        SETTINGS[2]+=$RELEASE_ALONE
+    fi
     local labels='unit|sim|package|e2e'
     [[ $MODE != full ]] || labels+='|full'
     run_tests rk3588 -L "^($labels)\$" "${without[@]}"
