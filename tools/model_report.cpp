@@ -8,6 +8,7 @@
 #include "calibration/weight_recipe.hpp"
 #include "matmul/npu_flow.hpp"
 #include "plan/attention_sizes.hpp"
+#include "plan/rates_of_board.hpp"
 #include "plan/support.hpp"
 #include "plan/weight_plan.hpp"
 
@@ -79,9 +80,9 @@ void place_stack(const GgufTensor& tensor, const MatmulProblem& problem, const M
     call.used = std::min<size_t>(std::max<size_t>(1, model.experts_used), problem.experts);
     call.raw_bytes = tensor.bytes / problem.experts;
     call.float_activations = wants_float_activations(tensor, model.traits);
-    report.token = experts_target(call, model.config);
+    report.token = experts_target(call, model.config, model.rates);
     call.tokens = kPromptTokens;
-    report.prompt = experts_target(call, model.config);
+    report.prompt = experts_target(call, model.config, model.rates);
     if (report.prompt.target == Target::kCpu && report.token.target == Target::kCpu) {
         report.reason = target_reason_text(report.prompt.reason);
         return;
@@ -102,7 +103,7 @@ void place_plain(const GgufTensor& tensor, const MatmulProblem& problem, const M
     const auto target_of = [&](size_t rows) {
         MatrixCall call{.K = problem.K, .N = problem.N, .rows = rows, .raw_bytes = tensor.bytes};
         call.note(recipe.arithmetic, recipe.planes, problem.N);
-        return matrix_target(call, model.config);
+        return matrix_target(call, model.config, model.rates);
     };
     report.token = target_of(1);
     report.prompt = target_of(kPromptTokens);
@@ -159,6 +160,7 @@ std::vector<PrecisionRow> compare_precisions(const ModelReport& model,
         other.ngl = model.ngl;
         other.config = model.config;
         other.config.precision = precision;
+        other.rates = model.rates;
         PrecisionRow row{.precision = precision, .divergence = divergence};
         double weights = 0;
         bool moments = false;
@@ -268,9 +270,11 @@ void Totals::add(const TensorReport& report) {
 }
 
 ModelReport analyse(const GgufFile& file, const std::string& path, const Config& config, int64_t ngl,
-                    const FindStatistics& find_statistics) {
+                    const FindStatistics& find_statistics, const RatesChoice& rates) {
     ModelReport model;
     model.path = path;
+    model.rates = rates_of_board(rates.rates, config.cores);
+    model.rates_from = rates.info;
     model.traits = traits_of(file);
     model.ngl = ngl;
     model.config = config;

@@ -15,6 +15,7 @@
 #include "config/config.hpp"
 #include "plan/attention_policy.hpp"
 #include "plan/policy.hpp"
+#include "runtime/rates_choice.hpp"
 #include "tensor_role.hpp"
 
 namespace rknpu2 {
@@ -83,7 +84,9 @@ struct ModelReport {
     std::string path;
     ModelTraits traits;
     int64_t ngl = kDefaultNgl;
-    Config config;                             // the settings
+    Config config;     // the settings
+    BoardRates rates;  // by which NPU or CPU is chosen, and times are given
+    std::string rates_from;
     std::vector<TensorReport> tensors;         // in the order of the file
     Totals totals;                             // over all weight matrices
     std::map<std::string, Totals> by_type;     // the same by tensor type
@@ -99,10 +102,11 @@ struct ModelReport {
 };
 
 // `file` must outlive the report. A negative ngl means all layers, as in llama.cpp.
-// `find_statistics` (empty: there are none) says what the plug-in finds for a tensor.
+// `find_statistics` (empty: there are none) says what the plug-in finds for a tensor; `rates` are those of the board, if one is here.
 using FindStatistics = std::function<std::optional<StatsLibrary::Found>(const GgufTensor&)>;
 ModelReport analyse(const GgufFile& file, const std::string& path, const Config& config, int64_t ngl,
-                    const FindStatistics& find_statistics = {});
+                    const FindStatistics& find_statistics = {},
+                    const RatesChoice& rates = {{}, "the model's", {}});
 
 std::string to_json(const ModelReport& report);
 std::string to_text(const ModelReport& report);

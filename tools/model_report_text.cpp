@@ -78,8 +78,9 @@ std::string precision_table(const ModelReport& model) {
                    usable ? format("%.3f", row.bytes_a_weight) : "-", usable ? human_bytes(row.memory) : "-",
                    usable ? format("%.1f", row.token_ms) : "-", row.divergence, row.why_not});
     }
-    return table.to_string() +
-           "(1) of the matrices on the NPU, by the cost model, each alone\n"
+    return table.to_string() + "(1) of the matrices on the NPU, each alone, by the cost model; rates: " +
+           printable(model.rates_from) +
+           "\n"
            "(2) measured with SmolLM2-135M-Instruct Q4_1 and statistics, whose CPU backend has 0.0029: "
            "docs/quality.md\n"
            "    fast on README.md, the others on a text of Debian's package anarchism\n";
@@ -183,6 +184,7 @@ std::string to_json(const ModelReport& model) {
         {"packed_bytes", model.totals.packed_bytes},
         {"tensor_bytes", model.tensor_bytes},
         {"by_type", model.by_type},
+        {"rates", model.rates_from},
         {"precisions", model.precisions},
         {"refused", model.refusals},
         {"notes", model.notes},

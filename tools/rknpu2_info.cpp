@@ -17,7 +17,6 @@
 #include "machine_report.hpp"
 #include "model_report.hpp"
 #include "program.hpp"
-#include "runtime/locate.hpp"
 
 namespace {
 
@@ -104,11 +103,12 @@ int show_model(const Options& options, const Config& config) {
             return library.value()->find(source);
         };
     }
-    ModelReport report = analyse(file.value(), options.model, config, options.ngl, find);
-    const Result<std::string> runtime = locate_runtime(config.runtime, own_directory());
-    if (!runtime.ok()) {
-        report.notes.push_back("the plan for a machine with an NPU; this one: " + runtime.status().message());
-    }
+    const MachineReport machine = look_at_machine(config, own_directory());
+    RatesChoice rates{{}, "the model's", {}};
+    if (machine.runtime_error.empty()) rates = machine.rates;
+    ModelReport report = analyse(file.value(), options.model, config, options.ngl, find, rates);
+    if (!machine.runtime_error.empty())
+        report.notes.push_back("the plan for a machine with an NPU; this one: " + machine.runtime_error);
     return kProgram.show(options.json ? to_json(report) : to_text(report));
 }
 

@@ -113,6 +113,26 @@ TEST_F(InfoProgram, ModelInBothForms) {
     EXPECT_EQ(report["model"], path);
 }
 
+// As the plug-in chooses by: not what is compiled in.
+TEST_F(InfoProgram, TimesOfAModelAreTheBoards) {
+#ifdef RKNPU2_SIMULATOR
+    const std::string path = write("small.gguf", small_model().bytes());
+    const std::string slow = write("slow.rates", "version = 1\nnpu_run_us = 30000\n");
+    const auto token_ms = [&](const std::string& rates) {
+        const Outcome outcome =
+            run("'" + path + "' --json", "GGML_RKNPU2_RUNTIME=sim GGML_RKNPU2_RATES='" + rates + "'");
+        const json report = json::parse(outcome.out);
+        EXPECT_THAT(report["rates"].get<std::string>(), HasSubstr(rates == slow ? slow : "the model's"));
+        return report["precisions"][0]["token_ms"].get<double>();
+    };
+    const double model = token_ms("model");
+    EXPECT_GT(model, 0);
+    EXPECT_GT(token_ms(slow), 30 + model);
+#else
+    GTEST_SKIP() << "the target rknnrt is not part of this build";
+#endif
+}
+
 TEST_F(InfoProgram, AFullDiskIsAFailure) {
     if (!std::filesystem::exists("/dev/full")) GTEST_SKIP() << "no /dev/full here";
     const Outcome outcome = run("--json >/dev/full");
