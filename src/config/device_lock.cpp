@@ -276,6 +276,14 @@ void DeviceLock::release() {
     lock_file(device_.descriptor.number(), LOCK_UN);
 }
 
+// Who waits for the device has the queue.
+bool DeviceLock::is_waited_for() const {
+    if (device_.replaced() || queue_.replaced()) return true;
+    if (lock_file(queue_.descriptor.number(), LOCK_EX | LOCK_NB) != 0) return true;
+    lock_file(queue_.descriptor.number(), LOCK_UN);
+    return false;
+}
+
 // Without a thread for it a long wait goes without its line.
 void DeviceLock::start_watching() {
     if (watcher_.joinable()) return;

@@ -65,6 +65,9 @@ class DeviceLock {
     // Waits until the device is ours. From one thread at a time, and not when it is ours already.
     Status acquire();
     void release();
+    // While it is ours, and by the thread that has it: does another process wait for it? Also true when the files were removed: a
+    // process that comes then makes others, and would not meet us.
+    bool is_waited_for() const;
 
     // The device from take() to the end of a scope, however that is left, or to end().
     class Turn {
@@ -80,6 +83,7 @@ class DeviceLock {
         ~Turn() { end(); }
 
         bool held() const { return lock_ != nullptr; }
+        bool is_waited_for() const { return held() && lock_->is_waited_for(); }
         void end() {
             if (held()) std::exchange(lock_, nullptr)->release();
         }

@@ -211,12 +211,18 @@ void NpuFlow::used(size_t chunk) {
     slot_taken_[std::exchange(states_[chunk].slot, SIZE_MAX)] = false;
 }
 
-bool NpuFlow::must_give_way() const {
-    return among_processes_.held() && std::chrono::steady_clock::now() - since_ >= turn_;
+// To give way lets the lane run empty, so it is done for somebody only. Who comes later waits for one turn more.
+bool NpuFlow::must_give_way() {
+    if (!among_processes_.held() || gives_way_) return gives_way_;
+    const auto now = std::chrono::steady_clock::now();
+    if (now - since_ < turn_) return false;
+    since_ = now;
+    gives_way_ = among_processes_.is_waited_for();
+    return gives_way_;
 }
 
 // Contexts of what has failed may be gone.
-bool NpuFlow::has_room() const {
+bool NpuFlow::has_room() {
     if (!failed_.empty()) return false;
     if (running_.size() >= kFlowChunksInLane || (must_give_way() && !running_.empty())) return false;
     return std::find(slot_taken_.begin(), slot_taken_.end(), false) != slot_taken_.end();
@@ -224,7 +230,9 @@ bool NpuFlow::has_room() const {
 
 // Gives the NPU back when the turn is over, unless something of ours runs.
 void NpuFlow::let_others() {
-    if (running_.empty() && others_ == 0 && must_give_way()) among_processes_.end();
+    if (!running_.empty() || others_ != 0 || !must_give_way()) return;
+    among_processes_.end();
+    gives_way_ = false;
 }
 
 Status NpuFlow::take_turn() {

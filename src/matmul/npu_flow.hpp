@@ -65,7 +65,7 @@ class NpuFlow {
     void prepare(size_t group, size_t chunk);
     // Rows first .. first+count-1 of the chunk (first a multiple of kRowGroup), of which `rows` is the first.
     void quantise(size_t group, size_t chunk, size_t first, size_t count, const float* rows, size_t stride);
-    bool has_room() const;
+    bool has_room();
     Status submit(size_t group, size_t chunk);
     bool is_waiting() const { return !running_.empty() || !done_.empty() || !failed_.empty(); }
     // Between these two, which may be nested, somebody else has runs in the lane (NpuLane::submit_first): the flow keeps
@@ -112,7 +112,7 @@ class NpuFlow {
     Status make_results();
     Status find_contexts();
     Status fill_job(size_t chunk);
-    bool must_give_way() const;
+    bool must_give_way();
     void let_others();
     Status take_turn();
     void take_from_lane(const NpuLane::Job& job);
@@ -125,7 +125,8 @@ class NpuFlow {
     const std::chrono::milliseconds turn_;
     std::unique_lock<std::mutex> owns_;
     DeviceLock::Turn among_processes_;
-    std::chrono::steady_clock::time_point since_{};  // of that
+    std::chrono::steady_clock::time_point since_{};  // of that, or when nobody waited for it
+    bool gives_way_ = false;                         // to somebody who waits
     std::vector<FlowGroup> groups_;
     std::vector<FlowChunk> chunks_;
     std::vector<ChunkState> states_;

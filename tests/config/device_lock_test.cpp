@@ -180,6 +180,26 @@ TEST_F(DeviceLockTest, WithoutOthersNobodyWaits) {
     EXPECT_THAT(lines_, IsEmpty());
 }
 
+TEST_F(DeviceLockTest, TheHolderSeesThatAnotherWaits) {
+    const auto lock = open();
+    ASSERT_TRUE(lock->acquire().ok());
+    EXPECT_FALSE(lock->is_waited_for());
+    LockCounters counters;
+    const auto other = DeviceLock::open(path_, counters).take();
+    EXPECT_FALSE(lock->is_waited_for());
+    std::thread waits([&] { EXPECT_TRUE(other->acquire().ok()); });
+    while (!lock->is_waited_for())
+        std::this_thread::yield();
+    EXPECT_TRUE(lock->is_waited_for());
+    lock->release();
+    waits.join();
+    EXPECT_FALSE(other->is_waited_for());
+    std::filesystem::remove(path_);
+    EXPECT_TRUE(other->is_waited_for())
+        << "who comes now makes another file, and would use the device beside us";
+    other->release();
+}
+
 TEST_F(DeviceLockTest, ALinkIsRefused) {
     const std::string victim = directory_ + "/victim";
     std::ofstream(victim) << "precious";

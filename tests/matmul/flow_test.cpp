@@ -211,11 +211,39 @@ TEST_P(FlowTest, TheBitsAreTheSameWithFewerThreads) {
     }
 }
 
+// Where no other process waits, a turn goes on: to end it would let the lane run empty.
+TEST_P(FlowTest, WithoutOthersATurnDoesNotEnd) {
+    open(1);
+    const std::string path = ::testing::TempDir() + "flow-alone-" + std::to_string(getpid()) + ".lock";
+    npu_->use_lock(DeviceLock::open(path, counters_.device_lock).take());
+    {
+        NpuFlow flow(npu_->resources(), std::chrono::milliseconds(0));
+        add_groups(flow);
+        ASSERT_TRUE(flow.begin(chunks_).ok());
+        for (size_t c = 0; c < 2; ++c) {
+            EXPECT_TRUE(flow.has_room());
+            quantise(flow, 0, c, chunks_[c]);
+            EXPECT_TRUE(flow.submit(0, c).ok());
+        }
+        for (int c = 0; c < 2; ++c)
+            flow.used(flow.next_done(true).value());
+        quantise(flow, 0, 2, chunks_[2]);
+        EXPECT_TRUE(flow.submit(0, 2).ok());
+        flow.used(flow.next_done(true).value());
+    }
+    EXPECT_EQ(counters_.device_lock.taken, 1U);
+    EXPECT_EQ(counters_.device_lock.waits, 0U);
+    unlink(path.c_str());
+    unlink((path + ".queue").c_str());
+}
+
 // Another process gets the NPU between chunks, and never while one of ours runs.
 TEST_P(FlowTest, NobodyElseHasTheNpuWhileAChunkRuns) {
     open(1);
     const std::string path = ::testing::TempDir() + "flow-" + std::to_string(getpid()) + ".lock";
-    npu_->use_lock(DeviceLock::open(path, counters_.device_lock).take());
+    auto opened = DeviceLock::open(path, counters_.device_lock).take();
+    const DeviceLock& lock = *opened;
+    npu_->use_lock(std::move(opened));
     std::atomic<bool> may_run{false};
     state_.before_run = [&] {
         while (!may_run)
@@ -242,7 +270,7 @@ TEST_P(FlowTest, NobodyElseHasTheNpuWhileAChunkRuns) {
             EXPECT_TRUE(flow.submit(0, c).ok());
         };
         submit(0);
-        while (state_.running == 0)
+        while (state_.running == 0 || !lock.is_waited_for())
             std::this_thread::yield();
         EXPECT_FALSE(flow.has_room());
         submit(1);  // as if the turn had not been over when it was asked for room
