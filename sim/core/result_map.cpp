@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: MIT
 #include "core/result_map.hpp"
 
+#include <algorithm>
+
 #include "core/bytes.hpp"
 
 namespace rknnsim {
 
 void ResultMap::expect(size_t offset, size_t bytes, const Plant& plant) {
     const std::lock_guard<std::mutex> lock(mutex_);
+    size_t& most = bound_[offset];
+    most = std::max(most, bytes);
     RangeSet filled;
     computed_.for_each_gap(offset, offset + bytes, [&](size_t from, size_t to) {
         poisoned_.for_each_gap(from, to, [&](size_t begin, size_t end) {
@@ -23,7 +27,9 @@ void ResultMap::computed(size_t offset, size_t bytes) {
     if (!computed_.contains(offset, end)) computed_.add(offset, end);
     if (!unread_.contains(offset, end)) unread_.add(offset, end);
     if (!unused_.contains(offset, end)) unused_.add(offset, end);
-    if (!poisoned_.empty()) poisoned_.remove(offset, end);
+    if (poisoned_.empty()) return;
+    const auto bound = bound_.find(offset);
+    poisoned_.remove(offset, bound == bound_.end() ? end : std::max(end, offset + bound->second));
 }
 
 void ResultMap::read(size_t offset, size_t bytes) {

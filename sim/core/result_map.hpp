@@ -3,12 +3,14 @@
 //
 // Memory that is bound to C for the first time is filled with kPoison, so that a result which was never
 // computed cannot pass for one; only bytes that no run has written and that are still zero are filled,
-// because everything else may be somebody's data. A result stays *unread* until a sync from the device covers
+// because everything else may be somebody's data. A run that writes a shorter result than was expected at the
+// same place supersedes that: what lies behind it is nobody's, and poison no more. A result stays *unread* until a sync from the device covers
 // it. Thread safe.
 #pragma once
 
 #include <cstddef>
 #include <functional>
+#include <map>
 #include <mutex>
 
 #include "core/range_set.hpp"
@@ -48,6 +50,7 @@ class ResultMap {
     RangeSet unread_;
     RangeSet unused_;
     RangeSet poisoned_;
+    std::map<size_t, size_t> bound_;  // by offset: the most bytes that were expected there
 };
 
 }  // namespace rknnsim

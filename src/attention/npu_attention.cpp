@@ -88,6 +88,9 @@ void NpuAttention::stop_all() {
 Status NpuAttention::try_again(Place& place, Status failure) {
     const bool refused = place.steps.is_refused();
     stop_all();
+    // A flow's contexts may be gone with them, so all begins anew.
+    if (npu_.context_limit.lowered_after(failure, place.problem.name))
+        return {StatusCode::kUnsupported, "fewer contexts are kept from now on"};
     const auto reset = [&] {
         npu_.contexts.drop_set(ContextKey::kAttention);
         npu_.areas.drop_results_from(kAttentionAreas);  // a lost run may still write into its own

@@ -73,6 +73,7 @@ Result<Target> Multiplication::multiply_batch() {
     };
     const Status status = retry([&] { return attempt(); }, again_after);
     if (status.ok()) return Target::kNpu;
+    npu_.areas.drop_results_from(0);  // a lost run may still write into its own
     if (!recovery.wants_cpu()) return status;
     for (const size_t position : batch_->positions) {
         const Product& product = products_[position];

@@ -20,6 +20,8 @@ NpuFlow::~NpuFlow() {
     if (!owns_.owns_lock()) return;
     while (npu_.lane != nullptr && npu_.lane->wait() != nullptr) {
     }
+    for (size_t chunk = 0; chunk < states_.size(); ++chunk)
+        if (!states_[chunk].job.status.ok()) drop_results(chunk);
     npu_.areas.hold(false);
 }
 
@@ -344,6 +346,7 @@ Result<size_t> NpuFlow::next_done(bool wait) {
 
 // All chunks that failed get what they need anew before the lane may work.
 Status NpuFlow::submit_again() {
+    RKNPU2_RETURN_IF_ERROR(take_turn());  // it may have ended while another had the lane
     RKNPU2_RETURN_IF_ERROR(recover_failed());
     const auto make = [&] {
         Status status = make_results();
@@ -369,7 +372,7 @@ Status NpuFlow::submit_again() {
     return {};
 }
 
-// Drops what is not trusted any more. Where fewer contexts explain what failed, nothing else is done.
+// Drops what is not trusted any more. Where fewer contexts explain what failed, nothing is tried for it.
 Status NpuFlow::recover_failed() {
     const bool lowered = std::any_of(failed_.begin(), failed_.end(), [&](size_t chunk) {
         const ChunkState& state = states_[chunk];
@@ -379,10 +382,21 @@ Status NpuFlow::recover_failed() {
     for (const size_t chunk : failed_) {
         NpuLane::Job& job = states_[chunk].job;
         if (job.status.ok()) continue;  // it only waits for another one
+        if (lowered) drop_results(chunk);
         if (!lowered && job.fails_itself) RKNPU2_RETURN_IF_ERROR(recover(chunk));
         job.status = {};
     }
     return {};
+}
+
+// A lost run may still write into its own.
+void NpuFlow::drop_results(size_t chunk) {
+    const ChunkState& state = states_[chunk];
+    if (state.slot == SIZE_MAX) return;
+    for (const Batch& batch : groups_[state.group].batches)
+        for (size_t i = 0; i < batch.runs.size(); ++i)
+            npu_.areas.drop_result(batch.weights[0]->domain(),
+                                   (batch.first_result + i) * kSlots + state.slot);
 }
 
 // Results of other chunks, and the cubes of all, stay as they are.
@@ -391,11 +405,7 @@ Status NpuFlow::recover(size_t chunk) {
     const BatchList& batches = groups_[state.group].batches;
     const auto reset = [&] {
         npu_.contexts.drop_set(ContextKey::kProducts);
-        for (const Batch& batch : batches) {
-            for (size_t i = 0; i < batch.runs.size(); ++i)
-                npu_.areas.drop_result(batch.weights[0]->domain(),
-                                       (batch.first_result + i) * kSlots + state.slot);
-        }
+        drop_results(chunk);
     };
     Status failure = state.job.status;
     return state.recovery->again_after(failure, batches.name(), reset) ? Status() : failure;

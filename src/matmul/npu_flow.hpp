@@ -120,6 +120,7 @@ class NpuFlow {
     Status submit_again();
     Status recover_failed();
     Status recover(size_t chunk);
+    void drop_results(size_t chunk);
 
     NpuResources& npu_;
     const std::chrono::milliseconds turn_;

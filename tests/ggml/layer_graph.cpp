@@ -138,6 +138,7 @@ ggml_tensor* LayerGraph::attention(ggml_tensor* x) {
     }
     ggml_tensor* const out = ggml.ggml_flash_attn_ext(c, ggml.ggml_permute(c, q, 0, 2, 1, 3), shown[0],
                                                       shown[1], mask_, 0.2F, 0, 0);
+    ggml.ggml_set_name(out, "attention");
     ggml_tensor* const flat = ggml.ggml_reshape_2d(c, out, kHead * kHeads, options_.tokens);
     return ggml.ggml_mul_mat(c, weight("o", kHead * kHeads, kHidden), flat);
 }

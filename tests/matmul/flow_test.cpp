@@ -106,7 +106,9 @@ TEST_P(FlowTest, WithoutAStepLeftTheFlowFailsAndTheDeviceStaysUsable) {
     out = nothing();
     ASSERT_TRUE(flow(out, 2).ok());
     EXPECT_EQ(out, expected);
+    EXPECT_EQ(one_by_one(), expected);
     EXPECT_EQ(state_.runs_after_failure, 0);
+    EXPECT_EQ(state_.runs_into_lost_results, 0);
 }
 
 // Contexts that cannot be made once: at the beginning, and anew after a run has failed.
@@ -209,6 +211,51 @@ TEST_P(FlowTest, TheBitsAreTheSameWithFewerThreads) {
             fail_threads(0, 0);
         }
     }
+}
+
+// Chunks that have failed wait for runs of others, and their turn may end with those.
+TEST_P(FlowTest, WhatIsDoneAgainHasATurn) {
+    open(1, {OnError::kRetry});
+    const std::string path = ::testing::TempDir() + "flow-again-" + std::to_string(getpid()) + ".lock";
+    auto opened = DeviceLock::open(path, counters_.device_lock).take();
+    const DeviceLock& lock = *opened;
+    npu_->use_lock(std::move(opened));
+    LockCounters counters;
+    const auto other = DeviceLock::open(path, counters).take();
+    std::atomic<bool> has_it{false}, had_it{false};
+    std::atomic<int> overlaps{0};
+    std::thread others;
+    {
+        NpuFlow flow(npu_->resources(), std::chrono::milliseconds(0));
+        add_groups(flow);
+        ASSERT_TRUE(flow.begin(chunks_).ok());
+        ASSERT_TRUE(flow.begin_other_runs().ok());
+        state_.runs_until_failure = 0;
+        quantise(flow, 0, 0, chunks_[0]);
+        ASSERT_TRUE(flow.submit(0, 0).ok());
+        while (flow.has_room())
+            EXPECT_EQ(flow.next_done(false).value(), SIZE_MAX);
+        state_.before_run = [&] { overlaps += has_it ? 1 : 0; };
+        others = std::thread([&] {
+            EXPECT_TRUE(other->acquire().ok());
+            has_it = had_it = true;
+            std::this_thread::sleep_for(std::chrono::milliseconds(50));
+            has_it = false;
+            other->release();
+        });
+        while (!lock.is_waited_for())
+            std::this_thread::yield();
+        flow.end_other_runs();
+        while (!had_it)
+            std::this_thread::yield();
+        EXPECT_EQ(flow.next_done(true).value(), 0U);
+        flow.used(0);
+    }
+    others.join();
+    EXPECT_EQ(overlaps, 0);
+    EXPECT_EQ(counters_.device_lock.taken, 2U);
+    unlink(path.c_str());
+    unlink((path + ".queue").c_str());
 }
 
 // Where no other process waits, a turn goes on: to end it would let the lane run empty.

@@ -156,6 +156,27 @@ TEST_F(CheckerTest, UncomputedResult) {
         [&] { return program(true); });
 }
 
+// Memory waits for a result that is not computed after all, and then serves a shorter one.
+TEST_F(CheckerTest, WhatLiesBehindAShorterResultIsNobodys) {
+    for (const bool bound_before : {false, true}) {
+        Matmul longer(kI8I32, {kShape.M + 1, kShape.K, kShape.N});
+        Matmul matmul(kI8I32, kShape);
+        const auto bind = [&] {
+            EXPECT_EQ(rknn_matmul_set_io_mem(matmul.ctx(), longer.c(), &matmul.attr().C), 0);
+        };
+        matmul.write_a(first_.a);
+        matmul.write_b(first_.b);
+        EXPECT_EQ(matmul.bind_a() | matmul.bind_b(), 0);
+        if (bound_before) bind();
+        EXPECT_EQ(longer.bind_c(), 0);
+        if (!bound_before) bind();
+        EXPECT_EQ(matmul.run(), 0);
+        EXPECT_EQ(from_device(matmul, longer.c()), 0);
+        EXPECT_EQ(rknnsim_check_count(nullptr), 0U);
+        EXPECT_EQ(data_of(longer.c())[1023], std::byte{0xAA}) << "whoever reads it sees that";
+    }
+}
+
 TEST_F(CheckerTest, PoisonUntilComputed) {
     for (const bool on : {true, false}) {
         set("RKNNSIM_CHECK", on ? "warn" : "off");
