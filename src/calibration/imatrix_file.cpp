@@ -62,6 +62,8 @@ Result<ModelStats> convert(std::ifstream& file, const GgufFile& header) {
             return Status(StatusCode::kInvalidArgument,
                           format("%s has values that are no statistics", printable(name).c_str()));
         }
+        // llama-imatrix --process-output: it has seen the output head, too, or what is one where there is no other.
+        entry.output = name == "output.weight" || name == "token_embd.weight";
         entry.rows = static_cast<uint64_t>(std::max(rows, 1.0F));
         statistics.emplace(name, std::move(entry));
     }

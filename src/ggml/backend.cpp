@@ -177,8 +177,8 @@ Status run_group(Backend& backend, const Step& step) {
                             host.config.fuse ? backend.version : 0};
     for (const ggml_tensor* const matmul : step.members) {
         if (host.calibration == nullptr) break;
-        const bool output = (matmul->flags & GGML_TENSOR_FLAG_OUTPUT) != 0;
-        host.calibration->add(weight_source(host, matmul), input.data, input.M, output);
+        host.calibration->add(weight_source(host, matmul), input.data, input.M,
+                              gives_output(host.ggml, backend.plan.graph, matmul));
     }
     std::optional<GatedEpilogue> gate;
     if (step.gate != nullptr) gate.emplace(host, backend.one_thread_cpus, step.gate, first);

@@ -3,6 +3,7 @@
 // users know them.
 #include <algorithm>
 
+#include "base/format.hpp"
 #include "ggml/buffer/buffer.hpp"
 #include "ggml/host/guard.hpp"
 #include "ggml/node/describe.hpp"
@@ -21,7 +22,7 @@ void get_memory(ggml_backend_dev_t device, size_t* free, size_t* total) noexcept
     guard(host, "asking for memory", false, [&] {
         const SystemMemory memory = system_memory();
         const double ratio = host.forecast.ratio();
-        const double waiting = static_cast<double>(unpacked_weight_bytes(host)) * ratio;
+        const double waiting = static_cast<double>(bytes_to_pack(host));
         const double available = std::max(0.0, static_cast<double>(memory.available) - waiting);
         const bool packs = host.config.precision != Precision::kReference;
         const double share = packs ? 1.0 / std::max(1.0, ratio) : 1.0;
@@ -56,15 +57,20 @@ ggml_backend_buffer_t buffer_from_host_ptr(ggml_backend_dev_t device, void* data
 // While a model is loaded, llama.cpp asks about each weight once, with a tensor that has no data yet.
 void note_weight(Host& host, const ggml_tensor* weight, const MatmulProblem& problem) {
     if (weight->data != nullptr || host.config.precision == Precision::kReference) return;
-    // Without the user's word, experts are packed only as far as there is memory for it.
-    if (problem.experts > 0 && host.config.experts != Experts::kNpu) return;
+    const size_t raw_bytes = host.ggml.ggml_nbytes(weight);
+    const std::string key =
+        format("%s %d %lld %lld %lld", weight->name, static_cast<int>(weight->type),
+               static_cast<long long>(weight->ne[0]), static_cast<long long>(weight->ne[1]),
+               static_cast<long long>(weight->ne[2]));
+    if (problem.experts > 0 && host.config.experts != Experts::kNpu)
+        return host.forecast.add_experts(key, raw_bytes);
     const bool expert = problem.experts > 0;
     const Recipe recipe = expert ? recipe_of_expert(host.config.precision) : recipe_of(host.config.precision);
     size_t bytes = plan_weight(problem.N, problem.K, recipe, host.config.cores).packed_bytes();
     if (recipe.arithmetic == NpuArithmetic::kInt4)  // some keep eight bits
         bytes =
             static_cast<size_t>(static_cast<double>(bytes) * host.config.compact_bytes / kLeastCompactBytes);
-    host.forecast.add(host.ggml.ggml_nbytes(weight), std::max<size_t>(1, problem.experts) * bytes);
+    host.forecast.add(key, raw_bytes, std::max<size_t>(1, problem.experts) * bytes);
 }
 
 // Whole layers stay here: what the NPU does not take runs on the CPU backend that we own. So we say yes to

@@ -45,7 +45,7 @@ Status NpuFlow::begin(std::vector<FlowChunk> chunks) {
                 if (chunk.count * batch.planes > most_cube_rows(batch.plan().recipe.arithmetic))
                     return {StatusCode::kUnsupported, "too many pieces of a row for a flow"};
     owns_ = std::unique_lock(npu_.mutex);
-    RKNPU2_RETURN_IF_ERROR(take_turn());
+    RKNPU2_RETURN_IF_ERROR(turn_.take(npu_.lock.get()));
     chunks_ = std::move(chunks);
     npu_.activations.forget();  // their areas are used for something else now
     npu_.begin_call();
@@ -213,40 +213,21 @@ void NpuFlow::used(size_t chunk) {
     slot_taken_[std::exchange(states_[chunk].slot, SIZE_MAX)] = false;
 }
 
-// To give way lets the lane run empty, so it is done for somebody only. Who comes later waits for one turn more.
-bool NpuFlow::must_give_way() {
-    if (!among_processes_.held() || gives_way_) return gives_way_;
-    const auto now = std::chrono::steady_clock::now();
-    if (now - since_ < turn_) return false;
-    since_ = now;
-    gives_way_ = among_processes_.is_waited_for();
-    return gives_way_;
-}
-
 // Contexts of what has failed may be gone.
 bool NpuFlow::has_room() {
     if (!failed_.empty()) return false;
-    if (running_.size() >= kFlowChunksInLane || (must_give_way() && !running_.empty())) return false;
+    if (running_.size() >= kFlowChunksInLane || (turn_.is_over() && !running_.empty())) return false;
     return std::find(slot_taken_.begin(), slot_taken_.end(), false) != slot_taken_.end();
 }
 
 // Gives the NPU back when the turn is over, unless something of ours runs.
 void NpuFlow::let_others() {
-    if (!running_.empty() || others_ != 0 || !must_give_way()) return;
-    among_processes_.end();
-    gives_way_ = false;
-}
-
-Status NpuFlow::take_turn() {
-    if (among_processes_.held()) return {};
-    among_processes_ = RKNPU2_TAKE(DeviceLock::Turn::take(npu_.lock.get()));
-    since_ = std::chrono::steady_clock::now();
-    return {};
+    if (running_.empty() && others_ == 0) turn_.end_if_over();
 }
 
 Status NpuFlow::submit(size_t group, size_t chunk) {
     let_others();
-    RKNPU2_RETURN_IF_ERROR(take_turn());
+    RKNPU2_RETURN_IF_ERROR(turn_.take(npu_.lock.get()));
     ChunkState& state = states_[chunk];
     state.group = group;
     state.slot = static_cast<size_t>(std::ranges::find(slot_taken_, false) - slot_taken_.begin());
@@ -308,7 +289,7 @@ void NpuFlow::drop_failed() {
 
 Status NpuFlow::begin_other_runs() {
     let_others();
-    RKNPU2_RETURN_IF_ERROR(take_turn());
+    RKNPU2_RETURN_IF_ERROR(turn_.take(npu_.lock.get()));
     ++others_;
     return {};
 }
@@ -316,7 +297,7 @@ Status NpuFlow::begin_other_runs() {
 bool NpuFlow::may_begin_other_runs() {
     let_others();
     // Where nothing runs, begin_other_runs() takes a turn of its own.
-    return failed_.empty() && ((running_.empty() && others_ == 0) || !must_give_way());
+    return failed_.empty() && ((running_.empty() && others_ == 0) || !turn_.is_over());
 }
 
 void NpuFlow::end_other_runs() {
@@ -346,7 +327,7 @@ Result<size_t> NpuFlow::next_done(bool wait) {
 
 // All chunks that failed get what they need anew before the lane may work.
 Status NpuFlow::submit_again() {
-    RKNPU2_RETURN_IF_ERROR(take_turn());  // it may have ended while another had the lane
+    RKNPU2_RETURN_IF_ERROR(turn_.take(npu_.lock.get()));  // it may have ended while another had the lane
     RKNPU2_RETURN_IF_ERROR(recover_failed());
     const auto make = [&] {
         Status status = make_results();

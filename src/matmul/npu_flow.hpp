@@ -23,6 +23,7 @@
 
 #include "matmul/batch.hpp"
 #include "matmul/npu_resources.hpp"
+#include "matmul/turn_of_flow.hpp"
 #include "plan/cost_model.hpp"
 
 namespace rknpu2 {
@@ -112,9 +113,7 @@ class NpuFlow {
     Status make_results();
     Status find_contexts();
     Status fill_job(size_t chunk);
-    bool must_give_way();
     void let_others();
-    Status take_turn();
     void take_from_lane(const NpuLane::Job& job);
     void empty_lane();
     Status submit_again();
@@ -123,11 +122,8 @@ class NpuFlow {
     void drop_results(size_t chunk);
 
     NpuResources& npu_;
-    const std::chrono::milliseconds turn_;
     std::unique_lock<std::mutex> owns_;
-    DeviceLock::Turn among_processes_;
-    std::chrono::steady_clock::time_point since_{};  // of that, or when nobody waited for it
-    bool gives_way_ = false;                         // to somebody who waits
+    TurnOfFlow turn_;
     std::vector<FlowGroup> groups_;
     std::vector<FlowChunk> chunks_;
     std::vector<ChunkState> states_;

@@ -129,7 +129,7 @@ TargetChoice experts_target(const ExpertsCall& call, const Config& config, const
     if (config.precision == Precision::kReference) return {Target::kNpu, TargetReason::kReference};
     if (config.experts == Experts::kNpu) return {Target::kNpu, TargetReason::kSettingNpu};
     ExpertsCall asked = call;
-    if (call.used == call.experts)
+    if (call.used == call.experts && !call.is_packed)
         asked.tokens = std::max(call.tokens, kPromptRowsPerExpert);  // each has a row of every token
     const double active = asked.active();
     const auto rows = static_cast<size_t>(std::ceil(static_cast<double>(asked.rows()) / active));

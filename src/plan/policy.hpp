@@ -49,6 +49,7 @@ struct ExpertsCall {
     size_t tokens = 0;     // hence tokens * used rows
     size_t raw_bytes = 0;  // of one expert as stored
     bool float_activations = false;
+    bool is_packed = false;  // already
 
     size_t rows() const { return tokens * used; }
     // How many experts have a row at all, when tokens choose independently. 1 or more.
@@ -88,8 +89,8 @@ struct TargetChoice {
     size_t packed_bytes = 0;  // of all experts; 0 where the model was not asked
 };
 
-// llama.cpp's warm-up computes one token with *all* experts. Such a call stands for the prompts to come: it
-// goes where this many rows for each expert would, so that packing is over when the first prompt arrives.
+// llama.cpp's warm-up computes one token with *all* experts. Such a call, of a stack that is not packed, stands for the prompts to come:
+// it goes where this many rows for each expert would, so that packing is over when the first prompt arrives.
 inline constexpr size_t kPromptRowsPerExpert = 32;
 
 TargetChoice matrix_target(const MatrixCall& call, const Config& config,

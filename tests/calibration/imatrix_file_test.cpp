@@ -28,10 +28,11 @@ class ImatrixFileTest : public ::testing::Test {
 
     // A file with one weight's sums and counts, and whatever else `header` has.
     Result<ModelStats> read(GgufWriter header, const std::vector<float>& sums,
-                            const std::vector<float>& counts, uint64_t matrices = 1) {
+                            const std::vector<float>& counts, uint64_t matrices = 1,
+                            const std::string& weight = "blk.0.ffn_up.weight") {
         const uint64_t K = sums.size() / matrices;
-        header.tensor("blk.0.ffn_up.weight.in_sum2", kF32, {K, matrices})
-            .tensor("blk.0.ffn_up.weight.counts", kF32, {1, counts.size()});
+        header.tensor(weight + ".in_sum2", kF32, {K, matrices})
+            .tensor(weight + ".counts", kF32, {1, counts.size()});
         std::string bytes = header.bytes();
         std::ofstream(path_, std::ios::binary) << bytes;
         const GgufFile file = GgufFile::open(path_).value();
@@ -39,8 +40,8 @@ class ImatrixFileTest : public ::testing::Test {
             const size_t at = file.data_offset + file.find(name)->offset;
             std::memcpy(bytes.data() + at, values.data(), values.size() * sizeof(float));
         };
-        put("blk.0.ffn_up.weight.in_sum2", sums);
-        put("blk.0.ffn_up.weight.counts", counts);
+        put(weight + ".in_sum2", sums);
+        put(weight + ".counts", counts);
         std::ofstream(path_, std::ios::binary) << bytes;
         return read_stats_of_any_kind(path_);
     }
@@ -62,6 +63,13 @@ TEST_F(ImatrixFileTest, SumsBecomeMeans) {
     EXPECT_EQ(entry.rows, 4U);
     EXPECT_EQ(entry.fingerprint, ActivationStats::kAnyWeight);
     EXPECT_FALSE(entry.measured());
+    EXPECT_FALSE(entry.output);
+}
+
+// llama-imatrix --process-output: to know more of the head must not make it coarser.
+TEST_F(ImatrixFileTest, TheHeadIsKnown) {
+    for (const std::string head : {"output.weight", "token_embd.weight"})
+        EXPECT_TRUE(read(imatrix(), {8, 0, 2}, {4}, 1, head).value().at(head).output);
 }
 
 TEST_F(ImatrixFileTest, StacksOfExpertsAndUnseenWeightsAreLeftOut) {

@@ -2,6 +2,7 @@
 // Where plain matrices of a graph are multiplied with GGML_RKNPU2_MATRICES=auto.
 #include "ggml/cpu/inner_cpu.hpp"
 #include "ggml/plan_fixture.hpp"
+#include "system/system_memory.hpp"
 
 namespace rknpu2::test {
 namespace {
@@ -76,6 +77,48 @@ TEST_F(PlacementTest, TheRoomIsThatOfAllWeights) {
     pretend_weights_of(size_t{1} << 50);
     EXPECT_EQ(steps(), kNpuHasAll);
     EXPECT_EQ(weights_buffer().forms.load(), Buffer::Forms::kPacked);
+}
+
+// Nothing is packed when a graph is planned: what one stack is promised, the next one and plain matrices cannot have.
+TEST_F(PlacementTest, MemoryIsPromisedOnce) {
+    pretend_weights_of(0);
+    host_.config.experts = Experts::kAuto;
+    const SystemMemory memory = system_memory();
+    constexpr int64_t kWidth = 8, kHeight = 8;  // of an expert as the fixture has memory for it
+    const auto stack = [&](const char* name) {
+        ggml_tensor* const made = weight(name, kWidth, kHeight);
+        made->ne[2] = 2;
+        return made;
+    };
+    ggml_tensor* const one = stack("one");
+    const size_t room = memory.available - memory.total / 8;
+    EXPECT_TRUE(may_hold_packed(host_, one, room / 10 * 6));
+    EXPECT_EQ(promised_bytes(host_), room / 10 * 6);
+    EXPECT_TRUE(may_hold_packed(host_, one, room / 10 * 6)) << "decided once";
+    EXPECT_FALSE(may_hold_packed(host_, stack("two"), room / 10 * 6));
+    EXPECT_TRUE(may_hold_packed(host_, stack("three"), room / 10 * 2)) << "a smaller one may fit";
+    EXPECT_EQ(promised_bytes(host_), room / 10 * 8);
+    build(1);
+    EXPECT_EQ(steps(), kNpuHasAll);
+    EXPECT_EQ(weights_buffer().forms.load(), Buffer::Forms::kBoth);
+    EXPECT_FALSE(may_hold_packed(host_, stack("four"), room / 10 * 3));
+    weights_buffer().forms = Buffer::Forms::kUnknown;
+    pretend_weights_of(room / 10);
+    EXPECT_EQ(steps(), kNpuHasAll);
+    EXPECT_EQ(weights_buffer().forms.load(), Buffer::Forms::kPacked);
+}
+
+// A host that asks again and again, and experts that stay as they are stored.
+TEST_F(PlacementTest, AWeightThatWaitsCountsOnce) {
+    PackingForecast forecast;
+    for (int i = 0; i < 3; ++i) {
+        forecast.add("wq", 100, 200);
+        forecast.add_experts("up", 1000);
+    }
+    EXPECT_EQ(forecast.ratio(), 2);
+    EXPECT_EQ(forecast.waiting(1150), 100U);
+    EXPECT_EQ(forecast.waiting(1050), 50U) << "half of it is packed";
+    EXPECT_EQ(forecast.waiting(1000), 0U);
 }
 
 TEST_F(PlacementTest, WhatSharesItsActivationsStaysTogether) {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // What the plan of a graph is made of: decisions and steps.
+#include "ggml/node/access.hpp"
 #include "ggml/plan_fixture.hpp"
 
 namespace rknpu2::test {
@@ -119,6 +120,25 @@ TEST_F(PlanTest, ExpertsThatChooseAlikeAreOneStepUnlessOneWritesWhatAnotherReads
     EXPECT_EQ(steps(), "experts(up gate) experts(third)");
     host_.config.fuse = false;
     EXPECT_EQ(steps(), "experts(up) experts(gate) experts(third)");
+}
+
+// Logits of some models are scaled and capped. A norm makes other numbers.
+TEST_F(PlanTest, AnOutputIsWhatIsMadeOfAProductElementByElement) {
+    ggml_tensor* const product = matmul("head", weight("w", kK, 32), input("x", {kK, kRows}));
+    ggml_tensor* const other = matmul("other", weight("v", kK, 32), input("y", {kK, kRows}));
+    ggml_tensor* const scaled = like(Op::kScale, "scaled", {product});
+    ggml_tensor* const capped = like(Op::kUnary, "capped", {scaled});
+    ggml_tensor* const logits =
+        like(Op::kScale, "logits", {view(Op::kReshape, "shown", capped, {32, kRows}, {})});
+    ggml_tensor* const norm = like(Op::kRmsNorm, "norm", {other});
+    norm->flags |= GGML_TENSOR_FLAG_OUTPUT;
+    const auto gives = [&](const ggml_tensor* node) { return gives_output(host_.ggml, plan().graph, node); };
+    EXPECT_FALSE(gives(product));
+    logits->flags |= GGML_TENSOR_FLAG_OUTPUT;
+    EXPECT_TRUE(gives(product));
+    EXPECT_FALSE(gives(other));
+    other->flags |= GGML_TENSOR_FLAG_OUTPUT;
+    EXPECT_TRUE(gives(other));
 }
 
 // The CPU may compute a stack from a copy that is made when its step begins.

@@ -86,6 +86,9 @@ TEST(Policy, TheWarmUpGoesWherePromptsGo) {
     ExpertsCall warm_up = call_of(kModels[2], 1, kQ4);
     warm_up.used = warm_up.experts;
     EXPECT_EQ(experts_target(warm_up, Config()).target, Target::kNpu);
+    // A model may use all its experts for every token.
+    warm_up.is_packed = true;
+    EXPECT_EQ(experts_target(warm_up, Config()).target, Target::kCpu);
 }
 
 // fp16: twice the bytes, half the rate. Nothing else changes.

@@ -110,19 +110,40 @@ ggml_backend_buffer_t wrap(Host& host, std::unique_ptr<Buffer> buffer, size_t si
     return made;
 }
 
+// The key of a tensor that is multiplied by: of all its bytes, in no form yet.
+WeightKey key_of_tensor(const Host& host, const Buffer& buffer, const ggml_tensor* weight) {
+    WeightKey key;
+    key.offset = buffer.offset_of(weight->data);
+    key.bytes = host.ggml.ggml_nbytes(weight);
+    key.type = static_cast<int>(weight->type);
+    key.K = static_cast<size_t>(weight->ne[0]);
+    key.N = static_cast<size_t>(weight->ne[1]);
+    return key;
+}
+
 // The key of a multiplication's weight, or of one expert of a stack. Every multiplication asks for it, so it
 // allocates nothing.
 WeightKey key_of(const Host& host, const Buffer& buffer, const ggml_tensor* op, int expert) {
     const ggml_tensor* const weight = op->src[0];
-    const size_t in_stack = expert < 0 ? 0 : static_cast<size_t>(expert) * weight->nb[2];
-    WeightKey key;
-    key.offset = buffer.offset_of(weight->data) + in_stack;
-    key.type = static_cast<int>(weight->type);
-    key.K = static_cast<size_t>(weight->ne[0]);
-    key.N = static_cast<size_t>(weight->ne[1]);
+    WeightKey key = key_of_tensor(host, buffer, weight);
+    key.offset += expert < 0 ? 0 : static_cast<size_t>(expert) * weight->nb[2];
     key.bytes = key.N * weight->nb[1];
     key.arithmetic = recipe_of(host.config.precision, wants_float_activations(op)).arithmetic;
     return key;
+}
+
+template <typename Visit>
+void for_each_buffer_of_weights(Host& host, const Visit& visit) {
+    const std::lock_guard lock(host.buffers_mutex);
+    for (const ggml_backend_buffer_t buffer : host.buffers)
+        if (host.abi->buffer_usage(buffer) == GGML_BACKEND_BUFFER_USAGE_WEIGHTS)
+            visit(*our_buffer(host, buffer), host.abi->buffer_size(buffer));
+}
+
+void take_promised(Buffer& buffer, const ggml_tensor* stack, size_t bytes) {
+    const std::lock_guard lock(buffer.stacks_mutex);
+    const auto known = buffer.stacks.find(buffer.offset_of(stack->data));
+    if (known != buffer.stacks.end()) known->second.taken += bytes;
 }
 
 ggml_backend_buffer_t alloc_buffer(ggml_backend_buffer_type_t type, size_t size) noexcept {
@@ -141,6 +162,7 @@ Result<std::shared_ptr<const PackedWeight>> packed_weight(Host& host, const ggml
                                           : host.npu->pack(std::move(*reserved));
         if (!packed.ok()) return packed;
         const WeightSource& source = packed.value()->source;
+        if (expert >= 0) take_promised(buffer, op->src[0], packed.value()->plan.packed_bytes());
         // From here on only the packed form is read; the file can bring the raw bytes back if anyone asks for
         // them.
         const bool kept =
@@ -155,6 +177,13 @@ Result<std::shared_ptr<const PackedWeight>> packed_weight(Host& host, const ggml
 std::shared_ptr<const PackedWeight> known_weight(const Host& host, const ggml_tensor* op) {
     const Buffer& buffer = *our_buffer(host, op->src[0]->buffer);
     return buffer.weights.known(key_of(host, buffer, op, -1));
+}
+
+bool is_stack_packed(const Host& host, const ggml_tensor* op) {
+    Buffer& buffer = *our_buffer(host, op->src[0]->buffer);
+    const std::lock_guard lock(buffer.stacks_mutex);
+    const auto known = buffer.stacks.find(buffer.offset_of(op->src[0]->data));
+    return known != buffer.stacks.end() && known->second.taken > 0;
 }
 
 Status pack_together(Host& host, Nodes matmuls, std::vector<std::shared_ptr<const PackedWeight>>& weights) {
@@ -177,39 +206,58 @@ Status pack_together(Host& host, Nodes matmuls, std::vector<std::shared_ptr<cons
 
 bool may_hold_packed(Host& host, const ggml_tensor* stack, size_t packed_bytes) {
     Buffer& buffer = *our_buffer(host, stack->buffer);
+    const std::lock_guard placing(host.placing_mutex);  // no other stack is promised the same memory
+    const size_t offset = buffer.offset_of(stack->data);
+    {
+        const std::lock_guard lock(buffer.stacks_mutex);
+        if (const auto known = buffer.stacks.find(offset); known != buffer.stacks.end())
+            return known->second.allowed;
+    }
+    const Status memory = check_memory(saturating_add(packed_bytes, bytes_to_pack(host)), system_memory());
     const std::lock_guard lock(buffer.stacks_mutex);
-    const auto [known, added] = buffer.stacks.try_emplace(buffer.offset_of(stack->data), true);
-    if (!added) return known->second;
-    const Status memory = check_memory(packed_bytes, system_memory());
     const bool first = std::all_of(buffer.stacks.begin(), buffer.stacks.end(),
-                                   [](const auto& entry) { return entry.second; });
+                                   [](const auto& entry) { return entry.second.allowed; });
     if (!memory.ok() && first)
-        log(LogLevel::kWarning, "%s and maybe others stay on the CPU: packed it %s", stack->name,
+        log(LogLevel::kWarning,
+            "%s and maybe others stay on the CPU: with all else that will be packed it %s", stack->name,
             memory.message().c_str());
-    return known->second = memory.ok();
+    buffer.stacks[offset] = {memory.ok(), packed_bytes, 0};
+    return memory.ok();
 }
 
 CpuCopy cpu_copy(Host& host, const ggml_tensor* node) {
     const ggml_tensor* const raw = node->src[0];
     Buffer& buffer = *our_buffer(host, raw->buffer);
-    const size_t bytes = host.ggml.ggml_nbytes(raw);
+    const WeightKey key = key_of_tensor(host, buffer, raw);
     const auto make = [&]() -> Result<CpuCopy> {
         CpuCopy copy = make_cpu_copy(host, node);
-        if (copy != nullptr && buffer.shared_file_mapping) give_back_pages(raw->data, bytes);
+        if (copy != nullptr && buffer.shared_file_mapping) give_back_pages(raw->data, key.bytes);
         return copy;
     };
-    return buffer.copies.get({buffer.offset_of(raw->data), bytes}, make).take();
+    return buffer.copies.get(key, make).take();
 }
 
-size_t unpacked_weight_bytes(Host& host) {
-    const std::lock_guard lock(host.buffers_mutex);
+size_t waiting_raw_bytes(Host& host) {
     size_t bytes = 0;
-    for (const ggml_backend_buffer_t buffer : host.buffers) {
-        if (host.abi->buffer_usage(buffer) != GGML_BACKEND_BUFFER_USAGE_WEIGHTS) continue;
-        const size_t size = host.abi->buffer_size(buffer);
-        bytes += size - std::min(size, our_buffer(host, buffer)->weights.raw_bytes());
-    }
+    for_each_buffer_of_weights(host, [&](Buffer& buffer, size_t size) {
+        bytes += size - std::min(size, buffer.weights.raw_bytes());
+    });
+    return host.forecast.waiting(bytes);
+}
+
+size_t promised_bytes(Host& host) {
+    size_t bytes = 0;
+    for_each_buffer_of_weights(host, [&](Buffer& buffer, size_t) {
+        const std::lock_guard lock(buffer.stacks_mutex);
+        for (const auto& [offset, stack] : buffer.stacks)
+            if (stack.allowed) bytes += stack.packed_bytes - std::min(stack.packed_bytes, stack.taken);
+    });
     return bytes;
+}
+
+size_t bytes_to_pack(Host& host) {
+    const double plain = static_cast<double>(waiting_raw_bytes(host)) * host.forecast.ratio();
+    return static_cast<size_t>(plain) + promised_bytes(host);
 }
 
 Buffer* our_buffer(const Host& host, const ggml_backend_buffer* buffer) {

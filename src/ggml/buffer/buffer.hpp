@@ -36,9 +36,14 @@ struct Buffer {
     // May its plain matrices be kept in both forms (ggml/graph/placement.hpp)? Not known before a graph has them.
     enum class Forms { kUnknown, kBoth, kPacked };
     std::atomic<Forms> forms{Forms::kUnknown};
-    // By offset of a stack of experts: was there memory to pack it when that was first asked?
+    // A stack of experts: was there memory to pack it when that was first asked? Then it is promised, and taken by and by.
+    struct Stack {
+        bool allowed = false;
+        size_t packed_bytes = 0;  // of all its experts
+        size_t taken = 0;
+    };
     std::mutex stacks_mutex;
-    std::map<size_t, bool> stacks;
+    std::map<size_t, Stack> stacks;  // by offset
 };
 
 // The Buffer behind a buffer of the host's buffer type; null for any other.
@@ -55,6 +60,9 @@ inline bool is_packed(const Host& host, const ggml_tensor* op) {
     return known_weight(host, op) != nullptr;
 }
 
+// Has any expert of the stack of `op` been packed?
+bool is_stack_packed(const Host& host, const ggml_tensor* op);
+
 // Fills `weights` with the packed weights of multiplications by the same activations. If none was packed
 // before, they are packed side by side, so that one run of the NPU can do several of them.
 Status pack_together(Host& host, Nodes matmuls, std::vector<std::shared_ptr<const PackedWeight>>& weights);
@@ -62,12 +70,15 @@ Status pack_together(Host& host, Nodes matmuls, std::vector<std::shared_ptr<cons
 // The copy of the weight of `node`, a multiplication, for the CPU. Null if there is none.
 CpuCopy cpu_copy(Host& host, const ggml_tensor* node);
 
-// May a stack of experts be packed, to `packed_bytes` in all, by the memory that is left? Decided once for
-// each stack; the first no is a warning.
+// May a stack of experts be packed, to `packed_bytes` in all, by the memory that is left when all that waits is packed?
+// Decided once for each stack; the first no is a warning.
 bool may_hold_packed(Host& host, const ggml_tensor* stack, size_t packed_bytes);
 
-// Raw bytes in weight buffers that have no packed form yet.
-size_t unpacked_weight_bytes(Host& host);
+// Raw bytes of plain weights that wait to be packed; bytes that are promised to stacks of experts and not taken yet; and what
+// packing both will take.
+size_t waiting_raw_bytes(Host& host);
+size_t promised_bytes(Host& host);
+size_t bytes_to_pack(Host& host);
 
 // A node of a graph writes `tensor`: drops what was derived from those bytes.
 void note_write(const Host& host, const ggml_tensor* tensor);

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MIT
 #include "ggml/buffer/cpu_copies.hpp"
 
+#include "base/checked.hpp"
 #include "base/format.hpp"
 #include "base/log.hpp"
+#include "ggml/buffer/buffer.hpp"
 #include "ggml/host/host_tensor.hpp"
 #include "system/system_memory.hpp"
 
@@ -51,7 +53,7 @@ Result<CpuCopy> copy_for_cpu(Host& host, const ggml_tensor* node) {
     tensor->buffer = nullptr;
     tensor->data = nullptr;
     const size_t bytes = ggml.ggml_backend_buft_get_alloc_size(type, tensor);
-    RKNPU2_RETURN_IF_ERROR(check_memory(bytes, system_memory()));
+    RKNPU2_RETURN_IF_ERROR(check_memory(saturating_add(bytes, promised_bytes(host)), system_memory()));
     const PhaseTimer timer(*host.counters, Phase::kPack);
     tensor->buffer = ggml.ggml_backend_buft_alloc_buffer(type, bytes);
     const Status refused(StatusCode::kOutOfMemory, format("needs %zu MiB, which were refused", bytes >> 20));

@@ -133,7 +133,9 @@ class ExpertsMultiplication {
 }  // namespace
 
 TargetChoice experts_choice(Host& host, const ggml_tensor* node) {
-    TargetChoice choice = host.targets.of(experts_call(node), host.config, host.rates);
+    ExpertsCall call = experts_call(node);
+    call.is_packed = is_stack_packed(host, node);
+    TargetChoice choice = host.targets.of(call, host.config, host.rates);
     if (choice.reason == TargetReason::kFasterOnNpu &&
         !may_hold_packed(host, node->src[0], choice.packed_bytes)) {
         choice.target = Target::kCpu;

@@ -4,6 +4,7 @@
 #include <map>
 #include <set>
 
+#include "base/checked.hpp"
 #include "base/log.hpp"
 #include "ggml/buffer/buffer.hpp"
 #include "ggml/cpu/inner_cpu.hpp"
@@ -112,12 +113,10 @@ class Placement {
     bool first_time_ = false;
 };
 
-// What both forms of all weights take that wait to be packed. A graph may have a few of them only: a model's first one ends
-// where the host computes an operation itself.
+// What both forms of all plain weights take that wait to be packed. A graph may have a few of them only: a model's first one
+// ends where the host computes an operation itself.
 size_t waiting_bytes(Host& host) {
-    const auto raw =
-        static_cast<double>(std::min<uint64_t>(host.forecast.raw(), unpacked_weight_bytes(host)));
-    return static_cast<size_t>(raw * (1 + host.forecast.ratio()));
+    return static_cast<size_t>(static_cast<double>(waiting_raw_bytes(host)) * (1 + host.forecast.ratio()));
 }
 
 // For buffers that nobody has asked about: is there room for their matrices as they are stored, and packed?
@@ -143,7 +142,8 @@ void decide_forms(Host& host, const ggml_cgraph* graph, Placement& placement) {
         }
     }
     if (undecided.empty()) return;
-    const Status room = check_memory(std::max(bytes, waiting_bytes(host)), system_memory());
+    const size_t all = saturating_add(std::max(bytes, waiting_bytes(host)), promised_bytes(host));
+    const Status room = check_memory(all, system_memory());
     for (Buffer* const buffer : undecided)
         buffer->forms = room.ok() ? Buffer::Forms::kBoth : Buffer::Forms::kPacked;
     if (!room.ok())

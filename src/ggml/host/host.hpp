@@ -6,6 +6,7 @@
 // Host as its context.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <memory>
 #include <mutex>
@@ -27,24 +28,37 @@ namespace rknpu2 {
 // What packing will add to a model's bytes, learnt from the weights that the host asks about while it loads
 // one. llama.cpp fits a model to the memory a device reports and counts the file's bytes only; see
 // free_memory() in device.cpp.
+//
+// A weight counts once, however often a host asks: by its name, type and shape. Any thread.
 class PackingForecast {
   public:
-    void add(size_t raw_bytes, size_t packed_bytes) {
+    void add(const std::string& weight, size_t raw_bytes, size_t packed_bytes) {
+        const std::lock_guard lock(mutex_);
+        if (!known_.insert(weight).second) return;
         raw_ += raw_bytes;
         packed_ += packed_bytes;
     }
+    // Experts, which are packed only as far as memory is promised to them (Buffer::Stack).
+    void add_experts(const std::string& weight, size_t raw_bytes) {
+        const std::lock_guard lock(mutex_);
+        if (known_.insert(weight).second) raw_experts_ += raw_bytes;
+    }
     // Packed bytes for each byte of the file. Before any weight was seen: that of a 4.5-bit type as int8.
     double ratio() const {
-        const uint64_t raw = raw_.load();
-        return raw == 0 ? 8.0 / 4.5 : static_cast<double>(packed_.load()) / static_cast<double>(raw);
+        const std::lock_guard lock(mutex_);
+        return raw_ == 0 ? 8.0 / 4.5 : static_cast<double>(packed_) / static_cast<double>(raw_);
+    }
+    // Of `unpacked` bytes in weight buffers, those of weights that will be packed.
+    size_t waiting(size_t unpacked) const {
+        const std::lock_guard lock(mutex_);
+        const size_t others = unpacked - std::min(unpacked, raw_experts_);
+        return raw_ == 0 ? others : std::min(raw_, others);
     }
 
-    // Bytes of those weights in the file. A host that asks twice counts twice.
-    uint64_t raw() const { return raw_; }
-
   private:
-    std::atomic<uint64_t> raw_{0};
-    std::atomic<uint64_t> packed_{0};
+    mutable std::mutex mutex_;
+    std::set<std::string> known_;
+    size_t raw_ = 0, packed_ = 0, raw_experts_ = 0;
 };
 
 class Calibration;  // calibration/calibration.hpp

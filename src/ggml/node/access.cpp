@@ -41,6 +41,22 @@ bool writes(const GgmlFunctions& ggml, const ggml_tensor* node, const MemoryRang
     return found;
 }
 
+bool gives_output(const GgmlFunctions& ggml, const ggml_cgraph* graph, const ggml_tensor* product) {
+    const auto keeps_elements = [&](const ggml_tensor* node) {
+        const Op op = ggml.op(node);
+        return op == Op::kScale || op == Op::kClamp || op == Op::kUnary || is_no_op(op);
+    };
+    const ggml_tensor* numbers = product;
+    const ggml_tensor* const* const end = graph->nodes + graph->n_nodes;
+    const ggml_tensor* const* node = std::find(end - graph->n_nodes, end, product);
+    for (; node != end; ++node) {
+        if (*node != product && (!keeps_elements(*node) || (*node)->src[0] != numbers)) continue;
+        numbers = *node;
+        if ((numbers->flags & GGML_TENSOR_FLAG_OUTPUT) != 0) return true;
+    }
+    return false;
+}
+
 bool conflict(const GgmlFunctions& ggml, const ggml_tensor* a, const ggml_tensor* b) {
     if (is_no_op(ggml.op(a)) || is_no_op(ggml.op(b))) return false;
     return writes_what_it_touches(ggml, a, b) || writes_what_it_touches(ggml, b, a);

@@ -52,6 +52,10 @@ void for_each_written(const GgmlFunctions& ggml, const ggml_tensor* node, const 
         if (source != nullptr) visit(source);
 }
 
+// Is the product an output of the graph, or the numbers of one before they are scaled, capped and the like? So logits of some
+// models are (Gemma 2, Granite).
+bool gives_output(const GgmlFunctions& ggml, const ggml_cgraph* graph, const ggml_tensor* product);
+
 bool writes(const GgmlFunctions& ggml, const ggml_tensor* node, const MemoryRange& range);
 
 // Must the two be computed in their order, since one of them writes what the other one reads or writes?
