@@ -73,6 +73,7 @@ obtain_all() {
         /usr/include/gtest/gtest.h:libgtest-dev /usr/include/gmock/gmock.h:libgmock-dev
     SETTINGS=(RKNPU2_TESTS=ON "RKNPU2_LLAMA_DIR=$("$RKNPU2_ROOT/scripts/host-llama.sh" --source-dir)" RKNPU2_LEFT_OUT_TESTS=)
     [[ $MODE != all && $MODE != full ]] || SETTINGS+=(RKNPU2_WERROR=ON)
+    [[ -z ${CI:-} ]] || SETTINGS+=(RKNPU2_PRECOMPILED=ON)
     [[ $MODE != quick ]] || return 0
     need_packages pkg-config:pkg-config /usr/lib/python3/dist-packages/wheel:python3-wheel
     [[ $MODE != full ]] || (need_packages mmdebstrap:mmdebstrap systemd-nspawn:systemd-container) ||
@@ -199,7 +200,7 @@ run_cross() {
     local slow='Rotate\.EveryTierEqualsTheReference|CheckerTest\.TwoThreads|BehaviourTest\.OneContextOnTwoThreadsIsAnError'
     if [[ $MODE != full && -z $FILTER ]]; then
         without=(-E "^($slow)\$")
-        SETTINGS[2]+=$RELEASE_ALONE
+        SETTINGS[2]+="$RELEASE_ALONE;fuzz;plan;sim" # hardly any of that is another program there
     fi
     local labels='unit|sim|package|e2e'
     [[ $MODE != full ]] || labels+='|full'
