@@ -159,9 +159,10 @@ run_tests() {
 
 # Strict sanitizers, unless the caller has options of his own; end-to-end tests would need a sanitized host.
 run_sanitized() {
-    # Nothing compiled is in the first two; the last five are about size, or another board, and take minutes.
+    # Nothing compiled is in the first two; the others are about size, another board or more numbers of the same kind, and take minutes.
     local without='^(scripts|quality)\.|^test_sim_worst_board$|^test_ggml_random\.worst$|^DeviceMemoryPool\.AWeightMayFillADomain$'
     without+='|^LargeShapesTest\.(ThreeThousandRows|HeadsOfRkLlama)|^NpuAttentionTest\.ALongCacheTakesLittle'
+    without+='|^Rotate\.EveryTierEqualsTheReference$|^CompactTest\.ARowOfAnyShape|^ColumnsTest\.TheSameBitsWhateverTheWidth$'
     local SETTINGS=("${SETTINGS[@]}")
     if [[ $MODE == full ]]; then
         without='^(scripts|quality)\.'
