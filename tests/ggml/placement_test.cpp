@@ -119,6 +119,7 @@ TEST_F(PlacementTest, AWeightThatWaitsCountsOnce) {
     EXPECT_EQ(forecast.waiting(1150), 100U);
     EXPECT_EQ(forecast.waiting(1050), 50U) << "half of it is packed";
     EXPECT_EQ(forecast.waiting(1000), 0U);
+    EXPECT_EQ(PackingForecast().waiting(1000), 0U) << "nobody has asked about them";
 }
 
 TEST_F(PlacementTest, WhatSharesItsActivationsStaysTogether) {

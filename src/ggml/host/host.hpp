@@ -48,11 +48,10 @@ class PackingForecast {
         const std::lock_guard lock(mutex_);
         return raw_ == 0 ? 8.0 / 4.5 : static_cast<double>(packed_) / static_cast<double>(raw_);
     }
-    // Of `unpacked` bytes in weight buffers, those of weights that will be packed.
+    // Of `unpacked` bytes in weight buffers, those of weights that will be packed, as far as the host has asked about them.
     size_t waiting(size_t unpacked) const {
         const std::lock_guard lock(mutex_);
-        const size_t others = unpacked - std::min(unpacked, raw_experts_);
-        return raw_ == 0 ? others : std::min(raw_, others);
+        return std::min(raw_, unpacked - std::min(unpacked, raw_experts_));
     }
 
   private:
