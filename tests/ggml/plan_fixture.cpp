@@ -190,7 +190,7 @@ void PlanFixture::count_uses() {
 void PlanFixture::pretend_weights_of(size_t bytes) {
     weights_.size = bytes;
     host_.buffers.insert(&weights_);
-    host_.forecast.add("all", bytes, 2 * bytes);
+    host_.forecast.add("weights of " + std::to_string(bytes), bytes, 2 * bytes);
 }
 
 const GraphPlan& PlanFixture::plan(bool knows_uses) {
