@@ -162,7 +162,7 @@ run_sanitized() {
     # Nothing compiled is in the first two; the others are about size, another board or more numbers of the same kind, and take minutes.
     local without='^(scripts|quality)\.|^test_sim_worst_board$|^test_ggml_random\.worst$|^DeviceMemoryPool\.AWeightMayFillADomain$'
     without+='|^LargeShapesTest\.(ThreeThousandRows|HeadsOfRkLlama)|^NpuAttentionTest\.ALongCacheTakesLittle'
-    without+='|^Rotate\.EveryTierEqualsTheReference$|^CompactTest\.ARowOfAnyShape|^ColumnsTest\.TheSameBitsWhateverTheWidth$'
+    without+='|^Rotate\.EveryTierEqualsTheReference$|^CompactTest\.ARowOfAnyShape|^ColumnsTest\.|FlowTest\.TheBitsAreTheSameWithFewerThreads/'
     local SETTINGS=("${SETTINGS[@]}")
     if [[ $MODE == full ]]; then
         without='^(scripts|quality)\.'
