@@ -213,15 +213,32 @@ TEST_P(FlowTest, TheBitsAreTheSameWithFewerThreads) {
     }
 }
 
+// A lock between processes, whose files go with it.
+struct LockOfTest {
+    LockOfTest() = default;
+    LockOfTest(const LockOfTest&) = delete;
+    LockOfTest& operator=(const LockOfTest&) = delete;
+    ~LockOfTest() {
+        unlink(path.c_str());
+        unlink((path + ".queue").c_str());
+    }
+    const DeviceLock& use(NpuDevice& npu, LockCounters& counters) const {
+        auto opened = DeviceLock::open(path, counters).take();
+        const DeviceLock& lock = *opened;
+        npu.use_lock(std::move(opened));
+        return lock;
+    }
+
+    const std::string path = ::testing::TempDir() + "flow-" + std::to_string(getpid()) + ".lock";
+};
+
 // Chunks that have failed wait for runs of others, and their turn may end with those.
 TEST_P(FlowTest, WhatIsDoneAgainHasATurn) {
     open(1, {OnError::kRetry});
-    const std::string path = ::testing::TempDir() + "flow-again-" + std::to_string(getpid()) + ".lock";
-    auto opened = DeviceLock::open(path, counters_.device_lock).take();
-    const DeviceLock& lock = *opened;
-    npu_->use_lock(std::move(opened));
+    const LockOfTest file;
+    const DeviceLock& lock = file.use(*npu_, counters_.device_lock);
     LockCounters counters;
-    const auto other = DeviceLock::open(path, counters).take();
+    const auto other = DeviceLock::open(file.path, counters).take();
     std::atomic<bool> has_it{false}, had_it{false};
     std::atomic<int> overlaps{0};
     std::thread others;
@@ -254,15 +271,13 @@ TEST_P(FlowTest, WhatIsDoneAgainHasATurn) {
     others.join();
     EXPECT_EQ(overlaps, 0);
     EXPECT_EQ(counters_.device_lock.taken, 2U);
-    unlink(path.c_str());
-    unlink((path + ".queue").c_str());
 }
 
 // Where no other process waits, a turn goes on: to end it would let the lane run empty.
 TEST_P(FlowTest, WithoutOthersATurnDoesNotEnd) {
     open(1);
-    const std::string path = ::testing::TempDir() + "flow-alone-" + std::to_string(getpid()) + ".lock";
-    npu_->use_lock(DeviceLock::open(path, counters_.device_lock).take());
+    const LockOfTest file;
+    file.use(*npu_, counters_.device_lock);
     {
         NpuFlow flow(npu_->resources(), std::chrono::milliseconds(0));
         add_groups(flow);
@@ -280,24 +295,20 @@ TEST_P(FlowTest, WithoutOthersATurnDoesNotEnd) {
     }
     EXPECT_EQ(counters_.device_lock.taken, 1U);
     EXPECT_EQ(counters_.device_lock.waits, 0U);
-    unlink(path.c_str());
-    unlink((path + ".queue").c_str());
 }
 
 // Another process gets the NPU between chunks, and never while one of ours runs.
 TEST_P(FlowTest, NobodyElseHasTheNpuWhileAChunkRuns) {
     open(1);
-    const std::string path = ::testing::TempDir() + "flow-" + std::to_string(getpid()) + ".lock";
-    auto opened = DeviceLock::open(path, counters_.device_lock).take();
-    const DeviceLock& lock = *opened;
-    npu_->use_lock(std::move(opened));
+    const LockOfTest file;
+    const DeviceLock& lock = file.use(*npu_, counters_.device_lock);
     std::atomic<bool> may_run{false};
     state_.before_run = [&] {
         while (!may_run)
             std::this_thread::yield();
     };
     LockCounters counters;
-    const auto other = DeviceLock::open(path, counters).take();
+    const auto other = DeviceLock::open(file.path, counters).take();
     std::atomic<bool> stop{false};
     std::atomic<int> turns{0};
     std::atomic<int> overlaps{0};
@@ -334,8 +345,6 @@ TEST_P(FlowTest, NobodyElseHasTheNpuWhileAChunkRuns) {
     stop = true;
     others.join();
     EXPECT_EQ(overlaps, 0);
-    unlink(path.c_str());
-    unlink((path + ".queue").c_str());
 }
 
 // Weights have taken all there is. Then some go.
