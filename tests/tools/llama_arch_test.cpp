@@ -62,7 +62,7 @@ std::vector<Known> known_tensors(std::istream& source) {
 }
 
 TEST(LlamaArch, RolesAgreeWithEveryTensorOfLlamaCpp) {
-    std::ifstream source(std::string(RKNPU2_LLAMA_DIR) + "/src/llama-arch.cpp");
+    std::ifstream source(RKNPU2_LLAMA_DIR "/src/llama-arch.cpp");
     if (!source) GTEST_SKIP() << "no src/llama-arch.cpp in RKNPU2_LLAMA_DIR (\"" << RKNPU2_LLAMA_DIR << "\")";
     const std::vector<Known> known = known_tensors(source);
     ASSERT_GT(known.size(), 150U) << "the tables have another form now";
