@@ -174,7 +174,7 @@ class Stages {
         // one's are waited for.
         const auto parts = static_cast<double>(runs / product.runs.size() * product.strips);
         const double waited_for = way_ == Way::kTogether ? 1 / parts : 1;
-        results(product, rows_each, (sums + again) * waited_for, out * waited_for, sums * waited_for + in);
+        results(product, (sums + again) * waited_for, out * waited_for, sums * waited_for + in);
     }
 
     // The plug-in's runs have as many rows as contexts are made for; without a flow, rows are cut where that is sooner
@@ -213,12 +213,12 @@ class Stages {
 
     // A pass over what the NPU has written: `sums` bytes of it, and `out` bytes of all else. `shared`: of
     // memory that the NPU reads or writes.
-    void results(const Product& product, int rows_each, double sums, double out, double shared) {
+    void results(const Product& product, double sums, double out, double shared) {
         const BoardProfile& board = s_.board;
         Operation pass = cpu_pass(out * count_, board);
         const double gbps =
-            results_gbps(board.results_gbps_narrow, board.results_gbps_wide,
-                         static_cast<size_t>(rows_.count * rows_each), static_cast<size_t>(product.width));
+            results_gbps(board.results_gbps_narrow, board.results_gbps_wide, static_cast<size_t>(rows_.count),
+                         static_cast<size_t>(product.width));
         pass.parts.front().gbps = std::min(pass.parts.front().gbps.with[0], gbps);
         pass.parts.push_back({.bytes = sums * count_, .gbps = gbps});
         if (s_.sync == Sync::kLines) pass.parts.push_back({.compute_ns = line_ns(shared * count_, board)});

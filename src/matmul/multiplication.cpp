@@ -19,8 +19,10 @@ constexpr uint64_t kQuantisedPerNs = 1;
 // Activations that one thread quantises sooner than it could share them: some microseconds on an A76.
 constexpr size_t kElementsAlone = 16384;
 
-// Results that a thread turns into floats at a time: long enough to be worth the way to the queue.
+// Results that a thread turns into floats at a time: long enough to be worth the way to the queue. Those of few rows are waited
+// for.
 constexpr size_t kElementsPerShare = 65536;
+constexpr size_t kElementsPerBand = 8192;
 // Native results have four columns of a row side by side, rows next: a few rows at a time use whole cache
 // lines.
 constexpr size_t kShareAlignment = 4;
@@ -222,10 +224,15 @@ Status Multiplication::run(size_t round, size_t run) {
 }
 
 Multiplication::ShareCut Multiplication::cut_of(const RunStrip& strip, size_t rows) {
+    if (rows <= kFewResultRows) {
+        const size_t of_tile = rows * ceil_div(strip.columns, strip.tiles);
+        const size_t bands = rows == 1 ? 1 : ceil_div(of_tile, kElementsPerBand);
+        return {rows, strip.tiles, bands, strip.tiles * bands};
+    }
     const size_t fitting = std::max<size_t>(kElementsPerShare / std::max<size_t>(strip.columns, 1), 1);
     const size_t of_share = round_up(fitting, kShareAlignment);
-    if (rows <= of_share) return {of_share, strip.tiles, strip.tiles};
-    return {of_share, 1, ceil_div(rows, of_share)};
+    if (rows <= of_share) return {of_share, strip.tiles, 1, strip.tiles};
+    return {of_share, 1, 1, ceil_div(rows, of_share)};
 }
 
 void Multiplication::dequantise(size_t round, size_t share) {
@@ -234,14 +241,17 @@ void Multiplication::dequantise(size_t round, size_t share) {
     const RunStrip& strip = *at.strip;
     const RowChunk& chunk = cubes_->chunks[at.chunk];
     const ShareCut cut = cut_of(strip, chunk.count);
-    const size_t first = share / cut.tiles * cut.rows;
+    const size_t columns = cut.tiles * cut.bands;
+    const size_t first = share / columns * cut.rows, column = share % columns;
+    const StripPart part{columns > 1 ? strip.first_tile + column / cut.bands : SIZE_MAX, column % cut.bands,
+                         cut.bands};
     const RowSpan rows{round, first, std::min(cut.rows, chunk.count - first), first_row_ + chunk.m0 + first,
-                       cut.tiles > 1 ? strip.first_tile + share % cut.tiles : SIZE_MAX};
+                       part};
     if (epilogue_ != nullptr) return to_epilogue(rows);
-    add_results(rows, [&](const CellResult& cell) {
+    add_results(rows, [&](const CellResult& cell, const TileColumns& of_tile) {
         const WeightPlan& plan = batch_->weights[cell.product]->plan;
         float* const out = products_[batch_->positions[cell.product]].out;
-        return FloatRows{out + rows.m * plan.N + plan.tiles[cell.tile].n0, plan.N};
+        return FloatRows{out + rows.m * plan.N + plan.tiles[cell.tile].n0 + of_tile.first, plan.N};
     });
 }
 
@@ -251,7 +261,7 @@ void Multiplication::add_results(const RowSpan& rows, const TargetOf& target_of)
     const size_t first_cube = round.chunk * buffers_.shape.segments;
     const BoundRun* const bound = buffers_.bound.data() + buffers_.first_bound[rows.round];
     add_strip(
-        batch_->weights, *round.strip, rows.tile,
+        batch_->weights, *round.strip, rows.part,
         {rows.first, rows.count, cubes_->chunks[round.chunk].count, batch_->planes,
          cubes_->scales.data() + first_cube * kMaxRows, cubes_->sums.data() + first_cube * kMaxRows},
         [&](size_t run) { return bound[run].written; }, target_of);
@@ -264,15 +274,19 @@ void Multiplication::to_epilogue(const RowSpan& rows) const {
     const RunStrip& strip = *buffers_.shape.rounds[rows.round].strip;
     const std::vector<NTile>& tiles = batch_->plan().tiles;
     const size_t products = batch_->weights.size();
-    const bool one_tile = rows.tile != SIZE_MAX;
-    const size_t n = tiles[one_tile ? rows.tile : strip.cells.front().tile].n0;
-    const size_t columns = one_tile ? tiles[rows.tile].n_count : strip.columns / products;
-    if (memory.size() < rows.count * strip.columns) memory.resize(rows.count * strip.columns);
+    const bool all_tiles = rows.part.tile == SIZE_MAX;
+    const NTile& tile = tiles[all_tiles ? strip.cells.front().tile : rows.part.tile];
+    const TileColumns of_tile =
+        all_tiles ? TileColumns{0, strip.columns / products} : rows.part.columns_of(tile);
+    const size_t n = tile.n0 + of_tile.first, columns = of_tile.count;
+    if (columns == 0) return;
+    const size_t elements = rows.count * columns * products;
+    if (memory.size() < elements) memory.resize(elements);
     results.clear();
     for (size_t product = 0; product < products; ++product)
         results.push_back(memory.data() + product * rows.count * columns);
-    add_results(rows, [&](const CellResult& cell) {
-        return FloatRows{results[cell.product] + tiles[cell.tile].n0 - n, columns};
+    add_results(rows, [&](const CellResult& cell, const TileColumns& part) {
+        return FloatRows{results[cell.product] + tiles[cell.tile].n0 + part.first - n, columns};
     });
     epilogue_->apply({rows.m, rows.count, n, columns, results, columns});
 }

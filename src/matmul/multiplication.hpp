@@ -49,11 +49,12 @@ class Multiplication final : public Pipeline::Work {
     Status multiply(Epilogue* epilogue);
 
   private:
-    // How the results of a strip are cut into shares: by rows, and few rows by tiles as well, so that all
-    // threads have some.
+    // How the results of a strip are cut into shares: by rows. Few rows, which lie together, are cut by columns instead, so that
+    // all threads have some.
     struct ShareCut {
         size_t rows;
         size_t tiles;  // 1: not by tiles
+        size_t bands;  // of each tile
         size_t count;
     };
     static ShareCut cut_of(const RunStrip& strip, size_t rows);
@@ -61,8 +62,8 @@ class Multiplication final : public Pipeline::Work {
         size_t round;
         size_t first;  // of the chunk
         size_t count;
-        size_t m;     // the first, in the input
-        size_t tile;  // only this one's columns; SIZE_MAX: all
+        size_t m;  // the first, in the input
+        StripPart part;
     };
 
     Result<Target> multiply_batch();

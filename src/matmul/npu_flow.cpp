@@ -195,9 +195,9 @@ void NpuFlow::results(size_t group, size_t chunk, size_t first, size_t count,
         size_t result = batch.first_result;
         for (size_t strip = 0; strip < batch.strips.size(); ++strip) {
             add_strip(
-                batch.weights, batch.strips[strip], SIZE_MAX, rows,
+                batch.weights, batch.strips[strip], StripPart{}, rows,
                 [&](size_t run) { return state.results[result + run]; },
-                [&](const CellResult& cell) {
+                [&](const CellResult& cell, const TileColumns&) {
                     const FloatRows& target = targets[batch.positions[cell.product]];
                     return FloatRows{target.data + batch.weights[cell.product]->plan.tiles[cell.tile].n0,
                                      target.stride};

@@ -58,8 +58,7 @@ size_t most_segment_k(NpuArithmetic arithmetic) {
 
 double results_gbps(double narrow_gbps, double wide_gbps, size_t rows, size_t width) {
     constexpr double kNarrow = 2560, kWide = 10240;
-    constexpr size_t kFewRows = 16;  // lie together
-    if (rows < kFewRows) return narrow_gbps;
+    if (rows <= kFewResultRows) return narrow_gbps;
     const double wide = std::clamp((static_cast<double>(width) - kNarrow) / (kWide - kNarrow), 0.0, 1.0);
     return 1 / ((1 - wide) / narrow_gbps + wide / wide_gbps);
 }

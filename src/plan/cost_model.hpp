@@ -84,8 +84,9 @@ double dequantise_ns(const BoardRates& rates, NpuArithmetic arithmetic, size_t r
                      size_t segments, size_t width);
 
 // How fast results of `width` columns become floats, of the rates for narrow and for wide ones (2560 columns
-// and fewer, 10,240 and more): the time of a byte grows evenly in between. A few rows are as fast as narrow
-// ones.
+// and fewer, 10,240 and more): the time of a byte grows evenly in between. Few rows of activations are as fast as narrow
+// ones: they lie together, and are read from start to end.
+inline constexpr size_t kFewResultRows = 16;
 double results_gbps(double narrow_gbps, double wide_gbps, size_t rows, size_t width);
 
 // Rows of activations of K elements that a core's buffer holds at a time: weights pass by once for each such

@@ -39,8 +39,8 @@ double around_us(const WeightPlan& plan, size_t rows, size_t widest, const Board
     const double sums = m * planes * static_cast<double>(plan.segments.size() * plan.N) *
                         (dtype_bits(result_type(arithmetic)) / 8.0);
     const double floats = m * static_cast<double>(plan.N) * sizeof(float);
-    const double gbps = results_gbps(rates.results_gbps, rates.wide_results_gbps, rows * plan.recipe.planes,
-                                     std::min(widest, plan.N));
+    const double gbps =
+        results_gbps(rates.results_gbps, rates.wide_results_gbps, rows, std::min(widest, plan.N));
     const double results = (sums / gbps + floats / std::min(gbps, rates.cpu_gbps)) / strips;
     const double in = m * static_cast<double>(plan.K) *
                       (sizeof(float) + planes * dtype_bits(operand_type(arithmetic)) / 8.0);

@@ -82,11 +82,10 @@ void add_far_channels(const CubeToRows<Element>& rows, std::span<const FarChanne
     }
 }
 
-// `native`: what a run wrote for the cell.
+// `native`: what a run wrote for these columns of the cell.
 template <typename Element>
-void add_planes(const PackedWeight& weight, const CellResult& cell, const Element* native,
+void add_planes(const PackedWeight& weight, const CellResult& cell, const NTile& tile, const Element* native,
                 const RunResult& result, const ResultRows& rows, const FloatRows& target) {
-    const NTile& tile = weight.plan.tiles[cell.tile];
     const bool prepared = is_prepared(weight);
     for (size_t plane = 0; plane < rows.planes; ++plane) {
         const size_t m0 = plane * rows.chunk_rows + rows.first;
@@ -108,12 +107,11 @@ void add_planes(const PackedWeight& weight, const CellResult& cell, const Elemen
 }
 
 // As add_planes() for digits, which are put together first, some rows and columns at a time.
-void add_digits(const PackedWeight& weight, const CellResult& cell, const int16_t* native,
+void add_digits(const PackedWeight& weight, const CellResult& cell, const NTile& tile, const int16_t* native,
                 const RunResult& result, const ResultRows& rows, const FloatRows& target) {
     constexpr size_t kRows = 16;
     constexpr size_t kColumns = 128;  // whole atoms
     alignas(64) int32_t joined[kRows * kColumns];
-    const NTile& tile = weight.plan.tiles[cell.tile];
     const bool stores = cell.segment == 0 && !is_prepared(weight);
     for (size_t n = 0; n < tile.n_count; n += kColumns) {
         const NTile block{tile.n0 + n, std::min(kColumns, tile.n_count - n), 0};
@@ -146,19 +144,35 @@ void add_digits(const PackedWeight& weight, const CellResult& cell, const int16_
 
 }  // namespace
 
-void add_cell(const PackedWeight& weight, const CellResult& cell, const RunResult& result,
-              const ResultRows& rows, const FloatRows& target) {
-    const NTile& tile = weight.plan.tiles[cell.tile];
-    if (cell.segment == 0 && is_prepared(weight)) prepare(weight, tile, rows, target);
+TileColumns StripPart::columns_of(const NTile& of) const {
+    if (bands == 1) return {0, of.n_count};
+    constexpr size_t kAlignment = 64;  // whole lines of results and of floats
+    const size_t step = round_up(ceil_div(of.n_count, bands), kAlignment);
+    const size_t first = std::min(band * step, of.n_count);
+    return {first, std::min(step, of.n_count - first)};
+}
+
+// Both planes of some columns before the next columns: the results are read from start to end, and the floats between them
+// stay in the cache.
+void add_cell(const PackedWeight& weight, const CellResult& cell, const TileColumns& columns,
+              const RunResult& result, const ResultRows& rows, const FloatRows& target) {
+    constexpr size_t kColumnsOfPlanes = 512;
     const NpuArithmetic arithmetic = weight.plan.recipe.arithmetic;
-    const std::byte* const data =
-        result.data + dtype_bytes(result_type(arithmetic), cell.column * result.rows);
-    if (arithmetic == NpuArithmetic::kInt4) {
-        add_digits(weight, cell, reinterpret_cast<const int16_t*>(data), result, rows, target);
-    } else if (arithmetic == NpuArithmetic::kInt8) {
-        add_planes(weight, cell, reinterpret_cast<const int32_t*>(data), result, rows, target);
-    } else {
-        add_planes(weight, cell, reinterpret_cast<const float*>(data), result, rows, target);
+    const size_t n0 = weight.plan.tiles[cell.tile].n0 + columns.first;
+    const size_t step = rows.planes > 1 ? kColumnsOfPlanes : columns.count;
+    for (size_t n = 0; n < columns.count; n += step) {
+        const NTile block{n0 + n, std::min(step, columns.count - n), 0};
+        const FloatRows out{target.data + n, target.stride};
+        if (cell.segment == 0 && is_prepared(weight)) prepare(weight, block, rows, out);
+        const size_t before = (cell.column + columns.first + n) * result.rows;
+        const std::byte* const data = result.data + dtype_bytes(result_type(arithmetic), before);
+        if (arithmetic == NpuArithmetic::kInt4) {
+            add_digits(weight, cell, block, reinterpret_cast<const int16_t*>(data), result, rows, out);
+        } else if (arithmetic == NpuArithmetic::kInt8) {
+            add_planes(weight, cell, block, reinterpret_cast<const int32_t*>(data), result, rows, out);
+        } else {
+            add_planes(weight, cell, block, reinterpret_cast<const float*>(data), result, rows, out);
+        }
     }
 }
 

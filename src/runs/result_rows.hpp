@@ -29,24 +29,45 @@ struct RunResult {
     size_t rows = 0;  // of the cube
 };
 
-// Where floats go: the first of the rows, from the first column of the cell's tile on.
+// Where floats go: the first of the rows, from the first of the columns on.
 struct FloatRows {
     float* data = nullptr;
     size_t stride = 0;
 };
 
-// Adds a cell's part of the rows to `target`; its first segment writes anew, bias included.
-void add_cell(const PackedWeight& weight, const CellResult& cell, const RunResult& result,
-              const ResultRows& rows, const FloatRows& target);
+// Some columns of a tile.
+struct TileColumns {
+    size_t first = 0;  // of the tile; a multiple of 64
+    size_t count = 0;
+};
 
-// All cells of a strip, or only those of one tile. `result_of` gives what a run of the strip has written,
-// `target_of` where a cell's floats go.
+// Which columns of a strip: all, or those of one tile, or of `bands` equal parts of that one.
+struct StripPart {
+    size_t tile = SIZE_MAX;  // all
+    size_t band = 0;
+    size_t bands = 1;
+
+    // Of a tile that the part has. The last ones may be empty.
+    TileColumns columns_of(const NTile& of) const;
+};
+
+// Adds a cell's part of the rows to `target`, which begins with the first of the columns; the first segment writes anew,
+// bias included.
+void add_cell(const PackedWeight& weight, const CellResult& cell, const TileColumns& columns,
+              const RunResult& result, const ResultRows& rows, const FloatRows& target);
+
+// The cells of a strip. `result_of` gives what a run of the strip has written, `target_of` where the floats of such columns
+// of a cell go.
 template <typename ResultOf, typename TargetOf>
-void add_strip(const std::vector<const PackedWeight*>& weights, const RunStrip& strip, size_t tile,
+void add_strip(const std::vector<const PackedWeight*>& weights, const RunStrip& strip, const StripPart& part,
                const ResultRows& rows, const ResultOf& result_of, const TargetOf& target_of) {
-    for (const CellResult& cell : strip.cells)
-        if (tile == SIZE_MAX || tile == cell.tile)
-            add_cell(*weights[cell.product], cell, result_of(cell.run), rows, target_of(cell));
+    for (const CellResult& cell : strip.cells) {
+        if (part.tile != SIZE_MAX && part.tile != cell.tile) continue;
+        const PackedWeight& weight = *weights[cell.product];
+        const TileColumns columns = part.columns_of(weight.plan.tiles[cell.tile]);
+        if (columns.count > 0)
+            add_cell(weight, cell, columns, result_of(cell.run), rows, target_of(cell, columns));
+    }
 }
 
 }  // namespace rknpu2
