@@ -2,8 +2,9 @@
 #include "base/key_values.hpp"
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
-#include <cstdlib>
+#include <iterator>
 #include <sstream>
 
 #include "base/format.hpp"
@@ -44,11 +45,17 @@ Result<std::vector<KeyValue>> parse_key_values(const std::string& text, const st
 }
 
 std::optional<double> parse_number(const std::string& text) {
-    char* end = nullptr;
-    const double value = std::strtod(text.c_str(), &end);
-    // A zero byte in the middle ends a C string, but not a value.
-    if (text.empty() || end != text.c_str() + text.size() || !std::isfinite(value)) return std::nullopt;
+    double value = 0;
+    const char* const end = text.data() + text.size();
+    const auto [read, error] = std::from_chars(text.data(), end, value);
+    if (error != std::errc() || read != end || !std::isfinite(value)) return std::nullopt;
     return value;
+}
+
+std::string number_text(double value) {
+    constexpr int kDigits = 7;
+    char text[32];
+    return {text, std::to_chars(text, std::end(text), value, std::chars_format::general, kDigits).ptr};
 }
 
 }  // namespace rknpu2

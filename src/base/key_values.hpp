@@ -26,8 +26,10 @@ Result<std::vector<KeyValue>> parse_key_values(const std::string& text, const st
 // Returns kInvalidArgument with "file:line: what", made printable.
 Status wrong_line(const std::string& file, int line, const std::string& what);
 
-// The whole text as a finite number.
+// The whole text as a finite number, with a point whatever the host's locale says.
 std::optional<double> parse_number(const std::string& text);
+// Such a number as text, to seven digits.
+std::string number_text(double value);
 
 // The whole text as an int: decimal digits, with a minus in front if need be, and nothing else; nullopt for any other text, and for a
 // number that an int does not hold.

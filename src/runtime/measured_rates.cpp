@@ -32,10 +32,6 @@ Status check_value(const Info& info, std::optional<double> value, const std::str
                                                  info.name, text.c_str(), info.low, info.high)};
 }
 
-std::string number_text(double value) {
-    return format("%.7g", value);
-}
-
 }  // namespace
 
 Result<bool> MeasuredRates::take(const KeyValue& entry) {
