@@ -254,6 +254,7 @@ class DoctorBoardProfile : public ::testing::Test {
         while (report_.readings.size() < probes().size())
             report_.readings.push_back(
                 not_tried(probes()[report_.readings.size()], {StepState::kLeftOut, "left out"}));
+        wide() = make("wide-n", {{"fp16", 32768, 0, ""}, {"int8", 131072, 0, ""}});
         config_.profile_directory = board_.root() + "/home/.config/ggml-rknpu2";
     }
     Result<std::string> place(const std::string& option = "") const {
@@ -262,6 +263,8 @@ class DoctorBoardProfile : public ::testing::Test {
     Status write(const std::string& option = "") {
         return write_board_profile(place(option), report_, board_.root());
     }
+
+    Reading& wide() { return *std::ranges::find(report_.readings, "wide-n", &Reading::id); }
 
     test::FakeBoard board_;
     Config config_;
@@ -300,10 +303,8 @@ TEST_F(DoctorBoardProfile, RatesOfTheNpuAreThere) {
 
 // Where wide runs are wrong, or end the process, the plug-in is told not to make them.
 TEST_F(DoctorBoardProfile, ColumnsAreThereWhereWideRunsAreNotRight) {
-    const auto columns = [&](const Reading& wide) {
-        for (Reading& reading : report_.readings) {
-            if (reading.id == "wide-n") reading = wide;
-        }
+    const auto columns = [&](const Reading& found) {
+        wide() = found;
         EXPECT_TRUE(write().ok());
         return choose_board_profile(config_, report_.runtime, board_.root()).columns;
     };
@@ -311,9 +312,23 @@ TEST_F(DoctorBoardProfile, ColumnsAreThereWhereWideRunsAreNotRight) {
     EXPECT_EQ(columns(make("wide-n", {{"fp16", 8192, 0, ""}, {"int8", 131072, 0, ""}})), 8192);
     EXPECT_EQ(columns(make("wide-n", {{"fp16", 32768, 0, ""}, {"int8", 4096, 0, ""}})), 4096);
     EXPECT_EQ(columns(make("wide-n", {{"fp16", 0, 0, ""}, {"int8", 131072, 0, ""}})), 4096);
-    const Probe* const wide = &probe("wide-n");
-    EXPECT_EQ(columns(not_tried(*wide, {StepState::kCrashed, "ended by signal 6"})), 4096);
-    EXPECT_EQ(columns(not_tried(*wide, {StepState::kLeftOut, "left out"})), 0);
+    EXPECT_EQ(columns(not_tried(probe("wide-n"), {StepState::kCrashed, "ended by signal 6"})), 4096);
+}
+
+// Too much went wrong before it could be tried: what an earlier doctor has found stays.
+TEST_F(DoctorBoardProfile, WhatWasLeftOutReplacesNothing) {
+    wide() = not_tried(probe("wide-n"), {StepState::kLeftOut, "left out"});
+    EXPECT_EQ(place().status().message(), "how wide runs may be could not be tried out");
+    EXPECT_EQ(place("/some/file").ok(), false);
+    report_.quick = true;
+    EXPECT_EQ(place("/some/file").value(), "/some/file");
+    report_.quick = false;
+    wide() = make("wide-n", {{"fp16", 32768, 0, ""}});
+    EXPECT_TRUE(place().ok());
+    for (Reading& reading : report_.readings)
+        if (reading.id == "slab-sync")
+            reading = not_tried(probe("slab-sync"), {StepState::kLeftOut, "left out"});
+    EXPECT_EQ(place().status().message(), "what tells whether a strategy is right could not be tried out");
 }
 
 TEST_F(DoctorBoardProfile, WhatIsReplacedIsSaid) {
