@@ -59,8 +59,9 @@ std::string facts_table(const MachineReport& report) {
     } else {
         table.add({"runtime", "none: " + printable(report.runtime_error)});
     }
-    const std::string nodes = joined(npu_device_nodes());
-    table.add({"device nodes", nodes.empty() ? "none of the rknpu kernel driver" : nodes});
+    const std::vector<std::string> nodes = npu_device_nodes();
+    table.add({"device nodes", nodes.empty() ? "none of the rknpu kernel driver" : joined(nodes)});
+    if (const Status access = check_access(nodes); !access.ok()) table.add({"", access.message()});
     if (has_rocket_driver()) {
         table.add({"rocket", "the mainline kernel driver is here; librknnrt.so does not work with it"});
     }

@@ -51,8 +51,18 @@ std::vector<std::string> npu_device_nodes() {
 }
 
 bool may_use_any(const std::vector<std::string>& nodes) {
-    return std::any_of(nodes.begin(), nodes.end(),
-                       [](const std::string& node) { return access(node.c_str(), R_OK | W_OK) == 0; });
+    const auto is_render = [](const std::string& node) { return node.find("/renderD") != std::string::npos; };
+    const bool only_render = std::ranges::all_of(nodes, is_render);
+    return std::ranges::any_of(nodes, [&](const std::string& node) {
+        return (only_render || !is_render(node)) && access(node.c_str(), R_OK | W_OK) == 0;
+    });
+}
+
+Status check_access(const std::vector<std::string>& nodes) {
+    if (nodes.empty() || may_use_any(nodes)) return {};
+    return {StatusCode::kDeviceUnavailable,
+            format("this user may not read and write %s: join its group, mostly video, and log in again",
+                   nodes.front().c_str())};
 }
 
 bool has_rocket_driver() {

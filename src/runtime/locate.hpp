@@ -14,7 +14,10 @@ std::vector<std::string> npu_device_nodes();
 
 // The kernel driver behind a folder of /sys/class/drm, in lower case; empty: unknown.
 std::string driver_of(const std::string& node);
+// May this user read and write one of the nodes? The runtime opens cards: render nodes count only where there is nothing else.
 bool may_use_any(const std::vector<std::string>& nodes);
+// Fine if so, or if there are none; else kDeviceUnavailable, with what to do.
+Status check_access(const std::vector<std::string>& nodes);
 
 // Is there the mainline kernel driver (rocket, /dev/accel/accel*)? librknnrt does not work with it.
 bool has_rocket_driver();

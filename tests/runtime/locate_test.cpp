@@ -117,6 +117,14 @@ TEST_F(LocateTest, ANodeThatMayNotBeUsedIsNone) {
     EXPECT_FALSE(may_use_any({}));
     EXPECT_FALSE(may_use_any({missing}));
     EXPECT_TRUE(may_use_any({missing, node}));
+    const std::string render = (folder_ / "renderD128").string();
+    std::ofstream(render) << "";
+    EXPECT_FALSE(may_use_any({missing, render})) << "the runtime opens the card";
+    EXPECT_TRUE(may_use_any({render}));
+    EXPECT_TRUE(check_access({}).ok());
+    EXPECT_TRUE(check_access({missing, node}).ok());
+    EXPECT_THAT(check_access({missing, render}).message(),
+                HasSubstr("this user may not read and write " + missing));
 }
 
 }  // namespace
