@@ -85,7 +85,7 @@ void free_backend(ggml_backend_t backend) noexcept {
 void note_writes(const Backend& backend, const Step& step) {
     for (int i = step.first; i < step.last; ++i) {
         const ggml_tensor* const node = backend.plan.graph->nodes[i];
-        if (is_no_op(backend.host.ggml.op(node))) continue;
+        if (!backend.host.ggml.computes(node)) continue;
         for_each_written(backend.host.ggml, node,
                          [&](const ggml_tensor* tensor) { note_write(backend.host, tensor); });
     }
@@ -95,7 +95,7 @@ void note_writes(const Backend& backend, const Step& step) {
 Status prepare(const Backend& backend, const Step& step) {
     for (int i = step.first; i < step.last; ++i) {
         const ggml_tensor* const node = backend.plan.graph->nodes[i];
-        if (is_no_op(backend.host.ggml.op(node))) continue;
+        if (!backend.host.ggml.computes(node)) continue;
         for (const ggml_tensor* const source : node->src) {
             const Buffer* const buffer =
                 source != nullptr ? our_buffer(backend.host, source->buffer) : nullptr;
@@ -128,7 +128,8 @@ Status run_on_cpu(Backend& backend, const Step& step) {
     for (size_t i = 0; i < decisions.size(); ++i) {
         const ggml_tensor* const node = graph->nodes[step.first + static_cast<int>(i)];
         const Op op = host.ggml.op(node);
-        if (!is_no_op(op)) ++host.counters->cpu_nodes;
+        if (decisions[i].target == Target::kNone) continue;
+        ++host.counters->cpu_nodes;
         if (is_matmul(op)) count_on_cpu(host, node, decisions[i]);
         if (op == Op::kFlashAttention) host.counters->add_attention_on_cpu(decisions[i].attention);
     }

@@ -124,6 +124,7 @@ class Plugin {
         Host& host = *known.host;
         host.library = library;
         host.ggml = ggml;
+        host.ggml.marks_wanted = marks_wanted_nodes(ggml);
         host.abi = abi.value();
         host.counters = &counters_;
         if (!first_host_) {
@@ -191,7 +192,10 @@ class Plugin {
         const std::vector<std::string> nodes = npu_device_nodes();
         const bool patient = !simulated && (nodes.empty() || may_use_any(nodes));
         auto wait = std::make_unique<StartWait>(std::chrono::seconds(patient ? config_.start_wait : 0));
-        std::unique_ptr<NpuRuntime> runtime = RKNPU2_TAKE(open_rknn_runtime(path, wait.get()));
+        Result<std::unique_ptr<NpuRuntime>> opened = open_rknn_runtime(path, wait.get());
+        if (const Status access = check_access(nodes); !opened.ok() && !simulated && !access.ok())
+            return opened.status().with_context(access.message());
+        std::unique_ptr<NpuRuntime> runtime = RKNPU2_TAKE(std::move(opened));
         const BoardProfileChoice profile = choose_board_profile(config_, runtime->info());
         profile_rates_ = rates_of_cores(profile.rates, config_.cores);
         for (const std::string& warning : profile.warnings)

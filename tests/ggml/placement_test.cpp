@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Where plain matrices of a graph are multiplied with GGML_RKNPU2_MATRICES=auto.
+#include <gmock/gmock.h>
+
 #include "ggml/cpu/inner_cpu.hpp"
 #include "ggml/plan_fixture.hpp"
 #include "system/system_memory.hpp"
@@ -107,6 +109,15 @@ TEST_F(PlacementTest, MemoryIsPromisedOnce) {
     pretend_weights_of(room / 10 * 3);
     EXPECT_EQ(steps(), kNpuHasAll);
     EXPECT_EQ(weights_buffer().forms.load(), Buffer::Forms::kPacked);
+}
+
+// Nothing is refused for that: other programs may end, or give memory back.
+TEST_F(PlacementTest, WeightsThatDoNotFitAreTold) {
+    pretend_weights_of(size_t{64} << 20);
+    EXPECT_TRUE(memory_to_pack(host_).ok());
+    pretend_weights_of(size_t{1} << 50);
+    EXPECT_THAT(memory_to_pack(host_).message(),
+                ::testing::MatchesRegex("take [0-9]+ MiB when they are packed, and [0-9]+ MiB are free"));
 }
 
 // A host that asks again and again, and experts that stay as they are stored.

@@ -214,7 +214,7 @@ std::string PlanFixture::steps(bool knows_uses) {
         }
         const bool cpu = step.kind == Step::Kind::kCpu;
         for (int i = step.first; cpu && i < step.last; ++i)
-            if (!is_no_op(host_.ggml.op(nodes_[static_cast<size_t>(i)])))
+            if (host_.ggml.computes(nodes_[static_cast<size_t>(i)]))
                 parts.emplace_back(nodes_[static_cast<size_t>(i)]->name);
         for (const ggml_tensor* const member : step.members)
             parts.emplace_back(member->name);

@@ -73,6 +73,24 @@ TEST_F(PlanTest, AFunctionOfTheUsersMayHaveWrittenThem) {
     EXPECT_EQ(steps(), "group(q) cpu(custom) group(k)");
 }
 
+// A graph may have branches of which one is selected. Hosts mark what is wanted; older ones mark nothing.
+TEST_F(PlanTest, WhatIsNotSelectedIsNotComputed) {
+    ggml_tensor* const x = input("x", {kK, kRows});
+    ggml_tensor* const q = matmul("q", weight("wq", kK, 32), x);
+    ggml_tensor* const k = matmul("k", weight("wk", kK, 32), x);
+    ggml_tensor* const first = like(Op::kSqr, "first", {q});
+    ggml_tensor* const other = like(Op::kSqr, "other", {k});
+    ggml_tensor* const end = like(Op::kSqr, "end", {first});
+    EXPECT_EQ(steps(), "group(q k) cpu(first other end)");
+    host_.ggml.marks_wanted = true;
+    EXPECT_EQ(steps(), "");
+    for (ggml_tensor* const wanted : {q, first, end})
+        wanted->flags |= GGML_TENSOR_FLAG_COMPUTE;
+    EXPECT_EQ(steps(), "group(q) cpu(first end)");
+    EXPECT_EQ(decision(k).target, Target::kNone);
+    EXPECT_EQ(decision(other).target, Target::kNone);
+}
+
 TEST_F(PlanTest, AGateNeedsBothForItself) {
     const auto make = [&](bool read_again, bool output, bool last, bool over_input) {
         ggml_tensor* const x = input("x", {128, kRows});

@@ -86,6 +86,29 @@ TEST_F(SharedActivationsTest, TheSameInput) {
     check(x_, 1.0F);
 }
 
+// One of two products is selected. A host that does not mark what is wanted wants both.
+TEST_F(SharedActivationsTest, AProductThatIsNotSelectedIsNotWritten) {
+    const HostFunctions& ggml = host_->ggml;
+    ggml_cgraph* const graph = ggml.ggml_new_graph(context_.get());
+    ggml_tensor* products[2];
+    for (size_t i = 0; i < 2; ++i) {
+        products[i] = ggml.ggml_mul_mat(context_.get(), weight_[i], x_);
+        ggml.ggml_build_forward_expand(graph, products[i]);
+    }
+    if ((products[0]->flags & GGML_TENSOR_FLAG_COMPUTE) == 0) GTEST_SKIP() << "this host marks nothing";
+    products[1]->flags &= ~GGML_TENSOR_FLAG_COMPUTE;
+    const BufferPtr buffer = allocate(context_.get());
+    const std::vector<float> a = random_floats(random_, kM * kK), before(kM * kN, 7.0F);
+    ggml.ggml_backend_tensor_set(x_, a.data(), 0, a.size() * sizeof(float));
+    ggml.ggml_backend_tensor_set(products[1], before.data(), 0, before.size() * sizeof(float));
+    ASSERT_EQ(ggml.ggml_backend_graph_compute(backend_.get(), graph), GGML_STATUS_SUCCESS);
+    std::vector<float> out(kM * kN), untouched(kM * kN);
+    ggml.ggml_backend_tensor_get(products[0], out.data(), 0, out.size() * sizeof(float));
+    ggml.ggml_backend_tensor_get(products[1], untouched.data(), 0, out.size() * sizeof(float));
+    EXPECT_LT(relative_error(*host_, GGML_TYPE_F32, {kM, kN, kK}, bytes_[0], a, out), kSmall);
+    EXPECT_EQ(untouched, before);
+}
+
 // Neither the address nor the shape changes, but the numbers do.
 TEST_F(SharedActivationsTest, AnInputThatIsScaledInPlaceBetweenTheProducts) {
     check(host_->ggml.ggml_scale_inplace(context_.get(), x_, 3.0F), 3.0F);

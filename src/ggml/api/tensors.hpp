@@ -29,7 +29,12 @@ enum ggml_type : uint32_t {
 
 enum ggml_op : uint32_t {};
 
-enum ggml_tensor_flag : int32_t { GGML_TENSOR_FLAG_OUTPUT = 2, GGML_TENSOR_FLAG_PARAM = 4 };
+// COMPUTE: a node of a graph whose result is wanted. Older hosts set it nowhere (GgmlFunctions::marks_wanted).
+enum ggml_tensor_flag : int32_t {
+    GGML_TENSOR_FLAG_OUTPUT = 2,
+    GGML_TENSOR_FLAG_PARAM = 4,
+    GGML_TENSOR_FLAG_COMPUTE = 16,
+};
 
 enum ggml_status : int32_t {
     GGML_STATUS_ALLOC_FAILED = -2,

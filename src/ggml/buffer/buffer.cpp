@@ -157,6 +157,15 @@ ggml_backend_buffer_t alloc_buffer(ggml_backend_buffer_type_t type, size_t size)
 Result<std::shared_ptr<const PackedWeight>> packed_weight(Host& host, const ggml_tensor* op, int expert,
                                                           ReservedWeight* reserved) {
     Buffer& buffer = *our_buffer(host, op->src[0]->buffer);
+    if (expert < 0 && !buffer.is_begun.exchange(true)) {
+        const Status memory = memory_to_pack(host);
+        if (!memory.ok())
+            log(LogLevel::kWarning,
+                "%s and the weights after it %s: the system may end the process; give the NPU fewer layers "
+                "(-ngl), or take "
+                "a smaller model",
+                op->src[0]->name, memory.message().c_str());
+    }
     return buffer.weights.get(key_of(host, buffer, op, expert), [&] {
         auto packed = reserved == nullptr ? host.npu->pack(weight_source(host, op, expert))
                                           : host.npu->pack(std::move(*reserved));
@@ -258,6 +267,13 @@ size_t promised_bytes(Host& host) {
 size_t bytes_to_pack(Host& host) {
     const double plain = static_cast<double>(waiting_raw_bytes(host)) * host.forecast.ratio();
     return static_cast<size_t>(plain) + promised_bytes(host);
+}
+
+Status memory_to_pack(Host& host) {
+    const size_t bytes = bytes_to_pack(host), available = system_memory().available;
+    if (bytes <= available || available == 0) return {};
+    return {StatusCode::kOutOfMemory,
+            format("take %zu MiB when they are packed, and %zu MiB are free", bytes >> 20, available >> 20)};
 }
 
 Buffer* our_buffer(const Host& host, const ggml_backend_buffer* buffer) {

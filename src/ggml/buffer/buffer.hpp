@@ -31,6 +31,7 @@ struct Buffer {
     std::byte* base = nullptr;
     bool shared_file_mapping = false;   // pages may be given back once they are packed
     std::atomic<bool> poisoned{false};  // a write failed: its content is not to be trusted
+    std::atomic<bool> is_begun{false};  // packing its plain matrices
     WeightStore<std::shared_ptr<const PackedWeight>> weights;
     WeightStore<CpuCopy> copies;
     // May its plain matrices be kept in both forms (ggml/graph/placement.hpp)? Not known before a graph has them.
@@ -79,6 +80,9 @@ bool may_hold_packed(Host& host, const ggml_tensor* stack, size_t packed_bytes);
 size_t waiting_raw_bytes(Host& host);
 size_t promised_bytes(Host& host);
 size_t bytes_to_pack(Host& host);
+
+// Is there memory for all that waits to be packed? kOutOfMemory: "take 9000 MiB when they are packed, and 7000 MiB are free".
+Status memory_to_pack(Host& host);
 
 // A node of a graph writes `tensor`: drops what was derived from those bytes.
 void note_write(const Host& host, const ggml_tensor* tensor);

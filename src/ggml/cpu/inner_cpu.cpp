@@ -226,6 +226,7 @@ ggml_tensor* InnerCpu::stand_in(ggml_tensor* node, const NodeDecision& decision)
 void InnerCpu::use_stand_ins(ggml_cgraph& part, std::span<const NodeDecision> decisions) {
     bool are_own = false;  // the nodes, or are they the host's?
     for (size_t i = 0; i < decisions.size(); ++i) {
+        if (decisions[i].target == Target::kNone) continue;
         ggml_tensor* const instead = stand_in(part.nodes[i], decisions[i]);
         if (instead == part.nodes[i]) continue;
         if (!are_own) {
@@ -250,7 +251,7 @@ ggml_status InnerCpu::compute(ggml_cgraph* graph, int first, int last,
     }
     int64_t elements = 0;
     for (int i = first; i < last; ++i)
-        if (!is_no_op(host_.ggml.op(graph->nodes[i]))) elements += elements_of(host_.ggml, graph->nodes[i]);
+        if (host_.ggml.computes(graph->nodes[i])) elements += elements_of(host_.ggml, graph->nodes[i]);
     const auto threads =
         static_cast<int>(std::clamp<int64_t>(elements / kElementsPerThread, 1, granted_threads_));
     if (threads != current_threads_) set_cpu_threads(host_, backend_, threads);

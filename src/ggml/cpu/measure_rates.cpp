@@ -23,9 +23,6 @@ constexpr int64_t kK = 4096;
 constexpr int64_t kSmall = 256, kLarge = 4096;  // columns
 constexpr int64_t kSeveral = 16;                // rows
 
-// GGML_TENSOR_FLAG_COMPUTE: without it the ggml of today computes nothing. Whether something was computed is looked at.
-constexpr int32_t kCompute = 16;
-
 double now_us() {
     const auto since = std::chrono::steady_clock::now().time_since_epoch();
     return std::chrono::duration<double, std::micro>(since).count();
@@ -68,7 +65,7 @@ class MadeProduct {
             made(GGML_TYPE_F32, static_cast<size_t>(columns) * sizeof(float), columns, rows, results_.data());
         rows_->nb[0] = product_->nb[0] = sizeof(float);
         product_->op = host.ggml.operations.number_of(Op::kMatMul);
-        product_->flags = kCompute;
+        product_->flags = GGML_TENSOR_FLAG_COMPUTE;  // else today's ggml computes nothing
         product_->src[0] = weight_.get();
         product_->src[1] = rows_.get();
     }

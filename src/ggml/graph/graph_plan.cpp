@@ -19,7 +19,10 @@ namespace {
 NodeDecision decide(Host& host, const ggml_tensor* node) {
     NodeDecision decision;
     const Op op = host.ggml.op(node);
-    if (is_no_op(op)) decision.target = Target::kNone;
+    if (!host.ggml.computes(node)) {
+        decision.target = Target::kNone;
+        return decision;
+    }
     if (op == Op::kFlashAttention) {
         decision.attention = choose_attention(host, node);
         if (decision.attention == AttentionReason::kOnNpu) decision.target = Target::kNpu;

@@ -40,7 +40,7 @@ class Placement {
                 const auto [at, fresh] = by_activations.try_emplace(node(i)->src[1], units_.size());
                 if (fresh) units_.emplace_back();
                 units_[at->second].products.push_back(i);
-            } else if (is_matmul(host.ggml.op(node(i)))) {
+            } else if (decision.target != Target::kNone && is_matmul(host.ggml.op(node(i)))) {
                 const bool npu = decision.target == Target::kNpu;
                 const WayPoint fixed{
                     .may_npu = npu, .may_cpu = !npu, .by_team = is_for_team(host.ggml, node(i))};

@@ -17,6 +17,7 @@ namespace rknpu2 {
 struct GgmlFunctions {
     Operations operations;
     size_t tensor_bytes = sizeof(ggml_tensor);  // of the host's tensors
+    bool marks_wanted = false;                  // does the host mark the nodes that a graph is to compute?
 #define X(name) decltype(&::name) name = nullptr;
 #define OPTIONAL(name) X(name)
 #include "ggml/host/ggml_imports.inc"
@@ -25,6 +26,10 @@ struct GgmlFunctions {
 
     Op op(const ggml_tensor* node) const {
         return operations.of(node);
+    }
+    // Does the node compute something? One without data to move does not, nor does one of a branch that is not selected.
+    bool computes(const ggml_tensor* node) const {
+        return !is_no_op(op(node)) && (!marks_wanted || (node->flags & GGML_TENSOR_FLAG_COMPUTE) != 0);
     }
 };
 

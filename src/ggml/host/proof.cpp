@@ -81,6 +81,7 @@ Status prove_node(const Made& made) {
                 "a tensor's sources");
     RKNPU2_FACT(made.view->view_src == made.activations && made.view->view_offs == 256, "a view");
     const int32_t before = product.flags;
+    RKNPU2_FACT(before == 0 || before == GGML_TENSOR_FLAG_COMPUTE, "the flag of a node to compute");
     made.ggml.ggml_set_output(made.product);
     RKNPU2_FACT(product.flags == before + GGML_TENSOR_FLAG_OUTPUT, "the flag of an output");
     made.ggml.ggml_set_param(made.weight);
@@ -184,6 +185,14 @@ Result<const Abi*> prove_abi(const GgmlFunctions& ggml) {
         last = differs(table);
     }
     return last;
+}
+
+bool marks_wanted_nodes(const GgmlFunctions& ggml) {
+    Made made(ggml);
+    if (made.context == nullptr) return false;
+    make_leaves(made);
+    make_nodes(made);
+    return made.product->flags == GGML_TENSOR_FLAG_COMPUTE;
 }
 
 }  // namespace rknpu2

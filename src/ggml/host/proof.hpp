@@ -18,4 +18,7 @@ namespace rknpu2 {
 // "it differs from ggml 0.9.3 to 0.9.11 and 0.11.0 to 0.25.3 in a tensor's name".
 Result<const Abi*> prove_abi(const GgmlFunctions& ggml);
 
+// Does the host, which is proven, mark what is to be computed (GGML_TENSOR_FLAG_COMPUTE)?
+bool marks_wanted_nodes(const GgmlFunctions& ggml);
+
 }  // namespace rknpu2
