@@ -77,7 +77,7 @@ progress_weights() { grep -oE 'sensitivity: [0-9]+ of [0-9]+ weights' "$1" | tai
 # Sets KIND, CAUSAL and CONTEXT to what rknpu2-info says of the model.
 look_at_model() {
     local report
-    report=$("$RKNPU2_ROOT/build/release/bin/rknpu2-info" --json "$MODEL" 2>&1) || die "rknpu2-info: ${report#rknpu2-info: }"
+    report=$(env -u GGML_RKNPU2_STATISTICS "$RKNPU2_ROOT/build/release/bin/rknpu2-info" --json "$MODEL" 2>&1) || die "rknpu2-info: ${report#rknpu2-info: }"
     KIND=$(grep -m 1 -oP '^  "kind": "\K[^"]+' <<<"$report")
     CAUSAL=$(grep -m 1 -oP '^  "causal": \K\w+' <<<"$report")
     CONTEXT=$(grep -m 1 -oP '^  "context": \K\d+' <<<"$report")
@@ -114,7 +114,11 @@ begun_file() {
 # Does the file hold second moments as they are used? Before version 4 there were none, or of smaller blocks.
 has_moments() { [[ -s $1 && $(od -An -tu4 -j8 -N4 "$1") -ge 4 ]]; }
 # Does nothing wait for the second step?
-is_done() { has_moments "$OUT" && ! compgen -G "$OUT.*.begun" >/dev/null; }
+is_done() {
+    local begun
+    has_moments "$OUT" || return 1
+    for begun in "$OUT".*.begun; do [[ ! -e $begun ]] || return 1; done
+}
 
 # gather BEGUN TEMP: the first step. Its statistics are at once those of the model.
 gather() {

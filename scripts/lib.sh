@@ -142,9 +142,22 @@ run_logged() {
     return "$status"
 }
 
+# REPLY is LOG, or a copy that stays if LOG goes with a temporary folder.
+lasting_log() {
+    local dir
+    REPLY=$1
+    for dir in "${TEMP_DIRS[@]}"; do
+        [[ $1 == "$dir"/* ]] || continue
+        REPLY=$(mktemp "${TMPDIR:-/tmp}/ggml-rknpu2-XXXXXX.log") && cp "$1" "$REPLY" && return 0
+        REPLY=$1
+    done
+}
+
 # die_of_log WHAT LOG DIR: the one line for a command that failed, from its log and the disk that it wrote to.
 die_of_log() {
-    local what=$1 log=$2 dir=$3 free
+    local what=$1 log dir=$3 free lines
+    lasting_log "$2"
+    log=$REPLY
     free=$(df -Pm "$dir" | awk 'NR == 2 { print $4 }')
     if grep -qi 'no space left on device\|ENOSPC' "$log" || ((free < 64)); then
         die "$what: the disk is full ($free MB left in $dir): free some space or set RKNPU2_CACHE to a folder elsewhere, then run this again"
@@ -159,7 +172,8 @@ die_of_log() {
     if grep -qE 'ConnectionError|ConnectTimeout|ReadTimeout|Name or service not known|name resolution|Connection refused|Network is unreachable|Could not resolve|from versions: none|ENOTFOUND|ECONNREFUSED|EAI_AGAIN|ETIMEDOUT|ENETUNREACH' "$log"; then
         die "$what: no network, or the package index cannot be reached: connect, then run this again (log: $log)"
     fi
-    grep -v '^\[[0-9]*/' "$log" | grep -iE 'error|FAILED|undefined reference|Killed' | tail -n 8 | sed 's/^/    /' >&2 || true
+    lines=$(grep -v '^\[[0-9]*/' "$log" | grep -iE 'error|FAILED|undefined reference|Killed' | tail -n 8) || lines=$(tail -n 3 "$log")
+    [[ -z $lines ]] || sed 's/^/    /' <<<"$lines" >&2
     die "$what failed; the whole log is $log"
 }
 

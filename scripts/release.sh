@@ -6,7 +6,7 @@
 #   scripts/release.sh [--arch amd64|arm64]... [--out DIR] [--dirty]
 #
 #   --arch ARCH  whose binaries; again for another. Default: this machine's, and arm64 where the cross compiler is installed
-#   --out DIR    default: dist. Made anew: what is in it goes
+#   --out DIR    default: dist. A release that is there is replaced
 #   --dirty      uncommitted changes are fine (for tests of this script); the source archive is HEAD all the same
 #   --help
 #
@@ -60,11 +60,21 @@ archive() {
         gzip -9n >"$3"
 }
 
+# A folder that is missing, empty, or has a release and nothing else.
+check_out() {
+    [[ -d $OUT ]] || return 0
+    local file
+    for file in "$OUT"/* "$OUT"/.[!.]*; do
+        [[ ! -e $file || ${file##*/} =~ ^(SHA256SUMS|(ggml[-_]rknpu2|rknpu2-tools|rknnsim)[-_].*\.(tar\.gz|deb|whl))$ ]] ||
+            die "$OUT holds other things than a release, such as ${file##*/}: choose another --out"
+    done
+}
+
 make_source() {
     local name=ggml-rknpu2-$VERSION
     make_temp "${TMPDIR:-/tmp}"
     git -C "$RKNPU2_ROOT" archive --prefix="$name/" HEAD | tar -x -C "$REPLY"
-    archive "$REPLY" "$name" "$OUT/$name.tar.gz"
+    archive "$REPLY" "$name" "$RELEASE/$name.tar.gz"
 }
 
 # make_binaries ARCH
@@ -85,10 +95,10 @@ make_binaries() {
         cmake --install "$RKNPU2_ROOT/build/$preset" --component "$component" --prefix "$REPLY/$name" --strip >"$log" 2>&1 ||
             die_of_log "installing $component" "$log" "$REPLY"
     done
-    archive "$REPLY" "$name" "$OUT/$name.tar.gz"
+    archive "$REPLY" "$name" "$RELEASE/$name.tar.gz"
     (cd "$RKNPU2_ROOT/build/$preset" && cpack -G DEB -B "$REPLY/deb" >"$log" 2>&1) || die_of_log "making the packages" "$log" "$REPLY"
-    cp "$REPLY"/deb/*.deb "$OUT/"
-    "$RKNPU2_ROOT/packaging/wheel.sh" "$RKNPU2_ROOT/build/$preset" "$OUT" >"$log" 2>&1 || die_of_log "making the wheel" "$log" "$REPLY"
+    cp "$REPLY"/deb/*.deb "$RELEASE/"
+    "$RKNPU2_ROOT/packaging/wheel.sh" "$RKNPU2_ROOT/build/$preset" "$RELEASE" >"$log" 2>&1 || die_of_log "making the wheel" "$log" "$REPLY"
 }
 
 main() {
@@ -97,14 +107,15 @@ main() {
     check_commit
     need_packages cmake:cmake ninja:ninja-build g++:g++ git:git /usr/include/nlohmann/json.hpp:nlohmann-json3-dev \
         /usr/include/CLI/CLI.hpp:libcli11-dev /usr/lib/python3/dist-packages/wheel:python3-wheel
-    # Only what this script made is removed.
-    [[ ! -d $OUT || -z $(ls -A "$OUT") || -f $OUT/SHA256SUMS ]] || die "$OUT holds other things than a release: choose another --out"
-    rm -rf "$OUT"
-    mkdir -p "$OUT" || die "cannot write to $OUT"
-    OUT=$(cd "$OUT" && pwd)
+    # Made elsewhere, so that a release that fails leaves nothing behind.
+    check_out
+    make_temp "${TMPDIR:-/tmp}"
+    RELEASE=$REPLY
     make_source
     for arch in "${ARCHS[@]}"; do make_binaries "$arch"; done
-    (cd "$OUT" && sha256sum -- *.tar.gz *.deb *.whl >SHA256SUMS)
+    (cd "$RELEASE" && sha256sum -- *.tar.gz *.deb *.whl >SHA256SUMS)
+    rm -rf "$OUT"
+    { mkdir -p "$OUT" && cp "$RELEASE"/* "$OUT/"; } || die "cannot write to $OUT"
     say "the release $VERSION is in $OUT:"
     cat "$OUT/SHA256SUMS" >&2
 }

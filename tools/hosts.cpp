@@ -31,7 +31,7 @@ if [ "$FOLDER" ]; then echo "$FOLDER"; else
     /sbin/ldconfig -p | sed -n 's|.*=> \(.*\)/libggml.*|\1|p'
     printf '%s\n' node_modules /usr/lib /usr/local/lib
 fi | while read -r root; do
-    find "$root" ! -type d \( -name 'libggml.*so*' -o -name 'libggml-[0-9a-f][0-9a-f][0-9a-f]*.so*' -o -name 'libggml-base*.so*' -o -name 'libstable-diffusion.so' \)
+    find -H "$root" ! -type d \( -name 'libggml.*so*' -o -name 'libggml-[0-9a-f][0-9a-f][0-9a-f]*.so*' -o -name 'libggml-base*.so*' -o -name 'libstable-diffusion.so' \)
 done; } 2>/dev/null)sh";
 
 bool is_base(const fs::path& library) {

@@ -69,7 +69,8 @@ def check_binaries(archive, folder, emulator):
 def check_refusals(folder):
     """Nothing of a user's is removed, and what cannot be built is said in a line."""
     (folder / "mine").mkdir()
-    (folder / "mine/letter").touch()
+    for name in ("letter", "SHA256SUMS"):
+        (folder / "mine" / name).touch()
     for options, what in ((["--dirty", "--out", folder / "mine"], "holds other things"), (["--arch", "m68k"], "no way to build for m68k")):
         done = script(*options)
         if done.returncode != 1 or done.stderr.count("error:") != 1 or what not in done.stderr:
