@@ -173,7 +173,7 @@ die_of_log() {
         die "$what: no network, or the package index cannot be reached: connect, then run this again (log: $log)"
     fi
     lines=$(grep -v '^\[[0-9]*/' "$log" | grep -iE 'error|FAILED|undefined reference|Killed' | tail -n 8) || lines=$(tail -n 3 "$log")
-    [[ -z $lines ]] || sed 's/^/    /' <<<"$lines" >&2
+    [[ -z $lines ]] || printf '    %s\n' "${lines//$'\n'/$'\n    '}" >&2
     die "$what failed; the whole log is $log"
 }
 
