@@ -159,7 +159,7 @@ Result<std::shared_ptr<const PackedWeight>> packed_weight(Host& host, const ggml
     Buffer& buffer = *our_buffer(host, op->src[0]->buffer);
     if (expert < 0 && !buffer.is_begun.exchange(true)) {
         const Status memory = memory_to_pack(host);
-        if (!memory.ok())
+        if (!memory.ok() && !host.memory_is_told.exchange(true))
             log(LogLevel::kWarning,
                 "%s and the weights after it %s: the system may end the process; give the NPU fewer layers "
                 "(-ngl), or take "
@@ -256,11 +256,14 @@ size_t waiting_raw_bytes(Host& host) {
 
 size_t promised_bytes(Host& host) {
     size_t bytes = 0;
-    for_each_buffer_of_weights(host, [&](Buffer& buffer, size_t) {
-        const std::lock_guard lock(buffer.stacks_mutex);
+    const std::lock_guard lock(host.buffers_mutex);
+    // An RPC server does not tell that a buffer is of weights.
+    for (const ggml_backend_buffer_t of_host : host.buffers) {
+        Buffer& buffer = *our_buffer(host, of_host);
+        const std::lock_guard stacks(buffer.stacks_mutex);
         for (const auto& [offset, stack] : buffer.stacks)
             if (stack.allowed) bytes += stack.packed_bytes - std::min(stack.packed_bytes, stack.taken);
-    });
+    }
     return bytes;
 }
 

@@ -12,6 +12,7 @@
 #include "device/cpu_team.hpp"
 #include "ggml/buffer/buffer.hpp"
 #include "ggml/cpu/proof_of_custom.hpp"
+#include "ggml/host/process_end.hpp"
 #include "system/threads.hpp"
 
 namespace rknpu2 {
@@ -69,15 +70,15 @@ int most_threads(const Config& config, const std::vector<int>& cpus) {
 
 }  // namespace
 
+// When the process ends, the host's table of functions may be gone.
 InnerCpu::~InnerCpu() {
-    give_threads_back();
+    if (!process_is_ending()) give_threads_back();
     if (backend_ != nullptr) host_.ggml.ggml_backend_free(backend_);
     free_pool();
 }
 
 void InnerCpu::free_pool() {
-    if (pool_ != nullptr)
-        host_.cpu_function<decltype(&::ggml_threadpool_free)>("ggml_threadpool_free")(pool_);
+    if (pool_ != nullptr) free_pool_(pool_);
     pool_ = nullptr;
 }
 
@@ -128,6 +129,7 @@ bool InnerCpu::use_pool(ggml_threadpool_params params, const std::vector<int>& c
     set_pool(pool);
     free_pool();
     pool_ = pool;
+    free_pool_ = host_.cpu_function<decltype(free_pool_)>("ggml_threadpool_free");
     return true;
 }
 
@@ -145,21 +147,21 @@ Status InnerCpu::create() {
         if (const auto set = host_.cpu_function<Set>("ggml_backend_set_abort_callback"))
             set(backend_, abort_, abort_data_);
     }
-    return pool_threads_ == threads_ ? Status() : create_pool();
+    const int wanted = threads();
+    return pool_threads_ == wanted ? Status() : create_pool(wanted);
 }
 
 // Without a pool, a CPU backend built without OpenMP makes and joins its threads for every run of nodes.
-Status InnerCpu::create_pool() {
+Status InnerCpu::create_pool(int wanted) {
     if (pool_ != nullptr) set_pool(nullptr);
     free_pool();  // its threads count towards the limit
-    pool_threads_ = threads_;
-    granted_threads_ = 1 + static_cast<int>(startable_threads(static_cast<size_t>(threads_) - 1));
+    pool_threads_ = wanted;
+    granted_threads_ = 1 + static_cast<int>(startable_threads(static_cast<size_t>(wanted) - 1));
     for (const char* const name :
          {"ggml_threadpool_new", "ggml_threadpool_free", "ggml_backend_cpu_set_threadpool"}) {
         if (host_.cpu_function<void*>(name) == nullptr) return {};  // the backend does without
     }
     const std::vector<int> cpus = cpu_affinity(host_.config);
-    granted_threads_ = std::min(granted_threads_, most_threads(host_.config, cpus));
     ggml_threadpool_params params = host_.ggml.ggml_threadpool_params_default(granted_threads_);
     params.poll = 0;  // threads that wait must not take cores from those that feed the NPU
     pins_ = !cpus.empty();

@@ -52,7 +52,7 @@ class InnerCpu {
 
   private:
     Status create();
-    Status create_pool();
+    Status create_pool(int wanted);
     bool use_pool(ggml_threadpool_params params, const std::vector<int>& cpus);
     void set_pool(ggml_threadpool_t pool);
     void free_pool();
@@ -69,7 +69,8 @@ class InnerCpu {
     int threads_ = 0;  // 0: not told yet
     ggml_backend_t backend_ = nullptr;
     ggml_threadpool_t pool_ = nullptr;
-    int pool_threads_ = 0;        // the threads_ that it was made for
+    decltype(&::ggml_threadpool_free) free_pool_ = nullptr;
+    int pool_threads_ = 0;        // threads() that it was made for
     int granted_threads_ = 1;     // of them, what there is
     bool pins_ = false;           // does ggml change the affinity of who calls it?
     std::vector<int> host_cpus_;  // of the caller, before that

@@ -38,6 +38,10 @@ std::byte* block_memory(size_t bytes) {
     return memory.grow(std::max<size_t>(bytes, 1)).ok() ? memory.data() : nullptr;
 }
 
+Status asked_to_stop() {
+    return {StatusCode::kAborted, "the host asked to stop"};
+}
+
 // A flow that is computed.
 class FlowExecution {
   public:
@@ -61,8 +65,10 @@ class FlowExecution {
 
     Status run(ggml_abort_callback abort, void* abort_data) {
         RKNPU2_RETURN_IF_ERROR(tools_.chunk_memory.grow(plan_.chunk_bytes * chunk_room_ * chunks_.size()));
-        for (size_t i = 0; i < packed_.size(); ++i)
+        for (size_t i = 0; i < packed_.size(); ++i) {
+            if (abort(abort_data)) return asked_to_stop();  // a first prompt packs the whole model here
             RKNPU2_RETURN_IF_ERROR(pack_together(host_, plan_.groups[i], packed_[i]));
+        }
         for (const auto& group : packed_) {
             std::vector<const PackedWeight*> weights(group.size());
             std::ranges::transform(group, weights.begin(), [](const auto& weight) { return weight.get(); });
@@ -96,7 +102,7 @@ class FlowExecution {
 
     Status lead(ggml_abort_callback abort, void* abort_data) {
         while (true) {
-            if (abort(abort_data)) return {StatusCode::kAborted, "the host asked to stop"};
+            if (abort(abort_data)) return asked_to_stop();
             for (size_t done = RKNPU2_TAKE(flow_.next_done(false)); done != SIZE_MAX;
                  done = RKNPU2_TAKE(flow_.next_done(false)))
                 came_back(done);

@@ -86,7 +86,8 @@ struct Host {
     std::optional<Status>
         custom_nodes;          // what cpu/proof_of_custom.hpp found, once it was asked; guarded by it
     std::mutex placing_mutex;  // of place_matrices()
-    std::mutex loading_mutex;  // of load_weights_ahead()
+    std::atomic<bool> memory_is_told{false};  // that weights do not fit: once
+    std::mutex loading_mutex;                 // of load_weights_ahead()
     std::mutex buffers_mutex;
     std::set<ggml_backend_buffer_t> buffers;  // alive, guarded by buffers_mutex
 

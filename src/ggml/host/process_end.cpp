@@ -25,7 +25,7 @@ std::atomic<pid_t> watched{0};  // the process
 
 void stop_computing() {
     if (getpid() != watched) return;  // a forked child has none of the threads
-    ending = true;
+    if (ending.exchange(true)) return;
     if (inside_a_call()) return std::this_thread::sleep_for(kBegun);
     for (int i = 0; i < kLooks && computing > 0; ++i)
         std::this_thread::sleep_for(kLook);
@@ -37,14 +37,22 @@ bool process_is_ending() {
     return ending;
 }
 
+// Handlers run in the order opposite to that in which they came. More than a few are of no use.
+void watch_the_end() {
+    constexpr int kHandlers = 4;
+    static std::atomic<int> handlers{0};
+    pid_t none = 0;
+    watched.compare_exchange_strong(none, getpid());
+    if (handlers.fetch_add(1) < kHandlers) static_cast<void>(std::atexit(stop_computing));
+}
+
 Computing::Computing() {
+    if (watched == 0) watch_the_end();
     ++computing;
 }
 
-// Handlers run in the order opposite to that in which they came, hence not before the first graph.
 Computing::~Computing() {
-    if (pid_t none = 0; watched.compare_exchange_strong(none, getpid()))
-        static_cast<void>(std::atexit(stop_computing));
+    if (static std::atomic<bool> is_first{true}; is_first.exchange(false)) watch_the_end();
     --computing;
 }
 

@@ -13,8 +13,10 @@ namespace rknpu2 {
 // Is exit() under way? From any thread.
 bool process_is_ending();
 
-// While it lives, a graph is computed. After the process's first graph the end of the process is watched from
-// then on: what the host has made up to there is destroyed only after computing has stopped.
+// What the process has made up to here is destroyed only after computing has stopped.
+void watch_the_end();
+
+// While it lives, a graph is computed. The first one watches the end when it begins and when it is done.
 class Computing {
   public:
     Computing();
