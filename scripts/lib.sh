@@ -149,6 +149,7 @@ lasting_log() {
     for dir in "${TEMP_DIRS[@]}"; do
         [[ $1 == "$dir"/* ]] || continue
         REPLY=$(mktemp "${TMPDIR:-/tmp}/ggml-rknpu2-XXXXXX.log") && cp "$1" "$REPLY" && return 0
+        rm -f -- "$REPLY"
         REPLY=$1
     done
 }

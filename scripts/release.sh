@@ -62,12 +62,13 @@ archive() {
 
 # A folder that is missing, empty, or has a release and nothing else.
 check_out() {
-    [[ -d $OUT ]] || return 0
     local file
+    [[ ! -e $OUT || -d $OUT ]] || die "$OUT is no folder: choose another --out"
     for file in "$OUT"/* "$OUT"/.[!.]*; do
         [[ ! -e $file || ${file##*/} =~ ^(SHA256SUMS|(ggml[-_]rknpu2|rknpu2-tools|rknnsim)[-_].*\.(tar\.gz|deb|whl))$ ]] ||
             die "$OUT holds other things than a release, such as ${file##*/}: choose another --out"
     done
+    { mkdir -p "$OUT" && [[ -w $OUT ]]; } || die "cannot write to $OUT"
 }
 
 make_source() {
@@ -114,8 +115,7 @@ main() {
     make_source
     for arch in "${ARCHS[@]}"; do make_binaries "$arch"; done
     (cd "$RELEASE" && sha256sum -- *.tar.gz *.deb *.whl >SHA256SUMS)
-    rm -rf "$OUT"
-    { mkdir -p "$OUT" && cp "$RELEASE"/* "$OUT/"; } || die "cannot write to $OUT"
+    { rm -f -- "$OUT"/* && cp "$RELEASE"/* "$OUT/"; } || die "cannot write to $OUT"
     say "the release $VERSION is in $OUT:"
     cat "$OUT/SHA256SUMS" >&2
 }

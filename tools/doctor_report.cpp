@@ -161,7 +161,7 @@ Result<std::string> board_profile_path(const std::string& option, const Config& 
     if (!(choice->chosen == "owner" ? choice->owner : choice->lines).right)
         return nowhere("what tells whether a strategy is right could not be tried out");
     const Reading* const wide = find_reading(report.readings, "wide-n");
-    if (!report.quick && (wide == nullptr || wide->state == StepState::kLeftOut))
+    if (wide == nullptr || wide->state == StepState::kLeftOut)
         return nowhere("how wide runs may be could not be tried out");
     if (!option.empty()) return option;
     if (report.runtime.simulated) return nowhere("a simulator's answers go only where --board-profile says");

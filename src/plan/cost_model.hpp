@@ -85,7 +85,7 @@ double dequantise_ns(const BoardRates& rates, NpuArithmetic arithmetic, size_t r
 
 // How fast results of `width` columns become floats, of the rates for narrow and for wide ones (2560 columns
 // and fewer, 10,240 and more): the time of a byte grows evenly in between. Few rows of activations are as fast as narrow
-// ones: they lie together, and are read from start to end.
+// ones: they lie together, and are read from start to end. A prompt's callers give rows of the cube.
 inline constexpr size_t kFewResultRows = 16;
 double results_gbps(double narrow_gbps, double wide_gbps, size_t rows, size_t width);
 

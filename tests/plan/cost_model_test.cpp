@@ -41,6 +41,8 @@ TEST(CostModel, WideResultsAreReadSlowly) {
     EXPECT_NEAR(dequantise_ns(kRates, kInt8, 64, 2048, 1, 10240) / elements, 8 / 5.5, 1e-9);
     EXPECT_NEAR(dequantise_ns(kRates, kInt8, 1, 2048, 1, 10240) / 2048, 8 / 20.0,
                 1e-9);  // one row lies together
+    EXPECT_EQ(results_gbps(20, 5.5, kFewResultRows, 10240), 20);
+    EXPECT_EQ(results_gbps(20, 5.5, kFewResultRows + 1, 10240), 5.5);
 }
 
 TEST(CostModel, MoreWorkNeverCostsLess) {

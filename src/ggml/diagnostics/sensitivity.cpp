@@ -54,7 +54,7 @@ std::vector<const ggml_tensor*> measured_matmuls(const Host& host, const GraphPl
     bool output = false;  // the last multiplication, or what is made of it, is one
     for (int i = 0; i < plan.graph->n_nodes; ++i) {
         const ggml_tensor* const node = plan.graph->nodes[i];
-        if (!host.ggml.computes(node)) continue;
+        if (!is_no_op(host.ggml.op(node)) && !host.ggml.computes(node)) continue;
         if (writes_a_weight(host, node)) return {};  // the graph cannot be computed again
         const bool on_npu = plan.decisions[static_cast<size_t>(i)].target == Target::kNpu;
         if (on_npu && host.ggml.op(node) == Op::kMatMul) {
