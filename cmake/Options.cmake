@@ -43,7 +43,7 @@ target_compile_options(rknpu2_flags INTERFACE -Wall -Wextra -Wpedantic -Wshadow 
                                               -ffp-contract=off)
 if(RKNPU2_WERROR)
   target_compile_options(rknpu2_flags INTERFACE -Werror)
-  if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND NOT CMAKE_BUILD_TYPE STREQUAL "Debug")
     # GCC finds these after inlining. They have false alarms, in std::string for one, that come and go with the length of a path.
     target_compile_options(rknpu2_flags INTERFACE -Wno-error=array-bounds -Wno-error=restrict -Wno-error=stringop-overflow
                                                   -Wno-error=stringop-overread -Wno-error=maybe-uninitialized)

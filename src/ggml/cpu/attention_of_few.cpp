@@ -4,15 +4,16 @@
 #include <cstring>
 #include <new>
 
+#include "ggml/cpu/hand_over.hpp"
 #include "ggml/node/attention.hpp"
 
 namespace rknpu2 {
 
 void AttentionOfFew::Attention::work() noexcept {
-    owner.begun_.load(std::memory_order_acquire);
+    HandOver::take();
     for (FewTokensAttention& sequence : sequences)
         sequence.work();
-    owner.worked_.fetch_add(1, std::memory_order_acq_rel);
+    HandOver::give_back();
 }
 
 bool AttentionOfFew::begin(Attention& attention, const ggml_tensor* node, size_t threads) {
@@ -28,7 +29,7 @@ bool AttentionOfFew::begin(Attention& attention, const ggml_tensor* node, size_t
 }
 
 ggml_tensor* AttentionOfFew::stand_in(const ggml_tensor* node, size_t threads) try {
-    Attention& attention = attentions_.emplace_back(*this);
+    Attention& attention = attentions_.emplace_back();
     if (!begin(attention, node, threads)) {
         attentions_.pop_back();
         return nullptr;
@@ -39,14 +40,14 @@ ggml_tensor* AttentionOfFew::stand_in(const ggml_tensor* node, size_t threads) t
     attention.node = HostTensor(host_.ggml, *node);
     attention.node->op = host_.ggml.operations.number_of(Op::kCustom);
     std::memcpy(attention.node->op_params, &parameters, sizeof parameters);
-    begun_.fetch_add(1, std::memory_order_release);
+    HandOver::give();
     return attention.node.get();
 } catch (const std::bad_alloc&) {
     return nullptr;
 }
 
 void AttentionOfFew::clear() {
-    worked_.load(std::memory_order_acquire);
+    HandOver::take_back();
     attentions_.clear();
 }
 

@@ -6,7 +6,6 @@
 // work anyway.
 #pragma once
 
-#include <atomic>
 #include <deque>
 
 #include "attention/few_tokens.hpp"
@@ -31,10 +30,8 @@ class AttentionOfFew {
   private:
     // One node of the host's, sequence by sequence.
     struct Attention {
-        explicit Attention(AttentionOfFew& all) : owner(all) {}
         void work() noexcept;
 
-        AttentionOfFew& owner;
         std::deque<FewTokensAttention> sequences;
         HostTensor node;
     };
@@ -44,8 +41,6 @@ class AttentionOfFew {
     std::deque<Attention> attentions_;  // nodes point to them
     // By sequence, kept until the backend goes: of the attentions of a graph, one works at a time.
     std::deque<AlignedBuffer> memory_;
-    // The backend's barriers order all accesses; these tell so who sees this code alone, as sanitizers do.
-    std::atomic<uint64_t> begun_{0}, worked_{0};
 };
 
 }  // namespace rknpu2

@@ -7,6 +7,7 @@
 #include <memory>
 
 #include "base/format.hpp"
+#include "ggml/cpu/hand_over.hpp"
 
 namespace rknpu2 {
 namespace {
@@ -27,6 +28,7 @@ struct Calls {
 };
 
 void note(ggml_tensor* node, int ith, int nth, void* userdata) {
+    HandOver::take();
     Calls& calls = *static_cast<Calls*>(userdata);
     ++calls.calls;
     int known = 0;
@@ -34,6 +36,7 @@ void note(ggml_tensor* node, int ith, int nth, void* userdata) {
                       (calls.threads.compare_exchange_strong(known, nth) || known == nth) &&
                       (calls.before == nullptr || calls.before->calls == nth);
     if (!fits || calls.by_thread[static_cast<size_t>(ith)]++ != 0) calls.unexpected = true;
+    HandOver::give_back();
 }
 
 bool has_parameters(const ggml_tensor* node, const Calls& calls) {
@@ -64,7 +67,9 @@ Status prove_custom_nodes(const GgmlFunctions& ggml, ggml_backend_t backend) {
     calls->back().before = calls->data();
     ggml_cgraph* const graph = ggml.ggml_new_graph(context.get());
     ggml.ggml_build_forward_expand(graph, source);
+    HandOver::give();
     const ggml_status status = ggml.ggml_backend_graph_compute(backend, graph);
+    HandOver::take_back();
     if (status == GGML_STATUS_ABORTED) return {StatusCode::kAborted, "the host asked to stop"};
     if (status == GGML_STATUS_ALLOC_FAILED) return Status::no_memory();
     if (status != GGML_STATUS_SUCCESS) return differs("the CPU backend does not compute them");
