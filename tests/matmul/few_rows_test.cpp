@@ -30,12 +30,12 @@ struct Shape {
 };
 
 Shape random_shape(std::mt19937& random) {
-    constexpr size_t kLengths[] = {70, 150, 1000, 4096, 8300, 11008};
+    constexpr size_t kLengths[] = {70, 150, 1000, 4096, 8300};
     constexpr Precision kPrecisions[] = {Precision::kFast, Precision::kBalanced, Precision::kExact};
     Shape shape;
     shape.K = kLengths[random() % std::size(kLengths)];
     for (size_t i = 1 + random() % 3; i > 0; --i)
-        shape.sizes.push_back(1 + random() % (shape.K <= 150 ? 6000 : 200));
+        shape.sizes.push_back(1 + random() % (shape.K <= 150 ? 6000 : 100));
     shape.cores = 1 + static_cast<int>(random() % 3);
     shape.columns = random() % 2 == 0 ? 512 : 16384;
     shape.precision = kPrecisions[random() % std::size(kPrecisions)];
@@ -105,7 +105,7 @@ class Keep final : public Epilogue {
 
 TEST(FewRowsTest, TheBitsOfEachRowAlone) {
     size_t three_cores = 0, in_bands = 0, two_planes = 0, in_strips = 0;
-    for (uint32_t seed = 1; seed <= 24; ++seed) {
+    for (uint32_t seed = 1; seed <= 18; ++seed) {
         std::mt19937 random(seed);
         Shape shape = random_shape(random);
         const bool with_epilogue = random() % 2 == 0;
