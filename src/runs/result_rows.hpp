@@ -47,7 +47,7 @@ struct StripPart {
     size_t band = 0;
     size_t bands = 1;
 
-    // Of a tile that the part has. The last ones may be empty.
+    // `of`: a tile that the part has. The last bands may be empty.
     TileColumns columns_of(const NTile& of) const;
 };
 

@@ -16,7 +16,7 @@ bool process_is_ending();
 // What the process has made up to here is destroyed only after computing has stopped.
 void watch_the_end();
 
-// While it lives, a graph is computed. The first one watches the end when it begins and when it is done.
+// While it lives, a graph is computed. Whoever makes a backend has called watch_the_end(); the first graph does so when it is done.
 class Computing {
   public:
     Computing();
