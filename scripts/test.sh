@@ -33,6 +33,8 @@ FAILURES=() TARGETS=()
 # Folders of tests that --all has in the release build alone, --full in all builds: programs around tables and JSON. To build and run them
 # with sanitizers, or for QEMU, takes half as long as all else together.
 RELEASE_ALONE="tools;bench"
+# Flows in the precisions whose runs, recovery and threads are those of `balanced`: `fast` and `exact`. The release build has all.
+OTHER_FLOWS='^Precisions/FlowTest\.[^/]*/(fast|exact)'
 
 parse_options() {
     while (($#)); do
@@ -163,6 +165,7 @@ run_sanitized() {
     local without='^(scripts|quality)\.|^test_sim_worst_board$|^test_ggml_random\.worst$|^DeviceMemoryPool\.AWeightMayFillADomain$'
     without+='|^LargeShapesTest\.(ThreeThousandRows|HeadsOfRkLlama)|^NpuAttentionTest\.ALongCacheTakesLittle'
     without+='|^Rotate\.EveryTierEqualsTheReference$|^CompactTest\.ARowOfAnyShape|^ColumnsTest\.|FlowTest\.TheBitsAreTheSameWithFewerThreads/'
+    without+="|$OTHER_FLOWS"
     local SETTINGS=("${SETTINGS[@]}")
     if [[ $MODE == full ]]; then
         without='^(scripts|quality)\.'
@@ -178,9 +181,12 @@ run_sanitized() {
 
 # What threads share: the pool, the device, the weight store.
 run_threads() {
+    local without=()
+    [[ $MODE == full ]] || without=(-E "$OTHER_FLOWS|FlowTest\.TheBitsAreTheSameWithFewerThreads/compact")
     TARGETS=(test_base test_system test_config test_weights test_matmul_device test_attention test_sim test_sim_time test_ggml_random)
     TSAN_OPTIONS=${TSAN_OPTIONS:-halt_on_error=1} run_tests tsan \
-        -R '^(ThreadPool|Precisions/FlowTest|LoadTest|NpuDeviceTest|WeightStoreTest|TimingTest)\.|^(BehaviourTest|CheckerTest)\..*Threads|^DeviceLockTest\..*DuringAWait|^NpuAttentionTest\.(IsNear|TwoAtATime|ARow|WhatIs|Tokens|Failures)|^NpuLaneTest\.|^test_ggml_random\.graphs$'
+        -R '^(ThreadPool|Precisions/FlowTest|LoadTest|NpuDeviceTest|WeightStoreTest|TimingTest)\.|^(BehaviourTest|CheckerTest)\..*Threads|^DeviceLockTest\..*DuringAWait|^NpuAttentionTest\.(IsNear|TwoAtATime|ARow|WhatIs|Tokens|Failures)|^NpuLaneTest\.|^test_ggml_random\.graphs$' \
+        "${without[@]}"
     TARGETS=()
 }
 
@@ -197,11 +203,15 @@ run_cross() {
     [[ $MODE == quick ]] || obtain_prebuilt_hosts --machine aarch64
     [[ $MODE != full ]] ||
         SETTINGS+=("RKNPU2_CROSS_LLAMA_BIN_DIR=$("$RKNPU2_ROOT/scripts/host-llama.sh" --target rk3588 --bin-dir)")
-    # Most of QEMU's time goes into these, which are about more numbers of the same kind; the PC's own build has them.
-    local slow='Rotate\.EveryTierEqualsTheReference|CheckerTest\.TwoThreads|BehaviourTest\.OneContextOnTwoThreadsIsAnError'
+    # Half of QEMU's time goes into these, which are about order, recovery or more numbers of the same kind: nothing in them is another
+    # program here, and QEMU on a PC has the PC's order of memory. The PC's own builds have them.
+    local slow='^(Precisions/FlowTest|Precisions/TogetherTest|PipelineTest|RecoverTest)\.|^Rotate\.EveryTierEqualsTheReference$'
+    slow+='|^CompactTest\.ARow|^NpuAttentionTest\.(ChunksOfAll|BlocksThatHaveNoRoom|TwoAtATime)|^FewTokens\.AnyNumberOfTokens'
+    slow+='|^CheckerTest\.TwoThreads$|^BehaviourTest\.OneContextOnTwoThreadsIsAnError$|^DeviceMemoryPool\.AWeightMayFillADomain$'
     if [[ $MODE != full && -z $FILTER ]]; then
-        without=(-E "^($slow)\$")
-        SETTINGS[2]+="$RELEASE_ALONE;fuzz;plan;sim" # hardly any of that is another program there
+        without=(-E "$slow")
+        # Hardly anything in these folders is another program there.
+        SETTINGS[2]+="$RELEASE_ALONE;base;calibration;config;counters;fuzz;gguf;matrix;plan;sim"
     fi
     local labels='unit|sim|package|e2e'
     [[ $MODE != full ]] || labels+='|full'

@@ -31,7 +31,9 @@ class NpuLaneTest : public ::testing::Test {
         BoundRun run{context, 0, 0, {}, {}, {}, {memory.data(), 1}};
         run.activations = context->view(Operand::kActivations, 0, memory, memory.bytes).value();
         run.weights = context->view(Operand::kWeights, 0, memory, memory.bytes).value();
-        run.result = context->view(Operand::kResult, 0, npu_->areas.result(0, 0, 4096).value(), 4096).value();
+        // Cores run at a time: each has its own result.
+        const Slice result = npu_->areas.result(0, static_cast<size_t>(core), 4096).value();
+        run.result = context->view(Operand::kResult, 0, result, 4096).value();
         return run;
     }
 

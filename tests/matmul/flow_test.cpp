@@ -370,7 +370,8 @@ TEST_P(FlowTest, WithoutMemoryItDoesNotBegin) {
 
 INSTANTIATE_TEST_SUITE_P(Precisions, FlowTest,
                          ::testing::Values(Precision::kFast, Precision::kBalanced, Precision::kExact,
-                                           Precision::kCompact));
+                                           Precision::kCompact),
+                         [](const auto& test) { return std::string(precision_name(test.param)); });
 
 TEST(Flow, IsNotForEverySetting) {
     Config config;
