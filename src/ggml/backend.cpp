@@ -328,10 +328,7 @@ ggml_backend_t new_backend(Host& host) {
     object.context = backend.get();
     host.abi->write_backend(object, &backend->handle.object);
     backend->handle.ours = backend.get();
-    // The CPU backend makes the list of its layouts when it is first asked for it, so that it would go before we stop.
-    using Layouts = ggml_backend_dev_get_extra_bufts_t;
-    if (const auto layouts = host.cpu_function<Layouts>("ggml_backend_dev_get_extra_bufts"))
-        layouts(host.cpu_device());
+    host.cpu_layouts();  // before our watch of the end, or at the end the list would be gone before we stop
     watch_the_end();
     return &backend.release()->handle.object;
 }

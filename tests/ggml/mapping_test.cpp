@@ -163,5 +163,48 @@ TEST_F(MappingTest, FreedBufferLeavesTheMemoryAlone) {
     EXPECT_EQ(simulator_counts().memories, 0U);
 }
 
+// As `-ot exps=CPU` leaves it: our buffer reaches over what another device has of the file, which does not wait to be packed.
+TEST_F(MappingTest, WhatOthersHaveOfTheFileTakesNoMemory) {
+    constexpr int64_t kK = 8192, kN = 1 << 18;  // 4 GiB of float16
+    constexpr size_t kBytes = size_t{2} * kK * kN, kWeights = 128;
+    const auto& ggml = host_->ggml;
+    const ContextPtr context{
+        ggml.ggml_init({(2 * kWeights + 1) * ggml.ggml_tensor_overhead(), nullptr, true}), ggml.ggml_free};
+    ggml_tensor* const rows = ggml.ggml_new_tensor_2d(context.get(), GGML_TYPE_F32, kK, 1);
+    // As llama.cpp asks: the weight has a buffer of ours without bytes.
+    const BufferPtr nothing(
+        ggml.ggml_backend_buft_alloc_buffer(ggml.ggml_backend_dev_buffer_type(host_->device), 0),
+        ggml.ggml_backend_buffer_free);
+    ggml.ggml_backend_buffer_set_usage(nothing.get(), GGML_BACKEND_BUFFER_USAGE_WEIGHTS);
+    std::vector<ggml_tensor*> weights(kWeights);
+    for (ggml_tensor*& weight : weights) {
+        weight = ggml.ggml_new_tensor_2d(context.get(), GGML_TYPE_F16, kK, kN);
+        ggml.ggml_set_name(weight, std::to_string(&weight - weights.data()).c_str());
+        weight->buffer = nothing.get();
+        ASSERT_TRUE(
+            ggml.ggml_backend_dev_supports_op(host_->device, ggml.ggml_mul_mat(context.get(), weight, rows)));
+        weight->buffer = nullptr;
+    }
+    void* const file =
+        mmap(nullptr, kWeights * kBytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    ASSERT_NE(file, MAP_FAILED) << std::strerror(errno);
+    {
+        const BufferPtr buffer(ggml.ggml_backend_dev_buffer_from_host_ptr(
+                                   host_->device, file, kWeights * kBytes, kWeights * kBytes),
+                               ggml.ggml_backend_buffer_free);
+        ggml.ggml_backend_buffer_set_usage(buffer.get(), GGML_BACKEND_BUFFER_USAGE_WEIGHTS);
+        size_t free = 0, total = 0;
+        ggml.ggml_backend_dev_memory(host_->device, &free, &total);
+        EXPECT_GT(free, 0U);
+        for (size_t i = 0; i < kWeights; ++i)
+            ASSERT_EQ(ggml.ggml_backend_tensor_alloc(buffer.get(), weights[i],
+                                                     static_cast<std::byte*>(file) + i * kBytes),
+                      GGML_STATUS_SUCCESS);
+        ggml.ggml_backend_dev_memory(host_->device, &free, &total);
+        EXPECT_EQ(free, 0U) << "now they are ours, and wait";
+    }
+    munmap(file, kWeights * kBytes);
+}
+
 }  // namespace
 }  // namespace rknpu2::test

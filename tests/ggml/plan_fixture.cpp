@@ -188,7 +188,7 @@ void PlanFixture::count_uses() {
 }
 
 void PlanFixture::pretend_weights_of(size_t bytes) {
-    weights_.size = bytes;
+    buffer_.tensor_bytes = bytes;
     host_.buffers.insert(&weights_);
     host_.forecast.add("weights of " + std::to_string(bytes), bytes, 2 * bytes);
 }

@@ -50,6 +50,13 @@ void free_buffer(ggml_backend_buffer_t buffer) noexcept {
 }
 
 template <size_t kAbi>
+ggml_status init_tensor(ggml_backend_buffer_t buffer, ggml_tensor* tensor) noexcept {
+    Buffer& ours = of<kAbi>(buffer);
+    if (tensor->view_src == nullptr) ours.tensor_bytes += ours.host->ggml.ggml_nbytes(tensor);
+    return GGML_STATUS_SUCCESS;
+}
+
+template <size_t kAbi>
 void memset_tensor(ggml_backend_buffer_t buffer, ggml_tensor* tensor, uint8_t value, size_t offset,
                    size_t size) noexcept {
     std::byte* const at = bytes_of(tensor, offset);
@@ -91,6 +98,7 @@ ggml_backend_buffer_i table() {
     ggml_backend_buffer_i i{};
     i.free_buffer = free_buffer<kAbi>;
     i.get_base = [](ggml_backend_buffer_t buffer) noexcept -> void* { return of<kAbi>(buffer).base; };
+    i.init_tensor = init_tensor<kAbi>;
     i.memset_tensor = memset_tensor<kAbi>;
     i.set_tensor = set_tensor<kAbi>;
     i.get_tensor = get_tensor;
@@ -137,7 +145,7 @@ void for_each_buffer_of_weights(Host& host, const Visit& visit) {
     const std::lock_guard lock(host.buffers_mutex);
     for (const ggml_backend_buffer_t buffer : host.buffers)
         if (host.abi->buffer_usage(buffer) == GGML_BACKEND_BUFFER_USAGE_WEIGHTS)
-            visit(*our_buffer(host, buffer), host.abi->buffer_size(buffer));
+            visit(*our_buffer(host, buffer));
 }
 
 void take_promised(Buffer& buffer, const ggml_tensor* stack, size_t bytes) {
@@ -248,8 +256,9 @@ CpuCopy cpu_copy(Host& host, const ggml_tensor* node) {
 
 size_t waiting_raw_bytes(Host& host) {
     size_t bytes = 0;
-    for_each_buffer_of_weights(host, [&](Buffer& buffer, size_t size) {
-        bytes += size - std::min(size, buffer.weights.raw_bytes());
+    for_each_buffer_of_weights(host, [&](Buffer& buffer) {
+        const size_t all = buffer.tensor_bytes;
+        bytes += all - std::min(all, buffer.weights.raw_bytes());
     });
     return host.forecast.waiting(bytes);
 }

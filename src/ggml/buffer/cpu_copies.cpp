@@ -28,10 +28,7 @@ bool takes(const Host& host, ggml_backend_buffer_type_t type, const ggml_tensor*
 }
 
 ggml_backend_buffer_type_t faster_type(const Host& host, const ggml_tensor* node) {
-    const auto extra_types =
-        host.cpu_function<ggml_backend_dev_get_extra_bufts_t>("ggml_backend_dev_get_extra_bufts");
-    if (extra_types == nullptr) return nullptr;
-    ggml_backend_buffer_type_t* type = extra_types(host.cpu_device());
+    ggml_backend_buffer_type_t* type = host.cpu_layouts();
     while (type != nullptr && *type != nullptr && !takes(host, *type, node))
         ++type;
     return type != nullptr ? *type : nullptr;

@@ -107,6 +107,13 @@ struct Host {
         return reinterpret_cast<Function>(
             ggml.ggml_backend_reg_get_proc_address(ggml.ggml_backend_dev_backend_reg(cpu), name));
     }
+    // The CPU backend's layouts of weights besides ggml's own, null behind the last; null: it has no such list. It makes the
+    // list when it is first asked.
+    ggml_backend_buffer_type_t* cpu_layouts() const {
+        const auto list =
+            cpu_function<ggml_backend_dev_get_extra_bufts_t>("ggml_backend_dev_get_extra_bufts");
+        return list == nullptr ? nullptr : list(cpu_device());
+    }
 };
 
 inline constexpr const char* kDeviceName = "RKNPU0";
