@@ -19,10 +19,8 @@ constexpr uint64_t kQuantisedPerNs = 1;
 // Activations that one thread quantises sooner than it could share them: some microseconds on an A76.
 constexpr size_t kElementsAlone = 16384;
 
-// Results that a thread turns into floats at a time: long enough to be worth the way to the queue. Those of few rows are waited
-// for.
+// Results that a thread turns into floats at a time: long enough to be worth the way to the queue.
 constexpr size_t kElementsPerShare = 65536;
-constexpr size_t kElementsPerBand = 8192;
 // Native results have four columns of a row side by side, rows next: a few rows at a time use whole cache
 // lines.
 constexpr size_t kShareAlignment = 4;

@@ -21,6 +21,9 @@
 
 namespace rknpu2 {
 
+// Results of few rows (kFewResultRows) that one thread turns into floats at a time, at most: they are waited for.
+inline constexpr size_t kElementsPerBand = 8192;
+
 class Multiplication final : public Pipeline::Work {
   public:
     // out[m * N + n] = sum over k of a[m * K + k] * weight[n][k], m < M.

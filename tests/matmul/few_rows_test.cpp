@@ -8,6 +8,7 @@
 
 #include "matmul/fake_device.hpp"
 #include "matmul/matrices.hpp"
+#include "matmul/multiplication.hpp"
 #include "matmul/npu_device.hpp"
 #include "plan/cost_model.hpp"
 
@@ -118,8 +119,8 @@ TEST(FewRowsTest, TheBitsOfEachRowAlone) {
         const std::vector<Weight> weights = pack(*npu, shape);
         const WeightPlan& plan = weights[0]->plan;
         three_cores += shape.cores == 3 ? 1 : 0;
-        in_bands +=
-            shape.M > 1 && shape.M <= kFewResultRows && shape.M * plan.tiles[0].n_count > 8192 ? 1 : 0;
+        const bool few = shape.M > 1 && shape.M <= kFewResultRows;
+        in_bands += few && shape.M * plan.tiles[0].n_count > kElementsPerBand ? 1 : 0;
         two_planes += plan.recipe.planes == 2 ? 1 : 0;
         in_strips += plan.strips() > 1 ? 1 : 0;
         Matrices x(shape.M, 1, shape.K, seed);
