@@ -190,6 +190,7 @@ Outcome Checker::check_padding(const char* call, const Context& context, const B
                                const BoundOperand& b) {
     const Problem& problem = context.problem();
     if (a.memory == nullptr || b.memory == nullptr) return {};
+    if (!a.fits || !b.fits) return {};                                              // the run is refused
     if (a.memory->allocation->view().hidden(a.memory->offset, a.bytes)) return {};  // nobody can look at it
     const size_t declared = context.declared_k();
     if (declared != 0) {

@@ -167,6 +167,7 @@ BoundOperand Context::bound(Operand which) const {
     if (!held.bound) return operand;
     operand.memory = held.memory.lock();
     operand.bytes = held.bytes;
+    operand.fits = fits(which);
     operand.converted = held.snapshot_taken;
     operand.source = held.source;
     operand.taken_by_run = which == Operand::kA && settings_.normal_a_at_run;
@@ -219,16 +220,19 @@ Outcome Context::check_get_quant(Operand which) const {
     return refuse("only B of a per-channel context of type 2 has a normalised scale");
 }
 
+bool Context::fits(Operand which) const {
+    const Shape& bound = binding(which).shape;
+    return (which == Operand::kB || bound.M == M_) && (which == Operand::kC || bound.K == problem_.K) &&
+           (which == Operand::kA || bound.N == problem_.N);
+}
+
 // Gives the bound memory, or nullptr when a snapshot makes it unnecessary.
 Outcome Context::find_bound(Operand which, std::shared_ptr<Memory>* memory) {
     const Binding& bound = binding(which);
     const Code code = which == Operand::kC ? Code::kInvalidOutput : Code::kInvalidInput;
     const char* name = operand_name(which);
     if (!bound.bound) return {code, format("%s is not bound", name)};
-    const bool fits = (which == Operand::kB || bound.shape.M == M_) &&
-                      (which == Operand::kC || bound.shape.K == problem_.K) &&
-                      (which == Operand::kA || bound.shape.N == problem_.N);
-    if (!fits) {
+    if (!fits(which)) {
         return {code,
                 format("%s was bound for M=%zu K=%zu N=%zu, which is not the current shape: bind it again",
                        name, bound.shape.M, bound.shape.K, bound.shape.N)};

@@ -28,6 +28,7 @@ struct BoundOperand {
     Operand which = Operand::kA;
     std::shared_ptr<Memory> memory;  // null when nothing is bound, or it was destroyed
     size_t bytes = 0;
+    bool fits = false;          // bound for the shape that is in force: there are bytes for all of it
     bool converted = false;     // binding has copied the data out of a normal layout
     uint64_t source = 0;        // fingerprint of what was copied
     bool taken_by_run = false;  // copied once more by each run
@@ -100,6 +101,8 @@ class Context {
     };
 
     Shape shape() const { return {M_, problem_.K, problem_.N}; }
+    // Was it bound for the shape that is in force, as far as that is the operand's?
+    bool fits(Operand which) const;
     Binding& binding(Operand which) { return bindings_[static_cast<size_t>(which)]; }
     const Binding& binding(Operand which) const { return bindings_[static_cast<size_t>(which)]; }
     Outcome check_attr(const OperandDesc& attr) const;

@@ -91,6 +91,7 @@ enum rknnsim_mem_sync_mode RKNNSIM_AS_INT {
 
 /* Flags of rknn_create_mem2; cacheable is what rknn_create_mem gives. */
 enum rknnsim_mem_flags RKNNSIM_AS_INT {
+    RKNN_FLAG_MEMORY_FLAGS_DEFAULT = 0,
     RKNN_FLAG_MEMORY_CACHEABLE = 1,
     RKNN_FLAG_MEMORY_NON_CACHEABLE = 2,
     RKNN_FLAG_MEMORY_TRY_ALLOC_SRAM = 4,

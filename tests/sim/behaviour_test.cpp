@@ -2,6 +2,7 @@
 // Dynamic shapes, int4 packing and saturation (D.10), quantised output, faults, threads.
 #include <atomic>
 #include <cmath>
+#include <cstring>
 #include <thread>
 
 #include "sim/sim_fixture.hpp"
@@ -152,6 +153,29 @@ TEST_F(BehaviourTest, DynamicShapesOfTransposedBMayDifferInKAndN) {
     set("RKNNSIM_DYNAMIC_SHAPES", "rows");
     info.B_layout = kBTransposed;
     EXPECT_EQ(rknn_matmul_create_dynamic_shape(&ctx, &info, 3, shapes, attrs), RKNN_ERR_PARAM_INVALID);
+}
+
+// The checker looks at no byte of an operand that was bound for a smaller shape: behind them is a guard page.
+TEST_F(BehaviourTest, WhatIsBoundForASmallerShapeIsRefused) {
+    rknn_matmul_shape shapes[] = {{1, 64, 64}, {1, 8192, 64}};
+    rknn_matmul_info info = info_of(kI8I32, {1, 8192, 64}, kBTransposed, 0);
+    rknn_matmul_io_attr attrs[2];
+    rknn_matmul_ctx ctx = 0;
+    ASSERT_EQ(rknn_matmul_create_dynamic_shape(&ctx, &info, 2, shapes, attrs), 0);
+    rknn_tensor_mem* const a = rknn_create_mem(ctx, 8192);
+    rknn_tensor_mem* const b = rknn_create_mem(ctx, 64 * 64);
+    rknn_tensor_mem* const c = rknn_create_mem(ctx, 64 * 4);
+    std::memset(a->virt_addr, 1, 8192);
+    std::memset(b->virt_addr, 0, 64 * 64);
+    ASSERT_EQ(rknn_matmul_set_dynamic_shape(ctx, &shapes[0]), 0);
+    EXPECT_EQ(rknn_matmul_set_io_mem(ctx, b, &attrs[0].B), 0);
+    ASSERT_EQ(rknn_matmul_set_dynamic_shape(ctx, &shapes[1]), 0);
+    EXPECT_EQ(rknn_matmul_set_io_mem(ctx, a, &attrs[1].A), 0);
+    EXPECT_EQ(rknn_matmul_set_io_mem(ctx, c, &attrs[1].C), 0);
+    EXPECT_EQ(rknn_matmul_run(ctx), RKNN_ERR_INPUT_INVALID);
+    for (rknn_tensor_mem* mem : {a, b, c})
+        EXPECT_EQ(rknn_destroy_mem(ctx, mem), 0);
+    EXPECT_EQ(rknn_matmul_destroy(ctx), 0);
 }
 
 TEST_F(BehaviourTest, DynamicInfoMayBeIgnored) {
