@@ -61,6 +61,13 @@ Status set_value(const KeyValue& entry, const std::string& file, BoardProfile* b
     return {};
 }
 
+// What memory gives to the CPU and the NPU together is as fast as its clock.
+void scale_memory(double clock, BoardProfile* board) {
+    for (double* const rate : {&board->dram_gbps, &board->cpu_copy_gbps, &board->cpu_read_gbps,
+                               &board->results_gbps_narrow, &board->results_gbps_wide})
+        *rate *= clock;
+}
+
 }  // namespace
 
 Result<BoardProfile> parse_board_profile(const std::string& text, const std::string& file) {
@@ -71,8 +78,11 @@ Result<BoardProfile> parse_board_profile(const std::string& text, const std::str
     };
     if (has("clock_mhz")) {  // a profile of the simulator
         BoardProfile ours = RKNPU2_TAKE(load_board_profile());
+        const double before = ours.npu.ddr_mhz;
         const auto parsed = rknnsim::parse_profile(text, file, &ours.npu);
-        return parsed.ok() ? Result(ours) : bad(parsed.text);
+        if (!parsed.ok()) return bad(parsed.text);
+        scale_memory(ours.npu.ddr_mhz / before, &ours);
+        return ours;
     }
     BoardProfile board;
     const rknnsim::Outcome simulated = rknnsim::load_profile("", &board.npu);
@@ -81,10 +91,7 @@ Result<BoardProfile> parse_board_profile(const std::string& text, const std::str
         RKNPU2_RETURN_IF_ERROR(set_value(entry, file, &board));
     for (const Field& field : kFields)
         if (!has(field.name)) return bad(file + ": " + field.name + " is missing");
-    const double clock = board.npu.ddr_mhz / rknnsim::kDdrReferenceMhz;
-    for (double* const rate : {&board.dram_gbps, &board.cpu_copy_gbps, &board.cpu_read_gbps,
-                               &board.results_gbps_narrow, &board.results_gbps_wide})
-        *rate *= clock;
+    scale_memory(board.npu.ddr_mhz / rknnsim::kDdrReferenceMhz, &board);
     return board;
 }
 

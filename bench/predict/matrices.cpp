@@ -32,9 +32,10 @@ MatrixCall call_of(const Setting& setting, int64_t layer, Group group, int64_t r
 BoardRates rates_of(const BoardProfile& board) {
     BoardRates rates;
     rates.run_ns = (board.npu.submit_us + board.npu.bind_us) * 1e3;
+    const double clock = board.npu.ddr_mhz / rknnsim::kDdrReferenceMhz;
     for (size_t cores = 0; cores < kNpuCores; ++cores) {
-        rates.stream_gbps[cores] = board.npu.stream_gbps[cores];
-        rates.mixed_gbps[cores] = board.npu.mixed_gbps[cores];
+        rates.stream_gbps[cores] = board.npu.stream_gbps[cores] * clock;
+        rates.mixed_gbps[cores] = board.npu.mixed_gbps[cores] * clock;
     }
     rates.cpu_gbps = board.cpu_copy_gbps * board.cpu_in_place;
     rates.cpu_four_bits.read_gbps = rates.cpu_eight_bits.read_gbps = board.cpu_read_gbps;

@@ -3,7 +3,7 @@
 // takes for them.
 //
 // The CPU reads a weight as it is stored, at the rate of four A76, or is as slow as its multiply-adds. That is also the
-// CPU backend alone, which is compared with: the same passes, the same attention, no thread that has to be woken.
+// CPU backend alone, which is compared with: the same passes, attention by ggml, no thread that has to be woken.
 #pragma once
 
 #include "predict/stages.hpp"

@@ -324,7 +324,8 @@ int64_t Setting::chunk_skew(int64_t rows, int64_t positions, size_t chunks) cons
 }
 
 bool Setting::attends_on_npu(int64_t tokens, int64_t positions) const {
-    if (design == Design::kPlain || attention == AttentionOn::kCpu) return false;
+    if (design == Design::kPlain || attention == AttentionOn::kCpu || matrices == MatricesOn::kCpu)
+        return false;
     const AttentionCall call{static_cast<size_t>(tokens), static_cast<size_t>(model.heads / model.kv_heads),
                              static_cast<size_t>(positions)};
     if (attention == AttentionOn::kNpu) return true;

@@ -12,6 +12,7 @@
 #include "base/key_values.hpp"
 #include "plan/cost_model.hpp"
 #include "predict/csv.hpp"
+#include "predict/matrices.hpp"
 #include "support/missing_path.hpp"
 
 namespace rknpu2 {
@@ -44,6 +45,9 @@ TEST(BoardProfile, RatesAreThoseOfTheMemoryClock) {
     EXPECT_DOUBLE_EQ(slow.value().dram_gbps, board.dram_gbps / 2);
     EXPECT_DOUBLE_EQ(slow.value().cpu_read_gbps, board.cpu_read_gbps / 2);
     EXPECT_DOUBLE_EQ(slow.value().npu.stream_gbps[2], board.npu.stream_gbps[2]);  // its rule scales it
+    const BoardRates rates = rates_of(board), slow_rates = rates_of(slow.value());
+    EXPECT_DOUBLE_EQ(slow_rates.stream_gbps[2], rates.stream_gbps[2] / 2);
+    EXPECT_DOUBLE_EQ(slow_rates.mixed_gbps[2], rates.mixed_gbps[2] / 2);
 }
 
 TEST(BoardProfile, BanksAreSet) {
@@ -57,13 +61,14 @@ TEST(BoardProfile, AProfileOfTheSimulatorReplacesTheNpu) {
     rknnsim::Profile simulated;
     ASSERT_TRUE(rknnsim::load_profile("", &simulated).ok());
     simulated.stream_gbps[2] = 12.5;
+    simulated.ddr_mhz = 1200;
     for (const rknnsim::ProfileParameter& parameter : rknnsim::profile_parameters())
         text += std::string(parameter.name) + " = " + std::to_string(parameter.value(simulated)) + "\n";
     const Result<BoardProfile> board = parse_board_profile(text, "b.profile");
     ASSERT_TRUE(board.ok()) << board.status().message();
     EXPECT_EQ(board.value().npu.stream_gbps[2], 12.5);
     EXPECT_EQ(board.value().npu.mac_efficiency, simulated.mac_efficiency);  // not board.profile's
-    EXPECT_EQ(board.value().dram_gbps, load_board_profile().value().dram_gbps);
+    EXPECT_DOUBLE_EQ(board.value().dram_gbps, load_board_profile().value().dram_gbps / 2);
     EXPECT_THAT(error_of("clock_mhz = 1000\n"), HasSubstr("b.profile: ddr_mhz is missing"));
 }
 

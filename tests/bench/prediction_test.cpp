@@ -77,6 +77,17 @@ TEST(Prediction, StatisticsSpendTheBudget) {
     }
 }
 
+// What the plug-in is compared with: llama.cpp without it.
+TEST(Prediction, TheCpuAloneHasNoRuns) {
+    Setting setting = setting_of("TinyLlama-1.1B", Design::kPlugin);
+    setting.matrices = MatricesOn::kCpu;
+    const Prediction alone = predict(setting, {.prompt = 1024, .context = 4096, .rows = 8});
+    for (const PassResult& pass : {alone.prefill, alone.decode}) {
+        EXPECT_EQ(pass.counts.runs, 0U);
+        EXPECT_EQ(pass.counts.attention_runs, 0U);
+    }
+}
+
 TEST(Prediction, TheProfileDecides) {
     const auto with = [](auto&& change) {
         Setting s = setting_of("Llama-2-7B", Design::kPlugin);
