@@ -25,12 +25,15 @@ Step measuring(const std::string& what, const std::function<Status(Bench&, Measu
             [what, work](Bench& bench, Findings& found) {
                 if (!found.measure_error.empty()) return;
                 const Status status = work(bench, found.measurements);
-                if (!status.ok()) found.measure_error = what + ": " + status.message();
+                if (status.ok()) return;
+                found.measure_error = what + ": " + status.message();
+                found.measure_state = outcome_of(status).state;
             },
             [what](Findings& found, const Outcome& outcome) {
                 if (!found.measure_error.empty()) return;
-                found.measure_crashed = outcome.state == StepState::kCrashed;
-                found.measure_error = (found.measure_crashed ? what + ": " : "") + outcome.error;
+                found.measure_state = outcome.state;
+                found.measure_error =
+                    (outcome.state == StepState::kCrashed ? what + ": " : "") + outcome.error;
             }};
 }
 

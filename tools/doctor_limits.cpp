@@ -123,6 +123,13 @@ Status add_context(Bench& bench, Product& first, std::vector<std::unique_ptr<Npu
 // The row counts of the plug-in's contexts (plan/weight_plan.cpp) are 28; which ones does not matter.
 constexpr size_t kRowCounts = 28;
 
+std::vector<size_t> row_counts(size_t count) {
+    std::vector<size_t> rows;
+    for (size_t i = 1; i <= count; ++i)
+        rows.push_back(4 * i);
+    return rows;
+}
+
 struct BindShape {
     Operand operand;
     size_t M, K, N;
@@ -145,10 +152,8 @@ Result<double> bind_us(Bench& bench, const BindShape& shape) {
         [&] { return product.context->bind(shape.operand, memory); });
 }
 
-Result<double> create_us(Bench& bench, size_t row_counts) {
-    ContextSpec spec{.K = 2048, .N = 2048};
-    for (size_t i = 1; i <= row_counts; ++i)
-        spec.rows.push_back(4 * i);
+Result<double> create_us(Bench& bench, size_t count) {
+    const ContextSpec spec{.K = 2048, .N = 2048, .rows = row_counts(count)};
     std::unique_ptr<NpuContext> context;
     return median_us(
         bench.clock, 5, [&] { context.reset(); },
@@ -231,7 +236,8 @@ Result<double> weigh_us(Product& scores, Product& values) {
 Status probe_many_contexts(Bench& bench, Reading& reading) {
     const size_t most = bench.quick ? 200 : 1500;
     Product first;
-    RKNPU2_RETURN_IF_ERROR(prepare_ones(bench.runtime, {.K = 32, .N = 32, .rows = {1}}, first));
+    RKNPU2_RETURN_IF_ERROR(
+        prepare_ones(bench.runtime, {.K = 32, .N = 32, .rows = row_counts(kRowCounts)}, first));
     std::vector<std::unique_ptr<NpuContext>> alive;
     const uint64_t descriptors = descriptors_left();
     const auto start = std::chrono::steady_clock::now();
@@ -244,8 +250,7 @@ Status probe_many_contexts(Bench& bench, Reading& reading) {
         const double more = static_cast<double>(descriptors) - static_cast<double>(descriptors_left());
         reading.add("descriptors for each", more / static_cast<double>(alive.size()), "");
     }
-    // Those of before must go on working.
-    const Status again = first.context->run();
+    const Status again = first.context->run();  // those of before must go on working
     reading.answer = format("%zu", count);
     if (!status.ok()) {
         reading.answer += ", then: " + status.message();

@@ -34,10 +34,10 @@ struct Findings {
     std::string lock_error;  // why the NPU was not used, though there is a runtime
     size_t done = 0;         // steps
     std::vector<SelfTestResult> self_test;
-    Measurements measurements;      // what there is of them
-    std::string measure_error;      // empty when all was measured, or when there was nothing to measure with
-    bool measure_crashed = false;   // it ended the process
-    std::vector<Reading> readings;  // of the probes, in their order
+    Measurements measurements;  // what there is of them
+    std::string measure_error;  // empty when all was measured, or when there was nothing to measure with
+    StepState measure_state = StepState::kRan;  // of the step that measure_error is of
+    std::vector<Reading> readings;              // of the probes, in their order
 
     // Time-outs and crashes.
     int strikes() const;
