@@ -33,6 +33,8 @@ FAILURES=() TARGETS=()
 # Folders of tests that --all has in the release build alone, --full in all builds: programs around tables and JSON. To build and run them
 # with sanitizers, or for QEMU, takes half as long as all else together.
 RELEASE_ALONE="tools;bench"
+# Folders whose tests are about numbers alone: no threads, no device, no files, nothing that another compiler makes differently.
+NUMBERS="counters;matrix;plan"
 # Flows in the precisions whose runs, recovery and threads are those of `balanced`: `fast` and `exact`. The release build has all.
 OTHER_FLOWS='^Precisions/FlowTest\.[^/]*/(fast|exact)'
 
@@ -161,16 +163,18 @@ run_tests() {
 
 # Strict sanitizers, unless the caller has options of his own; end-to-end tests would need a sanitized host.
 run_sanitized() {
-    # Nothing compiled is in the first two; the others are about size, another board or more numbers of the same kind, and take minutes.
+    # Nothing compiled is in the first two; the others are about size, another board, another precision or more numbers of the same
+    # kind, and take minutes.
     local without='^(scripts|quality)\.|^test_sim_worst_board$|^test_ggml_random\.worst$|^DeviceMemoryPool\.AWeightMayFillADomain$'
     without+='|^LargeShapesTest\.(ThreeThousandRows|HeadsOfRkLlama)|^NpuAttentionTest\.ALongCacheTakesLittle'
     without+='|^Rotate\.EveryTierEqualsTheReference$|^CompactTest\.ARowOfAnyShape|^ColumnsTest\.|FlowTest\.TheBitsAreTheSameWithFewerThreads/'
-    without+="|$OTHER_FLOWS"
+    without+="|$OTHER_FLOWS|^GoldenKernels\.BitsAreTheSame|ActivationsTest\.SharedRows[^/]*/(naive|fast|exact)"
+    without+='|^CompactTest\.ARowHasTheSameBits|^FourBits\.FeedbackIsThatOfThePaper|WideTest\.[^/]*/151936'
     local SETTINGS=("${SETTINGS[@]}")
     if [[ $MODE == full ]]; then
         without='^(scripts|quality)\.'
     else
-        SETTINGS[2]+=$RELEASE_ALONE
+        SETTINGS[2]+="$RELEASE_ALONE;$NUMBERS"
         TARGETS=(sim/all tests/all)
     fi
     ASAN_OPTIONS=${ASAN_OPTIONS:-detect_stack_use_after_return=1:strict_string_checks=1} \
@@ -182,7 +186,7 @@ run_sanitized() {
 # What threads share: the pool, the device, the weight store.
 run_threads() {
     local without=()
-    [[ $MODE == full ]] || without=(-E "$OTHER_FLOWS|FlowTest\.TheBitsAreTheSameWithFewerThreads/compact")
+    [[ $MODE == full ]] || without=(-E "$OTHER_FLOWS|FlowTest\.TheBits[^/]*/compact")
     TARGETS=(test_base test_system test_config test_weights test_matmul_device test_attention test_sim test_sim_time test_ggml_random)
     TSAN_OPTIONS=${TSAN_OPTIONS:-halt_on_error=1} run_tests tsan \
         -R '^(ThreadPool|Precisions/FlowTest|LoadTest|NpuDeviceTest|WeightStoreTest|TimingTest)\.|^(BehaviourTest|CheckerTest)\..*Threads|^DeviceLockTest\..*DuringAWait|^NpuAttentionTest\.(IsNear|TwoAtATime|ARow|WhatIs|Tokens|Failures)|^NpuLaneTest\.|^test_ggml_random\.graphs$' \
@@ -211,7 +215,7 @@ run_cross() {
     if [[ $MODE != full && -z $FILTER ]]; then
         without=(-E "$slow")
         # Hardly anything in these folders is another program there.
-        SETTINGS[2]+="$RELEASE_ALONE;base;calibration;config;counters;fuzz;gguf;matrix;plan;sim"
+        SETTINGS[2]+="$RELEASE_ALONE;$NUMBERS;base;calibration;config;fuzz;gguf;sim"
     fi
     local labels='unit|sim|package|e2e'
     [[ $MODE != full ]] || labels+='|full'
