@@ -30,6 +30,19 @@ TEST_F(HazardsTest, AResultThatNobodyReadsIsWritten) {
     check();
 }
 
+// The CPU backend may fuse the norm with its factor, and not write it, only when nobody else reads it: here a view's reader does.
+TEST_F(HazardsTest, ANormIsReadThroughAView) {
+    const HostFunctions& ggml = host_->ggml;
+    ggml_context* const c = nodes_.get();
+    ggml_tensor* const norm =
+        ggml.ggml_rms_norm(c, ggml.ggml_mul_mat(c, weight(kK, kK), input(kK, kRows)), 1e-5F);
+    ggml_tensor* const product = ggml.ggml_mul(c, norm, input(kK, 1));
+    ggml_tensor* const heads = ggml.ggml_scale(c, ggml.ggml_reshape_3d(c, norm, kK / 4, 4, kRows), 0.5F);
+    ggml_tensor* const sum = ggml.ggml_add(c, product, ggml.ggml_reshape_2d(c, heads, kK, kRows));
+    end(ggml.ggml_mul_mat(c, weight(kK, kK), sum));
+    check();
+}
+
 TEST_F(HazardsTest, AStateIsReadRowByRowAndThenWrittenInAnotherOrder) {
     const HostFunctions& ggml = host_->ggml;
     ggml_context* const c = nodes_.get();

@@ -73,6 +73,12 @@ void RowsGraph::count_uses(const FlowStage& stage) {
         for (ggml_tensor* const source : node->src)
             if (source != nullptr) ++uses_[add_key(source)];
     }
+    // Who reads a view reads what it is a view of: in the host's graph the view is a node that does.
+    for (const Copy& view : copies_) {
+        if (view.original->view_src == nullptr) continue;
+        for (Copy& base : copies_)
+            if (base.original == memory_of(view.original)) ++uses_[add_key(base.tensor.get())];
+    }
     // What others read, too, must be written.
     const ggml_tensor* const quantised =
         stage.group_after < 0 ? nullptr : memory_of(plan_.activations_of(stage.group_after));
