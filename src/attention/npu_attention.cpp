@@ -88,12 +88,16 @@ void NpuAttention::stop_all() {
 Status NpuAttention::try_again(Place& place, Status failure) {
     const bool refused = place.steps.is_refused();
     stop_all();
+    // A lost run may still write into its own.
+    const auto drop_results = [&] { npu_.areas.drop_results_from(kAttentionAreas); };
     // A flow's contexts may be gone with them, so all begins anew.
-    if (npu_.context_limit.lowered_after(failure, place.problem.name))
+    if (npu_.context_limit.lowered_after(failure, place.problem.name)) {
+        drop_results();
         return {StatusCode::kUnsupported, "fewer contexts are kept from now on"};
+    }
     const auto reset = [&] {
         npu_.contexts.drop_set(ContextKey::kAttention);
-        npu_.areas.drop_results_from(kAttentionAreas);  // a lost run may still write into its own
+        drop_results();
         for (const auto& cells : cells_)
             cells->forget();
     };
@@ -104,6 +108,7 @@ Status NpuAttention::try_again(Place& place, Status failure) {
             if (!other.steps.is_done()) other.steps.begin_again();
         return {};
     }
+    drop_results();
     const bool by_cpu = place.recovery->wants_cpu();
     if (by_cpu) ++npu_.counters.faults.by_cpu;
     // What the NPU takes no operands for, the CPU computes: nobody has seen a board do it.

@@ -24,10 +24,6 @@ size_t size_of(const std::vector<size_t>& block) {
     return total;
 }
 
-Status domain_is_full(int index) {
-    return {StatusCode::kOutOfMemory, format("IOMMU domain %d is full", index)};
-}
-
 // Blocks that are larger than a buffer, in several.
 std::vector<std::vector<size_t>> cut(const std::vector<std::vector<size_t>>& blocks) {
     std::vector<std::vector<size_t>> pieces;
@@ -92,6 +88,12 @@ struct DeviceMemoryPool::Domain {
     uint64_t reserved = 0;
     std::unique_ptr<NpuContext> allocator;  // made at the first allocation; destroyed after the slabs
     std::vector<std::unique_ptr<Slab>> slabs;
+    bool was_full = false;  // for what was last asked of it; a device without memory is another thing
+
+    Status is_full() {
+        was_full = true;
+        return {StatusCode::kOutOfMemory, format("IOMMU domain %d is full", index)};
+    }
 };
 
 std::byte* Slice::data() const {
@@ -120,12 +122,13 @@ Result<std::vector<Slice>> DeviceMemoryPool::allocate_together(const Blocks& blo
     Status last;
     for (Domain& where : domains_) {
         std::vector<Slice> slices;
+        where.was_full = false;
         last = allocate_blocks(where, pieces, where.slabs.empty() && total > kLargestSlab, slices);
         if (last.ok()) return slices;
         for (const Slice& slice : slices)
             give_back(slice);
         // Only a full domain is a reason to try the next; a device that is out of memory stays so.
-        if (where.reserved + total + kLargestSlab <= kMostWeightBytes) break;
+        if (!where.was_full) break;
     }
     return std::move(last).with_context(format("%zu bytes for the NPU", total));
 }
@@ -139,7 +142,7 @@ Status DeviceMemoryPool::allocate_blocks(Domain& where, const Blocks& blocks, bo
             size_t bytes = size_of(*first);
             for (; end != blocks.end() && bytes + size_of(*end) <= kLargestSlab; ++end)
                 bytes += size_of(*end);
-            if (where.reserved + bytes > kMostWeightBytes) return domain_is_full(where.index);
+            if (where.reserved + bytes > kMostWeightBytes) return where.is_full();
             RKNPU2_RETURN_IF_ERROR(add_slab_of(where, bytes).status());
         }
         for (; first != end; ++first)
@@ -173,7 +176,7 @@ Status DeviceMemoryPool::allocate_block(Domain& where, const std::vector<size_t>
 Result<Slice> DeviceMemoryPool::allocate_alone(int index, size_t bytes) {
     Domain& where = domains_[static_cast<size_t>(index)];
     const size_t rounded = round_up(std::max<size_t>(bytes, 1), kPage);
-    if (where.reserved + rounded > kMostOfAll) return domain_is_full(index);
+    if (where.reserved + rounded > kMostOfAll) return where.is_full();
     Slab& slab = *RKNPU2_TAKE(add_slab_of(where, rounded));
     slab.alone = true;
     slab.take(rounded);
@@ -214,7 +217,7 @@ Result<Slab*> DeviceMemoryPool::add_slab(Domain& where, size_t bytes) {
         round_up(std::clamp(bytes_reserved_ / 8, kSmallestSlab, kLargestSlab), kSliceAlignment);
     const size_t room = kMostWeightBytes - std::min<uint64_t>(kMostWeightBytes, where.reserved);
     const size_t size = std::max(bytes, std::min(wish, room));
-    if (size > room) return domain_is_full(where.index);
+    if (size > room) return where.is_full();
     return add_slab_of(where, size);
 }
 

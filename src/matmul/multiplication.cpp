@@ -68,12 +68,15 @@ Result<Target> Multiplication::multiply_batch() {
     Recovery recovery = npu_.recovery();
     const auto again_after = [&](Status& failure) {
         npu_.activations.forget();
-        return npu_.context_limit.lowered_after(failure, batch_->name()) ||
-               recovery.again_after(failure, batch_->name(), [&] { npu_.drop_all(); });
+        if (npu_.context_limit.lowered_after(failure, batch_->name())) {
+            npu_.areas.drop_results_from(0);  // a lost run may still write into its own
+            return true;
+        }
+        return recovery.again_after(failure, batch_->name(), [&] { npu_.drop_all(); });
     };
     const Status status = retry([&] { return attempt(); }, again_after);
     if (status.ok()) return Target::kNpu;
-    npu_.areas.drop_results_from(0);  // a lost run may still write into its own
+    npu_.areas.drop_results_from(0);
     if (!recovery.wants_cpu()) return status;
     for (const size_t position : batch_->positions) {
         const Product& product = products_[position];

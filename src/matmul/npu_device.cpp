@@ -140,6 +140,7 @@ Status NpuDevice::allocate_cells(std::span<ReservedWeight> group) {
         for (size_t i = 0; i < cells.size(); ++i)
             *cells[i] = slices[i];
         packed_weights_ += group.size();
+        full_ = false;
     }
     const auto give_back = [device = shared_from_this()](const WeightCells* gone) {
         device->release(*gone);

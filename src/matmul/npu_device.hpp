@@ -125,7 +125,7 @@ class NpuDevice : public std::enable_shared_from_this<NpuDevice> {
     // Guarded by the mutex of the resources:
     Multiplication::Buffers buffers_;
     size_t packed_weights_ = 0;
-    bool full_ = false;  // a weight found no memory, whatever was tried, and none was given back since
+    bool full_ = false;  // the last weight found no memory, whatever was tried, and none was given back since
 };
 
 }  // namespace rknpu2

@@ -84,6 +84,23 @@ TEST(DeviceMemoryPool, GoesToTheNextDomainWhenOneIsFull) {
     EXPECT_EQ(state.memories, 0);
 }
 
+// Large blocks waste what is left of slabs: a domain is full long before its bytes are used up.
+TEST(DeviceMemoryPool, GoesToTheNextDomainWhenLargeBlocksDoNotFit) {
+    FakeState state;
+    FakeRuntime runtime(state);
+    DeviceMemoryPool pool(runtime);
+    constexpr size_t kMiB = size_t{1} << 20;
+    std::vector<Slice> slices = pool.allocate_together({std::vector<size_t>(8, 250 * kMiB)}).take();
+    const auto head = pool.allocate_together(DeviceMemoryPool::Blocks(6, {160 * kMiB}));
+    ASSERT_TRUE(head.ok()) << head.status().to_string();
+    for (const Slice& slice : head.value())
+        EXPECT_EQ(slice.domain, 1);
+    slices.insert(slices.end(), head.value().begin(), head.value().end());
+    for (const Slice& slice : slices)
+        pool.give_back(slice);
+    EXPECT_EQ(state.memories, 0);
+}
+
 TEST(DeviceMemoryPool, SlicesOfABlockLieSideBySideAndAreGivenBackOneByOne) {
     FakeState state;
     FakeRuntime runtime(state);

@@ -12,10 +12,7 @@
 #include <thread>
 #include <tuple>
 
-#include "base/log.hpp"
-#include "matmul/fake_device.hpp"
-#include "matmul/matrices.hpp"
-#include "matmul/npu_device.hpp"
+#include "matmul/recover_fixture.hpp"
 
 namespace rknpu2 {
 namespace {
@@ -27,49 +24,8 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using testing::Matrices;
 using Weight = std::shared_ptr<const PackedWeight>;
-using Steps = std::vector<OnError>;
 
-// Multiplies by one or two weights of N columns.
-class RecoverTest : public ::testing::Test {
-  protected:
-    void SetUp() override {
-        set_log_sink([this](LogLevel, const std::string& line) { lines_.push_back(line); });
-        state_.spoils_results = true;
-    }
-    void TearDown() override { set_log_sink({}); }
-
-    void open(Steps steps, int cores, Precision precision = Precision::kBalanced) {
-        npu_ = testing::new_device(state_, counters_, precision, cores, std::move(steps));
-    }
-
-    // Runs from `first` on (0: the next one) fail, `count` of them.
-    void fail_runs(int first, int count) {
-        state_.failing_runs = count;
-        state_.runs_until_failure = first;
-    }
-
-    // Filled with what no product gives, so that an element that is not written shows.
-    static std::vector<float> nothing(const Matrices& x) { return std::vector<float>(x.M * x.N, 1e30F); }
-
-    std::vector<float> multiply(const PackedWeight& weight, const Matrices& x) {
-        std::vector<float> out = nothing(x);
-        status_ = npu_->multiply(weight, {x.a.data(), x.M, 0}, out.data());
-        return out;
-    }
-
-    // failed_runs, failed, retried, reset, by_cpu, given_up
-    std::array<uint64_t, 6> faults() const {
-        const FaultCounters& f = counters_.faults;
-        return {f.failed_runs, f.failed, f.retried, f.reset, f.by_cpu, f.given_up};
-    }
-    using Counts = std::array<uint64_t, 6>;
-
-    FakeState state_;
-    Counters counters_;
-    std::shared_ptr<NpuDevice> npu_;
-    std::vector<std::string> lines_;
-    Status status_;
-};
+class RecoverTest : public testing::RecoverFixture {};
 
 TEST_F(RecoverTest, ARetryGivesTheSameBitsWhicheverRunFails) {
     for (const Precision precision : {Precision::kBalanced, Precision::kExact, Precision::kNaive}) {
@@ -121,68 +77,6 @@ TEST_F(RecoverTest, SeveralFailuresGoThroughTheStepsInOrder) {
     EXPECT_EQ(lines_.size(), 3U);
     EXPECT_EQ(multiply(*weight, x), right);
     EXPECT_EQ(counters_.npu_matmuls, matmuls + 2);
-}
-
-// The first memory of a process is waited for, and none that is refused later.
-TEST_F(RecoverTest, AFirstWeightWaitsForMemoryThatComesBackLate) {
-    std::vector<int> slept;
-    const auto sleep = [&](std::chrono::milliseconds time) {
-        slept.push_back(static_cast<int>(time.count()));
-        if (slept.size() == 2) state_.domain_bytes = SIZE_MAX;  // whoever held it is gone
-    };
-    for (const Steps& steps : {Steps{}, Steps{OnError::kRetry, OnError::kReset, OnError::kFail}}) {
-        open(steps, 3);
-        npu_->use_start_wait(std::make_unique<StartWait>(std::chrono::seconds(5), sleep));
-        const Matrices x(3, 40, 64, 3);
-        state_.domain_bytes = 0;
-        slept.clear();
-        lines_.clear();
-        const Weight weight = npu_->pack(x.source()).take();
-        EXPECT_THAT(slept, ElementsAre(100, 200));
-        EXPECT_THAT(lines_, ElementsAre(HasSubstr("the NPU is not free: out of memory: ")));
-        EXPECT_EQ(faults(), (Counts{}));
-        EXPECT_LT(x.error_of(multiply(*weight, x)), 0.02);
-        state_.domain_bytes = 0;
-        const Matrices large(1, 4096, 8192, 5);
-        EXPECT_FALSE(npu_->pack(large.source()).ok());
-        EXPECT_THAT(slept, ElementsAre(100, 200)) << "a full device is not waited for";
-        state_.domain_bytes = SIZE_MAX;
-        counters_.faults.failed = counters_.faults.retried = counters_.faults.reset = 0;
-        counters_.faults.given_up = 0;
-    }
-}
-
-// What somebody measures with neither ends that patience nor shows among the weights; full, it drops and counts nothing.
-TEST_F(RecoverTest, AWeightToMeasureWithLeavesPatienceToTheModels) {
-    int slept = 0;
-    const auto sleep = [&](std::chrono::milliseconds) {
-        if (++slept == 2) state_.domain_bytes = SIZE_MAX;
-    };
-    open({OnError::kReset}, 3);
-    npu_->use_start_wait(std::make_unique<StartWait>(std::chrono::seconds(5), sleep));
-    const Matrices x(3, 40, 64, 3);
-    const WeightSource source = x.source();
-    const auto listed = [&] {
-        return counters_.to_json(npu_->config(), npu_->info(), "").find("\"w\"") != std::string::npos;
-    };
-    {
-        auto reserved = npu_->reserve({&source, 1}, NpuDevice::Attempts::kTrial).take();
-        const Weight trial = npu_->pack(std::move(reserved.front())).take();
-        EXPECT_LT(x.error_of(multiply(*trial, x)), 0.02);
-        EXPECT_FALSE(listed());
-    }
-    state_.domain_bytes = 0;
-    const Weight weight = npu_->pack(source).take();
-    EXPECT_EQ(slept, 2) << "the first weight of a model is waited for";
-    EXPECT_TRUE(listed());
-    state_.domain_bytes = 0;
-    const Matrices large(1, 4096, 8192, 5);
-    const WeightSource too_large = large.source();
-    EXPECT_EQ(npu_->reserve({&too_large, 1}, NpuDevice::Attempts::kTrial).status().code(),
-              StatusCode::kOutOfMemory);
-    EXPECT_FALSE(npu_->is_full());
-    EXPECT_EQ(faults(), (Counts{}));
-    state_.domain_bytes = SIZE_MAX;
 }
 
 // Whoever takes times of multiplications can tell which were not the NPU's alone.

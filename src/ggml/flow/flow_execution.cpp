@@ -67,7 +67,11 @@ class FlowExecution {
         RKNPU2_RETURN_IF_ERROR(tools_.chunk_memory.grow(plan_.chunk_bytes * chunk_room_ * chunks_.size()));
         for (size_t i = 0; i < packed_.size(); ++i) {
             if (abort(abort_data)) return asked_to_stop();  // a first prompt packs the whole model here
-            RKNPU2_RETURN_IF_ERROR(pack_together(host_, plan_.groups[i], packed_[i]));
+            Status packed = pack_together(host_, plan_.groups[i], packed_[i]);
+            // A weight that cannot be packed cannot be multiplied by one by one either: no want of the flow's.
+            if (packed.code() == StatusCode::kUnsupported)
+                packed = Status(StatusCode::kInvalidArgument, packed.message());
+            RKNPU2_RETURN_IF_ERROR(packed);
         }
         for (const auto& group : packed_) {
             std::vector<const PackedWeight*> weights(group.size());
