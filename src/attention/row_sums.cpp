@@ -76,7 +76,8 @@ void RowSums::finish(const AttentionProblem& problem, const std::vector<float>& 
             sum = sum * before + exp2_of(sink - larger) * kWeightUnit;
         }
         float factor = sum == 0.0F ? 0.0F : before / sum;
-        if (std::isnan(factors[at])) factor = kNaN;
+        const bool sees_nothing = maxima_[at] == kNoMaximum;  // zeros, whatever the query is
+        if (std::isnan(factors[at]) && !sees_nothing) factor = kNaN;
         float* const out = problem.out_row(token, head);
         // The addition makes -0 a 0: which of them it is depends on what was left out.
         for (size_t n = 0; n < problem.values.width; ++n)

@@ -116,8 +116,8 @@ size_t bucket_for(size_t rows);
 // The rows of that bucket.
 size_t bucket_rows(size_t rows);
 
-// The result of one run may have so many bytes, so wide runs have few rows. A multiplication has up to 48
-// results at a time (24 runs, two slots each) beside the weights of a domain.
+// The result of one run may have so many bytes, so wide runs have few rows. A multiplication has dozens of
+// results at a time (each run of a round, two slots each) beside the weights of a domain.
 inline constexpr size_t kMostResultBytes = size_t{4} << 20;
 // Rows of such a run with `columns` columns (to rk3588::kMaxN): one of row_buckets().
 size_t most_result_rows(size_t columns);

@@ -226,7 +226,7 @@ TEST_F(NpuAttentionTest, OddRows) {
     Heads heads(shape, random);
     heads.show([](size_t) -> size_t { return 0; },
                [](size_t t) -> size_t { return t == 3 ? 0 : 700; });  // token 3 sees nothing
-    heads.query(5, 1, 7) = NAN;
+    heads.query(3, 1, 7) = heads.query(5, 1, 7) = NAN;
     for (size_t k = 0; k < shape.key_width; ++k) {
         heads.query(6, 0, k) *= 1e30F;   // beyond halves
         heads.query(7, 0, k) *= 1e-30F;  // below them: all positions weigh alike

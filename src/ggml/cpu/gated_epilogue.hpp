@@ -4,7 +4,7 @@
 //
 // The function is the host's own, called for the rows and columns at hand through CPU backends of one thread
 // each, so every element has the bits that it would have had in a pass of its own: ggml computes a row from
-// left to right in vectors, and our blocks begin at multiples of 32 columns.
+// left to right in vectors of at most 16 floats, and our blocks begin at multiples of 16 columns.
 #pragma once
 
 #include <atomic>
