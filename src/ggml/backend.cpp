@@ -195,14 +195,17 @@ Status run_group(Backend& backend, const Step& step) {
 Status run_experts(Backend& backend, const Step& step) {
     for (const NodeDecision& decision : backend.plan.decisions_of(step))
         backend.host.counters->add_choice(decision.choice);
-    RKNPU2_RETURN_IF_ERROR(multiply_experts(backend.host, backend.experts_memory, step.members));
+    RKNPU2_RETURN_IF_ERROR(
+        multiply_experts(backend.host, backend.experts_memory, step.members, Backend::must_stop, &backend));
     record(backend, step);
     return {};
 }
 
 Status run_attention(Backend& backend, const Step& step) {
     Host& host = backend.host;
-    if (RKNPU2_TAKE(attend_alone(host, backend.one_thread_cpus, step.members.front()))) return {};
+    if (RKNPU2_TAKE(
+            attend_alone(host, backend.one_thread_cpus, step.members.front(), Backend::must_stop, &backend)))
+        return {};
     const PhaseTimer timer(*host.counters, Phase::kCpu);
     return status_of_cpu(backend.cpu.compute(backend.plan.graph, step.first, step.last),
                          step.members.front());
@@ -253,7 +256,7 @@ void log_failure(const Backend& backend, const Step& step, const Status& status)
 
 Status run_steps(Backend& backend, std::span<const Step> steps) {
     for (const Step& step : steps) {
-        if (Backend::must_stop(&backend)) return {StatusCode::kAborted, "the host asked to stop"};
+        if (Backend::must_stop(&backend)) return asked_to_stop();
         Status status = run_step(backend, step);
         if (status.ok()) continue;
         // Not twice for a flow whose nodes are computed one by one: its steps are inside of its own.
@@ -279,7 +282,7 @@ ggml_status compute(Backend& backend) {
     load_weights_ahead(host, backend.plan, Backend::must_stop, &backend);
     const Status status = run_steps(backend, backend.plan.steps);
     if (status.ok() && backend.plan.first_time)
-        prepare_for_tokens(host, backend.plan.graph, backend.plan.decisions);
+        prepare_for_tokens(host, backend.plan.graph, backend.plan.decisions, Backend::must_stop, &backend);
     return ggml_status_of(status);
 }
 

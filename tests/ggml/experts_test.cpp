@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <climits>
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
@@ -229,6 +230,33 @@ TEST_F(ExpertsTest, AreHandedOverTogether) {
     graph.refill(1, random_);
     EXPECT_LT(graph.error(1, graph.compute(backend_.get())[1]), largest_error());
     EXPECT_EQ(calls(), first + 1);
+}
+
+// A host that wants to stop is heard before each expert is packed, and before each is multiplied by; it can compute again.
+TEST_F(ExpertsTest, AStopIsHeardBetweenExperts) {
+    open("npu");
+    if (IsSkipped()) return;
+    struct Asked {
+        int questions, stop_at;
+    } asked{0, INT_MAX};
+    const auto set = reinterpret_cast<ggml_backend_set_abort_callback_t>(
+        host_->ggml.ggml_backend_reg_get_proc_address(host_->plugin, "ggml_backend_set_abort_callback"));
+    const auto count = [](void* data) {
+        Asked& at = *static_cast<Asked*>(data);
+        return ++at.questions == at.stop_at;
+    };
+    set(backend_.get(), count, &asked);
+    ExpertsGraph graph(*host_, GGML_TYPE_Q8_0, 40, 96, 9, 1, 2);
+    graph.fill(random_);
+    const auto out = graph.compute(backend_.get());
+    const int all = asked.questions;
+    EXPECT_GE(all, 2 * static_cast<int>(kUsed));
+    for (int stop_at = 1; stop_at <= all; ++stop_at) {
+        asked = {0, stop_at};
+        graph.compute(backend_.get(), GGML_STATUS_ABORTED);
+    }
+    asked = {0, INT_MAX};
+    EXPECT_EQ(graph.compute(backend_.get()), out);
 }
 
 // As Mistral 4's down projections ask (ggml_prec_set_src): one of two stacks by the same rows wants floats,

@@ -48,7 +48,8 @@ Result<bool> NodeAttention::step() {
     return true;
 }
 
-Result<bool> attend_alone(Host& host, OneThreadCpus& one_thread_cpus, const ggml_tensor* node) {
+Result<bool> attend_alone(Host& host, OneThreadCpus& one_thread_cpus, const ggml_tensor* node,
+                          ggml_abort_callback abort, void* abort_data) {
     NpuResources& npu = host.npu->resources();
     RKNPU2_RETURN_IF_ERROR(npu.check_process());
     if (is_refused(host, node)) {
@@ -66,6 +67,7 @@ Result<bool> attend_alone(Host& host, OneThreadCpus& one_thread_cpus, const ggml
         steps.begin(node, 0, 0);
         auto since = std::chrono::steady_clock::now();
         while (RKNPU2_TAKE(steps.step())) {
+            if (abort(abort_data)) return asked_to_stop();
             if (attention.runs(0) || std::chrono::steady_clock::now() - since < NpuFlow::kTurn) continue;
             turn.end();
             turn = RKNPU2_TAKE(DeviceLock::Turn::take(npu.lock.get()));

@@ -33,7 +33,8 @@ class NodeAttention {
 };
 
 // Takes the device, and computes the node alone. False: the NPU has no room for it, and the CPU must compute it;
-// counted, and told once.
-Result<bool> attend_alone(Host& host, OneThreadCpus& one_thread_cpus, const ggml_tensor* node);
+// counted, and told once. `abort` is asked between its steps; its yes leads to kAborted.
+Result<bool> attend_alone(Host& host, OneThreadCpus& one_thread_cpus, const ggml_tensor* node,
+                          ggml_abort_callback abort, void* abort_data);
 
 }  // namespace rknpu2

@@ -8,6 +8,7 @@
 
 #include "base/format.hpp"
 #include "ggml/cpu/hand_over.hpp"
+#include "ggml/host/graph_status.hpp"
 
 namespace rknpu2 {
 namespace {
@@ -70,7 +71,7 @@ Status prove_custom_nodes(const GgmlFunctions& ggml, ggml_backend_t backend) {
     HandOver::give();
     const ggml_status status = ggml.ggml_backend_graph_compute(backend, graph);
     HandOver::take_back();
-    if (status == GGML_STATUS_ABORTED) return {StatusCode::kAborted, "the host asked to stop"};
+    if (status == GGML_STATUS_ABORTED) return asked_to_stop();
     if (status == GGML_STATUS_ALLOC_FAILED) return Status::no_memory();
     if (status != GGML_STATUS_SUCCESS) return differs("the CPU backend does not compute them");
     const bool right =

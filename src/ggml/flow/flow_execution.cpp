@@ -38,10 +38,6 @@ std::byte* block_memory(size_t bytes) {
     return memory.grow(std::max<size_t>(bytes, 1)).ok() ? memory.data() : nullptr;
 }
 
-Status asked_to_stop() {
-    return {StatusCode::kAborted, "the host asked to stop"};
-}
-
 // A flow that is computed.
 class FlowExecution {
   public:

@@ -5,6 +5,7 @@
 
 #include "base/format.hpp"
 #include "ggml/buffer/buffer.hpp"
+#include "ggml/host/graph_status.hpp"
 #include "ggml/node/describe.hpp"
 #include "matmul/npu_device.hpp"
 
@@ -16,11 +17,21 @@ class ExpertsMultiplication {
     ExpertsMultiplication(Host& host, ExpertsMemory& memory, Nodes matmuls)
         : host_(host), memory_(memory), matmuls_(matmuls), activations_(matmuls.front()->src[1]) {}
 
-    Status run() {
+    Status run(ggml_abort_callback abort, void* abort_data) {
         RKNPU2_RETURN_IF_ERROR(sort_uses());
-        pack_used();
+        std::vector<size_t> used;
         for (size_t expert = 0; expert < uses_.size(); ++expert)
-            if (!uses_[expert].empty()) RKNPU2_RETURN_IF_ERROR(multiply_expert(static_cast<int>(expert)));
+            if (!uses_[expert].empty()) used.push_back(expert);
+        // All before the first product: whatever was packed is handed to the NPU by whole slabs, before the next
+        // product.
+        for (const size_t expert : used) {
+            if (abort(abort_data)) return asked_to_stop();
+            if (!pack(expert)) break;
+        }
+        for (const size_t expert : used) {
+            if (abort(abort_data)) return asked_to_stop();
+            RKNPU2_RETURN_IF_ERROR(multiply_expert(static_cast<int>(expert)));
+        }
         for (const ggml_tensor* const matmul : matmuls_)
             prepare_for_tokens(matmul);
         return {};
@@ -59,18 +70,15 @@ class ExpertsMultiplication {
         return {};
     }
 
-    // All before the first product: whatever was packed is handed to the NPU by whole slabs, before the next
-    // product. Stops at a weight without which the graph fails.
-    void pack_used() {
-        if (host_.config.precision == Precision::kReference) return;
-        for (size_t expert = 0; expert < uses_.size(); ++expert) {
-            if (uses_[expert].empty()) continue;
-            for (const ggml_tensor* const matmul : matmuls_) {
-                packed_.push_back(packed_weight(host_, matmul, static_cast<int>(expert)));
-                if (packed_.back().ok()) continue;
-                if (!host_.npu->does_without_packing(packed_.back().status())) return;
-            }
+    // False: at a weight without which the graph fails.
+    bool pack(size_t expert) {
+        if (host_.config.precision == Precision::kReference) return true;
+        for (const ggml_tensor* const matmul : matmuls_) {
+            packed_.push_back(packed_weight(host_, matmul, static_cast<int>(expert)));
+            if (!packed_.back().ok() && !host_.npu->does_without_packing(packed_.back().status()))
+                return false;
         }
+        return true;
     }
 
     Status multiply_expert(int expert) {
@@ -150,8 +158,9 @@ bool choose_alike(const GgmlFunctions& ggml, const ggml_tensor* node, const ggml
            next->src[0]->ne[2] == node->src[0]->ne[2];
 }
 
-Status multiply_experts(Host& host, ExpertsMemory& memory, Nodes matmuls) {
-    return ExpertsMultiplication(host, memory, matmuls).run();
+Status multiply_experts(Host& host, ExpertsMemory& memory, Nodes matmuls, ggml_abort_callback abort,
+                        void* abort_data) {
+    return ExpertsMultiplication(host, memory, matmuls).run(abort, abort_data);
 }
 
 }  // namespace rknpu2

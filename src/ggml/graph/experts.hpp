@@ -26,7 +26,9 @@ struct ExpertsMemory {
 };
 
 // Computes nodes that choose alike, one or more. Fails if a token chooses an expert that the stack does not
-// have, and as multiplications fail.
-Status multiply_experts(Host& host, ExpertsMemory& memory, Nodes matmuls);
+// have, and as multiplications fail. `abort` is asked before each expert is packed, and before each is multiplied by; its
+// yes leads to kAborted.
+Status multiply_experts(Host& host, ExpertsMemory& memory, Nodes matmuls, ggml_abort_callback abort,
+                        void* abort_data);
 
 }  // namespace rknpu2

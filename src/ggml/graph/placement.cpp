@@ -164,9 +164,12 @@ bool place_matrices(Host& host, const ggml_cgraph* graph, std::vector<NodeDecisi
     return placement.is_first_time();
 }
 
-void prepare_for_tokens(Host& host, const ggml_cgraph* graph, const std::vector<NodeDecision>& decisions) {
-    for (const size_t product : Placement(host, graph, decisions, 1).for_cpu())
+void prepare_for_tokens(Host& host, const ggml_cgraph* graph, const std::vector<NodeDecision>& decisions,
+                        ggml_abort_callback abort, void* abort_data) {
+    for (const size_t product : Placement(host, graph, decisions, 1).for_cpu()) {
+        if (abort(abort_data)) return;
         cpu_copy(host, graph->nodes[product]);
+    }
 }
 
 }  // namespace rknpu2

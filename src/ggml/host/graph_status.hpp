@@ -21,13 +21,17 @@ inline ggml_status ggml_status_of(const Status& status) {
     }
 }
 
+inline Status asked_to_stop() {
+    return {StatusCode::kAborted, "the host asked to stop"};
+}
+
 // What the host's CPU backend answered when it computed `node`, or several of which it is the first.
 inline Status status_of_cpu(ggml_status status, const ggml_tensor* node) {
     switch (status) {
         case GGML_STATUS_SUCCESS:
             return {};
         case GGML_STATUS_ABORTED:
-            return {StatusCode::kAborted, "the host asked to stop"};
+            return asked_to_stop();
         case GGML_STATUS_ALLOC_FAILED:
             return {StatusCode::kOutOfMemory,
                     std::string("the host's CPU backend has no memory to compute ") + node->name};
