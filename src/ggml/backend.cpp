@@ -280,9 +280,10 @@ ggml_status compute(Backend& backend) {
         host.counters->add_flow_stop(format("%s, %s", host.ggml.ggml_op_name(node->op), stop.text()));
     }
     load_weights_ahead(host, backend.plan, Backend::must_stop, &backend);
-    const Status status = run_steps(backend, backend.plan.steps);
+    Status status = run_steps(backend, backend.plan.steps);
     if (status.ok() && backend.plan.first_time)
-        prepare_for_tokens(host, backend.plan.graph, backend.plan.decisions, Backend::must_stop, &backend);
+        status = prepare_for_tokens(host, backend.plan.graph, backend.plan.decisions, Backend::must_stop,
+                                    &backend);
     return ggml_status_of(status);
 }
 

@@ -8,6 +8,7 @@
 #include "base/log.hpp"
 #include "ggml/buffer/buffer.hpp"
 #include "ggml/cpu/inner_cpu.hpp"
+#include "ggml/host/graph_status.hpp"
 #include "ggml/node/describe.hpp"
 #include "plan/cheapest_way.hpp"
 #include "system/system_memory.hpp"
@@ -164,12 +165,13 @@ bool place_matrices(Host& host, const ggml_cgraph* graph, std::vector<NodeDecisi
     return placement.is_first_time();
 }
 
-void prepare_for_tokens(Host& host, const ggml_cgraph* graph, const std::vector<NodeDecision>& decisions,
-                        ggml_abort_callback abort, void* abort_data) {
+Status prepare_for_tokens(Host& host, const ggml_cgraph* graph, const std::vector<NodeDecision>& decisions,
+                          ggml_abort_callback abort, void* abort_data) {
     for (const size_t product : Placement(host, graph, decisions, 1).for_cpu()) {
-        if (abort(abort_data)) return;
+        if (abort(abort_data)) return asked_to_stop();
         cpu_copy(host, graph->nodes[product]);
     }
+    return {};
 }
 
 }  // namespace rknpu2

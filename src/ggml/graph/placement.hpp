@@ -24,9 +24,9 @@ namespace rknpu2 {
 bool place_matrices(Host& host, const ggml_cgraph* graph, std::vector<NodeDecision>& decisions);
 
 // After the graph has been computed: copies, for the CPU (ggml/buffer/cpu_copies.hpp), those of its plain matrices that
-// a graph of the same products of one row would leave to it. `abort` is asked before each; what is left then is copied when
-// it is computed.
-void prepare_for_tokens(Host& host, const ggml_cgraph* graph, const std::vector<NodeDecision>& decisions,
-                        ggml_abort_callback abort, void* abort_data);
+// a graph of the same products of one row would leave to it. `abort` is asked before each; its yes leads to kAborted, and
+// what is left then is copied when it is computed.
+Status prepare_for_tokens(Host& host, const ggml_cgraph* graph, const std::vector<NodeDecision>& decisions,
+                          ggml_abort_callback abort, void* abort_data);
 
 }  // namespace rknpu2

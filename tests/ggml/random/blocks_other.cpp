@@ -80,7 +80,7 @@ void draw_views(Draw& draw) {
     const Value x = draw.any();
     const auto width = double(x.width);
     const auto rows = double(draw.rows);
-    const int64_t kind = draw.random.range(1, 6);
+    const int64_t kind = draw.random.range(1, 7);
     if (kind == 1) {  // by heads, and back
         const int64_t heads = x.width % 4 == 0 ? 4 : 1;
         const size_t split = draw.add("reshape", {x.step}, {width / double(heads), double(heads), rows});
@@ -111,6 +111,13 @@ void draw_views(Draw& draw) {
                                : draw.chance(50) ? draw.add("scale_inplace", {copy}, {0.5})
                                                  : draw.add("unary.relu", {copy}, {1});
         draw.keep(draw.add("add", {changed, x.step}), x.width);
+    } else if (kind == 6) {  // a norm that its factor reads, and somebody else through a view
+        const int64_t heads = x.width % 4 == 0 ? 4 : 1;
+        const size_t norm = draw.add("rms_norm", {x.step});
+        const size_t product = draw.add("mul", {norm, draw.vector(x.width)});
+        const size_t split = draw.add("reshape", {norm}, {width / double(heads), double(heads), rows});
+        const size_t scaled = draw.add("scale", {split}, {0.5});
+        draw.keep(draw.add("add", {product, draw.add("reshape", {scaled}, {width, rows})}), x.width);
     } else {  // another order of dimensions
         const size_t split = draw.add("reshape", {x.step}, {width, 1, rows});
         const size_t turned = draw.add("permute", {split}, {0, 2, 1, 3});
