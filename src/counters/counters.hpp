@@ -122,6 +122,7 @@ class Counters {
     std::atomic<uint64_t> flow_nodes{0};            // their nodes, multiplications among them
     std::atomic<uint64_t> prompt_matmuls{0};        // multiplications of so many rows that they could flow
     std::atomic<uint64_t> flow_matmuls{0};          // those of them that were part of a flow
+    std::atomic<uint64_t> flows_shortened{0};       // begun again with short chunks, for want of memory
     std::atomic<uint64_t> flows_without_memory{0};  // given up for want of memory, the device's or the host's
     std::atomic<uint64_t> flows_without_contexts{0};  // given up for want of contexts, or for what a flow cannot do
     std::atomic<uint64_t> failures{0};

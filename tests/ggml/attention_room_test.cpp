@@ -77,6 +77,50 @@ TEST(AttentionRoomTest, AFewTokensAreNotRefusedForAPrompt) {
     });
 }
 
+// Two long prompts in chunks of 112 or 128 rows, if so many bytes of the NPU's memory allow that. How often chunks were made
+// shorter; -1: they do not flow.
+int shortened_within(size_t bytes) {
+    FaultyProcess process("memory:bytes=" + std::to_string(bytes));
+    LayerOptions options;
+    options.tokens = 450;
+    options.ffn = 2048;  // results take more than attention
+    LayerGraph graph(process.host(), options, 1);
+    std::vector<std::vector<std::vector<uint8_t>>> results;
+    {
+        const BackendPtr backend = new_backend(process.host());
+        for (int i = 0; i < 2; ++i)
+            results.push_back(graph.compute(backend.get(), false));
+    }
+    const nlohmann::json seen = process.statistics();
+    const int shortened = seen.at("flows_shortened");
+    if (seen.at("flows") < 2) return -1;
+    EXPECT_EQ(seen.at("flows"), 2);
+    EXPECT_EQ(seen.at("flows_without_memory"), 0);
+    const auto lines = process.host().take_lines();
+    EXPECT_THAT(lines, SizeIs(shortened));
+    if (shortened > 0) {
+        EXPECT_THAT(lines, ElementsAre(HasSubstr("prompts flow through layers in short chunks")));
+    }
+    process.end_faults();
+    results.push_back(process.compute(graph));
+    EXPECT_TRUE(results[0] == results[1] && results[1] == results[2]) << "the same bits";
+    return shortened;
+}
+
+TEST(AttentionRoomTest, LongChunksBecomeShortWhereTheyHaveNoRoom) {
+    RKNPU2_NEEDS_HOST();
+    int long_ones = 0, short_ones = 0, none = 0;
+    for (size_t mib = 36; mib <= 80 && long_ones == 0; mib += 4) {
+        const int shortened = run_in_child([&] { return shortened_within(mib << 20) + 1; }) - 1;
+        ASSERT_GE(shortened, -1) << mib;
+        ASSERT_LE(shortened, 1) << "once for a backend";
+        (shortened < 0 ? none : shortened > 0 ? short_ones : long_ones) += 1;
+    }
+    EXPECT_GE(none, 1);
+    EXPECT_GE(short_ones, 1);
+    EXPECT_EQ(long_ones, 1);
+}
+
 // Three prompts, of which the runtime refuses to import the slice of this number, or the two after it, too. True: it was one
 // of attention.
 bool computes_with_refusal(int number, bool lasts) {

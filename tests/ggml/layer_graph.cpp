@@ -20,6 +20,7 @@ LayerGraph::LayerGraph(GgmlHost& host, const LayerOptions& options, uint32_t see
     : host_(host),
       options_(options),
       seed_(seed),
+      cells_(std::max<int64_t>(320, (options.tokens + 31) / 32 * 32)),
       weights_context_(context_for(host, 64)),
       context_(context_for(host, 512)),
       weights_(nullptr, host.ggml.ggml_backend_buffer_free),
@@ -34,7 +35,7 @@ LayerGraph::LayerGraph(GgmlHost& host, const LayerOptions& options, uint32_t see
     input_ = ggml.ggml_new_tensor_2d(c, GGML_TYPE_F32, kHidden, T);
     positions_ = ggml.ggml_new_tensor_1d(c, GGML_TYPE_I32, T);
     places_ = ggml.ggml_new_tensor_1d(c, GGML_TYPE_I64, T);
-    mask_ = ggml.ggml_new_tensor_2d(c, GGML_TYPE_F16, kCells, T);
+    mask_ = ggml.ggml_new_tensor_2d(c, GGML_TYPE_F16, cells_, T);
     for (ggml_tensor* const tensor : {input_, positions_, places_, mask_})
         ggml.ggml_set_input(tensor);
     ggml_tensor* x = options.scaled ? ggml.ggml_scale(c, input_, 3.0F) : input_;
@@ -129,12 +130,12 @@ ggml_tensor* LayerGraph::attention(ggml_tensor* x) {
     std::vector<ggml_tensor*> shown;
     for (ggml_tensor* const rows : {k, v}) {
         ggml_tensor* const cache =
-            ggml.ggml_new_tensor_2d(cache_context_.get(), GGML_TYPE_F16, kHead, kCells);
+            ggml.ggml_new_tensor_2d(cache_context_.get(), GGML_TYPE_F16, kHead, cells_);
         cache_tensors_.push_back(cache);
         ggml_tensor* const flat = ggml.ggml_view_2d(c, rows, kHead, rows->ne[2], rows->nb[2], 0);
         ggml.ggml_build_forward_expand(graph_, ggml.ggml_set_rows(c, cache, flat, places_));
         shown.push_back(
-            ggml.ggml_view_3d(c, cache, kHead, kCells, 1, cache->nb[1], cache->nb[1] * kCells, 0));
+            ggml.ggml_view_3d(c, cache, kHead, cells_, 1, cache->nb[1], cache->nb[1] * cells_, 0));
     }
     ggml_tensor* const out = ggml.ggml_flash_attn_ext(c, ggml.ggml_permute(c, q, 0, 2, 1, 3), shown[0],
                                                       shown[1], mask_, 0.2F, 0, 0);
@@ -146,12 +147,12 @@ ggml_tensor* LayerGraph::attention(ggml_tensor* x) {
 ggml_tensor* LayerGraph::feed_forward(ggml_tensor* x) {
     const HostFunctions& ggml = host_.ggml;
     ggml_context* const c = context_.get();
-    ggml_tensor* const gate = ggml.ggml_mul_mat(c, weight("gate", kHidden, kFfn), x);
-    ggml_tensor* const up = ggml.ggml_mul_mat(c, weight("up", kHidden, kFfn), x);
+    ggml_tensor* const gate = ggml.ggml_mul_mat(c, weight("gate", kHidden, options_.ffn), x);
+    ggml_tensor* const up = ggml.ggml_mul_mat(c, weight("up", kHidden, options_.ffn), x);
     ggml_tensor* const middle =
         options_.gelu ? ggml.ggml_geglu_split(c, gate, up) : ggml.ggml_swiglu_split(c, gate, up);
     last_gate_ = middle;
-    return ggml.ggml_mul_mat(c, weight("down", kFfn, kHidden), middle);
+    return ggml.ggml_mul_mat(c, weight("down", options_.ffn, kHidden), middle);
 }
 
 void LayerGraph::fill() {
@@ -163,18 +164,18 @@ void LayerGraph::fill() {
     std::vector<int32_t> positions(static_cast<size_t>(T));
     std::iota(positions.begin(), positions.end(), 7);
     ggml.ggml_backend_tensor_set(positions_, positions.data(), 0, positions.size() * sizeof(int32_t));
-    std::vector<int64_t> cells(kCells);
+    std::vector<int64_t> cells(cells_);
     std::iota(cells.begin(), cells.end(), 0);
     std::shuffle(cells.begin(), cells.end(), std::mt19937(seed_));
     ggml.ggml_backend_tensor_set(places_, cells.data(), 0, positions.size() * sizeof(int64_t));
-    std::vector<uint16_t> mask(static_cast<size_t>(kCells * T), 0xFC00);
+    std::vector<uint16_t> mask(static_cast<size_t>(cells_ * T), 0xFC00);
     for (int64_t m = 0; m < T; ++m) {
         const int64_t seen = options_.causal ? m + 1 : T;
         for (int64_t i = 0; i < seen; ++i)
-            mask[static_cast<size_t>(m * kCells + cells[static_cast<size_t>(i)])] = 0;
+            mask[static_cast<size_t>(m * cells_ + cells[static_cast<size_t>(i)])] = 0;
     }
     ggml.ggml_backend_tensor_set(mask_, mask.data(), 0, mask.size() * sizeof(uint16_t));
-    std::vector<uint16_t> old(static_cast<size_t>(kCells * kHead), 0x3A3A);  // what was there before: 0.77
+    std::vector<uint16_t> old(static_cast<size_t>(cells_ * kHead), 0x3A3A);  // what was there before: 0.77
     for (int64_t m = 0; options_.infinite_cells && m < T; ++m)
         std::fill_n(old.begin() + cells[static_cast<size_t>(m)] * kHead, kHead, uint16_t{0x7C00});
     for (ggml_tensor* const cache : cache_tensors_)

@@ -16,6 +16,7 @@ namespace rknpu2::test {
 struct LayerOptions {
     int64_t tokens = 128;
     int layers = 2;
+    int64_t ffn = 160;           // columns of gate and up
     bool causal = true;          // else every token sees all
     bool biases = false;         // after Q, K and V
     bool qkv_together = false;   // one weight, of whose results Q, K and V are views
@@ -43,9 +44,7 @@ class LayerGraph {
   private:
     static constexpr int64_t kHead = 32;
     static constexpr int64_t kHeads = 3;
-    static constexpr int64_t kCells = 320;
     static constexpr int64_t kHidden = 128;
-    static constexpr int64_t kFfn = 160;
 
     ggml_tensor* weight(const char* name, int64_t K, int64_t N);
     ggml_tensor* vector(int64_t N);
@@ -58,6 +57,7 @@ class LayerGraph {
     GgmlHost& host_;
     const LayerOptions options_;
     const uint32_t seed_;
+    const int64_t cells_;  // of the cache
     ContextPtr weights_context_;
     ContextPtr context_;
     BufferPtr weights_;

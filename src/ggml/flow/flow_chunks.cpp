@@ -6,9 +6,8 @@
 #include "plan/cost_model.hpp"
 
 namespace rknpu2 {
-namespace {
 
-int64_t most_rows_of_chunk(const Host& host, const FlowPlan& plan) {
+int64_t best_chunk_rows(const Host& host, const FlowPlan& plan) {
     if (std::ranges::none_of(plan.stages, &FlowStage::on_npu)) return kFlowChunkRows;
     std::vector<ProductShape> products;
     for (const auto& group : plan.groups)
@@ -20,12 +19,9 @@ int64_t most_rows_of_chunk(const Host& host, const FlowPlan& plan) {
                     static_cast<int64_t>(kMaxFlowRows));
 }
 
-}  // namespace
-
 // Streams that are shorter than kFlowChunkRows are whole, and as many as make that go together. So attention gets fewer
 // rows of a stream at a time only if the stream has no more: the host's function for few rows is another one.
-std::vector<FlowChunk> cut_rows(const Host& host, const FlowPlan& plan) {
-    const int64_t most = most_rows_of_chunk(host, plan);
+std::vector<FlowChunk> cut_rows(const FlowPlan& plan, int64_t most) {
     const int64_t streams = std::max<int64_t>((kFlowChunkRows + plan.stream_rows - 1) / plan.stream_rows, 1);
     const int64_t whole = streams * plan.stream_rows;
     std::vector<FlowChunk> chunks;

@@ -9,6 +9,10 @@
 
 namespace rknpu2 {
 
-std::vector<FlowChunk> cut_rows(const Host& host, const FlowPlan& plan);
+// The rows of a chunk with which the flow is fastest, by the model: kFlowChunkRows .. kMaxFlowRows.
+int64_t best_chunk_rows(const Host& host, const FlowPlan& plan);
+
+// Chunks of at most `most` rows, where the last of a stream may have almost twice kFlowChunkRows.
+std::vector<FlowChunk> cut_rows(const FlowPlan& plan, int64_t most);
 
 }  // namespace rknpu2

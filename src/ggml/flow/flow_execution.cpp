@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstring>
 #include <deque>
+#include <mutex>
 #include <new>
 #include <utility>
 
@@ -41,11 +42,11 @@ std::byte* block_memory(size_t bytes) {
 // A flow that is computed.
 class FlowExecution {
   public:
-    FlowExecution(FlowTools& tools, const FlowPlan& plan)
+    FlowExecution(FlowTools& tools, const FlowPlan& plan, int64_t chunk_rows)
         : host_(tools.host),
           tools_(tools),
           plan_(plan),
-          chunks_(cut_rows(tools.host, plan)),
+          chunks_(cut_rows(plan, chunk_rows)),
           chunk_room_(std::ranges::max(chunks_, {}, &FlowChunk::count).count),
           skew_(static_cast<size_t>(skew_of_chunks(plan, chunks_.size()))),
           progress_(chunks_.size()),
@@ -327,6 +328,13 @@ class FlowExecution {
     std::atomic<StatusCode> failure_{StatusCode::kOk};  // of a pass
 };
 
+void note_short_chunks(FlowTools& tools, const Status& failure) {
+    tools.has_short_chunks = true;
+    if (tools.host.counters->flows_shortened++ == 0)
+        log(LogLevel::kWarning, "prompts flow through layers in short chunks, which is slower: %s",
+            failure.to_string().c_str());
+}
+
 // Multiplications one by one need fewer work areas and contexts, and so does attention. Counted, and one line for each
 // kind of want.
 Status do_without(Counters& counters, const Status& failure) {
@@ -345,11 +353,24 @@ Status do_without(Counters& counters, const Status& failure) {
 
 Status run_flow(FlowTools& tools, const FlowPlan& plan, ggml_abort_callback abort, void* abort_data) {
     Counters& counters = *tools.host.counters;
-    Status status;
-    try {
-        status = FlowExecution(tools, plan).run(abort, abort_data);
-    } catch (const std::bad_alloc&) {
-        status = {StatusCode::kOutOfMemory, "no memory for the rows of a flow"};
+    const auto run = [&](int64_t chunk_rows) -> Status {
+        try {
+            return FlowExecution(tools, plan, chunk_rows).run(abort, abort_data);
+        } catch (const std::bad_alloc&) {
+            return {StatusCode::kOutOfMemory, "no memory for the rows of a flow"};
+        }
+    };
+    const int64_t wished = tools.has_short_chunks ? kFlowChunkRows : best_chunk_rows(tools.host, plan);
+    Status status = run(wished);
+    if (status.code() == StatusCode::kOutOfMemory && wished > kFlowChunkRows) {
+        const Status failure = std::move(status);
+        {
+            NpuResources& npu = tools.host.npu->resources();
+            const std::lock_guard owns(npu.mutex);
+            npu.drop_all();  // the long chunks' areas
+        }
+        status = run(kFlowChunkRows);
+        if (status.ok()) note_short_chunks(tools, failure);
     }
     if (status.code() == StatusCode::kOutOfMemory || status.code() == StatusCode::kUnsupported)
         return do_without(counters, status);

@@ -18,8 +18,11 @@ struct FlowTools {
     InnerCpu& cpu;
     OneThreadCpus& one_thread_cpus;
     AlignedBuffer chunk_memory = {};  // of a flow that runs; megabytes, so it is kept from flow to flow
+    // A flow with longer chunks has found no memory: the results of four chunks are in the NPU's at a time.
+    bool has_short_chunks = false;
 };
 
+// A flow that finds no memory is tried again with chunks of kFlowChunkRows (counted, and told once for a backend).
 // `abort` is asked between stages; its yes leads to kAborted. Returns kUnsupported if a flow needs more than
 // there is (counted, and told once): the caller must compute the nodes one by one. It may, whatever chunks
 // have done by then: a flow never writes what it has still to read (flow_plan.cpp).
