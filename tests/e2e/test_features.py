@@ -46,8 +46,8 @@ class Cache(HostTest):
 
     def test_save_load_state(self):
         run = self.host("test-save-load-state", "-m", harness.MODEL, "-ngl", 99, "-p", "The quick brown fox", "-n", 8,
-                        "-c", 256)
-        self.assert_says(r"All tests passed", run.out + run.log)
+                        "-c", 256, says="All tests passed")
+        self.assert_says("All tests passed", run.out + run.log)
         self.assert_ran_on_npu(run)
 
 
