@@ -124,7 +124,7 @@ class Counters {
     std::atomic<uint64_t> flow_matmuls{0};          // those of them that were part of a flow
     std::atomic<uint64_t> flows_shortened{0};       // begun again with short chunks, for want of memory
     std::atomic<uint64_t> flows_without_memory{0};  // given up for want of memory, the device's or the host's
-    std::atomic<uint64_t> flows_without_contexts{0};  // given up for want of contexts, or for what a flow cannot do
+    std::atomic<uint64_t> flows_without_contexts{0};  // given up for want of contexts, and the like
     std::atomic<uint64_t> failures{0};
     std::atomic<uint64_t> activations_quantised{0};  // matrices made ready for the NPU
     std::atomic<uint64_t> split_rows{0};             // rows of activations that int4 had to cut into pieces
