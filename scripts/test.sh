@@ -170,6 +170,7 @@ run_sanitized() {
     without+='|^Rotate\.EveryTierEqualsTheReference$|^CompactTest\.ARowOfAnyShape|^ColumnsTest\.|FlowTest\.TheBitsAreTheSameWithFewerThreads/'
     without+="|$OTHER_FLOWS|^GoldenKernels\.BitsAreTheSame|ActivationsTest\.SharedRows[^/]*/(naive|fast|exact)"
     without+='|^CompactTest\.ARowHasTheSameBits|^FourBits\.FeedbackIsThatOfThePaper|WideTest\.[^/]*/151936'
+    without+='|^FewTokens\.IsNearToFloat64$|^ContextsTest\.FewerAreKeptAfterAFailureOfAttention$'
     local SETTINGS=("${SETTINGS[@]}")
     if [[ $MODE == full ]]; then
         without='^(scripts|quality)\.'
