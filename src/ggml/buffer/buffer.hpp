@@ -30,7 +30,7 @@ struct Buffer {
     AlignedBuffer owned;  // empty for borrowed memory
     std::byte* base = nullptr;
     bool shared_file_mapping = false;  // pages may be given back once they are packed
-    // Of tensors that the host has put here. A buffer over a mapped file may hold other devices' tensors between ours.
+    // Bytes of the tensors that the host has put here. A buffer over a mapped file may hold other devices' tensors between ours.
     std::atomic<size_t> tensor_bytes{0};
     std::atomic<bool> poisoned{false};  // a write failed: its content is not to be trusted
     std::atomic<bool> is_begun{false};  // packing its plain matrices
