@@ -211,7 +211,7 @@ run_cross() {
     # Half of QEMU's time goes into these, which are about order, recovery or more numbers of the same kind: nothing in them is another
     # program here, and QEMU on a PC has the PC's order of memory. The PC's own builds have them.
     local slow='^(Precisions/FlowTest|Precisions/TogetherTest|PipelineTest|RecoverTest)\.|^Rotate\.EveryTierEqualsTheReference$'
-    slow+='|^CompactTest\.ARow|^NpuAttentionTest\.(ChunksOfAll|BlocksThatHaveNoRoom|TwoAtATime)|^FewTokens\.AnyNumberOfTokens'
+    slow+='|^CompactTest\.ARow|^NpuAttentionTest\.(ALongCache|ChunksOfAll|BlocksThatHaveNoRoom|TwoAtATime)|^FewTokens\.AnyNumberOfTokens'
     slow+='|^CheckerTest\.TwoThreads$|^BehaviourTest\.OneContextOnTwoThreadsIsAnError$|^DeviceMemoryPool\.AWeightMayFillADomain$'
     if [[ $MODE != full && -z $FILTER ]]; then
         without=(-E "$slow")
