@@ -124,9 +124,8 @@ Status add_context(Bench& bench, Product& first, std::vector<std::unique_ptr<Npu
 constexpr size_t kRowCounts = 28;
 
 std::vector<size_t> row_counts(size_t count) {
-    std::vector<size_t> rows;
-    for (size_t i = 1; i <= count; ++i)
-        rows.push_back(4 * i);
+    std::vector<size_t> rows(count);
+    std::ranges::generate(rows, [M = size_t{0}]() mutable { return M += 4; });
     return rows;
 }
 

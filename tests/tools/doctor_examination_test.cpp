@@ -96,11 +96,10 @@ TEST_F(DoctorExamination, ThreeTimeOutsEndIt) {
         EXPECT_FALSE(report_.self_test[i].passed());
     }
     EXPECT_THAT(report_.measure_error, StartsWith("left out after three"));
-    for (const Check& check : report_.checks()) {
-        if (check.id == "speed") {
-            EXPECT_EQ(check.health, Health::kSkipped) << "nothing was measured";
-        }
-    }
+    const std::vector<Check> checks = report_.checks();
+    const auto speed = std::ranges::find(checks, "speed", &Check::id);
+    ASSERT_NE(speed, checks.end());
+    EXPECT_EQ(speed->health, Health::kSkipped) << "nothing was measured";
     EXPECT_EQ(count_readings(StepState::kLeftOut), probes().size());
 }
 
